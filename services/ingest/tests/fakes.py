@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from services.ingest.tests.fingerprints import FingerprintsHere
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import NotFound
 from tidemill_ingest.datasets.domain.example import Example
@@ -15,6 +16,7 @@ from tidemill_ingest.documents.domain.members import HeldFile
 from tidemill_ingest.documents.domain.submission import DocumentName, DocumentSpec, Submission, SubmissionChannel
 from tidemill_ingest.documents.domain.texts import TextUses
 from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.documents.duplicates import CompareDocuments, JudgeDuplicates
 from tidemill_ingest.documents.erase_document import EraseDocument
 from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.mongo import DOCUMENTS
@@ -199,6 +201,8 @@ class Ingest:
         self.cursor = CursorHere()
         self.preparation = PreparationHere(self.limits.conversion)
         self.to_unpack: list[ResourceKey] = []
+        self.fingerprints = FingerprintsHere()
+        self.compare = CompareDocuments(documents=self.documents, fingerprints=self.fingerprints, clock=self.clock)
         self.events = BindEvents(sources=self.sources, bindings=self.bindings, clock=self.clock)
         self.managing = ManageSources(sources=self.sources, events=self.events)
         self.reading = ReadDocuments(
@@ -222,10 +226,22 @@ class Ingest:
             projects=self.projects,
         )
         self.unpack = self._unpack()
-        self.sweep = self._sweep()
+        self.sweep, self.erase = self._sweep(), self._erase()
+        self._with_quality()
+
+    def _with_quality(self) -> None:
         self.release = ReleaseDocument(
             documents=self.documents,
             reading=self.reading,
+            clock=self.clock,
+            limits=self.limits,
+            projects=self.projects,
+        )
+        self.judge_duplicates = JudgeDuplicates(
+            compare=self.compare,
+            sources=self.sources,
+            documents=self.documents,
+            fingerprints=self.fingerprints,
             clock=self.clock,
             limits=self.limits,
             projects=self.projects,
@@ -237,10 +253,13 @@ class Ingest:
             limits=self.limits,
             projects=self.projects,
         )
-        self.erase = EraseDocument(
+
+    def _erase(self) -> EraseDocument:
+        return EraseDocument(
             documents=self.documents,
             uses=self.uses,
             texts=self.texts,
+            compare=self.compare,
             clock=self.clock,
             limits=self.limits,
             enqueue=self.to_unpack.append,
@@ -253,6 +272,7 @@ class Ingest:
             preparation=self.preparation,
             quarantine=self.quarantine,
             texts=self.texts,
+            compare=self.compare,
             clock=self.clock,
             limits=self.limits,
             projects=self.projects,
@@ -266,6 +286,7 @@ class Ingest:
             reading=self.reading,
             preparation=self.preparation,
             texts=self.texts,
+            compare=self.compare,
             clock=self.clock,
             limits=self.limits,
             projects=self.projects,

@@ -212,6 +212,8 @@ def show_document(key: KeyArgument, *, source: SourceOption = "") -> None:
     }
     if document.HasField("withheld"):
         facts["withheld"] = f"version {document.withheld.version}: {_why_withheld(document)}"
+    if document.HasField("duplicate_of"):
+        facts["duplicate of"] = f"{document.duplicate_of.document}, {document.duplicate_of.similarity:.2f} in common"
     show(plain(document), card(facts))
 
 

@@ -37,6 +37,19 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
+def test_rules_of_quality_are_those_of_the_source(folder: Path) -> None:
+    text = RIGHT.replace("retention: 730d", "quality: {languages: [en], min_letters: 0.5, duplicates: link}")
+    loop = read_loop(written(folder, text))
+
+    (source,) = [each.message for each in desired_resources(loop) if each.kind == "source"]
+
+    assert MessageToDict(source)["quality"] == {
+        "languages": ["en"],
+        "minLetters": 0.5,
+        "duplicates": "DUPLICATE_POLICY_LINK",
+    }
+
+
 def problems_of(folder: Path, text: str) -> dict[str, tuple[int, str]]:
     with pytest.raises(LoopErrors) as raised:
         read_loop(written(folder, text))

@@ -19,8 +19,8 @@ from tidemill_ingest.datasets.events import COMPLETED, CurationCompleted
 from tidemill_ingest.datasets.messages import VERSION_APPROVED, VERSION_PUBLISHED, VERSION_WITHHELD
 from tidemill_ingest.datasets.mongo import DATASETS
 from tidemill_ingest.documents import events as submission_events
-from tidemill_ingest.documents.domain.document import Document, SubmissionFacts
-from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
+from tidemill_ingest.documents.domain.document import Document
+from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel, SubmissionFacts
 from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.events import DocumentDeleted, DocumentUpserted
 from tidemill_ingest.documents.messages import DELETED, INGESTED, REJECTED, UPDATED

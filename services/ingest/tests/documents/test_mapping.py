@@ -99,13 +99,8 @@ def test_a_document_is_stored_under_the_names_that_it_always_had() -> None:
 def test_what_is_not_sent_of_a_document_is_what_was_left_out_on_purpose() -> None:
     kept = {"labels", "revision", "versions", "steps", "keep", "writer", "deleter", "contents"}
     assert unsent(document_pb2.Document, Document) == kept
-    assert unsent(document_pb2.DocumentVersion, Version) == {
-        "superseded_at",
-        "text",
-        "restricted",
-        "measures",
-        "withheld",
-    }
+    not_sent = {"superseded_at", "text", "restricted", "measures", "withheld", "duplicate", "released"}
+    assert unsent(document_pb2.DocumentVersion, Version) == not_sent
     assert unsent(document_pb2.Provenance, Provenance) == {"submission", "masking", "quality"}
     assert unsent(document_pb2.DocumentMember, Member) == {"attempts"}
     assert unsent(document_pb2.Rejection, Rejection) == set()

@@ -74,6 +74,13 @@ class Quality(Declared):
     max_repeated_words: Annotated[
         Share, Field(description="greatest share of words in runs of five that occur more than once")
     ] = 0.0
+    duplicates: Annotated[
+        Literal["keep", "link", "reject"] | None,
+        Field(description="what becomes of texts that other documents have; left out, none are compared"),
+    ] = None
+    min_similarity: Annotated[
+        float, Field(ge=0, le=1, description="from which on texts are duplicates: 0.8 to 1; 0 is 0.8")
+    ] = 0.0
 
 
 class Source(Declared):

@@ -9,7 +9,7 @@ from tidemill.inference.v1.deployment_pb2 import Deployment, RecordMode
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill.inference.v1.rollout_pb2 import ApprovalPolicy
 from tidemill.inference.v1.routing_pb2 import Balance, RoutingPolicy
-from tidemill.ingest.v1.source_pb2 import Masking, Quality, Source
+from tidemill.ingest.v1.source_pb2 import DuplicatePolicy, Masking, Quality, Source
 from tidemill.rag.v1.collection_pb2 import Chunking, Collection, SearchSettings, Sparse
 from tidemill_cli.loop import declaration
 from tidemill_cli.loop.declaration import Follow, Loop
@@ -52,8 +52,13 @@ def _source(name: str, part: declaration.Source, labels: dict[str, str]) -> Desi
             reject=part.reject_personal_data,
         ),
         retention_days=part.retention.days if part.retention else 0,
-        quality=Quality(**part.quality.model_dump()),
+        quality=_quality(part.quality),
     )
+
+
+def _quality(part: declaration.Quality) -> Quality:
+    policy = f"DUPLICATE_POLICY_{(part.duplicates or 'unspecified').upper()}"
+    return Quality(**part.model_dump(exclude={"duplicates"}), duplicates=DuplicatePolicy.Value(policy))
 
 
 def _collection(name: str, part: declaration.Collection, labels: dict[str, str]) -> Desired:

@@ -2,23 +2,25 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Clock, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_core.resources import check_etag
-from tidemill_ingest.documents.domain.document import Document, DocumentState, SubmissionFacts
+from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.members import Carrier, HeldFile
 from tidemill_ingest.documents.domain.submission import (
     DocumentName,
     DocumentSpec,
     Submission,
     SubmissionChannel,
+    SubmissionFacts,
     check_size,
 )
 from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.documents.duplicates import CompareDocuments
 from tidemill_ingest.documents.ports import Documents, Preparation, Quarantine, Texts, ignored
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
 from tidemill_ingest.errors import DocumentNotFound, DocumentRefused, DocumentRestricted, KeyTaken, ProjectDeleted
@@ -85,6 +87,7 @@ class AcceptDocument:
     preparation: Preparation
     quarantine: Quarantine
     texts: Texts
+    compare: CompareDocuments
     clock: Clock
     limits: Limits
     projects: Projects
@@ -120,6 +123,8 @@ class AcceptDocument:
         stored = await stored_or(self.documents, fresh)
         if command.validate_only:
             prepared = await self._prepared(caller, source, command)
+            duplicate = await self.compare.original_of(caller.project, stored.id, prepared, source.quality)
+            facts = replace(facts, duplicate=duplicate)
             return preview(stored, self._change(caller, command, facts, _Made(prepared=prepared)))
         if stored.reason_to_ignore(facts) or not _meets(caller, stored, command):
             # Asked of the store all the same: it knows whether this request was answered before.
@@ -142,8 +147,11 @@ class AcceptDocument:
         async with self.quarantine.hold(project, fresh.id, command.content) as bytes_:
             prepared = await self._prepared(caller, source, command)
             require_project(self.projects, project)
+            duplicate = await self.compare.original_of(project, fresh.id, prepared, source.quality)
+            facts = replace(facts, duplicate=duplicate)
             save_until = self.clock.now() + self.limits.save_within
             ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
+            await self.compare.remember(project, fresh.id, prepared, ref=ref, duplicate=duplicate)
             held = HeldFile(object_key=bytes_.key, media_type=command.spec.media_type, allowance=command.allowance)
             change = self._change(caller, command, facts, _Made(prepared=prepared, ref=ref, held=held))
 
@@ -158,8 +166,11 @@ class AcceptDocument:
             except ProjectDeleted:
                 bytes_.keep(keep=False)
                 await self.texts.delete([ref.key])
+                await self.compare.erase(project, fresh.id)
                 raise
             bytes_.keep(keep=document.contents.held == held)
+            if not is_new:
+                await self.compare.changed(project, fresh.id)
             if ref.key in document.texts.given_up:
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])

@@ -7,9 +7,17 @@ from tidemill_core.application import Caller, Clock, Page, PageRequest, Request,
 from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_core.resources import check_etag, list_all
 from tidemill_core.rights import principals_of
-from tidemill_ingest.documents.domain.document import Document, DocumentState, SubmissionFacts
-from tidemill_ingest.documents.domain.submission import DocumentName, Submission, document_id, key_violations, too_long
+from tidemill_ingest.documents.domain.document import Document, DocumentState
+from tidemill_ingest.documents.domain.submission import (
+    DocumentName,
+    Submission,
+    SubmissionFacts,
+    document_id,
+    key_violations,
+    too_long,
+)
 from tidemill_ingest.documents.domain.version import MaskedText, Text, Version
+from tidemill_ingest.documents.duplicates import CompareDocuments
 from tidemill_ingest.documents.ports import Documents, Outbox, Preparation, Texts, ignored
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
 from tidemill_ingest.errors import DocumentNotFound, KeyAmbiguous, TextGone, VersionNotFound
@@ -197,6 +205,7 @@ class DeleteDocument:
     reading: ReadDocuments
     preparation: Preparation
     texts: Texts
+    compare: CompareDocuments
     clock: Clock
     limits: Limits
     projects: Projects
@@ -229,6 +238,8 @@ class DeleteDocument:
             await self.texts.delete(sorted(given_up))
         if document.contents.pending:
             self.enqueue(ResourceKey(project=document.project, id=document.id))
+        if document.newest is None:
+            await self.compare.erase(caller.project, document.id)
         if not document.readable_by(caller):  # the same request again, after another caller's
             raise DocumentNotFound(str(command.name))
         return document

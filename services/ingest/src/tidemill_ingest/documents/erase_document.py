@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tidemill_core.application import Clock, Request, ResourceKey, derived_id
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
+from tidemill_ingest.documents.duplicates import CompareDocuments
 from tidemill_ingest.documents.ports import Documents, Texts, VersionTexts, ignored
 from tidemill_ingest.errors import DocumentNotFound, MembersUnderWay, SubmissionsUnderWay
 from tidemill_ingest.limits import Limits
@@ -18,6 +19,7 @@ class EraseDocument:
     documents: Documents
     uses: VersionTexts
     texts: Texts
+    compare: CompareDocuments
     clock: Clock
     limits: Limits
     enqueue: Callable[[ResourceKey], None] = ignored
@@ -44,6 +46,10 @@ class EraseDocument:
         if erased.contents.pending:
             self.enqueue(ResourceKey(project=project, id=document_id))
         return 1
+
+    async def fingerprints(self, project: str, document_id: str) -> int:
+        """Remove what its texts are compared with others by, and return how many that were."""
+        return await self.compare.erase(project, document_id)
 
     async def stored_texts(self, project: str, document_id: str) -> int:
         """Delete the objects of the document that no version needs, and return how many those were.

@@ -54,6 +54,7 @@ def document_message(document: Document) -> document_pb2.Document:
         state=0 if is_new else document_pb2.DocumentState.Value(f"DOCUMENT_STATE_{document.state.name}"),
         current=version_message(document.current) if document.current else None,
         withheld=_withheld_message(document.withheld) if document.withheld else None,
+        duplicate_of=document.newest.duplicate if document.newest else None,
     )
 
 

@@ -30,7 +30,9 @@ DOCUMENTS = DocumentCodec(
         Provenance: Form(sparse={"quality"}),
         Rejection: Form(renames={"reject_time": "rejected_at"}),
         Version: Form(
-            renames={"create_time": "accepted_at"}, fields={"metadata": as_pairs}, sparse={"measures", "withheld"}
+            renames={"create_time": "accepted_at"},
+            fields={"metadata": as_pairs},
+            sparse={"measures", "withheld", "duplicate", "released"},
         ),
     },
     event=payload_of,

@@ -9,6 +9,7 @@ from typing import Protocol
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_ingest.documents.domain.document import Document
+from tidemill_ingest.documents.domain.fingerprints import StoredFingerprint
 from tidemill_ingest.documents.domain.members import HeldFile
 from tidemill_ingest.documents.domain.submission import DocumentSpec
 from tidemill_ingest.documents.domain.texts import TextUses
@@ -16,6 +17,7 @@ from tidemill_ingest.documents.domain.version import MaskedText, Prepared
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.masking.names import ModelFolder
 from tidemill_ingest.members import Allowance, ReadMember
+from tidemill_ingest.quality.fingerprint import Fingerprint
 from tidemill_ingest.quality.policy import Quality
 
 Documents = Aggregates[Document]
@@ -164,6 +166,46 @@ class Texts(Protocol):
 
     def by_document(self, *, after: str = "") -> AsyncIterator[tuple[str, str, Sequence[StoredText]]]:
         """Yield project, document id and objects of every document that has any, after that of the object `after`."""
+        ...
+
+
+class Fingerprints(Protocol):
+    """The fingerprints of texts, found by what they have in common; whatever their number, a call costs the same."""
+
+    async def near(self, project: str, fingerprint: Fingerprint, *, but: str) -> Sequence[StoredFingerprint]:
+        """Return a bounded number of those without an original that may be similar, but for those of one document."""
+        ...
+
+    async def of_document(self, project: str, document: str) -> Sequence[StoredFingerprint]:
+        """Return those of one document."""
+        ...
+
+    async def known(self, project: str, document: str) -> bool:
+        """Return whether a document has any, or is the original of others."""
+        ...
+
+    async def put(self, project: str, stored: StoredFingerprint) -> None:
+        """Store it, whether it is there already or not."""
+        ...
+
+    async def remove(self, project: str, stored: StoredFingerprint) -> None:
+        """Remove it; what is not there is no error."""
+        ...
+
+    async def duplicates_of(self, project: str, document: str, *, after: str = "") -> Sequence[str]:
+        """Return a bounded number of the documents whose original this one is, by id, after one of them."""
+        ...
+
+    async def check(self, project: str, documents: Sequence[str], *, due: datetime) -> None:
+        """Have documents checked again, not later than then."""
+        ...
+
+    async def asked(self, project: str, document: str) -> int:
+        """Return how often that was asked for since it was done last."""
+        ...
+
+    async def checked(self, project: str, document: str, *, asked: int, again: datetime | None) -> None:
+        """Note that it was done, unless it was asked for since; `again` is when it is to be done once more."""
         ...
 
 

@@ -16,6 +16,7 @@ from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking
 from tidemill_ingest.members import Allowance, ReadMember
 from tidemill_ingest.metrics import PREPARATION
 from tidemill_ingest.processes import Processes
+from tidemill_ingest.quality.fingerprint import Fingerprint
 from tidemill_ingest.quality.policy import Measures, Quality
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
         ),
         measures=None if is_listing(spec.media_type) else _measures(text, spec.language, quality, limits),
         members=members.planned(extracted.entries, limits, MaskingStage(masking, phone_regions).mask),
+        fingerprint=None if is_listing(spec.media_type) else _fingerprint(text, quality, limits),
     )
 
 
@@ -77,6 +79,14 @@ def _measures(text: str, language: str, quality: Quality | None, limits: Convers
     from tidemill_ingest.quality.measuring import measure  # noqa: PLC0415 - a library that only the processes use
 
     return measure(text, language=language, within=limits.measured_characters)
+
+
+def _fingerprint(text: str, quality: Quality | None, limits: ConversionLimits) -> Fingerprint | None:
+    if not (quality and quality.duplicates):
+        return None
+    from tidemill_ingest.quality.shingling import fingerprint  # noqa: PLC0415 - ditto
+
+    return fingerprint(text, within=limits.measured_characters)
 
 
 def read_members(  # noqa: PLR0913, PLR0917 - a file, and how it is read
@@ -153,7 +163,13 @@ class ProcessPreparation:
             prepared = await self._processes.run(
                 caller.project, prepare_document, spec, content, masking, self._phone_regions, limits, quality
             )
-            return await self._names.mask(caller, prepared, masking) if masking.model else prepared
+            if not masking.model:
+                return prepared
+            masked = await self._names.mask(caller, prepared, masking)
+            if masked.fingerprint is not None:  # no hash of a name is stored
+                made = await self._processes.run(caller.project, _fingerprint, masked.text, quality, limits)
+                masked = replace(masked, fingerprint=made)
+            return masked
 
     async def read_members(
         self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking

@@ -6,6 +6,7 @@ from datetime import timedelta
 import structlog
 
 from tidemill_core.application import Page, Requeue, ResourceKey
+from tidemill_ingest.documents.duplicates import JudgeDuplicates
 from tidemill_ingest.documents.ports import SWEEP, SweepKey
 from tidemill_ingest.documents.sweep import Sweep
 from tidemill_ingest.documents.unpack_document import UnpackDocument
@@ -68,4 +69,17 @@ def unpack_controller(
         leases=leases,
         max_concurrent=max_concurrent,
         poll_interval=poll_interval,
+    )
+
+
+def duplicates_controller(
+    judge: JudgeDuplicates, *, pending: Pending[ResourceKey], poll_interval: timedelta
+) -> Controller[ResourceKey]:
+    """Return the controller that decides again what is a duplicate of what; two processes may do it at once."""
+
+    async def judged(name: ResourceKey, _: int) -> None:
+        await judge(name.project, name.id)
+
+    return Controller(
+        "document_duplicates", reconcile=judged, pending=pending, max_concurrent=2, poll_interval=poll_interval
     )

@@ -1,6 +1,6 @@
 """Documents, put together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -10,6 +10,7 @@ from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.documents.accept_document import AcceptDocument
 from tidemill_ingest.documents.crud import DeleteDocument, ReadDocuments
+from tidemill_ingest.documents.duplicates import CompareDocuments, JudgeDuplicates
 from tidemill_ingest.documents.erase_document import EraseDocument
 from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.grpc import DocumentServicer
@@ -20,11 +21,17 @@ from tidemill_ingest.documents.mongo import (
     MongoVersionTexts,
     documents_to_unpack,
 )
+from tidemill_ingest.documents.mongo_fingerprints import MongoFingerprints, checks_due
 from tidemill_ingest.documents.names import ProcessNames
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.documents.ports import Documents, NameModels, Quarantine, SweepKey, SweepRules, Texts
 from tidemill_ingest.documents.preparation import ProcessPreparation
-from tidemill_ingest.documents.reconcile import quality_controller, sweep_controller, unpack_controller
+from tidemill_ingest.documents.reconcile import (
+    duplicates_controller,
+    quality_controller,
+    sweep_controller,
+    unpack_controller,
+)
 from tidemill_ingest.documents.reject_submission import RejectSubmission
 from tidemill_ingest.documents.sweep import Sweep
 from tidemill_ingest.documents.trainer import NoNameModels, TrainerNameModels
@@ -46,6 +53,7 @@ from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller, Pending
 
 _log = structlog.get_logger(__name__)
+_FINGERPRINTS = ("fingerprints", "fingerprint_keys", "fingerprint_links", "fingerprint_checks")
 
 
 def wire_documents(  # noqa: PLR0913 - what documents share with other features
@@ -64,27 +72,23 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     texts = ExchangeTexts(backend.objects, settings.exchange_bucket)
     quarantine = ObjectStoreQuarantine(backend.objects, settings.quarantine_bucket)
     backend.on_start(lambda: _expire_quarantine(backend, settings))
-    preparation = ProcessPreparation(
-        processes,
-        names=_names(backend, settings),
-        phone_regions=settings.phone_regions,
-        limits=limits.conversion,
-    )
-    reading = ReadDocuments(
-        sources=sources, documents=documents, texts=texts, outbox=MongoOutbox(backend.database["documents"])
-    )
+    preparation = _preparation(backend, settings, processes)
+    outbox = MongoOutbox(backend.database["documents"])
+    reading = ReadDocuments(sources=sources, documents=documents, texts=texts, outbox=outbox)
+    compare = CompareDocuments(documents=documents, fingerprints=_fingerprints(backend), clock=clock)
     accept = AcceptDocument(
         sources=sources,
         documents=documents,
         preparation=preparation,
         quarantine=quarantine,
         texts=texts,
+        compare=compare,
         clock=clock,
         limits=limits,
         projects=projects,
         enqueue=lambda key: unpacking.enqueue(key),  # noqa: PLW0108 - it is made below
     )
-    delete = _deletion(accept, reading)
+    delete = _deleting(accept, reading)
     reject = RejectSubmission(
         documents=documents, preparation=preparation, clock=clock, limits=limits, projects=projects
     )
@@ -108,28 +112,18 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         workers=[
             unpacking,
             _sweep(backend, settings, sources, documents, texts, quarantine, projects),
-            _quality(backend, settings, sources, documents, projects, changed_sources),
+            *_quality(backend, settings, compare, sources, projects, changed_sources),
         ],
-        erasures=_erasures(backend, settings, documents, texts, accept.enqueue),
+        erasures=_erasures(backend, settings, compare, texts, accept.enqueue),
     )
 
 
-def _quality(  # noqa: PLR0913, PLR0917 - what it shares with the rest
-    backend: Backend,
-    settings: IngestSettings,
-    sources: Sources,
-    documents: Documents,
-    projects: Projects,
-    changed_sources: Pending[ResourceKey],
-) -> Controller[ResourceKey]:
-    judge = JudgeDocuments(
-        sources=sources, documents=documents, clock=SystemClock(), limits=settings.limits, projects=projects
-    )
-    return quality_controller(
-        judge,
-        pending=changed_sources,
-        leases=backend.leases("quality_leases"),
-        poll_interval=timedelta(seconds=settings.quality_poll_interval_s),
+def _preparation(backend: Backend, settings: IngestSettings, processes: Processes) -> ProcessPreparation:
+    return ProcessPreparation(
+        processes,
+        names=_names(backend, settings),
+        phone_regions=settings.phone_regions,
+        limits=settings.limits.conversion,
     )
 
 
@@ -152,18 +146,53 @@ def _names(backend: Backend, settings: IngestSettings) -> ProcessNames:
     return names
 
 
-def _deletion(accept: AcceptDocument, reading: ReadDocuments) -> DeleteDocument:
+def _deleting(accept: AcceptDocument, reading: ReadDocuments) -> DeleteDocument:
+    """Return what deletes documents, on the stores of what accepts them."""
     return DeleteDocument(
         sources=accept.sources,
         documents=accept.documents,
         reading=reading,
         preparation=accept.preparation,
         texts=accept.texts,
+        compare=accept.compare,
         clock=accept.clock,
         limits=accept.limits,
         projects=accept.projects,
         enqueue=accept.enqueue,
     )
+
+
+def _fingerprints(backend: Backend) -> MongoFingerprints:
+    return MongoFingerprints(*(backend.database[name] for name in _FINGERPRINTS))
+
+
+def _quality(  # noqa: PLR0913, PLR0917 - what it shares with the rest
+    backend: Backend,
+    settings: IngestSettings,
+    compare: CompareDocuments,
+    sources: Sources,
+    projects: Projects,
+    changed_sources: Pending[ResourceKey],
+) -> Sequence[Controller[ResourceKey]]:
+    clock, limits, documents = SystemClock(), settings.limits, compare.documents
+    poll_interval = timedelta(seconds=settings.quality_poll_interval_s)
+    rules = quality_controller(
+        JudgeDocuments(sources=sources, documents=documents, clock=clock, limits=limits, projects=projects),
+        pending=changed_sources,
+        leases=backend.leases("quality_leases"),
+        poll_interval=poll_interval,
+    )
+    judge = JudgeDuplicates(
+        compare=compare,
+        sources=sources,
+        documents=documents,
+        fingerprints=compare.fingerprints,
+        clock=clock,
+        limits=limits,
+        projects=projects,
+    )
+    checks = backend.indexed(checks_due(backend.database["fingerprint_checks"], clock.now))
+    return [rules, duplicates_controller(judge, pending=checks, poll_interval=poll_interval)]
 
 
 def _unpacking(
@@ -196,12 +225,13 @@ def _unpacking(
 def _erasures(
     backend: Backend,
     settings: IngestSettings,
-    documents: Documents,
+    compare: CompareDocuments,
     texts: Texts,
     enqueue: Callable[[ResourceKey], None],
 ) -> Steps:
     erase = EraseDocument(
-        documents=documents,
+        documents=compare.documents,
+        compare=compare,
         uses=MongoVersionTexts(backend.database["documents"]),
         texts=texts,
         clock=SystemClock(),
@@ -211,6 +241,9 @@ def _erasures(
 
     async def record(target: Target) -> int:
         return await erase.record(target.project, target.subject)
+
+    async def fingerprints(target: Target) -> int:
+        return await erase.fingerprints(target.project, target.subject)
 
     async def stored_texts(target: Target) -> int:
         try:
@@ -227,9 +260,11 @@ def _erasures(
             documents_step("documents", backend.database["documents"]),
             objects_step(quarantined, backend.objects, quarantine),
             objects_step("document texts", backend.objects, settings.exchange_bucket),
+            *(documents_step(name.replace("_", " "), backend.database[name]) for name in _FINGERPRINTS),
         ],
         Scope.DOCUMENT: [
             Step(kind="documents", erase=record),
+            Step(kind="fingerprints", erase=fingerprints),
             objects_step(quarantined, backend.objects, quarantine, below=below_document),
             Step(kind="document texts", erase=stored_texts),
         ],

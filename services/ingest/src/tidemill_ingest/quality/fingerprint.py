@@ -30,8 +30,8 @@ class Fingerprint:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What others are found by: the digest, then the bands."""
-        return (f"text-{self.text_digest}", *self.bands)
+        """What others are found by: the bands, or the digest where there are none."""
+        return self.bands or (f"text-{self.text_digest}",)
 
 
 def similarity(one: Fingerprint, other: Fingerprint) -> float:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from enum import Enum
 
 from tidemill_core.errors import Violation, digest_of
 from tidemill_ingest.limits import MEBIBYTE
@@ -11,6 +12,37 @@ MAX_LANGUAGES = 50
 MAX_CHARACTERS = 16 * MEBIBYTE
 """More than any document has."""
 _SHOWN = 20
+SIMILARITY = 0.8
+"""From which on texts are nearly the same, unless a source says otherwise."""
+
+
+class DuplicatePolicy(Enum):
+    """What becomes of a document whose text is that of another one of the project, or nearly."""
+
+    KEEP = "keep"
+    """It is published, and says so."""
+    LINK = "link"
+    """It is withheld, and published when the other one is not current any more."""
+    REJECT = "reject"
+    """Its submission is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """Which document a text is a duplicate of."""
+
+    document: str
+    similarity: float
+    """The share of runs of five words that both have, of those that either has."""
+    exact: bool
+    """Whether the texts are equal."""
+
+    @property
+    def words(self) -> str:
+        """Return it for people."""
+        if self.exact:
+            return f"the text of document {self.document}"
+        return f"{self.similarity:.2f} in common with document {self.document}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +94,21 @@ class Quality:
     max_symbols: float = 0.0
     max_repeated_lines: float = 0.0
     max_repeated_words: float = 0.0
+    duplicates: DuplicatePolicy | None = None
+    """None where documents are compared with no others, and others not with them."""
+    min_similarity: float = 0.0
+    """From which on texts are duplicates; 0 is `SIMILARITY`."""
 
     @property
     def digest(self) -> str:
         """Equal exactly where the same is declared; "" where nothing is."""
         declared = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
-        return digest_of(json.dumps(declared, sort_keys=True)) if declared else ""
+        return digest_of(json.dumps(declared, sort_keys=True, default=lambda member: member.value)) if declared else ""
+
+    @property
+    def similarity(self) -> float:
+        """From which on texts are duplicates."""
+        return self.min_similarity or SIMILARITY
 
     def violations(self) -> Iterator[Violation]:
         """Yield what is wrong with the rules themselves."""
@@ -88,10 +129,18 @@ class Quality:
         for each in fields(self):
             if each.type is float and not 0 <= (share := getattr(self, each.name)) <= 1:
                 yield Violation(f"source.quality.{each.name}", f"is {share}; send a share of 0 (no rule) to 1")
+        if 0 < self.min_similarity < SIMILARITY:
+            text = f"is {self.min_similarity}; send {SIMILARITY} to 1: less similar texts are not found reliably"
+            yield Violation("source.quality.min_similarity", text)
 
-    def breaches(self, measures: Measures) -> tuple[Breach, ...]:
-        """Return every rule that a text with these measures breaks."""
-        return tuple(self._breaches(measures))
+    def breaches(self, measures: Measures, duplicate: Duplicate | None = None) -> tuple[Breach, ...]:
+        """Return every rule that a text with these measures breaks, and that it is withheld as a duplicate."""
+        return (*self._breaches(measures), *self._breaches_as_duplicate(duplicate))
+
+    def _breaches_as_duplicate(self, duplicate: Duplicate | None) -> Iterator[Breach]:
+        if duplicate is not None and self.duplicates in (DuplicatePolicy.LINK, DuplicatePolicy.REJECT):
+            reason = "DUPLICATE" if duplicate.exact else "NEAR_DUPLICATE"
+            yield Breach(reason=reason, field="duplicates", value=duplicate.words, limit=self.duplicates.value)
 
     def _breaches(self, measures: Measures) -> Iterator[Breach]:
         length = measures.characters

@@ -103,6 +103,7 @@ class Document(_message.Message):
     WITHHELD_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    DUPLICATE_OF_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of project, source and key, independent of the channel."""
     project: _builtins.str
@@ -143,6 +144,10 @@ class Document(_message.Message):
     def withheld(self) -> Global___Withheld:
         """Output only. Why its newest version is not current, where rules of its source withhold it."""
 
+    @_builtins.property
+    def duplicate_of(self) -> Global___DuplicateOf:
+        """Output only. Which document its newest version is a duplicate of, where its source compares documents."""
+
     def __init__(
         self,
         *,
@@ -161,10 +166,11 @@ class Document(_message.Message):
         withheld: Global___Withheld | None = ...,
         parent: _builtins.str = ...,
         member_count: _builtins.int = ...,
+        duplicate_of: Global___DuplicateOf | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current", b"current", "last_rejection", b"last_rejection", "update_time", b"update_time", "withheld", b"withheld"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current", b"current", "duplicate_of", b"duplicate_of", "last_rejection", b"last_rejection", "update_time", b"update_time", "withheld", b"withheld"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current", b"current", "etag", b"etag", "id", b"id", "key", b"key", "last_rejection", b"last_rejection", "member_count", b"member_count", "parent", b"parent", "project", b"project", "seq", b"seq", "source", b"source", "state", b"state", "update_time", b"update_time", "version_count", b"version_count", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current", b"current", "duplicate_of", b"duplicate_of", "etag", b"etag", "id", b"id", "key", b"key", "last_rejection", b"last_rejection", "member_count", b"member_count", "parent", b"parent", "project", b"project", "seq", b"seq", "source", b"source", "state", b"state", "update_time", b"update_time", "version_count", b"version_count", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -499,6 +505,36 @@ class Withheld(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Withheld: _TypeAlias = Withheld  # noqa: Y015
+
+@_typing.final
+class DuplicateOf(_message.Message):
+    """DuplicateOf names a document with the same text, or nearly."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """Output only. The document's id."""
+    similarity: _builtins.float
+    """Output only. The share of runs of five words that both texts have, of those that either has."""
+    exact: _builtins.bool
+    """Output only. True if the texts are equal."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+        similarity: _builtins.float = ...,
+        exact: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "exact", b"exact", "similarity", b"similarity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DuplicateOf: _TypeAlias = DuplicateOf  # noqa: Y015
 
 @_typing.final
 class Breach(_message.Message):

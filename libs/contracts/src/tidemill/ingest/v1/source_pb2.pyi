@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DuplicatePolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DuplicatePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DuplicatePolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DUPLICATE_POLICY_UNSPECIFIED: _DuplicatePolicy.ValueType  # 0
+    """DUPLICATE_POLICY_UNSPECIFIED: documents are not compared."""
+    DUPLICATE_POLICY_KEEP: _DuplicatePolicy.ValueType  # 1
+    """DUPLICATE_POLICY_KEEP: it is published, and says which document it is a duplicate of."""
+    DUPLICATE_POLICY_LINK: _DuplicatePolicy.ValueType  # 2
+    """DUPLICATE_POLICY_LINK: it is withheld, and published when the other document is not current any more."""
+    DUPLICATE_POLICY_REJECT: _DuplicatePolicy.ValueType  # 3
+    """DUPLICATE_POLICY_REJECT: its submission is rejected, and nothing of it is stored."""
+
+class DuplicatePolicy(_DuplicatePolicy, metaclass=_DuplicatePolicyEnumTypeWrapper):
+    """DuplicatePolicy is what becomes of a duplicate. It is compared with documents of all sources that set one."""
+
+DUPLICATE_POLICY_UNSPECIFIED: DuplicatePolicy.ValueType  # 0
+"""DUPLICATE_POLICY_UNSPECIFIED: documents are not compared."""
+DUPLICATE_POLICY_KEEP: DuplicatePolicy.ValueType  # 1
+"""DUPLICATE_POLICY_KEEP: it is published, and says which document it is a duplicate of."""
+DUPLICATE_POLICY_LINK: DuplicatePolicy.ValueType  # 2
+"""DUPLICATE_POLICY_LINK: it is withheld, and published when the other document is not current any more."""
+DUPLICATE_POLICY_REJECT: DuplicatePolicy.ValueType  # 3
+"""DUPLICATE_POLICY_REJECT: its submission is rejected, and nothing of it is stored."""
+Global___DuplicatePolicy: _TypeAlias = DuplicatePolicy  # noqa: Y015
 
 @_typing.final
 class Source(_message.Message):
@@ -170,6 +199,8 @@ class Quality(_message.Message):
     MAX_SYMBOLS_FIELD_NUMBER: _builtins.int
     MAX_REPEATED_LINES_FIELD_NUMBER: _builtins.int
     MAX_REPEATED_WORDS_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    MIN_SIMILARITY_FIELD_NUMBER: _builtins.int
     min_characters: _builtins.int
     """Optional. The least characters of a text."""
     max_characters: _builtins.int
@@ -182,6 +213,12 @@ class Quality(_message.Message):
     """Optional. The greatest share of lines that repeat an earlier one."""
     max_repeated_words: _builtins.float
     """Optional. The greatest share of words in runs of five that occur more than once."""
+    duplicates: Global___DuplicatePolicy.ValueType
+    """Optional. What becomes of documents whose text is that of another one of the project, or nearly; unset compares none."""
+    min_similarity: _builtins.float
+    """Optional. The share of runs of five words in common, of those that either text has, from which on they are duplicates:
+    0.8 to 1, unset means 0.8.
+    """
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The languages that are accepted, by ISO 639, such as en; empty accepts all. Short texts pass."""
@@ -196,10 +233,12 @@ class Quality(_message.Message):
         max_symbols: _builtins.float = ...,
         max_repeated_lines: _builtins.float = ...,
         max_repeated_words: _builtins.float = ...,
+        duplicates: Global___DuplicatePolicy.ValueType = ...,
+        min_similarity: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["languages", b"languages", "max_characters", b"max_characters", "max_repeated_lines", b"max_repeated_lines", "max_repeated_words", b"max_repeated_words", "max_symbols", b"max_symbols", "min_characters", b"min_characters", "min_letters", b"min_letters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "languages", b"languages", "max_characters", b"max_characters", "max_repeated_lines", b"max_repeated_lines", "max_repeated_words", b"max_repeated_words", "max_symbols", b"max_symbols", "min_characters", b"min_characters", "min_letters", b"min_letters", "min_similarity", b"min_similarity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,12 +23,12 @@ from tidemill_ingest.documents.domain.events import (
 )
 from tidemill_ingest.documents.domain.members import Carrier, Contents, HeldFile
 from tidemill_ingest.documents.domain.steps import DocumentStep, Rejection, Step
-from tidemill_ingest.documents.domain.submission import Submission, document_id, document_key
+from tidemill_ingest.documents.domain.submission import Submission, SubmissionFacts, document_id, document_key
 from tidemill_ingest.documents.domain.texts import RetainedSince, TextUse, TextUses
-from tidemill_ingest.documents.domain.version import Prepared, Provenance, Text, Version
+from tidemill_ingest.documents.domain.version import Prepared, Text, Version
 from tidemill_ingest.errors import NothingWithheld, VersionNotFound
 from tidemill_ingest.limits import Keep
-from tidemill_ingest.quality.policy import Quality
+from tidemill_ingest.quality.policy import Duplicate, Quality
 
 
 class DocumentState(Enum):
@@ -42,16 +42,6 @@ class DocumentState(Enum):
     """It never had a version: every submission so far was refused."""
     WITHHELD = "withheld"
     """It has no current version, because its newest one breaks a rule of its source."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmissionFacts:
-    """What decides whether a submission makes a version, known before its text is prepared."""
-
-    revision: int
-    body_digest: str
-    masking: tuple[str, ...]
-    quality: Quality = field(default_factory=Quality)
 
 
 _WITH_WORDS = frozenset({DocumentStep.REJECTED, DocumentStep.DELETED})
@@ -109,6 +99,11 @@ class Document(Aggregate):
         waits = newest is not None and newest.withheld and newest.superseded_at is None and newest.text is Text.KEPT
         return newest if waits else None
 
+    @property
+    def newest(self) -> Version | None:
+        """The version that was submitted last: the withheld one, else the current one."""
+        return self.withheld or self.current
+
     def readable_by(self, caller: Caller, version: Version | None = None) -> bool:
         """Return whether the caller may read it, or that version: its readers, its writer and those who manage all.
 
@@ -134,7 +129,7 @@ class Document(Aggregate):
 
     def reason_to_ignore(self, facts: SubmissionFacts) -> str:
         """Return why a submission would change nothing, or "" where it would."""
-        newest = self.withheld or self.current
+        newest = self.newest
         if newest is not None and newest.provenance.body_digest == facts.body_digest:
             provenance = newest.provenance
             same_rules = provenance.masking == facts.masking and provenance.quality == facts.quality.digest
@@ -162,28 +157,8 @@ class Document(Aggregate):
         One that breaks a rule of the source is withheld: what was current stays so, unless it is the same content.
         Its members are to become documents all the same, whose bytes are `held`; it may be a member of another itself.
         """
-        version = Version(
-            media_type=prepared.media_type,
-            title=prepared.title,
-            uri=prepared.uri,
-            language=prepared.language,
-            readers=prepared.readers,
-            metadata=prepared.metadata,
-            object=ref,
-            provenance=Provenance(
-                submission=submission,
-                body_digest=facts.body_digest,
-                masking=facts.masking,
-                steps=prepared.steps,
-                masked=prepared.masked,
-                quality=facts.quality.digest,
-            ),
-            revision=facts.revision,
-            number=self.version_count + 1,
-            create_time=now,
-            measures=prepared.measures,
-            withheld=facts.quality.breaches(prepared.measures) if prepared.measures else (),
-        )
+        number = self.version_count + 1
+        version = Version.of(prepared, ref=ref, facts=facts, submission=submission, number=number, now=now)
         self.version_count, self.writer = version.number, carrier.writer if carrier else writer
         self.revision, self.parent = max(self.revision, facts.revision), carrier.document if carrier else ""
         self.contents = self.contents.replaced(version.number, prepared.members, held)
@@ -201,25 +176,46 @@ class Document(Aggregate):
             NothingWithheld: it has none.
 
         """
-        version = self.withheld
-        if version is None:
+        if self.withheld is None:
             raise NothingWithheld(self.id, number=self.version_count)
-        before = tuple(each.superseded(now) if each == self.current else each for each in self.versions[:-1])
-        released = replace(version, withheld=())
-        self.versions = (*before, released)
-        self._publish(released, now=now, step=DocumentStep.RELEASED, message=why)
+        self._release(replace(self.withheld, released=True), why=why, now=now)
 
     def judge_again(self, quality: Quality, *, now: datetime) -> None:
         """Decide again whether the withheld version is withheld, by the rules of now; its measures are known."""
         version = self.withheld
-        if version is None or version.measures is None or version.provenance.quality == quality.digest:
-            return
-        provenance = replace(version.provenance, quality=quality.digest)
-        breaches = quality.breaches(version.measures)
-        judged = replace(version, provenance=provenance, withheld=breaches or version.withheld)
-        self.versions = (*self.versions[:-1], judged)
-        if not breaches:
-            self.release(why="the rules of its source withhold it no longer", now=now)
+        if version is not None and version.provenance.quality != quality.digest:
+            self._judge(version, quality, now=now)
+
+    def judge_duplicate(
+        self, version: Version, duplicate: Duplicate | None, quality: Quality, *, now: datetime
+    ) -> None:
+        """Decide again about the newest version, whose original is another one than it was, or none."""
+        newest = self.newest
+        if newest is not None and newest.number == version.number and newest.duplicate != duplicate:
+            self._judge(replace(newest, duplicate=duplicate), quality, now=now)
+
+    def _judge(self, version: Version, quality: Quality, *, now: datetime) -> None:
+        """Put the version, which is the newest one, in its place, as these rules have it."""
+        rules = (
+            ()
+            if version.released or version.measures is None
+            else quality.breaches(version.measures, version.duplicate)
+        )
+        judged = replace(version, provenance=replace(version.provenance, quality=quality.digest), withheld=rules)
+        if version.withheld and not rules:
+            return self._release(judged, why="no rule of its source withholds it any longer", now=now)
+        self.versions = tuple(judged if each.number == judged.number else each for each in self.versions)
+        if rules and not version.withheld:
+            self.state, submission = DocumentState.WITHHELD, version.provenance.submission
+            self.pending.append(DocumentDeleted(occurred_at=now, erased=False, submission=submission))
+            self._report_withheld(judged, now=now)
+        return None
+
+    def _release(self, version: Version, *, why: str, now: datetime) -> None:
+        before = tuple(each.superseded(now) if each == self.current else each for each in self.versions[:-1])
+        released = replace(version, withheld=())
+        self.versions = (*before, released)
+        self._publish(released, now=now, step=DocumentStep.RELEASED, message=why)
 
     def ignore(self, facts: SubmissionFacts, submission: Submission, *, why: str, now: datetime) -> None:
         """Note a submission that changes nothing; a higher revision of the same content counts all the same."""
@@ -360,8 +356,11 @@ class Document(Aggregate):
         self._remember(version)
         if current is None:
             self.state = DocumentState.WITHHELD
+        self._report_withheld(version, now=now)
+
+    def _report_withheld(self, version: Version, *, now: datetime) -> None:
+        submission, reason = version.provenance.submission, version.withheld[0].reason
         message = "; ".join(breach.message for breach in version.withheld)
-        reason = version.withheld[0].reason
         self.pending.append(DocumentRejected(occurred_at=now, reason=reason, message=message, submission=submission))
         self._step(DocumentStep.WITHHELD, submission, now=now, message=message, version=version.number, seq=self._seq())
 

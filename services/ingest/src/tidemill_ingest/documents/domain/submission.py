@@ -17,6 +17,7 @@ from tidemill_core.errors import InvalidInput, Violation, named
 from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.formats import FORMATS, MEDIA_TYPES
 from tidemill_ingest.limits import Limits
+from tidemill_ingest.quality.policy import Duplicate, Quality
 
 Fact: TypeAlias = str | float | bool
 """A value of metadata; whole numbers are floats too, as in a protobuf Struct."""
@@ -135,6 +136,17 @@ class DocumentSpec:
         size = len(json.dumps(dict(self.metadata)).encode())
         if size > limits.metadata_bytes:
             yield Violation("metadata", f"has {size} bytes as JSON, and {limits.metadata_bytes} is the limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionFacts:
+    """What decides whether a submission makes a version, known before its text is prepared."""
+
+    revision: int
+    body_digest: str
+    masking: tuple[str, ...]
+    quality: Quality = field(default_factory=Quality)
+    duplicate: Duplicate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,10 @@ from enum import Enum
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_ingest.anchors import Anchor
-from tidemill_ingest.documents.domain.submission import Fact, Submission
+from tidemill_ingest.documents.domain.submission import Fact, Submission, SubmissionFacts
 from tidemill_ingest.members import PlannedMember
-from tidemill_ingest.quality.policy import Breach, Measures
+from tidemill_ingest.quality.fingerprint import Fingerprint
+from tidemill_ingest.quality.policy import Breach, Duplicate, Measures
 
 
 class Text(Enum):
@@ -54,6 +55,8 @@ class Prepared:
     """None where the source has no rules for them."""
     members: tuple[PlannedMember, ...] = ()
     """Files inside, which become documents of their own."""
+    fingerprint: Fingerprint | None = None
+    """None where the source compares its documents with no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,51 @@ class Version:
     measures: Measures | None = None
     withheld: tuple[Breach, ...] = ()
     """The rules of its source for which it is not, or never was, current."""
+    duplicate: Duplicate | None = None
+    """The document whose duplicate it is."""
+    released: bool = False
+    """Whether an operator published it, whatever rules it breaks."""
+
+    @property
+    def text_name(self) -> str:
+        """What distinguishes its text among those of its document."""
+        return self.object.key.rpartition("/")[2]
+
+    @classmethod
+    def of(  # noqa: PLR0913 - what it is made of, and where it came from
+        cls,
+        prepared: Prepared,
+        *,
+        ref: ObjectRef,
+        facts: SubmissionFacts,
+        submission: Submission,
+        number: int,
+        now: datetime,
+    ) -> "Version":
+        """Return a new version, withheld where it breaks rules of its source."""
+        return cls(
+            media_type=prepared.media_type,
+            title=prepared.title,
+            uri=prepared.uri,
+            language=prepared.language,
+            readers=prepared.readers,
+            metadata=prepared.metadata,
+            object=ref,
+            provenance=Provenance(
+                submission=submission,
+                body_digest=facts.body_digest,
+                masking=facts.masking,
+                steps=prepared.steps,
+                masked=prepared.masked,
+                quality=facts.quality.digest,
+            ),
+            revision=facts.revision,
+            number=number,
+            create_time=now,
+            measures=prepared.measures,
+            withheld=facts.quality.breaches(prepared.measures, facts.duplicate) if prepared.measures else (),
+            duplicate=facts.duplicate,
+        )
 
     def superseded(self, now: datetime) -> "Version":
         """Return the version as it is once another one, or none, is current."""
