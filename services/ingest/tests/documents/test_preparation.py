@@ -159,7 +159,7 @@ from tidemill_ingest.processes import Processes
 
 async def main():
     processes = Processes(workers=1, cpu_s=60.0, wall_s=60.0)
-    await ProcessPreparation(processes, names=NamesHere(), phone_regions=("US",)).start()
+    await ProcessPreparation(processes, names=None, phone_regions=("US",)).start()
     print("started", flush=True)
     await asyncio.Event().wait()
 
