@@ -6,7 +6,6 @@ from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceSer
 from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
 from tidemill.rag.v1.text_embedding_service_pb2_grpc import add_TextEmbeddingServiceServicer_to_server
 from tidemill_core.application import SystemClock
-from tidemill_kit.access.grants import Shared
 from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.leases import Leases
@@ -27,12 +26,8 @@ from tidemill_rag.indexing.events import documents
 from tidemill_rag.indexing.mongo import MongoLedger
 from tidemill_rag.indexing.record_document import RecordDocument
 from tidemill_rag.indexing.wiring import wire_indexes
-from tidemill_rag.search.grpc import GrpcRetrievalService
-from tidemill_rag.search.neighbours import Neighbours
 from tidemill_rag.search.reconcile import StalePoints
-from tidemill_rag.search.rerank import RerankMatches
-from tidemill_rag.search.search import Search
-from tidemill_rag.search.search_collection import SearchCollection
+from tidemill_rag.search.wiring import wire_search
 from tidemill_rag.settings import RagSettings
 from tidemill_rag.similarity.wiring import wire_similarity
 from tidemill_rag.vectors.ports import VectorStore
@@ -68,12 +63,23 @@ async def build_app(settings: RagSettings) -> App:
         leases=parts.leases,
     )
     stale = StalePoints(parts.vectors)
+    search = wire_search(
+        settings,
+        backend,
+        collections=parts.collections,
+        ledger=parts.ledger,
+        vectors=parts.vectors,
+        models=parts.models,
+        rerankers=parts.rerankers,
+        sparse=parts.sparse,
+        stale=stale,
+    )
     similarity = wire_similarity(settings, backend, vectors=parts.vectors, models=parts.models)
     record = RecordDocument(collections=parts.collections, ledger=parts.ledger, enqueue=indexes.enqueue)
     return backend.app(
         servicers=[
             (add_CollectionServiceServicer_to_server, _collection_service(parts, indexes.enqueue)),
-            (add_RetrievalServiceServicer_to_server, _retrieval_service(settings, backend, parts, stale)),
+            (add_RetrievalServiceServicer_to_server, search),
             (
                 add_TextEmbeddingServiceServicer_to_server,
                 GrpcTextEmbeddingService(embed=EmbedTexts(collections=parts.collections, models=parts.models)),
@@ -138,23 +144,3 @@ def _collection_service(parts: Parts, enqueue: Enqueue) -> GrpcCollectionService
     )
     rebuild = RebuildIndex(collections=parts.collections, models=parts.models, clock=clock, enqueue=enqueue)
     return GrpcCollectionService(crud=crud, rebuild=rebuild)
-
-
-def _retrieval_service(
-    settings: RagSettings, backend: Backend, parts: Parts, stale: StalePoints
-) -> GrpcRetrievalService:
-    search = Search(
-        one=SearchCollection(
-            collections=parts.collections,
-            ledger=parts.ledger,
-            vectors=parts.vectors,
-            neighbours=Neighbours(vectors=parts.vectors),
-            rerank=RerankMatches(rerankers=parts.rerankers, timeout_s=settings.rerank_timeout_s),
-            models=parts.models,
-            sparse=parts.sparse,
-            sweep=stale.enqueue,
-            shared=backend.shared(Shared.COLLECTION),
-        ),
-        max_characters=settings.max_query_characters,
-    )
-    return GrpcRetrievalService(search=search)
