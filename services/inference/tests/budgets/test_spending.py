@@ -144,7 +144,6 @@ async def test_each_end_user_and_each_subject_has_a_count_and_others_are_not_hur
     with pytest.raises(BudgetExhausted):
         await harness.answer.whole(ADA, question(end_user="ada"), request=asking("again"))
     await harness.answer.whole(ADA, question(), request=asking("anonymous"))  # no end user: not counted
-    # What an end user once asked costs them nothing where an evaluation asks it again.
     repeated = question(end_user="ada", purpose=Purpose.EVALUATION)
     await harness.answer.whole(ADA, repeated, request=asking("evaluation"))
     other = BudgetHarness(budget(per=Per.SUBJECT, requests=1))
