@@ -9,6 +9,7 @@ from tidemill_testkit.erasure import stored_by
 KEPT = {
     "sweep": "one cursor of the sweep and its lease, which every run moves on",
     "bucket:feedback_exchange_bucket": "of feedback, which erases it",
+    "bucket:trainer_bucket": "of trainer, which erases it",
 }
 
 

@@ -24,7 +24,7 @@ from tidemill_ingest.documents.mongo import (
 from tidemill_ingest.documents.mongo_fingerprints import MongoFingerprints, checks_due
 from tidemill_ingest.documents.names import ProcessNames
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.documents.ports import Documents, NameModels, Quarantine, SweepKey, SweepRules, Texts
+from tidemill_ingest.documents.ports import Documents, NameModels, Quarantine, SweepRules, Texts
 from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.documents.reconcile import (
     duplicates_controller,
@@ -45,12 +45,15 @@ from tidemill_ingest.projects import Projects
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.ports import FindSource, Sources
 from tidemill_kit.erasure.documents import documents as documents_step
+from tidemill_kit.erasure.folders import folders as folders_step
+from tidemill_kit.erasure.folders import sweep_folders
 from tidemill_kit.erasure.objects import objects as objects_step
 from tidemill_kit.erasure.steps import NotYet, Scope, Step, Steps, Target
 from tidemill_kit.grpc.uploads import UploadPlaces
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller, Pending
+from tidemill_kit.workers.worker import Worker
 
 _log = structlog.get_logger(__name__)
 _FINGERPRINTS = ("fingerprints", "fingerprint_keys", "fingerprint_links", "fingerprint_checks")
@@ -111,7 +114,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         components=[preparation],
         workers=[
             unpacking,
-            _sweep(backend, settings, sources, documents, texts, quarantine, projects),
+            *_sweep(backend, settings, sources, documents, texts, quarantine, projects),
             *_quality(backend, settings, compare, sources, projects, changed_sources),
         ],
         erasures=_erasures(backend, settings, compare, texts, accept.enqueue),
@@ -260,6 +263,7 @@ def _erasures(
             documents_step("documents", backend.database["documents"]),
             objects_step(quarantined, backend.objects, quarantine),
             objects_step("document texts", backend.objects, settings.exchange_bucket),
+            folders_step("copies of models", settings.data_dir / "models", covers=("folder:data_dir",)),
             *(documents_step(name.replace("_", " "), backend.database[name]) for name in _FINGERPRINTS),
         ],
         Scope.DOCUMENT: [
@@ -279,7 +283,7 @@ def _sweep(  # noqa: PLR0913, PLR0917 - the stores that it goes through
     texts: Texts,
     quarantine: Quarantine,
     projects: Projects,
-) -> Controller[SweepKey]:
+) -> Sequence[Worker]:
     sweep = Sweep(
         sources=sources,
         documents=documents,
@@ -296,11 +300,13 @@ def _sweep(  # noqa: PLR0913, PLR0917 - the stores that it goes through
         ),
         projects=projects,
     )
-    return sweep_controller(
+    texts_sweep = sweep_controller(
         sweep,
         leases=backend.leases("sweep", removable=False),
         poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
     )
+    models, deleted, spares = [settings.data_dir / "models"], projects.deleted, projects.spares
+    return [texts_sweep, Worker("deleted_models", lambda: sweep_folders(models, deleted=deleted, spares=spares))]
 
 
 async def _expire_quarantine(backend: Backend, settings: IngestSettings) -> None:
