@@ -156,7 +156,8 @@ def _added_picture(files: Files, uploads: list[Uploaded]) -> Group:
         if each.document and each.outcome is Outcome.WITHHELD
     ]
     accepted = len(uploads) - len(refused) - len(withheld)
-    counts = [f"{accepted} accepted", f"{len(refused)} rejected"]
+    unchanged = sum(each.outcome is Outcome.UNCHANGED for each in uploads)
+    counts = [f"{accepted} accepted" + (f" ({unchanged} unchanged)" if unchanged else ""), f"{len(refused)} rejected"]
     counts += [f"{len(withheld)} withheld"] if withheld else []
     if files.unreadable:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in files.by_suffix().items())

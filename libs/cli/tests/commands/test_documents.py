@@ -34,9 +34,11 @@ async def test_adding_a_folder_says_what_was_skipped_and_fails_unless_that_is_al
 
     said = await asyncio.to_thread(typed, "documents", "add", ".", "--recursive")
     again: Said = await asyncio.to_thread(typed, "documents", "add", ".", "-r", "--allow-skipped", "--json")
+    table: Said = await asyncio.to_thread(typed, "documents", "add", ".", "-r", "--allow-skipped")
 
     assert (said.code, again.code) == (1, 0)
     assert "3 accepted, 0 rejected, 3 skipped: 2 .odt, 1 .doc" in said.text
+    assert "3 accepted (3 unchanged), 0 rejected" in table.text
     assert services.ingest.contents.keys() == {"vpn/README.md", "wifi/README.md", "LICENSE"}
     assert {each["outcome"] for each in again.data["added"]} == {"unchanged"}
     assert again.data["skipped_by_suffix"] == {".odt": 2, ".doc": 1}
