@@ -193,6 +193,7 @@ async def test_no_store_has_a_word_of_an_erased_document(filled: Filled) -> None
         "quarantined submissions": 1,
         "document texts": 2,
         "dataset examples": 8,
+        "fingerprints": 0,
     }
     assert len(await filled.store.list(filled.process.exchange, prefix=f"{filled.name}/")) == 1, "of the other document"
 
