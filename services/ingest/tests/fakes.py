@@ -233,6 +233,7 @@ class Ingest:
         self.release = ReleaseDocument(
             documents=self.documents,
             reading=self.reading,
+            compare=self.compare,
             clock=self.clock,
             limits=self.limits,
             projects=self.projects,
@@ -249,6 +250,7 @@ class Ingest:
         self.judge = JudgeDocuments(
             sources=self.sources,
             documents=self.documents,
+            compare=self.compare,
             clock=self.clock,
             limits=self.limits,
             projects=self.projects,

@@ -151,6 +151,7 @@ class AcceptDocument:
             facts = replace(facts, duplicate=duplicate)
             save_until = self.clock.now() + self.limits.save_within
             ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
+            compared = not is_new and await self.compare.changing(project, fresh.id)
             await self.compare.remember(project, fresh.id, prepared, ref=ref, duplicate=duplicate)
             held = HeldFile(object_key=bytes_.key, media_type=command.spec.media_type, allowance=command.allowance)
             change = self._change(caller, command, facts, _Made(prepared=prepared, ref=ref, held=held))
@@ -169,12 +170,14 @@ class AcceptDocument:
                 await self.compare.erase(project, fresh.id)
                 raise
             bytes_.keep(keep=document.contents.held == held)
-            if not is_new:
+            if document.withheld:
+                document = await self._judged(caller, document, facts)
+            if compared:
                 await self.compare.changed(project, fresh.id)
             if ref.key in document.texts.given_up:
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])
-            return await self._judged(caller, document, facts) if document.withheld else document
+            return document
 
     async def _judged(self, caller: Caller, document: Document, facts: SubmissionFacts) -> Document:
         """Decide again where the rules changed since they were read, as the controller may have been here before."""

@@ -103,10 +103,19 @@ class CompareDocuments:
         await self.fingerprints.put(project, stored)
         await self.fingerprints.check(project, [document], due=now + CHECK_AFTER)
 
+    async def changing(self, project: str, document: str) -> bool:
+        """Return whether the texts of a document that is about to be saved were compared with others.
+
+        It is checked a little later then, also where the process ends before it says that it `changed`.
+        """
+        compared = await self.fingerprints.known(project, document)
+        if compared:
+            await self.fingerprints.check(project, [document], due=self.clock.now() + CHECK_AFTER)
+        return compared
+
     async def changed(self, project: str, document: str) -> None:
-        """Have a document checked soon that is not what it was, where its texts were compared with others."""
-        if await self.fingerprints.known(project, document):
-            await self.fingerprints.check(project, [document], due=self.clock.now())
+        """Have a document checked at once that is not what it was: its duplicates may need another original."""
+        await self.fingerprints.check(project, [document], due=self.clock.now())
 
     async def erase(self, project: str, document: str) -> int:
         """Remove the fingerprints of a document, and return how many there were."""

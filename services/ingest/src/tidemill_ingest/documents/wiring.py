@@ -102,7 +102,9 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         accept=accept,
         delete=delete,
         reading=reading,
-        release=ReleaseDocument(documents=documents, reading=reading, clock=clock, limits=limits, projects=projects),
+        release=ReleaseDocument(
+            documents=documents, reading=reading, compare=compare, clock=clock, limits=limits, projects=projects
+        ),
         uploads=Uploads(limits=limits, places=UploadPlaces(settings.patience)),
     )
     unpacking = _unpacking(backend, settings, accept, delete, reject)
@@ -180,7 +182,9 @@ def _quality(  # noqa: PLR0913, PLR0917 - what it shares with the rest
     clock, limits, documents = SystemClock(), settings.limits, compare.documents
     poll_interval = timedelta(seconds=settings.quality_poll_interval_s)
     rules = quality_controller(
-        JudgeDocuments(sources=sources, documents=documents, clock=clock, limits=limits, projects=projects),
+        JudgeDocuments(
+            sources=sources, documents=documents, compare=compare, clock=clock, limits=limits, projects=projects
+        ),
         pending=changed_sources,
         leases=backend.leases("quality_leases"),
         poll_interval=poll_interval,

@@ -8,6 +8,7 @@ from tidemill_core.resources import Write, list_all, update
 from tidemill_ingest.documents.crud import ReadDocuments
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import DocumentName
+from tidemill_ingest.documents.duplicates import CompareDocuments
 from tidemill_ingest.documents.ports import Documents
 from tidemill_ingest.errors import DocumentNotFound, NothingWithheld, SourceNotFound
 from tidemill_ingest.limits import Limits
@@ -22,6 +23,7 @@ class ReleaseDocument:
 
     documents: Documents
     reading: ReadDocuments
+    compare: CompareDocuments
     clock: Clock
     limits: Limits
     projects: Projects
@@ -50,7 +52,11 @@ class ReleaseDocument:
                 raise NothingWithheld(document.id, number=number)
             document.release(why="an operator released it", now=now)
 
-        return await update(self.documents, caller.project, found.id, change, write)
+        compared = not write.validate_only and await self.compare.changing(caller.project, found.id)
+        released = await update(self.documents, caller.project, found.id, change, write)
+        if compared:
+            await self.compare.changed(caller.project, found.id)
+        return released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,7 @@ class JudgeDocuments:
 
     sources: Sources
     documents: Documents
+    compare: CompareDocuments
     clock: Clock
     limits: Limits
     projects: Projects
@@ -84,10 +91,14 @@ class JudgeDocuments:
         return judged
 
     async def _judge(self, document: Document, source: Source) -> None:
-        now = self.clock.now()
+        project, now = document.project, self.clock.now()
+        # Where nothing was current, nothing has it as its original.
+        compared = document.current is not None and await self.compare.changing(project, document.id)
 
         def change(each: Document) -> None:
             each.keep = self.limits.keep
             each.judge_again(source.quality, now=now)
 
-        await self.documents.update(document.project, document.id, change, request=Request.internal(), known=document)
+        saved = await self.documents.update(project, document.id, change, request=Request.internal(), known=document)
+        if compared and saved.withheld is None:
+            await self.compare.changed(project, document.id)
