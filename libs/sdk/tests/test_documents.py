@@ -90,6 +90,16 @@ async def test_one_that_is_refused_does_not_stop_the_others(tidemill: Tidemill, 
     assert "the limit is 10" in refused.message
 
 
+async def test_what_was_there_before_a_withheld_version_is_sent_again(
+    tidemill: Tidemill, services: FakeTidemill
+) -> None:
+    await tidemill.documents.upload(note(1))
+    (document,) = services.ingest.documents.values()
+    document.withheld.version = 2
+
+    assert await tidemill.documents.stored(note(1)) is None
+
+
 async def test_one_that_is_withheld_is_no_update_and_says_why(tidemill: Tidemill) -> None:
     (uploaded,) = [each async for each in tidemill.documents.upload_many([note(1, text=WITHHELD.decode())])]
 

@@ -12,7 +12,7 @@ from typing import Any
 from services.rag.tests.fake_stores import InMemoryLedger, InMemoryVectors
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Page, Request, Requeue
-from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, TidemillError
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_core.resources import Write
 from tidemill_rag.collections.crud import CollectionCrud
 from tidemill_rag.collections.domain import Collection, IndexRef
@@ -132,7 +132,7 @@ class Rerankers:
 
     def __init__(self) -> None:
         self.read: list[str] = []
-        self.fails: TidemillError | None = None
+        self.fails: Exception | None = None
         self.hangs = self.is_loading = False
 
     async def check(self, caller: Caller, reference: str) -> None:

@@ -214,6 +214,8 @@ class Documents:
             found = await persistently(lambda: self._connection.documents.GetDocument(request))
         except NotFound:
             return None
+        if found.document.HasField("withheld"):
+            return None  # the newest version is not the current one
         same = found.document.current.provenance.body_digest == _digest(new.spec(content), content)
         newer = new.revision > found.document.current.revision
         return found.document if same and not newer and not found.outdated else None

@@ -95,3 +95,9 @@ async def test_a_document_is_outdated_once_its_source_masks_otherwise() -> None:
 
     assert await ingest.reading.is_outdated(document)
     assert not await ingest.reading.is_outdated(await ingest.accept(ACME, submitted("A")))
+
+    def refusing(source: Source) -> None:
+        source.masking = Masking.of([], none=False, reject=True)
+
+    await ingest.sources.update("acme", "cms", refusing, request=Request.internal())
+    assert not await ingest.reading.is_outdated(await ingest.accept(ACME, submitted("A")))

@@ -80,6 +80,22 @@ async def test_a_worker_that_slept_while_its_file_got_another_version_changes_no
     assert ingest.quarantined() == []
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_what_an_earlier_version_had_leaves_though_no_worker_began_the_one_between(*, deleted: bool) -> None:
+    ingest, name = await begun()
+    await ingest.unpack(name)
+    await ingest.accept(ACME, submitted(zipped({"a.md": "anew", "b.md": "b"}), of=ARCHIVE))
+
+    if deleted:
+        await ingest.delete(ACME, deletion(key="handbook.zip"))
+        await ingest.unpack(name)
+    else:
+        await sent(ingest, {"c.md": "c"})
+
+    states = {each.key.partition("!/")[2]: each.state for each in ingest.documents.all() if each.parent}
+    assert {states["a.md"], states["b.md"]} == {DocumentState.DELETED}
+
+
 async def test_versions_that_were_never_begun_leave_nothing_to_delete() -> None:
     ingest, _ = await begun()
     await ingest.accept(ACME, submitted(zipped({"c.md": "c"}), of=ARCHIVE))

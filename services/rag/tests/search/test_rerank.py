@@ -62,11 +62,14 @@ async def test_what_takes_too_long_or_fails_leaves_the_order_as_it_was_and_is_a_
     late = await rag.search("pump stops")
     rag.rerankers.fails = DependencyUnavailable("down", dependency="trainer")
     failed = await rag.search("pump stops")
+    rag.rerankers.fails = IndexError("index out of range in self")
+    broken = await rag.search("pump stops")
 
     for outcome in ("late", "failed"):
         assert REGISTRY.get_sample_value("tidemill_rag_rerank_seconds_count", {"outcome": outcome})
     too_long = "took longer than 0.1 s for 3 passages"
-    for answer, why in ((loading, too_long), (late, too_long), (failed, "DEPENDENCY_UNAVAILABLE")):
+    unusable = ((failed, "DEPENDENCY_UNAVAILABLE"), (broken, "MODEL_BROKEN"))
+    for answer, why in ((loading, too_long), (late, too_long), *unusable):
         assert [each.payload.document for each in answer.passages] == ["one", "three", "two"]
         [warning] = answer.warnings
         assert warning.startswith("not reranked: ")

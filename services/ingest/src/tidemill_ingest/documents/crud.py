@@ -82,7 +82,7 @@ class ReadDocuments:
         facts = SubmissionFacts(
             revision=0,
             body_digest=newest.provenance.body_digest,
-            masking=source.masking.names,
+            masking=source.masking.rules,
             quality=source.quality,
         )
         return not document.reason_to_ignore(facts)

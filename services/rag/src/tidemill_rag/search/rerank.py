@@ -1,6 +1,7 @@
 """The best passages in the order of a model that reads each together with the question."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from tidemill_rag.embedding.ports import Rerankers
 from tidemill_rag.metrics import RERANK_SECONDS
 from tidemill_rag.vectors.ports import Match
 
+_log = logging.getLogger(__name__)
 _LATE = (
     "not reranked: the model took longer than {:g} s for {} passages: it is being loaded, or use a smaller one or fewer"
     " candidates"
@@ -47,6 +49,9 @@ class RerankMatches:
             return matches, _LATE.format(self.timeout_s, len(chosen))
         except TidemillError as error:
             return matches, _FAILED.format(error.reason)
+        except Exception as error:  # noqa: BLE001 - whatever a model's files make torch raise; the search goes on
+            _log.warning("reranking_failed: %s: %s", settings.model, type(error).__name__)
+            return matches, _FAILED.format("MODEL_BROKEN")
         finally:
             RERANK_SECONDS.labels(outcome).observe(time.perf_counter() - began)
         scored = [replace(match, rerank_score=score) for match, score in zip(chosen, scores, strict=True)]

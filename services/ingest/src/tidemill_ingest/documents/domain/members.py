@@ -120,6 +120,7 @@ class Contents:
             leaving=self._leaving(but={each.path for each in members}),
             held=held if members else None,
             superseded=self._superseded(),
+            started=self.started,  # what an earlier version made of the same paths is there, until a worker begins
             erase_up_to=self.erase_up_to,
             pending=True,
         )
