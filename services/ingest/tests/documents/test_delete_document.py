@@ -16,7 +16,9 @@ from tidemill_ingest.documents.mongo import DOCUMENTS
 from tidemill_ingest.documents.objects import ExchangeTexts
 from tidemill_ingest.documents.ports import SweepRules
 from tidemill_ingest.documents.reconcile import sweep_controller
+from tidemill_ingest.documents.reject_submission import RejectCommand
 from tidemill_ingest.errors import DocumentNotFound, TextGone, VersionNotFound
+from tidemill_ingest.quality.policy import Quality
 from tidemill_ingest.sources.domain import Source
 from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.objects import InMemoryObjects
@@ -125,6 +127,62 @@ async def test_an_older_deletion_is_ignored_and_an_older_erasure_takes_only_what
     assert (await ingest.reading.text(ACME, document.id, number=0))[0].text == "B"
     with pytest.raises(TextGone):
         await ingest.reading.text(ACME, document.id, number=1)
+
+
+@pytest.mark.parametrize("erase", [False, True])
+async def test_a_deletion_between_a_current_version_and_a_withheld_one_ends_as_if_it_had_come_in_order(
+    *, erase: bool
+) -> None:
+    rules = Quality(min_characters=10)
+    ingest = await Ingest().with_source(Source(id="cms", project="acme", quality=rules))
+    await ingest.accept(ACME, submitted("long enough", of=spec(revision=1)))
+    await ingest.accept(ACME, submitted("short", of=spec(revision=3)))
+
+    document = await ingest.delete(ACME, deletion(revision=2, erase=erase))
+    again = await ingest.delete(ACME, deletion(revision=2, erase=erase))
+
+    assert (document.state, document.current, document.revision) == (DocumentState.WITHHELD, None, 3)
+    assert document.withheld is not None
+    assert document.withheld.number == 2
+    assert len(ingest.texts_stored()) == (1 if erase else 2)
+    deleted = [event.erased for event in ingest.documents.published if isinstance(event, DocumentDeleted)]
+    assert deleted == [erase]
+    assert again.steps[-1].happened is DocumentStep.IGNORED
+
+
+@pytest.mark.parametrize("seen_again", [2, 0])
+async def test_an_older_erasure_leaves_a_text_that_was_sent_again_since(seen_again: int) -> None:
+    ingest = await Ingest().with_source()
+    await ingest.accept(ACME, submitted("A", of=spec(revision=1)))
+    if seen_again:
+        await ingest.accept(ACME, submitted("A", of=spec(revision=seen_again)))
+    else:
+        await ingest.accept(ACME, submitted("B", of=spec(revision=5)))
+        await ingest.accept(ACME, submitted("A"))
+
+    document = await ingest.delete(ACME, deletion(revision=1, erase=True))
+
+    assert document.state is DocumentState.ACTIVE
+    assert (await ingest.reading.text(ACME, document.id, number=0))[0].text == "A"
+
+
+async def test_erasing_removes_the_words_of_rejections_too() -> None:
+    ingest = await Ingest().with_source()
+    submission = submitted("A").submission
+    refused = RejectCommand(
+        source="cms",
+        key="kb/1",
+        reason="INVALID_ARGUMENT",
+        message="these words",
+        submission=submission,
+        request=Request.of(submission.id, b""),
+    )
+    await ingest.reject(ACME, refused)
+
+    document = await ingest.delete(ACME, deletion(erase=True))
+
+    assert (document.state, document.last_rejection) == (DocumentState.DELETED, None)
+    assert "these words" not in repr(document.steps)
 
 
 async def test_what_never_existed_is_not_found_unless_a_tombstone_is_requested() -> None:

@@ -240,6 +240,8 @@ class DeleteDocument:
             self.enqueue(ResourceKey(project=document.project, id=document.id))
         if document.newest is None:
             await self.compare.erase(caller.project, document.id)
+        else:  # a withheld version stays, and what was current went
+            await self.compare.changed(caller.project, document.id)
         if not document.readable_by(caller):  # the same request again, after another caller's
             raise DocumentNotFound(str(command.name))
         return document

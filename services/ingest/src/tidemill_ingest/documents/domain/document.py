@@ -7,7 +7,7 @@ is ignored; it is compared with the current version only, so A, B, A makes three
 kinds by now, the same content does make a version, also with the revision that it had.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -25,7 +25,7 @@ from tidemill_ingest.documents.domain.members import Carrier, Contents, HeldFile
 from tidemill_ingest.documents.domain.steps import DocumentStep, Rejection, Step
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionFacts, document_id, document_key
 from tidemill_ingest.documents.domain.texts import RetainedSince, TextUse, TextUses
-from tidemill_ingest.documents.domain.version import Prepared, Text, Version
+from tidemill_ingest.documents.domain.version import Prepared, Text, Version, known_at
 from tidemill_ingest.errors import NothingWithheld, VersionNotFound
 from tidemill_ingest.limits import Keep
 from tidemill_ingest.quality.policy import Duplicate, Quality
@@ -95,9 +95,7 @@ class Document(Aggregate):
     @property
     def withheld(self) -> Version | None:
         """The newest version, where it is not current because it breaks rules of its source."""
-        newest = self.versions[-1] if self.versions else None
-        waits = newest is not None and newest.withheld and newest.superseded_at is None and newest.text is Text.KEPT
-        return newest if waits else None
+        return self.versions[-1] if self.versions and self.versions[-1].waits else None
 
     @property
     def newest(self) -> Version | None:
@@ -212,14 +210,17 @@ class Document(Aggregate):
         return None
 
     def _release(self, version: Version, *, why: str, now: datetime) -> None:
-        before = tuple(each.superseded(now) if each == self.current else each for each in self.versions[:-1])
-        released = replace(version, withheld=())
+        released, current = replace(version, withheld=()), self.current
+        before = tuple(each.superseded(now) if each is current else each for each in self.versions[:-1])
         self.versions = (*before, released)
         self._publish(released, now=now, step=DocumentStep.RELEASED, message=why)
 
     def ignore(self, facts: SubmissionFacts, submission: Submission, *, why: str, now: datetime) -> None:
         """Note a submission that changes nothing; a higher revision of the same content counts all the same."""
-        self.revision = max(self.revision, facts.revision)
+        self.revision, newest = max(self.revision, facts.revision), self.newest
+        if newest is not None and newest.provenance.body_digest == facts.body_digest:
+            seen = replace(newest, revision=max(newest.revision, facts.revision))
+            self.versions = tuple(seen if each is newest else each for each in self.versions)
         self._record_ignored(submission, why=why, now=now)
 
     def delete(  # noqa: PLR0913 - a deletion, and where it came from
@@ -234,25 +235,29 @@ class Document(Aggregate):
     ) -> None:
         """Leave a tombstone, also of what never existed, so that an older upsert that comes late stays out.
 
-        With `erase` the text of every version up to the revision is given up, even where a newer one stays current.
+        One with a revision below the highest one seen takes from what is current only what a withheld version is newer
+        than. With `erase` the text of all that it is about is given up, even where a newer version stays.
         """
         outdated = 0 < revision < self.revision
-        erased = erase and self._erase(lambda version: not outdated or version.revision <= revision)
-        if outdated:
-            if erased:
-                covered = [each.number for each in self.versions if each.revision <= revision]
-                self.contents = self.contents.erased(max(covered, default=0))
+        about = known_at(self.versions, revision, but=self.newest) if outdated else self.versions
+        withdraws = self.current in about
+        erased = erase and self._erase(about)
+        if outdated and erased:
+            self.contents = self.contents.erased(about[-1].number)
+        if outdated and not withdraws:
             why = f"revision {revision} is below {self.revision}, the highest one seen"
             also = "; the text of versions up to it was erased" if erased else ""
             return self._record_ignored(submission, why=why + also, now=now)
-        was_deleted = self.state is DocumentState.DELETED
         self.revision = max(self.revision, revision)
-        if was_deleted and not erased:
+        if erase and not outdated:
+            self._forget_words()
+        if self.state is DocumentState.DELETED and not erased:
             return self._record_ignored(submission, why="it is deleted already", now=now)
-        self._supersede(now)
-        self.state, self.deleter = DocumentState.DELETED, deleter
-        self.contents = self.contents.emptied(self.version_count, erase=erased)
-        self.pending.append(DocumentDeleted(occurred_at=now, erased=erase, submission=submission))
+        self._supersede(now, but=self.withheld if outdated else None)
+        self.state, self.deleter = DocumentState.WITHHELD if outdated else DocumentState.DELETED, deleter
+        if not outdated:
+            self.contents = self.contents.emptied(self.version_count, erase=erased)
+        self.pending.append(DocumentDeleted(occurred_at=now, erased=erased, submission=submission))
         self._step(DocumentStep.DELETED, submission, now=now, message=reason, seq=self._seq())
         return None
 
@@ -310,6 +315,8 @@ class Document(Aggregate):
     def erase(self, submission: Submission, *, now: datetime) -> None:
         """Leave a tombstone that says nothing of what people wrote: neither texts nor the words of reasons."""
         self.delete(submission, revision=0, erase=True, reason="", now=now)
+
+    def _forget_words(self) -> None:
         self.last_rejection = None
         self.steps = tuple(replace(step, message="") if step.happened in _WITH_WORDS else step for step in self.steps)
 
@@ -319,10 +326,9 @@ class Document(Aggregate):
         uses = (TextUse(each.object.key, each.text, each.superseded_at) for each in self.versions)
         return TextUses(self.source, tuple(uses), deleted=self.state is DocumentState.DELETED)
 
-    def _erase(self, which: Callable[[Version], bool]) -> bool:
-        """Give up the text of the versions, but for a current one that stays; say whether there was any."""
-        stays = self.current if self.current is not None and not which(self.current) else None
-        erasable = [v for v in self.versions if v is not stays and v.text is not Text.ERASED and which(v)]
+    def _erase(self, about: Collection[Version]) -> bool:
+        """Give up the text of these versions; say whether any had one."""
+        erasable = [each for each in about if each.text is not Text.ERASED]
         self.versions = tuple(v.without_text(Text.ERASED) if v in erasable else v for v in self.versions)
         return bool(erasable)
 
@@ -386,12 +392,5 @@ class Document(Aggregate):
         version: int = 0,
         seq: int = 0,
     ) -> None:
-        step = Step(
-            time=now,
-            happened=happened,
-            submission_id=submission.id,
-            message=message,
-            version=version,
-            seq=seq,
-        )
+        step = Step(time=now, happened=happened, submission_id=submission.id, message=message, version=version, seq=seq)
         self.steps = (*self.steps, step)[-self.keep.steps :]

@@ -1,6 +1,6 @@
 """One immutable, masked state of a document."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -99,6 +99,11 @@ class Version:
         """What distinguishes its text among those of its document."""
         return self.object.key.rpartition("/")[2]
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is withheld still: neither another version nor a deletion came after it."""
+        return bool(self.withheld) and self.superseded_at is None and self.text is Text.KEPT
+
     @classmethod
     def of(  # noqa: PLR0913 - what it is made of, and where it came from
         cls,
@@ -143,3 +148,16 @@ class Version:
         """Return what stays of a version whose text is gone: its number, its size, its provenance."""
         restricted = bool(self.readers) if self.text is Text.KEPT else self.restricted
         return replace(self, title="", uri="", readers=(), metadata={}, text=text, restricted=restricted)
+
+
+def known_at(versions: Sequence[Version], revision: int, *, but: Version | None) -> Sequence[Version]:
+    """Return those that a deletion with an older revision is about, oldest first; never the newest one, `but`.
+
+    A version without a revision came after the revisions before it.
+    """
+    highest, known = 0, list[Version]()
+    for each in versions:
+        highest = max(highest, each.revision)
+        if highest <= revision and each is not but:
+            known.append(each)
+    return known
