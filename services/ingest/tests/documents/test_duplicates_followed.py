@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+import pytest
+
 from services.ingest.tests.documents.test_duplicates import (
+    SIMILAR,
     TEXT,
     check_all,
+    comparing,
     read,
     submit,
 )
@@ -95,3 +99,36 @@ class _CheckedMeanwhile:
     async def get(self, project: str, source_id: str) -> Source:
         await check_all(self.ingest)
         return await self.ingest.sources.get(project, source_id)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(TEXT, {"title": "Another title"}), (TEXT, {"readers": ("group:hr", "group:it")}), (SIMILAR, {})],
+)
+async def test_an_original_stays_one_with_another_title_other_readers_or_a_small_edit(
+    text: str, said: dict[str, object]
+) -> None:
+    ingest = await comparing(DuplicatePolicy.LINK)
+    first = await submit(ingest, TEXT, "a", readers=("group:hr", "group:it", "group:law"))
+    second = await submit(ingest, TEXT, "b", readers=("group:hr",))
+    third = await submit(ingest, SIMILAR, "c", readers=("group:hr",))
+    await check_all(ingest)
+
+    await submit(ingest, text, "a", **{"readers": ("group:hr", "group:it", "group:law"), **said})
+    await check_all(ingest)
+
+    first, second, third = [await read(ingest, each) for each in (first, second, third)]
+    assert first.version_numbered(0).number == 2
+    assert [each.withheld.duplicate.document for each in (second, third)] == [first.id, first.id]  # type: ignore[union-attr]  # withheld as duplicates
+
+
+async def test_an_original_whose_new_readers_leave_out_those_of_its_duplicate_is_none() -> None:
+    ingest = await comparing(DuplicatePolicy.LINK)
+    await submit(ingest, TEXT, "a")
+    second = await submit(ingest, TEXT, "b")
+    await check_all(ingest)
+
+    await submit(ingest, TEXT, "a", readers=("group:hr",))
+    await check_all(ingest)
+
+    assert (await read(ingest, second)).state is DocumentState.ACTIVE

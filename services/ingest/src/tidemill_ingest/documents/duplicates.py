@@ -70,9 +70,15 @@ class CompareDocuments:
         *,
         readers: Sequence[str],
         quality: Quality,
-        before: Order | None = None,
+        decided: Version | None = None,
     ) -> Duplicate | None:
-        """Return the most similar original that all readers of the text may read, of those before a moment."""
+        """Return the most similar original that all readers of the text may read.
+
+        For a version that was `decided` about before, later ones are none, but for the document that it duplicates:
+        that one may have had other versions since.
+        """
+        before = (decided.create_time, document) if decided else None
+        known = decided.duplicate.document if decided and decided.duplicate else ""
         candidates = await self.fingerprints.near(project, made, but=document)
         compared = [(similarity(made, each.fingerprint), each) for each in candidates]
         similar = sorted(
@@ -81,7 +87,8 @@ class CompareDocuments:
         )[:_MAX_SIMILAR]
         found = await self.documents.get_many(project, [each.document for _, each in similar]) if similar else {}
         for share, each in similar:
-            if each.document in found and _is_original(found[each.document], each, readers, before):
+            order = before if each.document != known else None
+            if each.document in found and _is_original(found[each.document], each, readers, order):
                 exact = each.fingerprint.text_digest == made.text_digest
                 return Duplicate(document=each.document, similarity=share, exact=exact)
         return None
@@ -180,7 +187,7 @@ class JudgeDuplicates:
                 stored.fingerprint,
                 readers=version.readers,
                 quality=quality,
-                before=(version.create_time, document.id),
+                decided=version,
             )
         now = self.clock.now()
 
