@@ -25,7 +25,7 @@ from tidemill_ingest.documents.ports import NameMasking, SweepRules
 from tidemill_ingest.documents.preparation import mask_text, prepare_document, read_members
 from tidemill_ingest.documents.reject_submission import RejectSubmission
 from tidemill_ingest.documents.sweep import Sweep
-from tidemill_ingest.documents.unpack_document import UnpackDocument
+from tidemill_ingest.documents.unpack_document import MEMBERS_AGAIN, UnpackDocument
 from tidemill_ingest.documents.withheld import JudgeDocuments, ReleaseDocument
 from tidemill_ingest.errors import DocumentNotFound, NamesModelUnusable, SourceNotFound
 from tidemill_ingest.limits import ConversionLimits, Limits
@@ -311,7 +311,10 @@ class Ingest:
     async def unpack_all(self) -> None:
         """Do what the controller does for all documents that were enqueued, and for what comes of that."""
         while self.to_unpack:
-            await self.unpack(self.to_unpack.pop(0))
+            name = self.to_unpack.pop(0)
+            again = await self.unpack(name)
+            if again is not None and again.after == MEMBERS_AGAIN:
+                self.to_unpack.append(name)
 
     def _sweep(self) -> Sweep:
         return Sweep(

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from services.ingest.tests.documents.test_unpack_document import ARCHIVE, named, sent, states, text
-from services.ingest.tests.fakes import ACME, Ingest, PreparationHere, deletion, submitted
-from services.ingest.tests.parsing.files import zipped
+from services.ingest.tests.fakes import ACME, Ingest, PreparationHere, deletion, spec, submitted
+from services.ingest.tests.parsing.files import MAIL, ZIP, mail_with, zipped
 from tidemill_core.application import ResourceKey
 from tidemill_ingest.documents.domain.document import DocumentState
 from tidemill_ingest.documents.domain.members import HeldFile
 from tidemill_ingest.documents.domain.version import Text
+from tidemill_ingest.errors import MembersUnderWay
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.members import ReadMember
 
@@ -104,3 +105,27 @@ async def test_versions_that_were_never_begun_leave_nothing_to_delete() -> None:
     await sent(ingest, {"d.md": "d"})
     assert len(ingest.documents.all()) == 2
     assert ingest.quarantined() == []
+
+
+@pytest.mark.parametrize("outer", ["a.zip", "mail"])
+async def test_an_erasure_is_not_done_before_what_is_deep_inside_is_erased(outer: str) -> None:
+    inner = {"in.zip": zipped({"deep.md": "deep text"})}
+    content, media_type = (zipped(inner), ZIP) if outer == "a.zip" else (mail_with(inner), MAIL)
+    ingest = await Ingest().with_source()
+    document = await ingest.accept(ACME, submitted(content, of=spec(outer, media_type=media_type)))
+    await ingest.unpack_all()
+    deep = await named(ingest, f"{outer}!/in.zip!/deep.md")
+    ingest.projects.held.add(deep.id)
+    await ingest.erase.record("acme", document.id)
+
+    for name in (ingest.to_unpack[0], *ingest.to_unpack):  # a hold keeps the deepest one
+        assert await ingest.unpack(name) is not None
+    with pytest.raises(MembersUnderWay):
+        await ingest.erase.stored_texts("acme", document.id)
+
+    ingest.projects.held.clear()
+    await ingest.unpack_all()
+    assert (await named(ingest, deep.key)).state is DocumentState.DELETED
+    await ingest.erase.stored_texts("acme", document.id)
+    assert ingest.texts_stored() == []
+    assert not (await named(ingest, outer)).contents.pending

@@ -68,6 +68,15 @@ def test_a_file_is_what_its_name_says_else_what_the_mail_says_else_what_it_begin
     assert (attached.path, attached.media_type) == ("scan", "application/octet-stream")
 
 
+def test_a_file_whose_name_is_an_address_has_the_type_of_its_own_name() -> None:
+    content = zipped({"ann@acme.com.pdf": b"%PDF", "bob@acme.com.md": "# B", "cv/jo@acme.com.csv": "a,b"})
+
+    planned = {each.path: each.media_type for each in members(content, ZIP)}
+
+    assert planned == {"[EMAIL]": "application/pdf", "[EMAIL] (2)": "text/markdown", "cv/[EMAIL]": "text/csv"}
+    assert {path: kind for path, (kind, _) in read(content, ZIP, *planned).items()} == planned
+
+
 def test_links_devices_and_paths_that_lead_out_are_refused_one_by_one() -> None:
     odd = [
         header("link.md", tarfile.SYMTYPE),

@@ -44,6 +44,8 @@ _MAX_ATTEMPTS = 3
 _MAX_MESSAGE = 500
 _HELD_AGAIN = timedelta(minutes=5)
 """When an erasure that a legal hold keeps from its end is tried again."""
+MEMBERS_AGAIN = timedelta(seconds=5)
+"""When it is tried again where members have members themselves, which their own workers erase."""
 _MISSING = "left quarantine before it was read: send the whole file again"
 _LEFT = "it is not in the file any more"
 
@@ -98,11 +100,13 @@ class UnpackDocument:
         if not document.contents.pending or self.projects.deleted(name.project):
             return None
         work = await self._begun(document)
-        held_back = await self._erase(work)
+        erase_again = await self._erase(work)
         await self._delete_leaving(work)
         left = await self._read_members(work)
-        if left or held_back:
-            return Requeue(after=_HELD_AGAIN if held_back and not left else None)
+        if erase_again:
+            await self._change(work, Contents.without_leaving)
+        if left or erase_again:
+            return Requeue(after=None if left else erase_again)
         await self.quarantine.delete(_not_needed(work.document.contents))
         await self._change(work, Contents.finished)
         return None
@@ -113,7 +117,7 @@ class UnpackDocument:
         try:
             source = await self.sources.get(document.project, document.source)
         except NotFound:  # it was deleted: what is there goes, and what was sent before is taken with all masking
-            rules = document.current.provenance.masking if document.current else ()
+            rules = document.newest.provenance.masking if document.newest else ()
             source = Source(id=document.source, project=document.project, masking=Masking.strictest(rules))
 
         def begin(document: Document) -> None:
@@ -122,30 +126,33 @@ class UnpackDocument:
         begun = await self.documents.update(document.project, document.id, begin, request=Request.internal())
         return _Work(caller=caller, document=begun, source=source)
 
-    async def _erase(self, work: _Work) -> bool:
-        """Erase what members had up to a version; return whether a legal hold keeps any of it."""
-        up_to, held_back, token = work.document.contents.erase_up_to, False, ""
+    async def _erase(self, work: _Work) -> timedelta | None:
+        """Erase what members had up to a version; return when to try again what a hold or members of theirs keep."""
+        up_to, token, again = work.document.contents.erase_up_to, "", set[timedelta]()
         while up_to:
             page = replace(_PAGE, token=token)
             found = await self.documents.list(work.document.project, page=page, where={"parent": work.document.id})
             for member in found.items:
                 path = member.key.removeprefix(work.key(""))
                 try:
-                    await self._delete(work, path, revision=up_to, erase=True)
+                    erased = await self._delete(work, path, revision=up_to, erase=True)
                 except PreconditionFailed as error:
                     if isinstance(error, ProjectDeleted):
                         raise
-                    held_back = True
+                    again.add(_HELD_AGAIN)
+                else:
+                    if erased is not None and erased.contents.erase_up_to:
+                        again.add(MEMBERS_AGAIN)
             if not (token := found.next_token):
                 break
-        return held_back
+        return min(again, default=None)
 
     async def _delete_leaving(self, work: _Work) -> None:
         for path in work.document.contents.leaving:
             await self._delete(work, path, revision=work.document.contents.version)
 
-    async def _delete(self, work: _Work, path: str, *, revision: int, erase: bool = False) -> None:
-        """Delete the document of a member, also one that a slow worker has still to make."""
+    async def _delete(self, work: _Work, path: str, *, revision: int, erase: bool = False) -> Document | None:
+        """Delete the document of a member, also one that a slow worker has still to make; return it then."""
         submission = work.submission(path, what=f"erase {revision}" if erase else "delete")
         command = DeleteCommand(
             name=DocumentName(source=work.source.id, key=work.key(path)),
@@ -160,13 +167,13 @@ class UnpackDocument:
         try:
             existing = await self.documents.get(work.document.project, work.document_id(path))
             if existing.parent != work.document.id:
-                return  # another document has the key
+                return None  # another document has the key
         except DocumentNotFound:
             pass
         try:
-            await self.delete(work.caller, command)
+            return await self.delete(work.caller, command)
         except InvalidInput:
-            return  # no document can have such a key
+            return None  # no document can have such a key
 
     async def _read_members(self, work: _Work) -> bool:
         """Read the members that are left, some at a time; return whether some have to be tried again."""

@@ -71,12 +71,12 @@ def _read(path: str, entry: Entry, limits: ConversionLimits, mask: Mask) -> Read
             content = entry.read()
     except DocumentRefused as refused:
         return ReadMember(media_type=plan.media_type, reason=refused.reason, message=mask(_description(refused)))
-    known = plan.media_type if plan.media_type != UNREADABLE else media_type_of(path, content)
+    known = plan.media_type if plan.media_type != UNREADABLE else media_type_of(entry.path, content)
     return ReadMember(media_type=known, content=content)
 
 
 def _planned(path: str, entry: Entry, limits: ConversionLimits, mask: Mask) -> PlannedMember:
-    named = media_type_of(path)
+    named = media_type_of(entry.path)  # a masked path may have lost its suffix
     media_type = named if named in FORMATS or entry.media_type not in FORMATS else entry.media_type
     refused = entry.refused
     if refused is None and entry.size > limits.member_bytes:

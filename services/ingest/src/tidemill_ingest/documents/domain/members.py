@@ -152,6 +152,10 @@ class Contents:
         """Return it once some members were read."""
         return replace(self, members=tuple(outcomes.get(each.path, each) for each in self.members))
 
+    def without_leaving(self) -> "Contents":
+        """Return it once the members that left are deleted."""
+        return replace(self, leaving=())
+
     def finished(self) -> "Contents":
         """Return it once all is done: what stays is which members there are."""
         return replace(self, leaving=(), held=None, superseded=(), erase_up_to=0, pending=False)
