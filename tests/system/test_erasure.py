@@ -105,7 +105,7 @@ class Both:
             rows = [await each["erasures"].find_one({"_id": f"{self.project}/{erasure}"}) for each in self.databases]
             return all(row is not None and row["state"]["state"] == "COMPLETED" for row in rows)
 
-        await eventually(completed, within_s=60)
+        await eventually(completed, within_s=240)
 
 
 @pytest.fixture

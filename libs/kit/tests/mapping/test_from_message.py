@@ -78,6 +78,8 @@ class Retrieval:
     min_score: float
     query_turns: int
     rewrite: str = ""
+    query_variants: int = 0
+    other_collections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,6 +87,8 @@ class Retrieval:
     min_score: float = 0.0
     rewrite: str = ""
     query_turns: int = 1
+    query_variants: int = 0
+    other_collections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from tidemill_core.errors import isolated
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -47,7 +49,8 @@ class Batched(Generic[Item, Result]):
 
     async def _run(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
-            results = await self._call([item for item, _ in batch])
+            with isolated():
+                results = await self._call([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - it is raised for each of the callers
             for _, waiting in batch:
                 if not waiting.done():

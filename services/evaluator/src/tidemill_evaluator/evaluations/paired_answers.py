@@ -1,7 +1,7 @@
 """Gets both sides' answers to a case, on the same passages."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 
 from tidemill_core.application import Caller, derived_id
@@ -24,6 +24,7 @@ from tidemill_evaluator.evaluations.turns import NotInTime, Turns
 from tidemill_evaluator.suites.domain.cases import Case
 
 OTHER_MODEL = "OTHER_MODEL"
+_LONG_TEXT = 4000
 _OF_BOTH_SIDES = frozenset({Blame.SHARED, Blame.CAPACITY})
 """Failures that say nothing about the model: the evaluation waits and goes on later."""
 
@@ -105,7 +106,7 @@ class PairedAnswers:
         texts = [kept.baseline.text, candidate.text]
         rouge_l = await self.scores.rouge_l(case.reference, texts)
         baseline, candidate = [
-            replace(answer, scores=await asyncio.to_thread(scores_of, case.reference, answer, rouge_l=score))
+            replace(answer, scores=await _scored(case.reference, answer, rouge_l=score))
             for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
         ]
         rests_on = sorted({each.name for each in (*kept.passages, *passages)}, key=astuple)
@@ -175,6 +176,13 @@ class PairedAnswers:
                 await asyncio.sleep(max(waited, self.patience.pause_s * 2 ** (attempts - 1)))
             except TidemillError as error:
                 return CaseAnswer(failure=error.reason)
+
+
+async def _scored(reference: str, answer: CaseAnswer, *, rouge_l: float) -> Mapping[str, float]:
+    """Return an answer's scores, computed in a thread where they take more than some milliseconds."""
+    if len(reference) + len(answer.text) < _LONG_TEXT:
+        return scores_of(reference, answer, rouge_l=rouge_l)
+    return await asyncio.to_thread(scores_of, reference, answer, rouge_l=rouge_l)
 
 
 def _of_case(case: Case, *, baseline: CaseAnswer, candidate: CaseAnswer | None = None) -> PartialResult:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
-from tidemill_core.errors import TidemillError
+from tidemill_core.errors import TidemillError, isolated
 from tidemill_rag.collections.domain import Rerank
 from tidemill_rag.embedding.ports import Rerankers
 from tidemill_rag.metrics import RERANK_SECONDS
@@ -40,9 +40,10 @@ class RerankMatches:
             return matches, ""
         began, outcome = time.perf_counter(), "failed"
         try:
-            async with asyncio.timeout(self.timeout_s):
-                reranker = await self.rerankers.load(owner, settings.model)  # goes on loading for the next search
-                scores = await reranker.scores(caller.project, question, [_read(match) for match in chosen])
+            with isolated():
+                async with asyncio.timeout(self.timeout_s):
+                    reranker = await self.rerankers.load(owner, settings.model)  # goes on loading for the next search
+                    scores = await reranker.scores(caller.project, question, [_read(match) for match in chosen])
             outcome = "completed"
         except TimeoutError:
             outcome = "late"
