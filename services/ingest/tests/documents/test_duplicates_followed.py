@@ -12,11 +12,13 @@ from services.ingest.tests.documents.test_duplicates import (
     read,
     submit,
 )
-from services.ingest.tests.fakes import ACME, Ingest, spec, submitted
+from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from tidemill_core.application import Request
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.resources import Write
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.submission import DocumentName
+from tidemill_ingest.documents.duplicates import CompareDocuments
 from tidemill_ingest.quality.policy import DuplicatePolicy, Quality
 from tidemill_ingest.sources.domain import Source
 
@@ -132,3 +134,49 @@ async def test_an_original_whose_new_readers_leave_out_those_of_its_duplicate_is
     await check_all(ingest)
 
     assert (await read(ingest, second)).state is DocumentState.ACTIVE
+
+
+class _CutOff(CompareDocuments):
+    """Of a process that ends before it says what it changed."""
+
+    async def changed(self, project: str, document: str) -> None:  # noqa: ARG002 - as it is called
+        raise DependencyUnavailable(document, dependency="mongodb")
+
+    async def erase(self, project: str, document: str) -> int:  # noqa: ARG002 - ditto
+        raise DependencyUnavailable(document, dependency="mongodb")
+
+
+async def original_and_duplicate() -> tuple[Ingest, Document, CompareDocuments]:
+    """Return what cuts off, once nothing is to be checked any more."""
+    ingest = await comparing(DuplicatePolicy.LINK)
+    await ingest.with_source(Source(id="wiki", project="acme", quality=LINK))
+    await submit(ingest, TEXT, "a")
+    second = await submit(ingest, TEXT, "b", source="wiki")
+    await check_all(ingest)
+    assert second.state is DocumentState.WITHHELD
+    cut_off = _CutOff(documents=ingest.documents, fingerprints=ingest.fingerprints, clock=ingest.clock)
+    return ingest, second, cut_off
+
+
+async def test_a_deletion_that_was_cut_off_leaves_a_duplicate_to_be_published() -> None:
+    ingest, second, cut_off = await original_and_duplicate()
+
+    with pytest.raises(DependencyUnavailable):
+        await replace(ingest.delete, compare=cut_off)(ACME, deletion(key="a"))
+    await check_all(ingest)
+
+    assert (await read(ingest, second)).state is DocumentState.ACTIVE
+    assert {each.document for each in ingest.fingerprints.records.values()} == {second.id}
+
+
+async def test_a_cut_off_version_of_a_source_that_compares_no_more_leaves_a_duplicate_to_be_published() -> None:
+    ingest, second, cut_off = await original_and_duplicate()
+    given = Source(id="cms", project="acme")
+    await ingest.managing.update(ACME, given, frozenset({"quality"}), write())
+
+    with pytest.raises(DependencyUnavailable):
+        await replace(ingest.accept, compare=cut_off)(ACME, submitted("short", of=spec("a")))
+    await check_all(ingest)
+
+    assert (await read(ingest, second)).state is DocumentState.ACTIVE
+    assert {each.document for each in ingest.fingerprints.records.values()} == {second.id}

@@ -197,7 +197,8 @@ class DeleteCommand:
 class DeleteDocument:
     """Emits DocumentDeleted, or nothing where a newer revision is there or nothing is left to delete.
 
-    The record goes first, the texts after it: what a crash leaves between, the same request again or the sweep ends.
+    The record goes first, the texts after it: what a crash leaves between, the same request again or the sweep ends,
+    and a check that is asked for first decides about its duplicates.
     """
 
     sources: Sources
@@ -231,6 +232,7 @@ class DeleteDocument:
         change = self._change(caller, command, reason)
         if command.validate_only:
             return preview(await stored_or(self.documents, fresh), change)
+        compared = await self.compare.changing(caller.project, fresh.id)
         document = await save_once(
             self.documents, fresh, change, command.submission, request=command.request, now=self.clock.now()
         )
@@ -240,7 +242,7 @@ class DeleteDocument:
             self.enqueue(ResourceKey(project=document.project, id=document.id))
         if document.newest is None:
             await self.compare.erase(caller.project, document.id)
-        else:  # a withheld version stays, and what was current went
+        elif compared:  # a withheld version stays, and what was current went
             await self.compare.changed(caller.project, document.id)
         if not document.readable_by(caller):  # the same request again, after another caller's
             raise DocumentNotFound(str(command.name))
