@@ -9,6 +9,7 @@ from services.ingest.tests.documents.test_unpack_document import ARCHIVE, named,
 from services.ingest.tests.fakes import ACME, Ingest, PreparationHere, deletion, spec, submitted
 from services.ingest.tests.parsing.files import MAIL, ZIP, mail_with, zipped
 from tidemill_core.application import ResourceKey
+from tidemill_core.errors import InvalidInput
 from tidemill_ingest.documents.domain.document import DocumentState
 from tidemill_ingest.documents.domain.members import HeldFile
 from tidemill_ingest.documents.domain.version import Text
@@ -129,3 +130,36 @@ async def test_an_erasure_is_not_done_before_what_is_deep_inside_is_erased(outer
     await ingest.erase.stored_texts("acme", document.id)
     assert ingest.texts_stored() == []
     assert not (await named(ingest, outer)).contents.pending
+
+
+@pytest.mark.parametrize("unknown", [True, False])
+async def test_a_member_that_a_deletion_with_a_revision_keeps_out_is_refused(*, unknown: bool) -> None:
+    ingest = await Ingest().with_source()
+    if unknown:
+        await ingest.delete(ACME, deletion(key="handbook.zip!/a.md", revision=1_700_000_000, unknown_too=True))
+        archive = await sent(ingest, {"a.md": "a"})
+        assert states(archive) == {"a.md": "MEMBER_DELETED"}
+        assert "1700000000" in archive.contents.members[0].message
+        return
+    await sent(ingest, {"a.md": "a"})
+
+    with pytest.raises(InvalidInput, match="is inside of document"):
+        await ingest.delete(ACME, deletion(key="handbook.zip!/a.md", revision=1_700_000_000))
+
+    await ingest.delete(ACME, deletion(key="handbook.zip!/a.md"))
+    assert states(await sent(ingest, {"a.md": "new"})) == {"a.md": "stored"}
+    assert await text(ingest, "handbook.zip!/a.md") == "new"
+
+
+async def test_what_a_member_said_goes_when_another_document_gets_its_key() -> None:
+    ingest = await Ingest().with_source()
+    await sent(ingest, {"a.md": "secret one", "b.md": "b"})
+    await sent(ingest, {"b.md": "b"})
+    old = (await named(ingest, "handbook.zip!/a.md")).versions[0].object.key
+    assert old in ingest.texts_stored()
+
+    taken = await ingest.accept(ACME, submitted("mine", of=spec("handbook.zip!/a.md")))
+
+    assert [version.text for version in taken.versions] == [Text.ERASED, Text.KEPT]
+    assert old not in ingest.texts_stored()
+    assert await text(ingest, "handbook.zip!/a.md") == "mine"

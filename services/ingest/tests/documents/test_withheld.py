@@ -171,6 +171,14 @@ async def test_rules_that_change_while_a_text_is_prepared_decide_about_it() -> N
     assert document.state is DocumentState.ACTIVE
 
 
+async def test_a_withheld_text_is_returned_where_its_source_was_deleted_meanwhile() -> None:
+    ingest = await with_rules()
+    command = replace(submitted(SHORT), source=await ingest.sources.get("acme", "cms"))
+    await ingest.managing.delete(ACME, "cms", written())
+
+    assert (await ingest.accept(ACME, command)).state is DocumentState.WITHHELD
+
+
 async def test_stricter_rules_withhold_what_is_submitted_again_and_take_it_from_search() -> None:
     ingest = await with_rules(Quality())
     await ingest.accept(ACME, submitted(SHORT))

@@ -23,7 +23,14 @@ from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.duplicates import CompareDocuments
 from tidemill_ingest.documents.ports import Documents, Preparation, Quarantine, Texts, ignored
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
-from tidemill_ingest.errors import DocumentNotFound, DocumentRefused, DocumentRestricted, KeyTaken, ProjectDeleted
+from tidemill_ingest.errors import (
+    DocumentNotFound,
+    DocumentRefused,
+    DocumentRestricted,
+    KeyTaken,
+    ProjectDeleted,
+    SourceNotFound,
+)
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.members import Allowance
 from tidemill_ingest.projects import Projects, require_project
@@ -131,7 +138,7 @@ class AcceptDocument:
             without_text = self._change(caller, command, facts, None)
             with suppress(_TextNeededError):
                 return await self._save(caller, fresh, without_text, command)
-        return await self._with_text(caller, fresh, source, command, facts, is_new=stored is fresh)
+        return await self._with_text(caller, fresh, source, command, facts, stored=stored)
 
     async def _with_text(  # noqa: PLR0913 - the submission, and what is known of it
         self,
@@ -141,9 +148,10 @@ class AcceptDocument:
         command: AcceptCommand,
         facts: SubmissionFacts,
         *,
-        is_new: bool,
+        stored: Document,
     ) -> Document:
-        project = fresh.project
+        project, is_new = fresh.project, stored is fresh
+        given_up_before = stored.texts.given_up
         async with self.quarantine.hold(project, fresh.id, command.content) as bytes_:
             prepared = await self._prepared(caller, source, command)
             require_project(self.projects, project)
@@ -174,21 +182,30 @@ class AcceptDocument:
                 document = await self._judged(caller, document, facts)
             if compared:
                 await self.compare.changed(project, fresh.id)
-            if ref.key in document.texts.given_up:
-                # The same request again, after an erasure: it must not bring the text back.
-                await self.texts.delete([ref.key])
+            given_up = document.texts.given_up
+            # Also of the same request again, after an erasure: it must not bring the text back.
+            if needless := (given_up - given_up_before) | (given_up & {ref.key}):
+                await self.texts.delete(sorted(needless))
             return document
 
     async def _judged(self, caller: Caller, document: Document, facts: SubmissionFacts) -> Document:
         """Decide again where the rules changed since they were read, as the controller may have been here before."""
-        source = await self.sources.get(caller.project, document.source)
+        try:
+            source = await self.sources.get(caller.project, document.source)
+        except SourceNotFound:  # it was deleted meanwhile, and the document is saved
+            return document
         if source.quality == facts.quality:
             return document
         now = self.clock.now()
+
+        def change(each: Document) -> None:
+            each.keep = self.limits.keep
+            each.judge_again(source.quality, now=now)
+
         return await self.documents.update(
             document.project,
             document.id,
-            lambda each: each.judge_again(source.quality, now=now),
+            change,
             request=Request.internal(),
             known=document,
         )

@@ -11,6 +11,7 @@ from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.submission import (
     DocumentName,
     Submission,
+    SubmissionChannel,
     SubmissionFacts,
     document_id,
     key_violations,
@@ -264,6 +265,7 @@ class DeleteDocument:
             if (is_new and not command.unknown_too) or not document.readable_by(caller):
                 raise DocumentNotFound(str(command.name))
             check_etag(command.etag, document.version)
+            _check_revision(command, document)
             document.delete(
                 command.submission,
                 revision=command.revision,
@@ -284,3 +286,13 @@ class DeleteDocument:
             violations.append(too_long("delete_reason", len(command.reason), self.limits.reason_length))
         if violations:
             raise InvalidInput.of(*violations)
+
+
+def _check_revision(command: DeleteCommand, document: Document) -> None:
+    """Refuse a revision of a sender's own for a member, whose revisions are the versions of what it is inside of."""
+    own = command.submission.door is not SubmissionChannel.MEMBER
+    if command.revision and own and document.parent and document.state is not DocumentState.DELETED:
+        text = (
+            f"is {command.revision}, and the document is inside of document {document.parent}: send 0, or delete that"
+        )
+        raise InvalidInput.at(field="revision", text=text)

@@ -10,6 +10,7 @@ from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocum
 from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.members import (
+    DELETED,
     ERASED,
     GONE,
     Carrier,
@@ -229,13 +230,15 @@ class UnpackDocument:
 
     async def _accepted(self, work: _Work, member: Member, command: AcceptCommand) -> Member:
         try:
-            await self.accept(work.caller, command)
+            accepted = await self.accept(work.caller, command)
         except InvalidInput as error:
             return await self._rejected(work, member, error.reason, error.message)
         except AlreadyExists as error:
             return member.refused(error.reason, error.message[:_MAX_MESSAGE])
         except Internal:
             return member.failed(max_attempts=_MAX_ATTEMPTS)
+        if accepted.newest is None:
+            return member.refused(DELETED, accepted.steps[-1].message[:_MAX_MESSAGE])
         return member.stored()
 
     async def _was_erased(self, work: _Work, version: Version, path: str) -> bool:

@@ -158,7 +158,11 @@ class Document(Aggregate):
         number = self.version_count + 1
         version = Version.of(prepared, ref=ref, facts=facts, submission=submission, number=number, now=now)
         self.version_count, self.writer = version.number, carrier.writer if carrier else writer
-        self.revision, self.parent = max(self.revision, facts.revision), carrier.document if carrier else ""
+        parent = carrier.document if carrier else ""
+        if self.parent not in ("", parent):  # the erasure of what it was inside of does not find it any more
+            self._erase(self.versions)
+            self._forget_words()
+        self.revision, self.parent = max(self.revision, facts.revision), parent
         self.contents = self.contents.replaced(version.number, prepared.members, held)
         if version.withheld:
             self._withhold(version, now=now)

@@ -9,6 +9,7 @@ from tidemill_ingest.members import Allowance, PlannedMember
 GONE = "MEMBER_GONE"
 FAILED = "PROCESSING_FAILED"
 ERASED = "ERASED"
+DELETED = "MEMBER_DELETED"
 _AGAIN = frozenset((GONE, FAILED))
 """Reasons for which the same content once more is read again."""
 _MAX_SUPERSEDED = 20
