@@ -1,11 +1,15 @@
 """Who answers, among replicas."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, asking, question
+from tidemill_core.application import Request
+from tidemill_inference.deployments.domain.spec import RecordMode
+from tidemill_inference.generation.domain.errors import InferenceNotFound
 from tidemill_inference.generation.domain.inference import (
     InferenceWasCompleted,
     State,
@@ -66,3 +70,21 @@ async def test_a_long_answer_renews_its_lease() -> None:
     harness.engine.gate.set()
 
     assert (await running).state is State.COMPLETED
+
+
+async def test_an_answer_of_which_nothing_is_kept_is_not_recorded_behind_the_erasure_of_its_project() -> None:
+    harness, deleted = AnsweringHarness(), set[str]()
+    replica = harness.replica()
+    reservations = replace(replica.reservations, deleted=deleted.__contains__)
+    harness.engine.gate.clear()
+    asked = question(record=RecordMode.NONE)
+    answer = replace(replica, reservations=reservations)
+    running = asyncio.create_task(answer.whole(ADA, asked, request=Request.digested("", "")))
+    await eventually(lambda: harness.engine.runs == 1)
+    deleted.add(ADA.project)
+    harness.engine.gate.set()
+
+    with pytest.raises(InferenceNotFound):
+        await running
+    assert list(harness.inferences.all()) == []
+    assert harness.inferences.published == []

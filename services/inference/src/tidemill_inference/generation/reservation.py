@@ -13,7 +13,7 @@ from typing import Any
 
 from tidemill_core.application import Clock, Request
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, TidemillError, isolated
-from tidemill_inference.generation.domain.errors import LeaseLost
+from tidemill_inference.generation.domain.errors import InferenceNotFound, LeaseLost
 from tidemill_inference.generation.domain.inference import Answer, Inference, Lease, State, Variant
 from tidemill_inference.generation.ports import Inferences
 from tidemill_inference.prices.domain.price import Cost
@@ -40,6 +40,8 @@ class Reservation:
     """What the answer has cost so far."""
     saved: bool = True
     """False for a record that is saved once, when its answer has ended."""
+    deleted: Callable[[str], bool] = lambda _project: False
+    """Whether a project is being erased: nothing is saved behind that."""
     _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
     _ended: bool = False
 
@@ -87,6 +89,8 @@ class Reservation:
     async def _save(self, change: Callable[[Inference, Lease], None]) -> None:
         lease = self._held()
         if not self.saved:
+            if self.deleted(self.inference.project):
+                raise InferenceNotFound(self.inference.id)
             record = deepcopy(self.inference)
             change(record, lease)
             self.inference = await self.inferences.add(record, request=Request.internal())
@@ -113,6 +117,7 @@ class Reservations:
     clock: Clock
     ttl: timedelta = timedelta(seconds=15)
     poll_s: float = 0.2
+    deleted: Callable[[str], bool] = lambda _project: False
 
     @asynccontextmanager
     async def reserved(
@@ -169,7 +174,12 @@ class Reservations:
         record = replace(fresh, create_time=now.replace(microsecond=now.microsecond // 1000 * 1000))  # as it is stored
         record.reserve(Lease(owner=str(uuid.uuid4()), epoch=0, until=now + self.ttl), fresh, variant=variant, now=now)
         return Reservation(
-            inference=record, lease=record.lease, inferences=self.inferences, clock=self.clock, saved=False
+            inference=record,
+            lease=record.lease,
+            inferences=self.inferences,
+            clock=self.clock,
+            saved=False,
+            deleted=self.deleted,
         )
 
     @asynccontextmanager

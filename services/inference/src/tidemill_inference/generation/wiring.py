@@ -111,7 +111,12 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         inferences=inferences,
         templates=templates,
         generations=SharedGenerations(places=places),
-        reservations=Reservations(inferences=inferences, clock=clock, ttl=timedelta(seconds=settings.lease_ttl_s)),
+        reservations=Reservations(
+            inferences=inferences,
+            clock=clock,
+            ttl=timedelta(seconds=settings.lease_ttl_s),
+            deleted=backend.access.revocations.deleted,
+        ),
         make=make,
         spending=spending,
         schemas=schemas,
