@@ -212,6 +212,23 @@ async def test_a_source_that_compares_no_longer_publishes_what_it_linked() -> No
     assert second.current.duplicate is None
 
 
+async def test_what_is_current_stays_so_under_stricter_rules_when_its_original_changes() -> None:
+    ingest = await comparing(DuplicatePolicy.KEEP)
+    await submit(ingest, TEXT, "a")
+    kept = await submit(ingest, TEXT, "b")
+    stricter = replace(source(DuplicatePolicy.KEEP).quality, min_characters=10_000)
+    given = Source(id="cms", project="acme", quality=stricter)
+    await ingest.managing.update(ACME, given, frozenset({"quality"}), Write(request=Request.of("", b"")))
+
+    await ingest.delete(ACME, deletion(key="a"))
+    await check_all(ingest)
+
+    kept = await read(ingest, kept)
+    assert kept.current is not None
+    assert kept.current.duplicate is None
+    assert (await submit(ingest, TEXT, "b")).state is DocumentState.WITHHELD
+
+
 async def test_a_fingerprint_whose_text_was_never_saved_is_removed_after_a_while() -> None:
     ingest = await comparing(DuplicatePolicy.LINK)
     first = await submit(ingest, TEXT, "a")

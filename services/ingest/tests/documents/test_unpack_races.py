@@ -108,6 +108,18 @@ async def test_versions_that_were_never_begun_leave_nothing_to_delete() -> None:
     assert ingest.quarantined() == []
 
 
+async def test_a_rejected_member_whose_key_had_a_tombstone_is_erased_with_its_archive() -> None:
+    ingest = await Ingest().with_source()
+    await ingest.delete(ACME, deletion(key="handbook.zip!/a.pdf", unknown_too=True))
+    archive = await sent(ingest, {"a.pdf": "just words"})
+    assert (await named(ingest, "handbook.zip!/a.pdf")).parent == archive.id
+
+    await ingest.erase.record("acme", archive.id)
+    await ingest.unpack_all()
+
+    assert (await named(ingest, "handbook.zip!/a.pdf")).last_rejection is None
+
+
 @pytest.mark.parametrize("outer", ["a.zip", "mail"])
 async def test_an_erasure_is_not_done_before_what_is_deep_inside_is_erased(outer: str) -> None:
     inner = {"in.zip": zipped({"deep.md": "deep text"})}

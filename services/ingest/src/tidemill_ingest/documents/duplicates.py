@@ -107,8 +107,8 @@ class CompareDocuments:
             stored_at=now,
             original=duplicate.document if duplicate else "",
         )
-        await self.fingerprints.put(project, stored)
         await self.fingerprints.check(project, [document], due=now + CHECK_AFTER)
+        await self.fingerprints.put(project, stored)
 
     async def changing(self, project: str, document: str) -> bool:
         """Return whether the texts of a document that is about to be saved were compared with others.

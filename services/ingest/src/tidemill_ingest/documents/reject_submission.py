@@ -53,7 +53,7 @@ class RejectSubmission:
         def change(document: Document) -> None:
             require_project(self.projects, document.project)
             document.keep = fresh.keep
-            if document.state is DocumentState.NEW:
+            if document.state in (DocumentState.NEW, DocumentState.DELETED) and not document.versions:
                 document.parent = command.parent
             document.reject(command.submission, reason=command.reason, message=message, now=now)
 

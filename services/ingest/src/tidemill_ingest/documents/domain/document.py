@@ -198,12 +198,12 @@ class Document(Aggregate):
 
     def _judge(self, version: Version, quality: Quality, *, now: datetime) -> None:
         """Put the version, which is the newest one, in its place, as these rules have it."""
-        rules = (
-            ()
-            if version.released or version.measures is None
-            else quality.breaches(version.measures, version.duplicate)
-        )
-        judged = replace(version, provenance=replace(version.provenance, quality=quality.digest), withheld=rules)
+        if version.withheld:
+            version = replace(version, provenance=replace(version.provenance, quality=quality.digest))
+        # What is current stays so under rules that changed since, until it is submitted again.
+        decides = version.provenance.quality == quality.digest and not version.released
+        rules = quality.breaches(version.measures, version.duplicate) if decides and version.measures else ()
+        judged = replace(version, withheld=rules)
         if version.withheld and not rules:
             return self._release(judged, why="no rule of its source withholds it any longer", now=now)
         self.versions = tuple(judged if each.number == judged.number else each for each in self.versions)
