@@ -97,7 +97,7 @@ class FollowFolders:
             for path in self._seen
             if (path in changed or not changed.isdisjoint(path.parents))
             and any(path.is_relative_to(root) for root in there)
-            and not path.exists()
+            and _is_gone(path)
         ]
 
     async def _send(self, changed: AbstractSet[Path], stop: asyncio.Event) -> None:
@@ -119,10 +119,14 @@ class FollowFolders:
             self.report(_followed(uploaded))
 
     async def _delete(self, gone: Sequence[Path], stop: asyncio.Event) -> None:
+        kept = {key_of(path, self.below) for path in self._seen.keys() - set(gone)}
         for path in gone:
             if stop.is_set():
                 return
             key = key_of(path, self.below)
+            if key in kept:  # it was renamed to another spelling of the same name
+                del self._seen[path]
+                continue
             try:
                 await self.documents.delete(source=self.source, key=key, reason="its file was deleted")
             except NotFound:
@@ -130,6 +134,17 @@ class FollowFolders:
             else:
                 self.report(Followed(key=key, what="deleted"))
             del self._seen[path]
+
+
+def _is_gone(path: Path) -> bool:
+    """Return whether a file is not there; of one that must not be looked at it is not known."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -104,6 +105,21 @@ async def test_what_is_deleted_is_deleted_where_asked_a_folder_with_all_that_was
 
     assert sorted(services.ingest.deleted) == ["a.md", "sub/b.md", "sub/c.md"]
     assert ("deleted", "a.md") in said
+
+
+async def test_a_file_that_is_renamed_to_another_spelling_of_its_name_keeps_its_document(
+    documents: Documents, services: FakeTidemill, tmp_path: Path
+) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "caf\u00e9.md") for form in ("NFC", "NFD"))
+    (tmp_path / decomposed).write_text("open")
+    async with followed(documents, tmp_path, delete=True):
+        (tmp_path / decomposed).rename(tmp_path / composed)
+        (tmp_path / "gone.md").write_text("gone")
+        await eventually(lambda: _has(services, "gone.md"))
+        (tmp_path / "gone.md").unlink()
+        await eventually(lambda: _deleted(services, 1))
+
+    assert services.ingest.deleted == ["gone.md"]
 
 
 async def test_what_cannot_be_sent_is_sent_once_the_service_is_back(
