@@ -137,7 +137,7 @@ class FollowFolders:
 
 
 def _is_gone(path: Path) -> bool:
-    """Return whether a file is not there; of one that must not be looked at it is not known."""
+    """Return whether a file is not there; where that must not be read it is not known."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -254,8 +254,9 @@ class Helpdesk:
         updated = await documents.update(
             NewDocument(source=source, key=document.key, content=text, media_type="text/plain", title=document.title)
         )
-        await self._until_found(document, version=updated.current.number)
-        inference = await self.ask(document.question)
+        question = f"What is to be used instead of {document.title}?"  # what only the new version says
+        await self._until_found(document, question, version=updated.current.number)
+        inference = await self.ask(question)
         versions = {passage.version for passage in inference.passages if passage.document == updated.id}
         if versions != {updated.current.number}:
             message = f"the answer after the update is grounded in versions {versions} of {document.key}"
@@ -265,7 +266,7 @@ class Helpdesk:
         """Delete a published document by an event, and wait until no answer uses it."""
         stdout.print(f"   [italic]deleting {escape(document.title)} by an event ...[/]", highlight=False)
         await self._publish_lines([json.dumps({"subject": document.key, "deleted": {"reason": "retired"}})])
-        await self._until_found(document, version=None)
+        await self._until_found(document, document.question, version=None)
         inference = await self.ask(document.question)
         if self.ids[document.key] in {passage.document for passage in inference.passages}:
             message = f"the answer after the deletion is still grounded in {document.key}"
@@ -275,9 +276,9 @@ class Helpdesk:
             message = f"{document.key} was deleted by an event, but its state is not DELETED"
             raise Internal(message)
 
-    async def _until_found(self, document: CorpusDocument, *, version: int | None) -> None:
+    async def _until_found(self, document: CorpusDocument, question: str, *, version: int | None) -> None:
         """Wait until search returns this version of the document only; None means no version."""
-        request = SearchRequest(collection=COLLECTION, query=document.question, top_k=5)
+        request = SearchRequest(collection=COLLECTION, query=question, top_k=5)
         async with patience(f"search did not reflect the change of {document.key}"):
             while True:
                 passages = (await self.connection.retrieval.Search(request)).passages

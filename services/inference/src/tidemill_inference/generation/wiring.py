@@ -111,12 +111,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         inferences=inferences,
         templates=templates,
         generations=SharedGenerations(places=places),
-        reservations=Reservations(
-            inferences=inferences,
-            clock=clock,
-            ttl=timedelta(seconds=settings.lease_ttl_s),
-            deleted=backend.access.revocations.deleted,
-        ),
+        reservations=_reservations(settings, backend, inferences),
         make=make,
         spending=spending,
         schemas=schemas,
@@ -133,6 +128,15 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         servicer=_servicer(answer, show, replace(erase, others=others, files=files)),
         reading=show.reading,
         erase_end_user=erase,
+    )
+
+
+def _reservations(settings: InferenceSettings, backend: Backend, inferences: Inferences) -> Reservations:
+    return Reservations(
+        inferences=inferences,
+        clock=SystemClock(),
+        ttl=timedelta(seconds=settings.lease_ttl_s),
+        deleted=backend.access.revocations.deleted,
     )
 
 
