@@ -223,6 +223,7 @@ async def test_a_source_that_was_found_is_remembered_for_a_moment_and_one_that_w
 def test_a_model_finds_all_names_unless_kinds_are_written_out() -> None:
     assert Masking.of([], none=False, model="names@1").kinds == frozenset(MaskKind)
     assert Masking.of(["place"], none=False, model="acme/names@12").kinds == {MaskKind.PLACE}
+    assert Masking.of([], none=False, model="acme/names_de@1").model == "acme/names_de@1"
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ class Source(Declared):
         Annotated[
             str,
             Field(
-                pattern=r"^([a-z0-9-]+/)?[a-z0-9-]+@[1-9][0-9]*$",
+                pattern=r"^([a-z0-9-]+/)?[a-z0-9_-]+@[1-9][0-9]*$",
                 description="version of a model that finds names of persons, places and organisations, such as names@1",
             ),
         ]

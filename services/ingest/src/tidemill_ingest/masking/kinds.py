@@ -7,7 +7,7 @@ from enum import Enum
 
 from tidemill_core.errors import InvalidInput
 
-_VERSION = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9][a-z0-9-]{0,62}@[1-9]\d{0,8}")
+_VERSION = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9][a-z0-9_-]{0,62}@[1-9]\d{0,8}")
 _MODEL_RULE, _REJECT_RULE = "model=", "reject"
 DEFAULT_PHONE_REGIONS = ("US", "GB", "DE", "FR")
 
