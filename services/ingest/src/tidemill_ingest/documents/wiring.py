@@ -102,9 +102,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         accept=accept,
         delete=delete,
         reading=reading,
-        release=ReleaseDocument(
-            documents=documents, reading=reading, compare=compare, clock=clock, limits=limits, projects=projects
-        ),
+        release=_releasing(accept, reading),
         uploads=Uploads(limits=limits, places=UploadPlaces(settings.patience)),
     )
     unpacking = _unpacking(backend, settings, accept, delete, reject)
@@ -120,6 +118,17 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
             *_quality(backend, settings, compare, sources, projects, changed_sources),
         ],
         erasures=_erasures(backend, settings, compare, texts, accept.enqueue),
+    )
+
+
+def _releasing(accept: AcceptDocument, reading: ReadDocuments) -> ReleaseDocument:
+    return ReleaseDocument(
+        documents=accept.documents,
+        reading=reading,
+        compare=accept.compare,
+        clock=accept.clock,
+        limits=accept.limits,
+        projects=accept.projects,
     )
 
 
