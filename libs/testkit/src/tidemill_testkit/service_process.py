@@ -16,6 +16,7 @@ from typing import ClassVar
 from tidemill_local import Addresses
 from tidemill_testkit.access import installation, service_token
 from tidemill_testkit.sessions import end_sessions
+from tidemill_testkit.sole_member import SoleMember
 from tidemill_testkit.stack import unique_name
 
 START_S = 90
@@ -37,6 +38,10 @@ class ServiceProcess(ABC):
     database: str = field(default_factory=lambda: unique_name("process"))
     port: int = field(default=0, init=False)
     """The gRPC port of the running process."""
+
+    def __post_init__(self) -> None:
+        """Prepare to wait for other processes of the run; it is left when the process stops, and kept after a kill."""
+        self._sole = SoleMember(self.service)
 
     @property
     def pid(self) -> int:
@@ -71,7 +76,8 @@ class ServiceProcess(ABC):
         return {f"{self.service.upper()}_{name}": text for name, text in (stack | self._settings()).items()}
 
     def start(self) -> None:
-        """Start it, and return when it is ready."""
+        """Start it, as soon as no other process of the run has this service, and return when it is ready."""
+        self._sole.take()
         began = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", f"tidemill_{self.service}"]
@@ -99,4 +105,7 @@ class ServiceProcess(ABC):
     def stop(self) -> int:
         """End it in order, and return its exit status."""
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(START_S)
+        try:
+            return self._process.wait(START_S)
+        finally:
+            self._sole.leave()

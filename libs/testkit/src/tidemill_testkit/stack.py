@@ -23,11 +23,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tidemill_local import Addresses, LocalStack
 from tidemill_local.supervision import end_left_overs
+from tidemill_testkit.sole_member import RUN
 
 ATTACH = "TIDEMILL_TEST_STACK"
-
-RUN = "TIDEMILL_TEST_RUN"
-"""In the environment of every process of a run, so that those are found whose parent was killed."""
 
 _FOLDER = pytest.StashKey[Path]()
 _SHARED = "tidemill_stack_folder"

@@ -26,6 +26,7 @@ from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.access import admin_channel, installation
 from tidemill_testkit.ports import free_port
+from tidemill_testkit.sole_member import SoleMember
 from tidemill_testkit.stack import unique_name
 from tidemill_testkit.stubs.rag import StubRag
 
@@ -98,7 +99,8 @@ async def running_inference(
     await store.ensure_bucket(BUCKET)
     async with stub_services() as (registry, rag, address):
         settings = _settings(stack, folder, address).model_copy(update=changes)
-        stop = asyncio.Event()
+        stop, sole = asyncio.Event(), SoleMember("inference")
+        await asyncio.to_thread(sole.take)
         app = await build_app(settings, environment=environment or {})
         living = asyncio.create_task(serve(app, stop=stop))
         grpc_address = f"127.0.0.1:{settings.grpc_port}"
@@ -124,7 +126,9 @@ async def running_inference(
         finally:
             await channel.close()
             stop.set()
-            assert await living == 0
+            ended = await living
+            sole.leave()
+            assert ended == 0
 
 
 @asynccontextmanager
