@@ -52,7 +52,7 @@ from tidemill_local.places import MODELS
 sys.path.append(str(Path(__file__).parents[2] / "examples" / "helpdesk"))
 import corpus  # type: ignore[import-not-found]  # an example, which is no package
 
-from tidemill_rag.collections.domain import Rerank, SearchSettings
+from tidemill_rag.collections.domain.search_settings import Rerank, SearchSettings
 from tidemill_rag.collections.resolve_settings import ChunkingSpec, SparseSpec
 from tidemill_rag.embedding.ports import ResolvedModel
 from tidemill_rag.embedding.thread import EmbeddingThreads

@@ -29,7 +29,7 @@ from tidemill_evaluator.retrieval_evaluations.compute_figures import ComputeFigu
 from tidemill_evaluator.retrieval_evaluations.domain.results import RankedDocuments, RetrievalResult
 from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_kit.mapping import from_message, to_message
-from tidemill_rag.collections.domain import SearchSettings
+from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.search.messages import passage_message
 
 

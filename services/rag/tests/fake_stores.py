@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument, Row
 from tidemill_rag.vectors.fusion import RRF_K
 from tidemill_rag.vectors.ports import Match, Payload, Point, Query, Range, Where

@@ -15,8 +15,9 @@ from tidemill_core.application import Caller, Page, Request, Requeue
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_core.resources import Write
 from tidemill_rag.collections.crud import CollectionCrud
-from tidemill_rag.collections.domain import Collection, IndexRef
+from tidemill_rag.collections.domain.collection import Collection, GoLive, IndexRef, Keep
 from tidemill_rag.collections.mongo import COLLECTIONS
+from tidemill_rag.collections.promote_index import PromoteIndex
 from tidemill_rag.collections.rebuild_index import RebuildIndex
 from tidemill_rag.collections.resolve_settings import ChunkingSpec, CollectionSpec, ResolveSettings
 from tidemill_rag.embedding.bm25 import Bm25Embedding
@@ -42,6 +43,7 @@ from tidemill_testkit.stores import InMemoryAggregates
 
 ADA = Caller(project="acme", subject="ada")
 EVE = Caller(project="other", subject="eve")
+KEEP = Keep(max_ready=2, replaced=timedelta(hours=1))
 BUCKET = "tidemill-ingest-exchange"
 
 
@@ -260,6 +262,9 @@ class Rag:
             enqueue=enqueue,
         )
         self.rebuild = RebuildIndex(collections=self.collections, models=self.models, clock=self.clock, enqueue=enqueue)
+        self.promote = PromoteIndex(
+            collections=self.collections, ledger=self.ledger, clock=self.clock, enqueue=enqueue, keep=KEEP
+        )
         self.record = RecordDocument(collections=self.collections, ledger=self.ledger, enqueue=enqueue)
         self.index_documents = IndexDocuments(
             ledger=self.ledger,
@@ -303,11 +308,14 @@ class Rag:
             compare_points=ComparePoints(ledger=self.ledger, vectors=self.vectors),
             clock=self.clock,
             sweep_after=timedelta(seconds=30),
+            keep=KEEP,
         )
 
-    async def handbook(self, *, caller: Caller = ADA, request_id: str = "r1") -> Collection:
+    async def handbook(
+        self, *, caller: Caller = ADA, request_id: str = "r1", go_live: GoLive | None = None
+    ) -> Collection:
         """Create collection handbook over source cms, and bring it to where it should be."""
-        await self.crud.create(caller, spec(), write(request_id))
+        await self.crud.create(caller, replace(spec(), go_live=go_live), write(request_id))
         await self.work(caller.project)
         return await self.collections.get(caller.project, "handbook")
 

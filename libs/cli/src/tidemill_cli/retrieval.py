@@ -9,10 +9,10 @@ from rich.console import Group
 
 from tidemill.evaluator.v1.evaluation_pb2 import EvaluationState
 from tidemill.evaluator.v1.retrieval_evaluation_pb2 import RetrievalEvaluation
-from tidemill.rag.v1.collection_pb2 import Collection, IndexState
+from tidemill.rag.v1.collection_pb2 import Collection, GoLive, IndexState
 from tidemill.rag.v1.collection_service_pb2 import ListCollectionsRequest
 from tidemill_cli.options import Commands
-from tidemill_cli.output import EXIT_DIFFERENT, EXIT_ERROR, call, card, plain, show, table, word
+from tidemill_cli.output import EXIT_DIFFERENT, EXIT_ERROR, call, card, moment, plain, show, table, word
 from tidemill_cli.pages import lists
 from tidemill_cli.retrieval_figures import followed, picture
 from tidemill_client.connection import Connection
@@ -61,25 +61,23 @@ def list_collections() -> ListCollectionsRequest:
 @collections.command("show")
 def show_collection(name: CollectionArgument) -> None:
     """Show a collection with its settings and index versions."""
-    found = call(lambda c: Collections(c).get(name))
-    values = plain(found)
-    facts: dict[str, object] = {
-        key: values[key] for key in ("id", "sources", "embedding", "chunking", "sparse", "search") if key in values
-    }
-    columns = ("index", "state", "embedding", "documents", "failed", "passages", "message")
-    rows = [
-        (
-            each.number,
-            word(IndexState, each.state),
-            each.embedding,
-            f"{each.documents_indexed}/{each.documents_wanted}",
-            each.documents_failed,
-            each.chunks,
-            each.message,
-        )
-        for each in found.indexes
-    ]
-    show(values, Group(card(facts), "", table(columns, rows)))
+    _show(call(lambda c: Collections(c).get(name)))
+
+
+@collections.command("rebuild")
+def rebuild(name: CollectionArgument) -> None:
+    """Build a new index version beside the live one, with the newest version of the embedding model."""
+    _show(call(lambda c: Collections(c).rebuild(name)))
+
+
+@collections.command("promote")
+def promote(
+    name: CollectionArgument,
+    *,
+    index: Annotated[int, typer.Option("--index", "-i", min=1, help="An index version that is ready.")],
+) -> None:
+    """Make an index version answer searches; the one before is ready then, and can be promoted back for a while."""
+    _show(call(lambda c: Collections(c).promote(name, index)))
 
 
 @collections.command("evaluate")
@@ -142,6 +140,29 @@ def tune(
     show(report.data, report.picture)
     if apply and not report.applied:
         raise typer.Exit(EXIT_DIFFERENT)
+
+
+def _show(collection: Collection) -> None:
+    values = plain(collection)
+    named = ("id", "sources", "embedding", "chunking", "sparse", "search")
+    facts: dict[str, object] = {key: values[key] for key in named if key in values}
+    if collection.go_live:
+        facts["go live"] = word(GoLive, collection.go_live)
+    columns = ("index", "state", "embedding", "documents", "failed", "passages", "kept until", "message")
+    rows = [
+        (
+            each.number,
+            word(IndexState, each.state),
+            each.embedding,
+            f"{each.documents_indexed}/{each.documents_wanted}",
+            each.documents_failed,
+            each.chunks,
+            moment(each.expire_time),
+            each.message,
+        )
+        for each in collection.indexes
+    ]
+    show(values, Group(card(facts), "", table(columns, rows)))
 
 
 def _documents(collection: Collection) -> str:

@@ -13,6 +13,7 @@ from tidemill.inference.v1.inference_service_pb2 import GenerateResponse
 from tidemill.ingest.v1.document_pb2 import Document
 from tidemill.ingest.v1.document_service_pb2 import GetDocumentTextResponse, ListDocumentsResponse
 from tidemill.rag.v1 import collection_pb2 as rag
+from tidemill.rag.v1.collection_service_pb2 import PromoteIndexResponse
 from tidemill.rag.v1.retrieval_service_pb2 import SearchResponse
 
 GOOD_WEIGHT = 1.2
@@ -26,6 +27,16 @@ def collection() -> rag.Collection:
     live.sparse.by = "bm25"
     search = rag.SearchSettings(dense_weight=1.0, sparse_weight=0.7)
     return rag.Collection(id="handbook", sources=["manual"], live_index=3, indexes=[live], search=search, etag="e1")
+
+
+def promoted(index: int) -> rag.Collection:
+    """Return the handbook as it is when this index version was promoted."""
+    found = collection()
+    found.indexes[0].state = rag.INDEX_STATE_READY
+    found.indexes[0].expire_time.FromSeconds(1_800_000_000)
+    found.indexes.append(rag.IndexVersion(number=index, state=rag.INDEX_STATE_LIVE))
+    found.live_index, found.go_live = index, rag.GO_LIVE_BY_ROLLOUT
+    return found
 
 
 class RetrievalAnswers:
@@ -43,6 +54,7 @@ class RetrievalAnswers:
         service = "evaluator.v1.retrieval_evaluation_service"
         return {
             "rag.v1.retrieval_service:Search": self._search,
+            "rag.v1.collection_service:PromoteIndex": lambda r: PromoteIndexResponse(collection=promoted(r.index)),
             "ingest.v1.document_service:ListDocuments": self._documents,
             "ingest.v1.document_service:GetDocumentText": lambda r: GetDocumentTextResponse(text=f"Page {r.id}"),
             "inference.v1.inference_service:Generate": self._write,

@@ -93,6 +93,19 @@ async def test_questions_are_generated_and_filtered(
     assert all([each.document for each in case.judgements] == [case.id] for case in suite.cases)
 
 
+@pytest.mark.usefixtures("searches")
+async def test_an_index_version_is_promoted_and_it_is_shown_how_long_the_one_before_is_kept(
+    terminal: Terminal,
+) -> None:
+    said = await asyncio.to_thread(terminal, "collections", "promote", "handbook", "--index", "4")
+    wrong = await asyncio.to_thread(terminal, "collections", "promote", "handbook", "--index", "0")
+
+    assert said.code == 0, said.text
+    assert "by rollout" in said.text
+    assert "2027-01-15" in said.text
+    assert wrong.code
+
+
 async def test_a_collection_is_measured_or_compared(
     terminal: Terminal, handbook: Running, searches: RetrievalAnswers
 ) -> None:

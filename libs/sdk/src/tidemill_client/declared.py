@@ -37,9 +37,14 @@ class Collections(Resources[Collection]):
     contract, stub, noun, field = collections, "collections", "Collection", "collection"
 
     async def rebuild(self, collection: str) -> Collection:
-        """Start a new index version, which replaces the live one when it is complete."""
+        """Start a new index version, which replaces the live one when it is complete, or waits for `promote`."""
         request = collections.RebuildIndexRequest(id=collection)
         return (await self._connection.collections.RebuildIndex(request)).collection
+
+    async def promote(self, collection: str, index: int) -> Collection:
+        """Make an index version that is READY answer searches; the one before is READY then, for a while."""
+        request = collections.PromoteIndexRequest(id=collection, index=index)
+        return (await self._connection.collections.PromoteIndex(request)).collection
 
     async def standing(self, collection: str, document: str) -> list[collections.IndexedDocument]:
         """Return a document's status in each index version; it is up to date where both `seq` are equal."""

@@ -13,6 +13,7 @@ from tidemill_rag.collections.crud import CollectionCrud
 from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.collections.ports import Collections, Enqueue
+from tidemill_rag.collections.promote_index import PromoteIndex
 from tidemill_rag.collections.rebuild_index import RebuildIndex
 from tidemill_rag.collections.resolve_settings import ResolveSettings
 from tidemill_rag.embedding.bm25 import Bm25Embedding
@@ -78,7 +79,7 @@ async def build_app(settings: RagSettings) -> App:
     record = RecordDocument(collections=parts.collections, ledger=parts.ledger, enqueue=indexes.enqueue)
     return backend.app(
         servicers=[
-            (add_CollectionServiceServicer_to_server, _collection_service(parts, indexes.enqueue)),
+            (add_CollectionServiceServicer_to_server, _collection_service(settings, parts, indexes.enqueue)),
             (add_RetrievalServiceServicer_to_server, search),
             (
                 add_TextEmbeddingServiceServicer_to_server,
@@ -133,7 +134,7 @@ def _parts(settings: RagSettings, backend: Backend) -> Parts:
     )
 
 
-def _collection_service(parts: Parts, enqueue: Enqueue) -> GrpcCollectionService:
+def _collection_service(settings: RagSettings, parts: Parts, enqueue: Enqueue) -> GrpcCollectionService:
     clock = SystemClock()
     crud = CollectionCrud(
         collections=parts.collections,
@@ -143,4 +144,7 @@ def _collection_service(parts: Parts, enqueue: Enqueue) -> GrpcCollectionService
         enqueue=enqueue,
     )
     rebuild = RebuildIndex(collections=parts.collections, models=parts.models, clock=clock, enqueue=enqueue)
-    return GrpcCollectionService(crud=crud, rebuild=rebuild)
+    promote = PromoteIndex(
+        collections=parts.collections, ledger=parts.ledger, clock=clock, enqueue=enqueue, keep=settings.keep
+    )
+    return GrpcCollectionService(crud=crud, rebuild=rebuild, promote=promote)

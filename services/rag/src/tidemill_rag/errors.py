@@ -11,7 +11,8 @@ NotFound
 Conflict
 └── IndexBusy               a worker has not finished with an index version that is to be erased
 PreconditionFailed
-└── IndexNotReady           the first index version has not listed its documents yet
+├── IndexNotReady           the first index version has not listed its documents yet
+└── IndexIncomplete         an index version that is being built cannot be promoted
 """
 
 from collections.abc import Sequence
@@ -81,6 +82,19 @@ class IndexNotReady(PreconditionFailed):
             collection=collection_id,
             indexed=indexed,
             desired=desired,
+        )
+
+
+class IndexIncomplete(PreconditionFailed):
+    """It is being built."""
+
+    reason = "INDEX_INCOMPLETE"
+
+    def __init__(self, collection_id: str, index: int) -> None:
+        super().__init__(
+            f"index version {index} of collection {collection_id} is being built: promote it when it is ready",
+            collection=collection_id,
+            index=index,
         )
 
 

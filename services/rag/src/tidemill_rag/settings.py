@@ -1,6 +1,7 @@
 """Settings of rag, read from the environment."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -8,6 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_kit.models.numeric_format import ModelSettings
+from tidemill_rag.collections.domain.collection import Keep
 
 
 class RagSettings(ModelSettings):
@@ -72,6 +74,10 @@ class RagSettings(ModelSettings):
     """Timeout of a full recount of an index version's rows."""
     sweep_after_s: float = Field(default=30.0, ge=0)
     """How long a replaced index version is kept for searches in flight."""
+    max_ready_indexes: int = Field(default=2, ge=1, le=20)
+    """Complete index versions of a collection that are kept beside the live one; the oldest is retired first."""
+    keep_replaced_s: float = Field(default=86_400.0, ge=0)
+    """How long an index version that another one was promoted in place of may be promoted back."""
     max_collections: int = Field(default=1000, ge=1)
     """Collections per project."""
     max_query_characters: int = Field(default=8000, ge=1)
@@ -84,6 +90,11 @@ class RagSettings(ModelSettings):
     """The longest time for which a text is found by similarity, whatever its caller asks for."""
     sweep_poll_interval_s: float = Field(default=3600.0, gt=0)
     """The interval between removals of expired similar texts."""
+
+    @property
+    def keep(self) -> Keep:
+        """Which complete index versions are kept beside the live one."""
+        return Keep(max_ready=self.max_ready_indexes, replaced=timedelta(seconds=self.keep_replaced_s))
 
     @model_validator(mode="after")
     def _check_server(self) -> Self:

@@ -7,7 +7,7 @@ import pytest
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.application import Caller, Request
 from tidemill_core.resources import list_all
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.collections.erase_project import EraseProject
 from tidemill_rag.errors import IndexBusy
 from tidemill_rag.indexing.erase_document import EraseDocument

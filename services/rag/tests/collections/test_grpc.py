@@ -72,7 +72,10 @@ async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
     server = GrpcServer(
         settings(tmp_path),
         [
-            (add_CollectionServiceServicer_to_server, GrpcCollectionService(crud=rag.crud, rebuild=rag.rebuild)),
+            (
+                add_CollectionServiceServicer_to_server,
+                GrpcCollectionService(crud=rag.crud, rebuild=rag.rebuild, promote=rag.promote),
+            ),
             (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search=rag.search_passages)),
         ],
         access=access_of(),
@@ -158,6 +161,25 @@ async def test_reranking_and_chunking_go_from_the_request_to_the_collection_and_
     assert (given.search.rerank.model, given.search.rerank.candidates) == ("counting@1", 20)
     assert (round(passage.score, 3), passage.rerank_score) == (1.0, 0.2)
     assert passage.collection == ""
+
+
+async def test_an_index_version_that_waits_is_shown_and_promoted(api: ApiClient) -> None:
+    created = await api.create(go_live="GO_LIVE_BY_ROLLOUT")
+    await api.rag.work()
+    await api.collections.RebuildIndex(pb.RebuildIndexRequest(id="handbook"))
+    await api.rag.work()
+    waits = (await api.collections.GetCollection(pb.GetCollectionRequest(id="handbook"))).collection
+
+    request = pb.PromoteIndexRequest(id="handbook", index=2, etag=waits.etag)
+    promoted = (await api.collections.PromoteIndex(request)).collection
+
+    assert created.go_live == collection_pb2.GO_LIVE_BY_ROLLOUT
+    assert (waits.live_index, waits.indexes[1].state) == (1, collection_pb2.INDEX_STATE_READY)
+    assert (promoted.live_index, promoted.indexes[0].state) == (2, collection_pb2.INDEX_STATE_READY)
+    assert promoted.indexes[0].HasField("expire_time")
+    assert not promoted.indexes[1].HasField("expire_time")
+    with pytest.raises(NotFound, match="existing: 1, 2"):
+        await api.collections.PromoteIndex(pb.PromoteIndexRequest(id="handbook", index=7))
 
 
 async def test_collections_are_listed_in_the_order_that_is_asked_for(api: ApiClient) -> None:

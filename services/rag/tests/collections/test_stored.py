@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 from tidemill.rag.v1 import collection_pb2 as pb
 from tidemill_kit.store.aggregates import Identity
-from tidemill_rag.collections.domain import Collection, IndexState, IndexVersion, SearchSettings
+from tidemill_rag.collections.domain.collection import Collection, IndexState, IndexVersion
+from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.mapping import unsent
@@ -45,6 +46,7 @@ def test_a_collection_that_an_earlier_version_stored_is_read_and_stored_as_it_wa
     assert not collection.indexes[0].sparse.used
     stored = COLLECTIONS.encode(collection)
     assert stored.pop("sparse") == stored["indexes"][0].pop("sparse") == {"by": "none", "languages": []}
+    assert (stored.pop("go_live"), stored["indexes"][0].pop("expire_time")) == ("when_complete", None)
     assert stored.pop("search") == asdict(SearchSettings())
     assert stored == STORED
 

@@ -83,7 +83,10 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[A
     server = GrpcServer(
         settings(tmp_path),
         [
-            (add_CollectionServiceServicer_to_server, GrpcCollectionService(crud=rag.crud, rebuild=rag.rebuild)),
+            (
+                add_CollectionServiceServicer_to_server,
+                GrpcCollectionService(crud=rag.crud, rebuild=rag.rebuild, promote=rag.promote),
+            ),
             (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search=rag.search_passages)),
         ],
         access=access_of(),

@@ -12,12 +12,14 @@ from services.rag.tests.fakes import Rag
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.records import OutgoingRecord
-from tidemill_rag.collections.domain import (
+from tidemill_rag.collections.domain.collection import (
     Chunking,
     Collection,
     CollectionDeleted,
+    IndexBecameReady,
     IndexBuildStarted,
     IndexRef,
+    IndexRetired,
     IndexWentLive,
 )
 from tidemill_rag.collections.mongo import COLLECTIONS
@@ -36,11 +38,19 @@ def live() -> tuple[str, Message]:
     return COLLECTIONS.event(HANDBOOK, IndexWentLive(occurred_at=NOON, index=2, replaced=1, documents=1000), 4)
 
 
+def ready() -> tuple[str, Message]:
+    return COLLECTIONS.event(HANDBOOK, IndexBecameReady(occurred_at=NOON, index=2, live=1, documents=1000), 4)
+
+
+def retired() -> tuple[str, Message]:
+    return COLLECTIONS.event(HANDBOOK, IndexRetired(occurred_at=NOON, index=1), 6)
+
+
 def deleted() -> tuple[str, Message]:
     return COLLECTIONS.event(HANDBOOK, CollectionDeleted(occurred_at=NOON), 5)
 
 
-@pytest.mark.parametrize("publish", [started, live, deleted])
+@pytest.mark.parametrize("publish", [started, live, ready, retired, deleted])
 def test_an_event_is_published_as_its_golden_example(publish: Callable[[], tuple[str, Message]]) -> None:
     ce_type, payload = publish()
 

@@ -6,7 +6,7 @@ import pytest
 
 from services.rag.tests.fakes import ADA, Rag, WordModel
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.errors import DocumentUnreadable
 from tidemill_rag.indexing.domain.ledger import Row
 from tidemill_rag.vectors.ports import Point

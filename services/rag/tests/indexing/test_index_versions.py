@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.application import Request
-from tidemill_rag.collections.domain import IndexRef, IndexState
+from tidemill_rag.collections.domain.collection import IndexRef, IndexState
 from tidemill_rag.indexing.reconcile_index import AT_ONCE
 
 FIRST = IndexRef(project="acme", collection="handbook", number=1)

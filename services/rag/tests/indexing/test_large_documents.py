@@ -4,7 +4,7 @@ import pytest
 
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.indexing.reconcile_index import AT_ONCE
 
 FIRST = IndexRef(project="acme", collection="handbook", number=1)

@@ -8,7 +8,7 @@ import pytest
 from services.rag.tests.fake_stores import InMemoryLedger
 from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.store import mongo
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument
 from tidemill_rag.indexing.mongo import MongoLedger
 from tidemill_rag.indexing.ports import Ledger

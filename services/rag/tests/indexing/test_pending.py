@@ -5,7 +5,7 @@ import pytest
 from tidemill_core.application import Request
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database
-from tidemill_rag.collections.domain import Chunking, Collection, IndexRef, IndexState, IndexVersion
+from tidemill_rag.collections.domain.collection import Chunking, Collection, IndexRef, IndexState, IndexVersion
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.errors import CollectionNotFound
 from tidemill_rag.indexing import pending
@@ -27,13 +27,19 @@ async def test_after_the_start_only_what_is_unfinished_is_searched(database: Dat
     collections = MongoAggregates(
         database["collections"], codec=COLLECTIONS, topic="t", source="/s", missing=CollectionNotFound
     )
-    for name in ("calm", "waiting", "odd", "building"):
-        states = [IndexState.LIVE, IndexState.BUILDING] if name == "building" else [IndexState.LIVE]
+    following = {"building": (IndexState.BUILDING,), "ready": (IndexState.READY,), "replaced": (IndexState.READY,)}
+    for name in ("calm", "waiting", "odd", *following):
         indexes = tuple(
             IndexVersion(
-                number=number, state=state, sources=("cms",), embedding="m@1", chunking=Chunking(), create_time=NOON
+                number=number,
+                state=state,
+                sources=("cms",),
+                embedding="m@1",
+                chunking=Chunking(),
+                create_time=NOON,
+                expire_time=NOON if name == "replaced" and state is IndexState.READY else None,
             )
-            for number, state in enumerate(states, start=1)
+            for number, state in enumerate((IndexState.LIVE, *following.get(name, ())), start=1)
         )
         await collections.add(Collection(id=name, project="acme", indexes=indexes), request=Request.internal())
     rows = {"calm": 0, "waiting": 3, "odd": -1}
@@ -41,9 +47,10 @@ async def test_after_the_start_only_what_is_unfinished_is_searched(database: Dat
     found = PendingIndexes(database["collections"], database["counts"])
     await found.ensure_indexes()
 
-    assert len(await all_of(found)) == 5
+    assert len(await all_of(found)) == 9
     assert set(await all_of(found, without=frozenset({"other"}))) == {
         IndexRef(project="acme", collection="building", number=2),
+        IndexRef(project="acme", collection="replaced", number=2),
         IndexRef(project="acme", collection="waiting", number=1),
         IndexRef(project="acme", collection="odd", number=1),
     }

@@ -210,10 +210,35 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
 
 
 async def create_handbook(harness: Harness) -> None:
-    collection = collection_pb2.Collection(id="handbook", sources=["cms"], embedding="minilm")
+    collection = collection_pb2.Collection(
+        id="handbook", sources=["cms"], embedding="minilm", go_live=collection_pb2.GO_LIVE_BY_ROLLOUT
+    )
     await harness.collections.CreateCollection(
         collection_service_pb2.CreateCollectionRequest(collection=collection, request_id="r1")
     )
+
+
+async def promote_a_rebuild(harness: Harness) -> None:
+    """Have a second index version built, which waits, and promote it; the process dies after each."""
+    service, get = collection_service_pb2, collection_service_pb2.GetCollectionRequest(id="handbook")
+    await harness.collections.RebuildIndex(service.RebuildIndexRequest(id="handbook", request_id="r2"))
+    await asyncio.to_thread(harness.process.kill)
+    await harness.start()
+
+    async def waits() -> bool:
+        states = [index.state for index in (await harness.collections.GetCollection(get)).collection.indexes]
+        return states == [collection_pb2.INDEX_STATE_LIVE, collection_pb2.INDEX_STATE_READY]
+
+    await eventually(waits, despite=(TidemillError,))
+    await harness.collections.PromoteIndex(service.PromoteIndexRequest(id="handbook", index=2, request_id="r3"))
+    await asyncio.to_thread(harness.process.kill)
+    await harness.start()
+
+    async def answers() -> bool:
+        live = (await harness.collections.GetCollection(get)).collection.live_index
+        return live == 2 and (await harness.found("zebras in Berlin"))[0] == ("zebra", 2)
+
+    await eventually(answers, despite=(TidemillError,))
 
 
 @dataclass(frozen=True)
@@ -278,4 +303,5 @@ async def test_what_was_received_is_searchable_however_often_the_process_dies(ha
         return counted and "tax" not in left and (await harness.found("zebras in Berlin"))[0] == ("zebra", 2)
 
     await eventually(all_current, despite=(TidemillError,))
+    await promote_a_rebuild(harness)
     await outlives_a_kill(Documents(harness))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from services.rag.tests.fakes import ADA, Rag, spec, write
-from tidemill_rag.collections.domain import SearchSettings
+from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.search.diversity import diverse
 from tidemill_rag.vectors.ports import Match, Payload
 

@@ -7,7 +7,7 @@ import pytest
 
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.errors import InvalidInput
-from tidemill_rag.collections.domain import SearchSettings
+from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.collections.resolve_settings import ChunkingSpec, SparseSpec
 
 FAULTS = {number: f"Fault E-{number} stops the line until it is acknowledged." for number in range(2060, 2072)}

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from services.rag.tests.fakes import ADA, Rag, spec, write
-from tidemill_rag.collections.domain import IndexRef, SearchSettings
+from tidemill_rag.collections.domain.collection import IndexRef
+from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.indexing.domain.places import Anchor, AnchorKind, Place, together
 from tidemill_rag.search.search import Answer
 

@@ -1,7 +1,7 @@
 import asyncio
 
 from services.rag.tests.fakes import Rag
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.search.reconcile import StalePoints
 from tidemill_testkit.polling import eventually
 

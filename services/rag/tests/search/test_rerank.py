@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
-from tidemill_rag.collections.domain import Rerank, SearchSettings
+from tidemill_rag.collections.domain.search_settings import Rerank, SearchSettings
 from tidemill_rag.errors import RerankerUnusable
 
 MODEL = Rerank(model="counting@1")

@@ -9,7 +9,8 @@ from google.protobuf.struct_pb2 import Struct
 
 from services.rag.tests.fakes import ADA, EVE, Rag, spec, write
 from tidemill_core.errors import InvalidInput
-from tidemill_rag.collections.domain import IndexRef, SearchSettings
+from tidemill_rag.collections.domain.collection import IndexRef
+from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.errors import CollectionNotFound, IndexNotFound
 from tidemill_rag.indexing.points import point_ids

@@ -8,7 +8,7 @@ import pytest
 from services.rag.tests.fakes import ADA, EVE, Rag, spec, write
 from services.rag.tests.search.test_shared import NAME, Sharing, grant
 from tidemill_core.errors import InvalidInput
-from tidemill_rag.collections.domain import SearchSettings
+from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.errors import CollectionNotFound, IndexNotFound, IndexNotReady
 from tidemill_rag.search.fusion import fused
 from tidemill_rag.search.search import Answer

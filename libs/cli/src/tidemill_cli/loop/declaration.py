@@ -163,6 +163,10 @@ class Collection(Declared):
         Field(description="a new collection has bm25 in English; left out, one that exists keeps its own"),
     ] = None
     search: Search = Search()
+    go_live: Annotated[
+        Literal["when_complete", "by_rollout"] | None,
+        Field(description="by_rollout: a new index version waits to be promoted; left out, a collection keeps its own"),
+    ] = None
 
 
 class Prompt(Declared):

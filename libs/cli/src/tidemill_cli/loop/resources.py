@@ -10,7 +10,7 @@ from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill.inference.v1.rollout_pb2 import ApprovalPolicy
 from tidemill.inference.v1.routing_pb2 import Balance, RoutingPolicy
 from tidemill.ingest.v1.source_pb2 import DuplicatePolicy, Masking, Quality, Source
-from tidemill.rag.v1.collection_pb2 import Chunking, Collection, SearchSettings, Sparse
+from tidemill.rag.v1.collection_pb2 import Chunking, Collection, GoLive, SearchSettings, Sparse
 from tidemill_cli.loop import declaration
 from tidemill_cli.loop.declaration import Follow, Loop
 from tidemill_cli.loop.desired import OWNER_LABEL, Desired
@@ -77,7 +77,9 @@ def _collection(name: str, part: declaration.Collection, labels: dict[str, str])
         embedding=part.embedding,
         chunking=Chunking(by=chunk.by, max_tokens=chunk.max_tokens, overlap_tokens=chunk.overlap_tokens),
         search=SearchSettings(**part.search.model_dump()),
-        **({"sparse": _sparse(part.sparse)} if part.sparse else {}),  # left out, a collection keeps its own
+        # What is left out, a collection keeps.
+        **({"sparse": _sparse(part.sparse)} if part.sparse else {}),
+        **({"go_live": GoLive.Value(f"GO_LIVE_{part.go_live.upper()}")} if part.go_live else {}),
     )
 
 

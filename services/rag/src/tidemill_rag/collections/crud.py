@@ -9,7 +9,7 @@ from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest
 from tidemill_core.errors import Conflict
 from tidemill_core.resources import Write
-from tidemill_rag.collections.domain import Collection, Settings
+from tidemill_rag.collections.domain.collection import Collection, Settings
 from tidemill_rag.collections.ports import Collections, Enqueue, found
 from tidemill_rag.collections.resolve_settings import ChunkingSpec, CollectionSpec, ResolveSettings, SparseSpec
 from tidemill_rag.indexing.domain.ledger import Counts, Row
@@ -84,8 +84,7 @@ class CollectionCrud:
         """
         for _ in range(_ATTEMPTS):
             current = await self.collections.get(caller.project, spec.id)
-            given = paths if spec.sparse.by or spec.sparse.languages else paths - {"sparse"}
-            merged = replace(_spec_of(current), **{path: getattr(spec, path) for path in given})
+            merged = replace(_spec_of(current), **{path: getattr(spec, path) for path in paths - _unsaid(spec)})
             known = current.indexes[-1].embedding if current.indexes and merged.embedding == current.embedding else ""
             settings = await self.resolve(caller, merged, known=known)
             with suppress(_MergedTooLate):
@@ -156,6 +155,12 @@ class _MergedTooLate(Conflict):
     """The collection changed after its current settings were merged with the update."""
 
 
+def _unsaid(spec: CollectionSpec) -> set[str]:
+    """Return the settings that a spec leaves as they are, though an update names them."""
+    said = {"sparse": spec.sparse.by or spec.sparse.languages, "go_live": spec.go_live}
+    return {name for name, value in said.items() if not value}
+
+
 def _spec_of(current: Collection) -> CollectionSpec:
     chunking = current.chunking
     return CollectionSpec(
@@ -165,5 +170,6 @@ def _spec_of(current: Collection) -> CollectionSpec:
         chunking=ChunkingSpec(by=chunking.by, max_tokens=chunking.max_tokens, overlap_tokens=chunking.overlap_tokens),
         sparse=SparseSpec(by=current.sparse.by, languages=current.sparse.languages),
         search=current.search,
+        go_live=current.go_live,
         labels=current.labels,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.errors import NotFound
 from tidemill_core.resources import list_all
-from tidemill_rag.collections.domain import Collection, IndexRef
+from tidemill_rag.collections.domain.collection import Collection, IndexRef
 from tidemill_rag.collections.ports import Collections, IndexLeases
 from tidemill_rag.errors import IndexBusy
 from tidemill_rag.indexing.ports import Ledger

@@ -7,8 +7,9 @@ from tidemill.rag.v1 import collection_service_pb2 as pb
 from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceServicer
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
 from tidemill_rag.collections.crud import CHANGEABLE, CollectionCrud
-from tidemill_rag.collections.domain import Collection
+from tidemill_rag.collections.domain.collection import Collection
 from tidemill_rag.collections.messages import collection_message, document_message, spec_of
+from tidemill_rag.collections.promote_index import PromoteIndex
 from tidemill_rag.collections.rebuild_index import RebuildIndex
 
 
@@ -18,6 +19,7 @@ class GrpcCollectionService(CollectionServiceServicer):
 
     crud: CollectionCrud
     rebuild: RebuildIndex
+    promote: PromoteIndex
 
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, _context: object
@@ -58,6 +60,11 @@ class GrpcCollectionService(CollectionServiceServicer):
         """Start a new index version."""
         rebuilt = await self.rebuild(current_caller(), request.id, write_of(request))
         return pb.RebuildIndexResponse(collection=await self._shown(rebuilt))
+
+    async def PromoteIndex(self, request: pb.PromoteIndexRequest, _context: object) -> pb.PromoteIndexResponse:
+        """Make an index version answer searches."""
+        promoted = await self.promote(current_caller(), request.id, request.index, write_of(request))
+        return pb.PromoteIndexResponse(collection=await self._shown(promoted))
 
     async def GetIndexedDocument(
         self, request: pb.GetIndexedDocumentRequest, _context: object

@@ -8,10 +8,12 @@ from tidemill.rag.v1 import events_pb2 as events
 from tidemill_core.aggregate import Event
 from tidemill_kit.mapping import from_message, to_message
 from tidemill_rag.collections.crud import Overview
-from tidemill_rag.collections.domain import (
+from tidemill_rag.collections.domain.collection import (
     Collection,
     CollectionDeleted,
+    IndexBecameReady,
     IndexBuildStarted,
+    IndexRetired,
     IndexVersion,
     IndexWentLive,
 )
@@ -21,6 +23,8 @@ from tidemill_rag.indexing.domain.ledger import Counts, Row
 _EVENTS: dict[type[Event], tuple[str, type[Message]]] = {
     IndexBuildStarted: ("tidemill.rag.index.build_started.v1", events.IndexBuildStarted),
     IndexWentLive: ("tidemill.rag.index.went_live.v1", events.IndexWentLive),
+    IndexBecameReady: ("tidemill.rag.index.became_ready.v1", events.IndexBecameReady),
+    IndexRetired: ("tidemill.rag.index.retired.v1", events.IndexRetired),
     CollectionDeleted: ("tidemill.rag.index.collection_deleted.v1", events.CollectionDeleted),
 }
 

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, PageRequest
-from tidemill_rag.collections.domain import Collection, IndexRef
+from tidemill_rag.collections.domain.collection import Collection, IndexRef
 from tidemill_rag.errors import CollectionNotFound
 
 Collections = Aggregates[Collection]

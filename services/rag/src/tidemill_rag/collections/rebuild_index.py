@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tidemill_core import resources
 from tidemill_core.application import Caller, Clock
 from tidemill_core.resources import Write
-from tidemill_rag.collections.domain import Collection
+from tidemill_rag.collections.domain.collection import Collection
 from tidemill_rag.collections.ports import Collections, Enqueue
 from tidemill_rag.embedding.ports import EmbeddingModels
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import SLUG, label_violations, refuse, slug_violations
-from tidemill_rag.collections.domain import Chunking, SearchSettings, Settings, Sparse, search_violations
+from tidemill_rag.collections.domain.collection import Chunking, GoLive, Settings, Sparse
+from tidemill_rag.collections.domain.search_settings import SearchSettings, search_violations
 from tidemill_rag.embedding.domain import LANGUAGES, MAX_TOKENS, MIN_TOKENS
 from tidemill_rag.embedding.ports import EmbeddingModels, Rerankers
 from tidemill_rag.indexing.domain.chunking import STRUCTURE, WAYS
@@ -49,6 +50,8 @@ class CollectionSpec:
     chunking: ChunkingSpec = ChunkingSpec()
     sparse: SparseSpec = SparseSpec()
     search: SearchSettings = _DEFAULT_SEARCH
+    go_live: GoLive | None = None
+    """None means the default, or what the collection has."""
     labels: dict[str, str]
 
 
@@ -86,6 +89,7 @@ class ResolveSettings:
             chunking=Chunking(by=chunking.by or STRUCTURE, max_tokens=maximum, overlap_tokens=overlap),
             sparse=Sparse(by=spec.sparse.by, languages=spec.sparse.languages) if spec.sparse.by else DEFAULT_SPARSE,
             search=await self._search(caller, spec.search),
+            go_live=spec.go_live or GoLive.WHEN_COMPLETE,
             labels=spec.labels,
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.indexing.domain.ledger import Row
 from tidemill_rag.indexing.points import point_ids
 from tidemill_rag.indexing.ports import Ledger

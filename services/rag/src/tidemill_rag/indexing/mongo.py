@@ -11,7 +11,7 @@ from typing import Any
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, insert_new, patiently, translated, updated
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument, Row
 
 _PENDING, _INDEXED, _FAILED = "pending", "indexed", "failed"

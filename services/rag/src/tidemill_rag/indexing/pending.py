@@ -4,9 +4,9 @@ from tidemill_core.application import Page
 from tidemill_kit.store.mongo import Collection as MongoCollection
 from tidemill_kit.store.mongo import Document, translated
 from tidemill_kit.workers.pending import page_of_documents
-from tidemill_rag.collections.domain import IndexRef, IndexState
+from tidemill_rag.collections.domain.collection import IndexRef, IndexState
 
-_UNFINISHED = frozenset({IndexState.BUILDING, IndexState.RETIRED})
+_UNFINISHED = frozenset({IndexState.BUILDING, IndexState.READY, IndexState.RETIRED})
 _ALL_VERSIONS, _UNFINISHED_VERSIONS, _PENDING_ROWS = "all", "unfinished", "pending"
 _PAGE = 1000
 
@@ -14,7 +14,7 @@ _PAGE = 1000
 class PendingIndexes:
     """Finds index versions for the controller: all of them once, as each process compares their points with the ledger.
 
-    After that, those that are building or retired, or whose counters show pending rows.
+    After that, those that are building, expire or are retired, or whose counters show pending rows.
     """
 
     def __init__(self, collections: MongoCollection, ledger_counts: MongoCollection) -> None:
@@ -37,19 +37,21 @@ class PendingIndexes:
             return _from(listed, await self._with_pending_rows(after), without=without)
         if listed == _UNFINISHED_VERSIONS:
             where = {"state.indexes.state": {"$in": [state.value for state in _UNFINISHED]}}
-            return _from(listed, await self._versions(where, _UNFINISHED, after), without=without, then=_PENDING_ROWS)
-        page = await self._versions({}, frozenset(IndexState), after)
+            return _from(
+                listed, await self._versions(where, after, unfinished=True), without=without, then=_PENDING_ROWS
+            )
+        page = await self._versions({}, after)
         self._all_seen = not page.next_token
         return _from(listed, page)  # of all projects: those left out would not be listed again
 
-    async def _versions(self, where: Document, states: frozenset[IndexState], token: str) -> Page[IndexRef]:
-        fields = ["project", "id", "state.indexes.number", "state.indexes.state"]
+    async def _versions(self, where: Document, token: str, *, unfinished: bool = False) -> Page[IndexRef]:
+        fields = ["project", "id", *(f"state.indexes.{name}" for name in ("number", "state", "expire_time"))]
         found = await page_of_documents(self._collections, where, token, fields=fields, size=_PAGE)
         versions = [
             IndexRef(project=document["project"], collection=document["id"], number=index["number"])
             for document in found.items
             for index in document["state"].get("indexes", [])
-            if IndexState(index["state"]) in states
+            if not unfinished or _is_unfinished(index)
         ]
         return Page(items=versions, next_token=found.next_token)
 
@@ -60,6 +62,12 @@ class PendingIndexes:
         named = [document["_id"].split("/") for document in found.items]
         versions = [IndexRef(project=project, collection=name, number=int(number)) for project, name, number in named]
         return Page(items=versions, next_token=found.next_token)
+
+
+def _is_unfinished(index: Document) -> bool:
+    """Return whether there is something to do: one that is READY waits, unless it was replaced and expires."""
+    state = IndexState(index["state"])
+    return state in _UNFINISHED and (state is not IndexState.READY or index.get("expire_time") is not None)
 
 
 def _from(

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Page
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.indexing.domain.content import DocumentContent
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument, Row
 

@@ -1,4 +1,4 @@
-"""Reconcile one index version: seed, index, go live, or delete."""
+"""Reconcile one index version: seed, index, go live or wait, or delete."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tidemill_core.application import Clock, Request, Requeue
 from tidemill_core.errors import InvalidInput, NotFound, TidemillError
-from tidemill_rag.collections.domain import Collection, IndexRef, IndexState, IndexVersion
+from tidemill_rag.collections.domain.collection import Collection, IndexRef, IndexState, IndexVersion, Keep
 from tidemill_rag.collections.ports import Collections
 from tidemill_rag.embedding.ports import EmbeddingModels
 from tidemill_rag.indexing.compare_points import ComparePoints
@@ -26,8 +26,9 @@ come in between."""
 class ReconcileIndex:
     """Reconciles an index version while its lease is held. Every step is idempotent.
 
-    Emits IndexWentLive. The first index version of a collection goes live once its documents are listed, and serves
-    those that are indexed so far; a later one goes live when all of its documents are indexed.
+    Emits IndexWentLive, IndexBecameReady and IndexRetired. The first index version of a collection goes live once its
+    documents are listed, and serves those that are indexed so far; a later one goes live, or is READY, when all of its
+    documents are indexed.
     """
 
     collections: Collections
@@ -40,6 +41,7 @@ class ReconcileIndex:
     clock: Clock
     sweep_after: timedelta
     """How long a retired index version is kept for searches in flight."""
+    keep: Keep
     checked: set[str] = field(default_factory=set)
     """Index versions whose points this process has compared with the ledger."""
     suspect: dict[str, int] = field(default_factory=dict)
@@ -61,9 +63,12 @@ class ReconcileIndex:
                 return None
             if not index.receives_updates:
                 return await self._sweep(ref, collection, index)
+            if index.expired(self.clock.now()):
+                await self._expire(ref)
+                continue
             try:
                 if not await self._advance(ref, collection, index, epoch):
-                    return RECHECK if ref.key in self.suspect else None
+                    return RECHECK if ref.key in self.suspect else self._expiry(index)
             except TidemillError as error:
                 await self._record(ref, error.message)
                 raise
@@ -81,7 +86,7 @@ class ReconcileIndex:
             await self._seed(ref, index)
             return True
         if index.state is IndexState.BUILDING and not collection.live:
-            await self._go_live(ref)
+            await self._complete(ref)
             return True
         await self._check_points(ref, index, epoch)
         waiting = (await self.ledger.counts([ref]))[ref].pending
@@ -92,9 +97,17 @@ class ReconcileIndex:
             return True
         await self._correct_counts(ref, waiting)
         if index.state is IndexState.BUILDING:
-            await self._go_live(ref)
+            await self._complete(ref)
             return True
         return False
+
+    async def _expire(self, ref: IndexRef) -> None:
+        now = self.clock.now()
+        await self._update(ref, lambda collection: collection.expire(ref.number, now=now))
+
+    def _expiry(self, index: IndexVersion) -> Requeue | None:
+        """Return when a replaced index version has to be retired."""
+        return Requeue(after=index.expire_time - self.clock.now()) if index.expire_time else None
 
     async def _collection(self, ref: IndexRef) -> Collection:
         """Return the collection, or its tombstone."""
@@ -128,10 +141,11 @@ class ReconcileIndex:
         reached = page.next_token
         await self._update(ref, lambda collection: collection.record_seeding(ref.number, source=source, token=reached))
 
-    async def _go_live(self, ref: IndexRef) -> None:
-        counts = (await self.ledger.counts([ref]))[ref]
-        now = self.clock.now()
-        await self._update(ref, lambda collection: collection.go_live(ref.number, documents=counts.desired, now=now))
+    async def _complete(self, ref: IndexRef) -> None:
+        documents, now = (await self.ledger.counts([ref]))[ref].desired, self.clock.now()
+        await self._update(
+            ref, lambda collection: collection.complete(ref.number, documents=documents, keep=self.keep, now=now)
+        )
 
     async def _check_points(self, ref: IndexRef, index: IndexVersion, epoch: int) -> None:
         """Once per process: preload the model for searches, and find lost points.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller
 from tidemill_core.resources import list_all
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.collections.ports import Collections, Enqueue
 from tidemill_rag.indexing.domain.ledger import DesiredDocument
 from tidemill_rag.indexing.ports import Ledger

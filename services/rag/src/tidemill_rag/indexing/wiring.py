@@ -6,7 +6,7 @@ from tidemill_core.application import SystemClock
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.collections.ports import Collections
 from tidemill_rag.embedding.ports import EmbeddingModels, SparseEmbedding
 from tidemill_rag.indexing.compare_points import ComparePoints
@@ -49,6 +49,7 @@ def wire_indexes(  # noqa: PLR0913 - what indexing works with
         compare_points=ComparePoints(ledger=ledger, vectors=vectors),
         clock=SystemClock(),
         sweep_after=timedelta(seconds=settings.sweep_after_s),
+        keep=settings.keep,
     )
     return Controller(
         "indexes",

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tidemill_rag.collections.domain import IndexRef, SearchSettings
+from tidemill_rag.collections.domain.collection import IndexRef
+from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.indexing.domain.content import MetadataValue
 from tidemill_rag.vectors.ports import Range
 

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from tidemill_core.errors import TidemillError
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.vectors.ports import VectorStore
 
 _log = structlog.get_logger()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import TidemillError, isolated
-from tidemill_rag.collections.domain import Rerank
+from tidemill_rag.collections.domain.search_settings import Rerank
 from tidemill_rag.embedding.ports import Rerankers
 from tidemill_rag.metrics import RERANK_SECONDS
 from tidemill_rag.vectors.ports import Match

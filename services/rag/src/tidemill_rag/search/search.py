@@ -8,7 +8,7 @@ from tidemill_core.application import Caller
 from tidemill_core.characters import clean, ignorable
 from tidemill_core.errors import Violation
 from tidemill_core.resources import refuse
-from tidemill_rag.collections.domain import search_violations
+from tidemill_rag.collections.domain.search_settings import search_violations
 from tidemill_rag.errors import IndexNotReady
 from tidemill_rag.search.fusion import fused
 from tidemill_rag.search.question import DEFAULT_TOP_K, MAX_COLLECTIONS, MAX_TOP_K, Question

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
 from tidemill_core.resources import ResolveShared, nothing_shared
-from tidemill_rag.collections.domain import Collection, IndexRef, IndexVersion, SearchSettings, numbers
+from tidemill_rag.collections.domain.collection import Collection, IndexRef, IndexVersion, numbers
+from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.collections.ports import Collections, found
 from tidemill_rag.embedding.ports import EmbeddingModels, SparseEmbedding
 from tidemill_rag.errors import CollectionNotFound, IndexNotFound, IndexNotReady

@@ -20,6 +20,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _GoLive:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GoLiveEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GoLive.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GO_LIVE_UNSPECIFIED: _GoLive.ValueType  # 0
+    """GO_LIVE_UNSPECIFIED: the default of a new collection, or what the collection has."""
+    GO_LIVE_WHEN_COMPLETE: _GoLive.ValueType  # 1
+    """GO_LIVE_WHEN_COMPLETE: as soon as it has all documents."""
+    GO_LIVE_BY_ROLLOUT: _GoLive.ValueType  # 2
+    """GO_LIVE_BY_ROLLOUT: with PromoteIndex. Until then it is READY: it receives updates, and is searched by its number."""
+
+class GoLive(_GoLive, metaclass=_GoLiveEnumTypeWrapper):
+    """GoLive is when a complete index version begins to answer searches. The first one of a collection always does at once."""
+
+GO_LIVE_UNSPECIFIED: GoLive.ValueType  # 0
+"""GO_LIVE_UNSPECIFIED: the default of a new collection, or what the collection has."""
+GO_LIVE_WHEN_COMPLETE: GoLive.ValueType  # 1
+"""GO_LIVE_WHEN_COMPLETE: as soon as it has all documents."""
+GO_LIVE_BY_ROLLOUT: GoLive.ValueType  # 2
+"""GO_LIVE_BY_ROLLOUT: with PromoteIndex. Until then it is READY: it receives updates, and is searched by its number."""
+Global___GoLive: _TypeAlias = GoLive  # noqa: Y015
+
 class _IndexState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -34,6 +58,8 @@ class _IndexStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IndexState
     """INDEX_STATE_LIVE: it serves searches; a collection has at most one."""
     INDEX_STATE_RETIRED: _IndexState.ValueType  # 3
     """INDEX_STATE_RETIRED: replaced, and garbage-collected later."""
+    INDEX_STATE_READY: _IndexState.ValueType  # 4
+    """INDEX_STATE_READY: complete, and kept complete; it is searched by its number, and goes live with PromoteIndex."""
 
 class IndexState(_IndexState, metaclass=_IndexStateEnumTypeWrapper):
     """IndexState is the state of an index version."""
@@ -46,6 +72,8 @@ INDEX_STATE_LIVE: IndexState.ValueType  # 2
 """INDEX_STATE_LIVE: it serves searches; a collection has at most one."""
 INDEX_STATE_RETIRED: IndexState.ValueType  # 3
 """INDEX_STATE_RETIRED: replaced, and garbage-collected later."""
+INDEX_STATE_READY: IndexState.ValueType  # 4
+"""INDEX_STATE_READY: complete, and kept complete; it is searched by its number, and goes live with PromoteIndex."""
 Global___IndexState: _TypeAlias = IndexState  # noqa: Y015
 
 @_typing.final
@@ -88,6 +116,7 @@ class Collection(_message.Message):
     INDEXES_FIELD_NUMBER: _builtins.int
     SPARSE_FIELD_NUMBER: _builtins.int
     SEARCH_FIELD_NUMBER: _builtins.int
+    GO_LIVE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -100,6 +129,10 @@ class Collection(_message.Message):
     """Required. The embedding model, as `model` or `model@version`; a change builds a new index version."""
     live_index: _builtins.int
     """Output only. The number of the index version that answers searches, 0 while the first is built."""
+    go_live: Global___GoLive.ValueType
+    """Optional. When a complete index version begins to answer searches. Unset is GO_LIVE_WHEN_COMPLETE for a new
+    collection, and changes nothing in an update.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -151,10 +184,11 @@ class Collection(_message.Message):
         indexes: _abc.Iterable[Global___IndexVersion] | None = ...,
         sparse: Global___Sparse | None = ...,
         search: Global___SearchSettings | None = ...,
+        go_live: Global___GoLive.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "search", b"search", "sparse", b"sparse", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "embedding", b"embedding", "etag", b"etag", "id", b"id", "indexes", b"indexes", "labels", b"labels", "live_index", b"live_index", "project", b"project", "search", b"search", "seq", b"seq", "sources", b"sources", "sparse", b"sparse", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "embedding", b"embedding", "etag", b"etag", "go_live", b"go_live", "id", b"id", "indexes", b"indexes", "labels", b"labels", "live_index", b"live_index", "project", b"project", "search", b"search", "seq", b"seq", "sources", b"sources", "sparse", b"sparse", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -324,6 +358,7 @@ class IndexVersion(_message.Message):
     LIVE_TIME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     SPARSE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Output only. Counted from 1."""
     state: Global___IndexState.ValueType
@@ -356,6 +391,12 @@ class IndexVersion(_message.Message):
     def sparse(self) -> Global___Sparse:
         """Output only. How its passages' terms are analysed; `by` is "none" in one without sparse vectors."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When a replaced version, which PromoteIndex can make live again until then, is retired; absent from
+        others.
+        """
+
     def __init__(
         self,
         *,
@@ -371,10 +412,11 @@ class IndexVersion(_message.Message):
         live_time: _timestamp_pb2.Timestamp | None = ...,
         message: _builtins.str = ...,
         sparse: Global___Sparse | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "live_time", b"live_time", "sparse", b"sparse"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "expire_time", b"expire_time", "live_time", b"live_time", "sparse", b"sparse"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "chunks", b"chunks", "create_time", b"create_time", "documents_failed", b"documents_failed", "documents_indexed", b"documents_indexed", "documents_wanted", b"documents_wanted", "embedding", b"embedding", "live_time", b"live_time", "message", b"message", "number", b"number", "sparse", b"sparse", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "chunks", b"chunks", "create_time", b"create_time", "documents_failed", b"documents_failed", "documents_indexed", b"documents_indexed", "documents_wanted", b"documents_wanted", "embedding", b"embedding", "expire_time", b"expire_time", "live_time", b"live_time", "message", b"message", "number", b"number", "sparse", b"sparse", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -359,6 +359,68 @@ class RebuildIndexResponse(_message.Message):
 Global___RebuildIndexResponse: _TypeAlias = RebuildIndexResponse  # noqa: Y015
 
 @_typing.final
+class PromoteIndexRequest(_message.Message):
+    """PromoteIndexRequest names an index version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The collection's id."""
+    index: _builtins.int
+    """Required. The number of an index version that is READY."""
+    request_id: _builtins.str
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
+    validate_only: _builtins.bool
+    """Optional. True checks everything and promotes nothing."""
+    etag: _builtins.str
+    """Optional. Rejected if the collection has changed since."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        index: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "index", b"index", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteIndexRequest: _TypeAlias = PromoteIndexRequest  # noqa: Y015
+
+@_typing.final
+class PromoteIndexResponse(_message.Message):
+    """PromoteIndexResponse carries the collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> _collection_pb2.Collection:
+        """Output only. The collection with its new live index version."""
+
+    def __init__(
+        self,
+        *,
+        collection: _collection_pb2.Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteIndexResponse: _TypeAlias = PromoteIndexResponse  # noqa: Y015
+
+@_typing.final
 class GetIndexedDocumentRequest(_message.Message):
     """GetIndexedDocumentRequest names a document in a collection."""
 

@@ -65,6 +65,11 @@ class CollectionServiceStub:
                 request_serializer=tidemill_dot_rag_dot_v1_dot_collection__service__pb2.RebuildIndexRequest.SerializeToString,
                 response_deserializer=tidemill_dot_rag_dot_v1_dot_collection__service__pb2.RebuildIndexResponse.FromString,
                 _registered_method=True)
+        self.PromoteIndex = channel.unary_unary(
+                '/tidemill.rag.v1.CollectionService/PromoteIndex',
+                request_serializer=tidemill_dot_rag_dot_v1_dot_collection__service__pb2.PromoteIndexRequest.SerializeToString,
+                response_deserializer=tidemill_dot_rag_dot_v1_dot_collection__service__pb2.PromoteIndexResponse.FromString,
+                _registered_method=True)
         self.GetIndexedDocument = channel.unary_unary(
                 '/tidemill.rag.v1.CollectionService/GetIndexedDocument',
                 request_serializer=tidemill_dot_rag_dot_v1_dot_collection__service__pb2.GetIndexedDocumentRequest.SerializeToString,
@@ -112,7 +117,16 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RebuildIndex(self, request, context):
-        """Starts to build a new index version, which replaces the live one when it is complete.
+        """Starts to build a new index version, which replaces the live one when it is complete, or waits as READY for
+        PromoteIndex, as the collection's go_live says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteIndex(self, request, context):
+        """Makes a READY index version answer searches. The one that it replaces becomes READY, and can be promoted back until
+        its expire_time. Of the live one it changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,6 +171,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.RebuildIndex,
                     request_deserializer=tidemill_dot_rag_dot_v1_dot_collection__service__pb2.RebuildIndexRequest.FromString,
                     response_serializer=tidemill_dot_rag_dot_v1_dot_collection__service__pb2.RebuildIndexResponse.SerializeToString,
+            ),
+            'PromoteIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteIndex,
+                    request_deserializer=tidemill_dot_rag_dot_v1_dot_collection__service__pb2.PromoteIndexRequest.FromString,
+                    response_serializer=tidemill_dot_rag_dot_v1_dot_collection__service__pb2.PromoteIndexResponse.SerializeToString,
             ),
             'GetIndexedDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.GetIndexedDocument,
@@ -327,6 +346,33 @@ class CollectionService:
             '/tidemill.rag.v1.CollectionService/RebuildIndex',
             tidemill_dot_rag_dot_v1_dot_collection__service__pb2.RebuildIndexRequest.SerializeToString,
             tidemill_dot_rag_dot_v1_dot_collection__service__pb2.RebuildIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.rag.v1.CollectionService/PromoteIndex',
+            tidemill_dot_rag_dot_v1_dot_collection__service__pb2.PromoteIndexRequest.SerializeToString,
+            tidemill_dot_rag_dot_v1_dot_collection__service__pb2.PromoteIndexResponse.FromString,
             options,
             channel_credentials,
             insecure,

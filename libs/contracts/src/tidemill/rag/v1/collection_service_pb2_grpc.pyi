@@ -27,7 +27,13 @@ class CollectionServiceStub:
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]
     """Deletes a collection and its index versions; documents stay."""
     RebuildIndex: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.RebuildIndexRequest, _collection_service_pb2.RebuildIndexResponse]
-    """Starts to build a new index version, which replaces the live one when it is complete."""
+    """Starts to build a new index version, which replaces the live one when it is complete, or waits as READY for
+    PromoteIndex, as the collection's go_live says.
+    """
+    PromoteIndex: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.PromoteIndexRequest, _collection_service_pb2.PromoteIndexResponse]
+    """Makes a READY index version answer searches. The one that it replaces becomes READY, and can be promoted back until
+    its expire_time. Of the live one it changes nothing.
+    """
     GetIndexedDocument: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.GetIndexedDocumentRequest, _collection_service_pb2.GetIndexedDocumentResponse]
     """Returns the state of one document in a collection."""
 
@@ -80,7 +86,19 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.RebuildIndexRequest,
         context: _aio.ServicerContext[_collection_service_pb2.RebuildIndexRequest, _abc.Awaitable[_collection_service_pb2.RebuildIndexResponse]],
     ) -> _abc.Awaitable[_collection_service_pb2.RebuildIndexResponse]:
-        """Starts to build a new index version, which replaces the live one when it is complete."""
+        """Starts to build a new index version, which replaces the live one when it is complete, or waits as READY for
+        PromoteIndex, as the collection's go_live says.
+        """
+
+    @_abc_1.abstractmethod
+    def PromoteIndex(
+        self,
+        request: _collection_service_pb2.PromoteIndexRequest,
+        context: _aio.ServicerContext[_collection_service_pb2.PromoteIndexRequest, _abc.Awaitable[_collection_service_pb2.PromoteIndexResponse]],
+    ) -> _abc.Awaitable[_collection_service_pb2.PromoteIndexResponse]:
+        """Makes a READY index version answer searches. The one that it replaces becomes READY, and can be promoted back until
+        its expire_time. Of the live one it changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def GetIndexedDocument(

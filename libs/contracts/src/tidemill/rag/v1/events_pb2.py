@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctidemill/rag/v1/events.proto\x12\x0ftidemill.rag.v1\"V\n\x11IndexBuildStarted\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x11\n\tembedding\x18\x04 \x01(\t\"d\n\rIndexWentLive\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x10\n\x08replaced\x18\x04 \x01(\x05\x12\x11\n\tdocuments\x18\x05 \x01(\x03\"4\n\x11\x43ollectionDeleted\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctidemill/rag/v1/events.proto\x12\x0ftidemill.rag.v1\"V\n\x11IndexBuildStarted\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x11\n\tembedding\x18\x04 \x01(\t\"v\n\rIndexWentLive\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x10\n\x08replaced\x18\x04 \x01(\x05\x12\x11\n\tdocuments\x18\x05 \x01(\x03\x12\x10\n\x08promoted\x18\x06 \x01(\x08\"c\n\x10IndexBecameReady\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x0c\n\x04live\x18\x04 \x01(\x05\x12\x11\n\tdocuments\x18\x05 \x01(\x03\">\n\x0cIndexRetired\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05index\x18\x03 \x01(\x05\"4\n\x11\x43ollectionDeleted\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INDEXBUILDSTARTED']._serialized_start=49
   _globals['_INDEXBUILDSTARTED']._serialized_end=135
   _globals['_INDEXWENTLIVE']._serialized_start=137
-  _globals['_INDEXWENTLIVE']._serialized_end=237
-  _globals['_COLLECTIONDELETED']._serialized_start=239
-  _globals['_COLLECTIONDELETED']._serialized_end=291
+  _globals['_INDEXWENTLIVE']._serialized_end=255
+  _globals['_INDEXBECAMEREADY']._serialized_start=257
+  _globals['_INDEXBECAMEREADY']._serialized_end=356
+  _globals['_INDEXRETIRED']._serialized_start=358
+  _globals['_INDEXRETIRED']._serialized_end=420
+  _globals['_COLLECTIONDELETED']._serialized_start=422
+  _globals['_COLLECTIONDELETED']._serialized_end=474
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,7 @@ class IndexWentLive(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     REPLACED_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
+    PROMOTED_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Output only. The collection."""
     seq: _builtins.int
@@ -71,6 +72,8 @@ class IndexWentLive(_message.Message):
     """Output only. The one that it replaced, 0 where it is the first."""
     documents: _builtins.int
     """Output only. Documents in it."""
+    promoted: _builtins.bool
+    """Output only. True where PromoteIndex did it: then the replaced one is READY, else it is retired."""
     def __init__(
         self,
         *,
@@ -79,14 +82,83 @@ class IndexWentLive(_message.Message):
         index: _builtins.int = ...,
         replaced: _builtins.int = ...,
         documents: _builtins.int = ...,
+        promoted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "documents", b"documents", "index", b"index", "replaced", b"replaced", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "documents", b"documents", "index", b"index", "promoted", b"promoted", "replaced", b"replaced", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexWentLive: _TypeAlias = IndexWentLive  # noqa: Y015
+
+@_typing.final
+class IndexBecameReady(_message.Message):
+    """IndexBecameReady is tidemill.rag.index.became_ready.v1: an index version is complete, and waits for PromoteIndex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Output only. The collection."""
+    seq: _builtins.int
+    """Output only. The number of this event of the collection."""
+    index: _builtins.int
+    """Output only. The index version."""
+    live: _builtins.int
+    """Output only. The index version that serves searches."""
+    documents: _builtins.int
+    """Output only. Documents in it."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        index: _builtins.int = ...,
+        live: _builtins.int = ...,
+        documents: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "documents", b"documents", "index", b"index", "live", b"live", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexBecameReady: _TypeAlias = IndexBecameReady  # noqa: Y015
+
+@_typing.final
+class IndexRetired(_message.Message):
+    """IndexRetired is tidemill.rag.index.retired.v1: an index version that was READY can be neither searched nor promoted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Output only. The collection."""
+    seq: _builtins.int
+    """Output only. The number of this event of the collection."""
+    index: _builtins.int
+    """Output only. The index version."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexRetired: _TypeAlias = IndexRetired  # noqa: Y015
 
 @_typing.final
 class CollectionDeleted(_message.Message):

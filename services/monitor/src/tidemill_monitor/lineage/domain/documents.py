@@ -60,4 +60,16 @@ def _(event: rag.IndexWentLive, meta: EventMeta) -> Updates:
     if not event.replaced:
         return (live,)
     before = Ref(Kind.INDEX_VERSION, version_id(event.collection, event.replaced))
-    return (live, update(before, event_part(meta, event, "", state="retired")))
+    return (live, update(before, event_part(meta, event, "", state="ready" if event.promoted else "retired")))
+
+
+@updates_of.register
+def _(event: rag.IndexBecameReady, meta: EventMeta) -> Updates:
+    ref = Ref(Kind.INDEX_VERSION, version_id(event.collection, event.index))
+    return (update(ref, event_part(meta, event, "", "documents", state="ready")),)
+
+
+@updates_of.register
+def _(event: rag.IndexRetired, meta: EventMeta) -> Updates:
+    ref = Ref(Kind.INDEX_VERSION, version_id(event.collection, event.index))
+    return (update(ref, event_part(meta, event, "", state="retired")),)

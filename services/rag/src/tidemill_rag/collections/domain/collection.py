@@ -1,21 +1,16 @@
 """The Collection aggregate and its index versions."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import Caller, derived_id
-from tidemill_core.errors import Violation
-from tidemill_core.resources import SLUG
-from tidemill_rag.errors import CollectionExists
+from tidemill_rag.collections.domain.search_settings import SearchSettings
+from tidemill_rag.errors import CollectionExists, IndexIncomplete, IndexNotFound
 
-MAX_WEIGHT = 100.0
-MAX_NEIGHBOURS = 5
-DEFAULT_CANDIDATES, MAX_CANDIDATES = 20, 100
-_MODEL_VERSION = re.compile(rf"{SLUG.pattern}@[1-9][0-9]{{0,8}}")
+_DEFAULT_SEARCH = SearchSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,68 +36,30 @@ class Sparse:
         return self.by != "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rerank:
-    """A cross-encoder that orders the best candidates."""
-
-    model: str
-    """`model@version`: a search setting counts at once, so that no other version may come in its place."""
-    candidates: int = 0
-    """0 is the default."""
-
-    @property
-    def reads(self) -> int:
-        """Return how many candidates are read."""
-        return self.candidates or DEFAULT_CANDIDATES
-
-    def violations(self, field: str) -> Iterator[Violation]:
-        """Yield what is out of bounds; `field` is the path in the request."""
-        if not _MODEL_VERSION.fullmatch(self.model):
-            yield Violation(f"{field}.model", f"is {self.model[:80]!r}; write `model@version`, as in reranker@1")
-        if not 0 <= self.candidates <= MAX_CANDIDATES:
-            text = f"is {self.candidates}; use 1 to {MAX_CANDIDATES}, or 0 for the default, {DEFAULT_CANDIDATES}"
-            yield Violation(f"{field}.candidates", text)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchSettings:
-    """How searches rank: what they change is not stored in points."""
-
-    dense_weight: float = 1.0
-    sparse_weight: float = 0.7
-    min_score: float = 0.0
-    """Passages with a lower cosine are left out; 0 leaves none out."""
-    diversity: float = 0.0
-    """How much a passage loses by being like a better one, 0 to 1."""
-    neighbours: int = 0
-    """Passages before and after a found one that are returned with it."""
-    rerank: Rerank | None = None
-
-
-def search_violations(search: SearchSettings, *, field: str) -> Iterator[Violation]:
-    """Yield what is wrong with search settings; `field` is their path in the request."""
-    weights = {"dense_weight": search.dense_weight, "sparse_weight": search.sparse_weight}
-    for name, weight in weights.items():
-        if not 0 <= weight <= MAX_WEIGHT:  # false for NaN too
-            yield Violation(f"{field}.{name}", f"is {weight:g}; use 0 to {MAX_WEIGHT:g}")
-    if not 0 <= search.min_score <= 1:
-        yield Violation(f"{field}.min_score", f"is {search.min_score:g}; use 0 (for all passages) to 1")
-    if not 0 <= search.diversity <= 1:
-        yield Violation(f"{field}.diversity", f"is {search.diversity:g}; use 0 (for the order as it is) to 1")
-    if not 0 <= search.neighbours <= MAX_NEIGHBOURS:
-        yield Violation(f"{field}.neighbours", f"is {search.neighbours}; use 0 to {MAX_NEIGHBOURS}")
-    if search.rerank is not None:
-        yield from search.rerank.violations(f"{field}.rerank")
-    if not any(weights.values()):
-        yield Violation(field, "has no weight above 0: set dense_weight or sparse_weight")
-
-
 class IndexState(Enum):
     """The state of an index version."""
 
     BUILDING = "building"
+    READY = "ready"
+    """Complete, and kept complete: it may be promoted."""
     LIVE = "live"
     RETIRED = "retired"
+
+
+class GoLive(Enum):
+    """When a complete index version goes live, but for the first one, which does at once."""
+
+    WHEN_COMPLETE = "when_complete"
+    BY_ROLLOUT = "by_rollout"
+    """It is READY until it is promoted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How many READY index versions a collection has, and how long a replaced one may be promoted back."""
+
+    max_ready: int
+    replaced: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +105,8 @@ class IndexVersion:
     """Token of the next page of that source."""
     live_time: datetime | None = None
     retire_time: datetime | None = None
+    expire_time: datetime | None = None
+    """When a replaced one that is READY is retired."""
     message: str = ""
     """The dependency that it waits for, or the last error."""
 
@@ -155,6 +114,10 @@ class IndexVersion:
     def receives_updates(self) -> bool:
         """Return whether events of its sources still update it."""
         return self.state is not IndexState.RETIRED
+
+    def expired(self, now: datetime) -> bool:
+        """Return whether it was replaced, and can be promoted back no longer."""
+        return self.state is IndexState.READY and self.expire_time is not None and self.expire_time <= now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +135,24 @@ class IndexWentLive(Event):
     index: int
     replaced: int
     documents: int
+    promoted: bool = False
+    """Then the replaced one is READY, else retired."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexBecameReady(Event):
+    """An index version waits for its promotion; `live` serves searches."""
+
+    index: int
+    live: int
+    documents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRetired(Event):
+    """An index version that was READY is kept no longer."""
+
+    index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +165,8 @@ class Collection(Aggregate):
     """At most one index version is LIVE and at most one BUILDING; RETIRED ones are deleted in the background.
 
     Index versions are immutable: a change of sources, embedding, chunking or sparse vectors starts a new one beside the
-    live one, and searches switch to it when it is complete. A change of the search settings counts at once.
+    live one. Searches switch to it when it is complete, or when it is promoted, as `go_live` says. A change of the
+    search settings counts at once.
     """
 
     sources: tuple[str, ...] = ()
@@ -193,6 +175,7 @@ class Collection(Aggregate):
     chunking: Chunking = field(default_factory=Chunking)
     sparse: Sparse = field(default_factory=Sparse)
     search: SearchSettings = field(default_factory=SearchSettings)
+    go_live: GoLive = GoLive.WHEN_COMPLETE
     indexes: tuple[IndexVersion, ...] = ()
     last_index: int = 0
     """Numbers are never reused, not even after the collection was deleted and created again."""
@@ -263,19 +246,46 @@ class Collection(Aggregate):
         """Record what an index version waits for."""
         self._change(number, message=message)
 
-    def go_live(self, number: int, *, documents: int, now: datetime) -> None:
-        """Switch searches to a seeded index version, and retire the one that it replaces. Idempotent."""
-        index, replaced = self.index(number), self.live
+    def complete(self, number: int, *, documents: int, keep: Keep, now: datetime) -> None:
+        """Switch searches to a seeded index version, and retire those before it, or have it wait. Idempotent."""
+        index, live = self.index(number), self.live
         if index is None or index.state is not IndexState.BUILDING or not index.seeded:
             return
-        if replaced:
-            self._change(replaced.number, state=IndexState.RETIRED, retire_time=now)
-        self._change(number, state=IndexState.LIVE, live_time=now)
-        self.pending.append(
-            IndexWentLive(
-                occurred_at=now, index=number, replaced=replaced.number if replaced else 0, documents=documents
-            )
-        )
+        if live and self.go_live is GoLive.BY_ROLLOUT:
+            self._change(number, state=IndexState.READY)
+            self.pending.append(IndexBecameReady(occurred_at=now, index=number, live=live.number, documents=documents))
+            self._retire_beyond(keep.max_ready, now=now)
+            return
+        if live:
+            self._change(live.number, state=IndexState.RETIRED, retire_time=now)
+        self._serve(number, replaced=live, documents=documents, promoted=False, now=now)
+        self._retire_beyond(0, now=now)
+
+    def promote(self, number: int, *, documents: int, keep: Keep, now: datetime) -> None:
+        """Switch searches to a READY index version; the one that it replaces may be promoted back for a while.
+
+        Raises:
+            IndexNotFound: there is none with this number, or it is retired.
+            IndexIncomplete: it is being built.
+
+        """
+        index, live = self.index(number), self.live
+        if index is None or not index.receives_updates:
+            raise IndexNotFound(self.id, number, existing=numbers(self.indexes))
+        if index.state is IndexState.BUILDING:
+            raise IndexIncomplete(self.id, number)
+        if index.state is IndexState.LIVE:
+            return
+        if live:
+            self._change(live.number, state=IndexState.READY, expire_time=now + keep.replaced)
+        self._serve(number, replaced=live, documents=documents, promoted=True, now=now)
+        self._retire_beyond(keep.max_ready, now=now)
+
+    def expire(self, number: int, *, now: datetime) -> None:
+        """Retire a replaced index version whose time to be promoted back is over."""
+        index = self.index(number)
+        if index and index.expired(now):
+            self._retire_ready(number, now=now)
 
     def forget(self, number: int) -> None:
         """Remove a retired index version whose data is deleted."""
@@ -293,7 +303,26 @@ class Collection(Aggregate):
 
     def _take(self, settings: "Settings") -> None:
         self.sources, self.embedding, self.chunking = settings.sources, settings.embedding, settings.chunking
-        self.sparse, self.search = settings.sparse, settings.search
+        self.sparse, self.search, self.go_live = settings.sparse, settings.search, settings.go_live
+
+    def _serve(
+        self, number: int, *, replaced: IndexVersion | None, documents: int, promoted: bool, now: datetime
+    ) -> None:
+        self._change(number, state=IndexState.LIVE, live_time=now, expire_time=None)
+        before = replaced.number if replaced else 0
+        self.pending.append(
+            IndexWentLive(occurred_at=now, index=number, replaced=before, documents=documents, promoted=promoted)
+        )
+
+    def _retire_beyond(self, max_ready: int, *, now: datetime) -> None:
+        """Retire the oldest of the READY index versions that are too many."""
+        ready = [index.number for index in self.indexes if index.state is IndexState.READY]
+        for number in ready[: max(0, len(ready) - max_ready)]:
+            self._retire_ready(number, now=now)
+
+    def _retire_ready(self, number: int, *, now: datetime) -> None:
+        self._change(number, state=IndexState.RETIRED, retire_time=now)
+        self.pending.append(IndexRetired(occurred_at=now, index=number))
 
     def _change(self, number: int, **changes: object) -> None:
         self.indexes = tuple(
@@ -311,7 +340,8 @@ class Settings:
     resolved: str
     chunking: Chunking
     sparse: Sparse = Sparse()
-    search: SearchSettings = SearchSettings()
+    search: SearchSettings = _DEFAULT_SEARCH
+    go_live: GoLive = GoLive.WHEN_COMPLETE
     labels: dict[str, str] = field(default_factory=dict)
 
 
