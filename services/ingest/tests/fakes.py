@@ -31,6 +31,8 @@ from tidemill_ingest.errors import DocumentNotFound, NamesModelUnusable, SourceN
 from tidemill_ingest.limits import ConversionLimits, Limits
 from tidemill_ingest.masking.kinds import Masking, MaskKind
 from tidemill_ingest.members import Allowance, ReadMember
+from tidemill_ingest.polling.domain.poll import SourcePoll
+from tidemill_ingest.polling.mongo import POLLS, PollNotFound
 from tidemill_ingest.quality.policy import Quality
 from tidemill_ingest.sources.crud import ManageSources
 from tidemill_ingest.sources.domain import EventBinding, Source
@@ -204,7 +206,8 @@ class Ingest:
         self.fingerprints = FingerprintsHere()
         self.compare = CompareDocuments(documents=self.documents, fingerprints=self.fingerprints, clock=self.clock)
         self.events = BindEvents(sources=self.sources, bindings=self.bindings, clock=self.clock)
-        self.managing = ManageSources(sources=self.sources, events=self.events)
+        self.polls = InMemoryAggregates[SourcePoll](codec=POLLS, missing=PollNotFound, clock=self.clock)
+        self.managing = ManageSources(sources=self.sources, events=self.events, polls=self.polls)
         self.reading = ReadDocuments(
             sources=self.sources, documents=self.documents, texts=self.texts, outbox=self.outbox
         )

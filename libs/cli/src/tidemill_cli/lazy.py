@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "ask": "asking:ask",
     "search": "asking:search",
     "documents": "documents:documents",
+    "sources": "sources:sources",
     "feedback": "feedback:feedback",
     "datasets": "datasets:datasets",
     "training": "training:training",

@@ -35,6 +35,14 @@ from tidemill.inference.v1.rollout_pb2 import (
 from tidemill.inference.v1.secret_pb2 import Secret
 from tidemill.ingest.v1 import dataset_service_pb2 as ds_rpc
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetPart, DatasetStatistics, DatasetVersion
+from tidemill.ingest.v1.source_pb2 import (
+    SOURCE_POLL_STATE_FAILING,
+    PollCounts,
+    Polling,
+    S3Origin,
+    Source,
+    SourcePoll,
+)
 from tidemill.monitor.v1 import audit_service_pb2 as au_rpc
 from tidemill.monitor.v1 import lineage_service_pb2 as li_rpc
 from tidemill.monitor.v1.audit_pb2 import AuditRecord
@@ -56,6 +64,19 @@ def prompt(name: str, *, approved: int = 0) -> Prompt:
         found.versions[approved - 1].missing_approvals = 0
         found.versions[approved - 1].approvals.add(approver="user:ada")
     return found
+
+
+def source() -> Source:
+    """Return a source that is polled."""
+    poll = SourcePoll(
+        state=SOURCE_POLL_STATE_FAILING,
+        reason="ACCESS_DENIED",
+        message="check the secret",
+        failures=2,
+        last=PollCounts(found=12, changed=3, deleted=1, refused=2),
+    )
+    origin = S3Origin(endpoint="https://s3.acme.example", bucket="kb")
+    return Source(id="wiki", polling=Polling(s3=origin), poll=poll)
 
 
 def dataset_version() -> DatasetVersion:
@@ -142,6 +163,7 @@ def deployment(state: Any = ROLLOUT_STATE_CANARY) -> Deployment:
 def declared(running: Running) -> None:
     """Keep what a loop declared."""
     kept: dict[str, Any] = {
+        "source": source(),
         "deployment": deployment(),
         "dataset": Dataset(id="helpdesk_sft", labels=OWNED, latest_version=2, version_count=2, held_out_share=0.3),
         "curation": Curation(

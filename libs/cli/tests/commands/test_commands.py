@@ -27,6 +27,8 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("feedback list", ["rating", "0.25", "in-1"]),
         ("feedback erase u1", ["3 feedback entries by and about u1, and 5 inference records were erased"]),
         ("feedback erase u1 --dry-run", ["inference records would be erased"]),
+        ("sources list", ["wiki", "s3: https://s3.acme.example/kb/", "failing", "12"]),
+        ("sources show wiki", ["12 files, 3 changed, 1 deleted, 2 refused", "ACCESS_DENIED: check the secret"]),
         ("datasets list", ["helpdesk_sft", "30%"]),
         ("datasets show helpdesk_sft", ["helpdesk_sft@2", "128 examples", "52 examples", "4 duplicates"]),
         (

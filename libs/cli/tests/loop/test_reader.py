@@ -37,6 +37,40 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
+POLLED = (
+    's3: {endpoint: "https://s3.acme.example", bucket: kb, prefix: p/, access_key: A, secret_key: {secret: KB_S3}, '
+    'paths: ["*.md"], interval: 15m, max_deleted_share: 1}'
+)
+
+
+def test_a_source_may_be_polled_from_a_bucket(folder: Path) -> None:
+    loop = read_loop(written(folder, RIGHT.replace("retention: 730d", POLLED)))
+
+    (source,) = [each.message for each in desired_resources(loop) if each.kind == "source"]
+
+    assert MessageToDict(source, preserving_proto_field_name=True)["polling"] == {
+        "s3": {
+            "endpoint": "https://s3.acme.example",
+            "bucket": "kb",
+            "prefix": "p/",
+            "access_key": "A",
+            "secret": "KB_S3",
+        },
+        "paths": ["*.md"],
+        "interval_s": 900,
+        "max_deleted_share": 1.0,
+    }
+
+
+def test_the_secret_key_of_a_bucket_never_stands_in_the_file(folder: Path) -> None:
+    text = RIGHT.replace("retention: 730d", POLLED.replace("{secret: KB_S3}", "hush"))
+
+    ((_, message),) = problems_of(folder, text).values()
+
+    assert "write {secret: NAME}" in message
+    assert "hush" not in message
+
+
 def test_rules_of_quality_are_those_of_the_source(folder: Path) -> None:
     text = RIGHT.replace("retention: 730d", "quality: {languages: [en], min_letters: 0.5, duplicates: link}")
     loop = read_loop(written(folder, text))

@@ -1,5 +1,7 @@
 """Start ingest: settings -> logging -> app."""
 
+import os
+
 import tidemill_kit.runtime.unused_libraries  # noqa: F401 - before anything imports them
 from tidemill_ingest.app import build_app
 from tidemill_ingest.settings import IngestSettings
@@ -10,4 +12,4 @@ from tidemill_kit.service.app import run
 if __name__ == "__main__":
     settings = load(IngestSettings)
     configure_logging(settings)
-    run(build_app(settings))
+    run(build_app(settings, environment=os.environ))

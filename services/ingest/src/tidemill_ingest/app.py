@@ -1,5 +1,6 @@
 """The composition root: stores that features share, and the features."""
 
+from collections.abc import Mapping
 from functools import partial
 
 from tidemill_core.application import SystemClock
@@ -9,6 +10,7 @@ from tidemill_ingest.documents.wiring import wire_documents
 from tidemill_ingest.errors import DocumentNotFound, SourceNotFound
 from tidemill_ingest.feature import erasures_of
 from tidemill_ingest.known_projects import KnownProjects
+from tidemill_ingest.polling.wiring import source_polls, wire_polling
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.known_sources import KnownSources
@@ -18,8 +20,11 @@ from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
 
 
-async def build_app(settings: IngestSettings) -> App:
-    """Put the service together; nothing runs yet."""
+async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] | None = None) -> App:
+    """Put the service together; nothing runs yet.
+
+    `environment` holds the secrets INGEST_SECRET_<PROJECT>__<NAME>.
+    """
     backend = Backend(settings)
     for bucket in (settings.quarantine_bucket, settings.exchange_bucket, settings.datasets_bucket):
         backend.on_start(partial(backend.objects.ensure_bucket, bucket))
@@ -37,24 +42,37 @@ async def build_app(settings: IngestSettings) -> App:
         workers=settings.preparation_workers, cpu_s=settings.preparation_cpu_s, wall_s=settings.preparation_wall_s
     )
     projects = KnownProjects(backend)
+    polls = source_polls(backend)
+    of_documents = wire_documents(
+        backend,
+        settings,
+        sources=sources,
+        find_source=find_source,
+        changed_sources=backend.indexed(sources_to_judge_by(backend.database["sources"])),
+        documents=documents,
+        processes=processes,
+        projects=projects,
+    )
+    polling = wire_polling(
+        backend,
+        settings,
+        sources=sources,
+        polls=polls,
+        submissions=of_documents.polled,
+        projects=projects,
+        environment=environment or {},
+    )
     features = [
-        wire_sources(backend, sources=sources, events=events),
-        wire_documents(
-            backend,
-            settings,
-            sources=sources,
-            find_source=find_source,
-            changed_sources=backend.indexed(sources_to_judge_by(backend.database["sources"])),
-            documents=documents,
-            processes=processes,
-            projects=projects,
+        wire_sources(
+            backend, sources=sources, events=events, polls=polls, enqueue=polling.enqueue, erasures=polling.erasures
         ),
+        of_documents,
         wire_datasets(backend, settings, documents=documents, processes=processes, projects=projects),
     ]
     return backend.app(
         servicers=[each.servicer for each in features],
         consumers=[consumer for each in features for consumer in each.consumers],
         components=[component for each in features for component in each.components],
-        workers=[worker for each in features for worker in each.workers],
+        workers=[*(worker for each in features for worker in each.workers), polling.controller],
         erasures=erasures_of(features),
     )

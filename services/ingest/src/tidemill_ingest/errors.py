@@ -18,12 +18,14 @@ Conflict
 ├── DatasetChanged          it is not what the caller read
 ├── DatasetBusy             a worker makes a version of it
 ├── MembersUnderWay         what is inside of a document to be erased is not erased yet
+├── PollTaken               another worker polls the source by now
 ├── SubmissionsUnderWay     texts of a document to be erased may be of submissions that are being saved
 └── BatchAlreadyHandled     what a curation offered was worked on by another process meanwhile
 PreconditionFailed
 ├── NothingWithheld         the document's newest version is withheld by no rule
 ├── KeyAmbiguous            several sources of the project have a document with this key
 ├── BatchUnusable           what a curation offered cannot be read; `reason` says why
+├── OriginFailed            what a source is polled from does not answer as it should; `reason` says why
 ├── NamesModelUnusable      the model that finds names is not there, or is none; documents wait for another one
 ├── ProjectDeleted          what was submitted before came after the deletion of its project
 └── DifferenceTooLarge      two versions have more examples than one answer can compare
@@ -297,3 +299,20 @@ class ProjectDeleted(PreconditionFailed):
 
     def __init__(self, project: str) -> None:
         super().__init__(f"project {project} was deleted: nothing more of it is stored")
+
+
+class PollTaken(Conflict):
+    """Another worker got the lease of a source's polls."""
+
+    reason = "POLL_TAKEN"
+
+    def __init__(self, source_id: str) -> None:
+        super().__init__(f"another worker polls source {source_id}: it goes on there", source=source_id)
+
+
+class OriginFailed(PreconditionFailed):
+    """What a source is polled from cannot be read; it quotes nothing that came from there."""
+
+    def __init__(self, *, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

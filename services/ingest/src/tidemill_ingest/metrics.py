@@ -9,3 +9,7 @@ STAGE_SECONDS = Histogram(
     ["stage"],
 )
 QUARANTINE, PREPARATION, EXCHANGE = (STAGE_SECONDS.labels(stage) for stage in ("quarantine", "preparation", "exchange"))
+POLLS = Counter("tidemill_ingest_source_polls", "Polls of sources, by what became of them.", ["outcome"])
+POLLED_OBJECTS = Counter(
+    "tidemill_ingest_polled_objects", "Files of polled sources, by what became of them.", ["outcome"]
+)

@@ -136,6 +136,26 @@ class IngestSettings(ServiceSettings):
     unpack_max_concurrent: int = Field(2, ge=1, le=64)
     """Archives and mails that are read at the same time; each has up to 26 MB in memory."""
 
+    origin_allowed_hosts: Separated = ()
+    """Hosts (`host` or `host:port`, joined by commas) that sources may be polled from wherever they are.
+
+    Others need a public address and TLS.
+    """
+    secrets_dir: Path | None = None
+    """A folder with a folder per project, whose files are the secrets that its sources name.
+
+    A file NAME per secret, and a file NAME.hosts with the origins that it may be sent to. The variables
+    INGEST_SECRET_<PROJECT>__<NAME> and ..._<NAME>__HOSTS win over them.
+    """
+    origin_max_files: int = Field(100_000, ge=1, le=1_000_000)
+    """The most files of one polled source; each takes about 300 bytes of memory while it is listed."""
+    origin_timeout_s: float = Field(60.0, gt=0)
+    """How long what a source is polled from may take to answer."""
+    polling_poll_interval_s: float = Field(5.0, gt=0)
+    """The resync interval: how often sources are searched for that are due to be polled."""
+    polling_max_concurrent: int = Field(2, ge=1, le=64)
+    """Sources that are polled at the same time; each has up to four documents in memory."""
+
     max_batch_bytes: int = Field(_LIMITS.batch_bytes, ge=1)
     """The largest batch of examples of a completed curation."""
     max_batch_examples: int = Field(_LIMITS.batch_examples, ge=1)

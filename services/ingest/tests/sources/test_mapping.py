@@ -54,4 +54,4 @@ def test_a_binding_of_events_is_stored_under_the_names_that_it_always_had() -> N
 
 
 def test_all_of_a_source_is_sent() -> None:
-    assert unsent(source_pb2.Source, Source) == {"quality_changed"}
+    assert unsent(source_pb2.Source, Source) == {"quality_changed", "polling_changed"}

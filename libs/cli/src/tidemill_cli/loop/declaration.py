@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from tidemill_cli.loop.learning import Approval, Dataset, Gate, Rollout, Suite, Training
+from tidemill_cli.loop.polled import S3
 from tidemill_cli.loop.shapes import (
     SHARED_REFERENCE,
     SLUG,
@@ -103,6 +104,7 @@ class Source(Declared):
     ] = False
     retention: Duration | None = None
     quality: Quality = Quality()
+    s3: Annotated[S3 | None, Field(description="a bucket that its documents are fetched from")] = None
 
 
 class Chunk(Declared):

@@ -129,7 +129,7 @@ def _in_file(root: Any, path: tuple[str | int, ...], step: str | int) -> bool:  
 
 def _explain(details: ErrorDetails) -> str:
     kind, path, value, context = details["type"], details["loc"], details["input"], details.get("ctx", {})
-    if "api_key" in path:
+    if {"api_key", "secret_key", "password"} & set(path):
         return "write {secret: NAME}, where NAME is upper case; a key itself never stands in this file"
     if kind == "extra_forbidden":
         return f"unknown key{nearest(str(path[-1]), _allowed_at(path[:-1]))}"

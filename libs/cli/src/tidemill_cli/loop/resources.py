@@ -14,6 +14,7 @@ from tidemill.rag.v1.collection_pb2 import Chunking, Collection, GoLive, SearchS
 from tidemill_cli.loop import declaration
 from tidemill_cli.loop.declaration import Follow, Loop
 from tidemill_cli.loop.desired import OWNER_LABEL, Desired
+from tidemill_cli.loop.polled import polling_of
 from tidemill_cli.loop.spending import spending_resources
 from tidemill_cli.loop.turning import duration_of, turning_resources
 from tidemill_client.values import struct_of
@@ -53,6 +54,7 @@ def _source(name: str, part: declaration.Source, labels: dict[str, str]) -> Desi
         ),
         retention_days=part.retention.days if part.retention else 0,
         quality=_quality(part.quality),
+        polling=polling_of(part.s3),
     )
 
 

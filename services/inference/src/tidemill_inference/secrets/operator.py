@@ -1,35 +1,22 @@
-"""The operator's keys for remote models: of a project, for hosts; from the environment or a folder of files.
+"""The operator's keys for remote models, which win over those that projects set."""
 
-The operator gives a key its hosts (scheme, host, port), and it is sent nowhere else, whatever a project asks for.
-"""
-
-import asyncio
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import structlog
 from pydantic import SecretStr
 
-from tidemill_core.grpc.context import PROJECT_SLUG
 from tidemill_core.origins import Origin
 from tidemill_inference.secrets.domain.errors import SecretMissing
+from tidemill_kit.runtime import operator_secrets
 
 PREFIX = "INFERENCE_SECRET_"
-HOSTS = "HOSTS"
-_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
-_log = structlog.get_logger(__name__)
 
 
-class OperatorSecrets:
-    """Looks a secret and its hosts up each time it is needed, so that a changed one counts at the next request."""
+class OperatorSecrets(operator_secrets.OperatorSecrets):
+    """The operator gives a key its hosts, and it is sent nowhere else, whatever a project asks for."""
 
     def __init__(self, environment: Mapping[str, str], folder: Path | None) -> None:
-        self._environment = environment
-        self._folder = folder
-        for name in environment:
-            if name.startswith(PREFIX) and "__" not in name:
-                _log.warning("secret_without_project_ignored", variable=name)
+        super().__init__(PREFIX, environment, folder)
 
     async def key_for(self, project: str, name: str, *, origin: Origin) -> SecretStr | None:
         """Return a project's secret for a host; None where there is none of this name.
@@ -38,67 +25,9 @@ class OperatorSecrets:
             SecretMissing: there is one, and not for this host.
 
         """
-        found = self._of_environment(project, name) or await self._of_folder(project, name)
+        found = await self.find(project, name)
         if found is None:
             return None
-        if origin not in _origins(found[1], variable=f"{project}/{name}"):
+        if origin not in found.origins:
             raise SecretMissing(name, project=project, origin=str(origin), variable=self.variable(project, name))
-        return SecretStr(found[0])
-
-    async def among(self, project: str, names: Collection[str]) -> frozenset[str]:
-        """See `Operators.among`."""
-        return frozenset(
-            [each for each in names if self._of_environment(project, each) or await self._of_folder(project, each)]
-        )
-
-    def variable(self, project: str, name: str) -> str:
-        """Return the variable of a secret; "" where its name could be read as another project's secret too."""
-        return _variable(project, name)
-
-    def _of_environment(self, project: str, name: str) -> tuple[str, str] | None:
-        """Return a secret and the text that lists its hosts."""
-        if not _may_be_named(project, name):
-            return None
-        variable = _variable(project, name)
-        value = self._environment.get(variable, "").strip() if variable else ""
-        return (value, self._environment.get(f"{variable}__{HOSTS}", "")) if value else None
-
-    async def _of_folder(self, project: str, name: str) -> tuple[str, str] | None:
-        folder = self._folder
-        if folder is None or not _may_be_named(project, name):
-            return None
-
-        def read() -> tuple[str, str]:
-            return _text_of(folder / project / name), _text_of(folder / project / f"{name}.hosts")
-
-        found = await asyncio.to_thread(read)
-        return found if found[0] else None
-
-
-def _may_be_named(project: str, name: str) -> bool:
-    return bool(_NAME.fullmatch(name) and PROJECT_SLUG.fullmatch(project))
-
-
-def _variable(project: str, name: str) -> str:
-    """Return the variable of a secret; "" where its name could be read as another project's secret too."""
-    if "--" in project or "__" in name or name.endswith("_"):
-        return ""
-    return f"{PREFIX}{project.replace('-', '_').upper()}__{name}"
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _origins(text: str, *, variable: str) -> frozenset[Origin]:
-    """Return the hosts of a secret, split by blanks, commas or lines; one without a scheme is meant by https."""
-    found = set()
-    for entry in text.replace(",", " ").split():
-        try:
-            found.add(Origin.of(entry if "://" in entry else f"https://{entry}"))
-        except ValueError as error:
-            _log.warning("secret_host_unreadable", secret=variable, why=str(error))
-    return frozenset(found)
+        return found.value

@@ -1,6 +1,7 @@
 """Documents, put together."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -24,6 +25,7 @@ from tidemill_ingest.documents.mongo import (
 from tidemill_ingest.documents.mongo_fingerprints import MongoFingerprints, checks_due
 from tidemill_ingest.documents.names import ProcessNames
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
+from tidemill_ingest.documents.polled import PolledDocuments
 from tidemill_ingest.documents.ports import Documents, NameModels, Quarantine, SweepRules, Texts
 from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.documents.reconcile import (
@@ -59,6 +61,13 @@ _log = structlog.get_logger(__name__)
 _FINGERPRINTS = ("fingerprints", "fingerprint_keys", "fingerprint_links", "fingerprint_checks")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WiredDocuments(Wired):
+    """The feature, and what makes documents of what is polled."""
+
+    polled: PolledDocuments
+
+
 def wire_documents(  # noqa: PLR0913 - what documents share with other features
     backend: Backend,
     settings: IngestSettings,
@@ -69,7 +78,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     documents: Documents,
     processes: Processes,
     projects: Projects,
-) -> Wired:
+) -> WiredDocuments:
     """Put DocumentService, the consumer of submissions and the sweep together."""
     clock, limits = SystemClock(), settings.limits
     texts = ExchangeTexts(backend.objects, settings.exchange_bucket)
@@ -108,7 +117,8 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     unpacking = _unpacking(backend, settings, accept, delete, reject)
     topics = settings.submission_topics
     verify = backend.submission_check(topics, tolerance_s=settings.submission_tolerance_s)
-    return Wired(
+    return WiredDocuments(
+        polled=PolledDocuments(accept=accept, delete_document=delete, reject=reject, limits=limits),
         servicer=(add_DocumentServiceServicer_to_server, servicer),
         consumers=[submissions.subscription(topics, verify=verify)],
         components=[preparation],

@@ -1,16 +1,23 @@
 """Create, read, change and delete sources."""
 
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.application import Caller, Page, PageRequest, ResourceKey
 from tidemill_core.errors import NotFound
 from tidemill_core.resources import Write, copy_fields, create, delete, fields_of, update
+from tidemill_ingest.polling.domain.poll import SourcePoll
+from tidemill_ingest.polling.ports import SourcePolls
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.event_bindings import BindEvents
 from tidemill_ingest.sources.ports import Sources
 
-CHANGEABLE = fields_of(Source) - {"quality_changed"}
+CHANGEABLE = fields_of(Source) - {"quality_changed", "polling_changed"}
+
+
+def ignored(key: ResourceKey) -> None:
+    """Leave the polling of a source to the resync."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +26,9 @@ class ManageSources:
 
     sources: Sources
     events: BindEvents
+    polls: SourcePolls
+    enqueue: Callable[[ResourceKey], None] = ignored
+    """Called with a source whose polling is another one now."""
 
     async def create(self, caller: Caller, source: Source, write: Write) -> Source:
         """Return the new source; the id of a deleted one is taken up again.
@@ -30,11 +40,12 @@ class ManageSources:
 
         """
         source.check()
+        source.polling_changed = source.polling is not None
         try:
             await self.sources.get(caller.project, source.id)
         except NotFound:
             await self.events.bind(caller, source.events, source.id, validate_only=write.validate_only)
-        return await create(self.sources, source, write)
+        return self._polled(await create(self.sources, source, write), write)
 
     async def get(self, caller: Caller, source_id: str) -> Source:
         """Return the source.
@@ -48,6 +59,11 @@ class ManageSources:
     async def list(self, caller: Caller, page: PageRequest) -> Page[Source]:
         """Return a page of sources, oldest first unless the page asks for the newest."""
         return await self.sources.list(caller.project, page=page)
+
+    async def polls_of(self, caller: Caller, sources: Sequence[Source]) -> Mapping[str, SourcePoll]:
+        """Return how the polls of sources go, by the source's id, for those that were begun."""
+        polled = [each.id for each in sources if each.polling is not None]
+        return await self.polls.get_many(caller.project, polled) if polled else {}
 
     async def update(self, caller: Caller, given: Source, fields: frozenset[str], write: Write) -> Source:
         """Return the changed source; its documents stay as they are until they are submitted again.
@@ -68,14 +84,15 @@ class ManageSources:
         await self.events.bind(caller, desired.events, given.id, validate_only=write.validate_only)
 
         def change(source: Source) -> None:
-            quality = source.quality
+            quality, polling = source.quality, source.polling
             copy_fields(given, source, fields)
             source.quality_changed = source.quality_changed or source.quality != quality
+            source.polling_changed = source.polling_changed or source.polling != polling
 
         saved = await update(self.sources, caller.project, given.id, change, write)
         if not write.validate_only and before.events != saved.events:
             await self.events.release(caller, before.events, given.id)
-        return saved
+        return self._polled(saved, write)
 
     async def delete(self, caller: Caller, source_id: str, write: Write) -> Source:
         """Return the source as it was; its documents stay, and nothing new comes in.
@@ -88,4 +105,10 @@ class ManageSources:
         deleted = await delete(self.sources, caller.project, source_id, write)
         if not write.validate_only and deleted.deleted:  # a repeated request finds one that was made anew
             await self.events.release(caller, deleted.events, source_id)
+            self._polled(deleted, write)
         return deleted
+
+    def _polled(self, source: Source, write: Write) -> Source:
+        if not write.validate_only and (source.polling_changed or (source.deleted and source.polling is not None)):
+            self.enqueue(ResourceKey(project=source.project, id=source.id))
+        return source

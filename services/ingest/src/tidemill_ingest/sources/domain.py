@@ -10,6 +10,7 @@ from tidemill_core.resources import label_violations, refuse, slug_violations
 from tidemill_ingest.errors import EventSourceTaken
 from tidemill_ingest.limits import MAX_LABELS
 from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.polling.domain.origin import Polling
 from tidemill_ingest.quality.policy import Quality
 
 GRACE = timedelta(minutes=1)
@@ -34,6 +35,10 @@ class Source(Aggregate):
     """What is withheld."""
     quality_changed: bool = False
     """Whether what is withheld is still to be decided again, by other rules."""
+    polling: Polling | None = None
+    """Where documents are fetched from; None where they are sent."""
+    polling_changed: bool = False
+    """Whether the controller of polls has still to see what is declared."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -64,6 +69,8 @@ class Source(Aggregate):
             text = f"is {self.retention_days}; send 0 (for ever) to {MAX_RETENTION_DAYS}"
             yield Violation("source.retention_days", text)
         yield from self.quality.violations()
+        if self.polling is not None:
+            yield from self.polling.violations()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,12 +22,18 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
 
     async def GetSource(self, request: pb.GetSourceRequest, _context: object) -> pb.GetSourceResponse:
         """See the contract."""
-        return pb.GetSourceResponse(source=source_message(await self._sources.get(current_caller(), request.id)))
+        caller = current_caller()
+        source = await self._sources.get(caller, request.id)
+        polls = await self._sources.polls_of(caller, [source])
+        return pb.GetSourceResponse(source=source_message(source, polls.get(source.id)))
 
     async def ListSources(self, request: pb.ListSourcesRequest, _context: object) -> pb.ListSourcesResponse:
         """See the contract."""
-        page = await self._sources.list(current_caller(), page_of(request, filters={}))
-        return pb.ListSourcesResponse(sources=map(source_message, page.items), next_page_token=page.next_token)
+        caller = current_caller()
+        page = await self._sources.list(caller, page_of(request, filters={}))
+        polls = await self._sources.polls_of(caller, page.items)
+        found = [source_message(each, polls.get(each.id)) for each in page.items]
+        return pb.ListSourcesResponse(sources=found, next_page_token=page.next_token)
 
     async def UpdateSource(self, request: pb.UpdateSourceRequest, _context: object) -> pb.UpdateSourceResponse:
         """See the contract."""

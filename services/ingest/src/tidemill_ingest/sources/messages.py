@@ -2,6 +2,7 @@
 
 from tidemill.ingest.v1 import source_pb2
 from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.polling.domain.poll import SourcePoll
 from tidemill_ingest.sources.domain import Source
 from tidemill_kit.mapping import from_message, to_message
 
@@ -19,17 +20,29 @@ def source_of(message: source_pb2.Source, project: str) -> Source:
         Source,
         message,
         prefix="source",
-        ignore={"warnings"},
+        ignore={"warnings", "poll"},
         project=project,
         masking=masking,
         quality_changed=False,
+        polling_changed=False,
     )
 
 
-def source_message(source: Source) -> source_pb2.Source:
+def source_message(source: Source, poll: SourcePoll | None = None) -> source_pb2.Source:
     """Return the message of a source; its masking is written out, but for the default of masking everything."""
     given, quality = source.masking, source.quality if source.quality.digest else None
     masking = None
     if given != Masking():
         masking = source_pb2.Masking(kinds=given.names, none=not given.kinds, model=given.model, reject=given.reject)
-    return to_message(source_pb2.Source, source, masking=masking, quality=quality, warnings=source.warnings)
+    return to_message(
+        source_pb2.Source,
+        source,
+        masking=masking,
+        quality=quality,
+        warnings=source.warnings,
+        poll=_poll_message(poll) if poll is not None and source.polling is not None else None,
+    )
+
+
+def _poll_message(poll: SourcePoll) -> source_pb2.SourcePoll:
+    return to_message(source_pb2.SourcePoll, poll, last=None if poll.last_poll_time is None else poll.last)

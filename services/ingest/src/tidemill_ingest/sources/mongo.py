@@ -40,7 +40,7 @@ def _read(state: dict[str, Any], _: Identity, schema: int) -> dict[str, Any]:
 
 SOURCES = DocumentCodec(
     Source,
-    {Source: Form(sparse={"quality", "quality_changed"})},
+    {Source: Form(sparse={"quality", "quality_changed", "polling", "polling_changed"})},
     schema=2,
     on_read=_read,
     hooks={

@@ -1,15 +1,18 @@
 """Sources, put together."""
 
+from collections.abc import Callable, Sequence
+
 from tidemill.ingest.v1.source_service_pb2_grpc import add_SourceServiceServicer_to_server
-from tidemill_core.application import SystemClock
+from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_ingest.feature import Wired
+from tidemill_ingest.polling.ports import SourcePolls
 from tidemill_ingest.sources.crud import ManageSources
 from tidemill_ingest.sources.event_bindings import BindEvents
 from tidemill_ingest.sources.grpc import SourceServicer
 from tidemill_ingest.sources.mongo import EVENT_BINDINGS, BindingNotFound
 from tidemill_ingest.sources.ports import Sources
 from tidemill_kit.erasure.documents import documents
-from tidemill_kit.erasure.steps import Scope
+from tidemill_kit.erasure.steps import Scope, Step
 from tidemill_kit.service.backend import Backend
 
 
@@ -19,8 +22,17 @@ def bind_events(backend: Backend, sources: Sources) -> BindEvents:
     return BindEvents(sources=sources, bindings=bindings, clock=SystemClock())
 
 
-def wire_sources(backend: Backend, *, sources: Sources, events: BindEvents) -> Wired:
-    """Put SourceService together."""
-    servicer = SourceServicer(ManageSources(sources=sources, events=events))
+def wire_sources(  # noqa: PLR0913 - what sources share with polling
+    backend: Backend,
+    *,
+    sources: Sources,
+    events: BindEvents,
+    polls: SourcePolls,
+    enqueue: Callable[[ResourceKey], None],
+    erasures: Sequence[Step],
+) -> Wired:
+    """Put SourceService together; `erasures` are of what is kept for its sources elsewhere."""
+    servicer = SourceServicer(ManageSources(sources=sources, events=events, polls=polls, enqueue=enqueue))
     of_project = [documents(name.replace("_", " "), backend.database[name]) for name in ("sources", "event_bindings")]
+    of_project += erasures
     return Wired(servicer=(add_SourceServiceServicer_to_server, servicer), erasures={Scope.PROJECT: of_project})

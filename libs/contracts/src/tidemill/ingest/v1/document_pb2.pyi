@@ -367,7 +367,9 @@ class Provenance(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
     door: _builtins.str
-    """Output only. The channel: "grpc", "upload" or "kafka"; "member" of what is inside of another document."""
+    """Output only. The channel: "grpc", "upload" or "kafka"; "member" of what is inside of another document, "poll" of a
+    source that is polled.
+    """
     submission_id: _builtins.str
     """Output only. The submission's id: the event's ce_id or the request id."""
     submission_source: _builtins.str

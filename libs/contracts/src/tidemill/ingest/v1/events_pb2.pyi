@@ -380,8 +380,8 @@ class SubmissionRef(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     door: _builtins.str
-    """Output only. The channel: "grpc", "upload" or "kafka"; "member" of what is inside of another document; "erasure" where
-    one was requested at monitor.
+    """Output only. The channel: "grpc", "upload" or "kafka"; "member" of what is inside of another document; "poll" of a
+    source that is polled; "erasure" where one was requested at monitor.
     """
     source: _builtins.str
     """Output only. Its ce_source; of a member the id of the document that it is inside of; empty for gRPC."""

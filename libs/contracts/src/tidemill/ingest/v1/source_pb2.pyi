@@ -20,6 +20,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _SourcePollState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SourcePollStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourcePollState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SOURCE_POLL_STATE_UNSPECIFIED: _SourcePollState.ValueType  # 0
+    """SOURCE_POLL_STATE_UNSPECIFIED: not set."""
+    SOURCE_POLL_STATE_WAITING: _SourcePollState.ValueType  # 1
+    """SOURCE_POLL_STATE_WAITING: the first poll is due."""
+    SOURCE_POLL_STATE_POLLING: _SourcePollState.ValueType  # 2
+    """SOURCE_POLL_STATE_POLLING: a poll is under way, or goes on after an interruption."""
+    SOURCE_POLL_STATE_CURRENT: _SourcePollState.ValueType  # 3
+    """SOURCE_POLL_STATE_CURRENT: the last poll finished."""
+    SOURCE_POLL_STATE_FAILING: _SourcePollState.ValueType  # 4
+    """SOURCE_POLL_STATE_FAILING: the last attempt failed; nothing was deleted, and it is tried again later."""
+
+class SourcePollState(_SourcePollState, metaclass=_SourcePollStateEnumTypeWrapper):
+    """SourcePollState is how the polling of a source goes."""
+
+SOURCE_POLL_STATE_UNSPECIFIED: SourcePollState.ValueType  # 0
+"""SOURCE_POLL_STATE_UNSPECIFIED: not set."""
+SOURCE_POLL_STATE_WAITING: SourcePollState.ValueType  # 1
+"""SOURCE_POLL_STATE_WAITING: the first poll is due."""
+SOURCE_POLL_STATE_POLLING: SourcePollState.ValueType  # 2
+"""SOURCE_POLL_STATE_POLLING: a poll is under way, or goes on after an interruption."""
+SOURCE_POLL_STATE_CURRENT: SourcePollState.ValueType  # 3
+"""SOURCE_POLL_STATE_CURRENT: the last poll finished."""
+SOURCE_POLL_STATE_FAILING: SourcePollState.ValueType  # 4
+"""SOURCE_POLL_STATE_FAILING: the last attempt failed; nothing was deleted, and it is tried again later."""
+Global___SourcePollState: _TypeAlias = SourcePollState  # noqa: Y015
+
 class _DuplicatePolicy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -86,6 +118,8 @@ class Source(_message.Message):
     RETENTION_DAYS_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    POLLING_FIELD_NUMBER: _builtins.int
+    POLL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -122,6 +156,16 @@ class Source(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. What the owner should know, such as that names are not masked because no model is named."""
 
+    @_builtins.property
+    def polling(self) -> Global___Polling:
+        """Optional. Where ingest fetches the documents itself, again and again; unset: they are sent. When it is taken away,
+        the documents stay, and what was known of the files is forgotten.
+        """
+
+    @_builtins.property
+    def poll(self) -> Global___SourcePoll:
+        """Output only. How the polling goes; unset where the source is not polled, or was not yet."""
+
     def __init__(
         self,
         *,
@@ -137,14 +181,200 @@ class Source(_message.Message):
         retention_days: _builtins.int = ...,
         quality: Global___Quality | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        polling: Global___Polling | None = ...,
+        poll: Global___SourcePoll | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "masking", b"masking", "quality", b"quality", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "masking", b"masking", "poll", b"poll", "polling", b"polling", "quality", b"quality", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "events", b"events", "id", b"id", "labels", b"labels", "masking", b"masking", "project", b"project", "quality", b"quality", "retention_days", b"retention_days", "seq", b"seq", "update_time", b"update_time", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "events", b"events", "id", b"id", "labels", b"labels", "masking", b"masking", "poll", b"poll", "polling", b"polling", "project", b"project", "quality", b"quality", "retention_days", b"retention_days", "seq", b"seq", "update_time", b"update_time", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Source: _TypeAlias = Source  # noqa: Y015
+
+@_typing.final
+class Polling(_message.Message):
+    """Polling says what ingest fetches documents from, and when: exactly one of the origins is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    S3_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    INTERVAL_S_FIELD_NUMBER: _builtins.int
+    MAX_DELETED_SHARE_FIELD_NUMBER: _builtins.int
+    interval_s: _builtins.int
+    """Optional. The seconds between two polls; 0 means 900, the least is 60."""
+    max_deleted_share: _builtins.float
+    """Optional. The greatest share of the known files that one poll may find gone; if more are, none is deleted, and the
+    poll fails with MASS_DELETION. 0 means 0.5; 1 lets all be deleted.
+    """
+    @_builtins.property
+    def s3(self) -> Global___S3Origin:
+        """Optional. A bucket of an S3 server."""
+
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Patterns of the keys that are taken, such as docs/*.md; * stands for any characters, / among them. Unset
+        takes all, at most 32.
+        """
+
+    def __init__(
+        self,
+        *,
+        s3: Global___S3Origin | None = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        interval_s: _builtins.int = ...,
+        max_deleted_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["s3", b"s3"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_s", b"interval_s", "max_deleted_share", b"max_deleted_share", "paths", b"paths", "s3", b"s3"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Polling: _TypeAlias = Polling  # noqa: Y015
+
+@_typing.final
+class S3Origin(_message.Message):
+    """S3Origin is a bucket of an S3 server, or what is below a prefix of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    BUCKET_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    ACCESS_KEY_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    endpoint: _builtins.str
+    """Required. The server, such as https://s3.eu-central-1.amazonaws.com."""
+    bucket: _builtins.str
+    """Required. The bucket."""
+    prefix: _builtins.str
+    """Optional. Only keys that begin so are taken."""
+    region: _builtins.str
+    """Optional. The server's region; empty means us-east-1."""
+    access_key: _builtins.str
+    """Optional. The access key's id; empty: requests are not signed, for a public bucket."""
+    secret: _builtins.str
+    """Optional. The name of the secret that holds the secret key; required with an access key."""
+    def __init__(
+        self,
+        *,
+        endpoint: _builtins.str = ...,
+        bucket: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        region: _builtins.str = ...,
+        access_key: _builtins.str = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_key", b"access_key", "bucket", b"bucket", "endpoint", b"endpoint", "prefix", b"prefix", "region", b"region", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___S3Origin: _TypeAlias = S3Origin  # noqa: Y015
+
+@_typing.final
+class SourcePoll(_message.Message):
+    """SourcePoll is what became of a source's polls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    LAST_POLL_TIME_FIELD_NUMBER: _builtins.int
+    NEXT_POLL_TIME_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    UNDER_WAY_FIELD_NUMBER: _builtins.int
+    state: Global___SourcePollState.ValueType
+    """Output only. The state."""
+    reason: _builtins.str
+    """Output only. Why the last attempt failed, in UPPER_SNAKE; empty unless FAILING."""
+    message: _builtins.str
+    """Output only. The same in words, with what to do."""
+    failures: _builtins.int
+    """Output only. The failures in a row."""
+    position: _builtins.str
+    """Output only. What the last poll saw: the commit of a repository; empty for buckets."""
+    @_builtins.property
+    def last_poll_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the last poll finished, with everything that it found."""
+
+    @_builtins.property
+    def next_poll_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the next attempt is due."""
+
+    @_builtins.property
+    def last(self) -> Global___PollCounts:
+        """Output only. What the last finished poll did."""
+
+    @_builtins.property
+    def under_way(self) -> Global___PollCounts:
+        """Output only. What the poll that is under way did so far; unset where none is."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___SourcePollState.ValueType = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        failures: _builtins.int = ...,
+        last_poll_time: _timestamp_pb2.Timestamp | None = ...,
+        next_poll_time: _timestamp_pb2.Timestamp | None = ...,
+        position: _builtins.str = ...,
+        last: Global___PollCounts | None = ...,
+        under_way: Global___PollCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "last_poll_time", b"last_poll_time", "next_poll_time", b"next_poll_time", "under_way", b"under_way"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "last", b"last", "last_poll_time", b"last_poll_time", "message", b"message", "next_poll_time", b"next_poll_time", "position", b"position", "reason", b"reason", "state", b"state", "under_way", b"under_way"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourcePoll: _TypeAlias = SourcePoll  # noqa: Y015
+
+@_typing.final
+class PollCounts(_message.Message):
+    """PollCounts counts files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    found: _builtins.int
+    """Output only. Those that were found, and are of a kind that is taken."""
+    changed: _builtins.int
+    """Output only. New and changed ones that became documents."""
+    deleted: _builtins.int
+    """Output only. Those that were gone, and whose documents were deleted."""
+    refused: _builtins.int
+    """Output only. New and changed ones that were refused; their documents say why."""
+    skipped: _builtins.int
+    """Output only. Those that are not taken: hidden ones, of other formats, or that no path matches."""
+    def __init__(
+        self,
+        *,
+        found: _builtins.int = ...,
+        changed: _builtins.int = ...,
+        deleted: _builtins.int = ...,
+        refused: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "deleted", b"deleted", "found", b"found", "refused", b"refused", "skipped", b"skipped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PollCounts: _TypeAlias = PollCounts  # noqa: Y015
 
 @_typing.final
 class Masking(_message.Message):

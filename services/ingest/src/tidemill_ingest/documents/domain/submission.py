@@ -42,6 +42,8 @@ class SubmissionChannel(Enum):
     KAFKA = "kafka"
     MEMBER = "member"
     """Inside of another document, whose id is the submission's source."""
+    POLL = "poll"
+    """Fetched from where the source is polled."""
     ERASURE = "erasure"
     """Nothing was submitted: an erasure was requested at monitor."""
 

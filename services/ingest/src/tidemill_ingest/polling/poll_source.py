@@ -1,0 +1,276 @@
+"""Bring the documents of a source to what is there where it is polled."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from tidemill_core.application import Caller, Clock, Request, Requeue, ResourceKey, derived_id
+from tidemill_core.errors import Internal, NotFound, PreconditionFailed
+from tidemill_ingest.errors import OriginFailed, PollTaken, ProjectDeleted
+from tidemill_ingest.metrics import POLLED_OBJECTS, POLLS
+from tidemill_ingest.polling.domain.objects import Comparison, ListedObject, Listing, PolledObject, failed
+from tidemill_ingest.polling.domain.origin import Polling
+from tidemill_ingest.polling.domain.poll import PollCounts, SourcePoll
+from tidemill_ingest.polling.ports import Change, OpenOrigin, Origins, PolledObjects, SourcePolls, Submissions
+from tidemill_ingest.projects import Projects
+from tidemill_ingest.sources.domain import Source
+from tidemill_ingest.sources.ports import Sources
+
+_MAX_CONCURRENT = 4
+"""Files of one source that are fetched at the same time."""
+_MAX_MESSAGE = 500
+_BROKEN_AGAIN = timedelta(seconds=30)
+"""When files are tried again whose processing broke, which may be the machine's doing."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """A poll under way: of a source, by one worker, until a time."""
+
+    caller: Caller
+    source: Source
+    polling: Polling
+    poll: SourcePoll
+    epoch: int
+    until: datetime
+    done: PollCounts = field(default_factory=PollCounts)
+
+    @property
+    def rules(self) -> str:
+        """What documents would be masked and judged by."""
+        return derived_id(*self.source.masking.rules, self.source.quality.digest)
+
+    def change(self, listed: ListedObject | None, key: str, *, now: datetime) -> Change:
+        """Return what is done about a file: once in this poll, and after what was done about it before."""
+        version = listed.version if listed else "deleted"
+        name = derived_id(
+            self.source.project, self.source.id, str(self.poll.number), key, version, self.rules if listed else ""
+        )
+        return Change(id=name, source=self.source, key=key, revision=int(now.timestamp() * 1000))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollSource:
+    """Lists the whole origin, compares it with what is known, and then submits what changed and deletes what is gone.
+
+    A file is recorded after its document was saved, so that a crash repeats what has one effect by its request id. What
+    is gone is deleted last, and only by a listing that came to its end; too much of it fails the poll instead. After
+    `slice` the rest is left to the next reconciliation, which lists again.
+    """
+
+    sources: Sources
+    polls: SourcePolls
+    objects: PolledObjects
+    origins: Origins
+    submissions: Submissions
+    projects: Projects
+    clock: Clock
+    slice: timedelta = timedelta(minutes=5)
+
+    async def __call__(self, name: ResourceKey, *, epoch: int) -> Requeue | None:
+        """Poll a source that is due; `Requeue` where the poll is to go on."""
+        if self.projects.deleted(name.project):
+            return None
+        source = await self._declared(name)
+        if source is None or source.polling is None:
+            return await self._forget(name)
+        work = await self._begun(source, source.polling, epoch)
+        return await self._polled(work) if work else None
+
+    async def _polled(self, work: _Work) -> Requeue | None:
+        try:
+            async with self.origins.open(work.source.project, work.polling) as origin:
+                listing = await origin.listing()
+                again = await self._reconcile(work, origin, listing)
+        except ProjectDeleted:
+            return None
+        except PreconditionFailed as error:  # of the origin, or of a model that masks names: of this source alone
+            await self._failed(work, error)
+            return None
+        if again is not None:
+            await self._update(work, lambda poll: poll.advance(work.done))
+            return Requeue(after=again)
+        await self._finished(work, listing)
+        return None
+
+    async def _declared(self, name: ResourceKey) -> Source | None:
+        """Return the source, with its poll due if another one was declared; None where it is deleted."""
+        try:
+            source = await self.sources.get(name.project, name.id)
+        except NotFound:
+            return None
+        polling, now = source.polling, self.clock.now()
+        if polling is not None:
+            fresh = SourcePoll(id=source.id, project=source.project)
+            await self.polls.upsert(fresh, lambda poll: poll.declare(polling, now=now), request=Request.internal())
+        if not source.polling_changed:
+            return source
+
+        def declared(each: Source) -> None:
+            each.polling_changed = each.polling_changed and each.polling != polling
+
+        return await self.sources.update(name.project, name.id, declared, request=Request.internal())
+
+    async def _forget(self, name: ResourceKey) -> None:
+        """Remove what is known of a source that is not polled any more; its documents stay."""
+        await self.objects.remove_all(name.project, name.id)
+        try:
+            await self.polls.update(name.project, name.id, SourcePoll.forget, request=Request.internal())
+        except NotFound:
+            return
+
+    async def _begun(self, source: Source, polling: Polling, epoch: int) -> _Work | None:
+        now, due = self.clock.now(), False
+
+        def begin(poll: SourcePoll) -> None:
+            nonlocal due
+            due = poll.is_due(now)
+            if poll.epoch > epoch:
+                raise PollTaken(source.id)
+            if due:
+                poll.begin(epoch=epoch, now=now)
+
+        poll = await self.polls.update(source.project, source.id, begin, request=Request.internal())
+        if not due:
+            return None
+        return _Work(
+            caller=Caller.of_service(source.project, "ingest"),
+            source=source,
+            polling=polling,
+            poll=poll,
+            epoch=epoch,
+            until=now + self.slice,
+            done=poll.under_way or PollCounts(),
+        )
+
+    async def _reconcile(self, work: _Work, origin: OpenOrigin, listing: Listing) -> timedelta | None:
+        """Submit what changed, then delete what is gone; return when to go on with what is left."""
+        comparison = await self._compared(work, listing)
+        gone = len(comparison.gone)
+        if not work.polling.may_delete(gone, of=comparison.known):
+            text = (
+                f"{gone} of {comparison.known} known files are gone, which is more than max_deleted_share allows: none "
+                "was deleted. Check the origin; to have them deleted, set max_deleted_share of the source to 1"
+            )
+            raise OriginFailed(reason="MASS_DELETION", message=text)
+        changed = list(comparison.changed())
+        for start in range(0, len(changed), _MAX_CONCURRENT):
+            if await self._is_over(work):
+                return timedelta(0)
+            batch = changed[start : start + _MAX_CONCURRENT]
+            await self._submit(work, origin, batch, comparison)
+        for start in range(0, gone, _MAX_CONCURRENT):
+            if await self._is_over(work):
+                return timedelta(0)
+            await self._delete(work, comparison.gone[start : start + _MAX_CONCURRENT])
+        return _BROKEN_AGAIN if comparison.attempts else None
+
+    async def _is_over(self, work: _Work) -> bool:
+        """Return whether the time is up, or the source is not what it was."""
+        if self.clock.now() >= work.until:
+            return True
+        source = (await self.sources.get_many(work.source.project, [work.source.id])).get(work.source.id)
+        return source is None or source.polling != work.polling
+
+    async def _compared(self, work: _Work, listing: Listing) -> Comparison:
+        comparison = Comparison(listed={each.key: each for each in listing.objects}, rules=work.rules)
+        after = ""
+        while page := await self.objects.page(work.source.project, work.source.id, after=after):
+            comparison.add(page)
+            after = page[-1].key
+        return comparison
+
+    async def _submit(
+        self, work: _Work, origin: OpenOrigin, batch: Sequence[ListedObject], comparison: Comparison
+    ) -> None:
+        """Make documents of files, together, and record what became of each."""
+        before = comparison.attempts
+        made, error = await _together([self._outcome(work, origin, each, before.pop(each.key, 0)) for each in batch])
+        outcomes = [each for each in made if each is not None]
+        comparison.attempts.update({each.key: each.attempts for each in outcomes if each.attempts})
+        refused = sum(1 for each in outcomes if each.refused)
+        changed = sum(1 for each in outcomes if not each.refused and not each.attempts)
+        await self._record(work, outcomes)
+        work.done = work.done.plus(changed=changed, refused=refused)
+        POLLED_OBJECTS.labels("changed").inc(changed)
+        POLLED_OBJECTS.labels("refused").inc(refused)
+        if error is not None:
+            raise error
+
+    async def _record(self, work: _Work, outcomes: Sequence[PolledObject]) -> None:
+        if self.projects.deleted(work.source.project):
+            raise ProjectDeleted(work.source.project)
+        await self.objects.put(work.source.project, work.source.id, outcomes)
+
+    async def _outcome(
+        self, work: _Work, origin: OpenOrigin, listed: ListedObject, attempts: int
+    ) -> PolledObject | None:
+        """Make a document of a file; None where the file changed meanwhile, which the next poll finds."""
+        change = work.change(listed, listed.key, now=self.clock.now())
+        try:
+            refused = await self.submissions.refuse_size(work.caller, change, listed.size)
+            if not refused:
+                content = await origin.read(listed)
+                if content is None:
+                    return None
+                refused = await self.submissions.upsert(work.caller, change, content)
+        except Internal:
+            return failed(listed, work.rules, attempts=attempts)
+        return PolledObject(key=listed.key, version=listed.version, rules=work.rules, refused=refused)
+
+    async def _delete(self, work: _Work, keys: Sequence[str]) -> None:
+        changes = [work.change(None, key, now=self.clock.now()) for key in keys]
+        _, error = await _together([self.submissions.delete(work.caller, each) for each in changes])
+        if error is not None:
+            raise error
+        await self.objects.remove(work.source.project, work.source.id, keys)
+        work.done = work.done.plus(deleted=len(keys))
+        POLLED_OBJECTS.labels("deleted").inc(len(keys))
+
+    async def _finished(self, work: _Work, listing: Listing) -> None:
+        now, counts = self.clock.now(), work.done
+        done = PollCounts(
+            found=len(listing.objects),
+            changed=counts.changed,
+            deleted=counts.deleted,
+            refused=counts.refused,
+            skipped=listing.skipped,
+        )
+        await self._update(work, lambda poll: poll.finish(done, work.polling, position=listing.position, now=now))
+        POLLS.labels("finished").inc()
+
+    async def _failed(self, work: _Work, error: PreconditionFailed) -> None:
+        now, message = self.clock.now(), error.message[:_MAX_MESSAGE]
+
+        def failed_(poll: SourcePoll) -> None:
+            poll.advance(work.done)
+            poll.fail(error.reason, message, work.polling, now=now)
+
+        await self._update(work, failed_)
+        POLLS.labels("failed").inc()
+
+    async def _update(self, work: _Work, change: Callable[[SourcePoll], None]) -> None:
+        """Change the poll, unless another worker has it by now."""
+
+        def fenced(poll: SourcePoll) -> None:
+            if poll.epoch != work.epoch:
+                raise PollTaken(work.source.id)
+            change(poll)
+
+        await self.polls.update(work.source.project, work.source.id, fenced, request=Request.internal())
+
+
+async def _together(calls: Sequence[Awaitable[T]]) -> tuple[Sequence[T], Exception | None]:
+    """Return what the calls returned, which run at the same time, and the first error of one that failed."""
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    errors = [each for each in outcomes if isinstance(each, BaseException)]
+    for each in errors:
+        if not isinstance(each, Exception):
+            raise each
+    return [each for each in outcomes if not isinstance(each, BaseException)], next(
+        (each for each in errors if isinstance(each, Exception)), None
+    )

@@ -1,0 +1,84 @@
+"""Polling, put together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tidemill_core.application import ResourceKey, SystemClock
+from tidemill_core.origins import AllowedHosts
+from tidemill_ingest.polling.mongo import POLLS, MongoPolledObjects, PollNotFound, SourcesToPoll
+from tidemill_ingest.polling.origins import DeclaredOrigins, OriginLimits
+from tidemill_ingest.polling.poll_source import PollSource
+from tidemill_ingest.polling.ports import SourcePolls, Submissions
+from tidemill_ingest.polling.reconcile import polling_controller
+from tidemill_ingest.projects import Projects
+from tidemill_ingest.settings import IngestSettings
+from tidemill_ingest.sources.ports import Sources
+from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.steps import Step
+from tidemill_kit.runtime.operator_secrets import OperatorSecrets
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.controller import Controller
+
+_POLLS, _OBJECTS = "source_polls", "polled_objects"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WiredPolling:
+    """What polls, and what a project's erasure removes of it."""
+
+    controller: Controller[ResourceKey]
+    erasures: tuple[Step, ...]
+
+    def enqueue(self, source: ResourceKey) -> None:
+        """Poll a source soon, if it is due."""
+        self.controller.enqueue(source)
+
+
+def source_polls(backend: Backend) -> SourcePolls:
+    """Return how the polls of sources go."""
+    return backend.aggregates(_POLLS, POLLS, missing=PollNotFound)
+
+
+def wire_polling(  # noqa: PLR0913 - what polling shares with other features
+    backend: Backend,
+    settings: IngestSettings,
+    *,
+    sources: Sources,
+    polls: SourcePolls,
+    submissions: Submissions,
+    projects: Projects,
+    environment: Mapping[str, str],
+) -> WiredPolling:
+    """Put the controller that polls sources together; `environment` holds secrets of the operator."""
+    clock, database = SystemClock(), backend.database
+    poll = PollSource(
+        sources=sources,
+        polls=polls,
+        objects=MongoPolledObjects(database[_OBJECTS]),
+        origins=_origins(settings, environment),
+        submissions=submissions,
+        projects=projects,
+        clock=clock,
+    )
+    controller = polling_controller(
+        poll,
+        pending=backend.indexed(SourcesToPoll(database["sources"], database[_POLLS], clock.now)),
+        leases=backend.leases("source_leases"),
+        poll_interval=timedelta(seconds=settings.polling_poll_interval_s),
+        max_concurrent=settings.polling_max_concurrent,
+    )
+    erasures = tuple(documents(name.replace("_", " "), database[name]) for name in (_POLLS, _OBJECTS))
+    return WiredPolling(controller=controller, erasures=erasures)
+
+
+def _origins(settings: IngestSettings, environment: Mapping[str, str]) -> DeclaredOrigins:
+    return DeclaredOrigins(
+        secrets=OperatorSecrets("INGEST_SECRET_", environment, settings.secrets_dir),
+        allowed=AllowedHosts.of(settings.origin_allowed_hosts),
+        limits=OriginLimits(
+            max_objects=settings.origin_max_files,
+            max_bytes=settings.max_document_bytes,
+            timeout_s=settings.origin_timeout_s,
+        ),
+    )

@@ -1,0 +1,175 @@
+"""Buckets as they are polled: on a real S3 server, and what a server may answer besides."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+
+from services.ingest.tests.conftest import NewBucket
+from tidemill_core.origins import AllowedHosts
+from tidemill_ingest.errors import OriginFailed
+from tidemill_ingest.polling import s3
+from tidemill_ingest.polling.domain.objects import ListedObject
+from tidemill_ingest.polling.domain.origin import Polling, S3Origin
+from tidemill_ingest.polling.origins import DeclaredOrigins, OriginLimits
+from tidemill_ingest.polling.s3 import S3Bucket
+from tidemill_kit.runtime.operator_secrets import OperatorSecrets
+from tidemill_kit.store.objects import ObjectStore
+from tidemill_local import Addresses
+
+KEYS = ("kb/a.md", "kb/b b+c&d=ü%.md", "kb/deep/er/c.txt", "kb-other/d.md")
+LISTED = ListedObject(key="a.md", version="v", size=3)
+
+
+def origins(stack: Addresses, *, allowed: bool = True, secret: str = "", hosts: str = "") -> DeclaredOrigins:
+    endpoint = stack.s3.endpoint
+    environment = {
+        "INGEST_SECRET_ACME__KB": secret or stack.s3.secret_key,
+        "INGEST_SECRET_ACME__KB__HOSTS": hosts or f"http://{endpoint}",
+    }
+    return DeclaredOrigins(
+        secrets=OperatorSecrets("INGEST_SECRET_", environment, None),
+        allowed=AllowedHosts.of([endpoint] if allowed else []),
+        limits=OriginLimits(timeout_s=10),
+    )
+
+
+def polling(stack: Addresses, bucket: str, *, prefix: str = "kb/") -> Polling:
+    endpoint, access_key, named = f"http://{stack.s3.endpoint}", stack.s3.access_key, "KB"
+    return Polling(s3=S3Origin(endpoint=endpoint, bucket=bucket, prefix=prefix, access_key=access_key, secret=named))
+
+
+async def test_a_bucket_is_listed_and_read_whatever_its_keys_are(
+    stack: Addresses, object_store: ObjectStore, new_bucket: NewBucket
+) -> None:
+    bucket = await new_bucket("polled")
+    for key in KEYS:
+        await object_store.put(bucket, key, key.encode(), media_type="text/plain")
+
+    async with origins(stack).open("acme", polling(stack, bucket)) as origin:
+        listing = await origin.listing()
+        contents = {each.key: await origin.read(each) for each in listing.objects}
+        gone = await origin.read(ListedObject(key="kb/none.md", version="v", size=1))
+
+    assert contents == {key: key.encode() for key in KEYS[:3]}
+    assert {each.size for each in listing.objects} == {len(key.encode()) for key in KEYS[:3]}
+    assert gone is None
+
+
+async def test_the_version_of_an_object_changes_with_its_content_alone(
+    stack: Addresses, object_store: ObjectStore, new_bucket: NewBucket
+) -> None:
+    bucket, versions = await new_bucket("polled"), []
+    for content in (b"one", b"one", b"two"):
+        await object_store.put(bucket, "kb/a.md", content, media_type="text/plain")
+        async with origins(stack).open("acme", polling(stack, bucket)) as origin:
+            versions += [each.version for each in (await origin.listing()).objects]
+
+    assert versions[0] == versions[1] != versions[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"secret": "another"}, "ACCESS_DENIED"),
+        ({"hosts": "https://elsewhere.example"}, "SECRET_MISSING"),
+        ({"allowed": False}, "SECRET_MISSING"),
+    ],
+)
+async def test_a_wrong_secret_and_one_for_another_host_are_said(
+    stack: Addresses, new_bucket: NewBucket, options: dict[str, str], reason: str
+) -> None:
+    bucket = await new_bucket("polled")
+
+    with pytest.raises(OriginFailed) as failed:
+        async with origins(stack, **options).open("acme", polling(stack, bucket)) as origin:  # type: ignore[arg-type]
+            await origin.listing()
+
+    assert failed.value.reason == reason
+    assert stack.s3.secret_key not in failed.value.message
+
+
+async def test_a_bucket_that_is_not_there_is_said(stack: Addresses) -> None:
+    with pytest.raises(OriginFailed) as failed:
+        async with origins(stack).open("acme", polling(stack, "there-is-no-such")) as origin:
+            await origin.listing()
+
+    assert failed.value.reason == "ORIGIN_NOT_FOUND"
+
+
+async def test_an_address_inside_is_not_called_unless_the_operator_allows_it() -> None:
+    declared = DeclaredOrigins(
+        secrets=OperatorSecrets("INGEST_SECRET_", {}, None), allowed=AllowedHosts(), limits=OriginLimits()
+    )
+    inside = Polling(s3=S3Origin(endpoint="https://127.0.0.1:9000", bucket="kb-pages"))
+
+    with pytest.raises(OriginFailed) as failed:
+        async with declared.open("acme", inside) as origin:
+            await origin.listing()
+
+    assert failed.value.reason == "ORIGIN_UNREACHABLE"
+
+
+@asynccontextmanager
+async def answering(status: int, body: bytes = b"") -> AsyncIterator[S3Bucket]:
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(status, content=body))
+    async with httpx2.AsyncClient(transport=transport) as client:
+        origin = S3Origin(endpoint="https://s3.acme.example", bucket="kb-pages")
+        yield S3Bucket(client=client, origin=origin, polling=Polling(s3=origin), secret="", max_objects=2, max_bytes=10)
+
+
+def page(*keys: str, truncated: str = "false", more: str = "") -> bytes:
+    contents = "".join(f"<Contents><Key>{key}</Key><ETag>v</ETag><Size>3</Size></Contents>" for key in keys)
+    token = f"<NextContinuationToken>{more}</NextContinuationToken>" if more else ""
+    return (
+        f"<ListBucketResult><Name>kb</Name><EncodingType>url</EncodingType><IsTruncated>{truncated}</IsTruncated>"
+        f"{contents}{token}</ListBucketResult>"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (403, b"<Error/>", "ACCESS_DENIED"),
+        (404, b"", "ORIGIN_NOT_FOUND"),
+        (301, b"", "ORIGIN_REFUSED"),
+        (503, b"", "ORIGIN_UNREACHABLE"),
+        (200, b"<html>sign in</html>", "ORIGIN_UNREADABLE"),
+        (200, b"no XML", "ORIGIN_UNREADABLE"),
+        (200, b"", "ORIGIN_UNREADABLE"),
+        (200, page("a.md", truncated="true")[:-30], "ORIGIN_UNREADABLE"),
+        (200, page("a.md", "b.md", "c.md"), "TOO_MANY_OBJECTS"),
+    ],
+)
+async def test_what_is_no_whole_listing_is_an_error_and_never_an_empty_one(
+    status: int, body: bytes, reason: str
+) -> None:
+    async with answering(status, body) as bucket:
+        with pytest.raises(OriginFailed) as failed:
+            await bucket.listing()
+
+    assert failed.value.reason == reason
+
+
+async def test_a_page_that_is_followed_by_itself_ends_as_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_MAX_PAGES", 3)
+    async with answering(200, page("a.md", truncated="true", more="again")) as bucket:
+        with pytest.raises(OriginFailed) as failed:
+            await bucket.listing()
+
+    assert failed.value.reason == "ORIGIN_UNREADABLE"
+
+
+async def test_a_file_that_is_larger_than_its_listing_says_is_not_read_to_its_end() -> None:
+    async with answering(200, b"x" * 11) as bucket:
+        with pytest.raises(OriginFailed) as failed:
+            await bucket.read(LISTED)
+
+    assert failed.value.reason == "ORIGIN_UNREADABLE"
+
+
+@pytest.mark.parametrize("status", [404, 412])
+async def test_a_file_that_is_gone_or_changed_is_no_error(status: int) -> None:
+    async with answering(status) as bucket:
+        assert await bucket.read(LISTED) is None
