@@ -115,12 +115,11 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         uploads=Uploads(limits=limits, places=UploadPlaces(settings.patience)),
     )
     unpacking = _unpacking(backend, settings, accept, delete, reject)
-    topics = settings.submission_topics
-    verify = backend.submission_check(topics, tolerance_s=settings.submission_tolerance_s)
+    verify = backend.submission_check(settings.submission_topics, tolerance_s=settings.submission_tolerance_s)
     return WiredDocuments(
         polled=PolledDocuments(accept=accept, delete_document=delete, reject=reject, limits=limits),
         servicer=(add_DocumentServiceServicer_to_server, servicer),
-        consumers=[submissions.subscription(topics, verify=verify)],
+        consumers=[submissions.subscription(settings.submission_topics, verify=verify)],
         components=[preparation],
         workers=[
             unpacking,
