@@ -77,7 +77,8 @@ class PollSource:
             return None
         source = await self._declared(name)
         if source is None or source.polling is None:
-            return await self._forget(name)
+            await self._forget(name)
+            return None
         work = await self._begun(source, source.polling, epoch)
         return await self._polled(work) if work else None
 
