@@ -7,6 +7,7 @@ import pytest
 
 from services.ingest.tests.datasets.examples import examples, message, numbered
 from tidemill.content.v1.content_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER, Message, Part
+from tidemill.feedback.v1.curation_pb2 import EXAMPLE_KIND_PREFERENCE
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_ingest.datasets.domain.division import (
     EXAMPLES_ALIKE,
@@ -19,6 +20,7 @@ from tidemill_ingest.datasets.domain.division import (
 from tidemill_ingest.datasets.domain.example import Example, common_answers, group_of, words_of
 from tidemill_ingest.datasets.domain.parts import content_digest, lines_of, masked, shared_between
 from tidemill_ingest.datasets.domain.split import Split
+from tidemill_ingest.errors import BatchUnusable
 from tidemill_ingest.limits import COMMON_FROM
 
 SALT = "acme/helpdesk_sft"
@@ -116,6 +118,19 @@ def test_what_was_said_before_and_given_is_masked_as_the_rest() -> None:
 
     assert "ada@" not in masked_one.line + masked_one.asked
     assert masked_one.line.count("[email]") == 2
+
+
+def test_the_rejected_answer_of_a_preference_is_masked_and_has_to_say_something() -> None:
+    written = message("Who may I ask?", "Your team.")
+    written.kind = EXAMPLE_KIND_PREFERENCE
+    with pytest.raises(BatchUnusable, match="rejected: is empty"):
+        examples([written])
+    written.rejected.CopyFrom(Message(role=ROLE_ASSISTANT, parts=[Part(text="Ask ada@example.com.")]))
+
+    masked_one = masked(examples([written])[0], lambda text: text.replace("ada@example.com", "[email]"))
+
+    assert "Ask [email]." in masked_one.line
+    assert masked_one.answer == "Your team."
 
 
 def test_every_example_is_in_a_part_or_counted_as_left_out() -> None:

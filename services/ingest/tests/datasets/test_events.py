@@ -66,20 +66,21 @@ async def test_a_completion_for_no_dataset_or_of_another_project_is_refused() ->
         await datasets.curations.completed(context("e1", project="globex"), body_of(body))
 
 
-async def test_a_batch_of_preferences_is_refused_and_one_of_demonstrations_is_offered() -> None:
+async def test_batches_of_demonstrations_and_preferences_are_offered_and_of_other_kinds_refused() -> None:
     datasets = await Datasets().declared()
     body = completed(await stored(datasets.objects, numbered(20)))
 
-    def of_kind(kind: str) -> CurationCompleted:
-        return body_of({**body, "batch": {**body["batch"], "kind": kind}})
+    def of_kind(kind: str, seq: str = "1") -> CurationCompleted:
+        return body_of({**body, "seq": seq, "batch": {**body["batch"], "kind": kind}})
 
     with pytest.raises(
-        InvalidInput, match=r"batch\.kind: is EXAMPLE_KIND_PREFERENCE; a dataset accepts demonstrations only"
+        InvalidInput, match=r"batch\.kind: is EXAMPLE_KIND_RIDDLE; a dataset accepts demonstrations and"
     ):
-        await datasets.curations.completed(context("e1"), of_kind("EXAMPLE_KIND_PREFERENCE"))
+        await datasets.curations.completed(context("e1"), of_kind("EXAMPLE_KIND_RIDDLE"))
     await datasets.curations.completed(context("e2"), of_kind("EXAMPLE_KIND_DEMONSTRATION"))
+    await datasets.curations.completed(context("e3"), of_kind("EXAMPLE_KIND_PREFERENCE", seq="2"))
 
-    assert len((await datasets.dataset()).offers) == 1
+    assert len((await datasets.dataset()).offers) == 2
 
 
 @pytest.mark.parametrize(

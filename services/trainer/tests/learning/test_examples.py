@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,32 @@ def test_a_preference_is_refused_and_named_by_its_kind(tmp_path: Path) -> None:
     with pytest.raises(TrainingStopped, match="of kind EXAMPLE_KIND_PREFERENCE") as refused:
         read_examples(path)
     assert refused.value.reason == "EXAMPLES_NOT_TRAINABLE"
+
+
+def preference(rejected: str, output: str = "Yes.") -> Example:
+    (example,) = examples("Is it?", output=output)
+    return replace(example, rejected=[{"role": "assistant", "content": rejected}] if rejected else [])
+
+
+def test_a_preference_becomes_one_prompt_and_two_answers() -> None:
+    ((pair,), _) = rows_of([preference("Yellow.")], CountsCharacters(), max_length=25)
+
+    assert {name: "".join(map(str, tokens)) for name, tokens in pair.columns.items()} == {
+        "prompt_ids": "Is it?",
+        "chosen_ids": "Yes.",
+        "rejected_ids": "Yellow.",
+    }
+    assert (len(pair.tokens), pair.prompt) == (13, 6)
+
+
+def test_preferences_that_teach_nothing_are_left_out_and_counted() -> None:
+    given = [preference("Yes."), preference(""), preference("No, and that at great length."), preference("No.")]
+
+    rows, counts = rows_of(given, CountsCharacters(), max_length=25)
+
+    assert len(rows) == 1
+    assert counts == ExampleCounts(offered=4, fitted=1, too_long=1, empty=1, alike=1)
+    assert "1 with two answers that are the same" in counts.described(max_length=25)
 
 
 def test_an_example_without_prompt_or_answer_is_left_out_and_counted(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from services.trainer.tests.learning.test_sft import RecordedReports, job_in, trained
+from services.trainer.tests.learning.test_training import RecordedReports, job_in, trained
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_trainer.learning.examples import read_examples, rows_of

@@ -42,10 +42,12 @@ def write_base(folder: Path, *, broken: bool = False, context: int = 512, hidden
     return folder
 
 
-def example_lines(count: int = 24, *, words: int = 0) -> bytes:
+def example_lines(count: int = 24, *, words: int = 0, rejecting: bool = False) -> bytes:
     """Return a train split in ingest's format, one feedback.v1.Example per line, with this many words before the
-    question.
+    question; `rejecting` ones are preferences.
     """
+    rejected = {"rejected": {"role": "ROLE_ASSISTANT", "parts": [{"text": "It is unknown."}]}}
+    more = {"kind": "EXAMPLE_KIND_PREFERENCE", **rejected} if rejecting else {}
     lines = [
         json.dumps(
             {
@@ -56,6 +58,7 @@ def example_lines(count: int = 24, *, words: int = 0) -> bytes:
                     {"role": "ROLE_USER", "parts": [{"text": "passage " * words + f"What is {number}?"}]},
                 ],
                 "output": {"role": "ROLE_ASSISTANT", "parts": [{"text": f"It is {number % 3}."}]},
+                **more,
             }
         )
         for number in range(count)

@@ -60,10 +60,38 @@ def test_an_unknown_setting_is_answered_with_the_nearest_one() -> None:
 
 def test_all_that_is_wrong_is_reported_at_once() -> None:
     with pytest.raises(InvalidInput) as refusal:
-        recipe_of(method="dpo", lora={"r": 0, "modules_to_save": ["lm_head"]}, args={"seed": -1})
+        recipe_of(method="ppo", lora={"r": 0, "modules_to_save": ["lm_head"]}, args={"seed": -1})
 
     fields = [violation.field for violation in refusal.value.violations]
     assert fields == ["plan.method", "plan.lora.r", "plan.lora.modules_to_save", "plan.args.seed"]
+
+
+def test_settings_of_dpo_are_those_of_trl_and_are_refused_for_sft() -> None:
+    recipe = recipe_of(method="dpo", lora={}, args={"beta": 0.2, "loss_type": ["sigmoid", "sft"], "max_steps": 5})
+
+    assert (recipe.args["beta"], recipe.args["loss_type"], recipe.args["max_steps"]) == (0.2, ("sigmoid", "sft"), 5)
+    assert recipe_of(method="dpo", lora={}, args={}).args["loss_type"] == ("sigmoid",)
+    assert "plan.args.beta: is not a supported setting" in refused(beta=0.2)
+
+
+@pytest.mark.parametrize(
+    ("args", "lora", "message"),
+    [
+        ({"loss_type": ["sft"]}, {}, "plan.args.loss_type: is ['sft']; allowed: a list of sigmoid"),
+        ({"loss_type": ["sigmoid", "sigmoid"]}, {}, "plan.args.loss_type"),
+        ({"loss_type": ["bce"]}, {}, "plan.args.loss_type: is ['bce']"),
+        ({"loss_type": {"a": 1}}, {}, "plan.args.loss_type"),
+        ({"loss_weights": [1.0, -1.0]}, {}, "plan.args.loss_weights: is [1.0, -1.0]; allowed: a number from 0 to 100"),
+        ({"loss_weights": [1.0, 0.5]}, {}, "plan.args.loss_weights: has 2 numbers; loss_type has 1"),
+        ({"beta": 0}, {}, "plan.args.beta: is 0; allowed: a number from 0.001 to 10"),
+        ({}, {"lora_dropout": 0.1}, "plan.lora.lora_dropout: is 0.1; dpo compares with the base without dropout"),
+    ],
+)
+def test_what_dpo_cannot_do_is_refused(args: dict[str, object], lora: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        recipe_of(method="dpo", lora=lora, args=args)
+
+    assert message in refusal.value.message
 
 
 @pytest.mark.parametrize("value", [[], ["q_proj", 3], "q_proj", [".*"], {"a": 1}])

@@ -71,7 +71,8 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
     run = RUNS.decode(IDENTITY, RUN, 1)
 
     assert run.recipe.lora["target_modules"] == ("q_proj",)
-    assert RUNS.encode(run) == {**RUN, "requester": "", "authors": []}
+    added = {"requester": "", "authors": [], "examples": {**RUN["examples"], "alike": 0}}
+    assert RUNS.encode(run) == {**RUN, **added}
 
 
 def test_a_run_of_an_early_version_is_read_with_defaults() -> None:

@@ -208,7 +208,7 @@ async def test_a_run_that_its_base_failed_is_retried_on_what_the_base_means_now(
     ("changes", "field"),
     [
         ({"dataset": "No Slug"}, "plan.dataset"),
-        ({"method": "dpo"}, "plan.method"),
+        ({"method": "ppo"}, "plan.method"),
         ({"args": {"output_dir": "/"}}, "plan.args.output_dir"),
         ({"limits": RunLimits(memory_bytes=1)}, "plan.limits.memory_bytes"),
         ({"limits": RunLimits(memory_bytes=2**40)}, "plan.limits.memory_bytes"),

@@ -30,6 +30,7 @@ class Desired:
         of_type: type[Message],
         name: str,
         refers_to: Iterable[tuple[str, str]] = (),
+        /,
         **fields: Any,  # noqa: ANN401 - of the message
     ) -> Self:
         """Return the resource whose message has these fields; the file owns them, also those that are not set."""

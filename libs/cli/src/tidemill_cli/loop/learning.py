@@ -1,5 +1,6 @@
 """The schema of loop.yaml's sections datasets, training, suites, gates and rollouts."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -7,6 +8,10 @@ from pydantic import Field, model_validator
 from tidemill_cli.loop.shapes import Declared, Duration, FromFile, Memory, Settings, SharedReference, SharedSlug, Slug
 
 Metric = Literal["rouge_l", "token_f1", "citation_valid", "output_chars"]
+Kind = Literal["demonstration", "preference"]
+Method = Literal["sft", "dpo"]
+LEARNS_FROM: Mapping[Method, Kind] = {"sft": "demonstration", "dpo": "preference"}
+"""The kind of examples that a method needs."""
 
 
 class Examples(Declared):
@@ -14,6 +19,10 @@ class Examples(Declared):
 
     deployment: Slug
     feedback: Annotated[list[Literal["correction"]], Field(min_length=1)]
+    kind: Annotated[
+        Kind,
+        Field(description="a preference has the model's own answer too, which the correction is preferred to"),
+    ] = "demonstration"
     per_user_at_most: Annotated[int, Field(ge=0, description="0 means unlimited")] = 0
     min_output_chars: Annotated[int, Field(ge=0, description="0 means 1")] = 0
     max_output_chars: Annotated[int, Field(ge=0, description="0 means 4000")] = 0
@@ -62,9 +71,11 @@ class Training(Declared):
 
     dataset: SharedSlug
     base: SharedReference
-    method: Literal["sft"] = "sft"
+    method: Annotated[Method, Field(description="dpo learns from examples of kind preference")] = "sft"
     lora: Annotated[Settings, Field(description="arguments of peft.LoraConfig")] = Field(default_factory=dict)
-    args: Annotated[Settings, Field(description="arguments of trl.SFTConfig")] = Field(default_factory=dict)
+    args: Annotated[Settings, Field(description="arguments of trl.SFTConfig, or of trl.DPOConfig")] = Field(
+        default_factory=dict
+    )
     limits: Limits = Limits()
 
 

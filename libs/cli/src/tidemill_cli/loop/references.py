@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from tidemill_cli.loop.declaration import Follow, Loop
+from tidemill_cli.loop.learning import LEARNS_FROM
 from tidemill_cli.loop.problems import Document, Problem, matching, nearest
 from tidemill_cli.loop.shapes import FromFile
 
@@ -54,6 +55,7 @@ def reference_problems(document: Document) -> Iterator[Problem]:
 def turn_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     """Yield inconsistencies between training, suites, gates and rollouts."""
     yield from _name_problems(document, loop)
+    yield from _kind_problems(document, loop)
     yield from _suite_problems(document, loop)
     yield from _gate_problems(document, loop)
     yield from _rollout_problems(document, loop)
@@ -81,6 +83,18 @@ def _name_problems(document: Document, loop: Loop) -> Iterator[Problem]:
                 ("training", name),
                 "is the name of a model as well: rename it, since a training registers versions under its name",
             )
+
+
+def _kind_problems(document: Document, loop: Loop) -> Iterator[Problem]:
+    """Yield trainings whose method does not learn from what their dataset has."""
+    for name, training in loop.training.items():
+        dataset, learns = loop.datasets.get(training.dataset), LEARNS_FROM[training.method]
+        if dataset is not None and dataset.examples.kind != learns:
+            message = (
+                f"{training.method} learns from examples of kind {learns}, and {training.dataset} has kind "
+                f"{dataset.examples.kind}: change one of them"
+            )
+            yield document.problem(("training", name, "method"), message)
 
 
 def _suite_problems(document: Document, loop: Loop) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.evaluator.v1.evaluation_pb2 import Gate, Requirement
 from tidemill.evaluator.v1.suite_pb2 import Case, Suite
-from tidemill.feedback.v1.curation_pb2 import Curation
+from tidemill.feedback.v1.curation_pb2 import Curation, ExampleKind
 from tidemill.inference.v1.rollout_pb2 import (
     AbortRules,
     ApprovalPolicy,
@@ -91,6 +91,7 @@ def _curation(name: str, part: learning.Dataset, labels: dict[str, str]) -> Desi
         dataset=name,
         deployment=part.examples.deployment,
         feedback=part.examples.feedback,
+        kind=ExampleKind.Value(f"EXAMPLE_KIND_{part.examples.kind.upper()}"),
         per_user_at_most=part.examples.per_user_at_most,
         min_output_chars=part.examples.min_output_chars,
         max_output_chars=part.examples.max_output_chars,

@@ -13,7 +13,7 @@ from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Sub
 
 NAME = "ingest.curations"
 COMPLETED = "tidemill.feedback.curation.completed.v1"
-_DEMONSTRATIONS = frozenset({"", "EXAMPLE_KIND_UNSPECIFIED", "EXAMPLE_KIND_DEMONSTRATION"})
+_KINDS = frozenset({"", *(f"EXAMPLE_KIND_{kind}" for kind in ("UNSPECIFIED", "DEMONSTRATION", "PREFERENCE"))})
 
 
 class ExampleBatch(BaseModel):
@@ -58,15 +58,13 @@ class Curations:
         """Offer the examples to the dataset.
 
         Raises:
-            InvalidInput: the batch will never be read, or its examples are no demonstrations.
+            InvalidInput: the batch will never be read, or its examples are of a kind that no training learns from.
             DatasetNotFound: the project has no such dataset: create it and redrive.
 
         """
         batch = body.batch
-        if batch.kind not in _DEMONSTRATIONS:
-            text = (
-                f"is {batch.kind[:40]}; a dataset accepts demonstrations only: no training learns from other kinds yet"
-            )
+        if batch.kind not in _KINDS:
+            text = f"is {batch.kind[:40]}; a dataset accepts demonstrations and preferences"
             raise InvalidInput.at(field="batch.kind", text=text)
         ref = ObjectRef(bucket=batch.bucket, key=batch.key, size=batch.size, sha256=batch.sha256)
         offer = ExampleBatchOffer(

@@ -7,6 +7,7 @@ from datetime import UTC
 
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 
+from tidemill.feedback.v1.curation_pb2 import EXAMPLE_KIND_PREFERENCE
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Page, ResourceKey
@@ -192,7 +193,10 @@ def _example(line: bytes) -> Example:
         line=canonical(written),
         context=context_of(written),
     )
-    for name, value in (("id", example.id), ("question", example.question), ("output", example.answer)):
+    said = {"id": example.id, "question": example.question, "output": example.answer}
+    if message.kind == EXAMPLE_KIND_PREFERENCE:
+        said["rejected"] = text_of(written.get("rejected", {}))
+    for name, value in said.items():
         if not value.strip():
             raise InvalidInput.at(field=name, text="is empty")
     return example

@@ -16,7 +16,7 @@ def main() -> None:
     reports = Reports()
     try:
         with isolated():
-            from tidemill_trainer.learning.sft import train  # noqa: PLC0415 - seconds of imports, after the lifeline
+            from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds of imports, after the lifeline
 
             train(Job.read(Path(sys.argv[1])), reports)
     except Exception as error:  # noqa: BLE001 - the worker is told; what standard error says is not kept

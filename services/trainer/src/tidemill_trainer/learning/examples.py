@@ -13,8 +13,8 @@ from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.training.domain.fit import ExampleCounts
 
 LONGEST_SHOWN = 200
-_DEMONSTRATION = "EXAMPLE_KIND_DEMONSTRATION"
-"""The kind of examples, also of those that name none."""
+DEMONSTRATION, PREFERENCE = "EXAMPLE_KIND_DEMONSTRATION", "EXAMPLE_KIND_PREFERENCE"
+"""The kinds of examples; those that name none are demonstrations."""
 _REFUSALS = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """Errors of a chat template: its own, or those of an unsupported turn."""
 Turns = list[dict[str, str]]
@@ -22,10 +22,16 @@ Turns = list[dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A conversation and its answer, as messages with role and content."""
+    """A conversation and its answer, as messages with role and content; of a preference the rejected answer too."""
 
     prompt: Turns
     completion: Turns
+    rejected: Turns | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is text in each part of it."""
+        return bool(self.prompt and self.completion and self.rejected != [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +48,61 @@ class Row:
         return {"input_ids": self.tokens, "completion_mask": [0] * self.prompt + [1] * learnt}
 
 
-def read_examples(path: Path) -> list[Example]:
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A tokenized preference. Both answers stand after the same prompt."""
+
+    chosen: Row
+    rejected: Row
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """The longer one of the two sequences."""
+        return max(self.chosen.tokens, self.rejected.tokens, key=len)
+
+    @property
+    def prompt(self) -> int:
+        """The number of tokens before either answer."""
+        return min(self.chosen.prompt, self.rejected.prompt)
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[int]]:
+        """The pair in TRL's format for tokenized preferences."""
+        return {
+            "prompt_ids": self.chosen.tokens[: self.prompt],
+            "chosen_ids": self.chosen.tokens[self.prompt :],
+            "rejected_ids": self.rejected.tokens[self.prompt :],
+        }
+
+
+def read_examples(path: Path, *, kind: str = DEMONSTRATION) -> list[Example]:
     """Return every example, also those without a textual prompt or answer.
 
     Raises:
-        TrainingStopped: EXAMPLES_NOT_TRAINABLE, where one is no demonstration.
+        TrainingStopped: EXAMPLES_NOT_TRAINABLE, where one is of another kind.
 
     """
     with path.open(encoding="utf-8") as lines:
-        return [_example(json.loads(line)) for line in lines if line.strip()]
+        return [_example(json.loads(line), kind) for line in lines if line.strip()]
 
 
-def rows_of(examples: Sequence[Example], tokenizer: Any, *, max_length: int) -> tuple[list[Row], ExampleCounts]:  # noqa: ANN401 - of transformers
-    """Return the usable examples as tokens, and the counts of all.
+def rows_of(
+    examples: Sequence[Example],
+    tokenizer: Any,  # noqa: ANN401 - of transformers
+    *,
+    max_length: int,
+) -> tuple[list[Row | Pair], ExampleCounts]:
+    """Return the usable examples as tokens, preferences as pairs, and the counts of all.
 
     Examples above `max_length` are skipped rather than truncated, since truncation would cut the answer. Examples that
-    the base's chat template rejects are skipped too.
+    the base's chat template rejects are skipped too, and preferences whose two answers are the same.
 
     Raises:
         TrainingStopped: BASE_NOT_TRAINABLE, with the words of the template, where it refuses every one.
 
     """
-    control, rows, too_long = ControlTokens.of(tokenizer), [], 0
-    whole = [example for example in examples if example.prompt and example.completion]
+    control, rows, too_long, alike = ControlTokens.of(tokenizer), list[Row | Pair](), 0, 0
+    whole = [example for example in examples if example.is_whole]
     refusals: list[str] = []
     for example in whole:
         try:
@@ -72,7 +110,9 @@ def rows_of(examples: Sequence[Example], tokenizer: Any, *, max_length: int) -> 
         except _REFUSALS as error:
             refusals.append(_words(error, tokenizer.chat_template))
             continue
-        if row.prompt == len(row.tokens):
+        if isinstance(row, Pair) and row.chosen.tokens == row.rejected.tokens:
+            alike += 1
+        elif row.prompt == len(row.tokens):
             refusals.append("it renders no answer after the question")
         elif len(row.tokens) > max_length:
             too_long += 1
@@ -87,6 +127,7 @@ def rows_of(examples: Sequence[Example], tokenizer: Any, *, max_length: int) -> 
         too_long=too_long,
         refused=len(refusals),
         empty=len(examples) - len(whole),
+        alike=alike,
     )
     return rows, counts
 
@@ -109,10 +150,17 @@ def _words(error: Exception, template: object) -> str:
     return words if words and isinstance(template, str) and words in template else type(error).__name__
 
 
-def _row(example: Example, tokenizer: Any, control: ControlTokens) -> Row:  # noqa: ANN401 - of transformers
+def _row(example: Example, tokenizer: Any, control: ControlTokens) -> Row | Pair:  # noqa: ANN401 - of transformers
+    chosen = _answered(example.prompt, example.completion, tokenizer, control)
+    if example.rejected is None:
+        return chosen
+    return Pair(chosen, _answered(example.prompt, example.rejected, tokenizer, control))
+
+
+def _answered(prompt: Turns, completion: Turns, tokenizer: Any, control: ControlTokens) -> Row:  # noqa: ANN401 - of transformers
     prompt, completion = (
         [message | {"content": control.marked(message["content"])} for message in turns]
-        for turns in (example.prompt, example.completion)
+        for turns in (prompt, completion)
     )
     begin = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template([*prompt, *completion], tokenize=False)
@@ -122,16 +170,20 @@ def _row(example: Example, tokenizer: Any, control: ControlTokens) -> Row:  # no
     return Row(tokens, next(shared, min(len(tokens), len(before))))
 
 
-def _example(example: Mapping[str, Any]) -> Example:
-    kind = example.get("kind", _DEMONSTRATION)
-    if kind != _DEMONSTRATION:
-        message = f"the dataset has an example of kind {str(kind)[:40]}, and this training learns from demonstrations"
+def _example(example: Mapping[str, Any], kind: str) -> Example:
+    if (found := example.get("kind", DEMONSTRATION)) != kind:
+        message = (
+            f"the dataset has an example of kind {str(found)[:40]}, and this method learns from {kind}: use sft for "
+            "demonstrations and dpo for preferences"
+        )
         raise TrainingStopped(message, reason="EXAMPLES_NOT_TRAINABLE")
-    prompt = [_message(message) for message in example.get("messages", [])]
-    completion = [_message(example["output"])] if example.get("output") else []
-    return Example(
-        [message for message in prompt if message["content"]], [message for message in completion if message["content"]]
-    )
+    rejected = _turns([example.get("rejected")]) if kind == PREFERENCE else None
+    return Example(_turns(example.get("messages", [])), _turns([example.get("output")]), rejected)
+
+
+def _turns(messages: Sequence[Mapping[str, Any] | None]) -> Turns:
+    """Return the messages that have text."""
+    return [turn for message in messages if message and (turn := _message(message))["content"]]
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, str]:

@@ -12,11 +12,11 @@ from transformers import PretrainedConfig
 
 from tidemill_core.errors import isolated
 from tidemill_kit.models.folders import stored_in
-from tidemill_trainer.learning.examples import Row
+from tidemill_trainer.learning.examples import Pair, Row
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.process_memory import taken_bytes
-from tidemill_trainer.learning.step_memory import Computing, StepMemory
+from tidemill_trainer.learning.step_memory import Computing, StepMemory, sequences_of
 from tidemill_trainer.training.domain.fit import Choice, Fit, choices
 
 WORKING_BYTES = 48 * 1024**2
@@ -27,7 +27,7 @@ SPARE = 1.1
 """Margin of automatic choices: an unlikely batch may be larger than the simulated one."""
 
 
-def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[Row], *, dtype: torch.dtype, device: str) -> Fit:
+def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[Row | Pair], *, dtype: torch.dtype, device: str) -> Fit:
     """Return the recipe's own choice, or with `memory_auto` the first choice that fits.
 
     Raises:
@@ -44,7 +44,7 @@ def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[Row], *, dtype: to
     recipe = Choice.of(job.args)
     found = choices(recipe, after=job.smaller_than) if job.memory_auto else [recipe]
     if job.memory_auto and device == "cpu":
-        maximum = max(1, TOKENS_PER_BATCH * len(rows) // sum(len(row.tokens) for row in rows))
+        maximum = max(1, TOKENS_PER_BATCH * len(rows) // (sequences_of(rows) * sum(len(row.tokens) for row in rows)))
         found = [choice for choice in found if choice.batch_size <= maximum]
     spare = SPARE if job.memory_auto else 1.0
     message = f"the smallest possible batch ran out of memory at its limit of {limit} bytes"
@@ -67,7 +67,7 @@ def steps_of(args: Mapping[str, Any], *, rows: int) -> int:
 
 
 def _step_memory(
-    job: Job, config: PretrainedConfig, rows: Sequence[Row], *, dtype: torch.dtype, device: str
+    job: Job, config: PretrainedConfig, rows: Sequence[Row | Pair], *, dtype: torch.dtype, device: str
 ) -> StepMemory:
     lora, optimizer = LoraConfig(**job.lora), job.args["optim"]
     try:

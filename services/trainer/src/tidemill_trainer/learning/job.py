@@ -21,6 +21,7 @@ class Job:
     adapter: str
     base: str
     base_name: str
+    method: str
     lora: Mapping[str, Any]
     args: Mapping[str, Any]
     min_examples: int

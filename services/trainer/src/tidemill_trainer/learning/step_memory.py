@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from tidemill_trainer.learning.examples import Row
+from tidemill_trainer.learning.examples import Pair, Row
 from tidemill_trainer.training.domain.fit import Choice
 
 MOMENT_BYTES = 4
@@ -48,7 +48,9 @@ class Computing:
 class StepMemory:
     """Estimates the memory of a choice on these rows; about three CPU seconds each."""
 
-    def __init__(self, config: PretrainedConfig, lora: LoraConfig, rows: Sequence[Row], computing: Computing) -> None:
+    def __init__(
+        self, config: PretrainedConfig, lora: LoraConfig, rows: Sequence[Row | Pair], computing: Computing
+    ) -> None:
         """Build base and adapter without data; raises the errors of transformers and PEFT."""
         with torch.device("meta"):
             base = AutoModelForCausalLM.from_config(config, dtype=computing.dtype, attn_implementation="sdpa")
@@ -59,6 +61,8 @@ class StepMemory:
             self._model: Any = get_peft_model(base, lora, low_cpu_mem_usage=True)
         self._model.enable_input_require_grads()
         self._rows, self._dtype, self._device = rows, computing.dtype, computing.device
+        self._sequences = sequences_of(rows)
+        self._able &= self._sequences == 1  # of a pair, TRL computes logits for all positions
         trained = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
         self._optimizer_bytes = trained * MOMENTS[computing.optimizer] * MOMENT_BYTES
         mapped = sum(size for name, size in computing.stored.items() if name in names)
@@ -72,7 +76,9 @@ class StepMemory:
         else:
             self._model.activation_checkpointing_disable()
         self._model.train()
-        return self._optimizer_bytes + self._peak(choice.batch_size, length, learnt) - self.mapped_bytes
+        return (
+            self._optimizer_bytes + self._peak(self._sequences * choice.batch_size, length, learnt) - self.mapped_bytes
+        )
 
     def _largest(self, choice: Choice, batches: int) -> tuple[int, int]:
         """Return length and loss positions of the largest batch in a random sample of this many."""
@@ -111,6 +117,11 @@ class StepMemory:
         if self._dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self._device, dtype=self._dtype)
+
+
+def sequences_of(rows: Sequence[Row | Pair]) -> int:
+    """Return how many sequences a step computes for each row."""
+    return 2 if isinstance(rows[0], Pair) else 1
 
 
 class _Step(torch.nn.Module):

@@ -97,6 +97,7 @@ class TrainingProcesses:
             adapter=str(job.folder.adapter),
             base=str(job.base),
             base_name=job.base_name,
+            method=job.recipe.method,
             lora={name: list(value) if isinstance(value, tuple) else value for name, value in job.recipe.lora.items()},
             args=job.recipe.args,
             min_examples=self._settings.min_examples,

@@ -120,7 +120,7 @@ class TrainingPlan(_message.Message):
     `<project>/<model>`.
     """
     method: _builtins.str
-    """Required. "sft"."""
+    """Required. "sft" (learns from demonstrations) or "dpo" (from preferences)."""
     paused: _builtins.bool
     """Optional. True starts no run until it is false again."""
     @_builtins.property
@@ -441,6 +441,7 @@ class TrainingExamples(_message.Message):
     TOO_LONG_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     EMPTY_FIELD_NUMBER: _builtins.int
+    ALIKE_FIELD_NUMBER: _builtins.int
     offered: _builtins.int
     """Output only. In the train part."""
     fitted: _builtins.int
@@ -451,6 +452,8 @@ class TrainingExamples(_message.Message):
     """Output only. Left out: the base's chat template refuses their order of turns."""
     empty: _builtins.int
     """Output only. Left out: without a question or an answer of text."""
+    alike: _builtins.int
+    """Output only. Left out: preferences whose two answers are the same."""
     def __init__(
         self,
         *,
@@ -459,10 +462,11 @@ class TrainingExamples(_message.Message):
         too_long: _builtins.int = ...,
         refused: _builtins.int = ...,
         empty: _builtins.int = ...,
+        alike: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["empty", b"empty", "fitted", b"fitted", "offered", b"offered", "refused", b"refused", "too_long", b"too_long"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alike", b"alike", "empty", b"empty", "fitted", b"fitted", "offered", b"offered", "refused", b"refused", "too_long", b"too_long"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,10 +16,11 @@ def canonical(example: dict[str, Any]) -> str:
 
 
 def masked(example: Example, mask: Callable[[str], str]) -> Example:
-    """Return the example with every text of it masked: question, messages, output, turns before and variables."""
+    """Return the example with every text of it masked: question, messages, answers, turns before and variables."""
     written = json.loads(example.line)
     written["question"] = mask(example.question)
-    for message in (*written.get("messages", ()), *written.get("earlier", ()), written["output"]):
+    answers = [written[name] for name in ("output", "rejected") if name in written]
+    for message in (*written.get("messages", ()), *written.get("earlier", ()), *answers):
         for part in message.get("parts", ()):
             if part.get("text"):
                 part["text"] = mask(part["text"])

@@ -25,7 +25,7 @@ class Choice:
 
     @property
     def args(self) -> Mapping[str, Value]:
-        """The corresponding settings of trl.SFTConfig."""
+        """The corresponding settings of TRL."""
         return {
             "per_device_train_batch_size": self.batch_size,
             "gradient_accumulation_steps": self.accumulation_steps,
@@ -51,6 +51,8 @@ class ExampleCounts:
     too_long: int = 0
     refused: int = 0
     empty: int = 0
+    alike: int = 0
+    """Preferences whose two answers are the same."""
 
     @property
     def left_out(self) -> float:
@@ -63,6 +65,7 @@ class ExampleCounts:
             f"longer than max_length = {max_length} tokens": self.too_long,
             "rejected by the chat template of the base": self.refused,
             "without a textual question or answer": self.empty,
+            "with two answers that are the same": self.alike,
         }
         parts = [f"{count} {words}" for words, count in why.items() if count]
         return f"{self.fitted} of {self.offered} examples are used" + (f"; {', '.join(parts)}" if parts else "")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_trainer.training.domain.fit import Choice
 from tidemill_trainer.training.domain.losses import thinned
+from tidemill_trainer.training.domain.recipe import METHODS
 from tidemill_trainer.training.domain.run import TrainingRun
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json", "README.md"})
@@ -81,7 +82,7 @@ A LoRA adapter on `{run.base}`, trained by Tidemill. Load it together with that 
 
 ## Recipe
 
-Settings of peft.LoraConfig and trl.SFTConfig, with all defaults; the loss covers the completion only.
+Settings of peft.LoraConfig and {METHODS[run.recipe.method].config}, with all defaults. The loss covers answers only.
 
 ```json
 {recipe}

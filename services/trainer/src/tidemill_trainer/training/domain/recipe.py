@@ -1,25 +1,27 @@
-"""Training settings, named as in peft.LoraConfig and trl.SFTConfig, each with its range.
+"""Training settings, named as in peft.LoraConfig, trl.SFTConfig and trl.DPOConfig, each with its range.
 
 An allow-list: settings that could write elsewhere, upload data or run code are refused by name.
 """
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeAlias
 
 from tidemill_core.errors import InvalidInput, Violation
 
-Value: TypeAlias = str | int | float | bool | tuple[str, ...]
+Value: TypeAlias = str | int | float | bool | tuple[str, ...] | tuple[float, ...]
 Check: TypeAlias = Callable[[object], Value | None]
 """Converts a value to its type; None if it is out of range."""
 
-METHODS = ("sft",)
 MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}")
 MAX_MODULES = 64
 LONGEST_SHOWN = 40
+PREFERENCE_LOSSES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "apo_zero", "apo_down")
+"""What DPO may lower; `sft` may be added to one of them."""
+LOSSES = (*PREFERENCE_LOSSES, "sft")
 
 _PLACE = "the service sets the output paths"
 _SENDS = "a training uploads nothing"
@@ -99,6 +101,20 @@ def _flag(*, default: bool) -> Setting:
     return Setting(default, lambda value: value if isinstance(value, bool) else None, "true or false")
 
 
+def _losses(value: object) -> Value | None:
+    names = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    if not all(name in LOSSES for name in names) or len(set(names)) < len(names):
+        return None
+    return tuple(map(str, names)) if not set(names).isdisjoint(PREFERENCE_LOSSES) else None
+
+
+def _weights(value: object) -> Value | None:
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > len(LOSSES):
+        return None
+    found = [_number(1.0, 0.0, 100.0).check(each) for each in value]
+    return tuple(float(str(each)) for each in found) if None not in found else None
+
+
 def _modules(value: object) -> Value | None:
     if value == "all-linear":
         return "all-linear"
@@ -117,7 +133,7 @@ LORA: Mapping[str, Setting] = {
     "bias": _one_of("none"),
     "task_type": _one_of("CAUSAL_LM"),
 }
-ARGS: Mapping[str, Setting] = {
+_ARGS: Mapping[str, Setting] = {
     "learning_rate": _number(2e-4, 1e-8, 0.1),
     "lr_scheduler_type": _one_of("linear", "cosine", "constant", "constant_with_warmup"),
     "warmup_steps": _whole(0, 0, 100_000),
@@ -136,6 +152,27 @@ ARGS: Mapping[str, Setting] = {
     "logging_steps": _whole(1, 1, 10_000),
     "seed": _whole(42, 0, 2**32 - 1),
 }
+_OF_DPO: Mapping[str, Setting] = {
+    "learning_rate": _number(5e-5, 1e-8, 0.1),
+    "beta": _number(0.1, 1e-3, 10.0),
+    "loss_type": Setting(("sigmoid",), _losses, f"a list of {', '.join(PREFERENCE_LOSSES)}, and sft beside them"),
+    "loss_weights": Setting((), _weights, "a number from 0 to 100 for each loss_type"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way of learning: where its settings are named, and which it has."""
+
+    config: str
+    args: Mapping[str, Setting]
+
+
+METHODS: Mapping[str, Method] = {
+    "sft": Method("trl.SFTConfig", _ARGS),
+    "dpo": Method("trl.DPOConfig", {**_ARGS, **_OF_DPO}),
+}
+"""Supervised fine-tuning on demonstrations, and direct preference optimization (Rafailov et al., 2023) on pairs."""
 
 
 def recipe_of(*, method: str, lora: Mapping[str, object], args: Mapping[str, object]) -> Recipe:
@@ -148,8 +185,11 @@ def recipe_of(*, method: str, lora: Mapping[str, object], args: Mapping[str, obj
     violations: list[Violation] = []
     if method not in METHODS:
         violations.append(Violation("plan.method", f"is {_shown(method)}; allowed: {' or '.join(METHODS)}"))
+    chosen = METHODS.get(method, METHODS["sft"])
     filled_lora = _filled(lora, LORA, field="plan.lora", of="peft.LoraConfig", violations=violations)
-    filled_args = _filled(args, ARGS, field="plan.args", of="trl.SFTConfig", violations=violations)
+    filled_args = _filled(args, chosen.args, field="plan.args", of=chosen.config, violations=violations)
+    if method == "dpo":
+        violations += _against_one_another(filled_lora, filled_args)
     if violations:
         raise InvalidInput.of(*violations)
     return Recipe(method=method, lora=filled_lora, args=filled_args)
@@ -167,6 +207,16 @@ def _filled(
         else:
             filled[name] = checked
     return filled
+
+
+def _against_one_another(lora: Mapping[str, Value], args: Mapping[str, Value]) -> Iterator[Violation]:
+    losses, weights = args["loss_type"], args["loss_weights"]
+    if weights and len(tuple(weights)) != len(tuple(losses)):  # type: ignore[arg-type] # both were checked to be tuples
+        text = f"has {len(tuple(weights))} numbers; loss_type has {len(tuple(losses))}: give one for each, or none"  # type: ignore[arg-type] # ditto
+        yield Violation("plan.args.loss_weights", text)
+    if lora["lora_dropout"]:
+        text = f"is {lora['lora_dropout']}; dpo compares with the base without dropout: use 0"
+        yield Violation("plan.lora.lora_dropout", text)
 
 
 def _unknown(name: str, known: Mapping[str, Setting], of: str) -> str:

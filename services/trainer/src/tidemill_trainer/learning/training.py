@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of a LoRA adapter by TRL and PEFT."""
+"""Training of a LoRA adapter by TRL and PEFT, from demonstrations or preferences."""
 
 import json
 import math
@@ -18,23 +18,23 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     PretrainedConfig,
+    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
 )
 from transformers.trainer import TRAINER_STATE_NAME
-from trl.trainer.sft_config import SFTConfig
 
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import checked_config, passed_on
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_complete
-from tidemill_trainer.learning.completion_trainer import CompletionTrainer
-from tidemill_trainer.learning.examples import Row, read_examples, refuse_too_few, rows_of
+from tidemill_trainer.learning.examples import Example, Pair, Row, read_examples, refuse_too_few, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.fitting import fit_of, steps_of
 from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.methods import METHODS
 from tidemill_trainer.learning.reports import Reports
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
@@ -163,9 +163,13 @@ def _tokenizer(job: Job) -> Any:  # noqa: ANN401 - of transformers
     return tokenizer
 
 
-def _rows(job: Job, tokenizer: Any) -> tuple[list[Row], ExampleCounts]:  # noqa: ANN401 - of transformers
+def _examples(job: Job) -> list[Example]:
+    return read_examples(Path(job.examples), kind=METHODS[job.method].kind)
+
+
+def _rows(job: Job, tokenizer: Any) -> tuple[list[Row | Pair], ExampleCounts]:  # noqa: ANN401 - of transformers
     max_length = job.args["max_length"]
-    rows, counts = rows_of(read_examples(Path(job.examples)), tokenizer, max_length=max_length)
+    rows, counts = rows_of(_examples(job), tokenizer, max_length=max_length)
     refuse_too_few(counts, minimum=job.min_examples, max_length=max_length)
     return rows, counts
 
@@ -179,7 +183,7 @@ def _config(job: Job) -> PretrainedConfig:
     return config
 
 
-def _trainer(job: Job, rows: list[Row], base: _Base, *, device: str, dtype: torch.dtype) -> CompletionTrainer:
+def _trainer(job: Job, rows: list[Row | Pair], base: _Base, *, device: str, dtype: torch.dtype) -> Trainer:
     with passed_on(Path(job.base)) as given:
         model = AutoModelForCausalLM.from_pretrained(
             given,
@@ -191,23 +195,23 @@ def _trainer(job: Job, rows: list[Row], base: _Base, *, device: str, dtype: torc
             dtype=dtype,
         )
     model.name_or_path = model.config._name_or_path = job.base  # noqa: SLF001 - PEFT reads the config there when it saves
-    return CompletionTrainer(
+    trainer: Trainer = METHODS[job.method].trainer(
         model=model,
         args=_settings(job, examples=len(rows), device=device, dtype=dtype),
         train_dataset=Dataset.from_list([dict(row.columns) for row in rows]),
         processing_class=base.tokenizer,
         peft_config=LoraConfig(**job.lora),
     )
+    return trainer
 
 
-def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> SFTConfig:
+def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> TrainingArguments:
     args = dict(job.args)
     args["logging_steps"] = max(args["logging_steps"], math.ceil(steps_of(args, rows=examples) / MAX_LOGGED))
-    return SFTConfig(
-        **args,
+    settings: TrainingArguments = METHODS[job.method].settings(
+        args,
         output_dir=str(job.checkpoints),
         bf16=dtype is torch.bfloat16,
-        completion_only_loss=True,
         dataloader_num_workers=0,
         dataloader_pin_memory=device == "cuda",
         disable_tqdm=True,
@@ -219,6 +223,7 @@ def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> SF
         save_total_limit=CHECKPOINTS_KEPT,
         use_cpu=device == "cpu",
     )
+    return settings
 
 
 def _whole(checkpoint: Path) -> TrainerState | None:
@@ -239,7 +244,7 @@ def _refuse_broken_weights(model: Any) -> None:  # noqa: ANN401 - of peft
             raise TrainingStopped(message, reason="DIVERGED")
 
 
-def _save(job: Job, trainer: CompletionTrainer) -> None:
+def _save(job: Job, trainer: Trainer) -> None:
     """Write the adapter, rename it into place, and remove local paths from its config."""
     adapter = Path(job.adapter)
     partial = adapter.with_suffix(".partial")

@@ -38,11 +38,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_base(tmp_path_factory.mktemp("base"))
 
 
-def job_in(folder: Path, base: Path, *, lora: Mapping[str, object] | None = None, **args: object) -> Job:
+def job_in(
+    folder: Path, base: Path, *, method: str = "sft", lora: Mapping[str, object] | None = None, **args: object
+) -> Job:
     folder.mkdir(exist_ok=True)
-    (folder / "train.jsonl").write_bytes(example_lines())
+    (folder / "train.jsonl").write_bytes(example_lines(rejecting=method == "dpo"))
     recipe = recipe_of(
-        method="sft",
+        method=method,
         lora=lora or {},
         args={"max_steps": 5, "per_device_train_batch_size": 2, "learning_rate": 0.05, "seed": 7} | args,
     )
@@ -52,6 +54,7 @@ def job_in(folder: Path, base: Path, *, lora: Mapping[str, object] | None = None
         adapter=str(folder / "adapter"),
         base=str(base),
         base_name="tiny@1",
+        method=method,
         lora=dict(recipe.lora),
         args=dict(recipe.args),
         min_examples=2,
@@ -62,7 +65,7 @@ def job_in(folder: Path, base: Path, *, lora: Mapping[str, object] | None = None
 
 
 def trained(job: Job, reported: RecordedReports) -> str:
-    from tidemill_trainer.learning.sft import train  # noqa: PLC0415 - seconds of imports
+    from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds of imports
 
     train(job, reported)  # type: ignore[arg-type] # it only reports
     return Manifest.from_folder(Path(job.adapter)).digest
@@ -100,6 +103,42 @@ def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: 
     assert (begun["step"], begun["steps"], len(list(begun["losses"]))) == (5, 5, 5)
 
 
+@pytest.mark.parametrize("loss_type", [["sigmoid"], ["sigmoid", "sft"], ["ipo"], ["apo_zero"]])
+def test_of_preferences_the_chosen_answers_gain_on_the_rejected_ones(
+    tmp_path: Path, base: Path, loss_type: list[str]
+) -> None:
+    reported = RecordedReports()
+
+    trained(job_in(tmp_path / "run", base, method="dpo", loss_type=loss_type), reported)
+
+    first, *_, last = reported.losses
+    assert isinstance(first, float)
+    assert isinstance(last, float)
+    assert last < first
+
+
+def test_a_killed_training_on_preferences_goes_on_to_the_same_adapter(tmp_path: Path, base: Path) -> None:
+    expected = trained(job_in(tmp_path / "whole", base, method="dpo"), RecordedReports())
+    with pytest.raises(KeyboardInterrupt):
+        trained(job_in(tmp_path / "killed", base, method="dpo"), RecordedReports(ends_after=3))
+
+    second = RecordedReports()
+    assert trained(job_in(tmp_path / "killed", base, method="dpo"), second) == expected
+    assert second.lines[1]["step"] == 2
+
+
+@pytest.mark.parametrize(("method", "of_other"), [("sft", "dpo"), ("dpo", "sft")])
+def test_examples_of_another_kind_than_the_method_learns_from_are_refused(
+    tmp_path: Path, base: Path, method: str, of_other: str
+) -> None:
+    other = job_in(tmp_path / "other", base, method=of_other)
+    job = replace(job_in(tmp_path / "run", base, method=method), examples=other.examples)
+
+    with pytest.raises(TrainingStopped, match="use sft for demonstrations and dpo for preferences") as stopped:
+        trained(job, RecordedReports())
+    assert stopped.value.reason == "EXAMPLES_NOT_TRAINABLE"
+
+
 def test_another_seed_makes_another_adapter(tmp_path: Path, base: Path) -> None:
     one, two = (trained(job_in(tmp_path / str(seed), base, seed=seed), RecordedReports()) for seed in (7, 8))
 
@@ -109,13 +148,13 @@ def test_another_seed_makes_another_adapter(tmp_path: Path, base: Path) -> None:
 def test_only_the_answers_are_learnt(tmp_path: Path, base: Path) -> None:
     import torch  # noqa: PLC0415 - seconds of imports
 
-    from tidemill_trainer.learning import sft  # noqa: PLC0415 - ditto
+    from tidemill_trainer.learning import training  # noqa: PLC0415 - ditto
 
     job = job_in(tmp_path / "run", base)
-    tokenizer = sft._tokenizer(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
-    rows, _ = sft._rows(job, tokenizer)  # noqa: SLF001
-    base_of = sft._Base(tokenizer, sft._config(job))  # noqa: SLF001
-    trainer: Any = sft._trainer(job, rows, base_of, device="cpu", dtype=torch.float32)  # noqa: SLF001
+    tokenizer = training._tokenizer(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
+    rows, _ = training._rows(job, tokenizer)  # noqa: SLF001
+    base_of = training._Base(tokenizer, training._config(job))  # noqa: SLF001
+    trainer: Any = training._trainer(job, rows, base_of, device="cpu", dtype=torch.float32)  # noqa: SLF001
 
     row = trainer.data_collator([trainer.train_dataset[1]])
     learnt = [token for token, label in zip(row["input_ids"][0], row["labels"][0], strict=True) if label != -100]
