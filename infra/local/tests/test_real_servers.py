@@ -136,6 +136,30 @@ def test_an_upsert_with_a_condition_inserts_updates_or_says_that_the_id_is_taken
     client.drop_database(things.database)
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_several_updates_with_conditions_count_each_by_itself(client: Client, *, ordered: bool) -> None:
+    things = client[unique_name("local")]["things"]
+    things.insert_many([{"_id": name, "seq": 1} for name in ("a", "b")])
+    updates = [
+        pymongo.UpdateOne({"_id": "a", "seq": 1}, {"$inc": {"seq": 1}}),
+        pymongo.UpdateOne({"_id": "b", "seq": 7}, {"$set": {"seq": 0}}),
+        pymongo.UpdateOne({"_id": "c", "seq": {"$lt": 2}}, {"$set": {"seq": 2}}, upsert=True),
+        pymongo.UpdateOne({"_id": "a", "seq": {"$lt": 2}}, {"$set": {"seq": 9}}, upsert=True),
+        pymongo.UpdateOne({"_id": "a", "seq": 2}, {"$inc": {"seq": 1}}),
+    ]
+
+    with pytest.raises(pymongo.errors.BulkWriteError) as refused:
+        things.bulk_write(updates, ordered=ordered)
+
+    details = refused.value.details or {}
+    assert [(each["index"], each["code"]) for each in details["writeErrors"]] == [(3, 11000)]
+    assert [(each["index"], each["_id"]) for each in details["upserted"]] == [(2, "c")]
+    assert (details["nMatched"], details["nModified"]) == ((1, 1) if ordered else (2, 2))
+    stored = {str(each["_id"]): each["seq"] for each in things.find()}
+    assert stored == {"a": 2 if ordered else 3, "b": 1, "c": 2}
+    client.drop_database(things.database)
+
+
 def test_of_many_who_save_on_the_same_version_one_does(client: Client) -> None:
     things = client[unique_name("local")]["things"]
     things.insert_one({"_id": "a", "version": 0, "by": []})
@@ -169,7 +193,17 @@ def test_saves_and_upserts_with_a_condition_go_by_the_id(client: Client) -> None
             took.append(time.perf_counter() - begun)
         return min(took)
 
+    def quickest_of_ten(condition: dict[str, object]) -> float:
+        took = []
+        updates = [pymongo.UpdateOne({"_id": f"0{each}999", **condition}, {"$set": {"seen": 2}}) for each in range(5)]
+        for _ in range(20):
+            begun = time.perf_counter()
+            things.bulk_write(2 * updates)
+            took.append(time.perf_counter() - begun)
+        return min(took)
+
     alone = quickest({"_id": "04999"})
     assert quickest({"_id": "04999", "version": 1}) < 4 * alone
     assert quickest({"_id": "04999", "version": {"$lt": 1}}, upsert=True) < 4 * alone
+    assert quickest_of_ten({"version": 1}) < 4 * quickest_of_ten({})
     client.drop_database(things.database)

@@ -3,11 +3,12 @@
 `{_id: "acme/7", version: 3}` is how every save is guarded. The library takes its index on `_id` for `{_id: ...}` alone.
 So the document is fetched by its `_id`, the library's own matcher says whether it fits, and the command goes on by
 `_id` alone, or finds nothing. An upsert whose `_id` is there in a document that does not match fails as a duplicate, as
-it does in the library after a scan. A lock per collection prevents changes in between.
+it does in the library after a scan. A lock per collection prevents changes in between. Of several operations in one
+command each is made by itself, in their order, as what one does may matter to the next.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jpype
@@ -24,6 +25,7 @@ class ById:
     def __init__(self, backend: Any) -> None:  # noqa: ANN401 - see above
         self._backend = backend
         self._document = jpype.JClass("de.bwaldvogel.mongo.bson.Document")
+        self._list = jpype.JClass("java.util.ArrayList")
         self._text = jpype.JClass("java.lang.String")
         self._duplicate: type[BaseException] = jpype.JClass("de.bwaldvogel.mongo.exception.DuplicateKeyError")
         self._matches: Callable[[Any, Any], bool] = jpype.JClass(
@@ -35,37 +37,67 @@ class ById:
         """Return the reply to a message."""
         if command not in WRITES and command not in _FILTERS:
             return self._backend.handleMessage(message)
-        asked = list(self._conditional(message.getDocument(), command))
-        if command not in WRITES and not asked:
+        operations = self._operations(message.getDocument(), command)
+        conditional = any(self._is_conditional(each, command) for each in operations)
+        if command not in WRITES and not conditional:
             return self._backend.handleMessage(message)
         database, collection = str(message.getDatabaseName()), str(message.getDocument().get(command))
         with self._locks.setdefault(f"{database}.{collection}", threading.Lock()):
-            try:
-                for operation in asked:
-                    self._narrow(operation, command, database, collection)
-            except self._duplicate as error:
-                if command != "update":
-                    raise
-                return self._refusal(error)
-            return self._backend.handleMessage(message)
+            if not conditional:
+                return self._backend.handleMessage(message)
+            if len(operations) > 1:
+                return self._one_by_one(message, command, operations)
+            return self._narrowed(message, command, operations[0])
 
-    def _conditional(self, document: Any, command: str) -> Iterator[Any]:  # noqa: ANN401 - see above
-        """Yield the one operation of a command if it asks for an `_id` and something else.
-
-        Of several none is: what one does may matter to the next.
-        """
+    def _operations(self, document: Any, command: str) -> Sequence[Any]:  # noqa: ANN401 - see above
+        """Return the operations of a command that may name a document."""
         if command not in _FILTERS:
-            return
-        operations = document.get(_LISTS[command]) if command in _LISTS else [document]
-        if operations is None or len(operations) != 1:
-            return
-        query = operations[0].get(_FILTERS[command])
-        if query is None or query.size() < 2:  # noqa: PLR2004 - the `_id` and something else
-            return
-        if isinstance(query.get("_id"), self._text) or (self._listed(query) and not operations[0].get("upsert")):
-            yield operations[0]
+            return []
+        return list(document.get(_LISTS[command]) or ()) if command in _LISTS else [document]
 
-    def _narrow(self, operation: Any, command: str, database: str, collection: str) -> None:  # noqa: ANN401 - see above
+    def _is_conditional(self, operation: Any, command: str) -> bool:  # noqa: ANN401 - see above
+        """Return whether an operation asks for an `_id` and something else."""
+        query = operation.get(_FILTERS[command])
+        if query is None or query.size() < 2:  # noqa: PLR2004 - the `_id` and something else
+            return False
+        return isinstance(query.get("_id"), self._text) or (self._listed(query) and not operation.get("upsert"))
+
+    def _one_by_one(self, message: Any, command: str, operations: Sequence[Any]) -> Any:  # noqa: ANN401 - see above
+        """Return what the operations of one command come to together."""
+        document, name = message.getDocument(), _LISTS[command]
+        ordered = document.get("ordered")
+        together, found = self._document("n", 0), {"upserted": self._list(), "writeErrors": self._list()}
+        counts = {"n": 0, "nModified": 0} if command == "update" else {"n": 0}
+        for index, operation in enumerate(operations):
+            document.put(name, self._list([operation]))
+            reply = self._narrowed(message, command, operation)
+            counts = {each: count + int(reply.get(each) or 0) for each, count in counts.items()}
+            for each, entries in found.items():
+                for entry in reply.get(each) or ():
+                    entry.put("index", index)
+                    entries.add(entry)
+            if found["writeErrors"] and (ordered is None or ordered):
+                break
+        for each, count in counts.items():
+            together.put(each, count)
+        for each, entries in found.items():
+            if entries:
+                together.put(each, entries)
+        together.put("ok", 1.0)
+        return together
+
+    def _narrowed(self, message: Any, command: str, operation: Any) -> Any:  # noqa: ANN401 - see above
+        """Return the reply to a message of one operation."""
+        try:
+            if self._is_conditional(operation, command):
+                self._narrow(operation, message, command)
+        except self._duplicate as error:
+            if command != "update":
+                raise
+            return self._refusal(error)
+        return self._backend.handleMessage(message)
+
+    def _narrow(self, operation: Any, message: Any, command: str) -> None:  # noqa: ANN401 - see above
         """Replace the filter by the `_id` alone, or by one that nothing has, where that comes to the same.
 
         Raises:
@@ -78,7 +110,8 @@ class ById:
         ):
             return  # it names the element that the filter found
         query, upsert = operation.get(_FILTERS[command]), bool(operation.get("upsert"))
-        stored = self._backend.resolveDatabase(database).resolveCollection(collection, False)  # noqa: FBT003 - Java has no keywords
+        database = self._backend.resolveDatabase(message.getDatabaseName())
+        stored = database.resolveCollection(message.getDocument().get(command), False)  # noqa: FBT003 - Java has no keywords
         if stored is None:
             return
         if self._listed(query):
@@ -102,8 +135,7 @@ class ById:
         failed.put("errmsg", error.getMessageWithoutErrorCode())
         failed.put("code", error.getCode())
         failed.put("codeName", error.getCodeName())
-        errors = jpype.java.util.ArrayList()
-        errors.add(failed)
+        errors = self._list([failed])
         reply = self._document("n", 0)
         reply.put("nModified", 0)
         reply.put("writeErrors", errors)
@@ -117,7 +149,7 @@ class ById:
 
     def _of_listed(self, stored: Any, query: Any) -> Any:  # noqa: ANN401 - see above
         """Return the filter by those of the `_id`s whose documents match the whole filter."""
-        matching = jpype.JClass("java.util.ArrayList")()
+        matching = self._list()
         for each in query.get("_id").get("$in"):
             found = stored.handleQuery(self._document("_id", each)).iterator()
             if found.hasNext() and self._matches(found.next(), query):
