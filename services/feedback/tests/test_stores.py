@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -80,6 +81,28 @@ async def test_what_waits_comes_back_whole_and_in_order(pending: Pending) -> Non
     await pending.remove(second)
     assert not await pending.of("acme", "i1")
     assert not (await pending.since(NOON + timedelta(days=1), page=PAGE)).items
+
+
+async def test_what_waits_for_answers_that_are_completed_at_the_same_time_is_read_together(
+    database: mongo.Database,
+) -> None:
+    calls = list[int]()
+
+    class Counted:
+        def find(self, chosen: mongo.Document) -> mongo.Cursor:
+            calls.append(len(chosen["_id"]["$in"]))
+            return database["pending"].find(chosen)
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it has
+            return getattr(database["pending"], name)
+
+    store = MongoPending(cast("Any", Counted()), maximum=3, quota=PENDING_QUOTA)
+    await store.add(waiting("r1"))
+
+    found = await asyncio.gather(*(store.of("acme", f"i{number % 5}") for number in range(10)))
+
+    assert calls == [1, 5]
+    assert [len(each) for each in found] == [0, 1, 0, 0, 0] * 2
 
 
 async def test_a_project_waits_for_no_more_inferences_than_the_quota(pending: Pending) -> None:

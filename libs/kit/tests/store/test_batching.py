@@ -7,7 +7,7 @@ import pytest
 
 from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
 from tidemill_core.application import Request
-from tidemill_core.errors import AlreadyExists
+from tidemill_core.errors import AlreadyExists, DependencyUnavailable
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.batching import Batched
 from tidemill_kit.store.mongo import Database
@@ -68,6 +68,33 @@ async def test_an_error_is_that_of_all_in_its_call_and_of_no_other() -> None:
     for task in tasks[1:]:
         with pytest.raises(ValueError, match="-2"):
             await task
+
+
+async def test_of_what_may_be_repeated_one_that_cannot_be_stored_fails_alone() -> None:
+    call = Doubling()
+    tasks = await begun(Batched(call, max_concurrent=1, repeatable=True), 1, -2, 3)
+    call.gate.set()
+
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [str(each) for each in done] == ["2", "[-2]", "6"]
+    assert call.calls == [[1], [-2, 3], [-2], [3]]
+
+
+async def test_a_store_that_is_down_is_asked_once_for_all() -> None:
+    calls = list[int]()
+
+    async def down(items: Sequence[int]) -> Sequence[int]:
+        calls.append(len(items))
+        await asyncio.sleep(0)
+        message = "down"
+        raise DependencyUnavailable(message, dependency="mongodb")
+
+    tasks = await begun(Batched(down, max_concurrent=1, repeatable=True), 1, 2, 3)
+
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in done] == [DependencyUnavailable] * 3
+    assert calls == [1, 2]
 
 
 async def test_a_caller_that_leaves_takes_nothing_from_the_others() -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_kit.store.mongo import Database, connect, insert_new, patiently, translated
+from tidemill_kit.store.mongo import Database, Document, connect, insert_new, patiently, translated, update_fitting
 from tidemill_local import Addresses
 
 
@@ -23,6 +23,18 @@ async def test_of_documents_that_are_inserted_together_those_that_were_there_sta
 
     assert taken == {"a"}
     assert {each["_id"]: each["n"] async for each in things.find()} == {"a": 1, "b": 1, "c": 2, "d": 2}
+
+
+async def test_of_updates_that_are_made_together_those_that_do_not_fit_are_named(database: Database) -> None:
+    things = database["things"]
+    await insert_new(things, [{"_id": "a", "refs": ["x"]}, {"_id": "b", "refs": []}])
+    updates: list[tuple[Document, Document]] = [
+        ({"_id": name, "refs": {"$ne": "x"}}, {"$push": {"refs": "x"}}) for name in ("a", "b", "c")
+    ]
+
+    assert await update_fitting(things, updates) == {0}
+    assert await update_fitting(things, updates) == {0, 1, 2}
+    assert {each["_id"]: each["refs"] async for each in things.find()} == {"a": ["x"], "b": ["x"], "c": ["x"]}
 
 
 async def test_a_command_that_may_take_long_outlives_the_limit_of_the_others(stack: Addresses) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from tidemill_core.errors import isolated
+from tidemill_core.errors import TRANSIENT, isolated
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,8 +16,10 @@ _MAX_BATCH = 100
 class Batched(Generic[Item, Result]):
     """Gives `call` what comes: at once where nothing is in progress, else all that has come by the end of a call.
 
-    `call` returns a result for each item, in their order. What it raises is raised for each of its items. A caller that
-    is cancelled leaves the call to go on: it is others' too.
+    `call` returns a result for each item, in their order. What it raises is raised for each of its items, and a caller
+    that is cancelled leaves the call to go on: it is others' too. With `repeatable`, for what may be done twice, a call
+    of several that fails otherwise than by a store that is down is made again for each alone: one that cannot be stored
+    fails by itself.
     """
 
     def __init__(
@@ -26,8 +28,10 @@ class Batched(Generic[Item, Result]):
         *,
         max_concurrent: int = _MAX_CONCURRENT,
         max_batch: int = _MAX_BATCH,
+        repeatable: bool = False,
     ) -> None:
         self._call = call
+        self._repeatable = repeatable
         self._max_concurrent = max_concurrent
         self._max_batch = max_batch
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
@@ -52,6 +56,10 @@ class Batched(Generic[Item, Result]):
             with isolated():
                 results = await self._call([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - it is raised for each of the callers
+            if self._repeatable and len(batch) > 1 and not isinstance(error, TRANSIENT):
+                for each in batch:
+                    await self._run([each])
+                return
             for _, waiting in batch:
                 if not waiting.done():
                     waiting.set_exception(error)

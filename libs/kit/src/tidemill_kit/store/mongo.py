@@ -96,10 +96,16 @@ def translated() -> Iterator[None]:
     except (ConfigurationError, InvalidOperation):
         raise
     except PyMongoError as error:
-        if isinstance(error, OperationFailure) and error.code in _OUR_MISTAKE:
+        if isinstance(error, OperationFailure) and not _OUR_MISTAKE.isdisjoint(_codes(error)):
             raise
         message = f"MongoDB does not answer ({type(error).__name__}): try again later"
         raise DependencyUnavailable(message, dependency="mongodb") from error
+
+
+def _codes(error: OperationFailure) -> set[int | None]:
+    """Return what the server calls the error, or those of a bulk write."""
+    refused = (error.details or {}).get("writeErrors", []) if isinstance(error, BulkWriteError) else []
+    return {error.code, *(each["code"] for each in refused)}
 
 
 def patiently(seconds: float) -> AbstractContextManager[None]:
@@ -229,6 +235,27 @@ async def update_each(collection: Collection, updates: Sequence[tuple[Document, 
 
     """
     await collection.bulk_write([UpdateOne(chosen, update, upsert=True) for chosen, update in updates], ordered=False)
+
+
+async def update_fitting(collection: Collection, updates: Sequence[tuple[Document, Document]]) -> set[int]:
+    """Update, or insert, the document of each filter, all in one command; return the indexes of those that do not fit.
+
+    A filter names the `_id`, each another one, and may demand more of a document that is there. One that is inserted by
+    others at the same moment may count as not fitting.
+
+    Raises:
+        DependencyUnavailable: MongoDB does not answer; some may have been updated.
+
+    """
+    with translated():
+        try:
+            await update_each(collection, updates)
+        except BulkWriteError as error:
+            refused = (error.details or {}).get("writeErrors", [])
+            if not refused or any(each["code"] != _DUPLICATE_KEY for each in refused):
+                raise
+            return {int(each["index"]) for each in refused}
+    return set()
 
 
 async def delete_many(collection: Collection, ids: Sequence[str]) -> int:

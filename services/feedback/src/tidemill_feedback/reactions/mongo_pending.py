@@ -10,6 +10,7 @@ from tidemill_core.quotas import Quota
 from tidemill_feedback.errors import TooManyWait
 from tidemill_feedback.reactions.domain.reaction import Reaction
 from tidemill_feedback.reactions.ports import SubmittedEvent, Waiting
+from tidemill_kit.store.batching import Batched
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, count_up_to, translated
 from tidemill_kit.workers.pending import page_of_documents
 
@@ -23,6 +24,7 @@ class MongoPending:
         self._collection = collection
         self._quota = quota
         self._max = maximum
+        self._found = Batched(self._find, max_concurrent=1)
 
     async def ensure_indexes(self) -> None:
         """Create what the sweep needs; repeating it changes nothing."""
@@ -39,10 +41,15 @@ class MongoPending:
         raise Conflict(message, inference=waiting.inference)
 
     async def of(self, project: str, inference: str) -> Sequence[Waiting]:
-        """See `Pending.of`."""
-        with translated():
-            found: Document | None = await self._collection.find_one({"_id": _id(project, inference)})
+        """See `Pending.of`. Of answers that are completed at the same time one call asks."""
+        found = await self._found(_id(project, inference))
         return [_waiting(project, inference, each) for each in found["waiting"]] if found else []
+
+    async def _find(self, document_ids: Sequence[str]) -> Sequence[Document | None]:
+        with translated():
+            cursor = self._collection.find({"_id": {"$in": list(dict.fromkeys(document_ids))}})
+            found = {each["_id"]: each async for each in cursor}
+        return [found.get(each) for each in document_ids]
 
     async def since(
         self, until: datetime, *, page: PageRequest, without: frozenset[str] = frozenset()

@@ -9,8 +9,18 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+from tidemill_kit.store.batching import Batched
 from tidemill_kit.store.mongo import Collection as MongoCollection
-from tidemill_kit.store.mongo import Document, DuplicateId, delete_many, ids_of, patiently, translated
+from tidemill_kit.store.mongo import (
+    Document,
+    DuplicateId,
+    delete_many,
+    ids_of,
+    insert_new,
+    patiently,
+    translated,
+    updated,
+)
 from tidemill_monitor.lineage.domain.graph import (
     PLAIN,
     STATE,
@@ -35,8 +45,12 @@ from tidemill_monitor.lineage.mongo_edges import End, MongoEdges
 
 _QUERY_BATCH = 1000
 _ADDED_BATCH = 16
+_TOGETHER = 2
 _COUNTS = {"_id": "nodes"}
 _MAX_VERSIONS = 100_000
+
+_Reported = tuple[str, Sequence[NodeUpdate]]
+"""A project, and what one event adds to it."""
 
 
 class MongoGraph:
@@ -51,6 +65,7 @@ class MongoGraph:
         self._counts = counts
         self._count_s = count_s
         self._max_parts = max_parts
+        self._together = Batched(self._record_all, max_concurrent=1, repeatable=True)
 
     async def ensure_indexes(self) -> None:
         """Create what the seldom sweep needs; everything else goes by `_id`."""
@@ -58,16 +73,38 @@ class MongoGraph:
             await self._nodes.create_index([("kind", 1), ("kept", 1), ("time", 1)])
 
     async def record(self, project: str, updates: Sequence[NodeUpdate]) -> Counter[Kind]:
-        """See `Graph.record`."""
-        new: Counter[Kind] = Counter()
-        for each in updates:
-            if await self._saved(project, each):
-                new[each.ref.kind] += 1
-            for edge in each.sources:
-                source, target = edge.ends
-                await self._edges.add(End(project, source, edge.relation, Direction.FORWARD), target.id)
-        await self._add(new)
+        """See `Graph.record`. What comes from many events at the same time is written together."""
+        return await self._together((project, updates)) if updates else Counter()
+
+    async def _record_all(self, reported: Sequence[_Reported]) -> Sequence[Counter[Kind]]:
+        """Write the nodes, then their edges; return the number of new nodes by kind for each event."""
+        inserted = await self._inserted(reported)
+        new = [Counter[Kind]() for _ in reported]
+        for event, (project, updates) in enumerate(reported):
+            for place, each in enumerate(updates):
+                if (event, place) in inserted or await self._saved(project, each):
+                    new[event][each.ref.kind] += 1
+        await self._edges.add_all(
+            (End(project, edge.ends[0], edge.relation, Direction.FORWARD), edge.target)
+            for project, updates in reported
+            for each in updates
+            for edge in each.sources
+        )
+        await self._add(sum(new, Counter[Kind]()))
         return new
+
+    async def _inserted(self, reported: Sequence[_Reported]) -> set[tuple[int, int]]:
+        """Insert together what is mostly reported once; return which updates of which events made their nodes."""
+        new: dict[str, tuple[Document, tuple[int, int]]] = {}
+        for event, (project, updates) in enumerate(reported):
+            for place, each in enumerate(updates):
+                if each.part is not None and each.part.key == STATE:
+                    document = _new_document(project, each, each.part)
+                    new.setdefault(document["_id"], (document, (event, place)))
+        if len(new) < _TOGETHER:
+            return set()  # by itself it is updated or inserted in one call
+        taken = await insert_new(self._nodes, [document for document, _ in new.values()])
+        return {update for key, (_, update) in new.items() if key not in taken}
 
     async def record_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
         """See `Graph.record_examples`."""
@@ -190,34 +227,35 @@ class MongoGraph:
         key = _key(project, ref)
         update: Document = {
             "$setOnInsert": {"project": project, "kind": ref.kind.value, "id": ref.id},
-            "$addToSet": {"sources": {"$each": [f"{edge.relation.name}/{edge.source}" for edge in updates.sources]}},
+            "$addToSet": {"sources": {"$each": _sources_of(updates)}},
         }
         if part is None:
             return await self._begun_or_changed(key, update)
         update["$min"] = {"time": part.time}
-        beyond = await self._beyond(key, part)
-        if part.key in beyond:
-            return await self._begun_or_changed(key, update)
-        if beyond:
-            update["$unset"] = {f"parts.{each}": "" for each in beyond[:_QUERY_BATCH]}
         stored = f"parts.{part.key}"
         newer = {"$or": [{f"{stored}.seq": {"$exists": False}}, {f"{stored}.seq": {"$lte": part.seq}}]}
+        changed = update | {"$set": {stored: _part_document(part)}}
         while True:
             try:
-                return await self._upserted({"_id": key, **newer}, update | {"$set": {stored: _part_document(part)}})
+                if part.key == STATE:
+                    return await self._upserted({"_id": key, **newer}, changed)
+                before = await updated(self._nodes, {"_id": key, **newer}, changed, fields={"parts": True}, upsert=True)
+                await self._leave_out(key, before, part)
             except DuplicateId:  # a later part is stored, or the document was created concurrently
                 if await self._holds({"_id": key, f"{stored}.seq": {"$gt": part.seq}}):
                     break
+            else:
+                return before is None
         return await self._begun_or_changed(key, update)
 
-    async def _beyond(self, key: str, part: Part) -> list[str]:
-        """Return the keys of the parts that are too many together with this one, which may be one of them."""
-        if part.key == STATE:
-            return []
-        with translated():
-            found = await self._nodes.find_one({"_id": key}, {"parts": True}) or {}
-        parts = {name: _part(name, stored) for name, stored in found.get("parts", {}).items()}
-        return dispensable((parts | {part.key: part}).values(), maximum=self._max_parts)
+    async def _leave_out(self, key: str, before: Document | None, part: Part) -> None:
+        """Remove the parts that are too many together with the one that was added, which may be one of them."""
+        stored = before.get("parts", {}) if before else {}
+        parts = {name: _part(name, each) for name, each in stored.items()} | {part.key: part}
+        if beyond := dispensable(parts.values(), maximum=self._max_parts):
+            unset = {f"parts.{each}": "" for each in beyond[:_QUERY_BATCH]}
+            with translated():
+                await self._nodes.update_one({"_id": key}, {"$unset": unset})
 
     async def _begun_or_changed(self, key: str, update: Document) -> bool:
         try:
@@ -257,6 +295,22 @@ class MongoGraph:
 
 def _key(project: str, ref: Ref) -> str:
     return f"{project}/{ref.kind}/{ref.id}"
+
+
+def _new_document(project: str, update: NodeUpdate, part: Part) -> Document:
+    return {
+        "_id": _key(project, update.ref),
+        "project": project,
+        "kind": update.ref.kind.value,
+        "id": update.ref.id,
+        "sources": _sources_of(update),
+        "time": part.time,
+        "parts": {part.key: _part_document(part)},
+    }
+
+
+def _sources_of(update: NodeUpdate) -> list[str]:
+    return list(dict.fromkeys(f"{edge.relation.name}/{edge.source}" for edge in update.sources))
 
 
 def _part_document(part: Part) -> Document:

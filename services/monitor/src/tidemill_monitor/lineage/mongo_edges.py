@@ -12,12 +12,12 @@ none, as it is looked through by itself; `unplaced` says how many lists of a slo
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill_kit.store.mongo import Collection as MongoCollection
-from tidemill_kit.store.mongo import Document, DuplicateId, translated
+from tidemill_kit.store.mongo import Document, DuplicateId, insert_new, translated, update_fitting
 from tidemill_monitor.lineage.domain.graph import Ref
 from tidemill_monitor.lineage.domain.kinds import Direction, Relation
 
@@ -68,6 +68,15 @@ class _Head:
     unplaced: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A neighbour on its way to the open list of its slot."""
+
+    slot: str
+    other: str
+    head: _Head
+
+
 @dataclass(slots=True)
 class _Reading:
     """What was found of one end so far."""
@@ -97,6 +106,48 @@ class MongoEdges:
                 return
             head = await self._following(slot, 0)
         level, fresh = await self._placed(slot, other, head.level)
+        await self._put(slot, other, level, head=head, fresh=fresh)
+
+    async def add_all(self, added: Iterable[tuple[End, str]]) -> None:
+        """Add neighbours as `add` does: those of hubs, of which many come at the same time, in few calls."""
+        new, alone = dict[str, _New](), dict[str, tuple[End, str]]()
+        for end, other in added:
+            slot = end.slot_of(other)
+            head, place = self._heads.get(slot, _Head()), f"{slot}/{other}"
+            if end.hub and not head.unplaced:
+                new[place] = _New(slot, other, head)
+            alone[place] = end, other
+        if len(new) > 1:
+            places: list[Document] = [{"_id": key, "level": each.head.level} for key, each in new.items()]
+            taken = await insert_new(self._places, places)
+            fresh = [each for key, each in new.items() if key not in taken]
+            for each in await self._not_pushed(fresh):
+                await self._put(each.slot, each.other, each.head.level, head=each.head, fresh=True)
+            alone = {key: each for key, each in alone.items() if key not in new or key in taken}
+        for end, other in alone.values():
+            await self.add(end, other)
+
+    async def _not_pushed(self, new: Sequence[_New]) -> list[_New]:
+        """Add to the lists where there is space; return what has to be added one by one."""
+        if not new:
+            return []
+        lists: dict[str, list[_New]] = {}
+        for each in new:
+            lists.setdefault(f"{each.slot}/{each.head.level}", []).append(each)
+        keys = list(lists)
+        updates = [_pushing(key, [each.other for each in lists[key][: self._list_length]]) for key in keys]
+        refused = await update_fitting(self._lists, updates)
+        left = [each for key in keys for each in lists[key][self._list_length :]]
+        left += [each for index in refused for each in lists[keys[index]][: self._list_length]]
+        longer = [key for index, key in enumerate(keys) if index not in refused]
+        for found in await self._found(longer, {"refs": False}):
+            if found["n"] >= self._list_length and not found.get("full"):
+                slot, _, level = found["_id"].rpartition("/")
+                await self._close(slot, int(level))
+        return left
+
+    async def _put(self, slot: str, other: str, level: int, *, head: _Head, fresh: bool) -> None:
+        """Add what stands in a place to its list, or to a later one where that is full."""
         while True:
             if fresh and 0 < head.unplaced <= level:
                 held = await self._holder(slot, head.unplaced, other)
@@ -237,10 +288,14 @@ class MongoEdges:
                     return False
                 continue  # created concurrently
             if saved["n"] >= self._list_length:
-                with translated():
-                    await self._lists.update_one({"_id": key}, {"$set": {"full": True}})
-                await self._following(slot, level)
+                await self._close(slot, level)
             return True
+
+    async def _close(self, slot: str, level: int) -> None:
+        """Have a list that is long enough followed by another one."""
+        with translated():
+            await self._lists.update_one({"_id": f"{slot}/{level}"}, {"$set": {"full": True}})
+        await self._following(slot, level)
 
     async def _following(self, slot: str, level: int) -> _Head:
         """Return the next list of a slot after a full one; the first writer decides."""
@@ -288,6 +343,13 @@ class MongoEdges:
         with translated():
             found = await self._lists.find_one({"_id": {"$in": keys}, "refs": other}, {"_id": True})
         return int(found["_id"].rpartition("/")[2]) if found else None
+
+
+def _pushing(key: str, others: Sequence[str]) -> tuple[Document, Document]:
+    """Return what finds a list that has space and none of the ids, and what adds them."""
+    found: Document = {"_id": key, "refs": {"$nin": list(others)}, "full": {"$ne": True}}
+    added: Document = {"$push": {"refs": {"$each": list(others)}}, "$inc": {"n": len(others)}}
+    return found, added | {"$setOnInsert": {"placed": True}}
 
 
 def _head_of(document: Mapping[str, Any]) -> _Head:
