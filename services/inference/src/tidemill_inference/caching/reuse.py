@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -37,6 +38,8 @@ _WHOLE = frozenset({"stop", "length", "tool_calls"})
 _OUTCOMES = {CacheKind.EXACT: "hit", CacheKind.SEMANTIC: "similar"}
 _PART = 10
 """The share of a project's entries after which they are counted again, and that is removed where there are too many."""
+_MAX_NAMED = 10_000
+"""Keys of which the process knows whose answer was given last; some 300 bytes each."""
 _log = logging.getLogger(__name__)
 
 
@@ -73,6 +76,8 @@ class ReuseAnswers:
     _leading: dict[tuple[str, str], _Flight] = field(default_factory=dict)
     """By project and key."""
     _capacity: dict[str, int] = field(default_factory=dict)
+    _named: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
+    """By project and key: the inference whose answer it was, which is read together with the entry."""
 
     async def find(self, caller: Caller, policy: CachePolicy, asked: Asked) -> Reused | None:
         """See `Reusing.find`."""
@@ -122,6 +127,7 @@ class ReuseAnswers:
         try:
             await self._remove_excess(project)
             await self.cached.put(project, entry)
+            self._name(flight.key, inference.id)
         except DependencyUnavailable as error:
             _log.warning("cached_answer_not_kept: %s: %s", inference.id, error.reason)
             return
@@ -174,13 +180,9 @@ class ReuseAnswers:
 
     async def _found(self, project: str, key: str, passages: Sequence[Passage]) -> Reused | None:
         try:
-            entry = await self.cached.get(project, key)
+            entry, record = await self._read(project, key)
             if entry is None or entry.expire_time <= self.clock.now():
                 return None
-            try:
-                record = await self.inferences.get(project, entry.inference)
-            except NotFound:
-                record = None
             if record is None or not record.output:  # it was erased, or its retention is over
                 await self.cached.remove(project, entry)
                 return None
@@ -188,6 +190,33 @@ class ReuseAnswers:
             _log.warning("cached_answer_not_read: %s", error.reason)
             return None
         return _reused(record, passages) if record.state is State.COMPLETED and record.variant else None
+
+    async def _read(self, project: str, key: str) -> tuple[Entry | None, Inference | None]:
+        """Return the entry, and the record that it names: both at once where it names the same one as the last time."""
+        at = (project, key)
+        before = self._named.get(at, "")
+        entry, record = await asyncio.gather(self.cached.get(project, key), self._record(project, before))
+        if entry is None:
+            self._named.pop(at, None)
+            return None, None
+        if entry.inference != before:
+            self._name(at, entry.inference)
+            record = await self._record(project, entry.inference)
+        return entry, record
+
+    async def _record(self, project: str, inference: str) -> Inference | None:
+        if not inference:
+            return None
+        try:
+            return await self.inferences.get(project, inference)
+        except NotFound:
+            return None
+
+    def _name(self, at: tuple[str, str], inference: str) -> None:
+        self._named[at] = inference
+        self._named.move_to_end(at)
+        if len(self._named) > _MAX_NAMED:
+            self._named.popitem(last=False)
 
     async def _remove_excess(self, project: str) -> None:
         """Remove entries where a project has too many; replicas that count at the same time allow a tenth more each."""
@@ -203,11 +232,14 @@ class ReuseAnswers:
     @property
     def projects(self) -> set[str]:
         """The projects of which something is in memory."""
-        return set(self._capacity)
+        return {*self._capacity, *(project for project, _ in self._named)}
 
     async def forget(self, project: str) -> int:
         """Forget a project; return how much that was."""
-        return int(self._capacity.pop(project, None) is not None)
+        named = [at for at in self._named if at[0] == project]
+        for at in named:
+            del self._named[at]
+        return len(named) + int(self._capacity.pop(project, None) is not None)
 
 
 def _may_be_reused(question: Question) -> bool:

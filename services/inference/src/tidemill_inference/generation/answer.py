@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tidemill_core.application import Caller, PageRequest, Request, derived_id
 from tidemill_core.errors import Blame, RequestIdReused, TidemillError
@@ -164,6 +165,7 @@ class AnswerQuestion:
                     deadline=deadline,
                     routing=accepted.deployment.resolved_routing,
                     cache=None if chosen.rollout else spec.cache,  # rollouts compare models
+                    begin=self._beginning(reservation),
                 )
             except (Exception, asyncio.CancelledError) as error:
                 failed = AnswerOutcome(inference=reservation.inference, question=question, chosen=chosen, failed=True)
@@ -187,6 +189,12 @@ class AnswerQuestion:
             AnswerOutcome(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s)
         )
         return whole
+
+    def _beginning(self, reservation: Reservation) -> Callable[[], Awaitable[None]]:
+        """Return what saves that a model is asked, which of what nothing is kept of is not."""
+        if reservation.inference.record is RecordMode.NONE:
+            return _unsaved
+        return partial(reservation.begin, self.reservations.ttl)
 
     @asynccontextmanager
     async def _reserved(
@@ -258,10 +266,17 @@ class AnswerQuestion:
             raise DeploymentNotFound(name, known=[each.id for each in known.items]) from error
 
 
+async def _unsaved() -> None:
+    """Save nothing."""
+
+
 def _is_alone(accepted: _Accepted, request: Request) -> bool:
-    """Whether no caller can ask for this answer while it is made, nor for what was asked, of which nothing is kept."""
-    unrecorded = accepted.question.record is RecordMode.NONE
-    return unrecorded and not request.named and not accepted.chosen.rollout and accepted.place is None
+    """Whether no caller can ask for this answer while it is made, and it needs no record yet.
+
+    Nothing is kept of what was asked, or the answer may be there already, and is then recorded with it.
+    """
+    later = accepted.question.record is RecordMode.NONE or accepted.deployment.spec.cache is not None
+    return later and not request.named and not accepted.chosen.rollout and accepted.place is None
 
 
 def _variant(chosen: ChosenConfiguration) -> Variant:

@@ -1,6 +1,7 @@
 """Make one answer, step by step: retrieve, render and generate, cite."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -59,8 +60,11 @@ class GenerateAnswer:
         deadline: float,
         routing: Routing,
         cache: CachePolicy | None,
+        begin: Callable[[], Awaitable[None]],
     ) -> Answer:
         """Return the whole answer; `started` and `deadline` are on time.monotonic().
+
+        `begin` is awaited before a model is asked, and not where an answer is given again.
 
         Raises:
             PromptTooLong: the messages do not fit the model.
@@ -101,6 +105,8 @@ class GenerateAnswer:
                     generation.waiting_for = "the answer to an equal question"
                     if reused := await self.reusing.find(caller, cache, asked):
                         return context.again(reused)
+                generation.waiting_for = "mongodb"
+                await begin()
                 for step in steps:
                     await step(context)
                 return context.answer()

@@ -39,11 +39,24 @@ class Reservation:
     cost: Callable[[], Cost | None] = lambda: None
     """What the answer has cost so far."""
     saved: bool = True
-    """False for a record that is saved once, when its answer has ended."""
+    """False for a record that is saved when its answer has ended, or begins to be made."""
     deleted: Callable[[str], bool] = lambda _project: False
     """Whether a project is being erased: nothing is saved behind that."""
     _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
     _ended: bool = False
+
+    async def begin(self, ttl: timedelta) -> None:
+        """Save that the answer is being made, unless that is saved.
+
+        Raises:
+            InferenceNotFound: its project is being erased.
+
+        """
+        async with self._saving:
+            if not self.saved:
+                lease = replace(self._held(), until=self.clock.now() + ttl)
+                await self._add(lambda stored: stored.renew(lease))
+                self.lease = lease
 
     async def complete(self, answer: Answer) -> Inference:
         """Save the answer and return the record.
@@ -89,12 +102,7 @@ class Reservation:
     async def _save(self, change: Callable[[Inference, Lease], None]) -> None:
         lease = self._held()
         if not self.saved:
-            if self.deleted(self.inference.project):
-                raise InferenceNotFound(self.inference.id)
-            record = deepcopy(self.inference)
-            change(record, lease)
-            self.inference = await self.inferences.add(record, request=Request.internal())
-            self.saved = True
+            await self._add(lambda record: change(record, lease))
             return
         self.inference = await self.inferences.update(
             self.inference.project,
@@ -103,6 +111,15 @@ class Reservation:
             request=Request.internal(),
             known=self.inference,
         )
+
+    async def _add(self, change: Callable[[Inference], None]) -> None:
+        """Save a record that is not saved so far."""
+        if self.deleted(self.inference.project):
+            raise InferenceNotFound(self.inference.id)
+        record = deepcopy(self.inference)
+        change(record)
+        self.inference = await self.inferences.add(record, request=Request.internal())
+        self.saved = True
 
     def _held(self) -> Lease:
         assert self.lease is not None  # noqa: S101 - only the holder saves

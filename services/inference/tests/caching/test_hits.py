@@ -1,0 +1,99 @@
+"""What an answer that is given again costs in calls of the store."""
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from services.inference.tests.caching.cached import CachedHarness
+from services.inference.tests.fakes import ADA, asking, question
+from tidemill_core.application import Request
+from tidemill_inference.caching.reuse import ReuseAnswers
+from tidemill_inference.generation.domain.inference import Inference, State
+from tidemill_testkit.polling import eventually
+
+
+async def asked(harness: CachedHarness) -> Inference:
+    """Ask as a caller without a request id."""
+    return await harness.answer.whole(ADA, question(), request=Request.digested("", ""))
+
+
+async def test_an_answer_given_again_to_a_caller_without_an_id_is_saved_once_and_one_that_is_made_twice() -> None:
+    harness = CachedHarness()
+
+    made, again = await asked(harness), await asked(harness)
+
+    assert again.cache is not None
+    assert ((await harness.stored(made)).version, (await harness.stored(again)).version) == (2, 1)
+    assert [type(each).__name__ for each in harness.inferences.published] == ["InferenceWasCompleted"] * 2
+
+
+async def test_an_answer_that_is_not_there_yet_is_recorded_before_its_model_is_asked() -> None:
+    harness = CachedHarness()
+    harness.engine.gate.clear()
+    making = asyncio.create_task(asked(harness))
+    await eventually(lambda: harness.engine.runs == 1)
+
+    assert (await harness.only_record()).state is State.RESERVED
+    harness.engine.gate.set()
+    assert (await making).state is State.COMPLETED
+
+
+async def test_a_client_that_leaves_before_a_model_is_asked_leaves_a_record_of_that() -> None:
+    harness = CachedHarness()
+    searching = asyncio.Event()
+
+    async def never(*_: Any) -> None:  # noqa: ANN401 - whatever it is asked for
+        searching.set()
+        await asyncio.Event().wait()
+
+    harness.cached.get = never  # type: ignore[method-assign,assignment] # an entry that never comes
+    asking_ = asyncio.create_task(asked(harness))
+    await searching.wait()
+    asking_.cancel()
+    await asyncio.wait({asking_})
+
+    assert (await harness.only_record()).state is State.CANCELLED
+    assert harness.engine.runs == 0
+
+
+async def test_the_entry_and_the_record_that_it_named_before_are_read_at_the_same_time() -> None:
+    harness = CachedHarness()
+    first = await harness.ask("r1")
+    reading, entry, record = asyncio.Barrier(2), harness.cached.get, harness.inferences.get
+
+    async def together(read: Any, *args: Any) -> Any:  # noqa: ANN401 - of either store
+        await reading.wait()
+        return await read(*args)
+
+    harness.cached.get = partial(together, entry)  # type: ignore[method-assign]
+    harness.inferences.get = partial(together, record)  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        again = await harness.answer.whole(ADA, question(), request=asking("r2"))
+
+    assert again.output == first.output
+
+
+async def test_an_entry_that_another_replica_has_written_meanwhile_is_followed() -> None:
+    harness = CachedHarness()
+    await harness.ask("r1")
+    stores = {"cached": harness.cached, "inferences": harness.inferences, "clock": harness.clock}
+    elsewhere = ReuseAnswers(**stores, max_entries=100)
+    replica = replace(harness.answer, make=replace(harness.answer.make, reusing=elsewhere))
+    anew = await replica.whole(ADA, question(no_cache=True), request=asking("r2"))
+
+    again = await harness.ask("r3")
+
+    assert again.cache is not None
+    assert again.cache.inference == anew.id
+
+
+async def test_what_is_remembered_of_a_project_is_forgotten_with_it() -> None:
+    harness = CachedHarness()
+    await harness.ask("r1")
+    reusing = harness.answer.make.reusing
+    assert isinstance(reusing, ReuseAnswers)
+
+    assert reusing.projects == {ADA.project}
+    await reusing.forget(ADA.project)
+    assert reusing.projects == set()
