@@ -5,7 +5,8 @@ inference by HTTP (credential, limits, its record in MongoDB and an event in Kaf
 and with a cache that has the answer, and through LiteLLM's proxy with one worker, a key and a durable log
 (`litellm/durable_log.py` says which). All run on the same cores and are asked in turns. Printed are the milliseconds
 that each adds, p50 and p99, one request after the other; requests a second at 64 at once; and the processor time of a
-request in the gateway's processes, which other work on the machine changes least.
+request in the gateway's processes, which other work on the machine changes least. A turn begins when the events of the
+one before are on Kafka; how long that took after the last answer is printed too.
 
 Run with TIDEMILL_TEST_STACK naming a stack.json: `python -m tests.bench.gateway`. `--memory 200000` sends so many
 requests instead, and prints how the memory of inference grows after the first 10,000. `--pid FILE` writes the id of
@@ -18,11 +19,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
+from time import perf_counter
 
 import psutil
 from google.protobuf.duration_pb2 import Duration
@@ -37,8 +40,11 @@ from tidemill.inference.v1.deployment_service_pb2 import CreateDeploymentRequest
 from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from tidemill.inference.v1.prompt_service_pb2 import CreatePromptRequest
 from tidemill.inference.v1.prompt_service_pb2_grpc import PromptServiceStub
+from tidemill.status.v1.status_service_pb2 import GetStatusRequest
+from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_local import Addresses
 from tidemill_testkit.access import admin_channel, installation
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.ports import free_port
 from tidemill_testkit.service_process import ServiceProcess
 
@@ -75,15 +81,25 @@ class Inference(ServiceProcess):
         }
 
 
+async def _at_once() -> None:
+    """Wait for nothing."""
+
+
 @dataclass
 class Way:
-    """One way to the provider, and what was measured of it; `processes` are the gateway's first ones."""
+    """One way to the provider, and what was measured of it; `processes` are the gateway's first ones.
+
+    `idle` waits until what follows an answer is done.
+    """
 
     target: Target
     processes: Sequence[psutil.Process] = ()
+    idle: Callable[[], Awaitable[None]] = _at_once
     alone: list[Load] = field(default_factory=list)
     together: list[Load] = field(default_factory=list)
     processor_ms: list[float] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
+    """How long after the last of many answers what follows them was done."""
 
     def processor_s(self) -> float:
         """Return the processor time of the gateway so far, in all of its processes."""
@@ -110,6 +126,17 @@ def provider(port: int, words: int, delay_ms: float) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+async def published(port: int) -> None:
+    """Wait until the events of all answers are on Kafka, and out of their outboxes."""
+    async with admin_channel(f"127.0.0.1:{port}", project=PROJECT, timeout_s=60) as channel:
+        stub = StatusServiceStub(channel)
+
+        async def none_waits() -> bool:
+            return not (await stub.GetStatus(GetStatusRequest())).status.outbox_length
+
+        await eventually(none_waits)
 
 
 @asynccontextmanager
@@ -146,13 +173,18 @@ async def turns(ways: Sequence[Way], *, rounds: int, many: int) -> None:
         for way in ways:
             first = (round_ + 1) * (ONE_BY_ONE + many)
             alone = await load(way.target, ONE_BY_ONE if round_ >= 0 else WARM_UP, at_once=1, first=first)
+            await way.idle()
             begun, requests = way.processor_s(), many if round_ >= 0 else WARM_UP
             together = await load(way.target, requests, at_once=AT_ONCE, first=first + ONE_BY_ONE)
+            answered = perf_counter()
+            await way.idle()
+            late_s = perf_counter() - answered
             spent = way.processor_s() - begun
             if round_ >= 0:
                 way.alone.append(alone)
                 way.together.append(together)
                 way.processor_ms.append(spent / many * 1000)
+                way.late_s.append(late_s)
 
 
 def compared(ways: Mapping[str, Way]) -> None:
@@ -165,6 +197,7 @@ def compared(ways: Mapping[str, Way]) -> None:
         _say(
             f"{name:12} {p50:7.2f} ms p50 {p99:7.2f} ms p99, adds {p50 - direct:6.2f} and {p99 - direct:6.2f}; "
             f"{way.per_s():6.0f} requests/s at {AT_ONCE} at once, {median(way.processor_ms):6.2f} ms of processor each"
+            f", events {median(way.late_s):.2f} s later"
         )
     p95 = quantiles([seconds * 1000 for each in ways[CACHED].alone for seconds in each.times_s], n=20)[-1]
     _say(f"an answer from the cache: {p95:.2f} ms p95")
@@ -227,9 +260,10 @@ async def main(given: argparse.Namespace) -> None:
         if given.memory:
             await grown(target, process, given.memory, every=given.every)
             return
+        idle = partial(published, ours.port)
         ways = {"direct": Way(Target("direct", url, "none", "mock", stream=given.stream))}
         for name in (*DEPLOYMENTS, CACHED):
-            ways[name] = Way(replace(target, model=name, same=name == CACHED), [process])
+            ways[name] = Way(replace(target, model=name, same=name == CACHED), [process], idle)
         if not given.alone:
             theirs, pid = running.enter_context(litellm_proxy(url, free_port(), folder))
             ways["litellm"] = Way(replace(theirs, stream=given.stream), [psutil.Process(pid)])
