@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from libs.cli.tests.commands.conftest import Terminal
 from tidemill_cli.loop.declaration import Deployment, Model
+from tidemill_cli.loop.learning import LEARNS_FROM, Dataset, Training
 from tidemill_cli.loop.shapes import Declared
 from tidemill_cli.loop.spending import Budget, Price
 
@@ -22,6 +23,7 @@ SECRETS = (GUIDES / "secrets.md").read_text(encoding="utf-8")
 AUDIT = (GUIDES / "audit.md").read_text(encoding="utf-8")
 ERASURE = (GUIDES / "erasure.md").read_text(encoding="utf-8")
 SERVING = (GUIDES / "serving.md").read_text(encoding="utf-8")
+LEARNING = (GUIDES / "learning.md").read_text(encoding="utf-8")
 OFFLINE = Terminal({})
 """Help asks no service."""
 LOOP = GUIDE[GUIDE.index("## 6. The loop") :]
@@ -39,6 +41,7 @@ def test_the_guide_shows_commands() -> None:
     assert len(shown(ERASURE)) > 10
     assert len(shown(CONVERSATIONS)) > 5
     assert len(shown(SERVING)) > 2
+    assert len(shown(LEARNING)) > 2
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,7 @@ def test_the_guide_shows_commands() -> None:
         *shown(ERASURE),
         *shown(CONVERSATIONS),
         *shown(SERVING),
+        *shown(LEARNING),
     ],
 )
 def test_a_command_that_the_guide_shows_exists_with_its_options(command: str) -> None:
@@ -93,6 +97,16 @@ def test_what_the_guide_of_serving_shows_can_be_declared() -> None:
     assert {section for section, _ in declared} == DECLARED.keys()
     routed = [each.routing for each in declared.values() if isinstance(each, Deployment) and each.routing]
     assert {name for each in routed for name in each.equal_models} < {name for _, name in declared}
+
+
+def test_what_the_guide_of_learning_shows_can_be_declared() -> None:
+    (written,) = re.findall(r"^```yaml\n(.+?)^```", LEARNING, flags=re.MULTILINE | re.DOTALL)
+    loop = YAML(typ="safe", pure=True).load(written)
+
+    datasets = {name: Dataset.model_validate(each) for name, each in loop["datasets"].items()}
+    training = {name: Training.model_validate(each) for name, each in loop["training"].items()}
+
+    assert all(LEARNS_FROM[each.method] == datasets[each.dataset].examples.kind for each in training.values())
 
 
 def test_the_policy_that_the_guide_of_conversations_shows_can_be_declared() -> None:
