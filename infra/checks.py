@@ -1,9 +1,10 @@
 """Runs the checks and the tests of the repository, and prints how long each took.
 
 `python infra/checks.py` runs all of them, `--quick` those that need no server, `--of rag` the tests of one service or
-library, and names (`ruff mypy`) the named ones. One that fails does not keep the others from running. The tests run in
-several processes, which wait for their servers as much as they compute: the checks run beside them, one after the
-other, and each prints what it found when it is done.
+library, and names (`ruff mypy`) the named ones. One that fails does not keep the others from running, and each prints
+what it found when it is done. All tests run in several processes, which wait for their servers as much as they compute:
+the checks run beside them, one after the other. Quick tests compute: their two halves are checks like the others, and
+as many checks run at once as there are processors, and one more.
 """
 
 import argparse
@@ -20,7 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path("scripts"))
 
-TESTS, QUICK_TESTS = "tests", "quick-tests"
+TESTS = "tests"
+QUICK_TESTS = {"quick-libs": ("libs", "examples", "infra"), "quick-services": ("services",)}
+"""The folders of each half. Each process imports only what its tests need, and the halves take about as long."""
 MAX_TEST_PROCESSES = 6
 """They share one broker, one MongoDB server and one object store."""
 MEMORY_OF_SERVERS_GB, MEMORY_OF_PROCESS_GB = 5, 3
@@ -41,25 +44,25 @@ def main() -> int:
     if arguments.of and not folder_of(arguments.of).is_dir():
         parser.error(f"there is no part {arguments.of}: see the folders of services/, libs/ and examples/")
     if not (names := [TESTS] if arguments.of else arguments.checks):
-        names = [name for name in known if name != (TESTS if arguments.quick else QUICK_TESTS)]
+        names = [name for name in known if name not in ({TESTS} if arguments.quick else QUICK_TESTS)]
     return run_all({name: known[name] for name in names})
 
 
 def commands(part: str) -> dict[str, list[str]]:
-    """Return the command of each check; those of tests run the tests of one part, if it is named."""
-    pytest = [sys.executable, "-m", "pytest", "--quiet", "--durations=10", "-n"]
+    """Return the command of each check, those of a second first and then the longest; TESTS may be of one part."""
+    pytest = [sys.executable, "-m", "pytest", "--quiet", "--durations=10"]
     folders = [str(folder_of(part))] if part else []
     return {
         "ruff": [str(BIN / "ruff"), "check", "--quiet", "."],
         "format": [str(BIN / "ruff"), "format", "--quiet", "--check", "."],
+        "mypy": [sys.executable, "-m", "mypy", "."],
+        **{name: [*pytest, "--quick", *those] for name, those in QUICK_TESTS.items()},
         "words": [sys.executable, "infra/words.py"],
         "imports": [sys.executable, "infra/imports.py"],
         "buf": [str(BIN / "buf"), "lint", "protos"],
         "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
         "protos": [sys.executable, "infra/protos/generate.py", "--check"],
-        "mypy": [sys.executable, "-m", "mypy", "."],
-        QUICK_TESTS: [*pytest, str(test_processes()), "--quick", *folders],
-        TESTS: [*pytest, str(test_processes()), *folders],
+        TESTS: [*pytest, "-n", str(test_processes()), *folders],
     }
 
 
@@ -73,21 +76,26 @@ def test_processes() -> int:
     """Return how many processes run tests: one more than cores, as far as the memory reaches, since they often wait."""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1000**3
     capacity = int((memory_gb - MEMORY_OF_SERVERS_GB) / MEMORY_OF_PROCESS_GB)
-    return max(1, min(len(os.sched_getaffinity(0)) + 1, capacity, MAX_TEST_PROCESSES))
+    return max(1, min(cores() + 1, capacity, MAX_TEST_PROCESSES))
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def run_all(chosen: dict[str, list[str]]) -> int:
-    """Run tests here and the checks beside them, print the outcome of each, and return the exit code."""
+    """Run all tests here and the checks beside them, print the outcome of each, and return the exit code."""
     begin = time.monotonic()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    tests = chosen.keys() & {TESTS, QUICK_TESTS}
-    with ThreadPoolExecutor(max_workers=1) as queue:
-        beside = {name: queue.submit(run, name, command) for name, command in chosen.items() if name not in tests}
-        results = {name: run(name, chosen[name]) for name in sorted(tests)}
+    at_once = 1 if TESTS in chosen else cores() + 1
+    with ThreadPoolExecutor(max_workers=at_once) as queue:
+        beside = {name: queue.submit(run, name, command) for name, command in chosen.items() if name != TESTS}
+        results = {name: run(name, chosen[name]) for name in chosen if name == TESTS}
         results = {name: each.result() for name, each in beside.items()} | results
-    say("\n" + "\n".join(f"{name:11} {seconds:6.1f} s  {outcome}" for name, (seconds, outcome) in results.items()))
-    say(f"{'in all':11} {time.monotonic() - begin:6.1f} s")
+    say("\n" + "\n".join(f"{name:14} {seconds:6.1f} s  {outcome}" for name, (seconds, outcome) in results.items()))
+    say(f"{'in all':14} {time.monotonic() - begin:6.1f} s")
     return 0 if all(outcome == "passed" for _, outcome in results.values()) else 1
 
 
@@ -96,7 +104,7 @@ def run(name: str, command: list[str]) -> tuple[float, str]:
     if STOPPED.is_set():
         return 0.0, "not run"
     begin = time.monotonic()
-    output = None if name in {TESTS, QUICK_TESTS} else subprocess.PIPE
+    output = None if name == TESTS else subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output and subprocess.STDOUT, text=True) as process:  # noqa: S603 - our own commands
         RUNNING.append(process)
         printed, _ = process.communicate()
