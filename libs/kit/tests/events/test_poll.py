@@ -79,6 +79,27 @@ class Silent(Consumer):
         return {}
 
 
+class Idle(Consumer):
+    """Has no records, and knows how long it was waited for them; `held` are paused."""
+
+    waited_ms: int = 0
+    held: frozenset[TopicPartition] = frozenset()
+
+    def paused(self) -> set[TopicPartition]:
+        return set(self.held)
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        assert set(partitions) == self.held
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int = 0
+    ) -> dict[TopicPartition, list[Unreadable]]:
+        assert partitions
+        assert max_records
+        self.waited_ms = timeout_ms
+        return {}
+
+
 def runner(limits: ConsumerLimits | None = None) -> ConsumerRunner:
     subscription = Subscription(name="tests.poll", topics=("tests",), delivery=Delivery.ONCE, routes={})
     return ConsumerRunner(
@@ -120,3 +141,15 @@ async def test_polling_goes_on_as_soon_as_a_commit_makes_space_in_a_full_partiti
 
     async with asyncio.timeout(10):
         assert await polling == ()
+
+
+@pytest.mark.parametrize(("held", "waited_ms"), [(frozenset[TopicPartition](), 2000), (frozenset({ONE}), 1000)])
+async def test_records_are_waited_for_longer_where_no_partition_waits_to_be_resumed(
+    held: frozenset[TopicPartition], waited_ms: int
+) -> None:
+    consumer = Idle(nothing)
+    consumer.held = held
+
+    await runner(ConsumerLimits(poll_s=1, idle_poll_s=2))._poll(consumer)  # noqa: SLF001 - FastStream's
+
+    assert consumer.waited_ms == waited_ms

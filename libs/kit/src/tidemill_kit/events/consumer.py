@@ -166,11 +166,12 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         space.clear()
         held = consumer.assignment() - takes - consumer.paused()  # what there may be space for in a moment
         wait_for_space = bool(held) or not takes
+        wait_s = self._limits.poll_s if consumer.paused() else self._limits.idle_poll_s
         try:
             with isolated():
                 polled = await consumer.getmany(
                     *(takes or (_NOTHING,)),
-                    timeout_ms=0 if wait_for_space else milliseconds(self._limits.poll_s),
+                    timeout_ms=0 if wait_for_space else milliseconds(wait_s),
                     max_records=self._limits.records,
                 )
         except ConsumerStoppedError:

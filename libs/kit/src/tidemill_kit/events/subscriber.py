@@ -38,7 +38,9 @@ class ConsumerLimits:
     """Records taken by one poll."""
     window: WindowLimits = field(default_factory=WindowLimits)
     poll_s: float = 0.1
-    """How long a poll waits: for records, or for space where a partition's window is full."""
+    """How long a poll waits where a partition's window is full, or the partition is paused for that."""
+    idle_poll_s: float = 0.5
+    """How long a poll waits for records where there is space for all: they end it, and so many polls cost nothing."""
     hold_s: float = 1.0
     """How long a partition's window may be full before the partition is paused; also the pause after a failure."""
     commit_every_s: float = 0.1
