@@ -67,6 +67,7 @@ class ApiClient:
     ingest: Ingest
     curated: Datasets
     uploads: Uploads
+    audit: RecordedCalls
     sources: source_service_pb2_grpc.SourceServiceStub
     documents: document_service_pb2_grpc.DocumentServiceStub
     datasets: dataset_service_pb2_grpc.DatasetServiceStub
@@ -83,9 +84,10 @@ async def client() -> AsyncIterator[ApiClient]:
         delete=ingest.delete,
         reading=ingest.reading,
         release=ingest.release,
+        reveal=ingest.reveal,
         uploads=uploads,
     )
-    sources = SourceServicer(ingest.managing)
+    sources, audit = SourceServicer(ingest.managing), RecordedCalls()
     curated = Datasets()
     datasets = DatasetServicer(datasets=curated.managing, versions=curated.reading, approve=curated.approving)
     settings = IngestSettings.model_validate(
@@ -107,7 +109,7 @@ async def client() -> AsyncIterator[ApiClient]:
             (dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server, datasets),
         ],
         access=access_of(),
-        audit=RecordedCalls(),
+        audit=audit,
     )
     await server.start()
     address = f"127.0.0.1:{server.port}"
@@ -120,6 +122,7 @@ async def client() -> AsyncIterator[ApiClient]:
             ingest=ingest,
             curated=curated,
             uploads=uploads,
+            audit=audit,
             sources=source_service_pb2_grpc.SourceServiceStub(channel),
             documents=document_service_pb2_grpc.DocumentServiceStub(channel),
             datasets=dataset_service_pb2_grpc.DatasetServiceStub(channel),

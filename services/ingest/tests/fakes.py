@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from services.ingest.tests.fingerprints import FingerprintsHere
+from services.ingest.tests.keys import project_secrets
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import NotFound
 from tidemill_ingest.datasets.domain.example import Example
@@ -24,12 +25,14 @@ from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuaranti
 from tidemill_ingest.documents.ports import NameMasking, SweepRules
 from tidemill_ingest.documents.preparation import mask_text, prepare_document, read_members
 from tidemill_ingest.documents.reject_submission import RejectSubmission
+from tidemill_ingest.documents.reveal_pseudonyms import RevealPseudonyms
 from tidemill_ingest.documents.sweep import Sweep
 from tidemill_ingest.documents.unpack_document import MEMBERS_AGAIN, UnpackDocument
 from tidemill_ingest.documents.withheld import JudgeDocuments, ReleaseDocument
 from tidemill_ingest.errors import DocumentNotFound, NamesModelUnusable, SourceNotFound
 from tidemill_ingest.limits import ConversionLimits, Limits
 from tidemill_ingest.masking.kinds import Masking, MaskKind
+from tidemill_ingest.masking.pseudonyms import Pseudonyms
 from tidemill_ingest.members import Allowance, ReadMember
 from tidemill_ingest.polling.domain.poll import SourcePoll
 from tidemill_ingest.polling.mongo import POLLS, PollNotFound
@@ -55,15 +58,18 @@ class NamesHere:
     model: str = "names@1"
     persons: tuple[str, ...] = ("Ada Lovelace",)
 
-    async def mask(self, caller: Caller, prepared: Prepared, masking: Masking) -> Prepared:
+    async def mask(
+        self, caller: Caller, prepared: Prepared, masking: Masking, *, tokens_key: bytes | None = None
+    ) -> Prepared:
         assert caller.project
         if masking.model != self.model:
             raise NamesModelUnusable(masking.model, "is not in the registry")
-        text = prepared.text
+        text, given = prepared.text, Pseudonyms(tokens_key) if tokens_key else None
         for person in self.persons:
-            text = text.replace(person, MaskKind.PERSON.placeholder)
+            text = text.replace(person, given.of(MaskKind.PERSON, person) if given else MaskKind.PERSON.placeholder)
         persons = {MaskKind.PERSON.value: 1} if text != prepared.text else {}
-        return replace(prepared, text=text, masked={**prepared.masked, **persons})
+        pseudonyms = {**prepared.pseudonyms, **(given.values if given else {})}
+        return replace(prepared, text=text, masked={**prepared.masked, **persons}, pseudonyms=pseudonyms)
 
 
 @dataclass
@@ -82,10 +88,13 @@ class PreparationHere:
         masking: Masking,
         quality: Quality | None = None,
         allowance: Allowance | None = None,
+        tokens_key: bytes | None = None,
     ) -> Prepared:
         limits = (self.limits or ConversionLimits()).within(allowance)
-        prepared = prepare_document(spec, content, masking, limits=limits, quality=quality)
-        return await self.names.mask(caller, prepared, masking) if masking.model else prepared
+        prepared = prepare_document(spec, content, masking, limits=limits, quality=quality, tokens_key=tokens_key)
+        if not masking.model:
+            return prepared
+        return await self.names.mask(caller, prepared, masking, tokens_key=tokens_key)
 
     async def read_members(
         self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking
@@ -211,6 +220,8 @@ class Ingest:
         self.reading = ReadDocuments(
             sources=self.sources, documents=self.documents, texts=self.texts, outbox=self.outbox
         )
+        self.secrets = project_secrets(self.projects, self.clock)
+        self.reveal = RevealPseudonyms(reading=self.reading, texts=self.texts, secrets=self.secrets)
         self.accept = self._accept()
         self.delete = self._delete()
         self.reject = RejectSubmission(
@@ -281,6 +292,7 @@ class Ingest:
             clock=self.clock,
             limits=self.limits,
             projects=self.projects,
+            secrets=self.secrets,
             enqueue=self.to_unpack.append,
         )
 

@@ -185,8 +185,10 @@ def _derived_key(choices: Choices, purpose: str) -> str:
 def service_environment(service: str, *, folder: StackFolder, stack: Addresses) -> dict[str, str]:
     """Return the settings that a service gets, as its README lists them."""
     access = folder.access
+    secret_keys = {"SECRETS_KEY_FILE": str(access.secret_keys.absolute())}
     own = {
-        "inference": {"SECRETS_KEY_FILE": str(access.secret_keys.absolute()), "VLLM_PYTHON": str(VLLM_PYTHON)},
+        "ingest": secret_keys,
+        "inference": {**secret_keys, "VLLM_PYTHON": str(VLLM_PYTHON)},
         "monitor": {"SIGNING_KEYS_FILE": str(access.signing_keys), "ISSUER": ISSUER},
     }
     values = {

@@ -1,4 +1,4 @@
-"""documents: add, list, show, explain, release and delete."""
+"""documents: add, list, show, explain, release, reveal and delete."""
 
 import asyncio
 import uuid
@@ -19,6 +19,7 @@ from tidemill.ingest.v1.document_service_pb2 import (
     GetDocumentTextRequest,
     ListDocumentsRequest,
     ReleaseDocumentRequest,
+    RevealPseudonymsRequest,
 )
 from tidemill.rag.v1.collection_service_pb2 import GetIndexedDocumentRequest, ListCollectionsRequest
 from tidemill_cli.following import Followed, FollowFolders, until_signalled
@@ -42,7 +43,7 @@ from tidemill_client.documents import Documents, NewDocument, Outcome, Uploaded
 from tidemill_client.files import Files, find_files
 from tidemill_core.errors import InvalidInput, TidemillError
 
-documents = Commands(help="Add, list, explain, release and delete documents.")
+documents = Commands(help="Add, list, explain, release, reveal and delete documents.")
 
 SourceOption = Annotated[str, typer.Option("--source", "-s", help="The document's source.")]
 KeyArgument = Annotated[str, typer.Argument(help="The document's key or id.")]
@@ -294,6 +295,24 @@ def release(
     request.MergeFrom(ReleaseDocumentRequest(**_name(key, source)))
     document = call(lambda c: c.documents.ReleaseDocument(request)).document
     show(plain(document), f"{document.source}/{document.key} has version {document.current.number}")
+
+
+@documents.command("reveal")
+def reveal(
+    key: KeyArgument,
+    pseudonyms: Annotated[list[str], typer.Argument(help="Pseudonyms as they are in the text, such as EMAIL:k3f9...")],
+    *,
+    source: SourceOption = "",
+    version: Annotated[int, typer.Option(help="Version number; 0 = current.")] = 0,
+) -> None:
+    """Show what pseudonyms of a document stand for. The audit log records it."""
+    inside = [each.removeprefix("[").removesuffix("]") for each in pseudonyms]  # a shell has a use for brackets, too
+    request = RevealPseudonymsRequest(version=version, pseudonyms=[f"[{each}]" for each in inside])
+    request.MergeFrom(RevealPseudonymsRequest(**_name(key, source)))
+    answer = call(lambda c: c.documents.RevealPseudonyms(request))
+    rows = [(each.pseudonym, each.value) for each in answer.revealed]
+    rows += [(each, "-") for each in answer.unknown]
+    show(plain(answer), table(("pseudonym", f"in version {answer.version}"), rows))
 
 
 @documents.command("delete")

@@ -11,7 +11,13 @@ from tidemill.evaluator.v1 import retrieval_evaluation_service_pb2 as rpc
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateResponse
 from tidemill.ingest.v1.document_pb2 import Document
-from tidemill.ingest.v1.document_service_pb2 import GetDocumentTextResponse, ListDocumentsResponse
+from tidemill.ingest.v1.document_service_pb2 import (
+    GetDocumentTextResponse,
+    ListDocumentsResponse,
+    RevealedPseudonym,
+    RevealPseudonymsRequest,
+    RevealPseudonymsResponse,
+)
 from tidemill.rag.v1 import collection_pb2 as rag
 from tidemill.rag.v1.collection_service_pb2 import PromoteIndexResponse
 from tidemill.rag.v1.retrieval_service_pb2 import SearchResponse
@@ -56,6 +62,7 @@ class RetrievalAnswers:
             "rag.v1.retrieval_service:Search": self._search,
             "rag.v1.collection_service:PromoteIndex": lambda r: PromoteIndexResponse(collection=promoted(r.index)),
             "ingest.v1.document_service:ListDocuments": self._documents,
+            "ingest.v1.document_service:RevealPseudonyms": _revealed,
             "ingest.v1.document_service:GetDocumentText": lambda r: GetDocumentTextResponse(text=f"Page {r.id}"),
             "inference.v1.inference_service:Generate": self._write,
             f"{service}:StartRetrievalEvaluation": self._start,
@@ -111,3 +118,10 @@ class RetrievalAnswers:
             gone=1,
             measures=measures,
         )
+
+
+def _revealed(request: RevealPseudonymsRequest) -> RevealPseudonymsResponse:
+    """Know the first of them, as an address that says which document was asked."""
+    first, *others = request.pseudonyms
+    value = RevealedPseudonym(pseudonym=first, value=f"{request.key}@{request.source}.example")
+    return RevealPseudonymsResponse(revealed=[value], unknown=others, version=3)

@@ -71,3 +71,15 @@ async def test_a_new_version_of_what_was_there_is_reported(typed: Terminal) -> N
 def _write(name: str, text: str) -> None:
     Path(name).parent.mkdir(exist_ok=True)
     Path(name).write_text(text)
+
+
+async def test_pseudonyms_are_revealed_as_they_are_in_the_text_or_without_brackets(terminal: Terminal) -> None:
+    typed = ("documents", "reveal", "ada", "EMAIL:k3f9wq7hd2mzxp", "[CARD:k3f9wq7hd2mzxp]", "--source", "cms")
+
+    people = await asyncio.to_thread(terminal, *typed)
+    programs: Said = await asyncio.to_thread(terminal, *typed, "--json")
+
+    assert (people.code, programs.code) == (0, 0), people.text
+    assert "in version 3" in people.text
+    assert "[EMAIL:k3f9wq7hd2mzxp]  ada@cms.example" in people.text
+    assert programs.data["unknown"] == ["[CARD:k3f9wq7hd2mzxp]"]

@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToDict
 
 from tidemill.monitor.v1.audit_events_pb2 import AuditRecorded
 from tidemill_core.application import Caller
-from tidemill_kit.audit.calls import AuditedCall
+from tidemill_kit.audit.calls import AuditedCall, counted, current
 from tidemill_kit.audit.trail import RECORDED
 from tidemill_testkit.clocks import NOON
 
@@ -34,3 +34,12 @@ def test_a_recorded_call_equals_its_example() -> None:
 
     example = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     assert MessageToDict(AuditRecorded(record=record, seq=1), preserving_proto_field_name=True) == example
+
+
+def test_a_handler_counts_what_its_call_is_about_and_nothing_outside_of_one() -> None:
+    call = AuditedCall(method="m")
+    counted(1)
+    with current(call):
+        counted(3)
+
+    assert call.record("ingest", end_time=NOON).items == 3

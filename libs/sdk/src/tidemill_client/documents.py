@@ -23,6 +23,7 @@ from tidemill.ingest.v1.document_service_pb2 import (
     GetDocumentTextRequest,
     ListDocumentsRequest,
     ReleaseDocumentRequest,
+    RevealPseudonymsRequest,
     UpdateDocumentRequest,
     UploadDocumentRequest,
     UploadStart,
@@ -191,6 +192,15 @@ class Documents:
         """Publish the withheld version of a document, by the document's id, and return the document."""
         request = ReleaseDocumentRequest(id=document, version=version)
         return (await self._connection.documents.ReleaseDocument(request)).document
+
+    async def reveal(self, document: str, pseudonyms: Iterable[str], *, version: int = 0) -> dict[str, str]:
+        """Return what pseudonyms in a version stand for, by the document's id; 0 is the current one.
+
+        Those that the version does not have are left out. The audit log records who asked, and how many were returned.
+        """
+        request = RevealPseudonymsRequest(id=document, version=version, pseudonyms=pseudonyms)
+        found = (await self._connection.documents.RevealPseudonyms(request)).revealed
+        return {each.pseudonym: each.value for each in found}
 
     async def delete(  # noqa: PLR0913 - keyword-only
         self,

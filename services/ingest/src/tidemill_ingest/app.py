@@ -12,6 +12,7 @@ from tidemill_ingest.feature import erasures_of
 from tidemill_ingest.known_projects import KnownProjects
 from tidemill_ingest.polling.wiring import source_polls, wire_polling
 from tidemill_ingest.processes import Processes
+from tidemill_ingest.pseudonyms.wiring import wire_pseudonyms
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.known_sources import KnownSources
 from tidemill_ingest.sources.mongo import SOURCES, sources_to_judge_by
@@ -42,6 +43,7 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         workers=settings.preparation_workers, cpu_s=settings.preparation_cpu_s, wall_s=settings.preparation_wall_s
     )
     projects = KnownProjects(backend)
+    secrets, pseudonyms = wire_pseudonyms(backend, settings, projects=projects)
     polls = source_polls(backend)
     of_documents = wire_documents(
         backend,
@@ -52,6 +54,7 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         documents=documents,
         processes=processes,
         projects=projects,
+        secrets=secrets,
     )
     polling = wire_polling(
         backend,
@@ -63,14 +66,21 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         environment=environment or {},
     )
     features = [
+        pseudonyms,
         wire_sources(
-            backend, sources=sources, events=events, polls=polls, enqueue=polling.enqueue, erasures=polling.erasures
+            backend,
+            sources=sources,
+            events=events,
+            polls=polls,
+            enqueue=polling.enqueue,
+            pseudonyms=secrets.seals is not None,
+            erasures=polling.erasures,
         ),
         of_documents,
         wire_datasets(backend, settings, documents=documents, processes=processes, projects=projects),
     ]
     return backend.app(
-        servicers=[each.servicer for each in features],
+        servicers=[each.servicer for each in features if each.servicer],
         consumers=[consumer for each in features for consumer in each.consumers],
         components=[component for each in features for component in each.components],
         workers=[*(worker for each in features for worker in each.workers), polling.controller],

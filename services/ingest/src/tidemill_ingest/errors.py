@@ -27,6 +27,8 @@ PreconditionFailed
 ├── BatchUnusable           what a curation offered cannot be read; `reason` says why
 ├── OriginFailed            what a source is polled from does not answer as it should; `reason` says why
 ├── NamesModelUnusable      the model that finds names is not there, or is none; documents wait for another one
+├── PseudonymsNotKept       the operator has configured no key that what they stand for is encrypted by
+├── PseudonymsUnreadable    what they stand for was encrypted by another key than the project's
 ├── ProjectDeleted          what was submitted before came after the deletion of its project
 └── DifferenceTooLarge      two versions have more examples than one answer can compare
 PermissionDenied
@@ -103,6 +105,30 @@ class NamesModelUnusable(PreconditionFailed):
             f"names cannot be masked: the model {model!r} {why}. Fix the model, or name another one in masking.model "
             "of the source, and send the document again",
             model=model,
+        )
+
+
+class PseudonymsNotKept(PreconditionFailed):
+    """What pseudonyms stand for cannot be encrypted, so none is made."""
+
+    reason = "PSEUDONYMS_NOT_KEPT"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no pseudonyms are made, because there is no key to encrypt what they stand for: the operator has to set "
+            "INGEST_SECRETS_KEY_FILE"
+        )
+
+
+class PseudonymsUnreadable(PreconditionFailed):
+    """What the pseudonyms of a version stand for does not open by its project's key."""
+
+    reason = "PSEUDONYMS_UNREADABLE"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "what these pseudonyms stand for was encrypted by another key than the project has, or is damaged: send "
+            "the document again"
         )
 
 

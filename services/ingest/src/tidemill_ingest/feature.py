@@ -13,7 +13,7 @@ from tidemill_kit.service.app import Component
 class Wired:
     """A feature, put together."""
 
-    servicer: Registration
+    servicer: Registration | None = None
     consumers: Sequence[Subscription] = ()
     components: Sequence[Component] = ()
     workers: Sequence[Component] = ()

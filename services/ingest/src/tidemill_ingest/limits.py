@@ -81,6 +81,8 @@ class Limits:
     metadata_value_length: int = 1024
     metadata_bytes: int = 16 * 1024
     reason_length: int = 500
+    pseudonyms: int = 20_000
+    """Different ones of a document: what they stand for is stored with its text."""
     save_within: timedelta = timedelta(minutes=5)
     """From the storing of a text to the saving of its version: later, its text may have been deleted as garbage."""
     kept_versions: int = 50

@@ -9,6 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from tidemill_ingest.limits import COMMON_FROM, ConversionLimits, Limits
 from tidemill_kit.grpc.uploads import Patience
+from tidemill_kit.runtime.encryption import EncryptionSettings
 from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.runtime.settings import ServiceSettings
 
@@ -16,7 +17,7 @@ _LIMITS = Limits()
 _CONVERSION = _LIMITS.conversion
 
 
-class IngestSettings(ServiceSettings):
+class IngestSettings(EncryptionSettings, ServiceSettings):
     """Settings of ingest. Limits are measured in bytes or characters, as they say."""
 
     model_config = SettingsConfigDict(env_prefix="INGEST_", frozen=True, extra="ignore", use_attribute_docstrings=True)
@@ -125,6 +126,8 @@ class IngestSettings(ServiceSettings):
     """How many times its compressed size one of more than a megabyte may have when inflated."""
     max_measured_characters: int = Field(_CONVERSION.measured_characters, ge=1000)
     """The most characters of a text, from its start, that rules of quality are about."""
+    max_pseudonyms: int = Field(_LIMITS.pseudonyms, ge=1, le=100_000)
+    """The most different pseudonyms in a document; with more it is refused."""
     max_members: int = Field(_CONVERSION.members, ge=1, le=5000)
     """The most files in an archive, or attached to a mail, that become documents, with those in these."""
     max_unpacked_bytes: int = Field(_CONVERSION.unpacked_bytes, ge=1)
@@ -200,6 +203,7 @@ class IngestSettings(ServiceSettings):
             title_length=self.max_title_length,
             metadata_entries=self.max_metadata_entries,
             metadata_bytes=self.max_metadata_bytes,
+            pseudonyms=self.max_pseudonyms,
             kept_versions=self.kept_versions,
             kept_steps=self.kept_steps,
             batch_bytes=self.max_batch_bytes,

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,8 @@ from tidemill_ingest.documents.domain.submission import DocumentName, DocumentSp
 from tidemill_ingest.documents.domain.version import Prepared, Text
 from tidemill_ingest.limits import ConversionLimits, Limits
 from tidemill_ingest.masking.kinds import Masking
-from tidemill_ingest.members import Allowance, ReadMember
+from tidemill_ingest.members import ReadMember
 from tidemill_ingest.processes import ProcessingBroke
-from tidemill_ingest.quality.policy import Quality
 
 ARCHIVE = spec("handbook.zip", media_type=ZIP)
 Parts = Mapping[str, str | bytes]
@@ -216,20 +216,11 @@ class KilledAfter(PreparationHere):
         super().__init__()
         self.wait = wait
 
-    async def prepare(  # noqa: PLR0913 - of the port
-        self,
-        caller: Caller,
-        spec: DocumentSpec,
-        content: bytes,
-        *,
-        masking: Masking,
-        quality: Quality | None = None,
-        allowance: Allowance | None = None,
-    ) -> Prepared:
+    async def prepare(self, *arguments: Any, **named: Any) -> Prepared:  # noqa: ANN401 - of the port
         self.wait -= 1
         if self.wait == 0:
             raise Killed
-        return await super().prepare(caller, spec, content, masking=masking, quality=quality, allowance=allowance)
+        return await super().prepare(*arguments, **named)
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])
@@ -268,20 +259,11 @@ async def test_members_that_left_quarantine_unread_are_said_to_be_gone_and_come_
 class Breaks(PreparationHere):
     """Breaks at each file with the word poison."""
 
-    async def prepare(  # noqa: PLR0913 - of the port
-        self,
-        caller: Caller,
-        spec: DocumentSpec,
-        content: bytes,
-        *,
-        masking: Masking,
-        quality: Quality | None = None,
-        allowance: Allowance | None = None,
-    ) -> Prepared:
+    async def prepare(self, caller: Caller, spec: DocumentSpec, content: bytes, **named: Any) -> Prepared:  # noqa: ANN401 - ditto
         if b"poison" in content:
             why = "took too long"
             raise ProcessingBroke(why)
-        return await super().prepare(caller, spec, content, masking=masking, quality=quality, allowance=allowance)
+        return await super().prepare(caller, spec, content, **named)
 
 
 async def test_a_member_that_breaks_its_process_is_tried_a_few_times_while_the_others_are_taken() -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from bson import encode
 
+from services.ingest.tests.keys import OLD
 from tidemill.ingest.v1 import document_service_pb2_grpc, source_service_pb2_grpc
 from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest
@@ -77,6 +78,7 @@ class IngestProcess(ServiceProcess):
             "CURATION_TOPICS": self.curations,
             "DATASET_POLL_INTERVAL_S": "0.5",
             "LOG_LEVEL": "debug",
+            "SECRETS_KEYS": OLD,
             **erasing_settings(),
         }
 

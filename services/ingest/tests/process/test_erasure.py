@@ -19,7 +19,7 @@ from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill.ingest.v1.dataset_pb2 import Dataset
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
-from tidemill.ingest.v1.source_pb2 import Source
+from tidemill.ingest.v1.source_pb2 import Masking, Source
 from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.application import Request
@@ -38,6 +38,8 @@ from tidemill_testkit.stack import unique_name
 
 REVOKED = "tidemill.monitor.access.credentials_revoked.v1"
 CANARY = "canarybird"
+ADDRESS = "ada@acme.example"
+"""In a document that has a pseudonym in its place."""
 MANY = 700
 """Documents, so that their erasure takes several batches."""
 
@@ -60,7 +62,7 @@ class Filled:
     async def fill(self) -> None:
         async with self.channel() as channel:
             await SourceServiceStub(channel).CreateSource(
-                CreateSourceRequest(source=Source(id="cms", events=CE_SOURCE))
+                CreateSourceRequest(source=Source(id="cms", events=CE_SOURCE, masking=Masking(pseudonyms=True)))
             )
             documents = DocumentServiceStub(channel)
             for text in ("first", "second"):
@@ -69,7 +71,9 @@ class Filled:
                 request = pb.CreateDocumentRequest(spec=spec, content=f"{text} {CANARY}".encode())
                 self.document = (await documents.CreateDocument(request)).document.id
             other = pb.DocumentSpec(source="cms", key="kb/2", media_type="text/plain")
-            await documents.CreateDocument(pb.CreateDocumentRequest(spec=other, content=b"another"))
+            await documents.CreateDocument(
+                pb.CreateDocumentRequest(spec=other, content=f"another of {ADDRESS}".encode())
+            )
             await DatasetServiceStub(channel).CreateDataset(
                 dataset_service_pb2.CreateDatasetRequest(dataset=Dataset(id="helpdesk"))
             )
@@ -182,7 +186,10 @@ async def filled(ingest: IngestProcess) -> AsyncIterator[Filled]:
 
 
 async def test_no_store_has_a_word_of_an_erased_document(filled: Filled) -> None:
-    assert (await filled.process.everything_stored()).count(CANARY.encode()) > 10
+    stored = await filled.process.everything_stored()
+    assert stored.count(CANARY.encode()) > 10
+    assert b"another of [EMAIL:" in stored
+    assert ADDRESS.encode() not in stored + filled.process.log.read_bytes()
 
     erasure = await filled.completed(await filled.request(Scope.DOCUMENT, subject=filled.document))
 
@@ -206,6 +213,7 @@ async def test_nothing_is_left_of_a_deleted_project_whenever_the_process_is_kill
         key = f"{filled.name}/copy-{number}/text"
         await filled.store.put(filled.process.exchange, key, CANARY.encode(), media_type="text/plain")
     await filled.delete_project()
+    assert any(each.startswith("pseudonym_keys: ") for each in await filled.left())
 
     erasure = await filled.request(Scope.PROJECT)
     for _ in range(3):

@@ -1,5 +1,7 @@
 from datetime import UTC, datetime
 
+import pytest
+
 from tidemill.ingest.v1 import source_pb2
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.sources.domain import EventBinding, Source
@@ -37,10 +39,12 @@ def test_the_model_that_finds_names_is_stored_with_the_kinds() -> None:
     assert SOURCES.decode(IDENTITY, SOURCES.encode(source), 2) == source
 
 
-def test_that_a_source_refuses_personal_data_is_stored() -> None:
-    source = Source(**IDENTITY.fields(), masking=Masking.of(["email"], none=False, reject=True))
+@pytest.mark.parametrize("policy", ["reject", "pseudonyms"])
+def test_what_a_source_does_with_personal_data_is_stored(policy: str) -> None:
+    masking = Masking.of(["email"], none=False, reject=policy == "reject", pseudonyms=policy == "pseudonyms")
+    source = Source(**IDENTITY.fields(), masking=masking)
 
-    assert SOURCES.encode(source)["masking"] == {"kinds": ["email"], "reject": True}
+    assert SOURCES.encode(source)["masking"] == {"kinds": ["email"], policy: True}
     assert SOURCES.decode(IDENTITY, SOURCES.encode(source), 2) == source
 
 

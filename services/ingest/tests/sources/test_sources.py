@@ -261,4 +261,18 @@ def test_the_strictest_masking_keeps_the_model_of_an_earlier_one() -> None:
 
     assert Masking.strictest(narrow.rules) == Masking.of([], none=False, model="names@1")
     assert Masking.strictest(Masking.of(["email"], none=False, reject=True).rules) == Masking(reject=True)
+    assert Masking.strictest(Masking.of(["email"], none=False, pseudonyms=True).rules) == Masking(pseudonyms=True)
     assert Masking.strictest(("email",)) == Masking()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "none", "reject", "message"),
+    [
+        ([], True, False, "masks nothing"),
+        ([], False, True, "stand for what is refused: choose one of both"),
+        (["credential"], False, False, "are for other kinds than credential"),
+    ],
+)
+def test_pseudonyms_need_something_to_stand_for(kinds: list[str], message: str, *, none: bool, reject: bool) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        Masking.of(kinds, none=none, reject=reject, pseudonyms=True)

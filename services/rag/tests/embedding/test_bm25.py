@@ -47,3 +47,15 @@ async def test_a_text_without_terms_is_empty() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_every_language_that_is_offered_is_analysed(language: str) -> None:
     assert (await passage("E-2061", language=language, languages=(language,))).indices
+
+
+async def test_a_pseudonym_is_a_term_of_its_own_whatever_the_language() -> None:
+    text = "Ask [EMAIL:k3f9wq7hd2mzxp], or [EMAIL:q7hd2mzxpk3f9w]."
+    for language in ("en", "de", "fr", "ru"):
+        found = await passage(text, language=language, languages=(language,))
+        asked = await Bm25Embedding().embed_query("[EMAIL:k3f9wq7hd2mzxp]", languages=[language])
+        other = await Bm25Embedding().embed_query("[EMAIL:q7hd2mzxpk3f9w]", languages=[language])
+
+        assert len(set(asked.indices)) == 2
+        assert set(asked.indices) <= set(found.indices)
+        assert len({*asked.indices, *other.indices}) == 3

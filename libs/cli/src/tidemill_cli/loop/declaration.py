@@ -102,6 +102,10 @@ class Source(Declared):
     reject_personal_data: Annotated[
         bool, Field(description="refuse documents in which anything of `mask` is found, instead of masking it")
     ] = False
+    pseudonyms: Annotated[
+        bool,
+        Field(description="put a pseudonym in place of what `mask` and `names` find: the same for the same value"),
+    ] = False
     retention: Duration | None = None
     quality: Quality = Quality()
     s3: Annotated[S3 | None, Field(description="a bucket that its documents are fetched from")] = None

@@ -51,6 +51,7 @@ def _source(name: str, part: declaration.Source, labels: dict[str, str]) -> Desi
             none=part.mask == "none",
             model=part.names or "",
             reject=part.reject_personal_data,
+            pseudonyms=part.pseudonyms,
         ),
         retention_days=part.retention.days if part.retention else 0,
         quality=_quality(part.quality),

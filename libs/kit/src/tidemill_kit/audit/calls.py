@@ -51,6 +51,8 @@ class AuditedCall:
     code: str = OK
     reason: str = ""
     count: int = 1
+    items: int = 0
+    """How many things it was about, where the RPC counts them."""
 
     @property
     def project(self) -> str:
@@ -85,6 +87,7 @@ class AuditedCall:
             address=self.address,
             trace_id=self.trace_id,
             count=self.count,
+            items=self.items,
             begin_time=stamp(self.begin_time),
             end_time=stamp(end_time) if end_time else None,
         )
@@ -118,7 +121,7 @@ _CURRENT: ContextVar[AuditedCall | None] = ContextVar("audited_call", default=No
 
 @contextmanager
 def current(call: AuditedCall) -> Iterator[None]:
-    """Let the handler that runs in the block say who calls, where only it can know."""
+    """Let the handler that runs in the block say what only it can know: who calls, and about how much."""
     token = _CURRENT.set(call)
     try:
         yield
@@ -131,3 +134,10 @@ def identified(caller: Caller) -> None:
     call = _CURRENT.get()
     if call is not None and call.public:
         call.caller = caller
+
+
+def counted(items: int) -> None:
+    """Say how many things the call that runs is about; its record has the number, and nothing of them."""
+    call = _CURRENT.get()
+    if call is not None:
+        call.items = items

@@ -52,7 +52,8 @@ class Recording:
             call.request_digest, call.etag_before = await request_digest(request, raw), etag_sent(request)
         if not call.public:
             await self._trail.begin(call)
-            reply = await handle()
+            with current(call):
+                reply = await handle()
             call.etag_after, call.reply_digest = await reply_state(reply)
             return reply
         call.begun = True

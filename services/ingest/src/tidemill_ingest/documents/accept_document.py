@@ -34,6 +34,7 @@ from tidemill_ingest.errors import (
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.members import Allowance
 from tidemill_ingest.projects import Projects, require_project
+from tidemill_ingest.pseudonyms.ports import ProjectSecret, ProjectSecrets
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.ports import Sources
 
@@ -98,6 +99,7 @@ class AcceptDocument:
     clock: Clock
     limits: Limits
     projects: Projects
+    secrets: ProjectSecrets
     enqueue: Callable[[ResourceKey], None] = ignored
     """Called with a document whose members are to be read."""
 
@@ -129,7 +131,7 @@ class AcceptDocument:
         fresh = Document.new(caller.project, spec.source, spec.key, keep=self.limits.keep)
         stored = await stored_or(self.documents, fresh)
         if command.validate_only:
-            prepared = await self._prepared(caller, source, command)
+            prepared = await self._prepared(caller, source, command, document_id=stored.id)
             duplicate = await self.compare.original_of(caller.project, stored.id, prepared, source.quality)
             facts = replace(facts, duplicate=duplicate)
             return preview(stored, self._change(caller, command, facts, _Made(prepared=prepared)))
@@ -153,7 +155,7 @@ class AcceptDocument:
         project, is_new = fresh.project, stored is fresh
         given_up_before = stored.texts.given_up
         async with self.quarantine.hold(project, fresh.id, command.content) as bytes_:
-            prepared = await self._prepared(caller, source, command)
+            prepared = await self._prepared(caller, source, command, document_id=fresh.id)
             require_project(self.projects, project)
             duplicate = await self.compare.original_of(project, fresh.id, prepared, source.quality)
             facts = replace(facts, duplicate=duplicate)
@@ -210,7 +212,10 @@ class AcceptDocument:
             known=document,
         )
 
-    async def _prepared(self, caller: Caller, source: Source, command: AcceptCommand) -> Prepared:
+    async def _prepared(self, caller: Caller, source: Source, command: AcceptCommand, *, document_id: str) -> Prepared:
+        secret = None
+        if source.masking.pseudonyms:
+            secret = await self.secrets.get(caller, create=not command.validate_only)
         prepared = await self.preparation.prepare(
             caller,
             command.spec,
@@ -218,12 +223,26 @@ class AcceptDocument:
             masking=source.masking,
             quality=source.quality,
             allowance=command.allowance,
+            tokens_key=secret.tokens_key if secret else None,
         )
         if source.masking.reject and prepared.masked:
             found = " and ".join(f"{count} {kind}" for kind, count in prepared.masked.items())
             text = f"holds {found}, which its source refuses: remove it, or have the source mask it"
             raise DocumentRefused(reason="PERSONAL_DATA", field="content", description=text)
-        return prepared
+        if secret is None or not prepared.pseudonyms:
+            return prepared
+        return await self._sealed(secret, prepared, document_id, command.submission.id)
+
+    async def _sealed(
+        self, secret: ProjectSecret, prepared: Prepared, document_id: str, submission_id: str
+    ) -> Prepared:
+        """Return it with what its pseudonyms stand for encrypted, for this version alone."""
+        number, limit = len(prepared.pseudonyms), self.limits.pseudonyms
+        if number > limit:
+            text = f"holds {number} different identifiers to be pseudonymised, and {limit} is the limit: split it"
+            raise DocumentRefused(reason="DOCUMENT_TOO_COMPLEX", field="content", description=text)
+        sealed = await secret.seal(prepared.pseudonyms, document_id, submission_id)
+        return replace(prepared, pseudonyms={}, sealed_pseudonyms=sealed)
 
     def _change(
         self, caller: Caller, command: AcceptCommand, facts: SubmissionFacts, made: _Made | None

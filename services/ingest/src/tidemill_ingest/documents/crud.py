@@ -113,17 +113,32 @@ class ReadDocuments:
             TextGone: the text was erased, or its retention ended.
 
         """
-        document = await self.get(caller, DocumentName(id=document_id))
+        document, version = await self.kept_version(caller, DocumentName(id=document_id), number=number)
+        try:
+            return await self.texts.get(version.object), version
+        except NotFound as error:
+            raise self.gone(document, version) from error
+
+    async def kept_version(self, caller: Caller, name: DocumentName, *, number: int) -> tuple[Document, Version]:
+        """Return a document and a version of it whose text is kept, 0 being the current one.
+
+        Raises:
+            As `text`.
+
+        """
+        document = await self.get(caller, name)
         version = document.version_numbered(number)
         if not document.readable_by(caller, version):
             known = [each.number for each in document.versions if document.readable_by(caller, each)]
             raise VersionNotFound(document.id, number=number, known=known)
         if version.text is not Text.KEPT:
-            raise TextGone(document.id, number=version.number, why=_WHY_GONE[version.text])
-        try:
-            return await self.texts.get(version.object), version
-        except NotFound as error:
-            raise TextGone(document.id, number=version.number, why=_WHY_GONE[Text.KEPT]) from error
+            raise self.gone(document, version)
+        return document, version
+
+    @staticmethod
+    def gone(document: Document, version: Version) -> TextGone:
+        """Return the error of a version whose text is not there any more."""
+        return TextGone(document.id, number=version.number, why=_WHY_GONE[version.text])
 
     async def restricted(
         self, caller: Caller, names: Sequence[VersionName], *, principals: Sequence[str]

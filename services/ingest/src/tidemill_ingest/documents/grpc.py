@@ -16,8 +16,10 @@ from tidemill_ingest.documents.messages import (
     version_message,
 )
 from tidemill_ingest.documents.outcomes import counted
+from tidemill_ingest.documents.reveal_pseudonyms import RevealPseudonyms
 from tidemill_ingest.documents.uploads import Uploads
 from tidemill_ingest.documents.withheld import ReleaseDocument
+from tidemill_kit.audit.calls import counted as counted_in_audit
 from tidemill_kit.grpc.server import current_caller, page_of, request_of, required, write_of
 from tidemill_kit.mapping import to_message
 
@@ -30,6 +32,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     delete: DeleteDocument
     reading: ReadDocuments
     release: ReleaseDocument
+    reveal: RevealPseudonyms
     uploads: Uploads
 
     async def CreateDocument(self, request: pb.CreateDocumentRequest, _context: object) -> pb.CreateDocumentResponse:
@@ -122,6 +125,20 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             document=document_message(document), steps=steps, members=member_messages(document)
         )
 
+    async def RevealPseudonyms(
+        self, request: pb.RevealPseudonymsRequest, _context: object
+    ) -> pb.RevealPseudonymsResponse:
+        """See the contract."""
+        found = await self.reveal(
+            current_caller(), _name(request), number=request.version, pseudonyms=request.pseudonyms
+        )
+        counted_in_audit(len(found.values))
+        return pb.RevealPseudonymsResponse(
+            revealed=[pb.RevealedPseudonym(pseudonym=each, value=value) for each, value in found.values.items()],
+            unknown=found.unknown,
+            version=found.version,
+        )
+
     async def _accept(
         self, request: pb.CreateDocumentRequest | pb.UpdateDocumentRequest, *, must_exist: bool, etag: str = ""
     ) -> document_pb2.Document:
@@ -141,6 +158,10 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
 
 
 def _name(
-    request: pb.GetDocumentRequest | pb.DeleteDocumentRequest | pb.ExplainDocumentRequest | pb.ReleaseDocumentRequest,
+    request: pb.GetDocumentRequest
+    | pb.DeleteDocumentRequest
+    | pb.ExplainDocumentRequest
+    | pb.ReleaseDocumentRequest
+    | pb.RevealPseudonymsRequest,
 ) -> DocumentName:
     return DocumentName(id=request.id, source=request.source, key=request.key)

@@ -84,15 +84,16 @@ class MongoVersionTexts:
 
 
 class MongoRecords:
-    """Implements `ports.Records`."""
+    """Implements `ports.Records`, of documents and of what a process that accepts them stores beside them."""
 
-    def __init__(self, documents: Collection) -> None:
-        self._documents = documents
+    def __init__(self, *collections: Collection) -> None:
+        self._collections = collections
 
     async def remove_all(self, project: str) -> None:
         """See `Records.remove_all`."""
-        while await erase_documents(self._documents, ids_of(project)):
-            pass
+        for collection in self._collections:
+            while await erase_documents(collection, ids_of(project)):
+                pass
 
 
 class MongoSweepCursor:

@@ -10,7 +10,9 @@ from tidemill_ingest.documents.ports import NameModels
 from tidemill_ingest.errors import DocumentRefused, NamesModelUnusable
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.masking.names import ModelFolder, name_finder
+from tidemill_ingest.masking.pseudonyms import Pseudonyms
 from tidemill_ingest.masking.spans import moved, replaced
+from tidemill_ingest.masking.tokens import outside_tokens
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits, WorkEndedError
 
 _MAX_WAITING = 1000
@@ -24,8 +26,13 @@ class _Unusable:
     why: str
 
 
-def mask_names(model: ModelFolder, prepared: Prepared, masking: Masking) -> Prepared | _Unusable:
-    """Return what was extracted and masked before, with names replaced in text, title, metadata and names of places."""
+def mask_names(
+    model: ModelFolder, prepared: Prepared, masking: Masking, tokens_key: bytes | None = None
+) -> Prepared | _Unusable:
+    """Return what was extracted and masked before, with names replaced in text, title, metadata and names of places.
+
+    Pseudonyms in it stay; with the `tokens_key` of the project names get their own.
+    """
     try:
         finder = name_finder(model)
     except ArtifactRefused as refused:
@@ -33,8 +40,15 @@ def mask_names(model: ModelFolder, prepared: Prepared, masking: Masking) -> Prep
         return _Unusable(f"{violation.field} {violation.description}")
     facts = {name: fact for name, fact in prepared.metadata.items() if isinstance(fact, str)}
     texts = [prepared.text, prepared.title, *facts.values(), *(anchor.name for anchor in prepared.anchors)]
-    found = [[each for each in names if each[1] in masking.kinds] for names in finder.found(texts)]
-    replacements = [[(span, kind.placeholder) for span, kind in names] for names in found]
+    pseudonyms = Pseudonyms(tokens_key) if tokens_key else None
+    found = [
+        outside_tokens(text, [each for each in names if each[1] in masking.kinds])
+        for text, names in zip(texts, finder.found(texts), strict=True)
+    ]
+    replacements = [
+        [(span, pseudonyms.of(kind, text[slice(*span)]) if pseudonyms else kind.placeholder) for span, kind in names]
+        for text, names in zip(texts, found, strict=True)
+    ]
     text, title, *others = [replaced(text, names) for text, names in zip(texts, replacements, strict=True)]
     counts = dict(prepared.masked)
     for _, kind in (each for names in found for each in names):
@@ -52,6 +66,7 @@ def mask_names(model: ModelFolder, prepared: Prepared, masking: Masking) -> Prep
             replace(anchor, start=start, name=name)
             for anchor, start, name in zip(prepared.anchors, starts, names_of_places, strict=True)
         ),
+        pseudonyms={**prepared.pseudonyms, **(pseudonyms.values if pseudonyms else {})},
     )
 
 
@@ -69,11 +84,13 @@ class ProcessNames:
         """Stop them; what is in work is given up."""
         await self._processes.stop()
 
-    async def mask(self, caller: Caller, prepared: Prepared, masking: Masking) -> Prepared:
+    async def mask(
+        self, caller: Caller, prepared: Prepared, masking: Masking, *, tokens_key: bytes | None = None
+    ) -> Prepared:
         """See `ports.NameMasking.mask`."""
         model = await self._models.folder(caller, masking.model)
         try:
-            outcome = await self._processes.run(caller.project, mask_names, model, prepared, masking)
+            outcome = await self._processes.run(caller.project, mask_names, model, prepared, masking, tokens_key)
         except WorkEndedError as ended:
             if ended.cause == "cpu":
                 description = f"{ended.why} to mask names: split it, or name a smaller model in the source's masking"

@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToJson, Parse
 
 from tidemill.ingest.v1 import events_pb2
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.envelope import Envelope
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.documents.domain.version import MaskedText, Prepared
 from tidemill_ingest.documents.ports import StoredText
@@ -106,6 +107,14 @@ class ExchangeTexts:
         return await asyncio.to_thread(
             lambda: from_message(MaskedText, Parse(data, events_pb2.VersionContent()), ignore=REST)
         )
+
+    async def sealed_pseudonyms(self, ref: ObjectRef) -> Envelope | None:
+        """See `ports.Texts.sealed_pseudonyms`."""
+        data = await self._exchange.get(ref)
+        content = await asyncio.to_thread(Parse, data, events_pb2.VersionContent())
+        if not content.HasField("sealed_pseudonyms"):
+            return None
+        return from_message(Envelope, content.sealed_pseudonyms)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """See `ports.Texts.delete`."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Aggregates, Caller, ResourceKey
+from tidemill_core.envelope import Envelope
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.fingerprints import StoredFingerprint
 from tidemill_ingest.documents.domain.members import HeldFile
@@ -39,10 +40,12 @@ class Preparation(Protocol):
         masking: Masking,
         quality: Quality | None = None,
         allowance: Allowance | None = None,
+        tokens_key: bytes | None = None,
     ) -> Prepared:
         """Return what may be stored, measured where the source has rules of quality.
 
-        The `allowance` is of a member, of which less may be unpacked.
+        The `allowance` is of a member, of which less may be unpacked. With the `tokens_key` of the project what is
+        found gets pseudonyms.
 
         Raises:
             DocumentRefused: the bytes are no text, hold no text, or take too much work.
@@ -83,8 +86,10 @@ class NameModels(Protocol):
 class NameMasking(Protocol):
     """Masks names of persons, places and organisations. CPU work: it never runs on the event loop."""
 
-    async def mask(self, caller: Caller, prepared: Prepared, masking: Masking) -> Prepared:
-        """Return what was masked before with names masked, too, by the masking's model.
+    async def mask(
+        self, caller: Caller, prepared: Prepared, masking: Masking, *, tokens_key: bytes | None = None
+    ) -> Prepared:
+        """Return what was masked before with names masked, too, by the masking's model; or with pseudonyms for them.
 
         Raises:
             NamesModelUnusable: the model cannot be used.
@@ -149,6 +154,15 @@ class Texts(Protocol):
 
     async def get(self, ref: ObjectRef) -> MaskedText:
         """Return the text with its anchors.
+
+        Raises:
+            NotFound: it is not there any more.
+
+        """
+        ...
+
+    async def sealed_pseudonyms(self, ref: ObjectRef) -> Envelope | None:
+        """Return what the pseudonyms in it stand for, encrypted; None where it has none.
 
         Raises:
             NotFound: it is not there any more.

@@ -33,23 +33,28 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
     phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS,
     limits: ConversionLimits | None = None,
     quality: Quality | None = None,
+    tokens_key: bytes | None = None,
 ) -> Prepared:
     """Return what may be stored of a document: nothing in it has not passed the masking stage.
+
+    What is inside of it is named by placeholders, also where identifiers get pseudonyms: its keys stay for good.
 
     Raises:
         DocumentRefused: the bytes are not what the media type says, hold no text, or exceed the limits.
 
     """
-    from tidemill_ingest.masking.stage import MaskingStage  # noqa: PLC0415 - libraries that only the processes use
+    from tidemill_ingest.masking.pseudonyms import Pseudonyms  # noqa: PLC0415 - libraries that only the processes use
+    from tidemill_ingest.masking.stage import MaskingStage  # noqa: PLC0415
     from tidemill_ingest.parsing import members  # noqa: PLC0415
     from tidemill_ingest.parsing.text import extract  # noqa: PLC0415
 
     limits = limits or ConversionLimits()
     extracted = extract(content, spec.media_type, limits)
-    stage = MaskingStage(masking, phone_regions)
+    pseudonyms = Pseudonyms(tokens_key, phone_regions) if tokens_key else None
+    stage = MaskingStage(masking, phone_regions, pseudonyms)
     title = stage.mask(clean_line(spec.title) or _shortened(extracted.title))
     text, starts = stage.mask_with_places(extracted.text, [anchor.start for anchor in extracted.anchors])
-    return Prepared(
+    prepared = Prepared(
         media_type=extracted.media_type,
         text=text,
         title=title,
@@ -71,6 +76,7 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
         members=members.planned(extracted.entries, limits, MaskingStage(masking, phone_regions).mask),
         fingerprint=None if is_listing(spec.media_type) else _fingerprint(text, quality, limits),
     )
+    return replace(prepared, pseudonyms=pseudonyms.values) if pseudonyms else prepared
 
 
 def _measures(text: str, language: str, quality: Quality | None, limits: ConversionLimits) -> Measures | None:
@@ -156,16 +162,18 @@ class ProcessPreparation:
         masking: Masking,
         quality: Quality | None = None,
         allowance: Allowance | None = None,
+        tokens_key: bytes | None = None,
     ) -> Prepared:
         """See `ports.Preparation.prepare`."""
         limits = self._limits.within(allowance)
+        more = (limits, quality, tokens_key)
         with PREPARATION.time():
             prepared = await self._processes.run(
-                caller.project, prepare_document, spec, content, masking, self._phone_regions, limits, quality
+                caller.project, prepare_document, spec, content, masking, self._phone_regions, *more
             )
             if not masking.model:
                 return prepared
-            masked = await self._names.mask(caller, prepared, masking)
+            masked = await self._names.mask(caller, prepared, masking, tokens_key=tokens_key)
             if masked.fingerprint is not None:  # no hash of a name is stored
                 made = await self._processes.run(caller.project, _fingerprint, masked.text, quality, limits)
                 masked = replace(masked, fingerprint=made)

@@ -35,6 +35,7 @@ from tidemill_ingest.documents.reconcile import (
     unpack_controller,
 )
 from tidemill_ingest.documents.reject_submission import RejectSubmission
+from tidemill_ingest.documents.reveal_pseudonyms import RevealPseudonyms
 from tidemill_ingest.documents.sweep import Sweep
 from tidemill_ingest.documents.trainer import NoNameModels, TrainerNameModels
 from tidemill_ingest.documents.unpack_document import UnpackDocument
@@ -44,6 +45,7 @@ from tidemill_ingest.errors import MembersUnderWay, SubmissionsUnderWay
 from tidemill_ingest.feature import Wired
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.projects import Projects
+from tidemill_ingest.pseudonyms.ports import ProjectSecrets
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.ports import FindSource, Sources
 from tidemill_kit.erasure.documents import documents as documents_step
@@ -78,6 +80,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     documents: Documents,
     processes: Processes,
     projects: Projects,
+    secrets: ProjectSecrets,
 ) -> WiredDocuments:
     """Put DocumentService, the consumer of submissions and the sweep together."""
     clock, limits = SystemClock(), settings.limits
@@ -98,6 +101,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         clock=clock,
         limits=limits,
         projects=projects,
+        secrets=secrets,
         enqueue=lambda key: unpacking.enqueue(key),  # noqa: PLW0108 - it is made below
     )
     delete = _deleting(accept, reading)
@@ -112,6 +116,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         delete=delete,
         reading=reading,
         release=_releasing(accept, reading),
+        reveal=RevealPseudonyms(reading=reading, texts=texts, secrets=secrets),
         uploads=Uploads(limits=limits, places=UploadPlaces(settings.patience)),
     )
     unpacking = _unpacking(backend, settings, accept, delete, reject)
@@ -312,7 +317,7 @@ def _sweep(  # noqa: PLR0913, PLR0917 - the stores that it goes through
         uses=MongoVersionTexts(backend.database["documents"]),
         cursor=MongoSweepCursor(backend.database["sweep"]),
         texts=texts,
-        records=MongoRecords(backend.database["documents"]),
+        records=MongoRecords(backend.database["documents"], backend.database["pseudonym_keys"]),
         quarantine=quarantine,
         clock=SystemClock(),
         rules=SweepRules(

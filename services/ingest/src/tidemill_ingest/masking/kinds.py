@@ -8,7 +8,7 @@ from enum import Enum
 from tidemill_core.errors import InvalidInput
 
 _VERSION = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9][a-z0-9_-]{0,62}@[1-9]\d{0,8}")
-_MODEL_RULE, _REJECT_RULE = "model=", "reject"
+_MODEL_RULE, _REJECT_RULE, _PSEUDONYMS_RULE = "model=", "reject", "pseudonyms"
 DEFAULT_PHONE_REGIONS = ("US", "GB", "DE", "FR")
 
 
@@ -46,13 +46,18 @@ class Masking:
     """The registered model version that finds names."""
     reject: bool = False
     """Whether a document in which any of it is found is refused."""
+    pseudonyms: bool = False
+    """Whether a pseudonym takes the place of what is found, credentials excepted: the same for the same value."""
 
     @classmethod
-    def of(cls, kinds: Iterable[str], *, none: bool, model: str = "", reject: bool = False) -> "Masking":
+    def of(
+        cls, kinds: Iterable[str], *, none: bool, model: str = "", reject: bool = False, pseudonyms: bool = False
+    ) -> "Masking":
         """Return the masking that a source's owner wrote; no kinds means all of them, `none` must be written out.
 
         Raises:
-            InvalidInput: a kind that does not exist, both kinds and `none`, or names without a model that finds them.
+            InvalidInput: a kind that does not exist, both kinds and `none`, names without a model that finds them, or
+                pseudonyms of what is refused, or of nothing.
 
         """
         names = list(kinds)
@@ -60,8 +65,8 @@ class Masking:
         if unknown := [name for name in names if name not in known]:
             text = f"{unknown[0]!r} is not a kind; use some of {', '.join(sorted(known))}"
             raise InvalidInput.at(field="masking.kinds", text=text)
-        if none and (names or model or reject):
-            text = "masks nothing, so name neither kinds nor a model, and refuse nothing"
+        if none and (names or model or reject or pseudonyms):
+            text = "masks nothing, so name neither kinds nor a model, refuse nothing, and ask for no pseudonyms"
             raise InvalidInput.at(field="masking.none", text=text)
         if none:
             return cls(kinds=frozenset())
@@ -75,14 +80,23 @@ class Masking:
         if model and not chosen & NAMES:
             text = "finds person, place and organisation: name one of them in kinds, or no kinds for all"
             raise InvalidInput.at(field="masking.model", text=text)
-        return cls(kinds=chosen, model=model, reject=reject)
+        if pseudonyms and (reject or chosen == {MaskKind.CREDENTIAL}):
+            text = "stand for what is refused: choose one of both" if reject else "are for other kinds than credential"
+            raise InvalidInput.at(field="masking.pseudonyms", text=text)
+        return cls(kinds=chosen, model=model, reject=reject, pseudonyms=pseudonyms)
 
     @classmethod
     def strictest(cls, rules: Iterable[str]) -> "Masking":
-        """Return the masking of everything, with the model that an earlier one's rules name, and refusing as it did."""
+        """Return the masking of everything, with the model and what else an earlier one's rules say."""
         rules = tuple(rules)
         models = [rule.removeprefix(_MODEL_RULE) for rule in rules if rule.startswith(_MODEL_RULE)]
-        return cls.of([], none=False, model=models[0] if models else "", reject=_REJECT_RULE in rules)
+        return cls.of(
+            [],
+            none=False,
+            model=models[0] if models else "",
+            reject=_REJECT_RULE in rules,
+            pseudonyms=_PSEUDONYMS_RULE in rules,
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,6 +105,6 @@ class Masking:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """What decides how a text is masked: the kinds, the model where there is one, and whether it is refused."""
+        """What decides how a text is masked: the kinds, the model where there is one, and what becomes of it."""
         model, reject = [_MODEL_RULE + self.model] * bool(self.model), [_REJECT_RULE] * self.reject
-        return (*self.names, *model, *reject)
+        return (*self.names, *model, *reject, *[_PSEUDONYMS_RULE] * self.pseudonyms)

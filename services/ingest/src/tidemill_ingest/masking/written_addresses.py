@@ -37,6 +37,7 @@ _EVERYDAY = frozenset(
 )
 """What stands before at, and is no name."""
 _LONGEST_LOCAL = 100
+_DOT = re.compile(rf"(?i){_WRITTEN_DOT}")
 
 
 def find_written_emails(text: str) -> Iterator[Span]:
@@ -53,6 +54,13 @@ def find_written_emails(text: str) -> Iterator[Span]:
         if _LETTER.search(name) and (match["sure"] or _is_name(name, before[: -len(name)], said=bool(match["word"]))):
             end = host.end()
             yield match.start() - len(name), end
+
+
+def as_sent(address: str) -> str:
+    """Return an address as mails are sent to it: one that is written for people with its signs, any other as it is."""
+    if match := _AT.search(address):
+        address = f"{address[: match.start()]}@{address[match.end() :]}"
+    return _DOT.sub(".", address)
 
 
 def _is_name(name: str, before: str, *, said: bool) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller, Page, PageRequest, ResourceKey
 from tidemill_core.errors import NotFound
 from tidemill_core.resources import Write, copy_fields, create, delete, fields_of, update
+from tidemill_ingest.errors import PseudonymsNotKept
 from tidemill_ingest.polling.domain.poll import SourcePoll
 from tidemill_ingest.polling.ports import SourcePolls
 from tidemill_ingest.sources.domain import Source
@@ -29,6 +30,8 @@ class ManageSources:
     polls: SourcePolls
     enqueue: Callable[[ResourceKey], None] = ignored
     """Called with a source whose polling is another one now."""
+    pseudonyms: bool = True
+    """Whether the operator has configured a key for what pseudonyms stand for."""
 
     async def create(self, caller: Caller, source: Source, write: Write) -> Source:
         """Return the new source; the id of a deleted one is taken up again.
@@ -37,9 +40,10 @@ class ManageSources:
             InvalidInput: naming every field that breaks its rule.
             AlreadyExists: the id is taken.
             EventSourceTaken: another source has these events.
+            PseudonymsNotKept: it asks for pseudonyms, and there is no key for what they stand for.
 
         """
-        source.check()
+        self._check(source)
         source.polling_changed = source.polling is not None
         try:
             await self.sources.get(caller.project, source.id)
@@ -75,12 +79,13 @@ class ManageSources:
             SourceNotFound: there is none.
             Conflict: it changed since the etag.
             EventSourceTaken: another source has these events.
+            PseudonymsNotKept: it asks for pseudonyms, and there is no key for what they stand for.
 
         """
         before = await self.sources.get(caller.project, given.id)
         desired = deepcopy(before)
         copy_fields(given, desired, fields)
-        desired.check()
+        self._check(desired)
         await self.events.bind(caller, desired.events, given.id, validate_only=write.validate_only)
 
         def change(source: Source) -> None:
@@ -112,3 +117,8 @@ class ManageSources:
         if not write.validate_only and (source.polling_changed or (source.deleted and source.polling is not None)):
             self.enqueue(ResourceKey(project=source.project, id=source.id))
         return source
+
+    def _check(self, source: Source) -> None:
+        source.check()
+        if source.masking.pseudonyms and not self.pseudonyms:
+            raise PseudonymsNotKept

@@ -15,7 +15,7 @@ def source_of(message: source_pb2.Source, project: str) -> Source:
 
     """
     said = message.masking
-    masking = Masking.of(said.kinds, none=said.none, model=said.model, reject=said.reject)
+    masking = Masking.of(said.kinds, none=said.none, model=said.model, reject=said.reject, pseudonyms=said.pseudonyms)
     return from_message(
         Source,
         message,
@@ -33,7 +33,13 @@ def source_message(source: Source, poll: SourcePoll | None = None) -> source_pb2
     given, quality = source.masking, source.quality if source.quality.digest else None
     masking = None
     if given != Masking():
-        masking = source_pb2.Masking(kinds=given.names, none=not given.kinds, model=given.model, reject=given.reject)
+        masking = source_pb2.Masking(
+            kinds=given.names,
+            none=not given.kinds,
+            model=given.model,
+            reject=given.reject,
+            pseudonyms=given.pseudonyms,
+        )
     return to_message(
         source_pb2.Source,
         source,

@@ -16,6 +16,7 @@ def _masking_stored(masking: Masking) -> list[str] | dict[str, Any]:
     kinds = list(masking.names)
     more: dict[str, Any] = {"model": masking.model} if masking.model else {}
     more |= {"reject": True} if masking.reject else {}
+    more |= {"pseudonyms": True} if masking.pseudonyms else {}
     return {"kinds": kinds, **more} if more else kinds
 
 
@@ -25,6 +26,7 @@ def _masking_read(stored: list[str] | dict[str, Any]) -> Masking:
         kinds=frozenset(map(MaskKind, given["kinds"])),
         model=given.get("model", ""),
         reject=given.get("reject", False),
+        pseudonyms=given.get("pseudonyms", False),
     )
 
 

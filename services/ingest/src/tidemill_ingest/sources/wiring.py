@@ -29,10 +29,15 @@ def wire_sources(  # noqa: PLR0913 - what sources share with polling
     events: BindEvents,
     polls: SourcePolls,
     enqueue: Callable[[ResourceKey], None],
+    pseudonyms: bool,
     erasures: Sequence[Step],
 ) -> Wired:
-    """Put SourceService together; `erasures` are of what is kept for its sources elsewhere."""
-    servicer = SourceServicer(ManageSources(sources=sources, events=events, polls=polls, enqueue=enqueue))
+    """Put SourceService together; `erasures` are of what is kept for its sources elsewhere.
+
+    `pseudonyms`: whether there is a key for what they stand for.
+    """
+    manage = ManageSources(sources=sources, events=events, polls=polls, enqueue=enqueue, pseudonyms=pseudonyms)
+    servicer = SourceServicer(manage)
     of_project = [documents(name.replace("_", " "), backend.database[name]) for name in ("sources", "event_bindings")]
     of_project += erasures
     return Wired(servicer=(add_SourceServiceServicer_to_server, servicer), erasures={Scope.PROJECT: of_project})

@@ -26,6 +26,7 @@ class RecordedCall:
     address: str = ""
     trace_id: str = ""
     count: int = 1
+    items: int = 0
     begin_time: str = ""
     end_time: str = ""
 

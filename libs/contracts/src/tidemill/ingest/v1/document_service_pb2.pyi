@@ -830,3 +830,103 @@ class VersionName(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VersionName: _TypeAlias = VersionName  # noqa: Y015
+
+@_typing.final
+class RevealPseudonymsRequest(_message.Message):
+    """RevealPseudonymsRequest names a document by id, or by source and key, and pseudonyms in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PSEUDONYMS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Optional. The document's id."""
+    source: _builtins.str
+    """Optional. With `key`, instead of the id."""
+    key: _builtins.str
+    """Optional. With `source`, instead of the id."""
+    version: _builtins.int
+    """Optional. The number of the version; 0 means the current one."""
+    @_builtins.property
+    def pseudonyms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. The pseudonyms as they are in the text, such as [EMAIL:k3f9wq7hd2mzxp]: 1 to 100."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        key: _builtins.str = ...,
+        version: _builtins.int = ...,
+        pseudonyms: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "key", b"key", "pseudonyms", b"pseudonyms", "source", b"source", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevealPseudonymsRequest: _TypeAlias = RevealPseudonymsRequest  # noqa: Y015
+
+@_typing.final
+class RevealPseudonymsResponse(_message.Message):
+    """RevealPseudonymsResponse carries what they stand for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVEALED_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Output only. The number of the version."""
+    @_builtins.property
+    def revealed(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevealedPseudonym]:
+        """Output only. Those that the version has, in the order of the request."""
+
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Those that it does not have."""
+
+    def __init__(
+        self,
+        *,
+        revealed: _abc.Iterable[Global___RevealedPseudonym] | None = ...,
+        unknown: _abc.Iterable[_builtins.str] | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revealed", b"revealed", "unknown", b"unknown", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevealPseudonymsResponse: _TypeAlias = RevealPseudonymsResponse  # noqa: Y015
+
+@_typing.final
+class RevealedPseudonym(_message.Message):
+    """RevealedPseudonym is a pseudonym and what it stands for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSEUDONYM_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    pseudonym: _builtins.str
+    """Output only. The pseudonym."""
+    value: _builtins.str
+    """Output only. The value, as it is written where the version has it first."""
+    def __init__(
+        self,
+        *,
+        pseudonym: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pseudonym", b"pseudonym", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevealedPseudonym: _TypeAlias = RevealedPseudonym  # noqa: Y015

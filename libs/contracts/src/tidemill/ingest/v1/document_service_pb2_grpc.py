@@ -85,6 +85,11 @@ class DocumentServiceStub:
                 request_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ExplainDocumentRequest.SerializeToString,
                 response_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ExplainDocumentResponse.FromString,
                 _registered_method=True)
+        self.RevealPseudonyms = channel.unary_unary(
+                '/tidemill.ingest.v1.DocumentService/RevealPseudonyms',
+                request_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.RevealPseudonymsRequest.SerializeToString,
+                response_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.RevealPseudonymsResponse.FromString,
+                _registered_method=True)
 
 
 class DocumentServiceServicer:
@@ -161,6 +166,13 @@ class DocumentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevealPseudonyms(self, request, context):
+        """Returns what pseudonyms in a version of a document stand for; the audit record has their number.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DocumentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -213,6 +225,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.ExplainDocument,
                     request_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ExplainDocumentRequest.FromString,
                     response_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ExplainDocumentResponse.SerializeToString,
+            ),
+            'RevealPseudonyms': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevealPseudonyms,
+                    request_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.RevealPseudonymsRequest.FromString,
+                    response_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.RevealPseudonymsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -486,6 +503,33 @@ class DocumentService:
             '/tidemill.ingest.v1.DocumentService/ExplainDocument',
             tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ExplainDocumentRequest.SerializeToString,
             tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ExplainDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevealPseudonyms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.ingest.v1.DocumentService/RevealPseudonyms',
+            tidemill_dot_ingest_dot_v1_dot_document__service__pb2.RevealPseudonymsRequest.SerializeToString,
+            tidemill_dot_ingest_dot_v1_dot_document__service__pb2.RevealPseudonymsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,8 @@ class DocumentServiceStub:
     """Publishes the withheld version of a document, whatever rules of its source it breaks."""
     ExplainDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ExplainDocumentRequest, _document_service_pb2.ExplainDocumentResponse]
     """Returns a document's history: every version, rejection and deletion, oldest first."""
+    RevealPseudonyms: _aio.UnaryUnaryMultiCallable[_document_service_pb2.RevealPseudonymsRequest, _document_service_pb2.RevealPseudonymsResponse]
+    """Returns what pseudonyms in a version of a document stand for; the audit record has their number."""
 
 class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
     """DocumentService ingests, masks and versions documents."""
@@ -119,5 +121,13 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_document_service_pb2.ExplainDocumentRequest, _abc.Awaitable[_document_service_pb2.ExplainDocumentResponse]],
     ) -> _abc.Awaitable[_document_service_pb2.ExplainDocumentResponse]:
         """Returns a document's history: every version, rejection and deletion, oldest first."""
+
+    @_abc_1.abstractmethod
+    def RevealPseudonyms(
+        self,
+        request: _document_service_pb2.RevealPseudonymsRequest,
+        context: _aio.ServicerContext[_document_service_pb2.RevealPseudonymsRequest, _abc.Awaitable[_document_service_pb2.RevealPseudonymsResponse]],
+    ) -> _abc.Awaitable[_document_service_pb2.RevealPseudonymsResponse]:
+        """Returns what pseudonyms in a version of a document stand for; the audit record has their number."""
 
 def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: _aio.Server) -> None: ...

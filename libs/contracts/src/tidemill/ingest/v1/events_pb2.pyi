@@ -463,6 +463,7 @@ class VersionContent(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     SUBMISSION_ID_FIELD_NUMBER: _builtins.int
     ANCHORS_FIELD_NUMBER: _builtins.int
+    SEALED_PSEUDONYMS_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
     """Output only. The media type of `text`."""
     text: _builtins.str
@@ -487,6 +488,10 @@ class VersionContent(_message.Message):
     def anchors(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.Anchor]:
         """Output only. The places of the original in the text, such as its pages, in order."""
 
+    @_builtins.property
+    def sealed_pseudonyms(self) -> Global___SealedPseudonyms:
+        """Output only. What the pseudonyms in it stand for, which ingest alone can open; unset without pseudonyms."""
+
     def __init__(
         self,
         *,
@@ -499,11 +504,48 @@ class VersionContent(_message.Message):
         metadata: _struct_pb2.Struct | None = ...,
         submission_id: _builtins.str = ...,
         anchors: _abc.Iterable[_document_pb2.Anchor] | None = ...,
+        sealed_pseudonyms: Global___SealedPseudonyms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "sealed_pseudonyms", b"sealed_pseudonyms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "language", b"language", "media_type", b"media_type", "metadata", b"metadata", "readers", b"readers", "submission_id", b"submission_id", "text", b"text", "title", b"title", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "language", b"language", "media_type", b"media_type", "metadata", b"metadata", "readers", b"readers", "sealed_pseudonyms", b"sealed_pseudonyms", "submission_id", b"submission_id", "text", b"text", "title", b"title", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VersionContent: _TypeAlias = VersionContent  # noqa: Y015
+
+@_typing.final
+class SealedPseudonyms(_message.Message):
+    """SealedPseudonyms is what the pseudonyms of a version stand for, encrypted for it (AES-256-GCM) by a key of its own, and
+    that by a key of the project (AES key wrap).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    WRAPPED_KEY_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    CIPHERTEXT_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Output only. Which key of the project wraps the version's."""
+    wrapped_key: _builtins.bytes
+    """Output only. The version's key, wrapped."""
+    nonce: _builtins.bytes
+    """Output only. The nonce."""
+    ciphertext: _builtins.bytes
+    """Output only. The pseudonyms and their values, encrypted."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        wrapped_key: _builtins.bytes = ...,
+        nonce: _builtins.bytes = ...,
+        ciphertext: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "key_id", b"key_id", "nonce", b"nonce", "wrapped_key", b"wrapped_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealedPseudonyms: _TypeAlias = SealedPseudonyms  # noqa: Y015

@@ -386,6 +386,7 @@ class Masking(_message.Message):
     NONE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     REJECT_FIELD_NUMBER: _builtins.int
+    PSEUDONYMS_FIELD_NUMBER: _builtins.int
     none: _builtins.bool
     """Optional. True disables masking."""
     model: _builtins.str
@@ -394,6 +395,10 @@ class Masking(_message.Message):
     """
     reject: _builtins.bool
     """Optional. True refuses a document in which anything of the kinds is found, with PERSONAL_DATA, instead of masking it."""
+    pseudonyms: _builtins.bool
+    """Optional. True puts a pseudonym, such as [EMAIL:k3f9wq7hd2mzxp], in place of what is found: the same for the same value
+    in all documents of the project. RevealPseudonyms returns the value. Credentials are masked all the same.
+    """
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The kinds to mask: email, phone, credential, card, iban, ip, national_id, and
@@ -407,10 +412,11 @@ class Masking(_message.Message):
         none: _builtins.bool = ...,
         model: _builtins.str = ...,
         reject: _builtins.bool = ...,
+        pseudonyms: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "model", b"model", "none", b"none", "reject", b"reject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "model", b"model", "none", b"none", "pseudonyms", b"pseudonyms", "reject", b"reject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

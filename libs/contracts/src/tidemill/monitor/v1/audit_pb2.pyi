@@ -78,6 +78,7 @@ class AuditRecord(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. The id of the call or decision."""
     project: _builtins.str
@@ -122,6 +123,8 @@ class AuditRecord(_message.Message):
     """Output only. The number of the record in its chain, from 1 without gaps."""
     hash: _builtins.str
     """Output only. The sha256 of the previous record's hash and this record, as 64 hexadecimal digits."""
+    items: _builtins.int
+    """Output only. How many things the call was about, where the RPC counts them, such as pseudonyms that were revealed."""
     @_builtins.property
     def begin_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the call began."""
@@ -155,10 +158,11 @@ class AuditRecord(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         seq: _builtins.int = ...,
         hash: _builtins.str = ...,
+        items: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "begin_time", b"begin_time", "code", b"code", "count", b"count", "credential", b"credential", "end_time", b"end_time", "etag_after", b"etag_after", "etag_before", b"etag_before", "hash", b"hash", "id", b"id", "method", b"method", "outcome", b"outcome", "project", b"project", "reason", b"reason", "reply_digest", b"reply_digest", "request_digest", b"request_digest", "resource", b"resource", "seq", b"seq", "service", b"service", "subject", b"subject", "trace_id", b"trace_id", "via", b"via"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "begin_time", b"begin_time", "code", b"code", "count", b"count", "credential", b"credential", "end_time", b"end_time", "etag_after", b"etag_after", "etag_before", b"etag_before", "hash", b"hash", "id", b"id", "items", b"items", "method", b"method", "outcome", b"outcome", "project", b"project", "reason", b"reason", "reply_digest", b"reply_digest", "request_digest", b"request_digest", "resource", b"resource", "seq", b"seq", "service", b"service", "subject", b"subject", "trace_id", b"trace_id", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.envelope import Envelope
 from tidemill_ingest.anchors import Anchor
 from tidemill_ingest.documents.domain.submission import Fact, Submission, SubmissionFacts
 from tidemill_ingest.members import PlannedMember
@@ -57,6 +58,10 @@ class Prepared:
     """Files inside, which become documents of their own."""
     fingerprint: Fingerprint | None = None
     """None where the source compares its documents with no others."""
+    pseudonyms: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What pseudonyms in it stand for, on the way from the process that made them to where it is encrypted."""
+    sealed_pseudonyms: Envelope | None = None
+    """The same, encrypted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
