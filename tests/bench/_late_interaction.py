@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from tidemill_core.application import Caller
-from tidemill_rag.embedding.transformers import TransformersEmbedding, micro_batches
+from tidemill_rag.embedding.batched import micro_batches
+from tidemill_rag.embedding.transformers import TransformersEmbedding
 
 NAME = "late-interaction@1"
 

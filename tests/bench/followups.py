@@ -34,10 +34,11 @@ from tidemill_kit.models.bounded_tokenizers import with_tokenizer
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
+from tidemill_rag.embedding.config import EmbeddingConfig
 from tidemill_rag.embedding.domain import passage_vector
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import spans
-from tidemill_rag.embedding.transformers import EmbeddingConfig, TransformersEmbedding
+from tidemill_rag.embedding.transformers import TransformersEmbedding
 from tidemill_rag.indexing.domain.chunking import Cut, chunk
 
 sys.path.append(str(Path(__file__).parents[2] / "examples" / "helpdesk"))

@@ -54,9 +54,10 @@ import corpus  # type: ignore[import-not-found]  # an example, which is no packa
 
 from tidemill_rag.collections.domain.search_settings import Rerank, SearchSettings
 from tidemill_rag.collections.resolve_settings import ChunkingSpec, SparseSpec
+from tidemill_rag.embedding.config import EmbeddingConfig
 from tidemill_rag.embedding.ports import ResolvedModel
 from tidemill_rag.embedding.thread import EmbeddingThreads
-from tidemill_rag.embedding.transformers import EmbeddingConfig, TransformersEmbedding
+from tidemill_rag.embedding.transformers import TransformersEmbedding
 from tidemill_rag.indexing.index_documents import BatchLimits
 from tidemill_rag.search.messages import passage_message
 from tidemill_rag.vectors.edge import QdrantEdgeVectors
@@ -138,7 +139,7 @@ class Embedded:
         """Return the only model."""
         return ResolvedModel(reference="minilm@1", max_tokens=self.model.max_tokens)
 
-    async def load(self, _caller: Caller, _resolved: str) -> "Embedded":
+    async def load(self, _caller: Caller, _resolved: str, **_: object) -> "Embedded":
         """Return this."""
         return self
 

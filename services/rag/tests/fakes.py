@@ -113,6 +113,8 @@ class Models:
     def __init__(self) -> None:
         self.model = WordModel()
         self.newest = 1
+        self.quantized: list[bool] = []
+        """In which form the model was loaded."""
 
     async def resolve(self, caller: Caller, reference: str) -> ResolvedModel:
         assert caller.project
@@ -124,8 +126,9 @@ class Models:
             raise NotFound(message)
         return ResolvedModel(reference=f"words@{version or self.newest}", max_tokens=self.model.max_tokens)
 
-    async def load(self, caller: Caller, resolved: str) -> WordModel:
+    async def load(self, caller: Caller, resolved: str, *, quantized: bool = True) -> WordModel:
         await self.resolve(caller, resolved)
+        self.quantized.append(quantized)
         return self.model
 
 

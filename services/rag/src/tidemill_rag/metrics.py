@@ -7,3 +7,6 @@ GRAPH_BUILDING = Gauge("tidemill_rag_graph_building_chunks", "Passages of which 
 RERANK_SECONDS = Histogram(
     "tidemill_rag_rerank_seconds", "Time to rerank the candidates of a search, by outcome.", ["outcome"]
 )
+EMBEDDING_MODELS = Counter(
+    "tidemill_rag_embedding_models_loaded", "Embedding models that were loaded, by what computes them.", ["runtime"]
+)

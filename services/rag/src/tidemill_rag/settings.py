@@ -47,6 +47,13 @@ class RagSettings(ModelSettings):
     """Passages of an index version from which a graph index is built in the background; 0 = never."""
     embedding_threads: int = Field(default=0, ge=0, le=256)
     """CPU threads that embed, each with a forward pass of its own up to 8; 0 = all cores."""
+    embedding_quantization: Literal["int8", "none"] = "int8"
+    """int8: embedding models of the families that can be exported have weights of 8 bits; none: all compute in
+    numeric_format, as the others do."""
+    export_cpu_s: float = Field(default=120.0, gt=0)
+    """CPU time limit of exporting an embedding model; the wall-clock limit is ten times as much."""
+    export_memory_mb: int = Field(default=16 * 1024, ge=4096)
+    """Memory (address space) of the process that exports an embedding model."""
     models_loaded: int = Field(default=3, ge=1, le=32)
     """Embedding models kept in memory."""
     models_bytes: int = Field(default=3 * 1024**3, ge=1)

@@ -39,9 +39,10 @@ from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.collections.resolve_settings import DEFAULT_SPARSE
 from tidemill_rag.embedding.bm25 import Bm25Embedding
+from tidemill_rag.embedding.config import EmbeddingConfig
 from tidemill_rag.embedding.ports import ResolvedModel
 from tidemill_rag.embedding.thread import EmbeddingThreads
-from tidemill_rag.embedding.transformers import EmbeddingConfig, TransformersEmbedding
+from tidemill_rag.embedding.transformers import TransformersEmbedding
 from tidemill_rag.errors import CollectionNotFound
 from tidemill_rag.indexing.index_documents import BatchLimits, IndexDocuments
 from tidemill_rag.indexing.mongo import MongoLedger
@@ -91,7 +92,7 @@ class OneModel:
         assert caller.project
         return ResolvedModel(reference=reference, max_tokens=self.model.max_tokens)
 
-    async def load(self, caller: Caller, resolved: str) -> Any:  # noqa: ANN401 - ditto
+    async def load(self, caller: Caller, resolved: str, **_: object) -> Any:  # noqa: ANN401 - ditto
         """Return it."""
         assert caller.project
         assert resolved

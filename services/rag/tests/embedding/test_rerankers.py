@@ -92,7 +92,10 @@ async def test_one_model_is_loaded_once_as_a_reranker_and_once_as_an_embedding_m
     opened: list[int] = []
     loaded = rerankers(registry, opened)
     embedding = TrainerModels(
-        registry=registry, tokenizers=loaded.tokenizers, open_model=lambda *_: cast("Any", "embedding")
+        registry=registry,
+        tokenizers=loaded.tokenizers,
+        exports=None,
+        open_model=lambda *_: cast("Any", "embedding"),
     )
 
     first, again = await loaded.load(ADA, "30@1"), await loaded.load(Caller(project="globex"), "30@1")

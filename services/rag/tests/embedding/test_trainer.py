@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,7 +54,7 @@ class Facts:
 async def models(
     opened: list[int], *, max_bytes: int, wait: Callable[[], object] = lambda: None
 ) -> AsyncIterator[TrainerModels]:
-    def opening(_folder: Path, _thread: object, _tokenizer: object, _config: object) -> Any:  # noqa: ANN401 - stands for a model
+    def opening(_folder: Path, _graph: object, _thread: object, _tokenizer: object, _config: object) -> Any:  # noqa: ANN401 - stands for a model
         opened.append(1)
         wait()
         return object()
@@ -73,6 +74,7 @@ async def models(
                 threads=EmbeddingThreads(),
             ),
             tokenizers=Tokenizers(reading=BoundedTokenizers(Facts()), cutting=BoundedTokenizers(Facts())),
+            exports=None,
             open_model=opening,
         )
     await server.stop(0)
@@ -126,3 +128,20 @@ async def test_of_many_projects_that_have_the_same_model_only_so_many_are_rememb
         assert len(registry.registry._digests) == 2  # noqa: SLF001 - what is kept in memory is what is tested
 
     assert len(opened) == 1
+
+
+async def test_a_model_is_loaded_once_in_each_form(tmp_path: Path) -> None:
+    opened: list[int] = []
+
+    class Exported:
+        async def graph_of(self, *_: object) -> Path:
+            return tmp_path / "graph.onnx"
+
+    async with models(opened, max_bytes=100) as registry:
+        both = replace(registry, exports=cast("Any", Exported()))
+        for quantized in (True, False, True, False):
+            await both.load(Caller(project="acme"), "30@1", quantized=quantized)
+        assert len(opened) == 2
+        await registry.load(Caller(project="acme"), "30@1", quantized=True)
+
+    assert len(opened) == 2

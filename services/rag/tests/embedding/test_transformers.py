@@ -16,9 +16,10 @@ from tidemill_kit.models.bounded_tokenizers import with_tokenizer
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_rag.embedding import thread
+from tidemill_rag.embedding.config import CONFIG_FILES, EmbeddingConfig
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import known_share, spans
-from tidemill_rag.embedding.transformers import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
+from tidemill_rag.embedding.transformers import TransformersEmbedding
 from tidemill_rag.errors import TextTooLong
 
 FOLDER = MODELS / EMBEDDINGS

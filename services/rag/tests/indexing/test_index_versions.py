@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.application import Request
-from tidemill_rag.collections.domain.collection import IndexRef, IndexState
+from tidemill_rag.collections.domain.collection import Collection, IndexRef, IndexState
 from tidemill_rag.indexing.reconcile_index import AT_ONCE
 
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
@@ -205,3 +205,25 @@ async def test_a_deleted_collection_is_swept_and_its_id_may_be_taken_again() -> 
     assert collection.live
     assert collection.live.number == 2
     assert await rag.found("words") == ["d1"]
+
+
+async def test_an_index_version_has_one_form_of_the_model_for_passages_and_questions_until_it_is_rebuilt() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+
+    def before_there_were_quantized_models(collection: Collection) -> None:
+        collection.indexes = tuple(replace(index, quantized=False) for index in collection.indexes)
+
+    await rag.collections.update("acme", "handbook", before_there_were_quantized_models, request=Request.internal())
+    rag.models.quantized.clear()
+    await rag.consume(rag.ingest.put("d2", "more words", seq=1))
+    await rag.work()
+    await rag.search("words")
+    assert {*rag.models.quantized} == {False}
+
+    await rag.rebuild(ADA, "handbook", write("r2"))
+    await rag.work()
+    rag.models.quantized.clear()
+    await rag.search("words")
+    assert {*rag.models.quantized} == {True}

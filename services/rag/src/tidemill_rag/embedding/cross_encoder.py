@@ -10,10 +10,11 @@ from typing import Any, Final
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import CONFIG, WEIGHTS, checked_config, passed_on
 from tidemill_kit.models.numeric_format import NumericFormat
+from tidemill_rag.embedding.batched import micro_batches
 from tidemill_rag.embedding.domain import MIN_TOKENS
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import PairTokenizer, TokenPair
-from tidemill_rag.embedding.transformers import micro_batches, ready_torch
+from tidemill_rag.embedding.transformers import ready_torch
 
 _UNSAID_LABELS: Final = 2
 """What transformers makes of a config that says none."""

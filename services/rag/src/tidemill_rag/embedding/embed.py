@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller
 from tidemill_core.errors import Violation
 from tidemill_core.resources import refuse
+from tidemill_rag.collections.domain.collection import IndexVersion
 from tidemill_rag.collections.ports import Collections, found
 from tidemill_rag.embedding.ports import EmbeddedText, EmbeddingModels
 from tidemill_rag.errors import IndexNotReady
@@ -34,17 +35,18 @@ class EmbedTexts:
         """
         refuse(_violations(model, collection, texts))
         if collection:
-            reference = await self._model_of(caller, collection)
+            index = await self._live_index(caller, collection)
+            reference, quantized = index.embedding, index.quantized
         else:
-            reference = (await self.models.resolve(caller, model)).reference
-        loaded = await self.models.load(caller, reference)
+            reference, quantized = (await self.models.resolve(caller, model)).reference, True
+        loaded = await self.models.load(caller, reference, quantized=quantized)
         return reference, await loaded.embed_whole(caller.project, texts)
 
-    async def _model_of(self, caller: Caller, name: str) -> str:
+    async def _live_index(self, caller: Caller, name: str) -> IndexVersion:
         collection = await found(self.collections, caller.project, name)
         if collection.live is None:
             raise IndexNotReady(name, message=collection.indexes[-1].message)
-        return collection.live.embedding
+        return collection.live
 
 
 def _violations(model: str, collection: str, texts: Sequence[str]) -> Iterator[Violation]:

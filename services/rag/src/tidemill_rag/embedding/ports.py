@@ -141,6 +141,9 @@ class EmbeddingModels(Protocol):
         """
         ...
 
-    async def load(self, caller: Caller, resolved: str) -> EmbeddingModel:
-        """Return the loaded model; models with equal content are loaded once."""
+    async def load(self, caller: Caller, resolved: str, *, quantized: bool = True) -> EmbeddingModel:
+        """Return the loaded model, with weights of 8 bits if it is to be `quantized` and there is such a form of it.
+
+        Models with equal content are loaded once.
+        """
         ...

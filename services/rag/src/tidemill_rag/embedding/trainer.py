@@ -9,43 +9,61 @@ from typing import ClassVar
 
 from tidemill_core.application import Caller
 from tidemill_core.models.manifest import ArtifactRefused
+from tidemill_rag.embedding.batched import BatchedEmbedding
+from tidemill_rag.embedding.config import CONFIG_FILES, EmbeddingConfig
 from tidemill_rag.embedding.cross_encoder import CrossEncoderConfig, TransformersReranker
+from tidemill_rag.embedding.exports import Exports
 from tidemill_rag.embedding.ports import ResolvedModel
 from tidemill_rag.embedding.registry import RegistryModels
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer, PairTokenizer, Tokenizers
-from tidemill_rag.embedding.transformers import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
 from tidemill_rag.errors import EmbeddingUnusable, ModelUnusable, RerankerUnusable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerModels:
-    """Implements `ports.EmbeddingModels`, and is the kind that the registry loads for it."""
-
-    name: ClassVar[str] = "embedding"
-    unusable: ClassVar[type[ModelUnusable]] = EmbeddingUnusable
+    """Implements `ports.EmbeddingModels`."""
 
     registry: RegistryModels
     tokenizers: Tokenizers
-    open_model: Callable[[Path, EmbeddingThreads, EmbeddingTokenizer, EmbeddingConfig], TransformersEmbedding]
+    exports: Exports | None
+    """None where models compute as they are."""
+    open_model: Callable[[Path, Path | None, EmbeddingThreads, EmbeddingTokenizer, EmbeddingConfig], BatchedEmbedding]
+    """Takes the folder and the graph."""
 
     async def resolve(self, caller: Caller, reference: str) -> ResolvedModel:
         """See `EmbeddingModels.resolve`."""
-        version = await self.registry.version(caller, reference, unusable=self.unusable)
+        version = await self.registry.version(caller, reference, unusable=EmbeddingUnusable)
         files = await self.registry.files(version, CONFIG_FILES)
         return ResolvedModel(reference=version.id, max_tokens=EmbeddingConfig.read(files).max_tokens)
 
-    async def load(self, caller: Caller, resolved: str) -> TransformersEmbedding:
+    async def load(self, caller: Caller, resolved: str, *, quantized: bool = True) -> BatchedEmbedding:
         """See `EmbeddingModels.load`."""
-        return await self.registry.load(caller, resolved, self)
+        return await self.registry.load(caller, resolved, _Embedding(self, exports=self.exports if quantized else None))
 
-    async def prepare(self, project: str, folder: Path, reference: str) -> Callable[[], TransformersEmbedding]:
+
+@dataclass(frozen=True, slots=True)
+class _Embedding:
+    """What the registry loads of an embedding model: its graph, or the model as it is."""
+
+    unusable: ClassVar[type[ModelUnusable]] = EmbeddingUnusable
+
+    models: TrainerModels
+    exports: Exports | None
+
+    @property
+    def name(self) -> str:
+        """See `registry.Kind.name`."""
+        return "quantized embedding" if self.exports else "embedding"
+
+    async def prepare(self, project: str, folder: Path, reference: str) -> Callable[[], BatchedEmbedding]:
         """See `registry.Kind.prepare`."""
         config = await asyncio.to_thread(EmbeddingConfig.of, folder)
         tokenizer = await EmbeddingTokenizer.open(
-            self.tokenizers, project, folder, prompt=config.passage_prompt, name=reference
+            self.models.tokenizers, project, folder, prompt=config.passage_prompt, name=reference
         )
-        return partial(self.open_model, folder, self.registry.threads, tokenizer, config)
+        graph = await self.exports.graph_of(project, folder, reference) if self.exports else None
+        return partial(self.models.open_model, folder, graph, self.models.registry.threads, tokenizer, config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

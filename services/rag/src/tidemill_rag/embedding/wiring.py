@@ -3,22 +3,32 @@
 import os
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+import structlog
+
+from tidemill_core.errors import isolated
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.models.bounded_tokenizers import IMPORTS, BoundedTokenizers
-from tidemill_kit.models.numeric_format import computed_format
+from tidemill_kit.models.numeric_format import NumericFormat, computed_format
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
+from tidemill_rag.embedding.batched import BatchedEmbedding
+from tidemill_rag.embedding.config import EmbeddingConfig
 from tidemill_rag.embedding.cross_encoder import TransformersReranker
+from tidemill_rag.embedding.exports import Exports, discard, weight_bits
+from tidemill_rag.embedding.onnx_runtime import OnnxEmbedding
 from tidemill_rag.embedding.registry import RegistryModels
 from tidemill_rag.embedding.thread import EmbeddingThreads
-from tidemill_rag.embedding.tokenizer import Tokenizers
+from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer, Tokenizers
 from tidemill_rag.embedding.trainer import TrainerModels, TrainerRerankers
 from tidemill_rag.embedding.transformers import TransformersEmbedding
 from tidemill_rag.settings import RagSettings
 
 _MAX_PASSES = 8
 """Forward passes at once. Beyond, each gets more threads: Python's share of a pass is about a tenth of it."""
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +63,8 @@ def wire_embedding(settings: RagSettings, backend: Backend) -> Models:
         embedding=TrainerModels(
             registry=registry,
             tokenizers=tokenizers,
-            open_model=partial(TransformersEmbedding, threads_per_pass=per_pass, numeric_format=numeric_format),
+            exports=_exports(settings, backend),
+            open_model=partial(opened_embedding, threads_per_pass=per_pass, numeric_format=numeric_format),
         ),
         rerankers=TrainerRerankers(
             registry=registry,
@@ -61,6 +72,43 @@ def wire_embedding(settings: RagSettings, backend: Backend) -> Models:
             open_model=partial(TransformersReranker, threads_per_pass=per_pass, numeric_format=numeric_format),
         ),
     )
+
+
+def opened_embedding(  # noqa: PLR0913 - what a model is made of
+    folder: Path,
+    graph: Path | None,
+    threads: EmbeddingThreads,
+    tokenizer: EmbeddingTokenizer,
+    config: EmbeddingConfig,
+    *,
+    threads_per_pass: int,
+    numeric_format: NumericFormat,
+) -> BatchedEmbedding:
+    """Load a model by its graph, or from its folder where it has none. Blocks: call it on an embedding thread."""
+    if graph:
+        try:
+            with isolated():
+                return OnnxEmbedding(graph, threads, tokenizer, config, threads_per_pass=threads_per_pass)
+        except Exception as error:  # noqa: BLE001 - of a damaged file, ONNX Runtime raises many kinds
+            _log.warning("embedding_graph_unreadable", graph=graph.name, why=type(error).__name__)
+            discard(graph)
+    return TransformersEmbedding(
+        folder, threads, tokenizer, config, threads_per_pass=threads_per_pass, numeric_format=numeric_format
+    )
+
+
+def _exports(settings: RagSettings, backend: Backend) -> Exports | None:
+    if settings.embedding_quantization == "none":
+        return None
+    limits = ProcessLimits(
+        workers=1,
+        cpu_s=settings.export_cpu_s,
+        wall_s=10 * settings.export_cpu_s,
+        memory_bytes=settings.export_memory_mb * 1024**2,
+    )
+    processes = BoundedProcesses(limits, "exporting")
+    backend.on_stop(processes.stop)
+    return Exports(processes, weight_bits())
 
 
 def _limits(settings: RagSettings, *, cpu_s: float) -> ProcessLimits:

@@ -29,7 +29,7 @@ class BatchLimits:
 
     documents: int = 64
     max_concurrent_fetches: int = 8
-    """Documents fetched and chunked at once, and documents marked at once."""
+    """Documents fetched and chunked at once."""
     chunks: int = 128
     """Chunks that fill a batch; also the most that are embedded and stored together."""
     chunks_together: int = 48
@@ -116,7 +116,7 @@ class IndexDocuments:
                 await self._remove(ref, row, epoch)
         present = [row for row in rows if row.desired.content]
         if present or large:
-            model = await self.models.load(ref.caller, index.embedding)
+            model = await self.models.load(ref.caller, index.embedding, quantized=index.quantized)
             await self.vectors.create(ref.key, dimensions=model.dimensions, sparse=index.sparse.used)
             embedding = PassageEmbedding(model=model, sparse=self.sparse, analysis=index.sparse)
             await self._index(ref, index, present, embedding, epoch)
@@ -285,9 +285,8 @@ class IndexDocuments:
             await self._store(ref, [document], embedding, epoch)
 
     async def _finish_all(self, ref: IndexRef, documents: Sequence[Prepared], epoch: int) -> None:
-        step = self.limits.max_concurrent_fetches
-        for begin in range(0, len(documents), step):
-            await asyncio.gather(*(self._finish(ref, each, epoch) for each in documents[begin : begin + step]))
+        """Finish all at once, so that the stores write them together: a batch has few documents."""
+        await asyncio.gather(*(self._finish(ref, each, epoch) for each in documents))
 
     async def _finish(self, ref: IndexRef, document: Prepared, epoch: int) -> None:
         row, chunks = document.row, len(document.chunks)

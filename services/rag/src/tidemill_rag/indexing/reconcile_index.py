@@ -154,7 +154,7 @@ class ReconcileIndex:
         """
         if ref.key in self.checked:
             return
-        await self.models.load(ref.caller, index.embedding)
+        await self.models.load(ref.caller, index.embedding, quantized=index.quantized)
         points, kept = await self.vectors.count(ref.key), (await self.ledger.counts([ref]))[ref]
         fewer = points < kept.chunks and points < (await self.ledger.count(ref)).chunks  # counters may be off
         if (fewer or not self.vectors.durable) and (lost := await self.compare_points(ref, epoch=epoch)):

@@ -103,7 +103,7 @@ class SearchCollection:
             asked=question.settings,
         )
         owner, embedding = searched.owner(caller), searched.index.embedding
-        model = await self.models.load(owner, embedding)
+        model = await self.models.load(owner, embedding, quantized=searched.index.quantized)
         vector = await model.embed_query(caller.project, question.query)
         if vector is None:
             unknown = _UNKNOWN.format(embedding if searched.own else f"of {name}")

@@ -96,6 +96,10 @@ class IndexVersion:
     """`model@version`."""
     chunking: Chunking
     sparse: Sparse = Sparse()
+    quantized: bool = False
+    """Its passages were embedded, and its questions are, with weights of 8 bits where the model has such; not so in
+    index versions that predate them.
+    """
     create_time: datetime
     seeded: bool = False
     """True once all documents that existed at its creation are in the ledger."""
@@ -229,6 +233,7 @@ class Collection(Aggregate):
             embedding=resolved,
             chunking=self.chunking,
             sparse=self.sparse,
+            quantized=True,
             create_time=now,
         )
         self.indexes = (*self.indexes, begun)

@@ -1,0 +1,111 @@
+"""What all embedding models do: texts become tokens, tokens passes of similar length, on the embedding threads."""
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+
+from tidemill_rag.embedding.config import EmbeddingConfig
+from tidemill_rag.embedding.domain import MIN_KNOWN
+from tidemill_rag.embedding.ports import EmbeddedText
+from tidemill_rag.embedding.thread import EmbeddingThreads
+from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer
+from tidemill_rag.errors import TextTooLong
+from tidemill_rag.indexing.domain.chunking import Chunk, Cut
+from tidemill_rag.indexing.domain.content import DocumentContent
+
+Vectors = list[list[float]]
+
+TOKENS_PER_BATCH = 1024
+"""Tokens per forward pass, including padding; bounds how long a query waits. More are not faster."""
+_REMEMBERED_QUESTIONS = 1024
+
+
+class BatchedEmbedding(ABC):
+    """Implements `ports.EmbeddingModel`, but for a forward pass."""
+
+    _max_tokens = TOKENS_PER_BATCH
+
+    def __init__(
+        self, threads: EmbeddingThreads, tokenizer: EmbeddingTokenizer, config: EmbeddingConfig, *, dimensions: int
+    ) -> None:
+        self._threads = threads
+        self._config = config
+        self._tokenizer = tokenizer
+        self._asked: OrderedDict[tuple[str, bool], list[float] | None] = OrderedDict()
+        self.dimensions = dimensions
+        self.special_tokens = tokenizer.facts.special_tokens
+        self.max_tokens = config.max_tokens - tokenizer.facts.prompt_tokens
+
+    @abstractmethod
+    def _embed(self, batch: Sequence[Sequence[int]]) -> Vectors:
+        """Return the vectors of texts, which are pooled as configured and have length 1; blocks."""
+
+    async def cut(self, project: str, content: DocumentContent, cut: Cut) -> tuple[Sequence[Chunk], int]:
+        """See `EmbeddingModel.cut`."""
+        return await self._tokenizer.cut(project, content, cut)
+
+    async def embed_passages(self, project: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """See `EmbeddingModel.embed_passages`."""
+        return await self._embedded(project, await self._encoded(project, texts, limit=self._config.max_tokens))
+
+    async def embed_whole(self, project: str, texts: Sequence[str]) -> Sequence[EmbeddedText]:
+        """See `EmbeddingModel.embed_whole`."""
+        limit = self._config.max_tokens
+        encoded = await self._encoded(project, texts, limit=limit + 1)
+        for number, tokens in enumerate(encoded):
+            if len(tokens) > limit:
+                raise TextTooLong(number, limit=limit)
+        vectors = await self._embedded(project, encoded)
+        return [
+            EmbeddedText(vector=vector, tokens=len(tokens)) for vector, tokens in zip(vectors, encoded, strict=True)
+        ]
+
+    async def _encoded(self, project: str, texts: Sequence[str], *, limit: int) -> Sequence[Sequence[int]]:
+        prompted = [self._config.passage_prompt + text for text in texts]
+        return await self._tokenizer.encode(project, prompted, limit=limit)
+
+    async def _embedded(self, project: str, encoded: Sequence[Sequence[int]]) -> Vectors:
+        batches = micro_batches(encoded, max_tokens=self._max_tokens)
+        passes = [partial(self._embed, [encoded[position] for position in batch]) for batch in batches]
+        vectors: Vectors = [[] for _ in encoded]
+        for batch, embedded in zip(batches, await self._threads.run_all(project, passes), strict=True):
+            for position, vector in zip(batch, embedded, strict=True):
+                vectors[position] = vector
+        return vectors
+
+    async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
+        """See `EmbeddingModel.embed_query`. Recent queries are cached."""
+        return await self._query_vector(project, text, whole=False)
+
+    async def embed_whole_query(self, project: str, text: str) -> Sequence[float] | None:
+        """See `EmbeddingModel.embed_whole_query`. Ditto."""
+        return await self._query_vector(project, text, whole=True)
+
+    async def _query_vector(self, project: str, text: str, *, whole: bool) -> Sequence[float] | None:
+        asked = (text, whole)
+        if asked in self._asked:
+            self._asked.move_to_end(asked)
+            return self._asked[asked]
+        prompt, limit = self._config.query_prompt, self._config.max_tokens
+        ids = await self._tokenizer.encode_question(
+            project, text, prompt=prompt, limit=limit + whole, min_known=1.0 if whole else MIN_KNOWN
+        )
+        if ids is None or len(ids) > limit:
+            vector = None
+        else:
+            vector = (await self._threads.run(project, lambda: self._embed([ids]), urgent=True))[0]
+        self._asked[asked] = vector
+        if len(self._asked) > _REMEMBERED_QUESTIONS:
+            self._asked.popitem(last=False)
+        return vector
+
+
+def micro_batches(encoded: Sequence[Sequence[int]], *, max_tokens: int = TOKENS_PER_BATCH) -> list[list[int]]:
+    """Group texts of similar length, to minimise padding."""
+    batches: list[list[int]] = []
+    for position in sorted(range(len(encoded)), key=lambda position: len(encoded[position])):
+        if not batches or (len(batches[-1]) + 1) * len(encoded[position]) > max_tokens:
+            batches.append([])
+        batches[-1].append(position)
+    return batches
