@@ -38,13 +38,13 @@ def similarity(one: Fingerprint, other: Fingerprint) -> float:
     """Return the share of shingles that two texts have in common, of those that either has (Jaccard)."""
     if one.text_digest == other.text_digest:
         return 1.0
-    first, second = _shingles(one), _shingles(other)
-    shared = first & second
+    first = set(_shingles(one))
+    shared = first.intersection(_shingles(other))
     if not shared:
         return 0.0
     if max(one.shingle_count, other.shingle_count) <= MAX_SHINGLES:
-        return len(shared) / (len(first) + len(second) - len(shared))
-    smallest = sorted(first | second)[:MAX_SHINGLES]
+        return len(shared) / (one.shingle_count + other.shingle_count - len(shared))
+    smallest = sorted(first.union(_shingles(other)))[:MAX_SHINGLES]
     return sum(each in shared for each in smallest) / len(smallest)
 
 
@@ -53,5 +53,5 @@ def digest_of_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _shingles(fingerprint: Fingerprint) -> set[int]:
-    return set(memoryview(fingerprint.shingles).cast("Q"))
+def _shingles(fingerprint: Fingerprint) -> "memoryview[int]":
+    return memoryview(fingerprint.shingles).cast("Q")

@@ -4,7 +4,9 @@ All arithmetic is of unsigned 64-bit numbers, and wraps.
 """
 
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +19,11 @@ _RUN = 5
 """Words of a shingle."""
 _ROWS = 8
 """Minima of a band."""
-_STEP = 4096
-"""Shingles whose hashes are in memory at once."""
+_STEP = 512
+"""Shingles whose hashes are in memory at once: 256 KB, which stay near the processor."""
+_DIGITS = 16
+_PLACES = [(f"{number:02}-", number * _DIGITS) for number in range(BANDS)]
+"""What the key of a band begins with, and where its digits do."""
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _TABLED = 0x20000
 """Characters from here on are ideographs, but for a few."""
@@ -36,56 +41,96 @@ _WORDS_BY_THEMSELVES = (
 
 def fingerprint(text: str, *, within: int) -> Fingerprint:
     """Return the fingerprint of a text; its shingles are those of so many characters from its start."""
-    shingles = _shingles(text[:within])
-    sketch = shingles[:MAX_SHINGLES]
-    return Fingerprint(
-        text_digest=digest_of_text(text),
-        bands=_bands(shingles) if len(shingles) else (),
-        shingles=sketch.astype("<u8").tobytes(),
-        shingle_count=len(shingles),
-    )
+    return fingerprints([text], within=within)[0]
 
 
-def _shingles(text: str) -> _Numbers:
-    """Return the different shingles of a text, smallest first; a text of fewer words than a run is one shingle."""
-    words = _words(np.frombuffer(text.casefold().encode("utf-32-le", "replace"), dtype="<u4"))
-    if not len(words):
-        return words
-    run = min(_RUN, len(words))
-    powers = _powers(run)
-    count = len(words) - run + 1
+def fingerprints(texts: Sequence[str], *, within: int) -> list[Fingerprint]:
+    """Return the fingerprint of each text; many short ones together take a third of the time of one by one."""
+    shingles = _shingles([text[:within] for text in texts])
+    bands = _bands(shingles)
+    return [
+        Fingerprint(
+            text_digest=digest_of_text(text),
+            bands=keys if len(numbers) else (),
+            shingles=numbers[:MAX_SHINGLES].astype("<u8").tobytes(),
+            shingle_count=len(numbers),
+        )
+        for text, numbers, keys in zip(texts, shingles, bands, strict=True)
+    ]
+
+
+def _shingles(texts: Sequence[str]) -> list[_Numbers]:
+    """Return the different shingles of each text, smallest first; a text of fewer words than a run is one shingle."""
+    words, begins = _words(texts)
+    runs = _runs(words, _RUN)
+    found = []
+    for begin, end in pairwise(begins.tolist()):
+        if end - begin < _RUN:
+            of_text = _runs(words[begin:end], end - begin) if end > begin else words[:0]
+        else:
+            of_text = runs[begin : end - _RUN + 1]
+        found.append(_distinct(of_text))
+    return found
+
+
+def _runs(words: _Numbers, length: int) -> _Numbers:
+    """Return a number for each run of so many words, those that lead from one text into the next among them."""
+    powers = _powers(length)
+    count = max(0, len(words) - length + 1)
     runs = words[:count] * powers[0]
-    for offset in range(1, run):
-        runs = runs + words[offset : offset + count] * powers[offset]
-    return np.unique(_mixed(runs))
+    for offset in range(1, length):
+        runs += words[offset : offset + count] * powers[offset]
+    return _mixed(runs)
 
 
-def _words(points: NDArray[np.uint32]) -> _Numbers:
-    """Return a number for each word: a polynomial of its characters, by differences of one running sum."""
-    kinds = np.where(points < _TABLED, _kinds()[np.minimum(points, _TABLED - 1)], _WORD)
+def _distinct(numbers: _Numbers) -> _Numbers:
+    ordered = np.sort(numbers)
+    new = ordered[1:] != ordered[:-1]
+    return ordered if new.all() else ordered[np.concatenate(([True], new))]
+
+
+def _words(texts: Sequence[str]) -> tuple[_Numbers, NDArray[np.int64]]:
+    """Return a number for each word, and where those of each text begin, with the end of the last.
+
+    It is a polynomial of the word's characters, by differences of one running sum. A space divides the texts.
+    """
+    encoded = [f"{text.casefold()} ".encode("utf-32-le", "replace") for text in texts]
+    text_starts = np.cumsum([0, *map(len, encoded)]) // 4
+    points = np.frombuffer(b"".join(encoded), dtype="<u4")
+    kinds = _kinds()[np.minimum(points, _TABLED)]
     inside = kinds != _SPACE
-    before = np.concatenate(([_SPACE], kinds[:-1]))
-    begins = inside & ((before != _LETTER) | (kinds == _WORD))
+    begins = inside.copy()
+    begins[1:] &= (kinds[:-1] != _LETTER) | (kinds[1:] == _WORD)
     starts = np.flatnonzero(begins)
-    if not len(starts):
-        return np.empty(0, dtype=np.uint64)
     powers = _powers(len(points) + 1)
     sums = np.zeros(len(points) + 1, dtype=np.uint64)
-    np.cumsum(np.where(inside, points, 0).astype(np.uint64) * powers[:-1], out=sums[1:])
+    np.cumsum((points * inside) * powers[:-1], out=sums[1:])
     # What is between the end of a word and the start of the next one adds nothing.
     ends = np.append(starts[1:], len(points))
-    return _mixed((sums[ends] - sums[starts]) * _inverse_powers(len(points) + 1)[starts])
+    words = _mixed((sums[ends] - sums[starts]) * _inverse_powers(len(points) + 1)[starts])
+    return words, np.searchsorted(starts, text_starts)
 
 
-def _bands(shingles: _Numbers) -> tuple[str, ...]:
+def _bands(shingles: Sequence[_Numbers]) -> list[tuple[str, ...]]:
+    """Return the keys of each text's bands, by 128 hash functions of 32 bits (multiply and add)."""
     factors, terms = _functions()
-    minima = np.full(BANDS * _ROWS, np.iinfo(np.uint64).max, dtype=np.uint64)
-    for start in range(0, len(shingles), _STEP):
-        hashes = factors[:, None] * shingles[start : start + _STEP][None, :] + terms[:, None]
-        minima = np.minimum(minima, hashes.min(axis=1))
-    rows = _mixed(minima).reshape(BANDS, _ROWS)
-    bands = _mixed((rows * _powers(_ROWS)[None, :]).sum(axis=1, dtype=np.uint64))
-    return tuple(f"{number:02}-{band:016x}" for number, band in enumerate(bands.tolist()))
+    minima = np.empty((len(shingles), BANDS * _ROWS), dtype=np.uint64)
+    for number, of_text in enumerate(shingles):
+        halves = (of_text >> np.uint64(32)).astype(np.uint32)[:, None]
+        smallest = np.full(BANDS * _ROWS, np.iinfo(np.uint32).max, dtype=np.uint32)
+        for start in range(0, len(halves), _STEP):
+            hashes = halves[start : start + _STEP] * factors
+            hashes += terms
+            np.minimum(smallest, hashes.min(axis=0), out=smallest)
+        minima[number] = smallest
+    rows = _mixed(minima).reshape(-1, BANDS, _ROWS)
+    bands = _mixed((rows * _powers(_ROWS)).sum(axis=2, dtype=np.uint64))
+    return [_keys(each) for each in bands]
+
+
+def _keys(bands: _Numbers) -> tuple[str, ...]:
+    digits = bands.astype(">u8").tobytes().hex()
+    return tuple([f"{prefix}{digits[begin : begin + _DIGITS]}" for prefix, begin in _PLACES])
 
 
 def _mixed(numbers: _Numbers) -> _Numbers:
@@ -96,19 +141,20 @@ def _mixed(numbers: _Numbers) -> _Numbers:
 
 
 @cache
-def _functions() -> tuple[_Numbers, _Numbers]:
+def _functions() -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Return the odd factors and the terms of the hash functions."""
-    numbers = _mixed(np.arange(1, 2 * BANDS * _ROWS + 1, dtype=np.uint64) * _BASE)
-    return numbers[::2] | np.uint64(1), numbers[1::2]
+    numbers = (_mixed(np.arange(1, 2 * BANDS * _ROWS + 1, dtype=np.uint64) * _BASE) >> np.uint64(32)).astype(np.uint32)
+    return numbers[::2] | np.uint32(1), numbers[1::2]
 
 
 @cache
 def _kinds() -> NDArray[np.uint8]:
-    """Return what each character is for words: none of it, a part of one, or one by itself."""
+    """Return what each character is for words: none, a part of one, or one by itself; the last is of all others."""
     letters = [unicodedata.category(chr(point))[0] in "LMN" for point in range(_TABLED)]
-    kinds = np.array(letters, dtype=np.uint8)
+    kinds = np.array([*letters, True], dtype=np.uint8)
     for first, last in _WORDS_BY_THEMSELVES:
         kinds[first : last + 1] *= _WORD
+    kinds[_TABLED] = _WORD
     return kinds
 
 
