@@ -1,6 +1,7 @@
 """One contract for the ledger in memory, which tests use, and the one in MongoDB."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -287,3 +288,33 @@ async def test_what_of_a_document_cannot_be_found_is_recorded_until_it_is_indexe
     assert (recorded.note, recorded.failure, recorded.pending) == ("1 of 3 passages cannot be found", "", False)
     assert (await counts(ledger)).failed == 0
     assert (await ledger.rows(INDEX, ["d1"]))["d1"].note == ""
+
+
+async def test_rows_that_begin_and_are_marked_at_the_same_time_are_each_written_once(ledger: Ledger) -> None:
+    names = [f"d{number}" for number in range(8)]
+    first = [replace(desired(name), begins=True) for name in names]
+    await ledger.upsert_desired(INDEX, replace(desired("d3", seq=2), begins=True))
+    again = replace(desired("d5", seq=2), begins=True)
+
+    begun = await asyncio.gather(*(ledger.upsert_desired(INDEX, each) for each in [*first, *first, again]))
+
+    assert begun == [name != "d3" for name in names] + [False] * 8 + [True]
+    await ledger.upsert_desired(OTHER, desired())
+    rows = {row.desired.document: row for row in await ledger.take(INDEX, epoch=1, limit=10)}
+    [other] = await ledger.take(OTHER, epoch=1, limit=10)
+    await ledger.upsert_desired(INDEX, desired("d2", seq=2))  # an event came meanwhile
+    await ledger.take(INDEX, epoch=2, limit=10)
+    await ledger.mark_indexed(INDEX, rows["d6"], epoch=2, chunks=1)
+
+    async def mark(name: str, *, epoch: int = 2) -> bool:
+        return await ledger.mark_indexed(INDEX, rows[name], epoch=epoch, chunks=2)
+
+    marked = await asyncio.gather(
+        ledger.mark_indexed(OTHER, other, epoch=1, chunks=3), mark("d1"), mark("d2"), mark("d4", epoch=1), mark("d7")
+    )
+
+    assert [*marked] == [True, True, False, False, True]
+    counted = await counts(ledger)
+    assert counted == Counts(desired=8, indexed=3, chunks=5, pending=5)
+    assert await ledger.count(INDEX) == counted
+    assert (await ledger.counts([OTHER]))[OTHER] == Counts(desired=1, indexed=1, chunks=3)

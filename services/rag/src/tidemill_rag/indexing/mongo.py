@@ -6,11 +6,23 @@ as a pending count without pending rows: then the holder of the lease recounts.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Collection as Ids
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_kit.store.mongo import Collection, Document, DuplicateId, insert_new, patiently, translated, updated
+from tidemill_kit.store.batching import Batched
+from tidemill_kit.store.mongo import (
+    Collection,
+    Document,
+    DuplicateId,
+    insert_new,
+    patiently,
+    translated,
+    update_those,
+    updated,
+)
 from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument, Row
 
@@ -31,6 +43,35 @@ class _Due:
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A row that was taken, and what it is to have by the holder of an epoch."""
+
+    index: IndexRef
+    row: Row
+    epoch: int
+    done: Document
+
+    @property
+    def row_id(self) -> str:
+        return _row_id(self.index, self.row.desired.document)
+
+    @property
+    def expected(self) -> Document:
+        """Match the row as long as no event and no later epoch has changed it."""
+        return {"_id": self.row_id, "wanted_seq": self.row.desired.seq, **_not_later(self.epoch)}
+
+    @property
+    def changes(self) -> Document:
+        return {**self.done, "epoch": self.epoch}
+
+    @property
+    def difference(self) -> dict[str, int]:
+        """What it changes in the counters, where the row was pending."""
+        before = {"state": _PENDING, "deleted": self.row.desired.content is None, "chunks": self.row.chunks}
+        return _difference(before, before | self.done)
+
+
 class MongoLedger:
     """Implements `ports.Ledger`. Hot paths use `_id`, which is `<project>/<collection>/<index>/<document>`.
 
@@ -44,6 +85,8 @@ class MongoLedger:
         self._count_s = count_s
         self._due: dict[str, _Due] = {}
         """By index version; those that write at the same time share an increment."""
+        self._begun = Batched(self._begin_all)
+        self._marks = Batched(self._mark_all)
 
     async def ensure_indexes(self) -> None:
         """Create the MongoDB indexes; idempotent."""
@@ -52,7 +95,29 @@ class MongoLedger:
             await self._rows.create_index([("index", 1), ("state", 1), ("deleted", 1), ("chunks", 1)])
 
     async def upsert_desired(self, index: IndexRef, desired: DesiredDocument) -> bool:
-        """See `Ledger.upsert_desired`."""
+        """See `Ledger.upsert_desired`. Documents that begin at the same time are inserted together."""
+        return await (self._begun((index, desired)) if desired.begins else self._upsert(index, desired))
+
+    async def _begin_all(self, news: Sequence[tuple[IndexRef, DesiredDocument]]) -> Sequence[bool]:
+        if len(news) == 1:
+            return [await self._upsert(*news[0])]
+        first = {_row_id(each[0], each[1].document): each for each in reversed(news)}
+        begun = {id(first[row_id]) for row_id in await self._insert(first)}
+        # A row that was there, and the second event of one document, are updated each.
+        return [id(each) in begun or await self._upsert(*each) for each in news]
+
+    async def _insert(self, fresh: Mapping[str, tuple[IndexRef, DesiredDocument]]) -> set[str]:
+        """Insert the rows that are not there, and return their ids."""
+        documents = [{"_id": row_id, **_first(*each), **self._news(each[1])} for row_id, each in fresh.items()]
+        taken = await insert_new(self._rows, documents)
+        new: dict[IndexRef, list[dict[str, int]]] = {}
+        for document in (each for each in documents if each["_id"] not in taken):
+            new.setdefault(fresh[document["_id"]][0], []).append(_contribution(document))
+        for index, added in new.items():
+            await self._add(index, {name: sum(each[name] for each in added) for name in _contribution(None)})
+        return fresh.keys() - taken
+
+    async def _upsert(self, index: IndexRef, desired: DesiredDocument) -> bool:
         news, first = self._news(desired), _first(index, desired)
         older = {"_id": _row_id(index, desired.document), "wanted_seq": {"$lt": desired.seq}}
         begun = {name: first[name] for name in first.keys() - news.keys()}
@@ -70,13 +135,9 @@ class MongoLedger:
 
     async def upsert_all_desired(self, index: IndexRef, desired: Sequence[DesiredDocument]) -> None:
         """See `Ledger.upsert_all_desired`."""
-        fresh = {_row_id(index, each.document): each for each in desired}
-        documents = [{"_id": row_id, **_first(index, each), **self._news(each)} for row_id, each in fresh.items()]
-        taken = await insert_new(self._rows, documents)
-        new = [_contribution(document) for document in documents if document["_id"] not in taken]
-        await self._add(index, {name: sum(each[name] for each in new) for name in _contribution(None)})
-        for row_id in sorted(taken):
-            await self.upsert_desired(index, fresh[row_id])
+        fresh = {_row_id(index, each.document): (index, each) for each in desired}
+        for row_id in sorted(fresh.keys() - await self._insert(fresh)):
+            await self._upsert(*fresh[row_id])
 
     async def take(self, index: IndexRef, *, epoch: int, limit: int, large: bool = False) -> Sequence[Row]:
         """See `Ledger.take`."""
@@ -98,17 +159,43 @@ class MongoLedger:
             await self._rows.update_many(waiting, {"$inc": {"attempts": by}})
 
     async def mark_indexed(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
-        """See `Ledger.mark_indexed`."""
+        """See `Ledger.mark_indexed`. Rows that are marked at the same time are marked together."""
         done = {"indexed_seq": row.desired.seq, "chunks": chunks, "state": _INDEXED, "failure": "", "attempts": 0}
         done |= {"note": note}
-        return await self._write(index, row, epoch, done)
+        return await self._marks(_Mark(index, row, epoch, done))
+
+    async def _mark_all(self, marks: Sequence[_Mark]) -> Sequence[bool]:
+        """Mark those that are pending by one command, which says by a name of its own what it has marked."""
+        if len(marks) == 1:
+            return [await self._write(marks[0])]
+        first = {mark.row_id: mark for mark in reversed(marks)}
+        marked = {id(first[row_id]) for row_id in await self._mark_pending(first)}
+        return [id(mark) in marked or await self._write(mark) for mark in marks]
+
+    async def _mark_pending(self, marks: Mapping[str, _Mark]) -> Ids[str]:
+        name = uuid4().hex
+        updates = [
+            ({**mark.expected, "state": {"$in": list(_WAITING)}}, {"$set": {**mark.changes, "marked": name}})
+            for mark in marks.values()
+        ]
+        marked: Ids[str] = marks.keys()
+        if await update_those(self._rows, updates) < len(marks):
+            with translated():
+                found = self._rows.find({"_id": {"$in": list(marks)}, "marked": name}, {"_id": True})
+                marked = {each["_id"] for each in await found.to_list(len(marks))}
+        by_index: dict[IndexRef, list[dict[str, int]]] = {}
+        for mark in (marks[row_id] for row_id in marked):
+            by_index.setdefault(mark.index, []).append(mark.difference)
+        for index, differences in by_index.items():
+            await self._add(index, {each: sum(one[each] for one in differences) for each in _contribution(None)})
+        return marked
 
     async def fail(self, index: IndexRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
         """See `Ledger.fail`."""
         failed: Document = {"attempts": row.attempts + 1}
         if final:
             failed |= {"state": _FAILED, "failure": message}
-        return await self._write(index, row, epoch, failed)
+        return await self._write(_Mark(index, row, epoch, failed))
 
     async def rows(self, index: IndexRef, documents: Sequence[str]) -> Mapping[str, Row]:
         """See `Ledger.rows`."""
@@ -177,12 +264,11 @@ class MongoLedger:
         with translated():
             await self._counts.delete_one({"_id": index.key})
 
-    async def _write(self, index: IndexRef, row: Row, epoch: int, changes: Document) -> bool:
-        still = {"_id": _row_id(index, row.desired.document), "wanted_seq": row.desired.seq, **_not_later(epoch)}
-        before = await updated(self._rows, still, {"$set": {**changes, "epoch": epoch}}, fields=_COUNTED)
+    async def _write(self, mark: _Mark) -> bool:
+        before = await updated(self._rows, mark.expected, {"$set": mark.changes}, fields=_COUNTED)
         if before is None:
             return False
-        await self._add(index, _difference(before, before | changes))
+        await self._add(mark.index, _difference(before, before | mark.changes))
         return True
 
     async def _add(self, index: IndexRef, difference: Mapping[str, int]) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from tidemill_core.application import derived_id
 from tidemill_core.errors import DependencyUnavailable, isolated
+from tidemill_kit.store.batching import Batched
 from tidemill_rag.vectors import edge_graphs, edge_search, edge_shards
 from tidemill_rag.vectors.edge_graphs import BuildGone
 from tidemill_rag.vectors.payloads import facet, from_stored, to_stored
@@ -36,6 +37,7 @@ class QdrantEdgeVectors:
         self._pool: ProcessPoolExecutor | None = None
         self.copying = asyncio.Lock()
         """Held by what copies a shard: one at a time."""
+        self._deletes = Batched(self._delete_all)
 
     async def create(self, index: str, *, dimensions: int, sparse: bool = False) -> None:
         """See `VectorStore.create`."""
@@ -53,8 +55,12 @@ class QdrantEdgeVectors:
             await self.call(partial(edge_shards.upsert, self._name(index), stored))
 
     async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
-        """See `VectorStore.delete`."""
-        await self.call(partial(edge_shards.delete, self._name(index), document, below_seq, list(keep)))
+        """See `VectorStore.delete`. What is deleted at the same time is one call."""
+        await self._deletes((self._name(index), document, below_seq, list(keep)))
+
+    async def _delete_all(self, deletes: Sequence[edge_shards.Delete]) -> Sequence[None]:
+        await self.call(partial(edge_shards.delete_all, list(deletes)))
+        return [None] * len(deletes)
 
     async def purge(self, index: str, document: str) -> bool:
         """See `VectorStore.purge`. An index with a graph loses it, and it is built again in the background."""

@@ -49,7 +49,8 @@ from tidemill_rag.vectors.payloads import DOCUMENT, INDEXED, MAX_RANGE_FIELDS, M
 
 StoredPoint = tuple[str, list[float], SparseVector | None, dict[str, Any]]
 """Id, vector, sparse vector and payload."""
-
+Delete = tuple[str, str, int, list[str]]
+"""Shard, document, the `seq` that its points are below, and the ids that stay."""
 
 FLUSH_EVERY_S = 5.0
 """The write-ahead log survives a process crash; flushing protects against a power failure."""
@@ -140,6 +141,12 @@ def upsert(name: str, points: Sequence[StoredPoint]) -> None:
         )
     )
     opened.tidy(len(points))
+
+
+def delete_all(deletes: Sequence[Delete]) -> None:
+    """Delete points of several documents."""
+    for each in deletes:
+        delete(*each)
 
 
 def delete(name: str, document: str, below_seq: int, keep: Sequence[str]) -> None:
