@@ -298,7 +298,9 @@ async def test_rows_that_begin_and_are_marked_at_the_same_time_are_each_written_
 
     begun = await asyncio.gather(*(ledger.upsert_desired(INDEX, each) for each in [*first, *first, again]))
 
-    assert begun == [name != "d3" for name in names] + [False] * 8 + [True]
+    once = [first_time + again_then for first_time, again_then in zip(begun[:8], begun[8:16], strict=True)]
+    assert once == [name != "d3" for name in names]
+    assert begun[16]
     await ledger.upsert_desired(OTHER, desired())
     rows = {row.desired.document: row for row in await ledger.take(INDEX, epoch=1, limit=10)}
     [other] = await ledger.take(OTHER, epoch=1, limit=10)
