@@ -37,7 +37,7 @@ from tidemill_core.application import derived_id
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
-from tidemill_rag.collections.domain import SearchSettings
+from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.embedding.batched import BatchedEmbedding
 from tidemill_rag.embedding.config import EmbeddingConfig
 from tidemill_rag.embedding.export import export
