@@ -7,11 +7,18 @@ import pytest
 
 from services.ingest.tests.datasets.fakes import Datasets
 from services.ingest.tests.fakes import Ingest
-from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
+from tidemill.ingest.v1 import (
+    dataset_service_pb2_grpc,
+    document_service_pb2_grpc,
+    profile_service_pb2_grpc,
+    source_service_pb2_grpc,
+)
 from tidemill_ingest.datasets.grpc import DatasetServicer
 from tidemill_ingest.documents.grpc import DocumentServicer
 from tidemill_ingest.documents.uploads import Uploads
 from tidemill_ingest.limits import Limits
+from tidemill_ingest.profiles.grpc import ProfileServicer
+from tidemill_ingest.profiles.read_profiles import ReadProfiles
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.grpc import SourceServicer
 from tidemill_kit.grpc.server import GrpcServer
@@ -71,6 +78,7 @@ class ApiClient:
     sources: source_service_pb2_grpc.SourceServiceStub
     documents: document_service_pb2_grpc.DocumentServiceStub
     datasets: dataset_service_pb2_grpc.DatasetServiceStub
+    profiles: profile_service_pb2_grpc.ProfileServiceStub
     globex: document_service_pb2_grpc.DocumentServiceStub
     globex_datasets: dataset_service_pb2_grpc.DatasetServiceStub
     unauthenticated: document_service_pb2_grpc.DocumentServiceStub
@@ -90,6 +98,8 @@ async def client() -> AsyncIterator[ApiClient]:
     sources, audit = SourceServicer(ingest.managing), RecordedCalls()
     curated = Datasets()
     datasets = DatasetServicer(datasets=curated.managing, versions=curated.reading, approve=curated.approving)
+    reading = ReadProfiles(sources=ingest.sources, sketches=ingest.profiles.sketches)
+    profiles = ProfileServicer(reading, clock=ingest.clock)
     settings = IngestSettings.model_validate(
         {
             "grpc_port": 0,
@@ -107,6 +117,7 @@ async def client() -> AsyncIterator[ApiClient]:
             (document_service_pb2_grpc.add_DocumentServiceServicer_to_server, documents),
             (source_service_pb2_grpc.add_SourceServiceServicer_to_server, sources),
             (dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server, datasets),
+            (profile_service_pb2_grpc.add_ProfileServiceServicer_to_server, profiles),
         ],
         access=access_of(),
         audit=audit,
@@ -126,6 +137,7 @@ async def client() -> AsyncIterator[ApiClient]:
             sources=source_service_pb2_grpc.SourceServiceStub(channel),
             documents=document_service_pb2_grpc.DocumentServiceStub(channel),
             datasets=dataset_service_pb2_grpc.DatasetServiceStub(channel),
+            profiles=profile_service_pb2_grpc.ProfileServiceStub(channel),
             globex=document_service_pb2_grpc.DocumentServiceStub(other),
             globex_datasets=dataset_service_pb2_grpc.DatasetServiceStub(other),
             unauthenticated=document_service_pb2_grpc.DocumentServiceStub(anonymous),

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from services.ingest.tests.fingerprints import FingerprintsHere
 from services.ingest.tests.keys import project_secrets
+from services.ingest.tests.profiled import ProfilesHere
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import NotFound
 from tidemill_ingest.datasets.domain.example import Example
@@ -36,6 +37,7 @@ from tidemill_ingest.masking.pseudonyms import Pseudonyms
 from tidemill_ingest.members import Allowance, ReadMember
 from tidemill_ingest.polling.domain.poll import SourcePoll
 from tidemill_ingest.polling.mongo import POLLS, PollNotFound
+from tidemill_ingest.profiles.count_versions import CountVersions
 from tidemill_ingest.quality.policy import Quality
 from tidemill_ingest.sources.crud import ManageSources
 from tidemill_ingest.sources.domain import EventBinding, Source
@@ -212,7 +214,7 @@ class Ingest:
         self.cursor = CursorHere()
         self.preparation = PreparationHere(self.limits.conversion)
         self.to_unpack: list[ResourceKey] = []
-        self.fingerprints = FingerprintsHere()
+        self.fingerprints, self.profiles = FingerprintsHere(), ProfilesHere()
         self.compare = CompareDocuments(documents=self.documents, fingerprints=self.fingerprints, clock=self.clock)
         self.events = BindEvents(sources=self.sources, bindings=self.bindings, clock=self.clock)
         self.polls = InMemoryAggregates[SourcePoll](codec=POLLS, missing=PollNotFound, clock=self.clock)
@@ -293,6 +295,7 @@ class Ingest:
             limits=self.limits,
             projects=self.projects,
             secrets=self.secrets,
+            profiles=self.profiles.expect,
             enqueue=self.to_unpack.append,
         )
 
@@ -330,6 +333,12 @@ class Ingest:
             again = await self.unpack(name)
             if again is not None and again.after == MEMBERS_AGAIN:
                 self.to_unpack.append(name)
+
+    def counting(self, *, keep_days: int = 400) -> CountVersions:
+        """Return what the controller of profiles runs."""
+        return self.profiles.counting(
+            self.documents, clock=self.clock, limits=self.limits, projects=self.projects, keep_days=keep_days
+        )
 
     def _sweep(self) -> Sweep:
         return Sweep(

@@ -1,5 +1,7 @@
-"""sources: list and show them, and how their polls go; loop.yaml declares them."""
+"""sources: list, show and profile them, and how their polls go; loop.yaml declares them."""
 
+from datetime import date
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,8 +9,12 @@ import typer
 from tidemill.ingest.v1.source_pb2 import PollCounts, Source, SourcePoll, SourcePollState
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, ListSourcesRequest
 from tidemill_cli.options import Commands
-from tidemill_cli.output import call, card, moment, plain, show, word
+from tidemill_cli.output import call, card, fail, moment, plain, show, word, writing
 from tidemill_cli.pages import lists
+from tidemill_cli.profile_pages import profile_page
+from tidemill_cli.profile_tables import Side, profile_tables
+from tidemill_client.profiles import Days, Profiles
+from tidemill_core.errors import InvalidInput
 
 sources = Commands(help="Sources of documents, and how those go that are polled.")
 
@@ -33,6 +39,35 @@ def show_source(name: Annotated[str, typer.Argument(help="The source.")]) -> Non
     if source.HasField("polling"):
         facts |= {"state": _state(source)} | _facts(source.poll)
     show(plain(source), card({**facts, "warnings": "; ".join(source.warnings)}))
+
+
+@sources.command("profile")
+def profile(
+    source: Annotated[str, typer.Argument(help="The source, for example cms.")],
+    *,
+    days: Annotated[
+        str, typer.Option("--days", help="FIRST..LAST, such as 2026-11-01..2026-11-30; default: the last 30 days.")
+    ] = "",
+    compare: Annotated[str, typer.Option("--compare", help="Days to compare with, FIRST..LAST.")] = "",
+    significance: Annotated[
+        float, typer.Option("--significance", help="From which adjusted p-value on a difference is none.")
+    ] = 0.05,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write it to this file, with plots.")] = None,
+) -> None:
+    """Show what came into a source: counts, languages, lengths, duplicates, personal data, readability.
+
+    Versions are counted as they are stored; deleted and erased documents stay counted.
+    """
+    chosen, before = _days(days, "--days"), _days(compare, "--compare") if compare else None
+    reply = call(lambda c: Profiles(c).of_source(source, chosen, baseline=before, significance=significance))
+    sides = [Side(name=f"{reply.period.first_day} to {reply.period.last_day}", profile=reply.profile)]
+    if reply.HasField("baseline"):
+        named = f"{reply.baseline_period.first_day} to {reply.baseline_period.last_day}"
+        sides.append(Side(name=named, profile=reply.baseline))
+    if html is not None:
+        with writing(html):
+            html.write_text(profile_page(f"Source {source}", sides, reply.shifts), encoding="utf-8")
+    show(plain(reply), profile_tables(sides, reply.shifts))
 
 
 def _origin(source: Source) -> str:
@@ -72,3 +107,11 @@ def _counts(counts: PollCounts) -> str:
         f"{counts.found} files, {counts.changed} changed, {counts.deleted} deleted, {counts.refused} refused, "
         f"{counts.skipped} passed over"
     )
+
+
+def _days(given: str, option: str) -> Days:
+    first, _, last = given.partition("..")
+    try:
+        return Days(first=date.fromisoformat(first) if first else None, last=date.fromisoformat(last) if last else None)
+    except ValueError:
+        fail(InvalidInput.at(field=option, text=f"is {given[:40]!r}; use FIRST..LAST, such as 2026-11-01..2026-11-30"))

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from libs.cli.tests.commands.answers import ANSWERS, declared
 from libs.cli.tests.commands.batch_answers import BatchAnswers
 from libs.cli.tests.commands.erasure_answers import ERASURE_ANSWERS
+from libs.cli.tests.commands.profile_answers import ProfileAnswers
 from libs.cli.tests.commands.retrieval_answers import RetrievalAnswers
 from libs.cli.tests.loop.running import Running
 from tidemill_cli.main import app
@@ -63,10 +64,19 @@ def searches() -> RetrievalAnswers:
 
 
 @pytest.fixture
-async def running(batches: BatchAnswers, searches: RetrievalAnswers) -> AsyncIterator[Running]:
+def profiles() -> ProfileAnswers:
+    """A source that documents came into."""
+    return ProfileAnswers()
+
+
+@pytest.fixture
+async def running(
+    batches: BatchAnswers, searches: RetrievalAnswers, profiles: ProfileAnswers
+) -> AsyncIterator[Running]:
     """A platform in the middle of a turn."""
     services = Running()
     services.answers.update(ANSWERS | ERASURE_ANSWERS | batches.answers() | searches.answers())
+    services.answers.update(profiles.answers())
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it
         await services.start()

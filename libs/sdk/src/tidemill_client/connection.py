@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.inference.v1.secret_service_pb2_grpc import SecretServiceStub
     from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
     from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
+    from tidemill.ingest.v1.profile_service_pb2_grpc import ProfileServiceStub
     from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
     from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceStub
     from tidemill.monitor.v1.audit_service_pb2_grpc import AuditServiceStub
@@ -297,6 +298,8 @@ class Connection:
     """Documents and their versions."""
     datasets: "_Stub[DatasetServiceStub]" = _Stub("ingest", "dataset")
     """Datasets and their immutable versions."""
+    profiles: "_Stub[ProfileServiceStub]" = _Stub("ingest", "profile")
+    """Counts and distributions of sources."""
     collections: "_Stub[CollectionServiceStub]" = _Stub("rag", "collection")
     """Searchable collections."""
     retrieval: "_Stub[RetrievalServiceStub]" = _Stub("rag", "retrieval")

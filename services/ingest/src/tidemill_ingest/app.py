@@ -12,6 +12,7 @@ from tidemill_ingest.feature import erasures_of
 from tidemill_ingest.known_projects import KnownProjects
 from tidemill_ingest.polling.wiring import source_polls, wire_polling
 from tidemill_ingest.processes import Processes
+from tidemill_ingest.profiles.wiring import wire_profiles
 from tidemill_ingest.pseudonyms.wiring import wire_pseudonyms
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.known_sources import KnownSources
@@ -43,6 +44,7 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         workers=settings.preparation_workers, cpu_s=settings.preparation_cpu_s, wall_s=settings.preparation_wall_s
     )
     projects = KnownProjects(backend)
+    profiles, count_version = wire_profiles(backend, settings, sources=sources, projects=projects)
     secrets, pseudonyms = wire_pseudonyms(backend, settings, projects=projects)
     polls = source_polls(backend)
     of_documents = wire_documents(
@@ -54,6 +56,7 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         documents=documents,
         processes=processes,
         projects=projects,
+        profiles=count_version,
         secrets=secrets,
     )
     polling = wire_polling(
@@ -76,6 +79,7 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
             pseudonyms=secrets.seals is not None,
             erasures=polling.erasures,
         ),
+        profiles,
         of_documents,
         wire_datasets(backend, settings, documents=documents, processes=processes, projects=projects),
     ]

@@ -59,6 +59,10 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
     """The processor's time that extracting and masking one document may take; it is refused beyond."""
     quality_poll_interval_s: float = Field(5.0, gt=0)
     """The resync interval: how often sources are searched for whose rules of quality changed."""
+    profile_days: int = Field(400, ge=0, le=4000)
+    """How many days of a source's profile are kept; 0 keeps no profiles, and measures nothing for them."""
+    profile_poll_interval_s: float = Field(5.0, gt=0)
+    """The resync interval: how often sources are searched for versions that are to be counted."""
     preparation_wall_s: float = Field(300.0, gt=0)
     """How long that may take in all, on a machine however busy."""
     trainer_address: str = ""

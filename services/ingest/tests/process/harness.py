@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from bson import encode
 
 from services.ingest.tests.keys import OLD
-from tidemill.ingest.v1 import document_service_pb2_grpc, source_service_pb2_grpc
+from tidemill.ingest.v1 import document_service_pb2_grpc, profile_service_pb2_grpc, source_service_pb2_grpc
 from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest
 from tidemill_kit.store.mongo import connect
@@ -90,6 +90,7 @@ class Project:
     name: str
     sources: source_service_pb2_grpc.SourceServiceStub
     documents: document_service_pb2_grpc.DocumentServiceStub
+    profiles: profile_service_pb2_grpc.ProfileServiceStub
     producer: AIOKafkaProducer
     consumer: AIOKafkaConsumer
     topic: str
@@ -167,6 +168,7 @@ async def project_of(ingest: IngestProcess) -> AsyncIterator[Project]:
             name=name,
             sources=source_service_pb2_grpc.SourceServiceStub(channel),
             documents=document_service_pb2_grpc.DocumentServiceStub(channel),
+            profiles=profile_service_pb2_grpc.ProfileServiceStub(channel),
             producer=producer,
             consumer=consumer,
             topic=ingest.topic,

@@ -201,6 +201,7 @@ async def test_no_store_has_a_word_of_an_erased_document(filled: Filled) -> None
         "document texts": 2,
         "dataset examples": 8,
         "fingerprints": 0,
+        "versions to be profiled": 0,
     }
     assert len(await filled.store.list(filled.process.exchange, prefix=f"{filled.name}/")) == 1, "of the other document"
 

@@ -12,6 +12,7 @@ from services.ingest.tests.process.harness import EVENTS, IngestProcess, Project
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
+from tidemill.ingest.v1.profile_service_pb2 import GetSourceProfileRequest
 from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_testkit.access import admin_channel
 from tidemill_testkit.crash_suite import outlives_a_kill
@@ -89,6 +90,11 @@ async def test_submissions_duplicated_and_out_of_order_end_where_they_should(pro
     steps = [step.happened for step in (await explained(project, "kb/1")).steps]
     assert steps == ["ingested", "ignored", "ignored", "updated"]
     assert (await explained(project, "kb/2")).document.state == document_pb2.DOCUMENT_STATE_DELETED
+
+    async def is_counted() -> bool:
+        return (await project.profiles.GetSourceProfile(GetSourceProfileRequest(source="cms"))).profile.count == 3
+
+    await eventually(is_counted)
 
 
 async def test_poison_is_dead_lettered_and_rejected_while_the_others_are_taken(project: Project) -> None:

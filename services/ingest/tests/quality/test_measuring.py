@@ -1,6 +1,6 @@
 import pytest
 
-from tidemill_ingest.quality.measuring import detected_language, measure
+from tidemill_ingest.quality.measuring import detected_language, measure, traits_of
 from tidemill_ingest.quality.policy import Measures, Quality
 
 ENGLISH = "The printer on the third floor needs a new cartridge, which you find in the room next to the kitchen."
@@ -86,3 +86,26 @@ def test_each_share_has_a_reason_of_its_own() -> None:
 def test_the_digest_of_rules_is_that_of_what_is_declared() -> None:
     assert Quality().digest == ""
     assert Quality(min_letters=0.5).digest == Quality(min_letters=0.5, max_symbols=0.0).digest != ""
+
+
+def test_readability_is_the_length_of_sentences_and_the_share_of_long_words() -> None:
+    # 20 words in 2 sentences, 4 of them with more than six letters: 20 / 2 + 100 * 4 / 20 (Bjoernsson's LIX).
+    text = "The cat sat on the mat by the old door. Printers without cartridges usually remain silent on the new desk."
+    traits = traits_of(text, within=10_000)
+    assert (traits.characters, traits.words, traits.readability) == (len(text), 20, 30.0)
+    assert traits.language == "en"
+
+
+@pytest.mark.parametrize("text", ["Too few words.", "1 2 3 " * 30, "\u4e09\u697c\u7684\u6253\u5370\u673a" * 100])
+def test_texts_of_few_words_have_no_readability(text: str) -> None:
+    assert traits_of(text, within=10_000).readability is None
+
+
+@pytest.mark.parametrize(("given", "language"), [("de-CH", "de"), ("Klingon!", "en"), ("", "en")])
+def test_a_language_that_is_named_counts_where_it_is_one(given: str, language: str) -> None:
+    assert traits_of(ENGLISH, language=given, within=10_000).language == language
+
+
+def test_equal_texts_have_one_digest() -> None:
+    assert traits_of(ENGLISH, within=10).digest == traits_of(ENGLISH, within=1000).digest
+    assert traits_of(ENGLISH, within=10).digest != traits_of(f"{ENGLISH} ", within=10).digest

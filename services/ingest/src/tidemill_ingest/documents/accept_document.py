@@ -33,6 +33,8 @@ from tidemill_ingest.errors import (
 )
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.members import Allowance
+from tidemill_ingest.profiles.domain.versions import NewVersion
+from tidemill_ingest.profiles.ports import CountNewVersion
 from tidemill_ingest.projects import Projects, require_project
 from tidemill_ingest.pseudonyms.ports import ProjectSecret, ProjectSecrets
 from tidemill_ingest.sources.domain import Source
@@ -100,6 +102,7 @@ class AcceptDocument:
     limits: Limits
     projects: Projects
     secrets: ProjectSecrets
+    profiles: CountNewVersion
     enqueue: Callable[[ResourceKey], None] = ignored
     """Called with a document whose members are to be read."""
 
@@ -163,6 +166,7 @@ class AcceptDocument:
             ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
             compared = not is_new and await self.compare.changing(project, fresh.id)
             await self.compare.remember(project, fresh.id, prepared, ref=ref, duplicate=duplicate)
+            await self._expect(fresh, prepared, ref, command)
             held = HeldFile(object_key=bytes_.key, media_type=command.spec.media_type, allowance=command.allowance)
             change = self._change(caller, command, facts, _Made(prepared=prepared, ref=ref, held=held))
 
@@ -180,6 +184,7 @@ class AcceptDocument:
                 await self.compare.erase(project, fresh.id)
                 raise
             bytes_.keep(keep=document.contents.held == held)
+            self.profiles.saved(project, fresh.source)
             if document.withheld:
                 document = await self._judged(caller, document, facts)
             if compared:
@@ -189,6 +194,27 @@ class AcceptDocument:
             if needless := (given_up - given_up_before) | (given_up & {ref.key}):
                 await self.texts.delete(sorted(needless))
             return document
+
+    async def _expect(self, fresh: Document, prepared: Prepared, ref: ObjectRef, command: AcceptCommand) -> None:
+        """Have the version counted in its source's profile, if it is saved."""
+        if prepared.traits is None:
+            return
+        said = {name: getattr(prepared, name) for name in ("title", "uri", "language", "readers")}
+        version = NewVersion(
+            document=fresh.id,
+            text=ref.key.rpartition("/")[2],
+            source=fresh.source,
+            stored_at=self.clock.now(),
+            traits=prepared.traits,
+            media_type=prepared.media_type,
+            channel=command.submission.door.value,
+            masked=prepared.masked,
+            fields=(
+                *(name for name, fact in said.items() if fact),
+                *(f"metadata.{name}" for name in prepared.metadata),
+            ),
+        )
+        await self.profiles.expect(fresh.project, version)
 
     async def _judged(self, caller: Caller, document: Document, facts: SubmissionFacts) -> Document:
         """Decide again where the rules changed since they were read, as the controller may have been here before."""

@@ -18,6 +18,7 @@ from tidemill_ingest.metrics import PREPARATION
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.quality.fingerprint import Fingerprint
 from tidemill_ingest.quality.policy import Measures, Quality
+from tidemill_ingest.quality.traits import Traits
 
 if TYPE_CHECKING:
     from tidemill_ingest.masking.stage import MaskingStage
@@ -34,6 +35,7 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
     limits: ConversionLimits | None = None,
     quality: Quality | None = None,
     tokens_key: bytes | None = None,
+    profiled: bool = True,  # noqa: FBT001, FBT002
 ) -> Prepared:
     """Return what may be stored of a document: nothing in it has not passed the masking stage.
 
@@ -75,6 +77,7 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
         measures=None if is_listing(spec.media_type) else _measures(text, spec.language, quality, limits),
         members=members.planned(extracted.entries, limits, MaskingStage(masking, phone_regions).mask),
         fingerprint=None if is_listing(spec.media_type) else _fingerprint(text, quality, limits),
+        traits=_traits(text, spec.language, limits) if profiled and not is_listing(spec.media_type) else None,
     )
     return replace(prepared, pseudonyms=pseudonyms.values) if pseudonyms else prepared
 
@@ -93,6 +96,12 @@ def _fingerprint(text: str, quality: Quality | None, limits: ConversionLimits) -
     from tidemill_ingest.quality.shingling import fingerprint  # noqa: PLC0415 - ditto
 
     return fingerprint(text, within=limits.measured_characters)
+
+
+def _traits(text: str, language: str, limits: ConversionLimits) -> Traits:
+    from tidemill_ingest.quality.measuring import traits_of  # noqa: PLC0415 - ditto
+
+    return traits_of(text, language=language, within=limits.measured_characters)
 
 
 def read_members(  # noqa: PLR0913, PLR0917 - a file, and how it is read
@@ -139,8 +148,10 @@ class ProcessPreparation:
         names: NameMasking,
         phone_regions: Sequence[str],
         limits: ConversionLimits | None = None,
+        profiled: bool = True,
     ) -> None:
         self._processes = processes
+        self._profiled = profiled
         self._names = names
         self._phone_regions = tuple(phone_regions)
         self._limits = limits or ConversionLimits()
@@ -166,7 +177,7 @@ class ProcessPreparation:
     ) -> Prepared:
         """See `ports.Preparation.prepare`."""
         limits = self._limits.within(allowance)
-        more = (limits, quality, tokens_key)
+        more = (limits, quality, tokens_key, self._profiled)
         with PREPARATION.time():
             prepared = await self._processes.run(
                 caller.project, prepare_document, spec, content, masking, self._phone_regions, *more
@@ -177,6 +188,9 @@ class ProcessPreparation:
             if masked.fingerprint is not None:  # no hash of a name is stored
                 made = await self._processes.run(caller.project, _fingerprint, masked.text, quality, limits)
                 masked = replace(masked, fingerprint=made)
+            if masked.traits is not None:
+                traits = await self._processes.run(caller.project, _traits, masked.text, masked.language, limits)
+                masked = replace(masked, traits=traits)
             return masked
 
     async def read_members(

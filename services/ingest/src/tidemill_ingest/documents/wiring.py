@@ -44,6 +44,7 @@ from tidemill_ingest.documents.withheld import JudgeDocuments, ReleaseDocument
 from tidemill_ingest.errors import MembersUnderWay, SubmissionsUnderWay
 from tidemill_ingest.feature import Wired
 from tidemill_ingest.processes import Processes
+from tidemill_ingest.profiles.ports import CountNewVersion
 from tidemill_ingest.projects import Projects
 from tidemill_ingest.pseudonyms.ports import ProjectSecrets
 from tidemill_ingest.settings import IngestSettings
@@ -81,6 +82,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     processes: Processes,
     projects: Projects,
     secrets: ProjectSecrets,
+    profiles: CountNewVersion,
 ) -> WiredDocuments:
     """Put DocumentService, the consumer of submissions and the sweep together."""
     clock, limits = SystemClock(), settings.limits
@@ -102,6 +104,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         limits=limits,
         projects=projects,
         secrets=secrets,
+        profiles=profiles,
         enqueue=lambda key: unpacking.enqueue(key),  # noqa: PLW0108 - it is made below
     )
     delete = _deleting(accept, reading)
@@ -152,6 +155,7 @@ def _preparation(backend: Backend, settings: IngestSettings, processes: Processe
         names=_names(backend, settings),
         phone_regions=settings.phone_regions,
         limits=settings.limits.conversion,
+        profiled=settings.profile_days > 0,
     )
 
 

@@ -1,14 +1,17 @@
-"""Measure a text: how long, in which language, how repetitive, how much of it is no language at all."""
+"""Measure a text: how long, in which language, how repetitive, how hard to read, how much of it is no language."""
 
+import hashlib
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from tidemill_ingest.quality.policy import Measures
+from tidemill_ingest.quality.traits import Traits
 
 _RUN = 5
 """Words in a row of which a repetition counts, as in Gopher's rules of the paragraph "repetitious text"."""
@@ -21,6 +24,13 @@ _MARKS = frozenset("|`^~<>=+$")
 """Symbols of ASCII, which Markdown, code and amounts are full of."""
 _PLACEHOLDER = re.compile(r"\[[A-Z_]{2,20}\]|https?://\S+|[\w./-]*[/@][\w./-]*")
 """What says nothing about a language: masked identifiers, addresses, paths."""
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
+_SENTENCE_ENDS = re.compile(r"[.!?:;\u3002\uff01\uff1f]+(?=\s|$)|\n\s*\n")
+_CODE_LENGTHS = (2, 3)
+_LONG_WORD = 6
+_MIN_WORDS = 20
+_MAX_WORD_LENGTH = 14
+"""On average; longer ones are no words, or of a script that does not set them apart."""
 
 
 def measure(text: str, *, language: str = "", within: int) -> Measures:
@@ -38,6 +48,32 @@ def measure(text: str, *, language: str = "", within: int) -> Measures:
         repeated_lines=_repeated_lines(judged),
         repeated_words=_repeated_words(judged),
     )
+
+
+def traits_of(text: str, *, language: str = "", within: int) -> Traits:
+    """Return what profiles count of a text; all but its length and digest are of so many characters from its start."""
+    words = _WORD.findall(text, 0, within)
+    return Traits(
+        characters=len(text),
+        words=len(words),
+        language=_given(language) or detected_language(text[:within]),
+        readability=_readability(words, sentences=len(_SENTENCE_ENDS.findall(text, 0, within))),
+        digest=int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big"),
+    )
+
+
+def _given(language: str) -> str:
+    """Return the language that a submission names, if it is one of ISO 639."""
+    name = language.partition("-")[0].lower()
+    return name if name.isascii() and name.isalpha() and len(name) in _CODE_LENGTHS else ""
+
+
+def _readability(words: Sequence[str], *, sentences: int) -> float | None:
+    letters = sum(map(len, words))
+    if len(words) < _MIN_WORDS or letters > _MAX_WORD_LENGTH * len(words):
+        return None
+    long_words = sum(len(word) > _LONG_WORD for word in words)
+    return len(words) / max(1, sentences) + 100 * long_words / len(words)
 
 
 def detected_language(text: str) -> str:

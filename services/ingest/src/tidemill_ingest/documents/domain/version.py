@@ -12,6 +12,7 @@ from tidemill_ingest.documents.domain.submission import Fact, Submission, Submis
 from tidemill_ingest.members import PlannedMember
 from tidemill_ingest.quality.fingerprint import Fingerprint
 from tidemill_ingest.quality.policy import Breach, Duplicate, Measures
+from tidemill_ingest.quality.traits import Traits
 
 
 class Text(Enum):
@@ -58,6 +59,8 @@ class Prepared:
     """Files inside, which become documents of their own."""
     fingerprint: Fingerprint | None = None
     """None where the source compares its documents with no others."""
+    traits: Traits | None = None
+    """None where no profiles are kept, and of the list of an archive's files."""
     pseudonyms: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What pseudonyms in it stand for, on the way from the process that made them to where it is encrypted."""
     sealed_pseudonyms: Envelope | None = None

@@ -1,0 +1,133 @@
+"""A profile as one HTML file: tables and inline SVG, no scripts, nothing from elsewhere."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from html import escape
+from typing import TYPE_CHECKING
+
+from tidemill.ingest.v1.profile_pb2 import ColumnShift
+from tidemill_cli.profile_tables import QUANTILES, Side, facts, quantile_cells, shares, shift_row, title_of
+from tidemill_cli.svg_figures import ACCENT, BAD, FAINT, shortened, svg_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #1f2933; max-width: 68rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
+table { border-collapse: collapse; margin: .6rem 0 } td, th { text-align: left; padding: .25rem .8rem .25rem 0 }
+tr { border-bottom: 1px solid #e4e7eb } td { overflow-wrap: anywhere } th { color: #52606d; font-weight: 600 }
+figure { margin: 1rem 0; overflow-x: auto } svg { max-width: 100%; height: auto }
+"""
+_COLOURS = (ACCENT, BAD)
+_EPOCH = date(1970, 1, 1).toordinal()
+"""matplotlib counts days from then on."""
+_BARS = 15
+_LABEL = 28
+_WIDE = 20
+"""From so many times between the first quartile and the last value on, an axis is logarithmic."""
+
+
+def profile_page(title: str, sides: Sequence[Side], shifts: Sequence[ColumnShift]) -> str:
+    """Return the page of one profile, or of two that are compared."""
+    return "".join(_page(title, sides, shifts))
+
+
+def _page(title: str, sides: Sequence[Side], shifts: Sequence[ColumnShift]) -> Iterator[str]:
+    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+    yield f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
+    yield from _table(("", "versions"), [(side.name, facts(side.profile)) for side in sides])
+    if len(sides) > 1:
+        yield "<h2>What differs</h2>\n"
+        yield from _table(("column", "differs", "effect", "p adjusted", "test"), [shift_row(each) for each in shifts])
+    if any(side.profile.days for side in sides):
+        yield f"<h2>By day</h2>\n<figure>\n{_days_svg(sides)}</figure>\n"
+    for place, number in enumerate(sides[0].profile.numbers):
+        yield f"<h2>{escape(title_of(number.name))}</h2>\n"
+        if any(side.profile.numbers[place].quantiles for side in sides):
+            yield f"<figure>\n{_distribution_svg(sides, place)}</figure>\n"
+        heads = ("", *(name for _, name in QUANTILES), "mean", "outliers")
+        yield from _table(heads, [(side.name, *quantile_cells(side.profile.numbers[place])) for side in sides])
+    for place, column in enumerate(sides[0].profile.categories):
+        found = [dict(shares(side.profile.categories[place], side.profile.count)) for side in sides]
+        names = list(dict.fromkeys(name for each in found for name in each))
+        if names:
+            yield f"<h2>{escape(title_of(column.name))}</h2>\n<figure>\n{_bars_svg(sides, place, names)}</figure>\n"
+            rows = [(name, *(each.get(name, "-") for each in found)) for name in names]
+            yield from _table(("", *(side.name for side in sides)), rows)
+    yield "</body>\n</html>\n"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "<table>\n<tr>" + "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>\n"
+    for row in rows:
+        yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n"
+    yield "</table>\n"
+
+
+def _days_svg(sides: Sequence[Side]) -> str:
+    def draw(figure: "Figure") -> None:
+        for row, (side, colour) in enumerate(zip(sides, _COLOURS, strict=False)):
+            axes = figure.add_subplot(len(sides), 1, row + 1)
+            days = [date.fromisoformat(each.day).toordinal() - _EPOCH for each in side.profile.days]
+            axes.xaxis_date()
+            axes.bar(days, [each.count for each in side.profile.days], color=colour, width=0.8)
+            _plain(axes, side.name)
+            axes.set_ylabel("versions")
+        figure.autofmt_xdate()
+
+    return svg_of((9, 1.9 * len(sides)), draw, name="days")
+
+
+def _distribution_svg(sides: Sequence[Side], place: int) -> str:
+    """Draw which share is not above each value."""
+    column = sides[0].profile.numbers[place].name
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        wide = False
+        for side, colour in zip(sides, _COLOURS, strict=False):
+            quantiles = side.profile.numbers[place].quantiles
+            ranks = [step / (len(quantiles) - 1) for step in range(len(quantiles))]
+            axes.step(quantiles, ranks, where="post", color=colour, label=side.name)
+            wide = wide or (len(quantiles) > 0 and quantiles[10] > 0 and quantiles[-1] > _WIDE * quantiles[10])
+        if wide:
+            axes.set_xscale("symlog")
+        axes.set_ylim(0, 1.02)
+        axes.set_ylabel("share")
+        _plain(axes, "")
+        axes.legend(frameon=False, loc="lower right")
+
+    return svg_of((9, 2.4), draw, name=f"number-{column}")
+
+
+def _bars_svg(sides: Sequence[Side], place: int, names: Sequence[str]) -> str:
+    shown = list(names[:_BARS])[::-1]
+    thick = 0.8 / len(sides)
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        for row, (side, colour) in enumerate(zip(sides, _COLOURS, strict=False)):
+            counts = {each.name: each.count for each in side.profile.categories[place].counts}
+            whole = side.profile.count or 1
+            lengths = [counts.get(name, 0) / whole for name in shown]
+            places = [index - row * thick for index in range(len(shown))]
+            axes.barh(places, lengths, height=thick, color=colour, label=side.name)
+        axes.set_yticks(range(len(shown)), [shortened(name, _LABEL) for name in shown])
+        axes.set_xlabel("by version")
+        _plain(axes, "")
+        if len(sides) > 1:
+            axes.legend(frameon=False, loc="lower right")
+
+    name = sides[0].profile.categories[place].name
+    return svg_of((9, 0.8 + 0.24 * len(shown) * len(sides)), draw, name=f"category-{name}")
+
+
+def _plain(axes: "Axes", title: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color=FAINT, alpha=0.25)
+    if title:
+        axes.set_title(title, loc="left", fontsize=9)

@@ -1,0 +1,110 @@
+"""What a profile says, and how it differs from another one."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from tidemill_ingest.profiles.domain.sketch import OTHER, Distribution, Sketch
+
+NUMBERS = ("characters", "words", "readability", "identifiers")
+EXCLUSIVE = ("language", "media_type", "channel", "outcome", "duplicate")
+CATEGORIES = (*EXCLUSIVE, "withheld_for", "identifiers", "with_identifiers", "fields")
+MIN_NAMED = 5
+"""So many versions must have a name that callers choose, for it to be said."""
+_CHOSEN = "metadata."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberColumn:
+    """The distribution of one measure."""
+
+    name: str
+    count: int
+    mean: float
+    quantiles: tuple[float, ...]
+    rank_error: float
+    outliers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryCount:
+    """One category."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryColumn:
+    """Counts by one property; `exclusive` where each version has exactly one category."""
+
+    name: str
+    exclusive: bool
+    counts: tuple[CategoryCount, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileDay:
+    """How many there are of one day."""
+
+    day: date
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What is known of many versions together."""
+
+    count: int
+    numbers: tuple[NumberColumn, ...]
+    categories: tuple[CategoryColumn, ...]
+    days: tuple[ProfileDay, ...]
+    distinct_texts: float
+    distinct_documents: float
+
+
+def merged(days: Iterable[tuple[date, Sketch]]) -> tuple[Sketch, tuple[ProfileDay, ...]]:
+    """Return the sketch of all days, and how many there are of each."""
+    whole, counts = Sketch(), list[ProfileDay]()
+    for day, sketch in days:
+        whole.merge(sketch)
+        counts.append(ProfileDay(day=day, count=sketch.count))
+    return whole, tuple(counts)
+
+
+def profile_of(sketch: Sketch, days: tuple[ProfileDay, ...]) -> Profile:
+    """Return what a sketch says."""
+    return Profile(
+        count=sketch.count,
+        numbers=tuple(_number(name, sketch.numbers.get(name) or Distribution()) for name in NUMBERS),
+        categories=tuple(
+            CategoryColumn(name=name, exclusive=name in EXCLUSIVE, counts=tuple(_ordered(sketch.counts(name))))
+            for name in CATEGORIES
+        ),
+        days=days,
+        distinct_texts=min(sketch.texts.estimate, sketch.count),
+        distinct_documents=min(sketch.documents.estimate, sketch.count),
+    )
+
+
+def _number(name: str, values: Distribution) -> NumberColumn:
+    return NumberColumn(
+        name=name,
+        count=values.count,
+        mean=values.total / values.count if values.count else 0.0,
+        quantiles=values.quantiles(),
+        rank_error=values.rank_error,
+        outliers=values.outliers(),
+    )
+
+
+def _ordered(counts: Mapping[str, int]) -> Iterator[CategoryCount]:
+    """Yield the most frequent first; rare names that callers chose are counted together, at the end."""
+    rest = 0
+    for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if name == OTHER or (name.startswith(_CHOSEN) and count < MIN_NAMED):
+            rest += count
+        else:
+            yield CategoryCount(name=name, count=count)
+    if rest:
+        yield CategoryCount(name=OTHER, count=rest)
