@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 FILTERS = {
-    "evaluator/evaluations/triggers.py": [{"candidate"}],
+    "evaluator/evaluations/triggers.py": [{"candidate"}, {"collection"}],
     "evaluator/evaluations/erasure.py": [{"state"}],
     "evaluator/evaluations/crud.py": [{"gate"}, {"candidate"}, {"gate", "candidate"}],
     "feedback/reactions/erase_end_user.py": [{"end_user"}, {"asked_by"}],

@@ -10,7 +10,8 @@ from services.evaluator.tests.builders import BASE, DEADLINE_S, DIGEST, TUNED
 from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound, TidemillError
 from tidemill_evaluator.errors import EvaluationLost
-from tidemill_evaluator.evaluations.domain.comparison import Interval
+from tidemill_evaluator.evaluations.domain.comparison import Comparison, Interval
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.metrics import token_f1
 from tidemill_evaluator.evaluations.ports import Answer, CaseName, Live, PartialResult, Passage, Question, Version
 from tidemill_evaluator.suites.domain.cases import CaseSet, DocumentVersion
@@ -39,7 +40,9 @@ class InMemoryInference:
     def __init__(self) -> None:
         self.deployments = {("acme", "helpdesk"): Live(digest=DIGEST, model=BASE, deadline_s=DEADLINE_S)}
         self.says: dict[tuple[str, str], str] = {}
-        """(variant, question) -> answer; the variant "" is the live configuration."""
+        """(variant, question) -> answer; the variant "" is the live configuration, and "index 4" an index version."""
+        self.searches = 0
+        """The index version that is searched whatever is asked for; 0 searches what is asked for."""
         self.cites: dict[str, float | None] = {}
         """Variant -> citation_valid."""
         self.finds: dict[str, Sequence[Passage]] = {}
@@ -76,14 +79,16 @@ class InMemoryInference:
             raise self.fails[question.variant, question.text].pop(0)
         self.asked.append(question)
         live = self.deployments[caller.project, question.deployment]
+        compared = f"index {question.index}" if question.index else question.variant
         answer = Answer(
             inference=str(uuid4()),
-            text=self.says.get((question.variant, question.text), "i do not know"),
-            configuration=live.digest + (f"+{question.variant}" if question.variant else ""),
+            text=self.says.get((compared, question.text), "i do not know"),
+            configuration=live.digest + (f"+{compared}" if compared else ""),
             model=self.answers_by.get(question.variant, question.variant or live.model),
             citation_valid=self.cites.get(question.variant),
             passages=question.passages or self.finds.get(question.text, ()),
             whole=True,
+            index=self.searches or question.index,
             total_s=self.takes_s.get(question.variant, 0.0),
         )
         self._records[question.request_id] = answer
@@ -92,6 +97,35 @@ class InMemoryInference:
     def _reported_again(self, answer: Answer) -> Answer:
         passages = [replace(passage, text="") for passage in answer.passages]
         return replace(answer, passages=passages, whole=not passages)
+
+
+class InMemoryRetrievalComparisons:
+    """Implements `ports.RetrievalComparisons`."""
+
+    def __init__(self) -> None:
+        self.started_for: list[str] = []
+        self.found: Comparison | None = None
+        """None: it runs still."""
+        self.fails: TidemillError | None = None
+        self.changed: TidemillError | None = None
+
+    async def started(self, caller: Caller, evaluation: Evaluation) -> str:
+        assert caller.project
+        self.started_for.append(evaluation.id)
+        return f"retrieval of {evaluation.id}"
+
+    async def result(self, caller: Caller, evaluation: Evaluation) -> Comparison | None:
+        assert caller.project
+        assert evaluation.retrieval_evaluation
+        if self.fails:
+            raise self.fails
+        return self.found
+
+    async def check_unchanged(self, caller: Caller, evaluation: Evaluation) -> None:
+        assert caller.project
+        assert evaluation.retrieval_evaluation
+        if self.changed:
+            raise self.changed
 
 
 class InMemoryModels:

@@ -26,6 +26,7 @@ from services.evaluator.tests.fakes import (
     InMemoryModels,
     InMemoryReaders,
     InMemoryResults,
+    InMemoryRetrievalComparisons,
     WholeRange,
     WordScores,
 )
@@ -104,6 +105,7 @@ class Evaluator:
         self.leases = InMemoryLeases()
         self.inference = InMemoryInference()
         self.models = InMemoryModels()
+        self.retrieval = InMemoryRetrievalComparisons()
         self.datasets = InMemoryDatasets()
         self.enqueue = Steps()
         self.cases = exchange_cases(self.objects)
@@ -151,6 +153,7 @@ class Evaluator:
                 patience=Patience(attempts=3, pause_s=0.0),
             ),
             compute_verdict=ComputeVerdict(intervals=WholeRange(), evidence=self.evidence),
+            retrieval=self.retrieval,
             triggers=self.triggers,
             max_concurrent=asyncio.Semaphore(max_concurrent),
             turns=lambda deadline_s: Turns(

@@ -164,6 +164,8 @@ class Handbook:
         self.found: dict[bool, tuple[Passage, ...]] = {}
         """What is found by a query of one turn (False) or of several, where that is not `passages`."""
         self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.indexes: list[int] = []
+        """The index versions that were searched, 0 for the live one, which is 4."""
 
     async def check(self, caller: Caller, retrieval: Retrieval) -> None:
         assert caller.project
@@ -176,11 +178,12 @@ class Handbook:
         assert caller.project
         assert timeout_s > 0
         self.asked.append((question, tuple(principals)))
+        self.indexes.append(retrieval.index)
         await asyncio.sleep(self.takes_s)
         if self.down:
             raise self.down
         passages = self.found.get("\n" in question, self.passages)
-        return Found(passages=passages[: retrieval.top_k], index=4)
+        return Found(passages=passages[: retrieval.top_k], index=retrieval.index or 4)
 
 
 def prompt_named(name: str, content: PromptContent = PROMPT) -> PromptTemplate:

@@ -39,16 +39,16 @@ async def build_app(settings: EvaluatorSettings) -> App:
     backend, limits = Backend(settings), settings.limits
     suites = backend.aggregates("suites", SUITES, missing=SuiteNotFound, quota=settings.quota("suites"))
     gates = backend.aggregates(
-        "gates", GATES, missing=GateNotFound, lists=[("candidate",)], quota=settings.quota("gates")
+        "gates", GATES, missing=GateNotFound, lists=[("candidate",), ("collection",)], quota=settings.quota("gates")
     )
     cases = ExchangeCases(
         backend.own_bucket(settings.exchange_bucket),
         of_datasets={name: backend.bucket(name) for name in settings.dataset_buckets},
         shared=backend.shared(Shared.DATASET),
     )
-    others = OfOtherFeatures(suites=suites, cases=cases, gates=gates)
-    evaluations = wire_evaluations(settings, backend, others)
     retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
+    others = OfOtherFeatures(suites=suites, cases=cases, gates=gates, retrieval=retrieval.for_gates)
+    evaluations = wire_evaluations(settings, backend, others)
     gate_crud = GateCrud(gates=gates, changed=evaluations.triggers.gate_changed, limits=limits)
     suite_crud = SuiteCrud(suites=suites, cases=cases, gates_of=gate_crud.requiring, limits=limits)
     servicer = GrpcEvaluationService(

@@ -1,6 +1,7 @@
 """Golden examples: published events stay readable, and consumed events are read as published."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 
+from services.evaluator.tests.builders import ADA, gate_of, write
 from services.evaluator.tests.harness import Evaluator
 from tidemill.inference.v1 import events_pb2 as inference_events
 from tidemill.trainer.v1 import events_pb2 as trainer_events
@@ -15,8 +17,9 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_evaluator.errors import BASELINE_CHANGED
 from tidemill_evaluator.evaluations.domain.comparison import Comparison
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
-from tidemill_evaluator.evaluations.events import REFUSED, REGISTERED, candidates
+from tidemill_evaluator.evaluations.events import READY, REFUSED, REGISTERED, candidates
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS
+from tidemill_evaluator.gates.domain.gate import RetrievalRequirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.engine import Engine
@@ -192,6 +195,20 @@ async def test_a_version_as_it_was_published_before_there_was_training_is_read()
 
     assert letters.records == []
     assert len(await evaluator.all()) == 2
+
+
+async def test_an_index_version_that_is_ready_is_evaluated_once_however_often_its_event_comes() -> None:
+    evaluator = Evaluator()
+    retrieval = RetrievalRequirement(suite="questions", metric="ndcg")
+    await evaluator.gate_crud.create(
+        ADA, replace(gate_of(candidate=""), collection="handbook", retrieval=retrieval), write()
+    )
+    example = (EXAMPLES / f"{READY}.json").read_bytes()
+
+    letters = await consume(evaluator, Read(READY, example), Read(READY, example, offset=1, event_id="e2"))
+
+    assert letters.records == []
+    assert [(each.candidate, each.comparing.index) for each in await evaluator.all()] == [("handbook@2", 2)]
 
 
 async def test_versions_out_of_order_each_have_their_evaluation() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from services.inference.tests.fakes import ADA, HANDBOOK, AnsweringHarness, ScriptedEngine, asking, question
+from services.inference.tests.fakes import ADA, HANDBOOK, AnsweringHarness, ScriptedEngine, asking, helpdesk, question
 from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
-from tidemill_core.errors import Internal
+from tidemill_core.errors import Internal, InvalidInput
 from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.errors import QuestionRefused
@@ -27,6 +27,26 @@ async def test_a_candidate_answers_by_name_with_all_else_as_live() -> None:
     assert answer.variant.configuration != live.digest
     assert answer.output[0].text == "It walks."
     assert answer.purpose is Purpose.EVALUATION
+
+
+async def test_an_index_version_is_searched_by_its_number_with_all_else_as_live() -> None:
+    harness = AnsweringHarness()
+    live = (await harness.deployments.get(ADA.project, "helpdesk")).live
+
+    asked = question(purpose=Purpose.EVALUATION, index=7)
+    answer = await harness.answer.whole(ADA, asked, request=asking("r"))
+
+    assert answer.variant is not None
+    assert (answer.variant.name, answer.variant.model, answer.variant.index) == ("candidate", "smollm2@1", 7)
+    assert answer.variant.configuration == live.with_index(7).digest != live.digest
+    assert harness.rag.indexes == [7]
+
+
+async def test_a_deployment_that_searches_nothing_has_no_index_version() -> None:
+    harness = AnsweringHarness(deployment=helpdesk(retrieval=None))
+
+    with pytest.raises(InvalidInput, match="index: is 7; the deployment searches no collection"):
+        await harness.answer.whole(ADA, question(purpose=Purpose.EVALUATION, index=7), request=asking("r"))
 
 
 async def test_given_passages_are_answered_on_and_nothing_is_searched() -> None:
@@ -73,6 +93,9 @@ async def test_an_unknown_version_is_not_found() -> None:
     ("changes", "text"),
     [
         ({"variant": "lora@1"}, "variant: is for purposes SHADOW and EVALUATION only"),
+        ({"index": 7}, "index: is for purposes SHADOW and EVALUATION only"),
+        ({"index": -1, "purpose": Purpose.EVALUATION}, "index: is -1"),
+        ({"index": 7, "passages": HANDBOOK, "purpose": Purpose.EVALUATION}, "index: goes without passages"),
         ({"passages": HANDBOOK}, "passages: is for purposes SHADOW and EVALUATION only"),
         ({"variant": "lora", "purpose": Purpose.EVALUATION}, "variant: is 'lora'; send model@version"),
         (

@@ -54,6 +54,8 @@ class CollectCases:
         return Gathered(dataset_version=dataset_version, case_sets=case_sets)
 
     async def _trained_on(self, caller: Caller, evaluation: Evaluation) -> str:
+        if not evaluation.comparing.model:
+            return ""
         try:
             version = await self.models.version(caller, evaluation.candidate)
         except NotFound as error:

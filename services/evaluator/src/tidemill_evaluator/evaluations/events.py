@@ -1,4 +1,4 @@
-"""Consumes registered candidates and rollouts refused because the baseline changed."""
+"""Consumes registered and ready candidates, and rollouts refused because the baseline changed."""
 
 from pydantic import BaseModel
 
@@ -7,8 +7,9 @@ from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 NAME = "evaluator.candidates"
-TOPICS = ("tidemill.trainer.model.v1", "tidemill.inference.deployment.v1")
+TOPICS = ("tidemill.trainer.model.v1", "tidemill.inference.deployment.v1", "tidemill.rag.index.v1")
 REGISTERED = "tidemill.trainer.model.version_registered.v1"
+READY = "tidemill.rag.index.became_ready.v1"
 REFUSED = "tidemill.inference.rollout.refused.v1"
 
 
@@ -17,6 +18,13 @@ class VersionRegistered(BaseModel):
 
     version: str
     dataset_version: str = ""
+
+
+class IndexBecameReady(BaseModel):
+    """Fields read from index.became_ready."""
+
+    collection: str
+    index: int
 
 
 class RolloutRefused(BaseModel):
@@ -32,6 +40,9 @@ def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS
     async def registered(event: EventContext, body: VersionRegistered) -> None:
         await triggers.candidate_registered(event.caller, body.version, dataset_version=body.dataset_version)
 
+    async def ready(event: EventContext, body: IndexBecameReady) -> None:
+        await triggers.index_became_ready(event.caller, body.collection, body.index)
+
     async def refused(event: EventContext, body: RolloutRefused) -> None:
         if body.reason == BASELINE_CHANGED:
             await triggers.baseline_changed(event.caller, body.evaluation)
@@ -40,5 +51,9 @@ def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS
         name=NAME,
         topics=topics,
         delivery=Delivery.ONCE,
-        routes={REGISTERED: Route(VersionRegistered, registered), REFUSED: Route(RolloutRefused, refused)},
+        routes={
+            REGISTERED: Route(VersionRegistered, registered),
+            READY: Route(IndexBecameReady, ready),
+            REFUSED: Route(RolloutRefused, refused),
+        },
     )

@@ -34,7 +34,14 @@ class InferenceService:
             found = (await self._deployments.GetDeployment(request)).deployment
         deadline_s = found.deadline.ToNanoseconds() / 1e9 or self._answer_timeout_s
         deadline_s = min(deadline_s, self._answer_timeout_s)
-        return Live(digest=found.live.digest, model=found.live.model, deadline_s=deadline_s)
+        retrieval = found.live.retrieval
+        return Live(
+            digest=found.live.digest,
+            model=found.live.model,
+            deadline_s=deadline_s,
+            collection=retrieval.collection,
+            index=retrieval.index,
+        )
 
     async def ask(self, caller: Caller, question: Question) -> Answer:
         """See `Inference.ask`."""
@@ -48,6 +55,7 @@ class InferenceService:
             end_user=question.end_user,
             purpose=inference_pb2.PURPOSE_EVALUATION,
             variant=question.variant,
+            index=question.index,
             passages=[*map(passage_message, question.passages)],
         )
         with acting_as(caller):
@@ -71,6 +79,7 @@ def _answer(inference: inference_pb2.Inference) -> Answer:
         model=inference.variant.model,
         citation_valid=inference.citation_valid if inference.HasField("citation_valid") else None,
         passages=passages,
+        index=inference.variant.index,
         whole=bool(inference.output) and all(passage.text for passage in passages),
         total_s=(inference.usage.total.ToNanoseconds() - inference.usage.search.ToNanoseconds()) / 1e9,
     )

@@ -1,4 +1,4 @@
-"""Gets both sides' answers to a case, on the same passages."""
+"""Gets both sides' answers to a case, on the same passages, or each on those of its index version."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ from tidemill_evaluator.evaluations.turns import NotInTime, Turns
 from tidemill_evaluator.suites.domain.cases import Case
 
 OTHER_MODEL = "OTHER_MODEL"
+OTHER_INDEX = "OTHER_INDEX"
 _LONG_TEXT = 4000
 _OF_BOTH_SIDES = frozenset({Blame.SHARED, Blame.CAPACITY})
 """Failures that say nothing about the model: the evaluation waits and goes on later."""
@@ -135,11 +136,21 @@ class PairedAnswers:
     async def _candidate(
         self, asking: Asking, name: CaseName, case: Case, kept: PartialResult
     ) -> tuple[CaseAnswer, Sequence[Passage]]:
-        """Get the candidate's answer on the baseline's passages; without them the candidate retrieves its own."""
-        variant = asking.evaluation.candidate
-        question = asking.question(name, case, side="candidate", variant=variant)
-        answer = await self._answer(asking, replace(question, passages=kept.passages))
-        return (answer, ()) if isinstance(answer, CaseAnswer) else (_side(answer, model=variant), answer.passages)
+        """Get the candidate's answer on the baseline's passages; without them the candidate retrieves its own.
+
+        An index version is a candidate by what is found in it, so it always does.
+        """
+        comparing = asking.evaluation.comparing
+        question = asking.question(name, case, side="candidate", variant=comparing.model)
+        if comparing.index:
+            answer = await self._answer(asking, replace(question, index=comparing.index))
+        else:
+            answer = await self._answer(asking, replace(question, passages=kept.passages))
+        if isinstance(answer, CaseAnswer):
+            return answer, ()
+        if comparing.index and answer.index != comparing.index:
+            return CaseAnswer(inference=answer.inference, failure=OTHER_INDEX), ()
+        return _side(answer, model=comparing.model or asking.evaluation.baseline), answer.passages
 
     async def _answer(self, asking: Asking, question: Question) -> Answer | CaseAnswer:
         """Return the answer, or the side's failure.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller, ResourceKey
-from tidemill_evaluator.evaluations.domain.comparison import Interval
+from tidemill_evaluator.evaluations.domain.comparison import Comparison, Interval
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
 from tidemill_evaluator.suites.domain.cases import CaseSet, Context, DocumentVersion
@@ -15,11 +15,13 @@ Evaluations = Aggregates[Evaluation]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """A deployment's live configuration and deadline."""
+    """A deployment's live configuration and deadline; `index` 0 searches what is live of the collection."""
 
     digest: str
     model: str
     deadline_s: float
+    collection: str = ""
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ class Passage:
 class Question:
     """A request to a deployment.
 
-    An empty variant is the live configuration; without passages inference retrieves them.
+    An empty variant is the live configuration. Without passages inference searches: `index`, or 0 for what is live.
     """
 
     request_id: str
@@ -58,6 +60,7 @@ class Question:
     context: Context
     deadline_s: float
     variant: str = ""
+    index: int = 0
     passages: Sequence[Passage] = ()
     end_user: str = ""
     """Who asked it first: the record of the answer is erased with that person."""
@@ -77,6 +80,8 @@ class Answer:
     citation_valid: float | None
     passages: Sequence[Passage]
     whole: bool
+    index: int = 0
+    """The index version that was searched."""
     total_s: float = 0.0
     max_concurrent: int = 0
     """Allowed concurrency while it was generated; set by the requester."""
@@ -189,6 +194,37 @@ class CaseResults(Protocol):
 
         Raises:
             EvaluationLost: a later epoch was there.
+
+        """
+        ...
+
+
+class RetrievalComparisons(Protocol):
+    """What searches of an index version find, compared with those of the live one."""
+
+    async def started(self, caller: Caller, evaluation: Evaluation) -> str:
+        """Start the comparison for an evaluation, once, and return its id.
+
+        Raises:
+            NoVerdict: the index version cannot be searched, or is live already.
+
+        """
+        ...
+
+    async def result(self, caller: Caller, evaluation: Evaluation) -> Comparison | None:
+        """Return the comparison, with whether its requirement holds; None while it runs.
+
+        Raises:
+            NoVerdict: it came to no result.
+
+        """
+        ...
+
+    async def check_unchanged(self, caller: Caller, evaluation: Evaluation) -> None:
+        """Check that the same index versions can be searched, and the same one is live, as when it was compared.
+
+        Raises:
+            NoVerdict: with COLLECTION_CHANGED.
 
         """
         ...

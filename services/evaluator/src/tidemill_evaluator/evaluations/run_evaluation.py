@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tidemill_core.application import Caller, Clock, Request, Requeue
 from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
 from tidemill_evaluator.errors import (
     BASELINE_CHANGED,
+    COLLECTION_CHANGED,
+    COLLECTION_UNAVAILABLE,
     DATA_ERASED,
     DEPLOYMENT_UNAVAILABLE,
     NO_CASES,
@@ -22,7 +24,7 @@ from tidemill_evaluator.errors import (
 )
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
-from tidemill_evaluator.evaluations.domain.comparison import latencies_of
+from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, latencies_of
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.domain.results import CaseResult
@@ -34,6 +36,7 @@ from tidemill_evaluator.evaluations.ports import (
     Inference,
     Live,
     PartialResult,
+    RetrievalComparisons,
 )
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
@@ -42,6 +45,8 @@ from tidemill_evaluator.suites.ports import Cases
 
 Asked = list[tuple[str, Case]]
 
+SOON = Requeue(after=timedelta(seconds=1))
+"""For what this service itself does meanwhile: the comparison of searches."""
 IN_TURN = 64
 """Batch of cases whose baselines are generated before their candidates: alternating models is faster than mixing
 them.
@@ -79,6 +84,7 @@ class RunEvaluation:
     gather: CollectCases
     ask: PairedAnswers
     compute_verdict: ComputeVerdict
+    retrieval: RetrievalComparisons
     triggers: EvaluationTriggers
     max_concurrent: asyncio.Semaphore
     """Cases in flight in this process, over all its evaluations."""
@@ -98,7 +104,7 @@ class RunEvaluation:
             caller.project, evaluation_id, lambda e: e.claim(epoch), request=Request.internal()
         )
         try:
-            await self._compare(caller, evaluation)
+            return await self._compare(caller, evaluation)
         except PASSING as passing:
             message = waits_for(passing)
             await self._write(evaluation, lambda e: e.wait(message, epoch=epoch))
@@ -107,12 +113,36 @@ class RunEvaluation:
             await self._fail(caller, evaluation, none)
         return None
 
-    async def _compare(self, caller: Caller, evaluation: Evaluation) -> None:
-        epoch, live = evaluation.epoch, await self._live(caller, evaluation)
+    async def _compare(self, caller: Caller, evaluation: Evaluation) -> Requeue | None:
+        live = await self._live(caller, evaluation)
         begins = evaluation.state is State.QUEUED
         if begins:
             evaluation = await self._begin(caller, evaluation, live)
         evaluation.refuse_other(live.digest)
+        searches = list[Comparison]()
+        if evaluation.comparing.collection:
+            evaluation = await self._with_searches(caller, evaluation)
+            compared = await self.retrieval.result(caller, evaluation)
+            if compared is None:
+                return SOON
+            if not compared.holds:  # nothing has to be asked
+                await self._complete(evaluation, [compared], None)
+                return None
+            searches.append(compared)
+        comparisons, latencies = await self._answers(caller, evaluation, live, begins=begins)
+        await self._complete(evaluation, [*searches, *comparisons], latencies)
+        return None
+
+    async def _with_searches(self, caller: Caller, evaluation: Evaluation) -> Evaluation:
+        """Return it with what compares the searches, which is started once."""
+        if evaluation.retrieval_evaluation:
+            return evaluation
+        started, epoch = await self.retrieval.started(caller, evaluation), evaluation.epoch
+        return await self._write(evaluation, lambda e: e.compare_retrieval(started, epoch=epoch))
+
+    async def _answers(
+        self, caller: Caller, evaluation: Evaluation, live: Live, *, begins: bool
+    ) -> tuple[Sequence[Comparison], Latencies | None]:
         asked = await self._asked(evaluation, begins=begins)
         names = [CaseName(case_set, case.id) for case_set, case in asked]
         known = await self.results.read(evaluation.project, evaluation.id, names)
@@ -121,9 +151,15 @@ class RunEvaluation:
         )
         results = await self._ask_all(asking, asked, known)
         evaluation.refuse_other((await self._live(caller, evaluation)).digest)
+        if evaluation.comparing.collection:
+            await self.retrieval.check_unchanged(caller, evaluation)
         questions = await asyncio.to_thread(_questions, asked)
-        comparisons = await self.compute_verdict(evaluation, results, questions)
-        latencies, now = latencies_of(results), self.clock.now()
+        return await self.compute_verdict(evaluation, results, questions), latencies_of(results)
+
+    async def _complete(
+        self, evaluation: Evaluation, comparisons: Sequence[Comparison], latencies: Latencies | None
+    ) -> None:
+        now, epoch = self.clock.now(), evaluation.epoch
         await self._write(evaluation, lambda e: e.complete(comparisons, latencies=latencies, now=now, epoch=epoch))
 
     async def _begin(self, caller: Caller, evaluation: Evaluation, live: Live) -> Evaluation:
@@ -213,19 +249,26 @@ class RunEvaluation:
     async def _fail(self, caller: Caller, evaluation: Evaluation, none: NoVerdict) -> None:
         """End without a verdict; where what it compares with has changed, the next attempt is queued first."""
         message = none.message
-        if none.reason in {BASELINE_CHANGED, DATA_ERASED}:
+        if none.reason in {BASELINE_CHANGED, COLLECTION_CHANGED, DATA_ERASED}:
             again = await self.triggers.again(caller, evaluation)
             message += "; the next attempt is queued" if again else "; start another evaluation"
         now, epoch = self.clock.now(), evaluation.epoch
         await self._write(evaluation, lambda e: e.fail(reason=none.reason, message=message, now=now, epoch=epoch))
 
     async def _live(self, caller: Caller, evaluation: Evaluation) -> Live:
-        deployment = evaluation.comparing.deployment
+        deployment, collection = evaluation.comparing.deployment, evaluation.comparing.collection
         try:
-            return await self.inference.live(caller, deployment)
+            live = await self.inference.live(caller, deployment)
         except NotFound as error:
             message = f"deployment {deployment} does not exist"
             raise NoVerdict(DEPLOYMENT_UNAVAILABLE, message) from error
+        if collection and (live.collection != collection or live.index):
+            searched = (
+                f"index version {live.index} of {live.collection}" if live.index else live.collection or "nothing"
+            )
+            message = f"deployment {deployment} searches {searched}, and not what is live of {collection}"
+            raise NoVerdict(COLLECTION_UNAVAILABLE, message)
+        return live
 
     async def _write(self, evaluation: Evaluation, change: Callable[[Evaluation], None]) -> Evaluation:
         return await self.evaluations.update(evaluation.project, evaluation.id, change, request=Request.internal())

@@ -100,17 +100,18 @@ class StartEvaluation:
                 baseline=command.baseline,
             )
         gate = await self.gates.get(project, command.gate)
-        if name_of(command.candidate) != gate.candidate:
-            text = f"{command.candidate} is not a version of {gate.candidate}, the candidate of gate {gate.id}"
+        if name_of(command.candidate) != gate.follows:
+            text = f"{command.candidate} is not a version of {gate.follows}, the candidate of gate {gate.id}"
             raise InvalidInput.at(field="candidate", text=text)
         return Comparing.of(gate, command.candidate)
 
     async def _check_existence(self, caller: Caller, comparing: Comparing) -> None:
-        known = await self.suites.get_many(caller.project, comparing.required_suites)
-        for suite in comparing.required_suites:
+        required = [*comparing.required_suites, *([comparing.retrieval.suite] if comparing.retrieval else [])]
+        known = await self.suites.get_many(caller.project, required)
+        for suite in required:
             if suite not in known:
                 raise SuiteNotFound(suite)
-        for version in filter(None, (comparing.candidate, comparing.baseline)):
+        for version in filter(None, (comparing.model, comparing.baseline)):
             if not (await self.models.version(caller, version)).ready:
                 raise CandidateNotReady(version)
         await self.inference.live(caller, comparing.deployment)

@@ -1,4 +1,4 @@
-"""Starts evaluations triggered by events: a candidate was registered, or the baseline changed."""
+"""Starts evaluations triggered by events: a candidate was registered or is ready, or the baseline changed."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +34,15 @@ class EvaluationTriggers:
             with suppress(GateNotFound):  # deleted meanwhile; continue with the other gates
                 await self._ask(gate, deferred)
 
+    async def index_became_ready(self, caller: Caller, collection: str, index: int) -> None:
+        """Queue an evaluation of an index version for each gate of the collection; a paused gate defers it."""
+        gates = list_all(self.gates, caller.project, where={"collection": collection})
+        candidate = f"{collection}@{index}"
+        for gate in [each async for each in gates]:
+            deferred = DeferredEvaluation(candidate=candidate, origin=f"{gate.id}/index:{candidate}")
+            with suppress(GateNotFound):  # deleted meanwhile; continue with the other gates
+                await self._ask(gate, deferred)
+
     async def start_deferred(self, caller: Caller, gate_id: str) -> None:
         """Queue the deferred evaluation of a gate that was resumed by a process that crashed."""
         try:
@@ -46,7 +55,7 @@ class EvaluationTriggers:
         deferred_evaluation = gate.deferred_evaluation
         if deferred_evaluation is None or gate.paused:
             return gate
-        if name_of(deferred_evaluation.candidate) == gate.candidate:
+        if name_of(deferred_evaluation.candidate) == gate.follows:
             await self._queue(gate, deferred_evaluation)
         try:
             return await self._change(gate, lambda each: each.finish(deferred_evaluation))

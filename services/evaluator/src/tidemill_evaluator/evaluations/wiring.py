@@ -17,7 +17,7 @@ from tidemill_evaluator.evaluations.messages import TOPIC
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
-from tidemill_evaluator.evaluations.ports import Evaluations
+from tidemill_evaluator.evaluations.ports import Evaluations, RetrievalComparisons
 from tidemill_evaluator.evaluations.retention import SWEEP_EVERY, ForgetResults
 from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
 from tidemill_evaluator.evaluations.start_evaluation import StartEvaluation
@@ -39,11 +39,12 @@ from tidemill_kit.workers.sweeps import SweepKey, sweep_controller
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfOtherFeatures:
-    """What gates and suites store."""
+    """What gates and suites store, and what compares searches."""
 
     suites: Suites
     cases: Cases
     gates: Gates
+    retrieval: RetrievalComparisons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +171,7 @@ def _run_evaluation(
             patience=patience,
         ),
         compute_verdict=ComputeVerdict(intervals=BettingIntervals(), evidence=settings.evidence),
+        retrieval=others.retrieval,
         triggers=triggers,
         max_concurrent=asyncio.Semaphore(maximum),
         turns=lambda deadline_s: Turns(Pace(maximum=maximum, share=share), deadline_s=deadline_s),

@@ -7,11 +7,15 @@ from typing import Final
 from tidemill_core import resources
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.resources import Write, copy_fields, fields_of
-from tidemill_evaluator.gates.domain.gate import Gate
+from tidemill_evaluator.gates.domain.gate import Gate, Requirement, RetrievalRequirement
 from tidemill_evaluator.gates.ports import GateChanged, Gates
 from tidemill_evaluator.suites.domain.limits import Limits
 
 CHANGEABLE: Final = fields_of(Gate) - {"deferred_evaluation"}
+
+
+def _required(gate: Gate) -> tuple[Requirement | RetrievalRequirement, ...]:
+    return (*gate.require, gate.retrieval) if gate.retrieval else gate.require
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class GateCrud:
     async def requiring(self, caller: Caller, suite: str) -> Sequence[str]:
         """Return the names of the gates that require a suite, by a scan of all gates: projects have few."""
         gates = resources.list_all(self.gates, caller.project)
-        return [gate.id async for gate in gates if any(each.suite == suite for each in gate.require)]
+        return [gate.id async for gate in gates if suite in {each.suite for each in _required(gate)}]
 
     async def create(self, caller: Caller, gate: Gate, write: Write) -> Gate:
         """Return the new gate; the id of a deleted gate may be reused.

@@ -8,6 +8,7 @@ from tidemill_core.application import Caller, ResourceKey, SystemClock
 from tidemill_evaluator.errors import EvaluationNotFound
 from tidemill_evaluator.evaluations.messages import TOPIC
 from tidemill_evaluator.evaluations.retention import SWEEP_EVERY, ForgetResults
+from tidemill_evaluator.retrieval_evaluations.compare_for_gate import CompareForGate
 from tidemill_evaluator.retrieval_evaluations.compute_figures import ComputeFigures
 from tidemill_evaluator.retrieval_evaluations.crud import RetrievalEvaluationCrud
 from tidemill_evaluator.retrieval_evaluations.grpc import GrpcRetrievalEvaluationService
@@ -39,6 +40,7 @@ class WiredRetrievalEvaluations:
     evaluations: RetrievalEvaluations
     leases: Leases
     sweeps: Controller[SweepKey]
+    for_gates: CompareForGate
 
 
 def wire_retrieval_evaluations(
@@ -87,6 +89,9 @@ def wire_retrieval_evaluations(
         evaluations=evaluations,
         leases=leases,
         sweeps=_sweeps(backend, evaluations),
+        for_gates=CompareForGate(
+            evaluations=evaluations, retrieval=retrieval, evidence=settings.evidence, enqueue=controller.enqueue
+        ),
     )
 
 

@@ -233,10 +233,14 @@ class AnswerQuestion:
             return deployment.choose(end_user=question.end_user, request_id=request.id)
         if question.rollout:
             return deployment.shadowing(question.rollout)
-        if not question.variant:
-            return ChosenConfiguration(variant=LIVE, configuration=deployment.live)
-        model = await self.make.models.resolve(caller, question.variant, field="variant")
-        return ChosenConfiguration(variant=CANDIDATE, configuration=deployment.live.with_answer(model=model.id))
+        configuration = deployment.live
+        if question.index:
+            configuration = configuration.with_index(question.index)
+        if question.variant:
+            model = await self.make.models.resolve(caller, question.variant, field="variant")
+            configuration = configuration.with_answer(model=model.id)
+        compared = question.variant or question.index
+        return ChosenConfiguration(variant=CANDIDATE if compared else LIVE, configuration=configuration)
 
     async def _content(self, project: str, configuration: Configuration, question: Question) -> PromptContent:
         """Return the prompt, which has to take the question's variables."""

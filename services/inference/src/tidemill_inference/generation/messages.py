@@ -110,6 +110,7 @@ def question_of(request: inference_service_pb2.GenerateRequest, limits: Question
         record=_RECORD_MODES.get(request.record_mode),
         purpose=_PURPOSES[request.purpose],
         variant=request.variant,
+        index=request.index,
         passages=tuple(  # its place is its id, as search gives them: markers and citations name it
             from_message(Passage, each, prefix="passages", ignore={"rerank_score"}, id=str(number))
             for number, each in enumerate(request.passages, start=1)

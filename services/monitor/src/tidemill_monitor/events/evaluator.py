@@ -32,6 +32,8 @@ class EvaluationEvent:
     candidate: str = ""
     baseline: str = ""
     baseline_configuration: str = ""
+    collection: str = ""
+    """Whose index version the candidate is; "" where it is a model's version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,6 +124,8 @@ class Gate(_message.Message):
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     REQUIRE_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    RETRIEVAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -135,11 +137,15 @@ class Gate(_message.Message):
     deployment: _builtins.str
     """Required. The deployment that the candidate would answer for."""
     candidate: _builtins.str
-    """Required. The model whose new versions are evaluated."""
+    """Required, unless `collection` is set. The model whose new versions are evaluated."""
     confidence: _builtins.float
     """Optional. Of all intervals, 0.5 to 0.999; 0 means 0.95."""
     paused: _builtins.bool
     """Optional. True starts no evaluation; false again starts that of the newest version that came meanwhile."""
+    collection: _builtins.str
+    """Optional. The collection whose new index versions are evaluated in place of a model's versions: each that becomes
+    READY is compared with the live one. The deployment has to search it, without naming an index version.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -154,7 +160,11 @@ class Gate(_message.Message):
 
     @_builtins.property
     def require(self) -> _containers.RepeatedCompositeFieldContainer[Global___Requirement]:
-        """Required. All have to be met."""
+        """Required. All have to be met. A gate of index versions asks suites only."""
+
+    @_builtins.property
+    def retrieval(self) -> Global___RetrievalRequirement:
+        """Required where `collection` is set. It has to be met, too, and is tried first."""
 
     def __init__(
         self,
@@ -171,14 +181,56 @@ class Gate(_message.Message):
         confidence: _builtins.float = ...,
         require: _abc.Iterable[Global___Requirement] | None = ...,
         paused: _builtins.bool = ...,
+        collection: _builtins.str = ...,
+        retrieval: Global___RetrievalRequirement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "retrieval", b"retrieval", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "paused", b"paused", "project", b"project", "require", b"require", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "collection", b"collection", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "paused", b"paused", "project", b"project", "require", b"require", "retrieval", b"retrieval", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Gate: _TypeAlias = Gate  # noqa: Y015
+
+@_typing.final
+class RetrievalRequirement(_message.Message):
+    """RetrievalRequirement is a bound on what searches of an index version find, less what those of the live one find."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITE_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    GAIN_ABOVE_FIELD_NUMBER: _builtins.int
+    AT_LEAST_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    suite: _builtins.str
+    """Required. A suite with judged questions."""
+    metric: _builtins.str
+    """Required. "ndcg", "recall", "mrr" or "hit"."""
+    gain_above: _builtins.float
+    """Optional. The lower bound of the interval of candidate less live must be above this: 0 asks for a gain, -0.02 for
+    no loss of more than that.
+    """
+    at_least: _builtins.int
+    """Optional. With fewer different questions it does not hold, nor with fewer than the evaluator always asks for."""
+    depth: _builtins.int
+    """Optional. So many documents of a ranking count: 0 means 10, at most 25."""
+    def __init__(
+        self,
+        *,
+        suite: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        gain_above: _builtins.float = ...,
+        at_least: _builtins.int = ...,
+        depth: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "depth", b"depth", "gain_above", b"gain_above", "metric", b"metric", "suite", b"suite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrievalRequirement: _TypeAlias = RetrievalRequirement  # noqa: Y015
 
 @_typing.final
 class Requirement(_message.Message):
@@ -277,6 +329,8 @@ class Evaluation(_message.Message):
     BASELINE_LATENCY_FIELD_NUMBER: _builtins.int
     CANDIDATE_LATENCY_FIELD_NUMBER: _builtins.int
     REQUESTER_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    RETRIEVAL_EVALUATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -294,7 +348,7 @@ class Evaluation(_message.Message):
     baseline_configuration: _builtins.str
     """Output only. The digest of the live configuration that both sides answer by, but for the model."""
     candidate: _builtins.str
-    """Output only. `model@version` of the candidate."""
+    """Output only. `model@version` of the candidate, or `collection@number` of an index version where `collection` is set."""
     dataset_version: _builtins.str
     """Output only. `dataset@number` whose held-out part is asked; empty without."""
     state: Global___EvaluationState.ValueType
@@ -319,6 +373,12 @@ class Evaluation(_message.Message):
     """Output only. The subject of the credential that started it; empty where its gate did. It may not approve a rollout
     that the verdict allows.
     """
+    collection: _builtins.str
+    """Output only. The collection whose index version is the candidate; empty where the candidate is a model's version.
+    Then both sides answer by the same model, each on passages of its own index version.
+    """
+    retrieval_evaluation: _builtins.str
+    """Output only. The retrieval evaluation that compares what searches find; empty where `collection` is."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -383,10 +443,12 @@ class Evaluation(_message.Message):
         baseline_latency: _duration_pb2.Duration | None = ...,
         candidate_latency: _duration_pb2.Duration | None = ...,
         requester: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        retrieval_evaluation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_latency", b"baseline_latency", "candidate_latency", b"candidate_latency", "create_time", b"create_time", "finish_time", b"finish_time", "remaining", b"remaining", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "project", b"project", "reason", b"reason", "remaining", b"remaining", "requester", b"requester", "seed", b"seed", "seq", b"seq", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "collection", b"collection", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "project", b"project", "reason", b"reason", "remaining", b"remaining", "requester", b"requester", "retrieval_evaluation", b"retrieval_evaluation", "seed", b"seed", "seq", b"seq", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

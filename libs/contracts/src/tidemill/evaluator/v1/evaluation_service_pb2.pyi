@@ -322,7 +322,9 @@ class StartEvaluationRequest(_message.Message):
     deployment: _builtins.str
     """Optional. The deployment, where there is no gate."""
     candidate: _builtins.str
-    """Required. `model@version`; one that another project shares is `<project>/<model>@<version>`."""
+    """Required. `model@version`; one that another project shares is `<project>/<model>@<version>`. With a gate of index
+    versions `collection@number`.
+    """
     baseline: _builtins.str
     """Optional. `model@version`, or one that is shared; empty means what is live."""
     request_id: _builtins.str

@@ -34,6 +34,7 @@ class EvaluationStarted(_message.Message):
     BASELINE_FIELD_NUMBER: _builtins.int
     BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
     seq: _builtins.int
@@ -50,6 +51,8 @@ class EvaluationStarted(_message.Message):
     """Output only. The digest of the live configuration that both sides answer by, but for the model."""
     dataset_version: _builtins.str
     """Output only. `dataset@number` whose held-out part is asked; empty without."""
+    collection: _builtins.str
+    """Output only. The collection whose index version is the candidate, which is `collection@number` then; else empty."""
     def __init__(
         self,
         *,
@@ -61,10 +64,11 @@ class EvaluationStarted(_message.Message):
         baseline: _builtins.str = ...,
         baseline_configuration: _builtins.str = ...,
         dataset_version: _builtins.str = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "dataset_version", b"dataset_version", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "dataset_version", b"dataset_version", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -86,6 +90,7 @@ class EvaluationCompleted(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     COMPARISONS_FIELD_NUMBER: _builtins.int
     REQUESTER_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
     seq: _builtins.int
@@ -104,6 +109,8 @@ class EvaluationCompleted(_message.Message):
     """Output only. The verdict."""
     requester: _builtins.str
     """Output only. The subject of the credential that started it; empty where its gate did."""
+    collection: _builtins.str
+    """Output only. The collection whose index version is the candidate, which is `collection@number` then; else empty."""
     @_builtins.property
     def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.Comparison]:
         """Output only. The evidence."""
@@ -121,10 +128,11 @@ class EvaluationCompleted(_message.Message):
         verdict: _evaluation_pb2.Verdict.ValueType = ...,
         comparisons: _abc.Iterable[_evaluation_pb2.Comparison] | None = ...,
         requester: _builtins.str = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "requester", b"requester", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "requester", b"requester", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -145,6 +153,7 @@ class EvaluationFailed(_message.Message):
     BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
     seq: _builtins.int
@@ -163,6 +172,8 @@ class EvaluationFailed(_message.Message):
     """Output only. Why, UPPER_SNAKE; CANCELLED if a user cancelled it."""
     message: _builtins.str
     """Output only. Human-readable."""
+    collection: _builtins.str
+    """Output only. The collection whose index version is the candidate, which is `collection@number` then; else empty."""
     def __init__(
         self,
         *,
@@ -175,10 +186,11 @@ class EvaluationFailed(_message.Message):
         baseline_configuration: _builtins.str = ...,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "message", b"message", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "message", b"message", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -90,6 +90,7 @@ class GenerateRequest(_message.Message):
     RECORD_MODE_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     VARIANT_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     PASSAGES_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
@@ -115,6 +116,10 @@ class GenerateRequest(_message.Message):
     """Optional. Defaults to LIVE."""
     variant: _builtins.str
     """Optional. `model@version` that answers instead of the live model, all else as live; purposes other than LIVE only."""
+    index: _builtins.int
+    """Optional. The index version of the deployment's collection that is searched instead of the live one, all else as live;
+    purposes other than LIVE only.
+    """
     candidate_count: _builtins.int
     """Optional. How many answers are given, at most 16; 0 is 1."""
     no_cache: _builtins.bool
@@ -182,6 +187,7 @@ class GenerateRequest(_message.Message):
         record_mode: _deployment_pb2.RecordMode.ValueType = ...,
         purpose: _inference_pb2.Purpose.ValueType = ...,
         variant: _builtins.str = ...,
+        index: _builtins.int = ...,
         passages: _abc.Iterable[_content_pb2.Passage] | None = ...,
         tools: _abc.Iterable[Global___Tool] | None = ...,
         tool_choice: Global___ToolChoice | None = ...,
@@ -194,7 +200,7 @@ class GenerateRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "output_format", b"output_format", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "candidate_count", b"candidate_count", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "labels", b"labels", "messages", b"messages", "no_cache", b"no_cache", "output_format", b"output_format", "passages", b"passages", "previous_inference", b"previous_inference", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "tools", b"tools", "truncate_history", b"truncate_history", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "candidate_count", b"candidate_count", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "index", b"index", "labels", b"labels", "messages", b"messages", "no_cache", b"no_cache", "output_format", b"output_format", "passages", b"passages", "previous_inference", b"previous_inference", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "tools", b"tools", "truncate_history", b"truncate_history", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__store: _TypeAlias = _typing.Literal["store"]  # noqa: Y015
     _WhichOneofArgType__store: _TypeAlias = _typing.Literal["_store", b"_store"]  # noqa: Y015

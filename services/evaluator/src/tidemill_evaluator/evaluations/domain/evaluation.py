@@ -10,8 +10,9 @@ from tidemill_core.application import derived_id
 from tidemill_evaluator.errors import BASELINE_CHANGED, DATA_ERASED, NoVerdict
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, Verdict, verdict_of
 from tidemill_evaluator.evaluations.domain.job import EvaluationJob, State
-from tidemill_evaluator.gates.domain.gate import CONFIDENCE, Gate, Requirement
+from tidemill_evaluator.gates.domain.gate import CONFIDENCE, Gate, Requirement, RetrievalRequirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
+from tidemill_evaluator.suites.domain.names import number_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +32,15 @@ class EvaluationHasFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparing:
-    """What is compared. Without a gate it uses `suites`; an empty baseline is the live model."""
+    """What is compared. Without a gate it uses `suites`; an empty baseline is the live model.
+
+    With `collection` the candidate is an index version of it, `collection@number`, and both sides have the live model.
+    """
 
     deployment: str
     candidate: str
+    collection: str = ""
+    retrieval: RetrievalRequirement | None = None
     gate: str = ""
     suites: tuple[str, ...] = ()
     require: tuple[Requirement, ...] = ()
@@ -48,9 +54,21 @@ class Comparing:
             gate=gate.id,
             deployment=gate.deployment,
             candidate=candidate,
+            collection=gate.collection,
+            retrieval=gate.retrieval,
             require=gate.require,
             confidence=gate.confidence,
         )
+
+    @property
+    def model(self) -> str:
+        """The candidate where it is a model's version, else ""."""
+        return "" if self.collection else self.candidate
+
+    @property
+    def index(self) -> int:
+        """The number of the candidate where it is an index version, else 0."""
+        return number_of(self.candidate) if self.collection else 0
 
     @property
     def required_suites(self) -> list[str]:
@@ -83,6 +101,8 @@ class Evaluation(EvaluationJob):
     case_sets: tuple[CaseSet, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     latencies: Latencies | None = None
+    retrieval_evaluation: str = ""
+    """Compares what searches of an index version find."""
     verdict: Verdict | None = None
 
     @classmethod
@@ -150,6 +170,11 @@ class Evaluation(EvaluationJob):
         self.baseline, self.baseline_configuration = baseline, baseline_configuration
         self.dataset_version, self.case_sets = dataset_version, tuple(case_sets)
         self.pending.append(EvaluationHasStarted(occurred_at=now))
+
+    def compare_retrieval(self, retrieval_evaluation: str, *, epoch: int) -> None:
+        """Record what compares the searches, which it waits for."""
+        self.wait(f"waits for retrieval evaluation {retrieval_evaluation}", epoch=epoch)
+        self.retrieval_evaluation = retrieval_evaluation
 
     def complete(
         self, comparisons: Sequence[Comparison], *, latencies: Latencies | None = None, now: datetime, epoch: int

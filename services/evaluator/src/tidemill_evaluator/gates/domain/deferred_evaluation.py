@@ -7,7 +7,7 @@ from tidemill_evaluator.suites.domain.names import name_of, number_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredEvaluation:
-    """An evaluation deferred while the gate is paused; `candidate` is `model@version`."""
+    """An evaluation deferred while the gate is paused; `candidate` is `model@version` or `collection@number`."""
 
     candidate: str
     origin: str
@@ -16,9 +16,9 @@ class DeferredEvaluation:
     requester: str = ""
     """The subject that started its first attempt by hand."""
 
-    def supersedes(self, known: "DeferredEvaluation", *, model: str) -> bool:
-        """Return whether it takes the place of one that is of another model, or of no newer version."""
-        return name_of(known.candidate) != model or self.place >= known.place
+    def supersedes(self, known: "DeferredEvaluation", *, name: str) -> bool:
+        """Return whether it takes the place of one of another model or collection, or of no newer version."""
+        return name_of(known.candidate) != name or self.place >= known.place
 
     @property
     def place(self) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import Violation
+from tidemill_core.rankings import METRICS as RANKING_METRICS
 from tidemill_core.resources import label_violations, name_violations, refuse, slug_violations
 from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
 from tidemill_evaluator.suites.domain.limits import Limits
@@ -16,6 +17,7 @@ CITATION_VALID = "citation_valid"
 OUTPUT_CHARS = "output_chars"
 METRICS = (ROUGE_L, TOKEN_F1, CITATION_VALID, OUTPUT_CHARS)
 CONFIDENCE = 0.95
+MAX_RETRIEVAL_DEPTH = 25
 MIN_CONFIDENCE, MAX_CONFIDENCE = 0.5, 0.999
 MAX_CASES = 1_000_000
 
@@ -31,22 +33,41 @@ class Requirement:
     at_least: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalRequirement:
+    """Bound on the paired difference of what searches find on a suite's judged questions."""
+
+    suite: str
+    metric: str
+    gain_above: float = 0.0
+    at_least: int = 0
+    depth: int = 0
+    """How many documents of a ranking count; 0 is the default."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Gate(Aggregate):
-    """All requirements must hold."""
+    """All requirements must hold. Its candidates are versions of a model, or index versions of a collection."""
 
     deployment: str
-    candidate: str
+    candidate: str = ""
+    collection: str = ""
     confidence: float = CONFIDENCE
     require: tuple[Requirement, ...] = ()
+    retrieval: RetrievalRequirement | None = None
     paused: bool = False
     deferred_evaluation: DeferredEvaluation | None = None
     """Evaluation of the newest candidate registered while the gate was paused; queued when it is resumed."""
 
+    @property
+    def follows(self) -> str:
+        """The model, or the collection, whose versions are its candidates."""
+        return self.collection or self.candidate
+
     def defer(self, deferred_evaluation: DeferredEvaluation) -> None:
         """Defer an evaluation while the gate is paused, unless one of a newer version is deferred."""
         known = self.deferred_evaluation
-        if self.paused and (known is None or deferred_evaluation.supersedes(known, model=self.candidate)):
+        if self.paused and (known is None or deferred_evaluation.supersedes(known, name=self.follows)):
             self.deferred_evaluation = deferred_evaluation
 
     def finish(self, deferred_evaluation: DeferredEvaluation) -> None:
@@ -64,8 +85,9 @@ class Gate(Aggregate):
         refuse(self._violations(limits))
 
     def _violations(self, limits: Limits) -> Iterator[Violation]:
-        for name in ("id", "deployment", "candidate"):
+        for name in ("id", "deployment"):
             yield from slug_violations(f"gate.{name}", getattr(self, name))
+        yield from self._candidate_violations()
         yield from label_violations("gate.labels", self.labels)
         if not MIN_CONFIDENCE <= self.confidence <= MAX_CONFIDENCE:
             text = f"is {self.confidence}: send {MIN_CONFIDENCE} to {MAX_CONFIDENCE}, or 0 for {CONFIDENCE}"
@@ -74,6 +96,43 @@ class Gate(Aggregate):
             yield Violation("gate.require", f"has {len(self.require)} requirements: send 1 to {limits.requirements}")
         for number, requirement in enumerate(self.require):
             yield from _requirement_violations(requirement, f"gate.require[{number}]")
+
+    def _candidate_violations(self) -> Iterator[Violation]:
+        if not self.collection:
+            yield from slug_violations("gate.candidate", self.candidate)
+            if self.retrieval:
+                yield Violation("gate.retrieval", "is for gates of index versions: set collection, or leave it out")
+            return
+        yield from slug_violations("gate.collection", self.collection)
+        if self.candidate:
+            yield Violation("gate.candidate", "is for gates of a model: leave it out, or the collection")
+        if self.retrieval is None:
+            yield Violation("gate.retrieval", "is required with collection: send suite, metric and gain_above")
+        else:
+            yield from _retrieval_violations(self.retrieval, "gate.retrieval")
+        for number, each in enumerate(self.require):
+            if each.dataset:
+                text = f"is {each.dataset[:80]!r}; an index version was trained on none: name a suite"
+                yield Violation(f"gate.require[{number}].dataset", text)
+
+
+def _retrieval_violations(requirement: RetrievalRequirement, where: str) -> Iterator[Violation]:
+    yield from slug_violations(f"{where}.suite", requirement.suite)
+    if requirement.metric not in RANKING_METRICS:
+        text = f"{requirement.metric[:40]!r} is not a metric of searches: use one of {', '.join(RANKING_METRICS)}"
+        yield Violation(f"{where}.metric", text)
+    if not 0 <= requirement.depth <= MAX_RETRIEVAL_DEPTH:
+        yield Violation(
+            f"{where}.depth", f"is {requirement.depth}: send 1 to {MAX_RETRIEVAL_DEPTH}, or 0 for the default"
+        )
+    yield from _bound_violations(requirement, where)
+
+
+def _bound_violations(requirement: Requirement | RetrievalRequirement, where: str) -> Iterator[Violation]:
+    if not math.isfinite(requirement.gain_above):
+        yield Violation(f"{where}.gain_above", f"is {requirement.gain_above}: send a number")
+    if not 0 <= requirement.at_least <= MAX_CASES:
+        yield Violation(f"{where}.at_least", f"is {requirement.at_least}: send 0 to {MAX_CASES}")
 
 
 def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Violation]:
@@ -86,7 +145,4 @@ def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Vi
     if requirement.metric not in METRICS:
         text = f"{requirement.metric[:40]!r} is not a metric: use one of {', '.join(METRICS)}"
         yield Violation(f"{where}.metric", text)
-    if not math.isfinite(requirement.gain_above):
-        yield Violation(f"{where}.gain_above", f"is {requirement.gain_above}: send a number")
-    if not 0 <= requirement.at_least <= MAX_CASES:
-        yield Violation(f"{where}.at_least", f"is {requirement.at_least}: send 0 to {MAX_CASES}")
+    yield from _bound_violations(requirement, where)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from tidemill_core.errors import Violation
+from tidemill_core.errors import InvalidInput, Violation
 
 DEFAULT_TOP_K = 3
 MAX_TOP_K = 100
@@ -264,6 +264,19 @@ class Configuration:
         """Return the configuration with another answer step."""
         changed = replace(self.answer, **changes)  # type: ignore[arg-type] # of any field
         return Configuration(steps=(*self.steps[:-1], changed))
+
+    def with_index(self, index: int) -> "Configuration":
+        """Return the configuration with another index version that it searches, 0 for the live one.
+
+        Raises:
+            InvalidInput: it searches nothing.
+
+        """
+        if self.retrieval is None:
+            raise InvalidInput.at(
+                field="index", text=f"is {index}; the deployment searches no collection: leave it out"
+            )
+        return self.with_answer(retrieval=replace(self.retrieval, index=index))
 
     @property
     def digest(self) -> str:

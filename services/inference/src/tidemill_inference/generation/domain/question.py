@@ -47,6 +47,8 @@ class Question:
     purpose: Purpose = Purpose.LIVE
     variant: str = ""
     """`model@version` that answers instead of the live model; not for live questions."""
+    index: int = 0
+    """The index version that is searched instead of the live one; not for live questions."""
     passages: tuple[Passage, ...] | None = None
     """Given instead of searched, each with its text; None searches. Not for live questions."""
     rollout: str = ""
@@ -130,11 +132,15 @@ class Question:
         passages = self.passages or ()
         if self.purpose is not Purpose.LIVE and self.conversation:
             raise QuestionRefused(field="conversation", why=f"is for purpose LIVE only; purpose is {self.purpose.name}")
-        if self.purpose is Purpose.LIVE and (self.variant or passages):
-            field = "variant" if self.variant else "passages"
+        compared = {"variant": self.variant, "index": self.index, "passages": passages}
+        if self.purpose is Purpose.LIVE and (field := next((name for name, given in compared.items() if given), "")):
             raise QuestionRefused(field=field, why="is for purposes SHADOW and EVALUATION only; purpose is LIVE")
         if self.variant and not all(self.variant.partition("@")):
             raise QuestionRefused(field="variant", why=f"is {self.variant!r}; send model@version")
+        if self.index < 0:
+            raise QuestionRefused(field="index", why=f"is {self.index}; send the number of an index version")
+        if self.index and passages:
+            raise QuestionRefused(field="index", why="goes without passages, which are given instead of searched")
         for number, passage in enumerate(passages):
             path = f"passages[{number}]"
             if not passage.text:

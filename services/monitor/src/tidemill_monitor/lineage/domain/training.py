@@ -124,10 +124,11 @@ def _evaluation(
     event: evaluator.EvaluationEvent, meta: EventMeta, message: str, *, held_out_of: str = "", **facts: Fact | None
 ) -> Updates:
     ref = Ref(Kind.EVALUATION, event.evaluation)
-    fields = ("gate", "deployment", "candidate", "baseline", "baseline_configuration")
+    fields = ("gate", "deployment", "candidate", "baseline", "baseline_configuration", "collection")
     part = event_part(meta, event, message, *fields, **facts)
     held_out = (kinds.HELD_OUT_FOR, held_out_of)
-    return (update(ref, part, (kinds.EVALUATED, event.candidate), held_out, (kinds.COMPARED, event.deployment)),)
+    candidate = (kinds.EVALUATED_INDEX if event.collection else kinds.EVALUATED, event.candidate)
+    return (update(ref, part, candidate, held_out, (kinds.COMPARED, event.deployment)),)
 
 
 @updates_of.register
