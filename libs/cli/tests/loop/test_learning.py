@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tidemill.evaluator.v1.evaluation_pb2 import Gate
 from tidemill.trainer.v1.training_pb2 import TrainingPlan
 from tidemill_cli.loop import LoopErrors, read_loop
 from tidemill_cli.loop.declaration import Follow
@@ -119,6 +120,44 @@ def test_a_gate_belongs_to_the_deployment_that_follows_its_candidate(file: Path)
     file.write_text(text[: text.index("rollouts:")])
 
     assert read_loop(file).gates
+
+
+INDEX_GATE = """gates:
+  index_gate:
+    collection: handbook
+    retrieval: {suite: questions, gain_above: -0.02}
+    require:
+      - {cases: {suite: truth}, metric: rouge_l, gain_above: -0.05}
+"""
+
+
+def test_a_gate_of_index_versions_belongs_to_the_deployment_that_searches_the_collection(file: Path) -> None:
+    file.write_text(file.read_text().replace("gates:\n", INDEX_GATE))
+    gates = {each.name: each for each in desired_resources(read_loop(file)) if each.kind == "gate"}
+
+    gate = gates["index_gate"].message
+    assert isinstance(gate, Gate)
+    assert (gate.deployment, gate.collection, gate.candidate) == ("helpdesk", "handbook", "")
+    assert (gate.retrieval.metric, gate.retrieval.gain_above, gate.retrieval.depth) == ("ndcg", -0.02, 10)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "message"),
+    [
+        ("    collection: handbook\n", "", "gates.index_gate", "use either candidate: MODEL, or collection"),
+        ("    retrieval: {suite", "    unknown: {suite", "gates.index_gate.unknown", "unknown key"),
+        (
+            "collection: handbook\n    retrieval",
+            "collection: handbok\n    retrieval",
+            "gates.index_gate.collection",
+            "did you",
+        ),
+    ],
+)
+def test_a_wrong_gate_of_index_versions_is_reported(file: Path, old: str, new: str, path: str, message: str) -> None:
+    found = problems(file, ("gates:\n", INDEX_GATE.replace(old, new)))
+
+    assert message in found[path]
 
 
 def test_a_rollout_that_could_not_move_its_deployment_is_refused(file: Path) -> None:

@@ -39,7 +39,7 @@ FOUND = Comparison(
 
 
 async def indexed(*, paused: bool = False) -> Evaluator:
-    """Return an evaluator whose gate was told of index version 4, on whose passages every answer is right."""
+    """Return an evaluator whose gate has index version 4 as its candidate, on whose passages every answer is right."""
     evaluator = Evaluator()
     live = Live(digest=DIGEST, model=BASE, deadline_s=DEADLINE_S, collection="handbook")
     evaluator.inference.deployments["acme", "helpdesk"] = live

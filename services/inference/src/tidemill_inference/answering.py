@@ -81,7 +81,7 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
     secrets = wire_secrets(settings, backend, environment)
     engines = wire_engines(settings, backend, trainer=trainer, live=live, chat_processes=processes, keys=secrets.keys)
     models, pool = engines.models, engines.pool
-    rollouts = wire_rollouts(settings, backend, deployments=deployments, models=models, engines=pool, trainer=trainer)
+    rollouts = wire_rollouts(settings, backend, deployments=deployments, engines=engines, trainer=trainer, rag=rag)
     routing = wire_routing(settings, models, pool)
     budgets = wire_budgets(settings, backend, inferences)
     ask = AskWithinBudgets(ask=routing.ask, spending=budgets.spending)

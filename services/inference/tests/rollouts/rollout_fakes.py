@@ -1,6 +1,6 @@
 """A desk with a rollout on it: what it takes beside the answers, in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -16,9 +16,9 @@ from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.shadow import AnswerShadow
 from tidemill_inference.rollouts.commands import RolloutCommand, RolloutCommands
-from tidemill_inference.rollouts.domain.errors import CandidateNotReady
+from tidemill_inference.rollouts.domain.errors import CandidateNotReady, IndexNotReady
 from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
-from tidemill_inference.rollouts.domain.rollout import PassedEvaluation, Rollout
+from tidemill_inference.rollouts.domain.rollout import IndexChange, PassedEvaluation, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome
 from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordRating
 from tidemill_inference.rollouts.ports import GivenRating
@@ -132,6 +132,34 @@ class Registered:
             raise CandidateNotReady(model, why=self.missing[model])
 
 
+@dataclass
+class IndexVersions:
+    """rag's index versions of the collections: which is live, and which are ready beside it."""
+
+    live_now: int = 4
+    ready: set[int] = field(default_factory=lambda: {5})
+    down: TidemillError | None = None
+    promoted: list[int] = field(default_factory=list)
+    when_promoted: Callable[[], None] | None = None
+
+    async def live(self, caller: Caller, change: IndexChange) -> int:
+        assert caller.project
+        if self.down:
+            raise self.down
+        if change.number not in {*self.ready, self.live_now}:
+            raise IndexNotReady(change.collection, change.number, why="rag has no such version that is ready")
+        return self.live_now
+
+    async def promote(self, caller: Caller, change: IndexChange) -> None:
+        await self.live(caller, replace(change, number=change.pending))
+        if change.pending != self.live_now:
+            self.ready = {*self.ready, self.live_now} - {change.pending}
+            self.live_now = change.pending
+            self.promoted.append(change.pending)
+        if self.when_promoted:
+            self.when_promoted()
+
+
 class RolloutHarness:
     """A deployment that follows `lora`, with the live engine and the candidate's."""
 
@@ -140,12 +168,18 @@ class RolloutHarness:
         self.harness = AnsweringHarness(deployment=helpdesk(follow="lora", rollout_policy=policy), lora=self.candidate)
         self.outcomes = InMemoryOutcomes(self.harness.clock)
         self.registry = Registered()
+        self.indexes = IndexVersions()
         self.observed = list[AnswerOutcome]()
         deployments, clock = self.harness.deployments, self.harness.clock
         self.answer = replace(self.harness.answer, observe=self.observed.append)
         self.shadow = AnswerShadow(answer=self.answer)
-        self.start = StartRollout(deployments=deployments, candidates=self.registry, clock=clock)
-        prepare = PrepareCandidate(candidates=self.registry, models=self.harness.registry, engines=self.harness.engines)
+        self.start = StartRollout(deployments=deployments, candidates=self.registry, indexes=self.indexes, clock=clock)
+        prepare = PrepareCandidate(
+            candidates=self.registry,
+            models=self.harness.registry,
+            engines=self.harness.engines,
+            indexes=self.indexes,
+        )
         self.count = CountOutcomes(outcomes=self.outcomes)
         self.note = RecordOutcome(deployments=deployments, outcomes=self.outcomes)
         self.reconcile = ReconcileRollout(

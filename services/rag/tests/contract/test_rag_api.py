@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill.rag.v1 import collection_pb2, collection_service_pb2, retrieval_service_pb2
 from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub, add_CollectionServiceServicer_to_server
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
-from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_rag.collections.domain.collection import GoLive
 from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.search.grpc import GrpcRetrievalService
 from tidemill_testkit.access import access_of, admin_channel
@@ -58,6 +59,12 @@ async def filled() -> Rag:
     rag = Rag()
     for name, text in TEXTS.items():
         rag.ingest.put(name, text, readers=READERS.get(name, ()), metadata=METADATA.get(name, {}))
+    await rag.crud.create(ADA, replace(spec("waiting", sources=("none",)), go_live=GoLive.BY_ROLLOUT), write("r0"))
+    await rag.work(collection="waiting")
+    await rag.rebuild(ADA, "waiting", write("second"))
+    await rag.work(collection="waiting")
+    await rag.rebuild(ADA, "waiting", write("third"))
+    rag.clock.advance(timedelta(seconds=1))
     await rag.handbook()
     rag.clock.advance(timedelta(seconds=1))
     await rag.crud.create(ADA, spec("early"), write("r2"))
@@ -128,11 +135,33 @@ async def test_a_collection_is_found_with_its_index_versions_and_not_by_another_
 
     assert (found.id, found.live_index, [each.number for each in found.indexes]) == ("handbook", 1, [1])
     assert found.indexes[0].state == collection_pb2.INDEX_STATE_LIVE
-    assert [each.id for each in listed] == ["handbook", "early"]
+    assert [each.id for each in listed] == ["waiting", "handbook", "early"]
     assert not (await api.globex.ListCollections(everything)).collections
     with pytest.raises(NotFound) as missing:
         await api.globex.GetCollection(request)
     assert missing.value.reason == "COLLECTION_NOT_FOUND"
+
+
+async def test_an_index_version_that_is_ready_is_made_live_and_the_one_before_is_ready(api: Api) -> None:
+    promote, get = collection_service_pb2.PromoteIndexRequest, collection_service_pb2.GetCollectionRequest
+    found = (await api.collections.GetCollection(get(id="waiting"))).collection
+    assert [each.state for each in found.indexes][:2] == [
+        collection_pb2.INDEX_STATE_LIVE,
+        collection_pb2.INDEX_STATE_READY,
+    ]
+
+    changed = (await api.collections.PromoteIndex(promote(id="waiting", index=2, etag=found.etag))).collection
+    again = (await api.collections.PromoteIndex(promote(id="waiting", index=2))).collection
+
+    assert (changed.live_index, changed.indexes[0].state) == (2, collection_pb2.INDEX_STATE_READY)
+    assert (again.live_index, again.etag == found.etag) == (2, False)
+    with pytest.raises(Conflict):
+        await api.collections.PromoteIndex(promote(id="waiting", index=1, etag=found.etag))
+    with pytest.raises(PreconditionFailed) as built:
+        await api.collections.PromoteIndex(promote(id="waiting", index=3))
+    with pytest.raises(NotFound) as missing:
+        await api.collections.PromoteIndex(promote(id="waiting", index=9))
+    assert (built.value.reason, missing.value.reason) == ("INDEX_INCOMPLETE", "INDEX_NOT_FOUND")
 
 
 async def test_it_is_known_which_documents_an_index_version_has(api: Api) -> None:

@@ -131,13 +131,43 @@ class Requirement(Declared):
     gain_above: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
 
 
-class Gate(Declared):
-    """The requirements that a candidate must meet before its rollout."""
+class RetrievalRequirement(Declared):
+    """A lower bound of what searches of a new index version find more than those of the live one."""
 
-    candidate: Slug
+    suite: Annotated[Slug, Field(description="judged questions: see `tidemill suites import` and `generate`")]
+    metric: Literal["ndcg", "recall", "mrr", "hit"] = "ndcg"
+    gain_above: Annotated[float, Field(ge=-1, le=1, description="0 asks for a gain, -0.02 for no larger loss")] = 0.0
+    at_least: Annotated[int, Field(ge=0)] = 0
+    depth: Annotated[int, Field(ge=1, le=25, description="how many documents of a ranking count")] = 10
+
+
+class Gate(Declared):
+    """The requirements that a candidate must meet: a version of a model, or an index version of a collection."""
+
+    candidate: Slug | None = None
+    collection: Annotated[Slug | None, Field(description="in place of candidate; its go_live is by_rollout")] = None
+    retrieval: RetrievalRequirement | None = None
     baseline: Literal["live"] = "live"
     confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
     require: Annotated[list[Requirement], Field(min_length=1)]
+
+    @property
+    def follows(self) -> str:
+        """The model, or the collection, whose versions are its candidates."""
+        return self.collection or self.candidate or ""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.candidate is None) == (self.collection is None):
+            message = "use either candidate: MODEL, or collection: NAME with retrieval"
+            raise ValueError(message)
+        if (self.collection is None) != (self.retrieval is None):
+            message = "retrieval: {suite: NAME} belongs to a gate of a collection, which requires it"
+            raise ValueError(message)
+        if self.collection and any(each.cases.dataset for each in self.require):
+            message = "a gate of a collection requires suites: an index version was trained on no dataset"
+            raise ValueError(message)
+        return self
 
 
 class Step(Declared):
@@ -191,6 +221,9 @@ class Rollout(Declared):
 
     deployment: Slug
     gate: Slug
+    index_gate: Annotated[
+        Slug | None, Field(description="a gate of the collection that is searched: its index versions roll out, too")
+    ] = None
     sticky_by: Literal["end_user", "request"] = "end_user"
     steps: Annotated[list[Step], Field(min_length=1)]
     abort: Abort = Abort()

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from tidemill_cli.loop.declaration import Follow, Loop
-from tidemill_cli.loop.learning import LEARNS_FROM
+from tidemill_cli.loop.declaration import Deployment, Follow, Loop
+from tidemill_cli.loop.learning import LEARNS_FROM, Gate
 from tidemill_cli.loop.problems import Document, Problem, matching, nearest
 from tidemill_cli.loop.shapes import FromFile
 
@@ -29,10 +29,12 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("training", "*", "dataset"): ("datasets",),
     ("training", "*", "base"): ("models",),
     ("gates", "*", "candidate"): ("training",),
+    ("gates", "*", "collection"): ("collections",),
     ("gates", "*", "require", "*", "cases", "suite"): ("suites",),
     ("gates", "*", "require", "*", "cases", "dataset"): ("datasets",),
     ("rollouts", "*", "deployment"): ("deployments",),
     ("rollouts", "*", "gate"): ("gates",),
+    ("rollouts", "*", "index_gate"): ("gates",),
 }
 """The sections that the name in a field refers to. A name with a project is of another one, which shares it."""
 _NAMED_BY_KEY = {("deployments", "*", "routing", "equal_models", "*")}
@@ -62,17 +64,21 @@ def turn_problems(document: Document, loop: Loop) -> Iterator[Problem]:
 
 
 def gate_deployments(loop: Loop, gate: str) -> list[str]:
-    """Return the deployments of the rollouts that name a gate, else those that follow its candidate.
+    """Return the deployments of the rollouts that name a gate, else those that follow its candidate or search it.
 
     A valid file has exactly one; this returns all that the file has.
     """
-    named = {rollout.deployment for rollout in loop.rollouts.values() if rollout.gate == gate}
-    following = {
-        name
-        for name, deployment in loop.deployments.items()
-        if isinstance(deployment.model, Follow) and deployment.model.follow == loop.gates[gate].candidate
-    }
+    named = {rollout.deployment for rollout in loop.rollouts.values() if gate in {rollout.gate, rollout.index_gate}}
+    following = {name for name, deployment in loop.deployments.items() if _follows(deployment, loop.gates[gate])}
     return sorted(named or following)
+
+
+def _follows(deployment: Deployment, gate: Gate) -> bool:
+    """Return whether a new version of the gate's model, or of its collection's index, would answer for it."""
+    if gate.collection:
+        retrieval = deployment.retrieval
+        return retrieval is not None and retrieval.collection == gate.collection and retrieval.index is None
+    return isinstance(deployment.model, Follow) and deployment.model.follow == gate.candidate
 
 
 def _name_problems(document: Document, loop: Loop) -> Iterator[Problem]:
@@ -108,24 +114,26 @@ def _suite_problems(document: Document, loop: Loop) -> Iterator[Problem]:
 
 def _gate_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     for name, gate in loop.gates.items():
-        training = loop.training.get(gate.candidate)
-        if training is None:
+        training = loop.training.get(gate.candidate or "")
+        if training is None and not gate.collection:
             continue
         for index, requirement in enumerate(gate.require):
-            if requirement.cases.dataset not in {None, training.dataset}:
+            if training and requirement.cases.dataset not in {None, training.dataset}:
                 message = f"must be {training.dataset}, which {gate.candidate} is trained on"
                 yield document.problem(("gates", name, "require", index, "cases", "dataset"), message)
         deployments = gate_deployments(loop, name)
         if len(deployments) != 1:
-            yield document.problem(("gates", name), _gate_without_deployment(gate.candidate, deployments))
+            yield document.problem(("gates", name), _gate_without_deployment(gate, deployments))
 
 
-def _gate_without_deployment(candidate: str, deployments: list[str]) -> str:
+def _gate_without_deployment(gate: Gate, deployments: list[str]) -> str:
     if deployments:
         return f"applies to several deployments ({', '.join(deployments)}): declare one gate for each"
+    if gate.collection:
+        return f"has no deployment: let one search {gate.collection}, without an index (retrieval: {{collection: ...}})"
     return (
         "has no deployment: use this gate in a rollout, or let a deployment follow its candidate "
-        f"(model: {{follow: {candidate}, start_with: MODEL}})"
+        f"(model: {{follow: {gate.candidate}, start_with: MODEL}})"
     )
 
 
@@ -139,6 +147,11 @@ def _rollout_problems(document: Document, loop: Loop) -> Iterator[Problem]:
         taken.setdefault(rollout.deployment, name)
         if deployment is None or gate is None:
             continue
+        yield from _index_gate_problems(document, loop, name)
+        if gate.collection:
+            message = f"{rollout.gate} is of index versions of {gate.collection}: use it as index_gate"
+            yield document.problem(("rollouts", name, "gate"), message)
+            continue
         model = deployment.model
         if not isinstance(model, Follow):
             message = (
@@ -149,3 +162,17 @@ def _rollout_problems(document: Document, loop: Loop) -> Iterator[Problem]:
         elif model.follow != gate.candidate:
             message = f"{rollout.deployment} follows {model.follow}, but the candidate of this gate is {gate.candidate}"
             yield document.problem(("rollouts", name, "gate"), message)
+
+
+def _index_gate_problems(document: Document, loop: Loop, name: str) -> Iterator[Problem]:
+    """Yield an index gate that could not move what the deployment searches."""
+    rollout = loop.rollouts[name]
+    gate = loop.gates.get(rollout.index_gate or "")
+    if gate is None:
+        return
+    where = ("rollouts", name, "index_gate")
+    if not gate.collection:
+        yield document.problem(where, f"{rollout.index_gate} is a gate of {gate.candidate}: name one of a collection")
+    elif not _follows(loop.deployments[rollout.deployment], gate):
+        message = f"{rollout.deployment} has to search {gate.collection}, without an index"
+        yield document.problem(where, message)

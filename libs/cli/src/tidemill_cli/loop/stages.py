@@ -139,7 +139,7 @@ def _run(run: TrainingRun) -> tuple[str, str]:
 def evaluation_stage(gate: Gate, evaluation: Evaluation | None) -> Stage:
     """Return the progress or verdict of the newest evaluation."""
     if evaluation is None:
-        says = f"waits for a version of {gate.candidate}"
+        says = f"waits for a version of {gate.candidate or f'index {gate.collection}'}"
         return _waiting("evaluation", gate.id, says, paused=gate.paused, since=gate.update_time)
     state, says = _evaluation(evaluation)
     ended = evaluation.HasField("finish_time")
@@ -229,6 +229,8 @@ def _rollout(rollout: Rollout, step: RolloutStep, *, follow: str) -> tuple[str, 
     if step.at_least:
         counts += f" ({rollout.counts.candidate} of at least {step.at_least} to the candidate)"
     candidate = rollout.candidate.model or follow
+    if rollout.HasField("index"):
+        candidate = f"index version {rollout.index.number} of {rollout.index.collection}"
     match rollout.state:
         case RolloutState.ROLLOUT_STATE_SHADOW:
             return "running", _and_why(f"shadow, {counts}", rollout.message)

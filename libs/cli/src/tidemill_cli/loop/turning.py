@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 
 from tidemill.content.v1.content_pb2 import Message, Part, Role
-from tidemill.evaluator.v1.evaluation_pb2 import Gate, Requirement
+from tidemill.evaluator.v1.evaluation_pb2 import Gate, Requirement, RetrievalRequirement
 from tidemill.evaluator.v1.suite_pb2 import Case, Suite
 from tidemill.feedback.v1.curation_pb2 import Curation, ExampleKind
 from tidemill.inference.v1.rollout_pb2 import (
@@ -51,6 +51,7 @@ def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
     )
     return RolloutPolicy(
         gate=part.gate,
+        index_gate=part.index_gate or "",
         sticky_by=StickyBy.Value(f"STICKY_BY_{part.sticky_by.upper()}"),
         steps=[
             RolloutStep(
@@ -144,10 +145,12 @@ def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str
         "gate",
         Gate,
         name,
-        (("deployment", deployment), ("training", part.candidate), *asked),
+        (("deployment", deployment), ("collection" if part.collection else "training", part.follows), *asked),
         labels=labels,
         deployment=deployment,
         candidate=part.candidate,
+        collection=part.collection,
+        retrieval=RetrievalRequirement(**part.retrieval.model_dump()) if part.retrieval else None,
         confidence=part.confidence,
         require=[
             Requirement(

@@ -17,7 +17,7 @@ from tidemill.rag.v1 import retrieval_service_pb2 as retrieval
 from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceServicer
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, Violation
-from tidemill_core.resources import owner_of
+from tidemill_core.resources import check_etag, owner_of
 from tidemill_testkit.stubs.calls import Context, errors_of, project_of, with_reason
 
 _COMPARED = {"gte": operator.ge, "gt": operator.gt, "lte": operator.le, "lt": operator.lt}
@@ -60,6 +60,24 @@ class StubRag(CollectionServiceServicer, RetrievalServiceServicer):
         async with errors_of(context):
             kept = self._of(project_of(context), request.id)
         return collections.GetCollectionResponse(collection=kept.collection)
+
+    async def PromoteIndex(
+        self, request: collections.PromoteIndexRequest, context: Context
+    ) -> collections.PromoteIndexResponse:
+        """Make an index version live that is ready; the one before is ready then."""
+        async with errors_of(context):
+            collection = self._of(project_of(context), request.id).collection
+            check_etag(request.etag, int(collection.etag or 0))
+            states = {each.number: each for each in collection.indexes}
+            promoted = states.get(_index(collection, request.index))
+            if promoted is None or promoted.state == collection_pb2.INDEX_STATE_BUILDING:
+                message = f"index version {request.index} of collection {collection.id} is being built"
+                raise with_reason(PreconditionFailed(message, collection=collection.id), reason="INDEX_INCOMPLETE")
+            if collection.live_index != promoted.number:
+                states[collection.live_index].state = collection_pb2.INDEX_STATE_READY
+                promoted.state = collection_pb2.INDEX_STATE_LIVE
+                collection.live_index, collection.etag = promoted.number, str(int(collection.etag or 0) + 1)
+        return collections.PromoteIndexResponse(collection=collection)
 
     async def ListCollections(
         self, _request: collections.ListCollectionsRequest, context: Context

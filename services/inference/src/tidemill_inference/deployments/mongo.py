@@ -46,7 +46,7 @@ DEPLOYMENTS = DocumentCodec(
             fields={"logit_bias": as_pairs},  # its keys are numbers
             sparse={"presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs"},
         ),
-        Rollout: Form(derived={"active": lambda rollout: rollout.active}),  # to be searched for
+        Rollout: Form(derived={"active": lambda rollout: rollout.unfinished}),  # to be searched for
         StepCounts: Form(omits={"candidate_samples", "baseline_samples"}),
     },
     enums_by_name=(RecordMode, RolloutState),

@@ -12,7 +12,10 @@ from tidemill_inference.generation.domain.question import Purpose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerShadow:
-    """The copy is asked on the same passages; its request id comes from the live inference, so it is asked once."""
+    """The copy is asked on the same passages, unless the candidate is the index version that finds its own.
+
+    Its request id comes from the live inference, so it is asked once.
+    """
 
     answer: AnswerQuestion
 
@@ -28,7 +31,7 @@ class AnswerShadow:
         question = replace(
             live.question,
             purpose=Purpose.SHADOW,
-            passages=tuple(inference.passages),
+            passages=None if live.chosen.searches_anew else tuple(inference.passages),
             rollout=rollout,
             variant="",
             conversation="",

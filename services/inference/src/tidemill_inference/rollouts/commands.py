@@ -67,7 +67,7 @@ class RolloutCommands:
             )
 
         if rollout := current.active_rollout:
-            await self.prepare(caller, rollout.candidate.model, engine=current.spec.engine)
+            await self.prepare(caller, rollout.candidate.model, engine=current.spec.engine, index=rollout.index)
         return await self._saved(caller, command, change)
 
     async def roll_back(self, caller: Caller, command: RolloutCommand) -> Deployment:
@@ -106,7 +106,7 @@ class RolloutCommands:
         given = approval_of(caller, rationale=command.rationale, now=self.clock.now())
         current = await self.deployments.get(caller.project, command.deployment)
         authors = frozenset[str]()
-        if rollout := current.active_rollout:
+        if (rollout := current.active_rollout) and not rollout.index:
             authors = await self.prepare.candidates.authors(caller, rollout.candidate.model)
 
         def change(stored: Deployment) -> None:

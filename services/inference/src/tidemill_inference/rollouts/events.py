@@ -22,6 +22,7 @@ class EvaluationIsCompleted(BaseModel):
     baseline_configuration: str
     verdict: str
     requester: str = ""
+    collection: str = ""
 
 
 class FeedbackIsRecorded(BaseModel):
@@ -60,6 +61,7 @@ def evaluations(start: StartRollout) -> Subscription:
             candidate=body.candidate,
             baseline=body.baseline_configuration,
             requester=body.requester,
+            collection=body.collection,
         )
         await start(event.caller, body.deployment, passed, request=event.request)
 

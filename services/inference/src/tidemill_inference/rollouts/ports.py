@@ -8,6 +8,7 @@ from typing import Protocol
 from tidemill_core.application import Caller, ResourceKey
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
+from tidemill_inference.rollouts.domain.rollout import IndexChange
 from tidemill_inference.rollouts.domain.step_counts import Outcome
 
 
@@ -37,6 +38,30 @@ class Candidates(Protocol):
 
     async def authors(self, caller: Caller, model: str) -> frozenset[str]:
         """Return the subjects that made the version, as far as they are known; raises as `check`."""
+        ...
+
+
+class Indexes(Protocol):
+    """rag's index versions, read without a cache."""
+
+    async def live(self, caller: Caller, change: IndexChange) -> int:
+        """Return the number of the live index version; refuse a candidate that cannot be made live.
+
+        Raises:
+            IndexNotReady: says why.
+            DependencyUnavailable: rag does not answer.
+
+        """
+        ...
+
+    async def promote(self, caller: Caller, change: IndexChange) -> None:
+        """Make what is pending live, if it is not; a call that is late changes nothing that was decided since.
+
+        Raises:
+            IndexNotReady: it is retired, or the collection was deleted.
+            DependencyUnavailable: rag does not answer.
+
+        """
         ...
 
 

@@ -8,7 +8,8 @@ from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.errors import DependencyUnavailable, Internal, NotFound, PreconditionFailed, TidemillError, isolated
 from tidemill_inference.engines.ports import Engines, Models, ModelVersion
 from tidemill_inference.rollouts.domain.errors import CandidateNotReady
-from tidemill_inference.rollouts.ports import Candidates
+from tidemill_inference.rollouts.domain.rollout import IndexChange
+from tidemill_inference.rollouts.ports import Candidates, Indexes
 
 _log = logging.getLogger(__name__)
 
@@ -20,9 +21,10 @@ class PrepareCandidate:
     candidates: Candidates
     models: Models
     engines: Engines
+    indexes: Indexes
 
-    async def __call__(self, caller: Caller, model: str, *, engine: str = "") -> None:
-        """Return once the `model@version` is loaded into the deployment's engine.
+    async def __call__(self, caller: Caller, model: str, *, engine: str = "", index: IndexChange | None = None) -> None:
+        """Return once the `model@version` is loaded into the deployment's engine, and `index` can be searched.
 
         Raises:
             CandidateNotReady: it is gone, not ready, damaged, or cannot be served here.
@@ -30,6 +32,8 @@ class PrepareCandidate:
             DependencyUnavailable: trainer or object store do not answer, or memory is used up for now.
 
         """
+        if index:
+            await self.indexes.live(caller, index)
         version = replace(await self._registered(caller, model), engine=engine)
         try:
             with isolated():

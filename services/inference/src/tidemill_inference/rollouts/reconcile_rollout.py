@@ -9,8 +9,8 @@ from tidemill_inference.background import background
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.rollouts.domain.errors import CandidateNotReady
-from tidemill_inference.rollouts.domain.rollout import Decision, Move, Rollout
+from tidemill_inference.rollouts.domain.errors import CandidateNotReady, IndexNotReady
+from tidemill_inference.rollouts.domain.rollout import Decision, IndexChange, Move, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
 from tidemill_inference.rollouts.outcomes import CountOutcomes
 from tidemill_inference.rollouts.ports import Outcomes
@@ -40,6 +40,8 @@ class ReconcileRollout:
             return False
         if not rollout.active:
             await self.outcomes.forget(ref.project, rollout.id)
+            if rollout.index and rollout.index.pending:
+                await self._make_live(ref, rollout, rollout.index)
             return False
         counts = await self.count.step(ref, rollout) if rollout.ready else StepCounts()
         decision = rollout.decide(counts, now=self.clock.now(), paused=deployment.rollouts_paused)
@@ -108,10 +110,31 @@ class ReconcileRollout:
     ) -> Decision:
         """Return the decision, or that the candidate has to be taken back because it cannot answer."""
         try:
-            await self.prepare(background(ref.project), rollout.candidate.model, engine=deployment.spec.engine)
+            await self.prepare(
+                background(ref.project), rollout.candidate.model, engine=deployment.spec.engine, index=rollout.index
+            )
+        except IndexNotReady as error:
+            return Decision(move=Move.ROLL_BACK, reason=Reason.INDEX_NOT_READY, message=error.message)
         except CandidateNotReady as error:
             return Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY, message=error.message)
         return decision
+
+    async def _make_live(self, ref: ResourceKey, rollout: Rollout, change: IndexChange) -> None:
+        """Have rag make live what was decided. A crash before it is recorded repeats it."""
+        now, number = self.clock.now(), change.pending
+        try:
+            await self.prepare.indexes.promote(background(ref.project), change)
+        except IndexNotReady as error:
+            message = error.message
+
+            def fail(stored: Deployment) -> None:
+                stored.fail_index(rollout.id, number, message=message, now=now)
+
+            await self.deployments.update(ref.project, ref.id, fail, request=Request.internal())
+            return
+        await self.deployments.update(
+            ref.project, ref.id, lambda stored: stored.finish_index(rollout.id, number), request=Request.internal()
+        )
 
     async def _save(self, ref: ResourceKey, seen: Rollout, decision: Decision, counts: StepCounts) -> None:
         now = self.clock.now()

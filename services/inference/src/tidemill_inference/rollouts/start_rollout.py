@@ -7,8 +7,8 @@ from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.rollouts.domain.errors import CandidateNotReady
-from tidemill_inference.rollouts.domain.rollout import PassedEvaluation
-from tidemill_inference.rollouts.ports import Candidates, Enqueue, enqueues_nothing
+from tidemill_inference.rollouts.domain.rollout import IndexChange, PassedEvaluation
+from tidemill_inference.rollouts.ports import Candidates, Enqueue, Indexes, enqueues_nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +17,7 @@ class StartRollout:
 
     deployments: Deployments
     candidates: Candidates
+    indexes: Indexes
     clock: Clock
     enqueue: Enqueue = enqueues_nothing
 
@@ -29,11 +30,11 @@ class StartRollout:
             DependencyUnavailable: trainer or store do not answer.
 
         """
-        authors, why_not = await self._checked(caller, passed.candidate)
+        authors, live_index, why_not = await self._checked(caller, passed)
         now = self.clock.now()
 
         def change(stored: Deployment) -> None:
-            stored.start_rollout(passed, why_not=why_not, now=now, authors=authors)
+            stored.start_rollout(passed, why_not=why_not, now=now, authors=authors, live_index=live_index)
 
         try:
             saved = await self.deployments.update(caller.project, deployment_id, change, request=request)
@@ -42,9 +43,14 @@ class StartRollout:
         self.enqueue(ResourceKey(project=caller.project, id=deployment_id))
         return saved
 
-    async def _checked(self, caller: Caller, candidate: str) -> tuple[frozenset[str], str]:
+    async def _checked(self, caller: Caller, passed: PassedEvaluation) -> tuple[frozenset[str], int, str]:
+        """Return the authors of a model's version, or what is live beside an index version, or why it cannot serve."""
+        candidate = passed.candidate
         try:
+            if passed.collection:
+                change = IndexChange(collection=passed.collection, number=passed.index)
+                return frozenset(), await self.indexes.live(caller, change), ""
             await self.candidates.check(caller, candidate)
-            return await self.candidates.authors(caller, candidate), ""
+            return await self.candidates.authors(caller, candidate), 0, ""
         except CandidateNotReady as error:
-            return frozenset(), error.message
+            return frozenset(), 0, error.message

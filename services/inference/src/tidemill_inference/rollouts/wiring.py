@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 import grpc
 
@@ -14,6 +15,7 @@ from tidemill_inference.rollouts.follow_ups import FollowUps
 from tidemill_inference.rollouts.mongo import MongoActiveRollouts, MongoOutcomes
 from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordRating
 from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
+from tidemill_inference.rollouts.rag import RagIndexes
 from tidemill_inference.rollouts.reconcile import (
     AdvanceRollout,
     HoldCandidate,
@@ -26,6 +28,20 @@ from tidemill_inference.rollouts.trainer import TrainerCandidates
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_kit.service.backend import Backend
+
+
+class EnginesAndModels(Protocol):
+    """What loads candidates, as the wiring of engines has it."""
+
+    @property
+    def models(self) -> Models:
+        """The registry."""
+        ...
+
+    @property
+    def pool(self) -> Engines:
+        """What runs them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,27 +62,31 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
     backend: Backend,
     *,
     deployments: Deployments,
-    models: Models,
-    engines: Engines,
+    engines: EnginesAndModels,
     trainer: grpc.aio.Channel,
+    rag: grpc.aio.Channel,
 ) -> RolloutParts:
     """Return the rollouts of the deployments."""
     clock, tick = SystemClock(), timedelta(seconds=settings.rollout_tick_s)
+    models, pool = engines.models, engines.pool
     outcomes = backend.indexed(MongoOutcomes(backend.database["rollout_outcomes"]))
     active = backend.indexed(MongoActiveRollouts(backend.database["deployments"]))
     candidates = TrainerCandidates(trainer, timeout_s=settings.call_timeout_s)
-    prepare = PrepareCandidate(candidates=candidates, models=models, engines=engines)
+    indexes = RagIndexes(rag, timeout_s=settings.call_timeout_s)
+    prepare = PrepareCandidate(candidates=candidates, models=models, engines=pool, indexes=indexes)
     count = CountOutcomes(outcomes=outcomes)
     reconcile = ReconcileRollout(deployments=deployments, outcomes=outcomes, count=count, prepare=prepare, clock=clock)
     controllers = rollout_controllers(
         AdvanceRollout(reconcile=reconcile, tick=tick),
-        HoldCandidate(deployments=deployments, models=models, engines=engines, tick=tick),
+        HoldCandidate(deployments=deployments, models=models, engines=pool, tick=tick),
         pending=active.pending,
         leases=backend.leases("rollout_leases"),
         max_concurrent=settings.rollout_max_concurrent,
         poll_interval=timedelta(seconds=settings.rollout_poll_interval_s),
     )
-    start = StartRollout(deployments=deployments, candidates=candidates, clock=clock, enqueue=controllers.enqueue)
+    start = StartRollout(
+        deployments=deployments, candidates=candidates, indexes=indexes, clock=clock, enqueue=controllers.enqueue
+    )
     rate = RecordRating(deployments=deployments, outcomes=outcomes)
     return RolloutParts(
         outcomes=outcomes,

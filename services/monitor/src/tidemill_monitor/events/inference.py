@@ -107,6 +107,14 @@ class RolloutEvent:
     candidate: str = ""
     configuration: str = ""
     evaluation: str = ""
+    collection: str = ""
+    """With `index`: the index version that is rolled out; "" where a model's version is."""
+    index: int = 0
+
+    @property
+    def named(self) -> str:
+        """The candidate as a text names it."""
+        return f"index version {self.index} of {self.collection}" if self.collection else self.candidate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

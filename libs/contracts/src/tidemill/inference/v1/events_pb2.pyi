@@ -305,6 +305,8 @@ class RolloutStarted(_message.Message):
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     EVALUATION_FIELD_NUMBER: _builtins.int
     BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -319,6 +321,10 @@ class RolloutStarted(_message.Message):
     """Output only. The evaluation that allowed it."""
     baseline_configuration: _builtins.str
     """Output only. The digest of what is live."""
+    collection: _builtins.str
+    """Output only. The collection whose index version is the candidate; empty where a model's version is."""
+    index: _builtins.int
+    """Output only. That index version."""
     def __init__(
         self,
         *,
@@ -329,10 +335,12 @@ class RolloutStarted(_message.Message):
         configuration: _builtins.str = ...,
         evaluation: _builtins.str = ...,
         baseline_configuration: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,6 +362,8 @@ class RolloutAdvanced(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -374,6 +384,10 @@ class RolloutAdvanced(_message.Message):
     """Output only. The candidate's share in percent; 0 in shadow."""
     message: _builtins.str
     """Output only. Human-readable."""
+    collection: _builtins.str
+    """Output only. The collection whose index version is the candidate; empty where a model's version is."""
+    index: _builtins.int
+    """Output only. That index version."""
     def __init__(
         self,
         *,
@@ -387,10 +401,12 @@ class RolloutAdvanced(_message.Message):
         step: _builtins.int = ...,
         weight: _builtins.int = ...,
         message: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "message", b"message", "rollout", b"rollout", "seq", b"seq", "state", b"state", "step", b"step", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "rollout", b"rollout", "seq", b"seq", "state", b"state", "step", b"step", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -413,6 +429,8 @@ class RolloutPromoted(_message.Message):
     REPLACED_FIELD_NUMBER: _builtins.int
     APPROVALS_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -433,6 +451,10 @@ class RolloutPromoted(_message.Message):
     """Output only. The digest that answered before."""
     decided_by: _builtins.str
     """Output only. The subject that promoted it by hand; empty where the policy did."""
+    collection: _builtins.str
+    """Output only. The collection whose index version is the candidate; empty where a model's version is."""
+    index: _builtins.int
+    """Output only. That index version."""
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromotionApproval]:
         """Output only. The approvals that counted."""
@@ -451,10 +473,12 @@ class RolloutPromoted(_message.Message):
         replaced: _builtins.str = ...,
         approvals: _abc.Iterable[Global___PromotionApproval] | None = ...,
         decided_by: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "candidate", b"candidate", "configuration", b"configuration", "decided_by", b"decided_by", "deployment", b"deployment", "evaluation", b"evaluation", "message", b"message", "reason", b"reason", "replaced", b"replaced", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "decided_by", b"decided_by", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "reason", b"reason", "replaced", b"replaced", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -502,6 +526,8 @@ class RolloutRolledBack(_message.Message):
     EVALUATION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -518,6 +544,10 @@ class RolloutRolledBack(_message.Message):
     """Output only. Why, UPPER_SNAKE: ERROR_RATE, LATENCY, RATING, TIMEOUT, BY_HAND, BASELINE_CHANGED, MODEL_NOT_READY."""
     message: _builtins.str
     """Output only. Human-readable."""
+    collection: _builtins.str
+    """Output only. The collection whose index version is the candidate; empty where a model's version is."""
+    index: _builtins.int
+    """Output only. That index version."""
     def __init__(
         self,
         *,
@@ -529,10 +559,12 @@ class RolloutRolledBack(_message.Message):
         evaluation: _builtins.str = ...,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "message", b"message", "reason", b"reason", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "reason", b"reason", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,6 +584,8 @@ class RolloutRefused(_message.Message):
     EVALUATION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -568,6 +602,10 @@ class RolloutRefused(_message.Message):
     """Output only. Why, UPPER_SNAKE: BASELINE_CHANGED, ROLLOUT_ACTIVE, MODEL_NOT_READY, NO_POLICY."""
     message: _builtins.str
     """Output only. Human-readable."""
+    collection: _builtins.str
+    """Output only. The collection whose index version is the candidate; empty where a model's version is."""
+    index: _builtins.int
+    """Output only. That index version."""
     def __init__(
         self,
         *,
@@ -579,10 +617,12 @@ class RolloutRefused(_message.Message):
         evaluation: _builtins.str = ...,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "message", b"message", "reason", b"reason", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "reason", b"reason", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

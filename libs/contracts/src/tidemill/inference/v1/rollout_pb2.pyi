@@ -122,12 +122,17 @@ class RolloutPolicy(_message.Message):
     ABORT_FIELD_NUMBER: _builtins.int
     ON_TIMEOUT_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    INDEX_GATE_FIELD_NUMBER: _builtins.int
     gate: _builtins.str
     """Required. The gate whose passed evaluations start a rollout."""
     sticky_by: Global___StickyBy.ValueType
     """Optional. What a variant is sticky to; unset means END_USER."""
     on_timeout: Global___OnTimeout.ValueType
     """Optional. The action when a step exceeds its `at_most`; unset means HOLD."""
+    index_gate: _builtins.str
+    """Optional. The gate of index versions whose passed evaluations start a rollout, too: of the collection that the
+    deployment searches, without naming an index version.
+    """
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutStep]:
         """Required. At least one, in order; shadow steps come first, weights rise."""
@@ -149,10 +154,11 @@ class RolloutPolicy(_message.Message):
         abort: Global___AbortRules | None = ...,
         on_timeout: Global___OnTimeout.ValueType = ...,
         approval: Global___ApprovalPolicy | None = ...,
+        index_gate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approval", b"approval", "gate", b"gate", "on_timeout", b"on_timeout", "steps", b"steps", "sticky_by", b"sticky_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approval", b"approval", "gate", b"gate", "index_gate", b"index_gate", "on_timeout", b"on_timeout", "steps", b"steps", "sticky_by", b"sticky_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -290,6 +296,7 @@ class Rollout(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     AUTHORS_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the deployment and the evaluation."""
     state: Global___RolloutState.ValueType
@@ -336,6 +343,10 @@ class Rollout(_message.Message):
     def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. The subjects that made the candidate, or started its evaluation: their approvals do not count."""
 
+    @_builtins.property
+    def index(self) -> Global___IndexChange:
+        """Output only. The index version that the candidate searches; absent where a model's version is rolled out."""
+
     def __init__(
         self,
         *,
@@ -354,14 +365,49 @@ class Rollout(_message.Message):
         steps: _abc.Iterable[Global___RolloutStep] | None = ...,
         authors: _abc.Iterable[_builtins.str] | None = ...,
         decided_by: _builtins.str = ...,
+        index: Global___IndexChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "counts", b"counts", "finish_time", b"finish_time", "start_time", b"start_time", "step_time", b"step_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "counts", b"counts", "finish_time", b"finish_time", "index", b"index", "start_time", b"start_time", "step_time", b"step_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "authors", b"authors", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "counts", b"counts", "decided_by", b"decided_by", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "message", b"message", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "authors", b"authors", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "counts", b"counts", "decided_by", b"decided_by", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "index", b"index", "message", b"message", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
+
+@_typing.final
+class IndexChange(_message.Message):
+    """IndexChange is the index version that a rollout makes the live one of its collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Output only. The collection."""
+    number: _builtins.int
+    """Output only. The index version of the candidate."""
+    before: _builtins.int
+    """Output only. The index version that was live when the rollout started, which a roll-back makes live again."""
+    pending: _builtins.int
+    """Output only. The index version that rag has still to make live; 0 where it has."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        number: _builtins.int = ...,
+        before: _builtins.int = ...,
+        pending: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "collection", b"collection", "number", b"number", "pending", b"pending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexChange: _TypeAlias = IndexChange  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):

@@ -9,10 +9,12 @@ from tidemill_core.application import derived_id
 from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
+from tidemill_inference.rollouts.domain.candidates import candidate_of, may_follow, refusal
 from tidemill_inference.rollouts.domain.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
 from tidemill_inference.rollouts.domain.rollout import (
     WAITS,
     Decision,
+    IndexChange,
     Move,
     NamedRollout,
     PassedEvaluation,
@@ -54,6 +56,8 @@ class ChosenConfiguration:
     rollout: str = ""
     step: int = 0
     shadowed: bool = False
+    searches_anew: bool = False
+    """Whether the candidate's copy searches, as it is an index version."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,8 +103,8 @@ class Deployment(Aggregate):
             text = "another configuration was applied: the candidate has to be compared with it"
             self._taken_back(rollout, Reason.BASELINE_CHANGED, text, now=now)
             self.pending.append(RolloutWasRefused(reason=Reason.BASELINE_CHANGED, message=text, **rollout.named(now)))
-        elif spec.rollout_policy is None or rollout.candidate.model.partition("@")[0] != spec.follow:
-            text = "the deployment follows the model or has the policy no longer"
+        elif spec.rollout_policy is None or not may_follow(spec, rollout):
+            text = "the deployment follows the model or index, or has the policy no longer"
             self._taken_back(rollout, Reason.BY_HAND, text, now=now)
 
     def pause_rollouts(self, *, paused: bool, now: datetime) -> None:
@@ -130,6 +134,7 @@ class Deployment(Aggregate):
             rollout=rollout.id,
             step=rollout.step,
             shadowed=rollout.current.shadow,
+            searches_anew=rollout.index is not None,
         )
 
     def shadowing(self, rollout_id: str) -> ChosenConfiguration:
@@ -147,25 +152,35 @@ class Deployment(Aggregate):
         )
 
     def start_rollout(
-        self, passed: PassedEvaluation, *, why_not: str, now: datetime, authors: Collection[str] = ()
+        self,
+        passed: PassedEvaluation,
+        *,
+        why_not: str,
+        now: datetime,
+        authors: Collection[str] = (),
+        live_index: int = 0,
     ) -> None:
         """Start a rollout of a candidate, or return why not; evaluations of other gates are ignored.
 
         `why_not` says why the candidate's version cannot serve; "" if it can. `authors` are those of the version.
+        `live_index` is what is live of the collection, where the candidate is an index version.
         """
         policy = self.spec.rollout_policy
-        if passed.evaluation in self.evaluations or (policy and policy.gate != passed.gate):
+        gate = policy and (policy.index_gate if passed.collection else policy.gate)
+        if passed.evaluation in self.evaluations or (policy and gate != passed.gate):
             return
         self.evaluations = (*self.evaluations, passed.evaluation)[-_REMEMBERED:]
-        candidate = self.live.with_answer(model=passed.candidate)
+        candidate = candidate_of(self.live, passed)
         named = NamedRollout(
             occurred_at=now,
             rollout=derived_id(self.project, "rollout", self.id, passed.evaluation),
-            candidate=passed.candidate,
+            candidate=candidate.model,
             configuration=candidate.digest,
             evaluation=passed.evaluation,
+            collection=passed.collection,
+            index=passed.index,
         )
-        refused = self._refusal(passed, why_not)
+        refused = refusal(self.spec, self.live, self.rollout, passed, why_not=why_not)
         if refused or policy is None:
             reason, message = refused or (Reason.NO_POLICY, "")
             self.pending.append(RolloutWasRefused(reason=reason, message=message, **named))
@@ -182,6 +197,9 @@ class Deployment(Aggregate):
             step_time=now,
             message=WAITS,
             authors=tuple(sorted({*authors, passed.requester} - {""})),
+            index=IndexChange(collection=passed.collection, number=passed.index, before=live_index)
+            if passed.collection
+            else None,
         )
         self.pending.append(RolloutHasStarted(baseline=passed.baseline, **named))
 
@@ -234,6 +252,22 @@ class Deployment(Aggregate):
                 self.rollout = rollout.moved(decision, counts, now=now)
                 self._advanced(self.rollout, now=now)
 
+    def finish_index(self, rollout_id: str, number: int) -> None:
+        """Record that rag has made live what a rollout decided; what was decided since is still to be done."""
+        rollout = self.rollout
+        if rollout and rollout.id == rollout_id and rollout.index and rollout.index.pending == number:
+            self.rollout = rollout.making_live(0)
+
+    def fail_index(self, rollout_id: str, number: int, *, message: str, now: datetime) -> None:
+        """End a rollout whose index version cannot be made live: what was live before goes on."""
+        rollout = self.rollout
+        if rollout and rollout.id == rollout_id and rollout.index and rollout.index.pending == number:
+            finished = rollout.making_live(0)
+            if finished.state is RolloutState.ROLLED_BACK:
+                self.rollout = replace(finished, message=f"{finished.message}; {message}")
+                return
+            self._taken_back(finished, Reason.INDEX_NOT_READY, message, now=now)
+
     def promote_rollout(
         self, rollout_id: str, *, message: str, counts: StepCounts, now: datetime, by: str = ""
     ) -> None:
@@ -277,6 +311,9 @@ class Deployment(Aggregate):
         if rollout.active:
             self._taken_back(rollout, Reason.BY_HAND, message, counts=counts, now=now, by=by)
             return
+        if rollout.index:
+            self._taken_back(rollout.making_live(rollout.index.before), Reason.BY_HAND, message, now=now, by=by)
+            return
         if self.live.model != rollout.candidate.model:
             text = f"{self.live.model} answers by now, and not {rollout.candidate.model}, which was promoted"
             raise NoActiveRollout(self.id, missing=text)
@@ -284,17 +321,6 @@ class Deployment(Aggregate):
         self.live = self.live.with_answer(model=rollout.baseline_model)
         self._taken_back(rollout, Reason.BY_HAND, message, now=now, by=by)
         self._configured(replaced=replaced, now=now)
-
-    def _refusal(self, passed: PassedEvaluation, why_not: str) -> tuple[Reason, str] | None:
-        if self.spec.rollout_policy is None:
-            return Reason.NO_POLICY, "the deployment has no rollout policy"
-        if passed.candidate.partition("@")[0] != self.spec.follow:
-            return Reason.NO_POLICY, f"the deployment follows {self.spec.follow or 'no model'}"
-        if self.live.digest != passed.baseline:
-            return Reason.BASELINE_CHANGED, "another configuration answers than the one it was compared with"
-        if active := self.active_rollout:
-            return Reason.ROLLOUT_ACTIVE, f"{active.candidate.model} is on its way: promote it or roll it back first"
-        return (Reason.MODEL_NOT_READY, why_not) if why_not else None
 
     def _named(self, rollout_id: str) -> Rollout | None:
         last = self.rollout.id if self.rollout else ""
@@ -314,7 +340,13 @@ class Deployment(Aggregate):
     def _promoted(  # noqa: PLR0913 - the decision with all that it was made on
         self, rollout: Rollout, reason: Reason, message: str, *, counts: StepCounts, now: datetime, by: str = ""
     ) -> None:
-        replaced, self.live = self.live.digest, rollout.candidate
+        replaced = self.live.digest
+        if (
+            rollout.index
+        ):  # what is live of the collection is followed: rag has to change it, and the reconciler asks it
+            rollout = rollout.making_live(rollout.index.number)
+        else:
+            self.live = rollout.candidate
         self.rollout = rollout.ended(RolloutState.PROMOTED, message=message, now=now, counts=counts, decided_by=by)
         self.pending.append(
             RolloutWasPromoted(
@@ -326,7 +358,8 @@ class Deployment(Aggregate):
                 **rollout.named(now),
             )
         )
-        self._configured(replaced=replaced, now=now)
+        if self.live.digest != replaced:
+            self._configured(replaced=replaced, now=now)
 
     def _taken_back(  # noqa: PLR0913 - the decision with all that it was made on
         self,

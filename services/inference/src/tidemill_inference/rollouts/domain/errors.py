@@ -6,6 +6,7 @@ PreconditionFailed
 ├── NoActiveRollout         there is no candidate to promote, approve or roll back
 ├── ApprovalsMissing
 └── CandidateNotReady       its version is gone, not ready, or cannot be loaded
+    └── IndexNotReady
 Conflict
 └── RolloutLeaseLost        another replica reconciles the rollout
 """
@@ -52,6 +53,15 @@ class CandidateNotReady(PreconditionFailed):
 
     def __init__(self, model: str, *, why: str) -> None:
         super().__init__(f"candidate {model} cannot answer: {why}", model=model)
+
+
+class IndexNotReady(CandidateNotReady):
+    """The candidate's index version cannot be searched any more."""
+
+    reason = "INDEX_NOT_READY"
+
+    def __init__(self, collection: str, index: int, *, why: str) -> None:
+        super().__init__(f"index version {index} of collection {collection}", why=why)
 
 
 class RolloutLeaseLost(Conflict):

@@ -118,6 +118,8 @@ class RolloutPolicy:
     approvals: int = 0
     approver: str = OPERATOR
     """The role of the people whose approvals count."""
+    index_gate: str = ""
+    """The gate of index versions of the collection that is searched; "" follows none."""
 
     def violations(self, path: str) -> Iterator[Violation]:
         """Yield what is out of bounds."""

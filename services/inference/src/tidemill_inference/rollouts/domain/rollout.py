@@ -47,8 +47,22 @@ class Move(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IndexChange:
+    """The index version that a rollout makes the live one of its collection, and the one that was live before."""
+
+    collection: str
+    number: int
+    before: int = 0
+    pending: int = 0
+    """What rag has still to make live; 0 where it has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PassedEvaluation:
-    """The verdict that lets a candidate (`model@version`) begin; `baseline` is the digest it was compared with."""
+    """The verdict that lets a candidate begin; `baseline` is the digest that it was compared with.
+
+    The candidate is `model@version`, or `collection@number` of an index version where `collection` is set.
+    """
 
     evaluation: str
     gate: str
@@ -56,6 +70,13 @@ class PassedEvaluation:
     baseline: str
     requester: str = ""
     """The subject that started it; "" where its gate did."""
+    collection: str = ""
+
+    @property
+    def index(self) -> int:
+        """The number of the index version, 0 where the candidate is a model's version."""
+        number = self.candidate.rpartition("@")[2]
+        return int(number) if self.collection and number.isdigit() else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +102,8 @@ class NamedRollout(TypedDict):
     candidate: str
     configuration: str
     evaluation: str
+    collection: str
+    index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +134,23 @@ class Rollout:
     """The subjects that made the candidate, or started its evaluation: their approvals do not count."""
     decided_by: str = ""
     """The subject that ended it by hand."""
+    index: IndexChange | None = None
+    """Of an index version's rollout: its candidate is what is live, but for the index version that it searches."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something is left to do, which is more than whether it is active."""
+        return self.active or bool(self.index and self.index.pending)
 
     @property
     def active(self) -> bool:
         """Whether it is still open how it ends."""
         return self.state not in {RolloutState.PROMOTED, RolloutState.ROLLED_BACK}
+
+    @property
+    def named_candidate(self) -> str:
+        """The candidate as a text names it."""
+        return f"index version {self.index.number} of {self.index.collection}" if self.index else self.candidate.model
 
     @property
     def current(self) -> RolloutStep:
@@ -140,6 +175,8 @@ class Rollout:
             candidate=self.candidate.model,
             configuration=self.candidate.digest,
             evaluation=self.evaluation,
+            collection=self.index.collection if self.index else "",
+            index=self.index.number if self.index else 0,
         )
 
     def gives_candidate(self, *, end_user: str, request_id: str) -> bool:
@@ -204,6 +241,10 @@ class Rollout:
         known = tuple(sorted({*self.authors, *authors}))
         return replace(self, approvals=with_approval(self.approvals, given), authors=known)
 
+    def making_live(self, number: int) -> "Rollout":
+        """Return it with an index version that rag has to make live; of a model's rollout as it is."""
+        return replace(self, index=replace(self.index, pending=number)) if self.index else self
+
     def ended(
         self,
         state: RolloutState,
@@ -260,6 +301,9 @@ class RolloutEvent(Event):
     candidate: str
     configuration: str
     evaluation: str
+    collection: str = ""
+    """With `index`: the index version that the candidate is; "" where it is a model's version."""
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,13 +84,15 @@ def _(event: inference.DeploymentDeleted, meta: EventMeta) -> Updates:
 def _rollout(event: inference.RolloutEvent, meta: EventMeta, message: str, **facts: Fact | None) -> Updates:
     ref = Ref(Kind.ROLLOUT, event.rollout)
     part = event_part(meta, event, message, "deployment", "candidate", "configuration", **facts)
-    by_model = (kinds.ROLLED_OUT, event.candidate)
-    return (update(ref, part, (kinds.ALLOWED, event.evaluation), by_model, (kinds.ROLLS_OUT, event.deployment)),)
+    of = (kinds.ROLLED_OUT, event.candidate)
+    if event.collection:
+        of = (kinds.ROLLED_OUT_INDEX, version_id(event.collection, event.index))
+    return (update(ref, part, (kinds.ALLOWED, event.evaluation), of, (kinds.ROLLS_OUT, event.deployment)),)
 
 
 @updates_of.register
 def _(event: inference.RolloutStarted, meta: EventMeta) -> Updates:
-    message = f"the rollout of {event.candidate} begins"
+    message = f"the rollout of {event.named} begins"
     return _rollout(event, meta, message, state="started", baseline_configuration=event.baseline_configuration)
 
 
@@ -105,17 +107,17 @@ def _(event: inference.RolloutAdvanced, meta: EventMeta) -> Updates:
 
 @updates_of.register
 def _(event: inference.RolloutPromoted, meta: EventMeta) -> Updates:
-    message = f"{event.candidate} is promoted and live: {event.message or event.reason}"
+    message = f"{event.named} is promoted and live: {event.message or event.reason}"
     return _rollout(event, meta, message, state="promoted", weight=100, reason=event.reason, replaced=event.replaced)
 
 
 @updates_of.register
 def _(event: inference.RolloutRolledBack, meta: EventMeta) -> Updates:
-    message = f"{event.candidate} is rolled back: {event.message or event.reason}"
+    message = f"{event.named} is rolled back: {event.message or event.reason}"
     return _rollout(event, meta, message, state="rolled_back", weight=0, reason=event.reason)
 
 
 @updates_of.register
 def _(event: inference.RolloutRefused, meta: EventMeta) -> Updates:
-    message = f"no rollout of {event.candidate}: {event.message or event.reason}"
+    message = f"no rollout of {event.named}: {event.message or event.reason}"
     return _rollout(event, meta, message, state="refused", reason=event.reason)

@@ -1,0 +1,54 @@
+"""What a candidate would change of what is live, and which ones a deployment takes."""
+
+from tidemill_inference.deployments.domain.configuration import Configuration
+from tidemill_inference.deployments.domain.spec import DeploymentSpec
+from tidemill_inference.rollouts.domain.rollout import PassedEvaluation, Rollout
+from tidemill_inference.rollouts.domain.step_counts import Reason
+
+
+def candidate_of(live: Configuration, passed: PassedEvaluation) -> Configuration:
+    """Return what is live with the candidate in its place; without a search to change, what is live."""
+    if not passed.collection:
+        return live.with_answer(model=passed.candidate)
+    return live.with_index(passed.index) if live.retrieval else live
+
+
+def refusal(
+    spec: DeploymentSpec, live: Configuration, last: Rollout | None, passed: PassedEvaluation, *, why_not: str
+) -> tuple[Reason, str] | None:
+    """Return why a candidate that passed its gate starts no rollout, None if it may.
+
+    `last` is the deployment's last rollout; `why_not` says why the candidate cannot serve, "" if it can.
+    """
+    if text := _not_followed(spec, passed):
+        return Reason.NO_POLICY, text
+    if live.digest != passed.baseline:
+        return Reason.BASELINE_CHANGED, "another configuration answers than the one it was compared with"
+    if last and last.unfinished:
+        return Reason.ROLLOUT_ACTIVE, f"{last.named_candidate} is on its way: promote it or roll it back first"
+    if not why_not:
+        return None
+    return Reason.INDEX_NOT_READY if passed.collection else Reason.MODEL_NOT_READY, why_not
+
+
+def may_follow(spec: DeploymentSpec, rollout: Rollout) -> bool:
+    """Return whether what is rolled out may still become live."""
+    if rollout.index is None:
+        return rollout.candidate.model.partition("@")[0] == spec.follow
+    return _searches_live(spec, rollout.index.collection)
+
+
+def _not_followed(spec: DeploymentSpec, passed: PassedEvaluation) -> str:
+    """Return why the deployment takes no such candidate, "" if it does."""
+    if spec.rollout_policy is None:
+        return "the deployment has no rollout policy"
+    if passed.collection:
+        searches = _searches_live(spec, passed.collection)
+        return "" if searches else f"the deployment does not search what is live of collection {passed.collection}"
+    followed = passed.candidate.partition("@")[0] == spec.follow
+    return "" if followed else f"the deployment follows {spec.follow or 'no model'}"
+
+
+def _searches_live(spec: DeploymentSpec, collection: str) -> bool:
+    retrieval = spec.retrieval
+    return retrieval is not None and retrieval.collection == collection and not retrieval.index

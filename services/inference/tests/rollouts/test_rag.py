@@ -1,0 +1,67 @@
+"""Index versions at rag: which is live, and making another one live."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from services.inference.tests.fakes import ADA
+from tidemill.rag.v1 import collection_pb2
+from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_inference.rollouts.domain.errors import IndexNotReady
+from tidemill_inference.rollouts.domain.rollout import IndexChange
+from tidemill_inference.rollouts.rag import RagIndexes
+from tidemill_testkit.access import admin_channel
+from tidemill_testkit.stubs.rag import StubRag
+
+
+def change(number: int = 5, *, collection: str = "handbook") -> IndexChange:
+    return IndexChange(collection=collection, number=number, before=4, pending=number)
+
+
+@pytest.fixture
+async def rag() -> AsyncIterator[tuple[StubRag, RagIndexes]]:
+    server, stub = grpc.aio.server(), StubRag()  # type: ignore[abstract] # it has what others call
+    states = {
+        3: collection_pb2.INDEX_STATE_RETIRED,
+        4: collection_pb2.INDEX_STATE_LIVE,
+        5: collection_pb2.INDEX_STATE_READY,
+        6: collection_pb2.INDEX_STATE_BUILDING,
+    }
+    indexes = [collection_pb2.IndexVersion(number=number, state=state) for number, state in states.items()]
+    stub.add(collection_pb2.Collection(id="handbook", live_index=4, indexes=indexes, etag="7"))
+    add_CollectionServiceServicer_to_server(stub, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with admin_channel(f"127.0.0.1:{port}", name="rag", project=ADA.project) as channel:
+        yield stub, RagIndexes(channel, timeout_s=5)
+    await server.stop(None)
+
+
+async def test_a_ready_index_version_is_made_live_once_and_back(rag: tuple[StubRag, RagIndexes]) -> None:
+    _, indexes = rag
+    assert await indexes.live(ADA, change()) == 4
+
+    await indexes.promote(ADA, change())
+    await indexes.promote(ADA, change())
+    assert await indexes.live(ADA, change()) == 5
+    await indexes.promote(ADA, change(4))
+
+    assert await indexes.live(ADA, change()) == 4
+
+
+@pytest.mark.parametrize("gone", [change(3), change(6), change(9), change(collection="nope")])
+async def test_what_is_not_ready_is_refused(rag: tuple[StubRag, RagIndexes], gone: IndexChange) -> None:
+    _, indexes = rag
+
+    with pytest.raises(IndexNotReady):
+        await indexes.live(ADA, gone)
+    with pytest.raises(IndexNotReady):
+        await indexes.promote(ADA, gone)
+
+
+async def test_a_rag_that_is_not_there_is_an_outage() -> None:
+    async with admin_channel("127.0.0.1:1", name="rag", project=ADA.project, timeout_s=1) as channel:
+        with pytest.raises(DependencyUnavailable):
+            await RagIndexes(channel, timeout_s=1).promote(ADA, change())
