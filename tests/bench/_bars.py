@@ -59,6 +59,7 @@ AUDIT, DOCUMENTS, FLOOD, IDLE, MASKING = (
     "tests.bench.idle",
     "tests.bench.masking",
 )
+QUANTIZATION = "tests.bench.quantization"
 BARS = (
     Bar(  # first, on a stack that has done nothing yet
         name="idle_memory",
@@ -136,6 +137,20 @@ BARS = (
         measured_by=DOCUMENTS,
         before="12",
         at_least=20,
+    ),
+    Bar(
+        name="embedding_speed",
+        what="documents embedded a second / torch in float32 as sentence-transformers calls it",
+        measured_by=QUANTIZATION,
+        before="2.5",
+        at_least=3,
+    ),
+    Bar(
+        name="embedding_loss",
+        what="nDCG@10 that weights of 8 bits lose over all questions, hybrid, %",
+        measured_by=QUANTIZATION,
+        before="0",
+        at_most=0.5,
     ),
     Bar(
         name="search_20k",
@@ -228,6 +243,7 @@ SECONDS: Mapping[str, float] = {
     IDLE: 190,
     GATEWAY: 150,
     MASKING: 10,
+    QUANTIZATION: 130,
 }
 """About how long each takes, for the estimate."""
 _START_S = 40

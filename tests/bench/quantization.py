@@ -95,7 +95,7 @@ async def speed(of: Mapping[str, BatchedEmbedding]) -> None:
             by_processor_time=round(first[1] / spent, 2),
         )
     say(documents=len(texts), tokens=sum(map(len, tokens)), resident_mb=psutil.Process().memory_info().rss >> 20)
-    report("embedding_speedup", first[0] / base["int8"][0], "x")
+    report("embedding_speed", first[0] / base["int8"][0], "x")
 
 
 def _plainly(model: BatchedEmbedding, tokens: Sequence[Sequence[int]]) -> None:
@@ -131,8 +131,11 @@ async def quality(of: Mapping[str, BatchedEmbedding]) -> None:
     whole: Any = Embedded(model=of["float32"])  # type: ignore[arg-type]  # a model as any
     int8: Any = Embedded(model=of["int8"])  # type: ignore[arg-type]  # ditto
     kinds = {"float32": whole, "int8": int8, "int8 questions": Mixed(whole, of["int8"])}
+    everywhere: dict[str, list[float]] = {kind: [] for kind in kinds}
     for name, (documents, questions) in {"harbour": harbour(), "python": python_library()}.items():
         found = {kind: await _ndcg(embedded, documents, questions) for kind, embedded in kinds.items()}
+        for kind, by_way in found.items():
+            everywhere[kind] += by_way["hybrid"]
         for way in WAYS:
             exact = found["float32"][way]
             say(set=name, way=way, kind="float32", ndcg=round(fmean(exact), 4), questions=len(exact))
@@ -147,6 +150,7 @@ async def quality(of: Mapping[str, BatchedEmbedding]) -> None:
                     loss_percent=round(100 * loss, 2),
                     difference=[round(low, 4), round(high, 4)],
                 )
+    report("embedding_loss", 100 * (1 - fmean(everywhere["int8"]) / fmean(everywhere["float32"])), "%")
 
 
 async def _ndcg(
