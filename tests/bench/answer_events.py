@@ -9,6 +9,7 @@ Run with TIDEMILL_TEST_STACK naming a stack.json: `python -m tests.bench.answer_
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psutil
+import structlog
 from pymongo import monitoring
 
 from services.inference.tests.bench.store_calls import Counting
@@ -134,7 +136,7 @@ def processor_s(address: str) -> Callable[[], float]:
     """Return what says how much processor time the server at this address has used."""
     port = urlsplit(address).port
     listening = (each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN)
-    process = psutil.Process(next(each.pid for each in listening if each.laddr.port == port))
+    process = psutil.Process(next(each.pid for each in listening if each.laddr and each.laddr.port == port))
     return lambda: sum(process.cpu_times()[:2])
 
 
@@ -179,4 +181,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))  # as services log
     asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000))

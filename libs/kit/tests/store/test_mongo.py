@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
+from pymongo.errors import BulkWriteError
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.store.mongo import Database, Document, connect, insert_new, patiently, translated, update_fitting
@@ -35,6 +36,16 @@ async def test_of_updates_that_are_made_together_those_that_do_not_fit_are_named
     assert await update_fitting(things, updates) == {0}
     assert await update_fitting(things, updates) == {0, 1, 2}
     assert {each["_id"]: each["refs"] async for each in things.find()} == {"a": ["x"], "b": ["x"], "c": ["x"]}
+
+
+@pytest.mark.parametrize(("code", "raised"), [(10334, BulkWriteError), (11600, DependencyUnavailable)])
+def test_what_no_repetition_makes_better_is_no_outage_in_a_bulk_write_either(
+    code: int, raised: type[Exception]
+) -> None:
+    refused = {"writeErrors": [{"index": 0, "code": 11000}, {"index": 1, "code": code}]}
+
+    with pytest.raises(raised), translated():
+        raise BulkWriteError(refused)
 
 
 async def test_a_command_that_may_take_long_outlives_the_limit_of_the_others(stack: Addresses) -> None:

@@ -77,8 +77,7 @@ async def test_the_entry_and_the_record_that_it_named_before_are_read_at_the_sam
 async def test_an_entry_that_another_replica_has_written_meanwhile_is_followed() -> None:
     harness = CachedHarness()
     await harness.ask("r1")
-    stores = {"cached": harness.cached, "inferences": harness.inferences, "clock": harness.clock}
-    elsewhere = ReuseAnswers(**stores, max_entries=100)
+    elsewhere = ReuseAnswers(cached=harness.cached, inferences=harness.inferences, clock=harness.clock, max_entries=100)
     replica = replace(harness.answer, make=replace(harness.answer.make, reusing=elsewhere))
     anew = await replica.whole(ADA, question(no_cache=True), request=asking("r2"))
 
