@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import psutil
 import pytest
 
+from services.ingest.tests.documents.endless import allocate_all_memory, die, fall_asleep, spend
 from services.ingest.tests.fakes import ACME, NamesHere, spec
 from services.ingest.tests.parsing.files import PDF, pdf
 from tidemill_core.errors import Internal
@@ -36,19 +37,6 @@ async def preparing(
 async def preparation() -> AsyncIterator[ProcessPreparation]:
     async with preparing() as started:
         yield started
-
-
-def spend() -> None:
-    while True:
-        pass
-
-
-def fall_asleep() -> None:
-    time.sleep(600)
-
-
-def die() -> None:
-    os._exit(7)
 
 
 async def test_a_document_is_prepared_in_another_process(preparation: ProcessPreparation) -> None:
@@ -120,10 +108,6 @@ async def test_a_process_that_dies_is_replaced(preparation: ProcessPreparation) 
         await preparation._processes.run("acme", die)  # noqa: SLF001 - no document is known to kill it
 
     assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
-
-
-def allocate_all_memory() -> int:
-    return len(bytearray(3 * 1024**3))
 
 
 async def test_a_document_that_takes_too_much_memory_harms_no_other_one(preparation: ProcessPreparation) -> None:
