@@ -2,8 +2,9 @@
 
 Run `python -m tests.bench.retrieval` in the repository; no server is needed. Two sets, indexed and searched as by rag:
 
-- `harbour`: questions/documents.yaml and questions/questions.yaml, 75 documents of an invented harbour and 81 questions
-  of eight kinds. All documents that a question needs must be among the first k passages' (1, 2, 5).
+- `harbour`: questions/documents.yaml and questions/questions.yaml, 75 documents of an invented harbour, 81 questions of
+  eight kinds, and 50 more that it does not answer: far from it, and near. All documents that a question needs must be
+  among the first k passages' (1, 2, 5).
 - `python`: examples/helpdesk/corpus.py, about 1,000 documents of the standard library and 200 questions.
 
 Beside the rankings: late interaction as a reranker (no package carries a cross-encoder), diversity, neighbours, other
@@ -13,7 +14,9 @@ first passage. `--only TEXT` measures the ways with this in their name.
 `--variants K` measures questions whose words are not the document's in K other wordings, too, which the demo's model
 writes (SmolLM2, of 135 million numbers: no good writer), fused as inference does.
 
-`refused` is the share of unanswerable questions whose best passage scores below what 95 % of the answerable ones reach.
+`refused` says, for each kind of unanswerable questions, how many find nothing with the `answerable_above` at which 5 %
+of the answerable ones do, as `tidemill collections tune` finds it: the share of questions that the threshold had not
+seen, and its interval; `false_refusals` the same of the answerable ones.
 Prints a JSON line for each set and way. Exits with 1 when the default finds less of `python` than one vector of bare
 MiniLM a document, by more than 0.01.
 """
@@ -29,7 +32,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean, quantiles
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -39,6 +42,7 @@ from services.rag.tests.fake_stores import InMemoryLedger
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from services.rag.tests.tokenizing import tokenizer_here
 from tests.bench._late_interaction import NAME, LateInteraction
+from tidemill_cli.answerability import READ, Observation, calibrated
 from tidemill_core.application import Caller, derived_id
 from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_inference.generation.domain.question import Question
@@ -65,6 +69,7 @@ from tidemill_rag.vectors.edge import QdrantEdgeVectors
 QUESTIONS = Path(__file__).parent / "questions"
 TOLERANCE = 0.01
 _PATIENCE_S = 60.0
+FALSE_REFUSALS = 0.05
 TOP = (1, 2, 5)
 RANKINGS: Mapping[str, SearchSettings] = {
     "dense": SearchSettings(sparse_weight=0.0),
@@ -254,14 +259,16 @@ async def _measured(rag: Rag, settings: SearchSettings, questions: Sequence[Aske
         search = replace(spec(part), search=settings)
         await rag.crud.update(ADA, search, frozenset({"search"}), write(derived_id(f"{settings}")))
     hits: dict[str, list[list[bool]]] = {}
-    best: dict[bool, list[float]] = {True: [], False: []}
+    best: dict[str, list[Observation]] = {}
     characters: list[int] = []
     for asked in questions:
         answer = await rag.search(asked.text, top_k=_depth(settings), other_collections=tuple(parts[1:]))
         assert not answer.warnings, answer.warnings
         passages = answer.passages
         characters += [len(passage.payload.text) for passage in passages[:1]]
-        best[bool(asked.needed)].append(max((passage.score for passage in passages), default=0.0))
+        kind = "answerable" if asked.needed else asked.kind
+        relevance = max((passage.relevance for passage in passages[:READ]), default=0.0)
+        best.setdefault(kind, []).append(Observation(id=asked.text, best=relevance, answerable=bool(asked.needed)))
         if asked.needed:
             keys = list(dict.fromkeys(passage.payload.key for passage in passages))
             hits.setdefault(asked.kind, []).append([{*asked.needed} <= {*keys[:k]} for k in TOP])
@@ -269,9 +276,11 @@ async def _measured(rag: Rag, settings: SearchSettings, questions: Sequence[Aske
         kind: [round(fmean(column), 3) for column in zip(*rows, strict=True)] for kind, rows in hits.items()
     }
     found["characters"] = round(fmean(characters))
-    if best[False]:
-        least = quantiles(best[True], n=20)[0]
-        found["refused"] = round(fmean(score < least for score in best[False]), 3)
+    known = best.pop("answerable")
+    for kind, unanswerable in best.items():
+        calibration = calibrated([*known, *unanswerable], false_refusals=FALSE_REFUSALS)
+        found["answerable_above"], found["false_refusals"] = calibration.above, str(calibration.false_refusals)
+        found.setdefault("refused", {})[kind] = str(calibration.refused)
     return found
 
 

@@ -122,6 +122,10 @@ def tune(
         float, typer.Option("--held-out", min=0.1, max=0.9, help="Share of the questions for the final comparison.")
     ] = 0.4,
     seed: Annotated[int, typer.Option("--seed", help="Of the search.")] = 0,
+    false_refusals: Annotated[
+        float,
+        typer.Option("--false-refusals", min=0, max=0.5, help="Share of answerable questions that may find nothing."),
+    ] = 0.05,
     apply: Annotated[bool, typer.Option("--apply", help="Set what is shown to be better.")] = False,
     accept_uncertain: Annotated[
         bool, typer.Option("--accept-uncertain", help="With --apply: though the interval has 0 in it.")
@@ -129,12 +133,15 @@ def tune(
 ) -> None:
     """Search for settings that find more, and compare the best with the present ones on held-out questions.
 
+    With 10 unanswerable questions in the suite it also finds from which score on the best passage answers.
     Exit 2 if --apply was given and nothing was set.
     """
     from tidemill_cli.tuned import TuneCollection  # noqa: PLC0415 - optuna takes seconds to load
     from tidemill_cli.tuning import TuneOptions  # noqa: PLC0415 - ditto
 
-    options = TuneOptions(metric=metric.value, depth=depth, trials=trials, seed=seed, held_out=held_out)
+    options = TuneOptions(
+        metric=metric.value, depth=depth, trials=trials, seed=seed, held_out=held_out, false_refusals=false_refusals
+    )
     apply_if = (ApplyIf.BETTER if accept_uncertain else ApplyIf.CERTAIN) if apply else ApplyIf.NEVER
     report = call(lambda connection: TuneCollection(connection, options)(name, suite, apply_if=apply_if))
     show(report.data, report.picture)

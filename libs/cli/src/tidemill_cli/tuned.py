@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
@@ -12,6 +12,7 @@ from rich.markup import escape
 from tidemill.evaluator.v1.evaluation_pb2 import EvaluationState
 from tidemill.evaluator.v1.retrieval_evaluation_pb2 import RetrievalEvaluation, RetrievalMeasure
 from tidemill.rag.v1.collection_pb2 import Collection, SearchSettings
+from tidemill_cli.answerability import MIN_UNANSWERABLE, Calibration, calibrated, observed
 from tidemill_cli.output import plain, progress, table
 from tidemill_cli.retrieval import ApplyIf
 from tidemill_cli.retrieval_figures import followed, picture
@@ -41,6 +42,8 @@ class TuneReport:
     metric: str
     tuning: Tuning
     evaluation: RetrievalEvaluation | None = None
+    calibration: Calibration | None = None
+    """None where there are too few unanswerable questions."""
     applied: bool = False
 
     @property
@@ -51,14 +54,27 @@ class TuneReport:
 
     def justifies(self, apply_if: ApplyIf) -> bool:
         """Return whether the comparison is enough to set the best settings."""
-        if self.measure is None or apply_if is ApplyIf.NEVER:
+        ended = self.evaluation is not None and self.evaluation.state == EvaluationState.EVALUATION_STATE_COMPLETED
+        if self.measure is None or not ended or apply_if is ApplyIf.NEVER:
             return False
         return self.measure.low > 0 or (apply_if is ApplyIf.BETTER and self.measure.difference > 0)
 
     @property
+    def threshold(self) -> Settings:
+        """What refuses questions, if it refuses the unanswerable ones more often than others, beyond chance."""
+        known = self.calibration
+        return {"answerable_above": known.above} if known is not None and known.separates else {}
+
+    def decided(self, apply_if: ApplyIf) -> Settings:
+        """Return the settings to set: the best ones if that is justified, else those that there are."""
+        ranking = self.tuning.best.settings if self.justifies(apply_if) else self.tuning.current
+        return ranking | self.threshold
+
+    @property
     def patch(self) -> str:
-        """The best settings, as loop.yaml has them."""
-        return f"collections:\n  {self.collection}:\n    search: {json.dumps(self.tuning.best.settings)}"
+        """The proposed settings, as loop.yaml has them."""
+        proposed = json.dumps(self.tuning.best.settings | self.threshold)
+        return f"collections:\n  {self.collection}:\n    search: {proposed}"
 
     @property
     def data(self) -> dict[str, Any]:
@@ -72,6 +88,7 @@ class TuneReport:
             "current": self.tuning.current,
             "best": self.tuning.best.settings,
             "evaluation": plain(self.evaluation) if self.evaluation else None,
+            "answerable": self._calibration_data(),
             "applied": self.applied,
             "trials": trials,
         }
@@ -88,15 +105,38 @@ class TuneReport:
         title = f"{len(self.tuning.trials)} settings tried, {pruned} given up early"
         trials = table(("settings", self.metric, "questions", ""), rows, title=title)
         parts: list[RenderableType] = [trials, ""]
-        if self.evaluation:
-            parts += [picture(self.evaluation), "", escape(self.patch), ""]
-        return Group(*parts, escape(self._conclusion()))
+        parts += [picture(self.evaluation), ""] if self.evaluation else []
+        parts += [escape(self.patch), ""] if self.evaluation or self.threshold else []
+        return Group(*parts, escape(self._conclusion()), escape(self._refusals()))
+
+    def _calibration_data(self) -> dict[str, Any] | None:
+        known = self.calibration
+        if known is None:
+            return None
+        shares = {"refused": known.refused, "false_refusals": known.false_refusals}
+        return {"answerable_above": known.above, "separates": known.separates} | {
+            name: {"share": share.value, "interval": share.interval, "questions": share.of}
+            for name, share in shares.items()
+        }
+
+    def _refusals(self) -> str:
+        known = self.calibration
+        if known is None:
+            return (
+                f"answerable_above stays: it takes {MIN_UNANSWERABLE} unanswerable questions, which a suite imports as "
+                "judged with the document -"
+            )
+        text = (
+            f"answerable_above {known.above:g} refuses {known.refused} unanswerable questions, and "
+            f"{known.false_refusals} others, each judged by what the rest of them say"
+        )
+        return text if known.separates else f"{text}: that is no better than chance, so it stays as it is"
 
     def _conclusion(self) -> str:
         if self.applied:
-            return f"set: {self.collection} searches by them from now on; write them into its loop.yaml, too"
+            return f"set: {self.collection} searches by it from now on; write it into its loop.yaml, too"
         if self.evaluation is None:
-            return f"nothing better was found: {self.collection} stays as it is"
+            return "no ranking was found that is better than the present one"
         if self.measure is None:
             return f"the comparison came to no figures: {self.evaluation.message}"
         if self.measure.low > 0:
@@ -137,25 +177,26 @@ class TuneCollection:
             raise NothingToTune(message)
         tuning = await self._trials(collection, seen)
         report = TuneReport(collection=name, metric=self.options.metric, tuning=tuning)
-        if tuning.best.settings == tuning.trials[0].settings:
+        if tuning.best.settings != tuning.trials[0].settings:
+            evaluation = await followed(
+                self.connection,
+                name,
+                suite,
+                baseline=Side(settings=tuning.current),
+                candidate=Side(settings=tuning.best.settings),
+                depth=self.options.depth,
+                max_cases=size,
+            )
+            report = replace(report, evaluation=evaluation)
+        if sum(each.unanswerable for each in questions) >= MIN_UNANSWERABLE:
+            ranking = report.decided(apply_if if apply_if is not ApplyIf.NEVER else ApplyIf.CERTAIN)
+            found = await observed(self.connection, name, ranking, questions)
+            report = replace(report, calibration=calibrated(found, false_refusals=self.options.false_refusals))
+        decided = report.decided(apply_if)
+        if apply_if is ApplyIf.NEVER or decided == tuning.current:
             return report
-        evaluation = await followed(
-            self.connection,
-            name,
-            suite,
-            baseline=Side(settings=tuning.current),
-            candidate=Side(settings=tuning.best.settings),
-            depth=self.options.depth,
-            max_cases=size,
-        )
-        report = TuneReport(collection=name, metric=self.options.metric, tuning=tuning, evaluation=evaluation)
-        completed = evaluation.state == EvaluationState.EVALUATION_STATE_COMPLETED
-        if not completed or not report.justifies(apply_if):
-            return report
-        await self._apply(collection, tuning.best.settings)
-        return TuneReport(
-            collection=name, metric=self.options.metric, tuning=tuning, evaluation=evaluation, applied=True
-        )
+        await self._apply(collection, decided)
+        return replace(report, applied=True)
 
     async def _only_suite(self, collection: str) -> str:
         known = [each.id for each in await JudgedSuites(self.connection).all()]

@@ -36,6 +36,8 @@ class TuneOptions:
     seed: int = 0
     held_out: float = 0.4
     """Share of the questions that no trial sees."""
+    false_refusals: float = 0.05
+    """Share of the answerable questions that may find nothing, so that unanswerable ones find nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +133,8 @@ def _study(options: TuneOptions) -> optuna.Study:
 def _knobs(collection: Collection) -> list[_Knob]:
     """Return the settings that change which documents are found, as far as this collection's version has them.
 
-    Fusion by ranks sees the ratio of the weights only, so that of vectors stays. `min_score` is not tuned: questions
-    that have an answer say nothing of those that must find none. Neighbours change no ranking of documents.
+    Fusion by ranks sees the ratio of the weights only, so that of vectors stays. Neighbours change no ranking of
+    documents. From which score on a passage answers is no matter of trials: `answerability` reads it off.
     """
     fields, search = (
         SearchSettings.DESCRIPTOR.fields_by_name,

@@ -12,11 +12,12 @@ from libs.cli.tests.loop.running import Running
 from tidemill.evaluator.v1.suite_pb2 import Case, Judgement, Suite
 
 
-def judged_suite(running: Running, *, count: int = DOCUMENTS, name: str = "questions") -> None:
+def judged_suite(running: Running, *, count: int = DOCUMENTS, name: str = "questions", unanswerable: int = 0) -> None:
     cases = [
         Case(id=f"q{n}", question=f"what about {n}?", judgements=[Judgement(document=f"d{n}", grade=1)])
         for n in range(1, count + 1)
     ]
+    cases += [Case(id=f"u{n}", question=f"what about {900 + n}?", unanswerable=True) for n in range(unanswerable)]
     running.keepers["suite"].stored[name] = Suite(id=name, cases=cases, judged_case_count=count, version=1)
 
 
@@ -55,12 +56,26 @@ async def test_judged_questions_are_imported_by_the_keys_of_a_source(
     assert {each.document for each in kept.judgements} <= {"d1", "d3"}
 
 
+async def test_questions_that_no_document_answers_are_imported_as_unanswerable(
+    terminal: Terminal, running: Running, tmp_path: Path
+) -> None:
+    folder = files(tmp_path, judgements="q1\tpage-1\t1\nq2\t-\t0\n")
+
+    said = await asyncio.to_thread(terminal, "suites", "import", "questions", str(folder), "--source", "manual")
+    shown = await asyncio.to_thread(terminal, "suites", "show", "questions")
+
+    assert said.code == 0, said.text
+    assert [each.unanswerable for each in running.keepers["suite"].stored["questions"].cases] == [False, True]
+    assert "none: unanswerable" in shown.text
+
+
 @pytest.mark.parametrize(
     ("judgements", "says"),
     [
         ("q1\tpage-1\n", "test.tsv:1: has 2 columns"),
         ("query-id\tcorpus-id\tscore\nq1\tpage-1\tmuch\n", "test.tsv:2: the grade 'much'"),
         ("q9\tpage-1\t1\n", "no question is judged"),
+        ("q1\tpage-1\t1\nq1\t-\t0\n", "q1 has relevant documents and '-'"),
     ],
 )
 async def test_a_broken_line_is_named(terminal: Terminal, tmp_path: Path, judgements: str, says: str) -> None:
@@ -159,6 +174,38 @@ async def test_what_is_not_certain_is_not_set(
     assert said.code == 2
     assert "the interval has 0 in it" in said.text
     assert handbook.keepers["collection"].stored["handbook"].search.sparse_weight == 0.7
+
+
+@pytest.mark.usefixtures("searches")
+async def test_tuning_finds_the_score_below_which_no_document_answers_and_sets_it_with_what_is_better(
+    terminal: Terminal, handbook: Running
+) -> None:
+    judged_suite(handbook, unanswerable=12)
+    command = ["collections", "tune", "handbook", "--trials", "6", "--apply", "--json"]
+
+    said = await asyncio.to_thread(terminal, *command)
+
+    stored = handbook.keepers["collection"].stored["handbook"].search
+    assert (said.code, said.data["applied"]) == (0, True), said.text
+    assert said.data["answerable"]["refused"]["share"] == 1.0
+    assert said.data["answerable"]["false_refusals"] == {
+        "share": 0.0, "interval": pytest.approx([0.0, 0.114], abs=0.001), "questions": DOCUMENTS,
+    }  # fmt: skip
+    assert stored.answerable_above == pytest.approx(0.8)
+    assert stored.sparse_weight >= GOOD_WEIGHT
+
+
+async def test_a_score_that_separates_no_better_than_chance_is_not_set(
+    terminal: Terminal, handbook: Running, searches: RetrievalAnswers
+) -> None:
+    judged_suite(handbook, unanswerable=12)
+    searches.score_of_nothing, searches.low = 0.8, -0.1
+
+    said = await asyncio.to_thread(terminal, *["collections", "tune", "handbook", "--trials", "6", "--apply"])
+
+    assert said.code == 2
+    assert "no better than chance" in said.text.replace("\n", " ")
+    assert not handbook.keepers["collection"].stored["handbook"].search.answerable_above
 
 
 async def test_tuning_says_what_is_missing(terminal: Terminal, handbook: Running) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from tidemill_core.errors import InvalidInput
 
 _BEIR_COLUMNS, _TREC_COLUMNS = 3, 4
 MAX_GRADE = 100
+NO_DOCUMENT = "-"
+"""What a file of judgements names in place of a document where no document answers a question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,8 @@ class JudgedQuestion:
     text: str
     grades: Mapping[str, int] = field(default_factory=dict)
     principals: tuple[str, ...] = ()
+    unanswerable: bool = False
+    """No document answers it."""
 
     @property
     def is_judged(self) -> bool:
@@ -35,14 +39,21 @@ class JudgedQuestion:
     def case(self) -> Case:
         """Return it as a case of a suite."""
         judgements = [Judgement(document=document, grade=grade) for document, grade in sorted(self.grades.items())]
-        return Case(id=self.id, question=self.text, judgements=judgements, principals=self.principals)
+        return Case(
+            id=self.id,
+            question=self.text,
+            judgements=judgements,
+            principals=self.principals,
+            unanswerable=self.unanswerable,
+        )
 
 
 def read_beir(folder: Path, *, split: str = "test") -> list[JudgedQuestion]:
-    """Return the judged questions of a folder: queries.jsonl, and qrels/<split>.tsv or qrels.tsv.
+    """Return the judged and the unanswerable questions of a folder.
 
-    Judgements are `query, document, grade`, with or without a line of headings, or TREC's `query, 0, document, grade`.
-    What is judged not relevant is left out: it counts as what is not judged.
+    Queries are in queries.jsonl, judgements in qrels/<split>.tsv or qrels.tsv: `query, document, grade`, with or
+    without a line of headings, or TREC's `query, 0, document, grade`. What is judged not relevant is left out, as what
+    is not judged. The document `-` with grade 0 says that no document answers the question.
 
     Raises:
         InvalidInput: a file is missing or a line is broken; which, and why.
@@ -54,11 +65,20 @@ def read_beir(folder: Path, *, split: str = "test") -> list[JudgedQuestion]:
         message = f"{folder} has no judgements: put them into {places[0]} or {places[1].name}"
         raise InvalidInput(message)
     grades: dict[str, dict[str, int]] = {}
+    unanswerable = set[str]()
     for query, document, grade in _judgements(qrels):
-        if grade > 0:
+        if document == NO_DOCUMENT:
+            unanswerable.add(query)
+        elif grade > 0:
             grades.setdefault(query, {})[document] = grade
-    questions = [JudgedQuestion(id=name, text=text, grades=grades.get(name, {})) for name, text in _queries(folder)]
-    return [each for each in questions if each.is_judged]
+    if contradicted := sorted(unanswerable & grades.keys()):
+        message = f"{qrels}: {contradicted[0]} has relevant documents and {NO_DOCUMENT!r}, which says that it has none"
+        raise InvalidInput(message)
+    questions = [
+        JudgedQuestion(id=name, text=text, grades=grades.get(name, {}), unanswerable=name in unanswerable)
+        for name, text in _queries(folder)
+    ]
+    return [each for each in questions if each.is_judged or each.unanswerable]
 
 
 def lowest(questions: Sequence[JudgedQuestion], size: int) -> list[JudgedQuestion]:
@@ -87,6 +107,7 @@ class JudgedSuites:
                 text=case.question,
                 grades={each.document: each.grade for each in case.judgements},
                 principals=tuple(case.principals),
+                unanswerable=case.unanswerable,
             )
             for case in (await self._suites.get(suite)).cases
         ]
@@ -98,14 +119,10 @@ class JudgedSuites:
         """
         ids = {document.key: document.id async for document in self._documents.all(source=source)}
         known = [
-            JudgedQuestion(
-                id=each.id,
-                text=each.text,
-                grades={ids[key]: grade for key, grade in each.grades.items() if key in ids},
-            )
+            replace(each, grades={ids[key]: grade for key, grade in each.grades.items() if key in ids})
             for each in questions
         ]
-        return [each for each in known if each.is_judged]
+        return [each for each in known if each.is_judged or each.unanswerable]
 
     async def keep(self, name: str, questions: Sequence[JudgedQuestion], *, generated_by: str = "") -> Suite:
         """Store the questions as a suite, or as the next version of one that exists; the same ones change nothing."""

@@ -148,6 +148,17 @@ def test_a_case_has_a_reference_or_judgements() -> None:
     assert fields_of(refused.value) == ["suite.cases[0].reference"]
 
 
+def test_an_unanswerable_question_needs_no_reference_and_has_no_relevant_document() -> None:
+    (case,) = cases(1)
+    unanswerable = replace(case, reference="", unanswerable=True)
+    check_cases([unanswerable, replace(unanswerable, id="q2", judgements=(Judgement(document="d1"),))], SMALL)
+
+    with pytest.raises(InvalidInput) as refused:
+        check_cases([replace(unanswerable, judgements=(Judgement(document="d1", grade=1),))], SMALL)
+    assert fields_of(refused.value) == ["suite.cases[0].unanswerable"]
+    assert digest_of([unanswerable]) != digest_of([replace(unanswerable, unanswerable=False)])
+
+
 @pytest.mark.parametrize(
     ("judgements", "field"),
     [

@@ -129,14 +129,16 @@ async def test_judged_questions_are_counted_and_are_no_evidence_of_answers() -> 
     evaluator = Evaluator()
     judged = Case(id="q1", question="where?", reference="", judgements=(Judgement(document="d1", grade=2),))
     unjudged = Case(id="q2", question="when?", reference="now", judgements=(Judgement(document="d1"),))
+    unanswerable = Case(id="q3", question="why?", reference="because", unanswerable=True)
     generated = Suite(id="truth", project="acme", generated_by="helpdesk")
 
-    created = await evaluator.suite_crud.create(ADA, generated, [judged, unjudged], write())
+    created = await evaluator.suite_crud.create(ADA, generated, [judged, unjudged, unanswerable], write())
 
-    assert (created.judged, created.without_reference, created.generated_by) == (1, 1, "helpdesk")
-    assert (await evaluator.suite_crud.get(ADA, "truth"))[1] == [judged, unjudged]
+    assert (created.judged, created.unanswerable, created.without_reference) == (1, 1, 1)
+    assert created.generated_by == "helpdesk"
+    assert (await evaluator.suite_crud.get(ADA, "truth"))[1] == [judged, unjudged, unanswerable]
     failed = await evaluator.finish(await evaluator.by_hand())
     assert (failed.reason, failed.message.partition(":")[0]) == (
         "NO_CASES",
-        "1 of 2 cases of suite truth have no reference answer",
+        "1 of 3 cases of suite truth have no reference answer",
     )

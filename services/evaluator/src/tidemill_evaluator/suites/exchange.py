@@ -111,6 +111,7 @@ def _case(line: bytes, case_set: CaseSet, *, owner: str) -> Case:
             question=case.question,
             reference=case.reference,
             judgements=tuple(Judgement(document=each.document, grade=each.grade) for each in case.judgements),
+            unanswerable=case.unanswerable,
             labels=dict(case.labels),
             context=context,
         )

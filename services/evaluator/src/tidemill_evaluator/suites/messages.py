@@ -20,7 +20,10 @@ _ROLE_NUMBERS = {role: number for number, role in ROLES.items()}
 def suite_of(message: suite_pb2.Suite, project: str) -> Suite:
     """Return the suite of a request, without its cases."""
     return from_message(
-        Suite, message, project=project, ignore={"cases", "version", "digest", "case_count", "judged_case_count"}
+        Suite,
+        message,
+        project=project,
+        ignore={"cases", "version", "digest", "case_count", "judged_case_count", "unanswerable_case_count"},
     )
 
 
@@ -43,6 +46,7 @@ def suite_message(suite: Suite, cases: Sequence[Case] = ()) -> suite_pb2.Suite:
         version=suite.number,
         case_count=suite.size,
         judged_case_count=suite.judged,
+        unanswerable_case_count=suite.unanswerable,
     )
 
 

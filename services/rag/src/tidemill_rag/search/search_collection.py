@@ -20,12 +20,15 @@ from tidemill_rag.search.rerank import RerankMatches
 from tidemill_rag.vectors.ports import Match, Query, VectorStore, Where
 
 _SPARE = 4
+_READ = 10
+"""Passages of which the best one says whether a question is answered: so many, whatever `top_k` is."""
 _SUBJECT = "tidemill-rag"
 _MAX_CANDIDATES = 2000
 _UNKNOWN = "not searched: the vocabulary of the embedding model {} lacks the query's script or words"
 _NO_WORDS = "no passage was found: the question has no terms but stop words, and dense_weight of {} is 0"
 _NO_ORDER = "passages are without their neighbours: index version {} of {} predates them; RebuildIndex adds them"
 _NO_TERMS = "searched by vectors alone: index version {} has no sparse vectors; the next one of {} will have them"
+_UNANSWERED = "no passage answers the question: the best one has {:.3f}, and answerable_above of {} is {:g}"
 _NOT_RELEVANT = "no passage is relevant: the best one has score {:.3f}, and min_score of {} is {:g}"
 
 
@@ -132,6 +135,8 @@ class SearchCollection:
             owner = caller if searched.asked else searched.owner(caller)
             passages, why_not = await self.rerank(caller, owner, settings.rerank, question.query, passages)
             warnings += [f"{why_not} ({searched.name})"] if why_not else []
+        if refused := _refused(searched, passages):
+            return (), [*warnings, refused]
         passages = diverse(passages, diversity=settings.diversity, count=question.top_k)
         if settings.neighbours:
             passages = await self.neighbours(searched.ref, passages, count=settings.neighbours)
@@ -205,6 +210,21 @@ def _ranking(searched: _Searched, passages: Sequence[Match], warnings: Sequence[
     )
 
 
+def _refused(searched: _Searched, passages: Sequence[Match]) -> str:
+    """Return why no passage answers the question, "" where one may.
+
+    Without the scores of a reranker that should have made them nothing is refused: cosines are of another scale.
+    """
+    settings, read = searched.settings, passages[:_READ]
+    unranked = settings.rerank is not None and all(match.rerank_score is None for match in read)
+    if not settings.answerable_above or not read or unranked:
+        return ""
+    best = max(match.relevance for match in read)
+    if best >= settings.answerable_above:
+        return ""
+    return _UNANSWERED.format(best, searched.name, settings.answerable_above)
+
+
 def _lacking(searched: _Searched, query: Query) -> list[str]:
     """Return what to warn of: terms that the index, or the question, lacks."""
     index, warnings = searched.index, list[str]()
@@ -218,4 +238,5 @@ def _lacking(searched: _Searched, query: Query) -> list[str]:
 def _depth(settings: SearchSettings, top_k: int) -> int:
     """Return how many passages are ranked for so many that are returned."""
     diverse_of = min(CANDIDATES * top_k, MAX_TOP_K) if settings.diversity else 0
-    return max(top_k, diverse_of, settings.rerank.reads if settings.rerank else 0)
+    read = _READ if settings.answerable_above else 0
+    return max(top_k, diverse_of, settings.rerank.reads if settings.rerank else 0, read)

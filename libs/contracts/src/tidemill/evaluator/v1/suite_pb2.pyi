@@ -60,6 +60,7 @@ class Suite(_message.Message):
     CASE_COUNT_FIELD_NUMBER: _builtins.int
     GENERATED_BY_FIELD_NUMBER: _builtins.int
     JUDGED_CASE_COUNT_FIELD_NUMBER: _builtins.int
+    UNANSWERABLE_CASE_COUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -78,6 +79,8 @@ class Suite(_message.Message):
     """Optional. The deployment that generated its questions; empty where people wrote or collected them."""
     judged_case_count: _builtins.int
     """Output only. How many cases name a relevant document."""
+    unanswerable_case_count: _builtins.int
+    """Output only. How many cases are unanswerable."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -110,10 +113,11 @@ class Suite(_message.Message):
         case_count: _builtins.int = ...,
         generated_by: _builtins.str = ...,
         judged_case_count: _builtins.int = ...,
+        unanswerable_case_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_count", b"case_count", "cases", b"cases", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "generated_by", b"generated_by", "id", b"id", "judged_case_count", b"judged_case_count", "labels", b"labels", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_count", b"case_count", "cases", b"cases", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "generated_by", b"generated_by", "id", b"id", "judged_case_count", b"judged_case_count", "labels", b"labels", "project", b"project", "seq", b"seq", "unanswerable_case_count", b"unanswerable_case_count", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -153,12 +157,15 @@ class Case(_message.Message):
     VARIABLES_FIELD_NUMBER: _builtins.int
     PRINCIPALS_FIELD_NUMBER: _builtins.int
     JUDGEMENTS_FIELD_NUMBER: _builtins.int
+    UNANSWERABLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Unique in the suite."""
     question: _builtins.str
     """Required. The question."""
     reference: _builtins.str
-    """Required, unless it has judgements. The right answer."""
+    """Required, unless it has judgements or is unanswerable. The right answer."""
+    unanswerable: _builtins.bool
+    """Optional. No document answers the question, so that a search should find nothing; it has no relevant document."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the owner."""
@@ -190,10 +197,11 @@ class Case(_message.Message):
         variables: _struct_pb2.Struct | None = ...,
         principals: _abc.Iterable[_builtins.str] | None = ...,
         judgements: _abc.Iterable[Global___Judgement] | None = ...,
+        unanswerable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "id", b"id", "judgements", b"judgements", "labels", b"labels", "principals", b"principals", "question", b"question", "reference", b"reference", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "id", b"id", "judgements", b"judgements", "labels", b"labels", "principals", b"principals", "question", b"question", "reference", b"reference", "unanswerable", b"unanswerable", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

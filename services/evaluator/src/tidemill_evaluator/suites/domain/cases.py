@@ -70,12 +70,14 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A question with its reference answer, with judgements of documents, or with both."""
+    """A question with its reference answer, with judgements of documents, or with both; or one without an answer."""
 
     id: str
     question: str
     reference: str
     judgements: tuple[Judgement, ...] = ()
+    unanswerable: bool = False
+    """No document answers it: a search should find nothing."""
     labels: Mapping[str, str] = field(default_factory=dict)
     context: Context = field(default_factory=Context)
     end_user: str = ""
@@ -163,6 +165,7 @@ def digest_of(cases: Sequence[Case]) -> str:
             *sorted(map(list, case.labels.items())),
             *case.context.image,
             *sorted([each.document, each.grade] for each in case.judgements),
+            *(["unanswerable"] if case.unanswerable else []),
         ]
         for case in sorted(cases, key=lambda case: case.id)
     ]
@@ -192,12 +195,15 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
             ("reference", case.reference, limits.reference_length),
         ):
             if not value.strip():
-                if name != "reference" or not case.judgements:
+                if name != "reference" or not (case.judgements or case.unanswerable):
                     yield Violation(f"{where}.{name}", "is empty")
             elif len(value) > limit:
                 yield Violation(f"{where}.{name}", f"has {len(value)} characters; the limit is {limit}")
         yield from _context_violations(case.context, where, limits)
         yield from _judgement_violations(case.judgements, where, limits)
+        if case.unanswerable and case.relevant:
+            text = "is true, and the case has a relevant document: an unanswerable question has none"
+            yield Violation(f"{where}.unanswerable", text)
         if case.id in seen:
             yield Violation(f"{where}.id", "is a duplicate: case ids must be unique")
         seen.add(case.id)

@@ -25,8 +25,10 @@ class Suite(Aggregate):
     """Object of the current cases."""
     judged: int = 0
     """Number of cases that name a relevant document."""
+    unanswerable: int = 0
+    """Number of cases that no document answers."""
     without_reference: int = 0
-    """Number of cases that have judgements only."""
+    """Number of cases that are for searches only."""
     generated_by: str = ""
     """The deployment that generated its questions."""
 
@@ -66,6 +68,7 @@ class Suite(Aggregate):
         if digest != self.digest:
             self.number, self.digest, self.size, self.content = self.number + 1, digest, len(cases), content
             self.judged = sum(bool(case.relevant) for case in cases)
+            self.unanswerable = sum(case.unanswerable for case in cases)
             self.without_reference = sum(not case.reference.strip() for case in cases)
 
     @property

@@ -49,6 +49,8 @@ class SearchSettings:
     neighbours: int = 0
     """Passages before and after a found one that are returned with it."""
     rerank: Rerank | None = None
+    answerable_above: float = 0.0
+    """A question finds nothing where its best passage has a lower relevance; 0 refuses none."""
 
 
 def search_violations(search: SearchSettings, *, field: str) -> Iterator[Violation]:
@@ -59,6 +61,9 @@ def search_violations(search: SearchSettings, *, field: str) -> Iterator[Violati
             yield Violation(f"{field}.{name}", f"is {weight:g}; use 0 to {MAX_WEIGHT:g}")
     if not 0 <= search.min_score <= 1:
         yield Violation(f"{field}.min_score", f"is {search.min_score:g}; use 0 (for all passages) to 1")
+    if not 0 <= search.answerable_above <= 1:
+        text = f"is {search.answerable_above:g}; use 0 (which refuses no question) to 1"
+        yield Violation(f"{field}.answerable_above", text)
     if not 0 <= search.diversity <= 1:
         yield Violation(f"{field}.diversity", f"is {search.diversity:g}; use 0 (for the order as it is) to 1")
     if not 0 <= search.neighbours <= MAX_NEIGHBOURS:

@@ -1,0 +1,138 @@
+"""Finds from which score on a collection's best passage answers, on judged questions and on unanswerable ones."""
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.protobuf.json_format import ParseDict
+
+from tidemill.content.v1.content_pb2 import Passage
+from tidemill.rag.v1.collection_pb2 import SearchSettings
+from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
+from tidemill_cli.tuning import MAX_CONCURRENT, Settings
+from tidemill_client.connection import Connection
+from tidemill_client.judged_questions import JudgedQuestion
+
+READ = 10
+"""Passages of which the best one decides, as in rag."""
+MIN_ANSWERABLE, MIN_UNANSWERABLE = 20, 10
+_FOLDS = 5
+_Z = 1.959963984540054
+"""Of a normal distribution's 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """The score of the best passage that a question finds, and whether the collection answers it."""
+
+    id: str
+    best: float
+    answerable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A share of some questions, with its 95 % interval (Wilson, Probable Inference, 1927)."""
+
+    count: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        return self.count / self.of if self.of else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval."""
+        if not self.of:
+            return 0.0, 1.0
+        square = _Z**2 / self.of
+        middle = (self.value + square / 2) / (1 + square)
+        half = _Z / (1 + square) * math.sqrt(self.value * (1 - self.value) / self.of + square / (4 * self.of))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+    def __str__(self) -> str:
+        """Return it for people."""
+        low, high = self.interval
+        return f"{self.value:.2f} [{low:.2f}, {high:.2f}] of {self.of}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """The score from which on the best passage answers; both shares are of questions that it had not seen."""
+
+    above: float
+    refused: Share
+    """Of the unanswerable questions."""
+    false_refusals: Share
+    """Of the answerable ones."""
+
+    @property
+    def separates(self) -> bool:
+        """Return whether unanswerable questions are refused more often than others, beyond chance."""
+        return self.refused.interval[0] > self.false_refusals.interval[1]
+
+
+def calibrated(observations: Sequence[Observation], *, false_refusals: float) -> Calibration:
+    """Return the highest threshold that refuses at most this share of the answerable questions.
+
+    Each of five parts of the questions is judged by the threshold of the others; the result is that of all.
+    """
+    counts = {True: 0, False: 0}
+    folds = _folds(observations)
+    for number, held_out in enumerate(folds):
+        seen = [each for place, fold in enumerate(folds) if place != number for each in fold]
+        above = _threshold(seen, false_refusals)
+        for each in held_out:
+            counts[each.answerable] += each.best < above
+    answerable = sum(each.answerable for each in observations)
+    return Calibration(
+        above=_threshold(observations, false_refusals),
+        refused=Share(count=counts[False], of=len(observations) - answerable),
+        false_refusals=Share(count=counts[True], of=answerable),
+    )
+
+
+async def observed(
+    connection: Connection, collection: str, settings: Settings, questions: Sequence[JudgedQuestion]
+) -> list[Observation]:
+    """Search with each question, judged or unanswerable, without leaving anything out."""
+    search = ParseDict(settings | {"answerable_above": 0.0, "diversity": 0.0, "neighbours": 0}, SearchSettings())
+    permits = asyncio.Semaphore(MAX_CONCURRENT)
+
+    async def observe(question: JudgedQuestion) -> Observation:
+        request = SearchRequest(
+            collection=collection, query=question.text, top_k=READ, principals=question.principals, settings=search
+        )
+        async with permits:
+            passages = (await connection.retrieval.Search(request)).passages
+        best = max(map(_relevance, passages), default=0.0)
+        return Observation(id=question.id, best=best, answerable=question.is_judged)
+
+    return list(await asyncio.gather(*(observe(each) for each in questions if each.is_judged or each.unanswerable)))
+
+
+def _relevance(passage: Passage) -> float:
+    return passage.rerank_score if passage.HasField("rerank_score") else passage.score
+
+
+def _folds(observations: Sequence[Observation]) -> list[list[Observation]]:
+    """Return the parts: as many questions of both kinds in each, whatever their order."""
+    folds: list[list[Observation]] = [[] for _ in range(_FOLDS)]
+    for kind in (True, False):
+        chosen = [each for each in observations if each.answerable is kind]
+        chosen.sort(key=lambda each: hashlib.sha256(each.id.encode()).digest())
+        for place, each in enumerate(chosen):
+            folds[place % _FOLDS].append(each)
+    return folds
+
+
+def _threshold(observations: Sequence[Observation], rate: float) -> float:
+    scores = sorted(each.best for each in observations if each.answerable)
+    if not scores:
+        return 0.0
+    least = scores[min(math.floor(rate * len(scores)), len(scores) - 1)]
+    return max(0.0, math.floor(least * 1000) / 1000)
