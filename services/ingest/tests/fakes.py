@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from services.ingest.tests.blocks import BlocksHere
 from services.ingest.tests.fingerprints import FingerprintsHere
 from services.ingest.tests.keys import project_secrets
 from services.ingest.tests.profiled import ProfilesHere
@@ -12,6 +13,7 @@ from tidemill_core.errors import NotFound
 from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.datasets.masking import mask_examples
 from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocument
+from tidemill_ingest.documents.boilerplate import FindBoilerplate
 from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument, ReadDocuments
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.members import HeldFile
@@ -38,6 +40,7 @@ from tidemill_ingest.members import Allowance, ReadMember
 from tidemill_ingest.polling.domain.poll import SourcePoll
 from tidemill_ingest.polling.mongo import POLLS, PollNotFound
 from tidemill_ingest.profiles.count_versions import CountVersions
+from tidemill_ingest.quality.boilerplate import BoilerplateRules
 from tidemill_ingest.quality.policy import Quality
 from tidemill_ingest.sources.crud import ManageSources
 from tidemill_ingest.sources.domain import EventBinding, Source
@@ -217,10 +220,18 @@ class Ingest:
         self.fingerprints, self.profiles = FingerprintsHere(), ProfilesHere()
         self.compare = CompareDocuments(documents=self.documents, fingerprints=self.fingerprints, clock=self.clock)
         self.events = BindEvents(sources=self.sources, bindings=self.bindings, clock=self.clock)
+        self.blocks = BlocksHere()
+        self.boilerplate = FindBoilerplate(blocks=self.blocks, rules=BoilerplateRules(min_documents=3))
         self.polls = InMemoryAggregates[SourcePoll](codec=POLLS, missing=PollNotFound, clock=self.clock)
-        self.managing = ManageSources(sources=self.sources, events=self.events, polls=self.polls)
+        self.managing = ManageSources(
+            sources=self.sources, events=self.events, forget=self.blocks.remove_source, polls=self.polls
+        )
         self.reading = ReadDocuments(
-            sources=self.sources, documents=self.documents, texts=self.texts, outbox=self.outbox
+            sources=self.sources,
+            documents=self.documents,
+            texts=self.texts,
+            outbox=self.outbox,
+            boilerplate=self.boilerplate,
         )
         self.secrets = project_secrets(self.projects, self.clock)
         self.reveal = RevealPseudonyms(reading=self.reading, texts=self.texts, secrets=self.secrets)
@@ -278,6 +289,7 @@ class Ingest:
             uses=self.uses,
             texts=self.texts,
             compare=self.compare,
+            boilerplate=self.boilerplate,
             clock=self.clock,
             limits=self.limits,
             enqueue=self.to_unpack.append,
@@ -291,6 +303,7 @@ class Ingest:
             quarantine=self.quarantine,
             texts=self.texts,
             compare=self.compare,
+            boilerplate=self.boilerplate,
             clock=self.clock,
             limits=self.limits,
             projects=self.projects,

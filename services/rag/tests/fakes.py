@@ -72,6 +72,7 @@ class WordModel:
             media_type=content.media_type,
             title=content.title,
             cut=cut,
+            without=content.boilerplate,
             tokenize=self.tokenize,
             known_share=self.known_share,
         )

@@ -72,7 +72,8 @@ def test_the_secret_key_of_a_bucket_never_stands_in_the_file(folder: Path) -> No
 
 
 def test_rules_of_quality_are_those_of_the_source(folder: Path) -> None:
-    text = RIGHT.replace("retention: 730d", "quality: {languages: [en], min_letters: 0.5, duplicates: link}")
+    rules = "{languages: [en], min_letters: 0.5, duplicates: link, boilerplate: remove}"
+    text = RIGHT.replace("retention: 730d", f"quality: {rules}")
     loop = read_loop(written(folder, text))
 
     (source,) = [each.message for each in desired_resources(loop) if each.kind == "source"]
@@ -81,6 +82,7 @@ def test_rules_of_quality_are_those_of_the_source(folder: Path) -> None:
         "languages": ["en"],
         "minLetters": 0.5,
         "duplicates": "DUPLICATE_POLICY_LINK",
+        "boilerplate": "BOILERPLATE_POLICY_REMOVE",
     }
 
 

@@ -6,7 +6,8 @@ from functools import partial
 from tidemill_core.application import SystemClock
 from tidemill_ingest.datasets.wiring import wire_datasets
 from tidemill_ingest.documents.mongo import DOCUMENTS, TOPIC
-from tidemill_ingest.documents.wiring import wire_documents
+from tidemill_ingest.documents.ports import Documents
+from tidemill_ingest.documents.wiring import shared_blocks, wire_documents
 from tidemill_ingest.errors import DocumentNotFound, SourceNotFound
 from tidemill_ingest.feature import erasures_of
 from tidemill_ingest.known_projects import KnownProjects
@@ -31,18 +32,10 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
     for bucket in (settings.quarantine_bucket, settings.exchange_bucket, settings.datasets_bucket):
         backend.on_start(partial(backend.objects.ensure_bucket, bucket))
     sources = backend.aggregates("sources", SOURCES, missing=SourceNotFound, quota=settings.quota("sources"))
-    documents = backend.aggregates(
-        "documents",
-        DOCUMENTS,
-        missing=DocumentNotFound,
-        topic=TOPIC,
-        lists=[("source",), ("state",), ("source", "state"), ("source", "withheld"), ("parent",)],
-    )
+    documents = _documents(backend)
     events = bind_events(backend, sources)
     find_source = KnownSources(events=events, clock=SystemClock())
-    processes = Processes(
-        workers=settings.preparation_workers, cpu_s=settings.preparation_cpu_s, wall_s=settings.preparation_wall_s
-    )
+    processes = _processes(settings)
     projects = KnownProjects(backend)
     profiles, count_version = wire_profiles(backend, settings, sources=sources, projects=projects)
     secrets, pseudonyms = wire_pseudonyms(backend, settings, projects=projects)
@@ -74,6 +67,7 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
             backend,
             sources=sources,
             events=events,
+            forget=shared_blocks(backend).remove_source,
             polls=polls,
             enqueue=polling.enqueue,
             pseudonyms=secrets.seals is not None,
@@ -89,4 +83,20 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         components=[component for each in features for component in each.components],
         workers=[*(worker for each in features for worker in each.workers), polling.controller],
         erasures=erasures_of(features),
+    )
+
+
+def _documents(backend: Backend) -> Documents:
+    return backend.aggregates(
+        "documents",
+        DOCUMENTS,
+        missing=DocumentNotFound,
+        topic=TOPIC,
+        lists=[("source",), ("state",), ("source", "state"), ("source", "withheld"), ("parent",)],
+    )
+
+
+def _processes(settings: IngestSettings) -> Processes:
+    return Processes(
+        workers=settings.preparation_workers, cpu_s=settings.preparation_cpu_s, wall_s=settings.preparation_wall_s
     )

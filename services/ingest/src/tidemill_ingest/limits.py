@@ -39,6 +39,8 @@ class ConversionLimits:
     """How many times larger than its compressed bytes one of more than a megabyte may be."""
     measured_characters: int = 1_000_000
     """Of a text: rules of quality, but for its length, are about so many from its start."""
+    counted_blocks: int = 200
+    """Of a text, where its source has boilerplate removed: half of them from its start, half from its end."""
     members: int = 1000
     """Files in an archive or attached to a mail that become documents, and those in these."""
     member_bytes: int = 10 * MEBIBYTE

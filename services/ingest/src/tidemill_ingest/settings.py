@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_ingest.limits import COMMON_FROM, ConversionLimits, Limits
+from tidemill_ingest.quality.boilerplate import BoilerplateRules
 from tidemill_kit.grpc.uploads import Patience
 from tidemill_kit.runtime.encryption import EncryptionSettings
 from tidemill_kit.runtime.separated import Separated
@@ -132,6 +133,12 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
     """The most characters of a text, from its start, that rules of quality are about."""
     max_pseudonyms: int = Field(_LIMITS.pseudonyms, ge=1, le=100_000)
     """The most different pseudonyms in a document; with more it is refused."""
+    max_counted_blocks: int = Field(_CONVERSION.counted_blocks, ge=2, le=2000)
+    """The most blocks of a text that are counted, half from its start and half from its end, to find boilerplate."""
+    boilerplate_min_documents: int = Field(5, ge=2)
+    """A block of text is boilerplate from that many documents of its source on that have it."""
+    boilerplate_min_share: float = Field(0.1, ge=0, le=1)
+    """A block of text is boilerplate only if that share of the counted documents of its source has it."""
     max_members: int = Field(_CONVERSION.members, ge=1, le=5000)
     """The most files in an archive, or attached to a mail, that become documents, with those in these."""
     max_unpacked_bytes: int = Field(_CONVERSION.unpacked_bytes, ge=1)
@@ -197,6 +204,14 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
         )
 
     @property
+    def boilerplate(self) -> BoilerplateRules:
+        """From when on a block of text is boilerplate."""
+        return BoilerplateRules(
+            min_documents=self.boilerplate_min_documents,
+            min_share=self.boilerplate_min_share,
+        )
+
+    @property
     def limits(self) -> Limits:
         """What submissions are measured against."""
         return Limits(
@@ -223,6 +238,7 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
                 part_bytes=self.max_part_bytes,
                 ratio=self.max_inflation,
                 measured_characters=self.max_measured_characters,
+                counted_blocks=self.max_counted_blocks,
                 members=self.max_members,
                 member_bytes=self.max_document_bytes,
                 unpacked_bytes=self.max_unpacked_bytes,

@@ -7,7 +7,7 @@ from tidemill_ingest.documents.domain.events import DocumentDeleted, DocumentIng
 from tidemill_ingest.documents.domain.members import Member
 from tidemill_ingest.documents.domain.steps import DocumentStep, Rejection, Step
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
-from tidemill_ingest.documents.domain.version import Provenance, Text, Version
+from tidemill_ingest.documents.domain.version import Boilerplate, Provenance, Text, Version
 from tidemill_ingest.documents.mongo import DOCUMENTS
 from tidemill_kit.store.aggregates import Identity
 from tidemill_testkit.mapping import unsent
@@ -102,6 +102,7 @@ def test_what_is_not_sent_of_a_document_is_what_was_left_out_on_purpose() -> Non
     not_sent = {"superseded_at", "text", "restricted", "measures", "withheld", "duplicate", "released"}
     assert unsent(document_pb2.DocumentVersion, Version) == not_sent
     assert unsent(document_pb2.Provenance, Provenance) == {"submission", "masking", "quality"}
+    assert unsent(document_pb2.Boilerplate, Boilerplate) == {"digest"}
     assert unsent(document_pb2.DocumentMember, Member) == {"attempts"}
     assert unsent(document_pb2.Rejection, Rejection) == set()
     assert unsent(document_service_pb2.DocumentStep, Step) == {"seq", "times"}

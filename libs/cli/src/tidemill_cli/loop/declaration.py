@@ -82,6 +82,10 @@ class Quality(Declared):
     min_similarity: Annotated[
         float, Field(ge=0, le=1, description="from which on texts are duplicates: 0.8 to 1; 0 is 0.8")
     ] = 0.0
+    boilerplate: Annotated[
+        Literal["keep", "remove"] | None,
+        Field(description="whether parts that repeat across the source's documents, such as menus, are searched"),
+    ] = None
 
 
 class Source(Declared):
@@ -156,6 +160,10 @@ class Search(Declared):
         int, Field(ge=0, le=5, description="passages before and after a found one that are returned with it")
     ] = 0
     rerank: Rerank | None = None
+    answerable_above: Annotated[
+        float,
+        Field(ge=0, le=1, description="a question finds nothing where its best passage scores lower; 0 refuses none"),
+    ] = 0.0
 
 
 class Collection(Declared):

@@ -9,7 +9,7 @@ from tidemill.inference.v1.deployment_pb2 import Deployment, RecordMode
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill.inference.v1.rollout_pb2 import ApprovalPolicy
 from tidemill.inference.v1.routing_pb2 import Balance, RoutingPolicy
-from tidemill.ingest.v1.source_pb2 import DuplicatePolicy, Masking, Quality, Source
+from tidemill.ingest.v1.source_pb2 import BoilerplatePolicy, DuplicatePolicy, Masking, Quality, Source
 from tidemill.rag.v1.collection_pb2 import Chunking, Collection, GoLive, SearchSettings, Sparse
 from tidemill_cli.loop import declaration
 from tidemill_cli.loop.declaration import Follow, Loop
@@ -60,8 +60,13 @@ def _source(name: str, part: declaration.Source, labels: dict[str, str]) -> Desi
 
 
 def _quality(part: declaration.Quality) -> Quality:
-    policy = f"DUPLICATE_POLICY_{(part.duplicates or 'unspecified').upper()}"
-    return Quality(**part.model_dump(exclude={"duplicates"}), duplicates=DuplicatePolicy.Value(policy))
+    duplicates = f"DUPLICATE_POLICY_{(part.duplicates or 'unspecified').upper()}"
+    boilerplate = f"BOILERPLATE_POLICY_{(part.boilerplate or 'unspecified').upper()}"
+    return Quality(
+        **part.model_dump(exclude={"duplicates", "boilerplate"}),
+        duplicates=DuplicatePolicy.Value(duplicates),
+        boilerplate=BoilerplatePolicy.Value(boilerplate),
+    )
 
 
 def _collection(name: str, part: declaration.Collection, labels: dict[str, str]) -> Desired:

@@ -9,6 +9,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Clock, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_core.resources import check_etag
+from tidemill_ingest.documents.boilerplate import FindBoilerplate
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.members import Carrier, HeldFile
 from tidemill_ingest.documents.domain.submission import (
@@ -98,6 +99,7 @@ class AcceptDocument:
     quarantine: Quarantine
     texts: Texts
     compare: CompareDocuments
+    boilerplate: FindBoilerplate
     clock: Clock
     limits: Limits
     projects: Projects
@@ -125,13 +127,14 @@ class AcceptDocument:
             spec.check_text()
         self._check_size(command)
         source = command.source or await self.sources.get(caller.project, spec.source)
+        fresh = Document.new(caller.project, spec.source, spec.key, keep=self.limits.keep)
         facts = SubmissionFacts(
             revision=spec.revision,
             body_digest=spec.digest(command.content),
             masking=source.masking.rules,
             quality=source.quality,
+            boilerplate=await self.boilerplate.digest(source, fresh.id),
         )
-        fresh = Document.new(caller.project, spec.source, spec.key, keep=self.limits.keep)
         stored = await stored_or(self.documents, fresh)
         if command.validate_only:
             prepared = await self._prepared(caller, source, command, document_id=stored.id)
@@ -162,6 +165,7 @@ class AcceptDocument:
             require_project(self.projects, project)
             duplicate = await self.compare.original_of(project, fresh.id, prepared, source.quality)
             facts = replace(facts, duplicate=duplicate)
+            prepared = await self.boilerplate(source, fresh.id, prepared)
             save_until = self.clock.now() + self.limits.save_within
             ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
             compared = not is_new and await self.compare.changing(project, fresh.id)
@@ -182,6 +186,7 @@ class AcceptDocument:
                 bytes_.keep(keep=False)
                 await self.texts.delete([ref.key])
                 await self.compare.erase(project, fresh.id)
+                await self.boilerplate.erase(project, fresh.source, fresh.id)
                 raise
             bytes_.keep(keep=document.contents.held == held)
             self.profiles.saved(project, fresh.source)

@@ -7,6 +7,7 @@ from tidemill_core.application import Caller, Clock, Page, PageRequest, Request,
 from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_core.resources import check_etag, list_all
 from tidemill_core.rights import principals_of
+from tidemill_ingest.documents.boilerplate import FindBoilerplate
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.submission import (
     DocumentName,
@@ -52,6 +53,7 @@ class ReadDocuments:
     documents: Documents
     texts: Texts
     outbox: Outbox
+    boilerplate: FindBoilerplate
 
     async def get(self, caller: Caller, name: DocumentName) -> Document:
         """Return the document.
@@ -85,6 +87,7 @@ class ReadDocuments:
             body_digest=newest.provenance.body_digest,
             masking=source.masking.rules,
             quality=source.quality,
+            boilerplate=await self.boilerplate.digest(source, document.id),
         )
         return not document.reason_to_ignore(facts)
 
@@ -258,6 +261,7 @@ class DeleteDocument:
             self.enqueue(ResourceKey(project=document.project, id=document.id))
         if document.newest is None:
             await self.compare.erase(caller.project, document.id)
+            await self.reading.boilerplate.erase(caller.project, document.source, document.id)
         elif compared:  # a withheld version stays, and what was current went
             await self.compare.changed(caller.project, document.id)
         if not document.readable_by(caller):  # the same request again, after another caller's

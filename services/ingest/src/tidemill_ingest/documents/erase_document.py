@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request, ResourceKey, derived_id
+from tidemill_ingest.documents.boilerplate import FindBoilerplate
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.documents.duplicates import CompareDocuments
@@ -20,6 +21,7 @@ class EraseDocument:
     uses: VersionTexts
     texts: Texts
     compare: CompareDocuments
+    boilerplate: FindBoilerplate
     clock: Clock
     limits: Limits
     enqueue: Callable[[ResourceKey], None] = ignored
@@ -50,6 +52,14 @@ class EraseDocument:
     async def fingerprints(self, project: str, document_id: str) -> int:
         """Remove what its texts are compared with others by, and return how many that were."""
         return await self.compare.erase(project, document_id)
+
+    async def counted_blocks(self, project: str, document_id: str) -> int:
+        """Remove what was counted of its blocks, and return how many that were."""
+        try:
+            document = await self.documents.get(project, document_id)
+        except DocumentNotFound:
+            return 0
+        return await self.boilerplate.erase(project, document.source, document_id)
 
     async def stored_texts(self, project: str, document_id: str) -> int:
         """Delete the objects of the document that no version needs, and return how many those were.

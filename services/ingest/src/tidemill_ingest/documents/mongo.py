@@ -27,7 +27,7 @@ DOCUMENTS = DocumentCodec(
             sparse={"parent", "contents"},
             derived={"withheld": lambda document: "yes" if document.withheld else ""},
         ),
-        Provenance: Form(sparse={"quality"}),
+        Provenance: Form(sparse={"quality", "removed"}),
         Rejection: Form(renames={"reject_time": "rejected_at"}),
         Version: Form(
             renames={"create_time": "accepted_at"},

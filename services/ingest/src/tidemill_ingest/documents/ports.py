@@ -18,6 +18,7 @@ from tidemill_ingest.documents.domain.version import MaskedText, Prepared
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.masking.names import ModelFolder
 from tidemill_ingest.members import Allowance, ReadMember
+from tidemill_ingest.quality.boilerplate import BlockCounts
 from tidemill_ingest.quality.fingerprint import Fingerprint
 from tidemill_ingest.quality.policy import Quality
 
@@ -220,6 +221,30 @@ class Fingerprints(Protocol):
 
     async def checked(self, project: str, document: str, *, asked: int, again: datetime | None) -> None:
         """Note that it was done, unless it was asked for since; `again` is when it is to be done once more."""
+        ...
+
+
+class SharedBlocks(Protocol):
+    """The blocks of texts, counted by the documents of a source that have them, at the same cost for any number."""
+
+    async def put(self, project: str, source: str, document: str, digests: Sequence[str]) -> None:
+        """Have these, each once, for the blocks of a document in place of those that it had."""
+        ...
+
+    async def counts(self, project: str, source: str, digests: Sequence[str]) -> BlockCounts:
+        """Return how many documents of a source were counted, and how many have each of these blocks."""
+        ...
+
+    async def of_document(self, project: str, source: str, document: str) -> Sequence[str] | None:
+        """Return the blocks of a document; None where it was not counted."""
+        ...
+
+    async def remove(self, project: str, source: str, document: str) -> int:
+        """Count a document no longer, and return how many blocks it had; what is not there is no error."""
+        ...
+
+    async def remove_source(self, project: str, source: str) -> None:
+        """Forget all that was counted of a source."""
         ...
 
 

@@ -16,8 +16,9 @@ from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking
 from tidemill_ingest.members import Allowance, ReadMember
 from tidemill_ingest.metrics import PREPARATION
 from tidemill_ingest.processes import Processes
+from tidemill_ingest.quality.boilerplate import TextBlock, blocks_of
 from tidemill_ingest.quality.fingerprint import Fingerprint
-from tidemill_ingest.quality.policy import Measures, Quality
+from tidemill_ingest.quality.policy import BoilerplatePolicy, Measures, Quality
 from tidemill_ingest.quality.traits import Traits
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
         members=members.planned(extracted.entries, limits, MaskingStage(masking, phone_regions).mask),
         fingerprint=None if is_listing(spec.media_type) else _fingerprint(text, quality, limits),
         traits=_traits(text, spec.language, limits) if profiled and not is_listing(spec.media_type) else None,
+        blocks=() if is_listing(spec.media_type) else _blocks(text, quality, limits),
     )
     return replace(prepared, pseudonyms=pseudonyms.values) if pseudonyms else prepared
 
@@ -102,6 +104,12 @@ def _traits(text: str, language: str, limits: ConversionLimits) -> Traits:
     from tidemill_ingest.quality.measuring import traits_of  # noqa: PLC0415 - ditto
 
     return traits_of(text, language=language, within=limits.measured_characters)
+
+
+def _blocks(text: str, quality: Quality | None, limits: ConversionLimits) -> tuple[TextBlock, ...]:
+    if not quality or quality.boilerplate is not BoilerplatePolicy.REMOVE:
+        return ()
+    return blocks_of(text, max_blocks=limits.counted_blocks)
 
 
 def read_members(  # noqa: PLR0913, PLR0917 - a file, and how it is read
@@ -191,6 +199,9 @@ class ProcessPreparation:
             if masked.traits is not None:
                 traits = await self._processes.run(caller.project, _traits, masked.text, masked.language, limits)
                 masked = replace(masked, traits=traits)
+            if masked.blocks:
+                made_anew = await self._processes.run(caller.project, _blocks, masked.text, quality, limits)
+                masked = replace(masked, blocks=made_anew)
             return masked
 
     async def read_members(

@@ -1,6 +1,6 @@
 """Documents, put together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,6 +10,7 @@ from tidemill.ingest.v1.document_service_pb2_grpc import add_DocumentServiceServ
 from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.documents.accept_document import AcceptDocument
+from tidemill_ingest.documents.boilerplate import FindBoilerplate
 from tidemill_ingest.documents.crud import DeleteDocument, ReadDocuments
 from tidemill_ingest.documents.duplicates import CompareDocuments, JudgeDuplicates
 from tidemill_ingest.documents.erase_document import EraseDocument
@@ -22,6 +23,7 @@ from tidemill_ingest.documents.mongo import (
     MongoVersionTexts,
     documents_to_unpack,
 )
+from tidemill_ingest.documents.mongo_blocks import MongoBlocks
 from tidemill_ingest.documents.mongo_fingerprints import MongoFingerprints, checks_due
 from tidemill_ingest.documents.names import ProcessNames
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
@@ -61,6 +63,7 @@ from tidemill_kit.workers.controller import Controller, Pending
 from tidemill_kit.workers.worker import Worker
 
 _log = structlog.get_logger(__name__)
+_BLOCKS = ("block_counts", "document_blocks")
 _FINGERPRINTS = ("fingerprints", "fingerprint_keys", "fingerprint_links", "fingerprint_checks")
 
 
@@ -90,16 +93,14 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     quarantine = ObjectStoreQuarantine(backend.objects, settings.quarantine_bucket)
     backend.on_start(lambda: _expire_quarantine(backend, settings))
     preparation = _preparation(backend, settings, processes)
-    outbox = MongoOutbox(backend.database["documents"])
-    reading = ReadDocuments(sources=sources, documents=documents, texts=texts, outbox=outbox)
-    compare = CompareDocuments(documents=documents, fingerprints=_fingerprints(backend), clock=clock)
     accept = AcceptDocument(
         sources=sources,
         documents=documents,
         preparation=preparation,
         quarantine=quarantine,
         texts=texts,
-        compare=compare,
+        compare=CompareDocuments(documents=documents, fingerprints=_fingerprints(backend), clock=clock),
+        boilerplate=FindBoilerplate(blocks=shared_blocks(backend), rules=settings.boilerplate),
         clock=clock,
         limits=limits,
         projects=projects,
@@ -107,10 +108,9 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         profiles=profiles,
         enqueue=lambda key: unpacking.enqueue(key),  # noqa: PLW0108 - it is made below
     )
+    reading = _reading(backend, accept)
     delete = _deleting(accept, reading)
-    reject = RejectSubmission(
-        documents=documents, preparation=preparation, clock=clock, limits=limits, projects=projects
-    )
+    reject = _rejecting(accept)
     submissions = Submissions(
         find_source=find_source, accept=accept, delete=delete, reject=reject, limits=limits, projects=projects
     )
@@ -132,9 +132,29 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         workers=[
             unpacking,
             *_sweep(backend, settings, sources, documents, texts, quarantine, projects),
-            *_quality(backend, settings, compare, sources, projects, changed_sources),
+            *_quality(backend, settings, accept.compare, sources, projects, changed_sources),
         ],
-        erasures=_erasures(backend, settings, compare, texts, accept.enqueue),
+        erasures=_erasures(backend, settings, accept),
+    )
+
+
+def _rejecting(accept: AcceptDocument) -> RejectSubmission:
+    return RejectSubmission(
+        documents=accept.documents,
+        preparation=accept.preparation,
+        clock=accept.clock,
+        limits=accept.limits,
+        projects=accept.projects,
+    )
+
+
+def _reading(backend: Backend, accept: AcceptDocument) -> ReadDocuments:
+    return ReadDocuments(
+        sources=accept.sources,
+        documents=accept.documents,
+        texts=accept.texts,
+        outbox=MongoOutbox(backend.database["documents"]),
+        boilerplate=accept.boilerplate,
     )
 
 
@@ -198,6 +218,11 @@ def _fingerprints(backend: Backend) -> MongoFingerprints:
     return MongoFingerprints(*(backend.database[name] for name in _FINGERPRINTS))
 
 
+def shared_blocks(backend: Backend) -> MongoBlocks:
+    """Return the blocks of texts that are counted."""
+    return MongoBlocks(*(backend.database[name] for name in _BLOCKS))
+
+
 def _quality(  # noqa: PLR0913, PLR0917 - what it shares with the rest
     backend: Backend,
     settings: IngestSettings,
@@ -256,21 +281,16 @@ def _unpacking(
     )
 
 
-def _erasures(
-    backend: Backend,
-    settings: IngestSettings,
-    compare: CompareDocuments,
-    texts: Texts,
-    enqueue: Callable[[ResourceKey], None],
-) -> Steps:
+def _erasures(backend: Backend, settings: IngestSettings, accept: AcceptDocument) -> Steps:
     erase = EraseDocument(
-        documents=compare.documents,
-        compare=compare,
+        documents=accept.documents,
+        compare=accept.compare,
+        boilerplate=accept.boilerplate,
         uses=MongoVersionTexts(backend.database["documents"]),
-        texts=texts,
-        clock=SystemClock(),
-        limits=settings.limits,
-        enqueue=enqueue,
+        texts=accept.texts,
+        clock=accept.clock,
+        limits=accept.limits,
+        enqueue=accept.enqueue,
     )
 
     async def record(target: Target) -> int:
@@ -278,6 +298,9 @@ def _erasures(
 
     async def fingerprints(target: Target) -> int:
         return await erase.fingerprints(target.project, target.subject)
+
+    async def counted_blocks(target: Target) -> int:
+        return await erase.counted_blocks(target.project, target.subject)
 
     async def stored_texts(target: Target) -> int:
         try:
@@ -295,11 +318,12 @@ def _erasures(
             objects_step(quarantined, backend.objects, quarantine),
             objects_step("document texts", backend.objects, settings.exchange_bucket),
             folders_step("copies of models", settings.data_dir / "models", covers=("folder:data_dir",)),
-            *(documents_step(name.replace("_", " "), backend.database[name]) for name in _FINGERPRINTS),
+            *(documents_step(name.replace("_", " "), backend.database[name]) for name in (*_FINGERPRINTS, *_BLOCKS)),
         ],
         Scope.DOCUMENT: [
             Step(kind="documents", erase=record),
             Step(kind="fingerprints", erase=fingerprints),
+            Step(kind="counted blocks", erase=counted_blocks),
             objects_step(quarantined, backend.objects, quarantine, below=below_document),
             Step(kind="document texts", erase=stored_texts),
         ],

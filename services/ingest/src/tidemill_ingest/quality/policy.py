@@ -27,6 +27,15 @@ class DuplicatePolicy(Enum):
     """Its submission is refused."""
 
 
+class BoilerplatePolicy(Enum):
+    """What becomes of parts of texts that repeat across the documents of a source."""
+
+    KEEP = "keep"
+    """They are searched like the rest."""
+    REMOVE = "remove"
+    """They are stored, and not searched."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duplicate:
     """Which document a text is a duplicate of."""
@@ -98,6 +107,8 @@ class Quality:
     """None where documents are compared with no others, and others not with them."""
     min_similarity: float = 0.0
     """From which on texts are duplicates; 0 is `SIMILARITY`."""
+    boilerplate: BoilerplatePolicy | None = None
+    """None keeps it."""
 
     @property
     def digest(self) -> str:

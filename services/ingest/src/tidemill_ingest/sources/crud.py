@@ -12,7 +12,7 @@ from tidemill_ingest.polling.domain.poll import SourcePoll
 from tidemill_ingest.polling.ports import SourcePolls
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.event_bindings import BindEvents
-from tidemill_ingest.sources.ports import Sources
+from tidemill_ingest.sources.ports import Forget, Sources
 
 CHANGEABLE = fields_of(Source) - {"quality_changed", "polling_changed"}
 
@@ -27,6 +27,8 @@ class ManageSources:
 
     sources: Sources
     events: BindEvents
+    forget: Forget
+    """Called with a source that was deleted."""
     polls: SourcePolls
     enqueue: Callable[[ResourceKey], None] = ignored
     """Called with a source whose polling is another one now."""
@@ -110,6 +112,7 @@ class ManageSources:
         deleted = await delete(self.sources, caller.project, source_id, write)
         if not write.validate_only and deleted.deleted:  # a repeated request finds one that was made anew
             await self.events.release(caller, deleted.events, source_id)
+            await self.forget(caller.project, source_id)
             self._polled(deleted, write)
         return deleted
 

@@ -9,6 +9,14 @@ Sources = Aggregates[Source]
 EventBindings = Aggregates[EventBinding]
 
 
+class Forget(Protocol):
+    """Removes what is known of the documents of a source together, apart from these."""
+
+    async def __call__(self, project: str, source: str) -> None:
+        """Remove it; repeating that is harmless."""
+        ...
+
+
 class FindSource(Protocol):
     """Finds the source that an event belongs to."""
 

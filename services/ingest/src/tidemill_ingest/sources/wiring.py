@@ -10,7 +10,7 @@ from tidemill_ingest.sources.crud import ManageSources
 from tidemill_ingest.sources.event_bindings import BindEvents
 from tidemill_ingest.sources.grpc import SourceServicer
 from tidemill_ingest.sources.mongo import EVENT_BINDINGS, BindingNotFound
-from tidemill_ingest.sources.ports import Sources
+from tidemill_ingest.sources.ports import Forget, Sources
 from tidemill_kit.erasure.documents import documents
 from tidemill_kit.erasure.steps import Scope, Step
 from tidemill_kit.service.backend import Backend
@@ -22,11 +22,12 @@ def bind_events(backend: Backend, sources: Sources) -> BindEvents:
     return BindEvents(sources=sources, bindings=bindings, clock=SystemClock())
 
 
-def wire_sources(  # noqa: PLR0913 - what sources share with polling
+def wire_sources(  # noqa: PLR0913 - what sources share with other features
     backend: Backend,
     *,
     sources: Sources,
     events: BindEvents,
+    forget: Forget,
     polls: SourcePolls,
     enqueue: Callable[[ResourceKey], None],
     pseudonyms: bool,
@@ -36,7 +37,9 @@ def wire_sources(  # noqa: PLR0913 - what sources share with polling
 
     `pseudonyms`: whether there is a key for what they stand for.
     """
-    manage = ManageSources(sources=sources, events=events, polls=polls, enqueue=enqueue, pseudonyms=pseudonyms)
+    manage = ManageSources(
+        sources=sources, events=events, forget=forget, polls=polls, enqueue=enqueue, pseudonyms=pseudonyms
+    )
     servicer = SourceServicer(manage)
     of_project = [documents(name.replace("_", " "), backend.database[name]) for name in ("sources", "event_bindings")]
     of_project += erasures

@@ -158,6 +158,7 @@ def passages_of(
         media_type=content.media_type,
         title=content.title,
         cut=cut,
+        without=content.boilerplate,
         tokenize=lambda piece: spans(tokenizer, piece),
         known_share=lambda piece: known_share(tokenizer, piece, unknown),
     )

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tidemill.content.v1 import content_pb2 as tidemill_dot_content_dot_v1_dot_content__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/ingest/v1/document.proto\x12\x12tidemill.ingest.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/content/v1/content.proto\"\x84\x04\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x08 \x01(\t\x12\x0b\n\x03key\x18\t \x01(\t\x12\x30\n\x05state\x18\n \x01(\x0e\x32!.tidemill.ingest.v1.DocumentState\x12\x34\n\x07\x63urrent\x18\x0b \x01(\x0b\x32#.tidemill.ingest.v1.DocumentVersion\x12\x15\n\rversion_count\x18\x0c \x01(\x05\x12\x35\n\x0elast_rejection\x18\r \x01(\x0b\x32\x1d.tidemill.ingest.v1.Rejection\x12.\n\x08withheld\x18\x0e \x01(\x0b\x32\x1c.tidemill.ingest.v1.Withheld\x12\x0e\n\x06parent\x18\x0f \x01(\t\x12\x14\n\x0cmember_count\x18\x10 \x01(\x05\x12\x35\n\x0c\x64uplicate_of\x18\x11 \x01(\x0b\x32\x1f.tidemill.ingest.v1.DuplicateOf\"\xb0\x01\n\x0e\x44ocumentMember\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x0c\n\x04size\x18\x05 \x01(\x03\x12.\n\x05state\x18\x06 \x01(\x0e\x32\x1f.tidemill.ingest.v1.MemberState\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\"\xc5\x02\n\x0f\x44ocumentVersion\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0b\n\x03uri\x18\x05 \x01(\t\x12\x10\n\x08language\x18\x06 \x01(\t\x12\x0f\n\x07readers\x18\x07 \x03(\t\x12)\n\x08metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12-\n\x06object\x18\t \x01(\x0b\x32\x1d.tidemill.ingest.v1.ObjectRef\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\nprovenance\x18\x0b \x01(\x0b\x32\x1e.tidemill.ingest.v1.Provenance\"F\n\tObjectRef\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"\xdb\x01\n\nProvenance\x12\x0c\n\x04\x64oor\x18\x01 \x01(\t\x12\x15\n\rsubmission_id\x18\x02 \x01(\t\x12\x19\n\x11submission_source\x18\x03 \x01(\t\x12\x13\n\x0b\x62ody_digest\x18\x04 \x01(\t\x12\r\n\x05steps\x18\x05 \x03(\t\x12:\n\x06masked\x18\x06 \x03(\x0b\x32*.tidemill.ingest.v1.Provenance.MaskedEntry\x1a-\n\x0bMaskedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"d\n\x06\x41nchor\x12\r\n\x05start\x18\x01 \x01(\x05\x12-\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.tidemill.content.v1.AnchorKind\x12\x0e\n\x06number\x18\x03 \x01(\x05\x12\x0c\n\x04name\x18\x04 \x01(\t\"t\n\tRejection\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x15\n\rsubmission_id\x18\x03 \x01(\t\x12/\n\x0breject_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n\x08Withheld\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x62reaches\x18\x03 \x03(\x0b\x32\x1a.tidemill.ingest.v1.Breach\"B\n\x0b\x44uplicateOf\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x01\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\"E\n\x06\x42reach\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\t*\xa0\x01\n\rDocumentState\x12\x1e\n\x1a\x44OCUMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44OCUMENT_STATE_ACTIVE\x10\x01\x12\x1a\n\x16\x44OCUMENT_STATE_DELETED\x10\x02\x12\x1b\n\x17\x44OCUMENT_STATE_REJECTED\x10\x03\x12\x1b\n\x17\x44OCUMENT_STATE_WITHHELD\x10\x04*x\n\x0bMemberState\x12\x1c\n\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MEMBER_STATE_PENDING\x10\x01\x12\x17\n\x13MEMBER_STATE_STORED\x10\x02\x12\x18\n\x14MEMBER_STATE_REFUSED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/ingest/v1/document.proto\x12\x12tidemill.ingest.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/content/v1/content.proto\"\x84\x04\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x08 \x01(\t\x12\x0b\n\x03key\x18\t \x01(\t\x12\x30\n\x05state\x18\n \x01(\x0e\x32!.tidemill.ingest.v1.DocumentState\x12\x34\n\x07\x63urrent\x18\x0b \x01(\x0b\x32#.tidemill.ingest.v1.DocumentVersion\x12\x15\n\rversion_count\x18\x0c \x01(\x05\x12\x35\n\x0elast_rejection\x18\r \x01(\x0b\x32\x1d.tidemill.ingest.v1.Rejection\x12.\n\x08withheld\x18\x0e \x01(\x0b\x32\x1c.tidemill.ingest.v1.Withheld\x12\x0e\n\x06parent\x18\x0f \x01(\t\x12\x14\n\x0cmember_count\x18\x10 \x01(\x05\x12\x35\n\x0c\x64uplicate_of\x18\x11 \x01(\x0b\x32\x1f.tidemill.ingest.v1.DuplicateOf\"\xb0\x01\n\x0e\x44ocumentMember\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x0c\n\x04size\x18\x05 \x01(\x03\x12.\n\x05state\x18\x06 \x01(\x0e\x32\x1f.tidemill.ingest.v1.MemberState\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\"\xc5\x02\n\x0f\x44ocumentVersion\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0b\n\x03uri\x18\x05 \x01(\t\x12\x10\n\x08language\x18\x06 \x01(\t\x12\x0f\n\x07readers\x18\x07 \x03(\t\x12)\n\x08metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12-\n\x06object\x18\t \x01(\x0b\x32\x1d.tidemill.ingest.v1.ObjectRef\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\nprovenance\x18\x0b \x01(\x0b\x32\x1e.tidemill.ingest.v1.Provenance\"F\n\tObjectRef\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"\x8d\x02\n\nProvenance\x12\x0c\n\x04\x64oor\x18\x01 \x01(\t\x12\x15\n\rsubmission_id\x18\x02 \x01(\t\x12\x19\n\x11submission_source\x18\x03 \x01(\t\x12\x13\n\x0b\x62ody_digest\x18\x04 \x01(\t\x12\r\n\x05steps\x18\x05 \x03(\t\x12:\n\x06masked\x18\x06 \x03(\x0b\x32*.tidemill.ingest.v1.Provenance.MaskedEntry\x12\x30\n\x07removed\x18\x07 \x01(\x0b\x32\x1f.tidemill.ingest.v1.Boilerplate\x1a-\n\x0bMaskedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"1\n\x0b\x42oilerplate\x12\x0e\n\x06\x62locks\x18\x01 \x01(\x05\x12\x12\n\ncharacters\x18\x02 \x01(\x05\"d\n\x06\x41nchor\x12\r\n\x05start\x18\x01 \x01(\x05\x12-\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.tidemill.content.v1.AnchorKind\x12\x0e\n\x06number\x18\x03 \x01(\x05\x12\x0c\n\x04name\x18\x04 \x01(\t\"t\n\tRejection\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x15\n\rsubmission_id\x18\x03 \x01(\t\x12/\n\x0breject_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n\x08Withheld\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x62reaches\x18\x03 \x03(\x0b\x32\x1a.tidemill.ingest.v1.Breach\"B\n\x0b\x44uplicateOf\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x01\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\"E\n\x06\x42reach\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\t*\xa0\x01\n\rDocumentState\x12\x1e\n\x1a\x44OCUMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44OCUMENT_STATE_ACTIVE\x10\x01\x12\x1a\n\x16\x44OCUMENT_STATE_DELETED\x10\x02\x12\x1b\n\x17\x44OCUMENT_STATE_REJECTED\x10\x03\x12\x1b\n\x17\x44OCUMENT_STATE_WITHHELD\x10\x04*x\n\x0bMemberState\x12\x1c\n\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MEMBER_STATE_PENDING\x10\x01\x12\x17\n\x13MEMBER_STATE_STORED\x10\x02\x12\x18\n\x14MEMBER_STATE_REFUSED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROVENANCE_MASKEDENTRY']._loaded_options = None
   _globals['_PROVENANCE_MASKEDENTRY']._serialized_options = b'8\001'
-  _globals['_DOCUMENTSTATE']._serialized_start=1959
-  _globals['_DOCUMENTSTATE']._serialized_end=2119
-  _globals['_MEMBERSTATE']._serialized_start=2121
-  _globals['_MEMBERSTATE']._serialized_end=2241
+  _globals['_DOCUMENTSTATE']._serialized_start=2060
+  _globals['_DOCUMENTSTATE']._serialized_end=2220
+  _globals['_MEMBERSTATE']._serialized_start=2222
+  _globals['_MEMBERSTATE']._serialized_end=2342
   _globals['_DOCUMENT']._serialized_start=156
   _globals['_DOCUMENT']._serialized_end=672
   _globals['_DOCUMENTMEMBER']._serialized_start=675
@@ -49,17 +49,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OBJECTREF']._serialized_start=1181
   _globals['_OBJECTREF']._serialized_end=1251
   _globals['_PROVENANCE']._serialized_start=1254
-  _globals['_PROVENANCE']._serialized_end=1473
-  _globals['_PROVENANCE_MASKEDENTRY']._serialized_start=1428
-  _globals['_PROVENANCE_MASKEDENTRY']._serialized_end=1473
-  _globals['_ANCHOR']._serialized_start=1475
-  _globals['_ANCHOR']._serialized_end=1575
-  _globals['_REJECTION']._serialized_start=1577
-  _globals['_REJECTION']._serialized_end=1693
-  _globals['_WITHHELD']._serialized_start=1695
-  _globals['_WITHHELD']._serialized_end=1817
-  _globals['_DUPLICATEOF']._serialized_start=1819
-  _globals['_DUPLICATEOF']._serialized_end=1885
-  _globals['_BREACH']._serialized_start=1887
-  _globals['_BREACH']._serialized_end=1956
+  _globals['_PROVENANCE']._serialized_end=1523
+  _globals['_PROVENANCE_MASKEDENTRY']._serialized_start=1478
+  _globals['_PROVENANCE_MASKEDENTRY']._serialized_end=1523
+  _globals['_BOILERPLATE']._serialized_start=1525
+  _globals['_BOILERPLATE']._serialized_end=1574
+  _globals['_ANCHOR']._serialized_start=1576
+  _globals['_ANCHOR']._serialized_end=1676
+  _globals['_REJECTION']._serialized_start=1678
+  _globals['_REJECTION']._serialized_end=1794
+  _globals['_WITHHELD']._serialized_start=1796
+  _globals['_WITHHELD']._serialized_end=1918
+  _globals['_DUPLICATEOF']._serialized_start=1920
+  _globals['_DUPLICATEOF']._serialized_end=1986
+  _globals['_BREACH']._serialized_start=1988
+  _globals['_BREACH']._serialized_end=2057
 # @@protoc_insertion_point(module_scope)

@@ -366,6 +366,7 @@ class Provenance(_message.Message):
     BODY_DIGEST_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
     door: _builtins.str
     """Output only. The channel: "grpc", "upload" or "kafka"; "member" of what is inside of another document, "poll" of a
     source that is polled.
@@ -384,6 +385,10 @@ class Provenance(_message.Message):
     def masked(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Output only. The number of masked identifiers by kind."""
 
+    @_builtins.property
+    def removed(self) -> Global___Boilerplate:
+        """Output only. What repeats across the documents of its source and is not searched; unset where the source keeps it."""
+
     def __init__(
         self,
         *,
@@ -393,14 +398,41 @@ class Provenance(_message.Message):
         body_digest: _builtins.str = ...,
         steps: _abc.Iterable[_builtins.str] | None = ...,
         masked: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        removed: Global___Boilerplate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["removed", b"removed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_digest", b"body_digest", "door", b"door", "masked", b"masked", "steps", b"steps", "submission_id", b"submission_id", "submission_source", b"submission_source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_digest", b"body_digest", "door", b"door", "masked", b"masked", "removed", b"removed", "steps", b"steps", "submission_id", b"submission_id", "submission_source", b"submission_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
+
+@_typing.final
+class Boilerplate(_message.Message):
+    """Boilerplate counts the parts of a text that repeat across the documents of its source."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    CHARACTERS_FIELD_NUMBER: _builtins.int
+    blocks: _builtins.int
+    """Output only. How many blocks of lines."""
+    characters: _builtins.int
+    """Output only. How many characters these have."""
+    def __init__(
+        self,
+        *,
+        blocks: _builtins.int = ...,
+        characters: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "characters", b"characters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Boilerplate: _TypeAlias = Boilerplate  # noqa: Y015
 
 @_typing.final
 class Anchor(_message.Message):

@@ -464,6 +464,7 @@ class VersionContent(_message.Message):
     SUBMISSION_ID_FIELD_NUMBER: _builtins.int
     ANCHORS_FIELD_NUMBER: _builtins.int
     SEALED_PSEUDONYMS_FIELD_NUMBER: _builtins.int
+    BOILERPLATE_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
     """Output only. The media type of `text`."""
     text: _builtins.str
@@ -492,6 +493,10 @@ class VersionContent(_message.Message):
     def sealed_pseudonyms(self) -> Global___SealedPseudonyms:
         """Output only. What the pseudonyms in it stand for, which ingest alone can open; unset without pseudonyms."""
 
+    @_builtins.property
+    def boilerplate(self) -> _containers.RepeatedCompositeFieldContainer[Global___Span]:
+        """Output only. The parts of the text that repeat across the documents of its source, in order; they are not searched."""
+
     def __init__(
         self,
         *,
@@ -505,14 +510,41 @@ class VersionContent(_message.Message):
         submission_id: _builtins.str = ...,
         anchors: _abc.Iterable[_document_pb2.Anchor] | None = ...,
         sealed_pseudonyms: Global___SealedPseudonyms | None = ...,
+        boilerplate: _abc.Iterable[Global___Span] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "sealed_pseudonyms", b"sealed_pseudonyms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "language", b"language", "media_type", b"media_type", "metadata", b"metadata", "readers", b"readers", "sealed_pseudonyms", b"sealed_pseudonyms", "submission_id", b"submission_id", "text", b"text", "title", b"title", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "boilerplate", b"boilerplate", "language", b"language", "media_type", b"media_type", "metadata", b"metadata", "readers", b"readers", "sealed_pseudonyms", b"sealed_pseudonyms", "submission_id", b"submission_id", "text", b"text", "title", b"title", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VersionContent: _TypeAlias = VersionContent  # noqa: Y015
+
+@_typing.final
+class Span(_message.Message):
+    """Span is a part of a version's text, half-open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """Output only. Where it begins, in code points."""
+    end: _builtins.int
+    """Output only. Where it ends."""
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Span: _TypeAlias = Span  # noqa: Y015
 
 @_typing.final
 class SealedPseudonyms(_message.Message):

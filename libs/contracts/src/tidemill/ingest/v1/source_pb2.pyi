@@ -52,6 +52,34 @@ SOURCE_POLL_STATE_FAILING: SourcePollState.ValueType  # 4
 """SOURCE_POLL_STATE_FAILING: the last attempt failed; nothing was deleted, and it is tried again later."""
 Global___SourcePollState: _TypeAlias = SourcePollState  # noqa: Y015
 
+class _BoilerplatePolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BoilerplatePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BoilerplatePolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BOILERPLATE_POLICY_UNSPECIFIED: _BoilerplatePolicy.ValueType  # 0
+    """BOILERPLATE_POLICY_UNSPECIFIED: they are kept."""
+    BOILERPLATE_POLICY_KEEP: _BoilerplatePolicy.ValueType  # 1
+    """BOILERPLATE_POLICY_KEEP: they are searched like the rest."""
+    BOILERPLATE_POLICY_REMOVE: _BoilerplatePolicy.ValueType  # 2
+    """BOILERPLATE_POLICY_REMOVE: they stay in the stored text, and are not searched. A change counts for a document once it
+    is submitted again.
+    """
+
+class BoilerplatePolicy(_BoilerplatePolicy, metaclass=_BoilerplatePolicyEnumTypeWrapper):
+    """BoilerplatePolicy is what becomes of parts of texts that repeat across the documents of a source."""
+
+BOILERPLATE_POLICY_UNSPECIFIED: BoilerplatePolicy.ValueType  # 0
+"""BOILERPLATE_POLICY_UNSPECIFIED: they are kept."""
+BOILERPLATE_POLICY_KEEP: BoilerplatePolicy.ValueType  # 1
+"""BOILERPLATE_POLICY_KEEP: they are searched like the rest."""
+BOILERPLATE_POLICY_REMOVE: BoilerplatePolicy.ValueType  # 2
+"""BOILERPLATE_POLICY_REMOVE: they stay in the stored text, and are not searched. A change counts for a document once it
+is submitted again.
+"""
+Global___BoilerplatePolicy: _TypeAlias = BoilerplatePolicy  # noqa: Y015
+
 class _DuplicatePolicy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -437,6 +465,7 @@ class Quality(_message.Message):
     MAX_REPEATED_WORDS_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
     MIN_SIMILARITY_FIELD_NUMBER: _builtins.int
+    BOILERPLATE_FIELD_NUMBER: _builtins.int
     min_characters: _builtins.int
     """Optional. The least characters of a text."""
     max_characters: _builtins.int
@@ -455,6 +484,8 @@ class Quality(_message.Message):
     """Optional. The share of runs of five words in common, of those that either text has, from which on they are duplicates:
     0.8 to 1, unset means 0.8.
     """
+    boilerplate: Global___BoilerplatePolicy.ValueType
+    """Optional. What becomes of parts that repeat across the documents of the source, such as menus; unset keeps them."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The languages that are accepted, by ISO 639, such as en; empty accepts all. Short texts pass."""
@@ -471,10 +502,11 @@ class Quality(_message.Message):
         max_repeated_words: _builtins.float = ...,
         duplicates: Global___DuplicatePolicy.ValueType = ...,
         min_similarity: _builtins.float = ...,
+        boilerplate: Global___BoilerplatePolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "languages", b"languages", "max_characters", b"max_characters", "max_repeated_lines", b"max_repeated_lines", "max_repeated_words", b"max_repeated_words", "max_symbols", b"max_symbols", "min_characters", b"min_characters", "min_letters", b"min_letters", "min_similarity", b"min_similarity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boilerplate", b"boilerplate", "duplicates", b"duplicates", "languages", b"languages", "max_characters", b"max_characters", "max_repeated_lines", b"max_repeated_lines", "max_repeated_words", b"max_repeated_words", "max_symbols", b"max_symbols", "min_characters", b"min_characters", "min_letters", b"min_letters", "min_similarity", b"min_similarity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -129,8 +129,7 @@ class Document(Aggregate):
         """Return why a submission would change nothing, or "" where it would."""
         newest = self.newest
         if newest is not None and newest.provenance.body_digest == facts.body_digest:
-            provenance = newest.provenance
-            same_rules = provenance.masking == facts.masking and provenance.quality == facts.quality.digest
+            same_rules = newest.provenance.made_by(facts)
             if (same_rules and not self.contents.is_incomplete) or 0 < facts.revision < self.revision:
                 return f"the content is that of version {newest.number}"
             return ""
@@ -169,7 +168,7 @@ class Document(Aggregate):
         else:
             self._supersede(now)
             self._remember(version)
-            self._publish(version, now=now)
+            self._publish(version, now=now, message=version.note)
 
     def release(self, *, why: str, now: datetime) -> None:
         """Make the withheld version current, whatever rules it breaks.

@@ -149,6 +149,8 @@ class SubmissionFacts:
     masking: tuple[str, ...]
     quality: Quality = field(default_factory=Quality)
     duplicate: Duplicate | None = None
+    boilerplate: str | None = None
+    """The digest of what is to be removed of the stored content now; None where nothing is known of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from tidemill_core.envelope import Envelope
 from tidemill_ingest.anchors import Anchor
 from tidemill_ingest.documents.domain.submission import Fact, Submission, SubmissionFacts
 from tidemill_ingest.members import PlannedMember
+from tidemill_ingest.quality.boilerplate import Span, TextBlock
 from tidemill_ingest.quality.fingerprint import Fingerprint
 from tidemill_ingest.quality.policy import Breach, Duplicate, Measures
 from tidemill_ingest.quality.traits import Traits
@@ -21,6 +22,16 @@ class Text(Enum):
     KEPT = "kept"
     ERASED = "erased"
     EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boilerplate:
+    """What repeats across the documents of a source, and is left out of what is searched."""
+
+    digest: str = ""
+    """Equal where the same blocks are left out; "" for none."""
+    blocks: int = 0
+    characters: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +47,15 @@ class Provenance:
     """How many identifiers of each kind were replaced."""
     quality: str = ""
     """The digest of the rules that the text was measured against."""
+    removed: Boilerplate | None = None
+    """What is not searched; None where its source has nothing removed."""
+
+    def made_by(self, facts: SubmissionFacts) -> bool:
+        """Return whether the rules of these facts would make the same version of the same content."""
+        same_blocks = facts.boilerplate is None or (
+            self.removed is not None and self.removed.digest == facts.boilerplate
+        )
+        return same_blocks and self.masking == facts.masking and self.quality == facts.quality.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +85,11 @@ class Prepared:
     """What pseudonyms in it stand for, on the way from the process that made them to where it is encrypted."""
     sealed_pseudonyms: Envelope | None = None
     """The same, encrypted."""
+    blocks: tuple[TextBlock, ...] = ()
+    """None where its source has no boilerplate removed."""
+    boilerplate: tuple[Span, ...] = ()
+    """Which parts of the text are not searched."""
+    removed: Boilerplate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +128,14 @@ class Version:
     """Whether an operator published it, whatever rules it breaks."""
 
     @property
+    def note(self) -> str:
+        """What its history says of it, "" for nothing."""
+        removed = self.provenance.removed
+        if removed is None or not removed.blocks:
+            return ""
+        return f"{removed.blocks} blocks ({removed.characters} characters) that repeat in its source are not searched"
+
+    @property
     def text_name(self) -> str:
         """What distinguishes its text among those of its document."""
         return self.object.key.rpartition("/")[2]
@@ -139,6 +172,7 @@ class Version:
                 steps=prepared.steps,
                 masked=prepared.masked,
                 quality=facts.quality.digest,
+                removed=prepared.removed,
             ),
             revision=facts.revision,
             number=number,

@@ -9,6 +9,7 @@ from typing import Final
 
 from tidemill_rag.embedding.domain import MIN_KNOWN
 from tidemill_rag.indexing.domain.blocks import Block, blocks_of
+from tidemill_rag.indexing.domain.content import Span
 
 Tokenize = Callable[[str], Sequence[tuple[int, int]]]
 """Returns the token spans of a text in order, in code points, without special tokens."""
@@ -71,9 +72,12 @@ class _Piece:
     heading: bool
     header: tuple[int, int] | None = None
     row: bool = False
+    left_out: bool = False
 
 
-def chunk(text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cut) -> list[Chunk]:
+def chunk(  # noqa: PLR0913 - keyword-only
+    text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cut, without: Sequence[Span] = ()
+) -> list[Chunk]:
     """Split a text into chunks of at most `cut.max_tokens` tokens, including title, headings and special tokens.
 
     By structure: a block that fits is never split. Small adjacent blocks are merged, and a heading stays with the next
@@ -82,10 +86,12 @@ def chunk(text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cu
     each row of a table is a chunk. By sentence: as many whole sentences as fit, across blocks. By window: as many
     tokens as fit. Both have the headings of where they start, and overlap.
 
+    Paragraphs and items of lists that are inside of the spans `without` are left out, and no chunk goes across them.
+
     Long tokens count as several, which bounds characters as well. An empty text has no chunks.
     """
     chunks: list[Chunk] = []
-    for start, end, prefix, header in _Chunker(text, title, tokenize, cut).spans(media_type):
+    for start, end, prefix, header in _Chunker(text, title, tokenize, cut, without).spans(media_type):
         chunks.append(
             Chunk(
                 ordinal=len(chunks),
@@ -101,10 +107,17 @@ def chunk(text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cu
 
 
 def known_chunks(  # noqa: PLR0913 - keyword-only
-    text: str, *, media_type: str, title: str, cut: Cut, tokenize: Tokenize, known_share: Callable[[str], float]
+    text: str,
+    *,
+    media_type: str,
+    title: str,
+    cut: Cut,
+    tokenize: Tokenize,
+    known_share: Callable[[str], float],
+    without: Sequence[Span] = (),
 ) -> tuple[list[Chunk], int]:
     """Return the searchable passages, and the number omitted because the vocabulary does not cover them."""
-    found = chunk(text, media_type=media_type, title=title, tokenize=tokenize, cut=cut)
+    found = chunk(text, media_type=media_type, title=title, tokenize=tokenize, cut=cut, without=without)
     known = [each for each in found if known_share(text[each.start : each.end]) >= MIN_KNOWN]
     kept = {each.ordinal for each in known}
     return [
@@ -122,8 +135,10 @@ def _below_header(text: str, header: tuple[int, int] | None, span: str) -> str:
 
 
 class _Chunker:
-    def __init__(self, text: str, title: str, tokenize: Tokenize, cut: Cut) -> None:
+    def __init__(self, text: str, title: str, tokenize: Tokenize, cut: Cut, without: Sequence[Span]) -> None:
         self._text = text
+        self._without = without
+        self._ends_without = [span.end for span in without]
         self._title = " ".join(title.split())
         self._tokenize = tokenize
         self._cut = cut
@@ -138,6 +153,10 @@ class _Chunker:
             return
         pieces: list[_Piece] = []
         for piece in (piece for block in blocks for piece in self._pieces(block)):
+            if piece.left_out:
+                yield from self._close([] if all(each.heading for each in pieces) else pieces)
+                pieces = []
+                continue
             if pieces and self._count(pieces[0].start, piece.end) > self._space(pieces[0].path, pieces[0].header):
                 closed, pieces = _keep_heading_with_next(pieces)
                 yield from self._close(closed)
@@ -158,9 +177,25 @@ class _Chunker:
         def path_at(start: int) -> tuple[str, ...]:
             return leaves[max(0, bisect_right(begins, start) - 1)].path if leaves else ()
 
-        if self._starts:
-            for start, end in self._windows(whole, _STREAMS[self._cut.by], lambda at: self._space(path_at(at))):
+        for part in self._kept(whole) if self._starts else ():
+            for start, end in self._windows(part, _STREAMS[self._cut.by], lambda at: self._space(path_at(at))):
                 yield start, end, self._prefix(path_at(start))[0], None
+
+    def _kept(self, whole: Block) -> Iterator[Block]:
+        """Yield the parts of a text between the spans that are left out."""
+        start = whole.start
+        for span in (*self._without, Span(start=whole.end, end=whole.end)):
+            part = Block(start=start, end=start + len(self._text[start : span.start].rstrip()))
+            if self._count(part.start, part.end):
+                yield part
+            start = span.end
+
+    def _covered(self, block: Block) -> bool | None:
+        """Return whether a block is left out; None where a part of it is."""
+        place = bisect_right(self._ends_without, block.start)
+        if place == len(self._without) or self._without[place].start >= block.end:
+            return False
+        return True if self._without[place].start <= block.start and block.end <= self._without[place].end else None
 
     def _close(self, pieces: Sequence[_Piece]) -> Iterator[tuple[int, int, str, tuple[int, int] | None]]:
         if pieces and self._starts and self._text[pieces[0].start : pieces[-1].end].strip():
@@ -170,6 +205,14 @@ class _Chunker:
 
     def _pieces(self, block: Block) -> Iterator[_Piece]:
         """Yield a block whole if it fits, else its parts, else windows of it."""
+        covered = self._covered(block)
+        if covered:
+            yield _Piece(block.start, block.end, block.path, block.heading, left_out=True)
+            return
+        if covered is None and block.parts:
+            for part in block.parts:
+                yield from self._pieces(part)
+            return
         has_rows = self._cut.by == ROWS and block.has_rows
         fits = self._count(block.start, block.end) <= self._space(block.path, block.header)
         if fits and not (has_rows and block.parts):

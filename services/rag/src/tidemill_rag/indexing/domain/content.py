@@ -9,6 +9,14 @@ MetadataValue = str | int | float | bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A part of a text, half-open, in code points."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentContent:
     """The masked text of a document version, and its metadata."""
 
@@ -21,6 +29,8 @@ class DocumentContent:
     readers: tuple[str, ...] = ()
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     anchors: tuple[Anchor, ...] = ()
+    boilerplate: tuple[Span, ...] = ()
+    """Which parts of the text are not searched, in order."""
 
 
 def whole(value: MetadataValue) -> MetadataValue:

@@ -1,0 +1,31 @@
+"""Counted blocks in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tidemill_ingest.quality.boilerplate import BlockCounts
+
+
+@dataclass
+class BlocksHere:
+    """Implements `ports.SharedBlocks`."""
+
+    documents: dict[tuple[str, str], dict[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    async def put(self, project: str, source: str, document: str, digests: Sequence[str]) -> None:
+        self.documents.setdefault((project, source), {})[document] = tuple(digests)
+
+    async def counts(self, project: str, source: str, digests: Sequence[str]) -> BlockCounts:
+        known = self.documents.get((project, source), {}).values()
+        counts = {each: sum(each in blocks for blocks in known) for each in digests}
+        found = {each: count for each, count in counts.items() if count}
+        return BlockCounts(documents=len(known), with_block=found)
+
+    async def of_document(self, project: str, source: str, document: str) -> Sequence[str] | None:
+        return self.documents.get((project, source), {}).get(document)
+
+    async def remove(self, project: str, source: str, document: str) -> int:
+        return len(self.documents.get((project, source), {}).pop(document, ()))
+
+    async def remove_source(self, project: str, source: str) -> None:
+        self.documents.pop((project, source), None)

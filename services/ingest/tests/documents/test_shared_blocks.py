@@ -1,0 +1,53 @@
+"""Where blocks are counted: in memory and in MongoDB, by the same rules."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from services.ingest.tests.blocks import BlocksHere
+from tidemill_ingest.documents.mongo_blocks import MongoBlocks
+from tidemill_ingest.documents.ports import SharedBlocks
+from tidemill_ingest.quality.boilerplate import BlockCounts
+
+if TYPE_CHECKING:
+    from tidemill_kit.store.mongo import Database
+
+
+@pytest.fixture(params=["memory", "mongo"])
+def blocks(request: pytest.FixtureRequest) -> SharedBlocks:
+    if request.param == "memory":
+        return BlocksHere()
+    database: Database = request.getfixturevalue("database")
+    return MongoBlocks(database["block_counts"], database["document_blocks"])
+
+
+async def test_a_document_counts_once_and_with_its_newest_blocks(blocks: SharedBlocks) -> None:
+    for document, digests in (("d1", ["a", "b"]), ("d2", ["a"]), ("d1", ["a", "c"]), ("d1", ["a", "c"])):
+        await blocks.put("acme", "cms", document, digests)
+
+    counts = await blocks.counts("acme", "cms", ["a", "b", "c", "d"])
+
+    assert counts == BlockCounts(documents=2, with_block={"a": 2, "c": 1})
+    assert set(await blocks.of_document("acme", "cms", "d1") or ()) == {"a", "c"}
+    assert await blocks.of_document("acme", "cms", "d3") is None
+
+
+async def test_sources_and_projects_are_counted_apart(blocks: SharedBlocks) -> None:
+    for project, source in (("acme", "cms"), ("acme", "cms2"), ("globex", "cms")):
+        await blocks.put(project, source, "d1", ["a"])
+
+    await blocks.remove_source("acme", "cms")
+
+    assert await blocks.counts("acme", "cms", ["a"]) == BlockCounts(documents=0, with_block={})
+    assert (await blocks.counts("acme", "cms2", ["a"])).documents == 1
+    assert (await blocks.counts("globex", "cms", ["a"])).with_block == {"a": 1}
+
+
+async def test_a_removed_document_counts_no_longer_and_removing_it_again_changes_nothing(blocks: SharedBlocks) -> None:
+    for document in ("d1", "d2"):
+        await blocks.put("acme", "cms", document, ["a", "b"])
+
+    removed = [await blocks.remove("acme", "cms", "d1") for _ in range(2)]
+
+    assert removed == [2, 0]
+    assert await blocks.counts("acme", "cms", ["a", "b"]) == BlockCounts(documents=1, with_block={"a": 1, "b": 1})
