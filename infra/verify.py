@@ -29,6 +29,8 @@ WHOLE = {"TIDEMILL_GENERATED_CASES": "1000", "TIDEMILL_PROBES": "5500"}
 Report = Mapping[str, Any]
 
 DOCUMENTS = 900
+OFFICE_FILES, OFFICE_DOCUMENTS = 6, 9
+OFFICE_STEPS, OFFICE_S = ("office", "office_answers", "tuned_retrieval"), 60
 QUESTIONS = 200
 MARGIN = 0.01
 SECONDS = {"bfloat16": 14 * 60, "float32": 20 * 60}
@@ -50,6 +52,20 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
     ),
     "hit@2 is at least bare MiniLM's less 0.01": lambda report: (
         report["retrieval"]["hit_at_2"] >= report["retrieval"]["plain_hit_at_2"] - MARGIN
+    ),
+    "each file of a folder is a document, refused or skipped with a reason": lambda report: (
+        report["office"]["documents"] == OFFICE_DOCUMENTS
+        and report["office"]["refused"] + report["office"]["skipped"] == report["office"]["files"] - OFFICE_FILES
+    ),
+    "each question about the folder has its page, slide, sheet or row first": lambda report: (
+        report["office"]["at_their_place"] == report["office"]["asked"] > 0
+    ),
+    "tuned retrieval finds what plain vectors find, or more": lambda report: (
+        report["tuned_retrieval"]["ndcg"] >= report["tuned_retrieval"]["plain_ndcg"] - MARGIN
+    ),
+    "the folder and the tuning take 60 s at most where bfloat16 is": lambda report: (
+        report["machine"]["numeric_format"] != "bfloat16"
+        or sum(report["seconds"][step] for step in OFFICE_STEPS) <= OFFICE_S
     ),
     "answers are asked, and some cite their sources": lambda report: (
         report["answers"]["asked"] >= report["answers"]["with_citation"] > 0

@@ -12,12 +12,14 @@ from tidemill_cli.stack import start
 from tidemill_client.connection import Connection, remember_project
 from tidemill_helpdesk.endpoints import same_question_elsewhere
 from tidemill_helpdesk.example import CorpusDocument, Example
-from tidemill_helpdesk.helpdesk import Helpdesk
+from tidemill_helpdesk.helpdesk import QUESTIONS, Helpdesk
 from tidemill_helpdesk.judging import Judging
 from tidemill_helpdesk.machine import machine
 from tidemill_helpdesk.memory import peak_memory
+from tidemill_helpdesk.office import Office
 from tidemill_helpdesk.report_html import write_html
 from tidemill_helpdesk.steps import Steps
+from tidemill_helpdesk.tuned_retrieval import TunedRetrieval
 from tidemill_helpdesk.turn import TAUGHT, TRUSTED_CASES, Turn
 
 AnswersOnlyOption = Annotated[
@@ -91,7 +93,8 @@ async def _demo(steps: Steps) -> Path:
         await steps.run("documents", helpdesk.feed, title=title)
         model = example.local / "models" / "all-MiniLM-L6-v2"
         await steps.run("retrieval", lambda: helpdesk.retrieve(model))
-        await steps.run("answers", helpdesk.answer, title="[bold]2. Answers[/]: streamed, each with its sources")
+        await _files(steps, helpdesk)
+        await steps.run("answers", helpdesk.answer, title="[bold]3. Answers[/]: streamed, each with its sources")
         await steps.run("other_clients", lambda: same_question_elsewhere(helpdesk, steps.facts["asked_elsewhere"]))
         pictures: dict[str, Any] = {}
         if not steps.answers_only:
@@ -103,20 +106,34 @@ async def _demo(steps: Steps) -> Path:
     return path
 
 
+async def _files(steps: Steps, helpdesk: Helpdesk) -> None:
+    """Add a folder of files of many kinds, ask for what is in them, and tune the retrieval of the documents."""
+    connection, report = helpdesk.connection, steps.report
+    office = Office(connection=connection, example=Example.find("office"), report=report, facts=steps.facts)
+    title = (
+        "[bold]2. Files[/]: a folder of PDF, Word, Excel and PowerPoint, a mail and an archive; then retrieval tuned"
+    )
+    await steps.run("office", office.add, title=title)
+    await steps.run("office_answers", office.ask)
+    asked = helpdesk.example.corpus().questions(list(helpdesk.documents), QUESTIONS)
+    tuned = TunedRetrieval(connection=connection, report=report, asked=asked, ids=helpdesk.ids)
+    await steps.run("tuned_retrieval", tuned)
+
+
 async def _turn(
     steps: Steps, connection: Connection, example: Example, documents: list[CorpusDocument]
 ) -> dict[str, Any]:
     shared: dict[str, Any] = {"connection": connection, "example": example, "report": steps.report}
     turn = Turn(**shared, documents=documents, facts=steps.facts, poisoned=steps.poisoned)
     judging = Judging(**shared)
-    title = "[bold]3. Feedback[/]: simulated users correct answers; from here on the loop runs unattended"
+    title = "[bold]4. Feedback[/]: simulated users correct answers; from here on the loop runs unattended"
     await steps.run("reactions", turn.triggers, title=title)
-    title = "[bold]4. Dataset[/]: the curation rule publishes a version"
+    title = "[bold]5. Dataset[/]: the curation rule publishes a version"
     await steps.run("examples", turn.examples, title=title)
-    title = "[bold]5. Training[/]: LoRA on the base model, in a separate process"
+    title = "[bold]6. Training[/]: LoRA on the base model, in a separate process"
     run_ = await steps.run("training", lambda: turn.train(retry=steps.is_continued), title=title, again=True)
     assert run_ is not None  # noqa: S101 - `again` always runs the step
-    title = "[bold]6. Evaluation[/]: the candidate against the live model, on the same passages"
+    title = "[bold]7. Evaluation[/]: the candidate against the live model, on the same passages"
     evaluation = await steps.run(
         "evaluation",
         lambda: judging.evaluate(run_.model_version, retry=steps.is_continued),
@@ -124,9 +141,9 @@ async def _turn(
         again=True,
     )
     assert evaluation is not None  # noqa: S101 - the same
-    title = "[bold]7. Rollout[/]: shadow, canary and promotion on live questions"
+    title = "[bold]8. Rollout[/]: shadow, canary and promotion on live questions"
     await steps.run("rollout", lambda: turn.finish(evaluation), title=title)
-    title = "[bold]8. After[/]: the same questions again, and the lineage of the model"
+    title = "[bold]9. After[/]: the same questions again, and the lineage of the model"
     await steps.run("after", turn.after, title=title)
     await steps.run("apply_again", turn.apply_again)
     await steps.run("lineage", lambda: turn.lineage(run_.model_version))

@@ -1,4 +1,4 @@
-"""The example that the demo runs: loop.yaml, a corpus and scripts in examples/helpdesk."""
+"""The examples that the demo runs: a loop.yaml and scripts in examples/helpdesk, and in examples/office."""
 
 import asyncio
 import importlib.util
@@ -51,17 +51,17 @@ class Example:
     folder: Path
 
     @classmethod
-    def find(cls) -> "Example":
-        """Return the example beside the repository's `.tidemill/`.
+    def find(cls, name: str = "helpdesk") -> "Example":
+        """Return an example beside the repository's `.tidemill/`.
 
         Raises:
             NotFound: the command does not run inside the repository.
 
         """
         local = local_folder()
-        folder = local.parent / "examples" / "helpdesk" if local else Path("examples/helpdesk")
+        folder = local.parent / "examples" / name if local else Path("examples", name)
         if not (folder / "loop.yaml").is_file():
-            message = "examples/helpdesk not found: run the demo inside the repository, after `make setup`"
+            message = f"examples/{name} not found: run the demo inside the repository, after `make setup`"
             raise NotFound(message)
         return cls(folder=folder)
 
