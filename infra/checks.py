@@ -26,7 +26,8 @@ QUICK_TESTS = {"quick-libs": ("libs", "examples", "infra"), "quick-services": ("
 """The folders of each half. Each process imports only what its tests need, and the halves take about as long."""
 MAX_TEST_PROCESSES = 6
 """They share one broker, one MongoDB server and one object store."""
-MEMORY_OF_SERVERS_GB, MEMORY_OF_PROCESS_GB = 5, 3
+MEMORY_OF_SERVERS_GB, MEMORY_OF_PROCESS_GB = 8, 2
+"""The servers of the tests take 1 GB, each of two stacks with all services 2 and a training 0.7, and mypy 1.3."""
 RUNNING: list[subprocess.Popen[str]] = []
 STOPPED = threading.Event()
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, cast
 from xml.etree.ElementTree import ParseError
 
-from minio.credentials import Credentials
+from minio.credentials.credentials import Credentials
 from minio.datatypes import parse_list_objects
 from minio.signer import sign_v4_s3
 
@@ -35,8 +35,11 @@ _REASONS: Mapping[int, tuple[str, str]] = {
 
 
 class _Body(Protocol):
-    status_code: int
-    headers: Mapping[str, str]
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
 
     def aiter_bytes(self) -> AsyncIterator[bytes]: ...
 
