@@ -7,6 +7,7 @@ import pytest
 
 from services.ingest.tests.datasets.fakes import Datasets
 from services.ingest.tests.fakes import Ingest
+from services.ingest.tests.profiled import ProcessesHere
 from tidemill.ingest.v1 import (
     dataset_service_pb2_grpc,
     document_service_pb2_grpc,
@@ -17,7 +18,9 @@ from tidemill_ingest.datasets.grpc import DatasetServicer
 from tidemill_ingest.documents.grpc import DocumentServicer
 from tidemill_ingest.documents.uploads import Uploads
 from tidemill_ingest.limits import Limits
+from tidemill_ingest.profiles.examples import ProcessExamples
 from tidemill_ingest.profiles.grpc import ProfileServicer
+from tidemill_ingest.profiles.profile_datasets import ProfileDatasets
 from tidemill_ingest.profiles.read_profiles import ReadProfiles
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.grpc import SourceServicer
@@ -99,7 +102,10 @@ async def client() -> AsyncIterator[ApiClient]:
     curated = Datasets()
     datasets = DatasetServicer(datasets=curated.managing, versions=curated.reading, approve=curated.approving)
     reading = ReadProfiles(sources=ingest.sources, sketches=ingest.profiles.sketches)
-    profiles = ProfileServicer(reading, clock=ingest.clock)
+    of_datasets = ProfileDatasets(
+        datasets=curated.datasets, parts=curated.parts, count=ProcessExamples(ProcessesHere()), limits=SMALL
+    )
+    profiles = ProfileServicer(reading, datasets=of_datasets, clock=ingest.clock)
     settings = IngestSettings.model_validate(
         {
             "grpc_port": 0,

@@ -1,12 +1,15 @@
 """Stores of profiles in memory, as strict as those on MongoDB; they pass the same suite."""
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import TypeVar
 
 from tidemill_core.application import Clock, ResourceKey
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.limits import Limits
+from tidemill_ingest.processes import Processes
 from tidemill_ingest.profiles.count_versions import CountVersions, ExpectVersions
 from tidemill_ingest.profiles.domain.period import Period
 from tidemill_ingest.profiles.domain.sketch import Distinct, Distribution, Sketch
@@ -16,6 +19,7 @@ from tidemill_ingest.projects import Projects
 from tidemill_testkit.stores import InMemoryAggregates
 
 Day = tuple[str, str, date]
+R = TypeVar("R")
 
 
 @dataclass
@@ -110,6 +114,19 @@ class OutcomesHere:
             for document in found.values()
             for version in document.versions
         }
+
+
+class ProcessesHere(Processes):
+    """Runs work in this process; what goes to another one and comes back is copied as it would be."""
+
+    def __init__(self) -> None:
+        """Start none."""
+
+    async def run(self, project: str, work: Callable[..., R], *arguments: object) -> R:
+        assert project
+        copied_arguments = pickle.loads(pickle.dumps(arguments))  # noqa: S301 - our own
+        found: R = pickle.loads(pickle.dumps(work(*copied_arguments)))  # noqa: S301 - ditto
+        return found
 
 
 @dataclass

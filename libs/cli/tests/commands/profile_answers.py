@@ -42,7 +42,12 @@ class ProfileAnswers:
         self.asked: list[pb.GetSourceProfileRequest] = []
 
     def answers(self) -> dict[str, Any]:
-        return {"ingest.v1.profile_service:GetSourceProfile": self._profile}
+        return {
+            "ingest.v1.profile_service:GetSourceProfile": self._profile,
+            "ingest.v1.profile_service:GetDatasetProfile": lambda request: pb.GetDatasetProfileResponse(
+                profile=profile(), version="helpdesk_sft@2", baseline=profile(20), baseline_version=request.baseline
+            ),
+        }
 
     def _profile(self, request: pb.GetSourceProfileRequest) -> pb.GetSourceProfileResponse:
         self.asked.append(request)

@@ -51,3 +51,13 @@ def test_days_that_are_none_are_refused(terminal: Terminal) -> None:
 
     assert refused.code == 1
     assert "--days: is 'november'; use FIRST..LAST" in refused.text
+
+
+async def test_versions_of_a_dataset_are_shown_the_same_way(terminal: Terminal, tmp_path: Path) -> None:
+    page = tmp_path / "profile.html"
+    command = ["datasets", "profile", "helpdesk_sft", "--compare", "helpdesk_sft@1", "--html", str(page)]
+
+    said = await asyncio.to_thread(terminal, *command)
+
+    assert [words in said.text for words in ("helpdesk_sft@2", "helpdesk_sft@1", "30 (75%)")] == [True] * 3
+    assert "<h1>Dataset helpdesk_sft@2</h1>" in page.read_text("utf-8")

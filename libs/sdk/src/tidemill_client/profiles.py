@@ -1,10 +1,15 @@
-"""Profiles: counts and distributions of what came into a source."""
+"""Profiles: counts and distributions of what came into a source, and of what a dataset version consists of."""
 
 from dataclasses import dataclass
 from datetime import date
 
 from tidemill.ingest.v1.profile_pb2 import ProfilePeriod
-from tidemill.ingest.v1.profile_service_pb2 import GetSourceProfileRequest, GetSourceProfileResponse
+from tidemill.ingest.v1.profile_service_pb2 import (
+    GetDatasetProfileRequest,
+    GetDatasetProfileResponse,
+    GetSourceProfileRequest,
+    GetSourceProfileResponse,
+)
 from tidemill_client.connection import Connection
 
 
@@ -23,7 +28,7 @@ class Days:
 
 
 class Profiles:
-    """The profiles of a project's sources."""
+    """The profiles of a project's sources and datasets."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -39,3 +44,10 @@ class Profiles:
             significance=significance,
         )
         return await self._connection.profiles.GetSourceProfile(request)
+
+    async def of_dataset(
+        self, version: str, *, baseline: str = "", significance: float = 0.05
+    ) -> GetDatasetProfileResponse:
+        """Return the profile of `dataset@number`, or of the newest, and how it differs from the baseline."""
+        request = GetDatasetProfileRequest(version=version, baseline=baseline, significance=significance)
+        return await self._connection.profiles.GetDatasetProfile(request)

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from functools import partial
 
 from tidemill_core.application import SystemClock
+from tidemill_ingest.datasets.mongo import DATASETS
+from tidemill_ingest.datasets.mongo import TOPIC as DATASETS_TOPIC
+from tidemill_ingest.datasets.objects import DatasetParts
+from tidemill_ingest.datasets.ports import Datasets
 from tidemill_ingest.datasets.wiring import wire_datasets
 from tidemill_ingest.documents.mongo import DOCUMENTS, TOPIC
 from tidemill_ingest.documents.ports import Documents
 from tidemill_ingest.documents.wiring import shared_blocks, wire_documents
-from tidemill_ingest.errors import DocumentNotFound, SourceNotFound
+from tidemill_ingest.errors import DatasetNotFound, DocumentNotFound, SourceNotFound
 from tidemill_ingest.feature import erasures_of
 from tidemill_ingest.known_projects import KnownProjects
 from tidemill_ingest.polling.wiring import source_polls, wire_polling
@@ -37,7 +41,17 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
     find_source = KnownSources(events=events, clock=SystemClock())
     processes = _processes(settings)
     projects = KnownProjects(backend)
-    profiles, count_version = wire_profiles(backend, settings, sources=sources, projects=projects)
+    datasets = _datasets(backend, settings)
+    parts = DatasetParts(backend.objects, settings.datasets_bucket)
+    profiles, count_version = wire_profiles(
+        backend,
+        settings,
+        sources=sources,
+        datasets=datasets,
+        parts=parts,
+        processes=processes,
+        projects=projects,
+    )
     secrets, pseudonyms = wire_pseudonyms(backend, settings, projects=projects)
     polls = source_polls(backend)
     of_documents = wire_documents(
@@ -75,7 +89,15 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         ),
         profiles,
         of_documents,
-        wire_datasets(backend, settings, documents=documents, processes=processes, projects=projects),
+        wire_datasets(
+            backend,
+            settings,
+            datasets=datasets,
+            parts=parts,
+            documents=documents,
+            processes=processes,
+            projects=projects,
+        ),
     ]
     return backend.app(
         servicers=[each.servicer for each in features if each.servicer],
@@ -83,6 +105,17 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         components=[component for each in features for component in each.components],
         workers=[*(worker for each in features for worker in each.workers), polling.controller],
         erasures=erasures_of(features),
+    )
+
+
+def _datasets(backend: Backend, settings: IngestSettings) -> Datasets:
+    return backend.aggregates(
+        "datasets",
+        DATASETS,
+        missing=DatasetNotFound,
+        topic=DATASETS_TOPIC,
+        lists=[("state",)],
+        quota=settings.quota("datasets"),
     )
 
 

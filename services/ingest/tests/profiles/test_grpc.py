@@ -1,11 +1,12 @@
-"""GetSourceProfile, as callers see it."""
+"""ProfileService, as callers see it."""
 
 import pytest
 
 from services.ingest.tests.conftest import ApiClient
+from services.ingest.tests.datasets.examples import message, numbered
 from services.ingest.tests.fakes import ACME, spec, submitted
-from tidemill.ingest.v1.profile_pb2 import ProfilePeriod
-from tidemill.ingest.v1.profile_service_pb2 import GetSourceProfileRequest
+from tidemill.ingest.v1.profile_pb2 import CategoryColumn, ProfilePeriod
+from tidemill.ingest.v1.profile_service_pb2 import GetDatasetProfileRequest, GetSourceProfileRequest
 from tidemill_core.errors import InvalidInput, NotFound
 
 FIRST = ProfilePeriod(first_day="2026-01-01", last_day="2026-01-01")
@@ -48,3 +49,60 @@ async def test_what_cannot_be_answered_is_refused_by_its_field(client: ApiClient
         )
     with pytest.raises(InvalidInput, match=r"significance: is 1\.5; send a number between 0 and 1"):
         await client.profiles.GetSourceProfile(GetSourceProfileRequest(source="cms", significance=1.5))
+
+
+def counts(column: CategoryColumn) -> dict[str, int]:
+    return {each.name: each.count for each in column.counts}
+
+
+async def test_a_version_is_profiled_by_its_examples(client: ApiClient) -> None:
+    await client.curated.declared()
+    masked = message(
+        "Whom do I ask?", "Write to ada@acme.example.", user="eve", asker="bob", cites=[("d1", 1), ("d2", 1)]
+    )
+    await client.curated.turned([*numbered(20), masked])
+
+    reply = await client.profiles.GetDatasetProfile(GetDatasetProfileRequest(version="helpdesk_sft"))
+
+    categories = {each.name: counts(each) for each in reply.profile.categories}
+    numbers = {each.name: each for each in reply.profile.numbers}
+    version = await client.curated.newest()
+    assert (reply.version, reply.profile.count) == ("helpdesk_sft@1", 21)
+    assert categories["split"] == {
+        "train": version.draft.train.examples,
+        "held_out": version.draft.held_out.examples,
+    }
+    assert categories["near_documents"] == {"none": 20, "some": 1}
+    assert categories["with_identifiers"] == {"email": 1}
+    assert categories["fields"] == {"asked_by": 1}
+    assert (numbers["examples_of_end_user"].count, numbers["examples_of_end_user"].mean) == (8, 21 / 8)
+    assert (numbers["best_passage_score"].count, numbers["best_passage_score"].mean) == (1, 0.5)
+    assert numbers["passages"].quantiles[-1] == 2
+    assert not reply.HasField("baseline")
+
+
+async def test_two_versions_are_compared(client: ApiClient) -> None:
+    await client.curated.declared()
+    await client.curated.turned(numbered(30))
+    long = [message(f"Question number {n}?", f"Answer {n}: " + "and so on " * 40, user=f"u{n}") for n in range(60)]
+    await client.curated.turned([*numbered(30), *long], seq=2)
+
+    reply = await client.profiles.GetDatasetProfile(
+        GetDatasetProfileRequest(version="helpdesk_sft@2", baseline="helpdesk_sft@1")
+    )
+
+    assert (reply.version, reply.baseline_version) == ("helpdesk_sft@2", "helpdesk_sft@1")
+    assert (reply.profile.count, reply.baseline.count) == (90, 30)
+    shifted = {each.column for each in reply.shifts if each.shifted}
+    assert {"answer_characters", "answer_words", "examples_of_end_user"} <= shifted
+    assert "split" not in shifted
+
+
+async def test_versions_that_are_not_there_are_refused(client: ApiClient) -> None:
+    await client.curated.declared()
+    with pytest.raises(NotFound, match="helpdesk_sft"):
+        await client.profiles.GetDatasetProfile(GetDatasetProfileRequest(version="helpdesk_sft@1"))
+    with pytest.raises(NotFound, match="other"):
+        await client.profiles.GetDatasetProfile(GetDatasetProfileRequest(version="other"))
+    with pytest.raises(InvalidInput, match="version: is empty"):
+        await client.profiles.GetDatasetProfile(GetDatasetProfileRequest())

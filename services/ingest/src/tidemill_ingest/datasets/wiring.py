@@ -14,7 +14,7 @@ from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.events import Curations
 from tidemill_ingest.datasets.grpc import DatasetServicer
 from tidemill_ingest.datasets.masking import ProcessExampleMasking
-from tidemill_ingest.datasets.mongo import DATASETS, TOPIC, MongoGroups, datasets_with_offers
+from tidemill_ingest.datasets.mongo import MongoGroups, datasets_with_offers
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.offer_examples import OfferExamples
 from tidemill_ingest.datasets.ports import Datasets, ErasedSubject
@@ -24,7 +24,7 @@ from tidemill_ingest.datasets.readers import Readers
 from tidemill_ingest.datasets.reconcile import sweep_controller
 from tidemill_ingest.datasets.sweep import SweepDatasets
 from tidemill_ingest.documents.ports import Documents
-from tidemill_ingest.errors import DatasetBusy, DatasetNotFound
+from tidemill_ingest.errors import DatasetBusy
 from tidemill_ingest.feature import Wired
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.projects import Projects
@@ -38,21 +38,19 @@ from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 
 
-def wire_datasets(
-    backend: Backend, settings: IngestSettings, *, documents: Documents, processes: Processes, projects: Projects
+def wire_datasets(  # noqa: PLR0913 - what datasets share with other features
+    backend: Backend,
+    settings: IngestSettings,
+    *,
+    datasets: Datasets,
+    parts: DatasetParts,
+    documents: Documents,
+    processes: Processes,
+    projects: Projects,
 ) -> Wired:
     """Put DatasetService, the consumer of curations, the making of versions and the sweep together."""
     clock, limits, leases = SystemClock(), settings.limits, backend.leases("dataset_leases")
-    datasets = backend.aggregates(
-        "datasets",
-        DATASETS,
-        missing=DatasetNotFound,
-        topic=TOPIC,
-        lists=[("state",)],
-        quota=settings.quota("datasets"),
-    )
     batches = FeedbackBatches(backend.objects, settings.feedback_exchange_bucket, limits=limits)
-    parts = DatasetParts(backend.objects, settings.datasets_bucket)
     publish = PublishVersions(
         datasets=datasets,
         batches=batches,

@@ -7,6 +7,7 @@ from tidemill_core.errors import InvalidInput
 from tidemill_ingest.profiles.domain.period import Period
 from tidemill_ingest.profiles.domain.profile import Profile
 from tidemill_ingest.profiles.domain.shift import SIGNIFICANCE
+from tidemill_ingest.profiles.profile_datasets import DatasetComparison
 from tidemill_ingest.profiles.read_profiles import Comparison
 from tidemill_kit.mapping import to_message
 
@@ -50,6 +51,19 @@ def source_profile_message(
         period=_period_message(period),
         baseline=profile_message(comparison.baseline) if comparison.baseline else None,
         baseline_period=_period_message(baseline) if baseline else None,
+    )
+
+
+def dataset_profile_message(found: DatasetComparison) -> profile_service_pb2.GetDatasetProfileResponse:
+    """Return the message of a version's profile with its baseline."""
+    comparison = found.comparison
+    return to_message(
+        profile_service_pb2.GetDatasetProfileResponse,
+        comparison,
+        profile=profile_message(comparison.profile),
+        version=found.version,
+        baseline=profile_message(comparison.baseline) if comparison.baseline else None,
+        baseline_version=found.baseline,
     )
 
 

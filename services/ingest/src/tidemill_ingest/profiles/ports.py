@@ -81,6 +81,19 @@ class Outcomes(Protocol):
         ...
 
 
+class CountExamples(Protocol):
+    """Counts the examples of a dataset version. CPU work: it never runs on the event loop."""
+
+    async def __call__(self, project: str, parts: Mapping[str, bytes], /) -> Sketch:
+        """Return what the JSON lines of its parts, by split, say together.
+
+        Raises:
+            DocumentRefused: that takes too much work.
+
+        """
+        ...
+
+
 class CountNewVersion(Protocol):
     """What a feature calls that stores versions."""
 

@@ -4,11 +4,15 @@ from datetime import timedelta
 
 from tidemill.ingest.v1.profile_service_pb2_grpc import add_ProfileServiceServicer_to_server
 from tidemill_core.application import SystemClock
+from tidemill_ingest.datasets.ports import Datasets, Parts
 from tidemill_ingest.feature import Wired
+from tidemill_ingest.processes import Processes
 from tidemill_ingest.profiles.count_versions import CountVersions, ExpectNothing, ExpectVersions
+from tidemill_ingest.profiles.examples import ProcessExamples
 from tidemill_ingest.profiles.grpc import ProfileServicer
 from tidemill_ingest.profiles.mongo import MongoNewVersions, MongoOutcomes, MongoSketches, versions_due
 from tidemill_ingest.profiles.ports import CountNewVersion
+from tidemill_ingest.profiles.profile_datasets import ProfileDatasets
 from tidemill_ingest.profiles.read_profiles import ReadProfiles
 from tidemill_ingest.profiles.reconcile import profiles_controller
 from tidemill_ingest.projects import Projects
@@ -20,8 +24,15 @@ from tidemill_kit.service.backend import Backend
 from tidemill_kit.store.mongo import document_id
 
 
-def wire_profiles(
-    backend: Backend, settings: IngestSettings, *, sources: Sources, projects: Projects
+def wire_profiles(  # noqa: PLR0913 - what it shares with other features
+    backend: Backend,
+    settings: IngestSettings,
+    *,
+    sources: Sources,
+    datasets: Datasets,
+    parts: Parts,
+    processes: Processes,
+    projects: Projects,
 ) -> tuple[Wired, CountNewVersion]:
     """Put ProfileService together, and what other features say to it of the versions that they store."""
     stored, days, clock = backend.database["profile_versions"], backend.database["profile_days"], SystemClock()
@@ -46,11 +57,12 @@ def wire_profiles(
         below = document_id(target.project, target.subject)
         return await erase_documents(stored, {"_id": {"$gte": f"{below}/", "$lt": f"{below}0"}})
 
+    of_datasets = ProfileDatasets(
+        datasets=datasets, parts=parts, count=ProcessExamples(processes), limits=settings.limits
+    )
+    servicer = ProfileServicer(ReadProfiles(sources=sources, sketches=sketches), datasets=of_datasets, clock=clock)
     wired = Wired(
-        servicer=(
-            add_ProfileServiceServicer_to_server,
-            ProfileServicer(ReadProfiles(sources=sources, sketches=sketches), clock=clock),
-        ),
+        servicer=(add_ProfileServiceServicer_to_server, servicer),
         workers=[controller],
         erasures={
             Scope.PROJECT: [documents("versions to be profiled", stored), documents("profiles", days)],

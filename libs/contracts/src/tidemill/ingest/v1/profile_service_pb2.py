@@ -26,7 +26,7 @@ from tidemill.ingest.v1 import profile_pb2 as tidemill_dot_ingest_dot_v1_dot_pro
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tidemill/ingest/v1/profile_service.proto\x12\x12tidemill.ingest.v1\x1a tidemill/ingest/v1/profile.proto\x1a!tidemill/options/v1/options.proto\"\xa7\x01\n\x17GetSourceProfileRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x31\n\x06period\x18\x02 \x01(\x0b\x32!.tidemill.ingest.v1.ProfilePeriod\x12\x33\n\x08\x62\x61seline\x18\x03 \x01(\x0b\x32!.tidemill.ingest.v1.ProfilePeriod\x12\x14\n\x0csignificance\x18\x04 \x01(\x01\"\x97\x02\n\x18GetSourceProfileResponse\x12,\n\x07profile\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Profile\x12\x31\n\x06period\x18\x02 \x01(\x0b\x32!.tidemill.ingest.v1.ProfilePeriod\x12-\n\x08\x62\x61seline\x18\x03 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Profile\x12:\n\x0f\x62\x61seline_period\x18\x04 \x01(\x0b\x32!.tidemill.ingest.v1.ProfilePeriod\x12/\n\x06shifts\x18\x05 \x03(\x0b\x32\x1f.tidemill.ingest.v1.ColumnShift2\x94\x01\n\x0eProfileService\x12\x81\x01\n\x10GetSourceProfile\x12+.tidemill.ingest.v1.GetSourceProfileRequest\x1a,.tidemill.ingest.v1.GetSourceProfileResponse\"\x12\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x06sourceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tidemill/ingest/v1/profile_service.proto\x12\x12tidemill.ingest.v1\x1a tidemill/ingest/v1/profile.proto\x1a!tidemill/options/v1/options.proto\"\xa7\x01\n\x17GetSourceProfileRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x31\n\x06period\x18\x02 \x01(\x0b\x32!.tidemill.ingest.v1.ProfilePeriod\x12\x33\n\x08\x62\x61seline\x18\x03 \x01(\x0b\x32!.tidemill.ingest.v1.ProfilePeriod\x12\x14\n\x0csignificance\x18\x04 \x01(\x01\"\x97\x02\n\x18GetSourceProfileResponse\x12,\n\x07profile\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Profile\x12\x31\n\x06period\x18\x02 \x01(\x0b\x32!.tidemill.ingest.v1.ProfilePeriod\x12-\n\x08\x62\x61seline\x18\x03 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Profile\x12:\n\x0f\x62\x61seline_period\x18\x04 \x01(\x0b\x32!.tidemill.ingest.v1.ProfilePeriod\x12/\n\x06shifts\x18\x05 \x03(\x0b\x32\x1f.tidemill.ingest.v1.ColumnShift\"S\n\x18GetDatasetProfileRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x02 \x01(\t\x12\x14\n\x0csignificance\x18\x03 \x01(\x01\"\xd4\x01\n\x19GetDatasetProfileResponse\x12,\n\x07profile\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Profile\x12\x0f\n\x07version\x18\x02 \x01(\t\x12-\n\x08\x62\x61seline\x18\x03 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Profile\x12\x18\n\x10\x62\x61seline_version\x18\x04 \x01(\t\x12/\n\x06shifts\x18\x05 \x03(\x0b\x32\x1f.tidemill.ingest.v1.ColumnShift2\x9c\x02\n\x0eProfileService\x12\x81\x01\n\x10GetSourceProfile\x12+.tidemill.ingest.v1.GetSourceProfileRequest\x1a,.tidemill.ingest.v1.GetSourceProfileResponse\"\x12\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x06source\x12\x85\x01\n\x11GetDatasetProfile\x12,.tidemill.ingest.v1.GetDatasetProfileRequest\x1a-.tidemill.ingest.v1.GetDatasetProfileResponse\"\x13\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x07versionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROFILESERVICE'].methods_by_name['GetSourceProfile']._loaded_options = None
   _globals['_PROFILESERVICE'].methods_by_name['GetSourceProfile']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\006source'
+  _globals['_PROFILESERVICE'].methods_by_name['GetDatasetProfile']._loaded_options = None
+  _globals['_PROFILESERVICE'].methods_by_name['GetDatasetProfile']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\007version'
   _globals['_GETSOURCEPROFILEREQUEST']._serialized_start=134
   _globals['_GETSOURCEPROFILEREQUEST']._serialized_end=301
   _globals['_GETSOURCEPROFILERESPONSE']._serialized_start=304
   _globals['_GETSOURCEPROFILERESPONSE']._serialized_end=583
-  _globals['_PROFILESERVICE']._serialized_start=586
-  _globals['_PROFILESERVICE']._serialized_end=734
+  _globals['_GETDATASETPROFILEREQUEST']._serialized_start=585
+  _globals['_GETDATASETPROFILEREQUEST']._serialized_end=668
+  _globals['_GETDATASETPROFILERESPONSE']._serialized_start=671
+  _globals['_GETDATASETPROFILERESPONSE']._serialized_end=883
+  _globals['_PROFILESERVICE']._serialized_start=886
+  _globals['_PROFILESERVICE']._serialized_end=1170
 # @@protoc_insertion_point(module_scope)

@@ -104,3 +104,77 @@ class GetSourceProfileResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSourceProfileResponse: _TypeAlias = GetSourceProfileResponse  # noqa: Y015
+
+@_typing.final
+class GetDatasetProfileRequest(_message.Message):
+    """GetDatasetProfileRequest names a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    SIGNIFICANCE_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Required. `dataset@number`, or `dataset` for the newest."""
+    baseline: _builtins.str
+    """Optional. Another version to compare it with; empty compares nothing."""
+    significance: _builtins.float
+    """Optional. From which adjusted p-value on a difference is none; 0 means 0.05."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        baseline: _builtins.str = ...,
+        significance: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "significance", b"significance", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDatasetProfileRequest: _TypeAlias = GetDatasetProfileRequest  # noqa: Y015
+
+@_typing.final
+class GetDatasetProfileResponse(_message.Message):
+    """GetDatasetProfileResponse carries the profile, which is of examples instead of versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    BASELINE_VERSION_FIELD_NUMBER: _builtins.int
+    SHIFTS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Output only. The version, `dataset@number`."""
+    baseline_version: _builtins.str
+    """Output only. The baseline, `dataset@number`."""
+    @_builtins.property
+    def profile(self) -> _profile_pb2.Profile:
+        """Output only. Of the version."""
+
+    @_builtins.property
+    def baseline(self) -> _profile_pb2.Profile:
+        """Output only. Of the baseline, where one was named."""
+
+    @_builtins.property
+    def shifts(self) -> _containers.RepeatedCompositeFieldContainer[_profile_pb2.ColumnShift]:
+        """Output only. One for each column that was tested."""
+
+    def __init__(
+        self,
+        *,
+        profile: _profile_pb2.Profile | None = ...,
+        version: _builtins.str = ...,
+        baseline: _profile_pb2.Profile | None = ...,
+        baseline_version: _builtins.str = ...,
+        shifts: _abc.Iterable[_profile_pb2.ColumnShift] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "profile", b"profile"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_version", b"baseline_version", "profile", b"profile", "shifts", b"shifts", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDatasetProfileResponse: _TypeAlias = GetDatasetProfileResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class ProfileServiceStub:
                 request_serializer=tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetSourceProfileRequest.SerializeToString,
                 response_deserializer=tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetSourceProfileResponse.FromString,
                 _registered_method=True)
+        self.GetDatasetProfile = channel.unary_unary(
+                '/tidemill.ingest.v1.ProfileService/GetDatasetProfile',
+                request_serializer=tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetDatasetProfileRequest.SerializeToString,
+                response_deserializer=tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetDatasetProfileResponse.FromString,
+                _registered_method=True)
 
 
 class ProfileServiceServicer:
@@ -53,6 +58,13 @@ class ProfileServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDatasetProfile(self, request, context):
+        """Returns what a dataset version consists of, and how it differs from another version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProfileServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_ProfileServiceServicer_to_server(servicer, server):
                     servicer.GetSourceProfile,
                     request_deserializer=tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetSourceProfileRequest.FromString,
                     response_serializer=tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetSourceProfileResponse.SerializeToString,
+            ),
+            'GetDatasetProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDatasetProfile,
+                    request_deserializer=tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetDatasetProfileRequest.FromString,
+                    response_serializer=tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetDatasetProfileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class ProfileService:
             '/tidemill.ingest.v1.ProfileService/GetSourceProfile',
             tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetSourceProfileRequest.SerializeToString,
             tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetSourceProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDatasetProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.ingest.v1.ProfileService/GetDatasetProfile',
+            tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetDatasetProfileRequest.SerializeToString,
+            tidemill_dot_ingest_dot_v1_dot_profile__service__pb2.GetDatasetProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

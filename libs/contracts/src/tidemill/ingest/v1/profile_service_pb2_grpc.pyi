@@ -18,6 +18,8 @@ class ProfileServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetSourceProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.GetSourceProfileRequest, _profile_service_pb2.GetSourceProfileResponse]
     """Returns what came into a source in a period, and how it differs from another period."""
+    GetDatasetProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.GetDatasetProfileRequest, _profile_service_pb2.GetDatasetProfileResponse]
+    """Returns what a dataset version consists of, and how it differs from another version."""
 
 class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
     """ProfileService describes data by counts and distributions."""
@@ -29,5 +31,13 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_profile_service_pb2.GetSourceProfileRequest, _abc.Awaitable[_profile_service_pb2.GetSourceProfileResponse]],
     ) -> _abc.Awaitable[_profile_service_pb2.GetSourceProfileResponse]:
         """Returns what came into a source in a period, and how it differs from another period."""
+
+    @_abc_1.abstractmethod
+    def GetDatasetProfile(
+        self,
+        request: _profile_service_pb2.GetDatasetProfileRequest,
+        context: _aio.ServicerContext[_profile_service_pb2.GetDatasetProfileRequest, _abc.Awaitable[_profile_service_pb2.GetDatasetProfileResponse]],
+    ) -> _abc.Awaitable[_profile_service_pb2.GetDatasetProfileResponse]:
+        """Returns what a dataset version consists of, and how it differs from another version."""
 
 def add_ProfileServiceServicer_to_server(servicer: ProfileServiceServicer, server: _aio.Server) -> None: ...

@@ -6,12 +6,39 @@ from datetime import date
 
 from tidemill_ingest.profiles.domain.sketch import OTHER, Distribution, Sketch
 
-NUMBERS = ("characters", "words", "readability", "identifiers")
-EXCLUSIVE = ("language", "media_type", "channel", "outcome", "duplicate")
-CATEGORIES = (*EXCLUSIVE, "withheld_for", "identifiers", "with_identifiers", "fields")
 MIN_NAMED = 5
 """So many versions must have a name that callers choose, for it to be said."""
-_CHOSEN = "metadata."
+_CHOSEN = ("metadata.", "variables.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """What a profile has; of `exclusive` ones each version has exactly one category."""
+
+    numbers: tuple[str, ...]
+    exclusive: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+OF_SOURCES = Columns(
+    numbers=("characters", "words", "readability", "identifiers"),
+    exclusive=("language", "media_type", "channel", "outcome", "duplicate"),
+    categories=("withheld_for", "identifiers", "with_identifiers", "fields"),
+)
+OF_DATASETS = Columns(
+    numbers=(
+        "question_characters",
+        "answer_characters",
+        "answer_words",
+        "readability",
+        "identifiers",
+        "passages",
+        "best_passage_score",
+        "examples_of_end_user",
+    ),
+    exclusive=("split", "question_language", "answer_language", "near_documents"),
+    categories=("identifiers", "with_identifiers", "fields"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +99,15 @@ def merged(days: Iterable[tuple[date, Sketch]]) -> tuple[Sketch, tuple[ProfileDa
     return whole, tuple(counts)
 
 
-def profile_of(sketch: Sketch, days: tuple[ProfileDay, ...]) -> Profile:
-    """Return what a sketch says."""
+def profile_of(sketch: Sketch, days: tuple[ProfileDay, ...], *, columns: Columns | None = None) -> Profile:
+    """Return what a sketch says, by the columns of sources unless others are given."""
+    columns = columns or OF_SOURCES
     return Profile(
         count=sketch.count,
-        numbers=tuple(_number(name, sketch.numbers.get(name) or Distribution()) for name in NUMBERS),
+        numbers=tuple(_number(name, sketch.numbers.get(name) or Distribution()) for name in columns.numbers),
         categories=tuple(
-            CategoryColumn(name=name, exclusive=name in EXCLUSIVE, counts=tuple(_ordered(sketch.counts(name))))
-            for name in CATEGORIES
+            CategoryColumn(name=name, exclusive=name in columns.exclusive, counts=tuple(_ordered(sketch.counts(name))))
+            for name in (*columns.exclusive, *columns.categories)
         ),
         days=days,
         distinct_texts=min(sketch.texts.estimate, sketch.count),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 
-from tidemill_ingest.profiles.domain.profile import EXCLUSIVE, NUMBERS
+from tidemill_ingest.profiles.domain.profile import OF_SOURCES, Columns
 from tidemill_ingest.profiles.domain.sketch import Distribution, Sketch
 
 SIGNIFICANCE = 0.05
@@ -24,15 +24,21 @@ class ColumnShift:
     shifted: bool = False
 
 
-def shifts(one: Sketch, other: Sketch, *, significance: float = SIGNIFICANCE) -> tuple[ColumnShift, ...]:
+def shifts(
+    one: Sketch, other: Sketch, *, significance: float = SIGNIFICANCE, columns: Columns = OF_SOURCES
+) -> tuple[ColumnShift, ...]:
     """Return a test of each column that both sides have."""
     tested = [
         *(
             _kolmogorov_smirnov(name, one.numbers[name], other.numbers[name])
-            for name in NUMBERS
+            for name in columns.numbers
             if name in one.numbers and name in other.numbers
         ),
-        *(_chi_square(name, one.counts(name), other.counts(name)) for name in EXCLUSIVE if one.count and other.count),
+        *(
+            _chi_square(name, one.counts(name), other.counts(name))
+            for name in columns.exclusive
+            if one.count and other.count
+        ),
     ]
     adjusted = holm([each.p_value for each in tested])
     return tuple(

@@ -5,7 +5,7 @@ different texts and documents HyperLogLog (Flajolet et al., 2007), both of Apach
 numbers that it was given, HyperLogLog bits of hashes: of neither a text or an id can be read.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from datasketches import hll_sketch, hll_union, kll_doubles_sketch, tgt_hll_type
@@ -71,6 +71,14 @@ class Distribution:
         """Return it as it is stored."""
         return bytes(self._kll.serialize())
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it go to another process."""
+        return _distribution, (self.to_bytes(), self.total)
+
+
+def _distribution(stored: bytes, total: float) -> Distribution:
+    return Distribution(stored, total=total)
+
 
 class Distinct:
     """How many different things there were."""
@@ -98,6 +106,10 @@ class Distinct:
         """Return it as it is stored."""
         return bytes(self._hll.serialize_compact())
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it go to another process."""
+        return Distinct, (self.to_bytes(),)
+
 
 @dataclass(slots=True, kw_only=True)
 class Sketch:
@@ -112,13 +124,21 @@ class Sketch:
 
     def add(self, version: NewVersion, outcome: Outcome) -> None:
         """Count a version."""
+        self.add_facts(
+            categories_of(version, outcome), version.numbers, text=version.traits.digest, of=version.document
+        )
+
+    def add_facts(
+        self, categories: Iterable[tuple[str, str, int]], numbers: Iterable[tuple[str, float]], *, text: int, of: str
+    ) -> None:
+        """Count one text with 64 bits of its hash, and the name of what it is of."""
         self.count += 1
-        for column, category, count in categories_of(version, outcome):
+        for column, category, count in categories:
             self._count(column, category, count)
-        for column, value in version.numbers:
+        for column, value in numbers:
             self.numbers.setdefault(column, Distribution()).add(value)
-        self.texts.add(_signed(version.traits.digest))
-        self.documents.add(version.document)
+        self.texts.add(_signed(text))
+        self.documents.add(of)
 
     def merge(self, other: "Sketch") -> None:
         """Count what another one did; the other one stays as it is."""

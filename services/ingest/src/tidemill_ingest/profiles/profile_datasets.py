@@ -1,0 +1,89 @@
+"""Read the profile of a dataset version: its examples are counted when it is asked for, and nothing is stored."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tidemill_core.application import Caller
+from tidemill_core.errors import InvalidInput
+from tidemill_ingest.datasets.domain.version import DatasetVersion
+from tidemill_ingest.datasets.ports import Datasets, Parts
+from tidemill_ingest.errors import DatasetVersionNotFound, DifferenceTooLarge
+from tidemill_ingest.limits import Limits
+from tidemill_ingest.profiles.domain.profile import OF_DATASETS, profile_of
+from tidemill_ingest.profiles.domain.shift import shifts
+from tidemill_ingest.profiles.domain.sketch import Sketch
+from tidemill_ingest.profiles.ports import CountExamples
+from tidemill_ingest.profiles.read_profiles import Comparison
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetComparison:
+    """The profiles, and the versions that they are of."""
+
+    comparison: Comparison
+    version: str
+    baseline: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileDatasets:
+    """Versions are immutable but for erasures: what is counted anew says no more than what is there."""
+
+    datasets: Datasets
+    parts: Parts
+    count: CountExamples
+    limits: Limits
+
+    async def __call__(
+        self, caller: Caller, reference: str, *, baseline: str, significance: float
+    ) -> DatasetComparison:
+        """Return the profile of a version, compared with another one where that is named.
+
+        Raises:
+            InvalidInput: no version is named.
+            DatasetNotFound, DatasetVersionNotFound: there is no such thing.
+            DifferenceTooLarge: they have more examples than are compared.
+
+        """
+        if not reference:
+            raise InvalidInput.at(field="version", text="is empty: name dataset@number, or dataset for the newest")
+        version = await self._version(caller, reference)
+        before = await self._version(caller, baseline) if baseline else None
+        count = sum(each.draft.train.examples + each.draft.held_out.examples for each in (version, before) if each)
+        if count > self.limits.compared_examples:
+            raise DifferenceTooLarge(examples=count, limit=self.limits.compared_examples)
+        sketch = await self._sketch(caller, version)
+        if before is None:
+            profile = await asyncio.to_thread(profile_of, sketch, (), columns=OF_DATASETS)
+            return DatasetComparison(comparison=Comparison(profile=profile), version=version.id)
+        earlier = await self._sketch(caller, before)
+        comparison = await asyncio.to_thread(_compared, sketch, earlier, significance)
+        return DatasetComparison(comparison=comparison, version=version.id, baseline=before.id)
+
+    async def _version(self, caller: Caller, reference: str) -> DatasetVersion:
+        name, at, number = reference.partition("@")
+        dataset = await self.datasets.get(caller.project, name)
+        known = {str(each.number): each for each in dataset.versions}
+        found = known.get(number) if at else dataset.newest
+        if found is None:
+            raise DatasetVersionNotFound(reference, known=[each.number for each in dataset.versions])
+        return found
+
+    async def _sketch(self, caller: Caller, version: DatasetVersion) -> Sketch:
+        parts: Mapping[str, bytes] = {
+            "train": await self.parts.lines(version.draft.train.object),
+            "held_out": await self.parts.lines(version.draft.held_out.object),
+        }
+        return await self.count(caller.project, parts)
+
+
+def _compared(sketch: Sketch, before: Sketch, significance: float) -> Comparison:
+    return Comparison(
+        profile=profile_of(sketch, (), columns=OF_DATASETS),
+        baseline=profile_of(before, (), columns=OF_DATASETS),
+        shifts=shifts(before, sketch, significance=significance, columns=OF_DATASETS),
+    )
