@@ -74,6 +74,8 @@ def _origin(source: Source) -> str:
     polling = source.polling
     if polling.HasField("s3"):
         return f"s3: {polling.s3.endpoint}/{polling.s3.bucket}/{polling.s3.prefix}"
+    if polling.HasField("git"):
+        return f"git: {polling.git.url} {polling.git.ref}".strip()
     return source.events or "what is sent"
 
 

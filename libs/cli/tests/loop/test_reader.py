@@ -62,6 +62,17 @@ def test_a_source_may_be_polled_from_a_bucket(folder: Path) -> None:
     }
 
 
+def test_a_source_may_be_polled_from_a_repository(folder: Path) -> None:
+    polled = 'git: {url: "https://git.acme.example/kb.git", ref: v1, username: bot, password: {secret: KB_GIT}}'
+    loop = read_loop(written(folder, RIGHT.replace("retention: 730d", polled)))
+
+    (source,) = [each.message for each in desired_resources(loop) if each.kind == "source"]
+
+    assert MessageToDict(source)["polling"] == {
+        "git": {"url": "https://git.acme.example/kb.git", "ref": "v1", "username": "bot", "secret": "KB_GIT"}
+    }
+
+
 def test_the_secret_key_of_a_bucket_never_stands_in_the_file(folder: Path) -> None:
     text = RIGHT.replace("retention: 730d", POLLED.replace("{secret: KB_S3}", "hush"))
 

@@ -165,6 +165,14 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
     """The most files of one polled source; each takes about 300 bytes of memory while it is listed."""
     origin_timeout_s: float = Field(60.0, gt=0)
     """How long what a source is polled from may take to answer."""
+    git_max_bytes: int = Field(256 * 1024**2, ge=1)
+    """The most bytes of a repository's files, as they are sent: one commit without its history."""
+    git_cpu_s: float = Field(120.0, gt=0)
+    """The processor's time that fetching a repository, or one of its files, may take."""
+    git_wall_s: float = Field(600.0, gt=0)
+    """How long that may take in all."""
+    git_memory_mb: int = Field(2048, ge=256)
+    """Address space of the process that does."""
     polling_poll_interval_s: float = Field(5.0, gt=0)
     """The resync interval: how often sources are searched for that are due to be polled."""
     polling_max_concurrent: int = Field(2, ge=1, le=64)

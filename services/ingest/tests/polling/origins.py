@@ -63,7 +63,9 @@ class OriginHere:
         self.polling = polling
         yield self
 
-    async def listing(self) -> Listing:
+    async def listing(self, known: str = "") -> Listing | None:
+        if self.position and known == self.position:
+            return None
         taken = [key for key in self.files if self.polling.takes(key)]
         objects = [self._listed(key) for key in reversed(taken)]
         return Listing(objects=objects, position=self.position, skipped=len(self.files) - len(taken))

@@ -14,7 +14,7 @@ from tidemill_core.resources import Write
 from tidemill_ingest.errors import OriginFailed, PollTaken
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.masking.kinds import Masking
-from tidemill_ingest.polling.domain.poll import PollCounts, PollState
+from tidemill_ingest.polling.domain.poll import PollCounts, PollState, SourcePoll
 from tidemill_ingest.processes import ProcessingBroke
 
 FILES = {"a.md": b"# A\n\nfirst", "b/c.md": b"# C\n\nsecond", "d.txt": b"third"}
@@ -60,6 +60,24 @@ async def test_what_has_not_changed_costs_no_fetch_and_no_submission() -> None:
     assert (await harness.poll()).last == PollCounts(found=3)
     assert harness.origin.read_keys == []
     assert [each.version for each in harness.ingest.documents.all()] == versions
+
+
+async def test_a_position_that_is_known_is_not_listed_again_unless_the_last_poll_was_cut_off() -> None:
+    harness = await polled()
+    harness.origin.position = "c1"
+    await harness.poll()
+    del harness.origin.files["d.txt"]  # which the position does not say
+
+    known = await harness.poll()
+    await harness.ingest.polls.update("acme", "wiki", _cut_off, request=Request.internal())
+    listed = await harness.poll()
+
+    assert (known.last, known.position) == (PollCounts(found=3), "c1")
+    assert listed.last == PollCounts(found=2, deleted=1)
+
+
+def _cut_off(poll: SourcePoll) -> None:
+    poll.under_way = PollCounts()
 
 
 async def test_a_source_that_is_not_due_is_left_alone() -> None:

@@ -2,17 +2,20 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from services.ingest.tests.conftest import NewBucket
+from services.ingest.tests.polling.repositories import ProcessesHere
 from tidemill_core.origins import AllowedHosts
 from tidemill_ingest.errors import OriginFailed
 from tidemill_ingest.polling import s3
-from tidemill_ingest.polling.domain.objects import ListedObject
+from tidemill_ingest.polling.domain.objects import ListedObject, Listing
 from tidemill_ingest.polling.domain.origin import Polling, S3Origin
 from tidemill_ingest.polling.origins import DeclaredOrigins, OriginLimits
+from tidemill_ingest.polling.ports import OpenOrigin
 from tidemill_ingest.polling.s3 import S3Bucket
 from tidemill_kit.runtime.operator_secrets import OperatorSecrets
 from tidemill_kit.store.objects import ObjectStore
@@ -32,12 +35,20 @@ def origins(stack: Addresses, *, allowed: bool = True, secret: str = "", hosts: 
         secrets=OperatorSecrets("INGEST_SECRET_", environment, None),
         allowed=AllowedHosts.of([endpoint] if allowed else []),
         limits=OriginLimits(timeout_s=10),
+        processes=ProcessesHere(),
+        folder=Path(),
     )
 
 
 def polling(stack: Addresses, bucket: str, *, prefix: str = "kb/") -> Polling:
     endpoint, access_key, named = f"http://{stack.s3.endpoint}", stack.s3.access_key, "KB"
     return Polling(s3=S3Origin(endpoint=endpoint, bucket=bucket, prefix=prefix, access_key=access_key, secret=named))
+
+
+async def listed(origin: OpenOrigin) -> Listing:
+    found = await origin.listing()
+    assert found is not None
+    return found
 
 
 async def test_a_bucket_is_listed_and_read_whatever_its_keys_are(
@@ -48,7 +59,7 @@ async def test_a_bucket_is_listed_and_read_whatever_its_keys_are(
         await object_store.put(bucket, key, key.encode(), media_type="text/plain")
 
     async with origins(stack).open("acme", polling(stack, bucket)) as origin:
-        listing = await origin.listing()
+        listing = await listed(origin)
         contents = {each.key: await origin.read(each) for each in listing.objects}
         gone = await origin.read(ListedObject(key="kb/none.md", version="v", size=1))
 
@@ -64,7 +75,7 @@ async def test_the_version_of_an_object_changes_with_its_content_alone(
     for content in (b"one", b"one", b"two"):
         await object_store.put(bucket, "kb/a.md", content, media_type="text/plain")
         async with origins(stack).open("acme", polling(stack, bucket)) as origin:
-            versions += [each.version for each in (await origin.listing()).objects]
+            versions += [each.version for each in (await listed(origin)).objects]
 
     assert versions[0] == versions[1] != versions[2]
 
@@ -100,7 +111,11 @@ async def test_a_bucket_that_is_not_there_is_said(stack: Addresses) -> None:
 
 async def test_an_address_inside_is_not_called_unless_the_operator_allows_it() -> None:
     declared = DeclaredOrigins(
-        secrets=OperatorSecrets("INGEST_SECRET_", {}, None), allowed=AllowedHosts(), limits=OriginLimits()
+        secrets=OperatorSecrets("INGEST_SECRET_", {}, None),
+        allowed=AllowedHosts(),
+        limits=OriginLimits(),
+        processes=ProcessesHere(),
+        folder=Path(),
     )
     inside = Polling(s3=S3Origin(endpoint="https://127.0.0.1:9000", bucket="kb-pages"))
 

@@ -77,6 +77,7 @@ class IngestProcess(ServiceProcess):
             "SUBMISSION_TOPICS": self.topic,
             "CURATION_TOPICS": self.curations,
             "DATASET_POLL_INTERVAL_S": "0.5",
+            "ORIGIN_ALLOWED_HOSTS": "127.0.0.1",
             "LOG_LEVEL": "debug",
             "SECRETS_KEYS": OLD,
             **erasing_settings(),

@@ -4,15 +4,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from services.ingest.tests.parsing.files import ZIP, zipped
+from services.ingest.tests.polling.repositories import served
 from services.ingest.tests.process.harness import EVENTS, IngestProcess, Project
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
 from tidemill.ingest.v1.profile_service_pb2 import GetSourceProfileRequest
+from tidemill.ingest.v1.source_pb2 import GitOrigin, Polling, Source
+from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest
 from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_testkit.access import admin_channel
 from tidemill_testkit.crash_suite import outlives_a_kill
@@ -228,6 +232,32 @@ async def test_each_file_in_an_archive_becomes_one_version_though_the_process_is
     await eventually(lambda: has(count), despite=(TidemillError,))
 
     assert [each.version_count for each in await members()] == [1] * count
+
+
+async def test_each_file_of_a_repository_becomes_one_version_though_the_process_is_killed(
+    ingest: IngestProcess, project: Project, tmp_path: Path
+) -> None:
+    files = {f"{number}.md": f"# File {number}".encode() for number in range(60)}
+
+    async def listed() -> dict[str, int]:
+        async with admin_channel(f"127.0.0.1:{ingest.port}", project=project.name) as channel:
+            request = pb.ListDocumentsRequest(source="wiki", page_size=200)
+            found = (await DocumentServiceStub(channel).ListDocuments(request)).documents
+        return {each.key: each.version_count for each in found}
+
+    async def has(number: int) -> bool:
+        return len(await listed()) >= number
+
+    with served(tmp_path, by="dulwich") as repository:
+        repository.commit(files)
+        origin = GitOrigin(url=f"http://127.0.0.1:{repository.port}/kb.git")
+        await project.sources.CreateSource(CreateSourceRequest(source=Source(id="wiki", polling=Polling(git=origin))))
+        await eventually(lambda: has(3))
+        ingest.kill(noticed=True)
+        await asyncio.to_thread(ingest.start)
+        await eventually(lambda: has(len(files)), despite=(TidemillError,))
+
+    assert await listed() == dict.fromkeys(files, 1)
 
 
 async def test_each_submission_becomes_one_version_whenever_the_process_is_killed(

@@ -5,6 +5,7 @@ from services.ingest.tests.conftest import ApiClient
 from tidemill.ingest.v1 import source_service_pb2 as pb
 from tidemill.ingest.v1.source_pb2 import (
     SOURCE_POLL_STATE_FAILING,
+    GitOrigin,
     Masking,
     Polling,
     Quality,
@@ -90,7 +91,10 @@ async def test_a_source_says_what_it_is_polled_from_and_how_that_goes(client: Ap
 @pytest.mark.parametrize(
     ("polling", "field"),
     [
-        (Polling(), "source.polling: has no origin"),
+        (Polling(), "source.polling: has 0 origins"),
+        (Polling(git=GitOrigin(url="https://ada:hush@x.example/kb.git")), "url: must be https"),
+        (Polling(git=GitOrigin(url="https://x.example/kb.git", ref="../x")), "ref: is"),
+        (Polling(git=GitOrigin(url="https://x.example/kb.git", username="ada")), "secret: is missing"),
         (Polling(s3=S3Origin(endpoint="ftp://x", bucket="kbs")), "endpoint: must begin with https"),
         (Polling(s3=S3Origin(endpoint="https://x.example/path", bucket="kbs")), "endpoint: must be scheme, host and"),
         (Polling(s3=S3Origin(endpoint="https://x.example", bucket="K")), "bucket: is 'K'"),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from tidemill_cli.loop.learning import Approval, Dataset, Gate, Rollout, Suite, Training
-from tidemill_cli.loop.polled import S3
+from tidemill_cli.loop.polled import S3, Git
 from tidemill_cli.loop.shapes import (
     SHARED_REFERENCE,
     SLUG,
@@ -113,6 +113,7 @@ class Source(Declared):
     retention: Duration | None = None
     quality: Quality = Quality()
     s3: Annotated[S3 | None, Field(description="a bucket that its documents are fetched from")] = None
+    git: Annotated[Git | None, Field(description="a repository that its documents are fetched from")] = None
 
 
 class Chunk(Declared):

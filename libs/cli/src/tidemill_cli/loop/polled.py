@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tidemill.ingest.v1.source_pb2 import Polling, S3Origin
+from tidemill.ingest.v1.source_pb2 import GitOrigin, Polling, S3Origin
 from tidemill_cli.loop.shapes import Declared, Duration
 
 Name = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,127}$")]
@@ -43,21 +43,40 @@ class S3(Polled):
     secret_key: OriginSecret | None = None
 
 
-def polling_of(s3: S3 | None) -> Polling | None:
+class Git(Polled):
+    """A repository whose files become documents."""
+
+    url: Annotated[str, Field(description="address of the repository, such as https://github.com/acme/handbook.git")]
+    ref: Annotated[str, Field(description="branch or tag; left out, the default branch")] = ""
+    username: Annotated[str, Field(description="user of the password; left out for public repositories")] = ""
+    password: OriginSecret | None = None
+
+
+def polling_of(s3: S3 | None, git: Git | None) -> Polling | None:
     """Return what a source is polled from; None where its documents are sent."""
-    if s3 is None:
+    polled = s3 or git
+    if polled is None:
         return None
-    origin = S3Origin(
+    return Polling(
+        s3=_bucket(s3) if s3 else None,
+        git=_repository(git) if git else None,
+        paths=polled.paths,
+        interval_s=int(polled.interval.total_seconds()) if polled.interval else 0,
+        max_deleted_share=polled.max_deleted_share,
+    )
+
+
+def _repository(git: Git) -> GitOrigin:
+    secret = git.password.secret if git.password else ""
+    return GitOrigin(url=git.url, ref=git.ref, username=git.username, secret=secret)
+
+
+def _bucket(s3: S3) -> S3Origin:
+    return S3Origin(
         endpoint=s3.endpoint,
         bucket=s3.bucket,
         prefix=s3.prefix,
         region=s3.region,
         access_key=s3.access_key,
         secret=s3.secret_key.secret if s3.secret_key else "",
-    )
-    return Polling(
-        s3=origin,
-        paths=s3.paths,
-        interval_s=int(s3.interval.total_seconds()) if s3.interval else 0,
-        max_deleted_share=s3.max_deleted_share,
     )

@@ -55,7 +55,7 @@ def _source(name: str, part: declaration.Source, labels: dict[str, str]) -> Desi
         ),
         retention_days=part.retention.days if part.retention else 0,
         quality=_quality(part.quality),
-        polling=polling_of(part.s3),
+        polling=polling_of(part.s3, part.git),
     )
 
 

@@ -12,7 +12,7 @@ from tidemill_kit.store.mongo import Collection, Document, translated, update_ea
 from tidemill_kit.workers.pending import PendingDocuments
 
 _PAGE = 1000
-POLLS = DocumentCodec(SourcePoll, {SourcePoll: Form(sparse={"reason", "message", "under_way", "position"})})
+POLLS = DocumentCodec(SourcePoll, {SourcePoll: Form(sparse={"reason", "message", "under_way", "position", "rules"})})
 
 
 class PollNotFound(NotFound):

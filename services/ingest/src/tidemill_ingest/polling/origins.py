@@ -3,14 +3,20 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tidemill_core.origins import AllowedHosts, Origin
 from tidemill_ingest.errors import OriginFailed
-from tidemill_ingest.polling.domain.origin import Polling, S3Origin
+from tidemill_ingest.polling.domain.origin import GitOrigin, Polling, S3Origin
+from tidemill_ingest.polling.git import GitLimits, Processes, checked_out
 from tidemill_ingest.polling.ports import OpenOrigin
 from tidemill_ingest.polling.s3 import S3Bucket
+from tidemill_kit.outgoing.addresses import CheckedAddresses
 from tidemill_kit.outgoing.client import outgoing_client
+from tidemill_kit.outgoing.resolver import system_resolver
 from tidemill_kit.runtime.operator_secrets import OperatorSecrets
+
+_CONNECT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +28,8 @@ class OriginLimits:
     """Of one file."""
     timeout_s: float = 60.0
     """Until an answer begins, and between its parts."""
+    max_pack_bytes: int = 256 * 1024 * 1024
+    """Of the files of a commit, compressed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +39,46 @@ class DeclaredOrigins:
     secrets: OperatorSecrets
     allowed: AllowedHosts
     limits: OriginLimits
+    processes: Processes
+    """What repositories are fetched by."""
+    folder: Path
+    """Where repositories are while they are polled."""
 
     @asynccontextmanager
     async def open(self, project: str, polling: Polling) -> AsyncIterator[OpenOrigin]:
         """See `Origins.open`."""
-        if polling.s3 is None:
-            raise OriginFailed(
-                reason="ORIGIN_NOT_SUPPORTED", message="the source declares no origin that this version polls"
-            )
-        async with self._bucket(project, polling, polling.s3) as bucket:
-            yield bucket
+        if polling.s3 is not None:
+            async with self._bucket(project, polling, polling.s3) as bucket:
+                yield bucket
+        elif polling.git is not None:
+            async with self._repository(project, polling, polling.git) as repository:
+                yield repository
+        else:
+            text = "the source declares no origin that this version polls"
+            raise OriginFailed(reason="ORIGIN_NOT_SUPPORTED", message=text)
+
+    @asynccontextmanager
+    async def _repository(self, project: str, polling: Polling, origin: GitOrigin) -> AsyncIterator[OpenOrigin]:
+        limits = self.limits
+        checked = CheckedAddresses(
+            allowed=self.allowed, resolve=system_resolver(), connect_s=_CONNECT_S, project=project
+        )
+        async with checked_out(
+            project,
+            polling,
+            origin,
+            password=await self._secret(project, origin.secret, Origin.of(origin.url)),
+            addresses=checked,
+            processes=self.processes,
+            folder=self.folder,
+            limits=GitLimits(
+                pack_bytes=limits.max_pack_bytes,
+                file_bytes=limits.max_bytes,
+                max_files=limits.max_objects,
+                timeout_s=limits.timeout_s,
+            ),
+        ) as repository:
+            yield repository
 
     @asynccontextmanager
     async def _bucket(self, project: str, polling: Polling, origin: S3Origin) -> AsyncIterator[OpenOrigin]:

@@ -37,12 +37,14 @@ class _Work:
     poll: SourcePoll
     epoch: int
     until: datetime
+    known: str
+    """The position at which nothing is to be done."""
     done: PollCounts = field(default_factory=PollCounts)
 
     @property
     def rules(self) -> str:
         """What documents would be masked and judged by."""
-        return derived_id(*self.source.masking.rules, self.source.quality.digest)
+        return rules_of(self.source)
 
     def change(self, listed: ListedObject | None, key: str, *, now: datetime) -> Change:
         """Return what is done about a file: once in this poll, and after what was done about it before."""
@@ -85,8 +87,8 @@ class PollSource:
     async def _polled(self, work: _Work) -> Requeue | None:
         try:
             async with self.origins.open(work.source.project, work.polling) as origin:
-                listing = await origin.listing()
-                again = await self._reconcile(work, origin, listing)
+                listing = await origin.listing(work.known)
+                again = await self._reconcile(work, origin, listing) if listing else None
         except ProjectDeleted:
             return None
         except PreconditionFailed as error:  # of the origin, or of a model that masks names: of this source alone
@@ -125,11 +127,11 @@ class PollSource:
             return
 
     async def _begun(self, source: Source, polling: Polling, epoch: int) -> _Work | None:
-        now, due = self.clock.now(), False
+        now, due, known = self.clock.now(), False, ""
 
         def begin(poll: SourcePoll) -> None:
-            nonlocal due
-            due = poll.is_due(now)
+            nonlocal due, known
+            due, known = poll.is_due(now), poll.known_position(rules_of(source))
             if poll.epoch > epoch:
                 raise PollTaken(source.id)
             if due:
@@ -145,6 +147,7 @@ class PollSource:
             poll=poll,
             epoch=epoch,
             until=now + self.slice,
+            known=known,
             done=poll.under_way or PollCounts(),
         )
 
@@ -213,7 +216,8 @@ class PollSource:
         """Make a document of a file; None where the file changed meanwhile, which the next poll finds."""
         change = work.change(listed, listed.key, now=self.clock.now())
         try:
-            refused = await self.submissions.refuse_size(work.caller, change, listed.size)
+            size = listed.size
+            refused = "" if size is None else await self.submissions.refuse_size(work.caller, change, size)
             if not refused:
                 content = await origin.read(listed)
                 if content is None:
@@ -232,16 +236,19 @@ class PollSource:
         work.done = work.done.plus(deleted=len(keys))
         POLLED_OBJECTS.labels("deleted").inc(len(keys))
 
-    async def _finished(self, work: _Work, listing: Listing) -> None:
-        now, counts = self.clock.now(), work.done
+    async def _finished(self, work: _Work, listing: Listing | None) -> None:
+        now, counts, last = self.clock.now(), work.done, work.poll.last
         done = PollCounts(
-            found=len(listing.objects),
+            found=len(listing.objects) if listing else last.found,
             changed=counts.changed,
             deleted=counts.deleted,
             refused=counts.refused,
-            skipped=listing.skipped,
+            skipped=listing.skipped if listing else last.skipped,
         )
-        await self._update(work, lambda poll: poll.finish(done, work.polling, position=listing.position, now=now))
+        position = listing.position if listing else work.known
+        await self._update(
+            work, lambda poll: poll.finish(done, work.polling, position=position, rules=work.rules, now=now)
+        )
         POLLS.labels("finished").inc()
 
     async def _failed(self, work: _Work, error: PreconditionFailed) -> None:
@@ -263,6 +270,11 @@ class PollSource:
             change(poll)
 
         await self.polls.update(work.source.project, work.source.id, fenced, request=Request.internal())
+
+
+def rules_of(source: Source) -> str:
+    """Return what identifies the rules by which a source's documents are masked and judged."""
+    return derived_id(*source.masking.rules, source.quality.digest)
 
 
 async def _together(calls: Sequence[Awaitable[T]]) -> tuple[Sequence[T], Exception | None]:

@@ -37,8 +37,8 @@ class PolledObjects(Protocol):
 class OpenOrigin(Protocol):
     """An origin that answers, for one poll."""
 
-    async def listing(self) -> Listing:
-        """Return everything that is there and that the source takes.
+    async def listing(self, known: str = "") -> Listing | None:
+        """Return everything that is there and that the source takes; None where the position is the one that is known.
 
         Raises:
             OriginFailed: it cannot be listed whole, or has too much.

@@ -38,9 +38,6 @@ class _Body(Protocol):
     @property
     def status_code(self) -> int: ...
 
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
     def aiter_bytes(self) -> AsyncIterator[bytes]: ...
 
 
@@ -74,7 +71,7 @@ class S3Bucket:
     max_objects: int
     max_bytes: int
 
-    async def listing(self) -> Listing:
+    async def listing(self, known: str = "") -> Listing:  # noqa: ARG002 - a bucket has no position
         """See `OpenOrigin.listing`."""
         objects, skipped, token = dict[str, ListedObject](), 0, ""
         for _ in range(_MAX_PAGES):

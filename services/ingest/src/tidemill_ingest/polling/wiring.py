@@ -1,11 +1,14 @@
 """Polling, put together."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from shutil import rmtree
 
 from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_core.origins import AllowedHosts
+from tidemill_ingest.polling.git import IMPORTS
 from tidemill_ingest.polling.mongo import POLLS, MongoPolledObjects, PollNotFound, SourcesToPoll
 from tidemill_ingest.polling.origins import DeclaredOrigins, OriginLimits
 from tidemill_ingest.polling.poll_source import PollSource
@@ -18,6 +21,7 @@ from tidemill_kit.erasure.documents import documents
 from tidemill_kit.erasure.steps import Step
 from tidemill_kit.runtime.operator_secrets import OperatorSecrets
 from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
 from tidemill_kit.workers.controller import Controller
 
 _POLLS, _OBJECTS = "source_polls", "polled_objects"
@@ -56,7 +60,7 @@ def wire_polling(  # noqa: PLR0913 - what polling shares with other features
         sources=sources,
         polls=polls,
         objects=MongoPolledObjects(database[_OBJECTS]),
-        origins=_origins(settings, environment),
+        origins=_origins(backend, settings, environment),
         submissions=submissions,
         projects=projects,
         clock=clock,
@@ -72,13 +76,30 @@ def wire_polling(  # noqa: PLR0913 - what polling shares with other features
     return WiredPolling(controller=controller, erasures=erasures)
 
 
-def _origins(settings: IngestSettings, environment: Mapping[str, str]) -> DeclaredOrigins:
+def _origins(backend: Backend, settings: IngestSettings, environment: Mapping[str, str]) -> DeclaredOrigins:
+    processes = BoundedProcesses(
+        ProcessLimits(
+            workers=settings.polling_max_concurrent,
+            cpu_s=settings.git_cpu_s,
+            wall_s=settings.git_wall_s,
+            memory_bytes=settings.git_memory_mb * 1024**2,
+        ),
+        "repositories",
+        IMPORTS,
+        background=True,
+    )
+    folder = settings.data_dir / "repositories"
+    backend.on_start(lambda: asyncio.to_thread(rmtree, folder, ignore_errors=True))
+    backend.on_stop(processes.stop)
     return DeclaredOrigins(
+        processes=processes,
+        folder=folder,
         secrets=OperatorSecrets("INGEST_SECRET_", environment, settings.secrets_dir),
         allowed=AllowedHosts.of(settings.origin_allowed_hosts),
         limits=OriginLimits(
             max_objects=settings.origin_max_files,
             max_bytes=settings.max_document_bytes,
             timeout_s=settings.origin_timeout_s,
+            max_pack_bytes=settings.git_max_bytes,
         ),
     )

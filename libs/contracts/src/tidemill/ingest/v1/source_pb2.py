@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftidemill/ingest/v1/source.proto\x12\x12tidemill.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x03\n\x06Source\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x36\n\x06labels\x18\x05 \x03(\x0b\x32&.tidemill.ingest.v1.Source.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65vents\x18\x08 \x01(\t\x12,\n\x07masking\x18\t \x01(\x0b\x32\x1b.tidemill.ingest.v1.Masking\x12\x16\n\x0eretention_days\x18\n \x01(\x05\x12,\n\x07quality\x18\x0b \x01(\x0b\x32\x1b.tidemill.ingest.v1.Quality\x12\x10\n\x08warnings\x18\x0c \x03(\t\x12,\n\x07polling\x18\r \x01(\x0b\x32\x1b.tidemill.ingest.v1.Polling\x12,\n\x04poll\x18\x0e \x01(\x0b\x32\x1e.tidemill.ingest.v1.SourcePoll\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"q\n\x07Polling\x12(\n\x02s3\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.S3Origin\x12\r\n\x05paths\x18\x03 \x03(\t\x12\x12\n\ninterval_s\x18\x04 \x01(\x05\x12\x19\n\x11max_deleted_share\x18\x05 \x01(\x01\"p\n\x08S3Origin\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x12\n\naccess_key\x18\x05 \x01(\t\x12\x0e\n\x06secret\x18\x06 \x01(\t\"\xce\x02\n\nSourcePoll\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32#.tidemill.ingest.v1.SourcePollState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x04 \x01(\x05\x12\x32\n\x0elast_poll_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enext_poll_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x07 \x01(\t\x12,\n\x04last\x18\x08 \x01(\x0b\x32\x1e.tidemill.ingest.v1.PollCounts\x12\x31\n\tunder_way\x18\t \x01(\x0b\x32\x1e.tidemill.ingest.v1.PollCounts\"_\n\nPollCounts\x12\r\n\x05\x66ound\x18\x01 \x01(\x03\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x03\x12\x0f\n\x07refused\x18\x04 \x01(\x03\x12\x0f\n\x07skipped\x18\x05 \x01(\x03\"Y\n\x07Masking\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0c\n\x04none\x18\x02 \x01(\x08\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06reject\x18\x04 \x01(\x08\x12\x12\n\npseudonyms\x18\x05 \x01(\x08\"\xbb\x02\n\x07Quality\x12\x11\n\tlanguages\x18\x01 \x03(\t\x12\x16\n\x0emin_characters\x18\x02 \x01(\x05\x12\x16\n\x0emax_characters\x18\x03 \x01(\x05\x12\x13\n\x0bmin_letters\x18\x04 \x01(\x01\x12\x13\n\x0bmax_symbols\x18\x05 \x01(\x01\x12\x1a\n\x12max_repeated_lines\x18\x06 \x01(\x01\x12\x1a\n\x12max_repeated_words\x18\x07 \x01(\x01\x12\x37\n\nduplicates\x18\x08 \x01(\x0e\x32#.tidemill.ingest.v1.DuplicatePolicy\x12\x16\n\x0emin_similarity\x18\t \x01(\x01\x12:\n\x0b\x62oilerplate\x18\n \x01(\x0e\x32%.tidemill.ingest.v1.BoilerplatePolicy*\xb0\x01\n\x0fSourcePollState\x12!\n\x1dSOURCE_POLL_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19SOURCE_POLL_STATE_WAITING\x10\x01\x12\x1d\n\x19SOURCE_POLL_STATE_POLLING\x10\x02\x12\x1d\n\x19SOURCE_POLL_STATE_CURRENT\x10\x03\x12\x1d\n\x19SOURCE_POLL_STATE_FAILING\x10\x04*s\n\x11\x42oilerplatePolicy\x12\"\n\x1e\x42OILERPLATE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42OILERPLATE_POLICY_KEEP\x10\x01\x12\x1d\n\x19\x42OILERPLATE_POLICY_REMOVE\x10\x02*\x86\x01\n\x0f\x44uplicatePolicy\x12 \n\x1c\x44UPLICATE_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44UPLICATE_POLICY_KEEP\x10\x01\x12\x19\n\x15\x44UPLICATE_POLICY_LINK\x10\x02\x12\x1b\n\x17\x44UPLICATE_POLICY_REJECT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftidemill/ingest/v1/source.proto\x12\x12tidemill.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x03\n\x06Source\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x36\n\x06labels\x18\x05 \x03(\x0b\x32&.tidemill.ingest.v1.Source.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65vents\x18\x08 \x01(\t\x12,\n\x07masking\x18\t \x01(\x0b\x32\x1b.tidemill.ingest.v1.Masking\x12\x16\n\x0eretention_days\x18\n \x01(\x05\x12,\n\x07quality\x18\x0b \x01(\x0b\x32\x1b.tidemill.ingest.v1.Quality\x12\x10\n\x08warnings\x18\x0c \x03(\t\x12,\n\x07polling\x18\r \x01(\x0b\x32\x1b.tidemill.ingest.v1.Polling\x12,\n\x04poll\x18\x0e \x01(\x0b\x32\x1e.tidemill.ingest.v1.SourcePoll\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9d\x01\n\x07Polling\x12(\n\x02s3\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.S3Origin\x12*\n\x03git\x18\x02 \x01(\x0b\x32\x1d.tidemill.ingest.v1.GitOrigin\x12\r\n\x05paths\x18\x03 \x03(\t\x12\x12\n\ninterval_s\x18\x04 \x01(\x05\x12\x19\n\x11max_deleted_share\x18\x05 \x01(\x01\"p\n\x08S3Origin\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x12\n\naccess_key\x18\x05 \x01(\t\x12\x0e\n\x06secret\x18\x06 \x01(\t\"G\n\tGitOrigin\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0b\n\x03ref\x18\x02 \x01(\t\x12\x10\n\x08username\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\"\xce\x02\n\nSourcePoll\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32#.tidemill.ingest.v1.SourcePollState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x04 \x01(\x05\x12\x32\n\x0elast_poll_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enext_poll_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x07 \x01(\t\x12,\n\x04last\x18\x08 \x01(\x0b\x32\x1e.tidemill.ingest.v1.PollCounts\x12\x31\n\tunder_way\x18\t \x01(\x0b\x32\x1e.tidemill.ingest.v1.PollCounts\"_\n\nPollCounts\x12\r\n\x05\x66ound\x18\x01 \x01(\x03\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x03\x12\x0f\n\x07refused\x18\x04 \x01(\x03\x12\x0f\n\x07skipped\x18\x05 \x01(\x03\"Y\n\x07Masking\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0c\n\x04none\x18\x02 \x01(\x08\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06reject\x18\x04 \x01(\x08\x12\x12\n\npseudonyms\x18\x05 \x01(\x08\"\xbb\x02\n\x07Quality\x12\x11\n\tlanguages\x18\x01 \x03(\t\x12\x16\n\x0emin_characters\x18\x02 \x01(\x05\x12\x16\n\x0emax_characters\x18\x03 \x01(\x05\x12\x13\n\x0bmin_letters\x18\x04 \x01(\x01\x12\x13\n\x0bmax_symbols\x18\x05 \x01(\x01\x12\x1a\n\x12max_repeated_lines\x18\x06 \x01(\x01\x12\x1a\n\x12max_repeated_words\x18\x07 \x01(\x01\x12\x37\n\nduplicates\x18\x08 \x01(\x0e\x32#.tidemill.ingest.v1.DuplicatePolicy\x12\x16\n\x0emin_similarity\x18\t \x01(\x01\x12:\n\x0b\x62oilerplate\x18\n \x01(\x0e\x32%.tidemill.ingest.v1.BoilerplatePolicy*\xb0\x01\n\x0fSourcePollState\x12!\n\x1dSOURCE_POLL_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19SOURCE_POLL_STATE_WAITING\x10\x01\x12\x1d\n\x19SOURCE_POLL_STATE_POLLING\x10\x02\x12\x1d\n\x19SOURCE_POLL_STATE_CURRENT\x10\x03\x12\x1d\n\x19SOURCE_POLL_STATE_FAILING\x10\x04*s\n\x11\x42oilerplatePolicy\x12\"\n\x1e\x42OILERPLATE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42OILERPLATE_POLICY_KEEP\x10\x01\x12\x1d\n\x19\x42OILERPLATE_POLICY_REMOVE\x10\x02*\x86\x01\n\x0f\x44uplicatePolicy\x12 \n\x1c\x44UPLICATE_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44UPLICATE_POLICY_KEEP\x10\x01\x12\x19\n\x15\x44UPLICATE_POLICY_LINK\x10\x02\x12\x1b\n\x17\x44UPLICATE_POLICY_REJECT\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,26 +34,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SOURCE_LABELSENTRY']._loaded_options = None
   _globals['_SOURCE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_SOURCEPOLLSTATE']._serialized_start=1671
-  _globals['_SOURCEPOLLSTATE']._serialized_end=1847
-  _globals['_BOILERPLATEPOLICY']._serialized_start=1849
-  _globals['_BOILERPLATEPOLICY']._serialized_end=1964
-  _globals['_DUPLICATEPOLICY']._serialized_start=1967
-  _globals['_DUPLICATEPOLICY']._serialized_end=2101
+  _globals['_SOURCEPOLLSTATE']._serialized_start=1789
+  _globals['_SOURCEPOLLSTATE']._serialized_end=1965
+  _globals['_BOILERPLATEPOLICY']._serialized_start=1967
+  _globals['_BOILERPLATEPOLICY']._serialized_end=2082
+  _globals['_DUPLICATEPOLICY']._serialized_start=2085
+  _globals['_DUPLICATEPOLICY']._serialized_end=2219
   _globals['_SOURCE']._serialized_start=89
   _globals['_SOURCE']._serialized_end=596
   _globals['_SOURCE_LABELSENTRY']._serialized_start=551
   _globals['_SOURCE_LABELSENTRY']._serialized_end=596
-  _globals['_POLLING']._serialized_start=598
-  _globals['_POLLING']._serialized_end=711
-  _globals['_S3ORIGIN']._serialized_start=713
-  _globals['_S3ORIGIN']._serialized_end=825
-  _globals['_SOURCEPOLL']._serialized_start=828
-  _globals['_SOURCEPOLL']._serialized_end=1162
-  _globals['_POLLCOUNTS']._serialized_start=1164
-  _globals['_POLLCOUNTS']._serialized_end=1259
-  _globals['_MASKING']._serialized_start=1261
-  _globals['_MASKING']._serialized_end=1350
-  _globals['_QUALITY']._serialized_start=1353
-  _globals['_QUALITY']._serialized_end=1668
+  _globals['_POLLING']._serialized_start=599
+  _globals['_POLLING']._serialized_end=756
+  _globals['_S3ORIGIN']._serialized_start=758
+  _globals['_S3ORIGIN']._serialized_end=870
+  _globals['_GITORIGIN']._serialized_start=872
+  _globals['_GITORIGIN']._serialized_end=943
+  _globals['_SOURCEPOLL']._serialized_start=946
+  _globals['_SOURCEPOLL']._serialized_end=1280
+  _globals['_POLLCOUNTS']._serialized_start=1282
+  _globals['_POLLCOUNTS']._serialized_end=1377
+  _globals['_MASKING']._serialized_start=1379
+  _globals['_MASKING']._serialized_end=1468
+  _globals['_QUALITY']._serialized_start=1471
+  _globals['_QUALITY']._serialized_end=1786
 # @@protoc_insertion_point(module_scope)

@@ -227,6 +227,7 @@ class Polling(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     S3_FIELD_NUMBER: _builtins.int
+    GIT_FIELD_NUMBER: _builtins.int
     PATHS_FIELD_NUMBER: _builtins.int
     INTERVAL_S_FIELD_NUMBER: _builtins.int
     MAX_DELETED_SHARE_FIELD_NUMBER: _builtins.int
@@ -241,6 +242,10 @@ class Polling(_message.Message):
         """Optional. A bucket of an S3 server."""
 
     @_builtins.property
+    def git(self) -> Global___GitOrigin:
+        """Optional. A repository of Git."""
+
+    @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. Patterns of the keys that are taken, such as docs/*.md; * stands for any characters, / among them. Unset
         takes all, at most 32.
@@ -250,13 +255,14 @@ class Polling(_message.Message):
         self,
         *,
         s3: Global___S3Origin | None = ...,
+        git: Global___GitOrigin | None = ...,
         paths: _abc.Iterable[_builtins.str] | None = ...,
         interval_s: _builtins.int = ...,
         max_deleted_share: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["s3", b"s3"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["git", b"git", "s3", b"s3"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_s", b"interval_s", "max_deleted_share", b"max_deleted_share", "paths", b"paths", "s3", b"s3"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["git", b"git", "interval_s", b"interval_s", "max_deleted_share", b"max_deleted_share", "paths", b"paths", "s3", b"s3"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -303,6 +309,40 @@ class S3Origin(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___S3Origin: _TypeAlias = S3Origin  # noqa: Y015
+
+@_typing.final
+class GitOrigin(_message.Message):
+    """GitOrigin is a repository of Git, served by https. The files of one commit are taken, without its history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Required. The repository, such as https://github.com/acme/handbook.git; without a user or a password."""
+    ref: _builtins.str
+    """Optional. The branch or the tag; empty means the default branch (HEAD)."""
+    username: _builtins.str
+    """Optional. The user's name; empty: requests have no credentials, for a public repository."""
+    secret: _builtins.str
+    """Optional. The name of the secret that holds the password or the token; required with a username."""
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        ref: _builtins.str = ...,
+        username: _builtins.str = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ref", b"ref", "secret", b"secret", "url", b"url", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GitOrigin: _TypeAlias = GitOrigin  # noqa: Y015
 
 @_typing.final
 class SourcePoll(_message.Message):

@@ -8,11 +8,14 @@ MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedObject:
-    """A file that is there. `version` changes with its content: an ETag, or the hash of a blob."""
+    """A file that is there. `version` changes with its content: an ETag, or the hash of a blob.
+
+    Of a file whose size is not listed it is None.
+    """
 
     key: str
     version: str
-    size: int
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import Violation, digest_of
@@ -22,6 +23,8 @@ _MAX_PATHS = 32
 _MAX_PATH = 200
 _MAX_PREFIX = 512
 _MAX_CREDENTIAL = 256
+_MAX_URL = 1024
+_REF = re.compile(r"(?!.*(?:\.\.|//|@\{))[A-Za-z0-9_][A-Za-z0-9._/+-]{0,199}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[a-z0-9-]{0,40}")
 _SECRET = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
@@ -55,10 +58,39 @@ class S3Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GitOrigin:
+    """A repository, of which one branch or tag is read; "" is its HEAD."""
+
+    url: str
+    ref: str = ""
+    username: str = ""
+    secret: str = ""
+
+    def violations(self) -> Iterator[Violation]:
+        """Yield what is wrong with it."""
+        field = "source.polling.git"
+        try:
+            Origin.of(self.url)
+            parts = urlsplit(self.url)
+        except ValueError as error:
+            yield Violation(f"{field}.url", str(error))
+            return
+        if "@" in parts.netloc or parts.query or parts.fragment or len(parts.path) < 2 or len(self.url) > _MAX_URL:  # noqa: PLR2004 - a slash
+            text = "must be https://, host and path alone, such as https://github.com/acme/handbook.git"
+            yield Violation(f"{field}.url", f"{text}: the password goes into a secret")
+        if self.ref and not _REF.fullmatch(self.ref):
+            yield Violation(f"{field}.ref", f"is {self.ref[:_SHOWN]!r}; use the name of a branch or a tag")
+        if ":" in self.username:
+            yield Violation(f"{field}.username", "has a colon, which separates it from the password")
+        yield from _credential_violations(field, "username", self.username, self.secret)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Polling:
     """What is fetched, and when: of one origin."""
 
     s3: S3Origin | None = None
+    git: GitOrigin | None = None
     paths: tuple[str, ...] = ()
     interval_s: int = 0
     max_deleted_share: float = 0.0
@@ -88,10 +120,11 @@ class Polling:
 
     def violations(self) -> Iterator[Violation]:
         """Yield what is wrong with it."""
-        if self.s3 is None:
-            yield Violation("source.polling", "has no origin: set s3")
-        else:
-            yield from self.s3.violations()
+        origins = [each for each in (self.s3, self.git) if each is not None]
+        if len(origins) != 1:
+            yield Violation("source.polling", f"has {len(origins)} origins: set one of s3 and git")
+        for each in origins:
+            yield from each.violations()
         if len(self.paths) > _MAX_PATHS:
             yield Violation("source.polling.paths", f"has {len(self.paths)} entries, and {_MAX_PATHS} is the limit")
         for index, pattern in enumerate(self.paths[:_MAX_PATHS]):

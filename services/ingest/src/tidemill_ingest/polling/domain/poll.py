@@ -58,6 +58,8 @@ class SourcePoll(Aggregate):
     """Of the poll that is under way, or was last: of milliseconds of the clock, and above all before."""
     last_poll_time: datetime | None = None
     position: str = ""
+    rules: str = ""
+    """Those of the source in the last whole poll."""
     last: PollCounts = field(default_factory=PollCounts)
     under_way: PollCounts | None = None
 
@@ -77,7 +79,11 @@ class SourcePoll(Aggregate):
             self.under_way, self.last, self.last_poll_time, self.position = None, PollCounts(), None, ""
             self.deleted, self.declared = False, ""
         if self.declared != polling.digest:
-            self.declared, self.due_at, self.failures = polling.digest, now, 0
+            self.declared, self.due_at, self.failures, self.position = polling.digest, now, 0, ""
+
+    def known_position(self, rules: str) -> str:
+        """Return where nothing is to be done; "" where a poll was not whole, or by other rules."""
+        return self.position if self.under_way is None and self.rules == rules else ""
 
     def begin(self, *, epoch: int, now: datetime) -> None:
         """Begin a poll, or go on with the one that was interrupted."""
@@ -90,10 +96,10 @@ class SourcePoll(Aggregate):
         """Remember how far it is; what follows has another number, as files may change while it goes on."""
         self.under_way, self.number = done, self.number + 1
 
-    def finish(self, done: PollCounts, polling: Polling, *, position: str, now: datetime) -> None:
+    def finish(self, done: PollCounts, polling: Polling, *, position: str, rules: str, now: datetime) -> None:
         """Record a whole poll."""
         self.state, self.reason, self.message, self.failures = PollState.CURRENT, "", "", 0
-        self.last, self.under_way, self.position = done, None, position
+        self.last, self.under_way, self.position, self.rules = done, None, position, rules
         self.last_poll_time, self.due_at = now, now + polling.interval
 
     def fail(self, reason: str, message: str, polling: Polling, *, now: datetime) -> None:
