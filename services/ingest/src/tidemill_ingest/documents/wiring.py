@@ -114,14 +114,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     submissions = Submissions(
         find_source=find_source, accept=accept, delete=delete, reject=reject, limits=limits, projects=projects
     )
-    servicer = DocumentServicer(
-        accept=accept,
-        delete=delete,
-        reading=reading,
-        release=_releasing(accept, reading),
-        reveal=RevealPseudonyms(reading=reading, texts=texts, secrets=secrets),
-        uploads=Uploads(limits=limits, places=UploadPlaces(settings.patience)),
-    )
+    servicer = _servicer(settings, accept, delete, reading)
     unpacking = _unpacking(backend, settings, accept, delete, reject)
     verify = backend.submission_check(settings.submission_topics, tolerance_s=settings.submission_tolerance_s)
     return WiredDocuments(
@@ -155,6 +148,19 @@ def _reading(backend: Backend, accept: AcceptDocument) -> ReadDocuments:
         texts=accept.texts,
         outbox=MongoOutbox(backend.database["documents"]),
         boilerplate=accept.boilerplate,
+    )
+
+
+def _servicer(
+    settings: IngestSettings, accept: AcceptDocument, delete: DeleteDocument, reading: ReadDocuments
+) -> DocumentServicer:
+    return DocumentServicer(
+        accept=accept,
+        delete=delete,
+        reading=reading,
+        release=_releasing(accept, reading),
+        reveal=RevealPseudonyms(reading=reading, texts=accept.texts, secrets=accept.secrets),
+        uploads=Uploads(limits=accept.limits, places=UploadPlaces(settings.patience)),
     )
 
 
