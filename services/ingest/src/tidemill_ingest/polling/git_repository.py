@@ -112,13 +112,13 @@ def _client(remote: GitRemote) -> Urllib3HttpGitClient:
 def _fetched(folder: str, remote: GitRemote, polling: Polling, known: str) -> GitTree:
     tips = list[str]()
 
-    def wanted(refs: Mapping[bytes, bytes], depth: int | None = None) -> list[bytes]:
+    def requested(refs: Mapping[bytes, bytes], depth: int | None = None) -> list[bytes]:
         del depth
         tips.append(_tip(refs, remote.ref))
         return [] if tips[0] == known else [tips[0].encode()]
 
     with Repo.init_bare(Path(folder)) as repository:
-        _take(repository, remote, wanted, depth=1, without_files=bool(known))
+        _take(repository, remote, requested, depth=1, without_files=bool(known))
         if tips[0] == known:
             return GitTree(commit=known, files=None)
         return _tree(repository, tips[0], polling, remote.max_files)
@@ -127,7 +127,7 @@ def _fetched(folder: str, remote: GitRemote, polling: Polling, known: str) -> Gi
 def _take(
     repository: Repo,
     remote: GitRemote,
-    wanted: Callable[..., list[bytes]],
+    requested: Callable[..., list[bytes]],
     *,
     depth: int | None = None,
     without_files: bool = False,
@@ -136,7 +136,7 @@ def _take(
     with TemporaryFile(dir=repository.path) as file:
         result = _client(remote).fetch_pack(
             urlsplit(remote.url).path,
-            cast("Any", wanted),
+            cast("Any", requested),
             repository.get_graph_walker(),
             _bounded(file.write, remote.max_bytes),
             depth=depth,
