@@ -56,6 +56,16 @@ FORMATS: Mapping[str, Format] = {
 }
 """By media type, in lower case."""
 MEDIA_TYPES = tuple(FORMATS)
+INSTEAD: Mapping[str, str] = {
+    "application/vnd.ms-outlook": "save it as a mail (.eml) in Outlook, with its attachments",
+    "application/vnd.oasis.opendocument.text": "save it as a Word document (.docx)",
+    "application/vnd.oasis.opendocument.spreadsheet": "save it as a workbook (.xlsx)",
+    "application/vnd.oasis.opendocument.presentation": "save it as a presentation (.pptx)",
+    "application/msword": "save it as a Word document (.docx)",
+    "application/vnd.ms-excel": "save it as a workbook (.xlsx)",
+    "application/vnd.ms-powerpoint": "save it as a presentation (.pptx)",
+}
+"""What to do with files of common formats that are not taken."""
 
 
 def is_listing(media_type: str) -> bool:

@@ -20,6 +20,17 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ocr:
+    """What recognises text in pictures of pages, and how much it may; without a command nothing does."""
+
+    command: str = ""
+    languages: str = "eng"
+    """As tesseract names them, joined by `+`."""
+    max_pages: int = 50
+    page_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionLimits:
     """What one file may become: a small one can hold gigabytes."""
 
@@ -49,6 +60,7 @@ class ConversionLimits:
     """All of them together, with those in these."""
     nesting: int = 3
     """How deep archives and mails may be in one another; 1 takes none that is in another."""
+    ocr: Ocr = Ocr()
 
     @property
     def allowance(self) -> Allowance:

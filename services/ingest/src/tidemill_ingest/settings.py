@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from tidemill_ingest.limits import COMMON_FROM, ConversionLimits, Limits
+from tidemill_ingest.limits import COMMON_FROM, ConversionLimits, Limits, Ocr
 from tidemill_ingest.quality.boilerplate import BoilerplateRules
 from tidemill_kit.grpc.uploads import Patience
 from tidemill_kit.runtime.encryption import EncryptionSettings
@@ -139,6 +139,14 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
     """A block of text is boilerplate from that many documents of its source on that have it."""
     boilerplate_min_share: float = Field(0.1, ge=0, le=1)
     """A block of text is boilerplate only if that share of the counted documents of its source has it."""
+    ocr_command: str = ""
+    """The command of tesseract, which recognises the text of scans; without one they are refused."""
+    ocr_languages: str = Field("eng", pattern=r"^[A-Za-z_]{2,20}(\+[A-Za-z_]{2,20}){0,9}$")
+    """The languages that it recognises, as it names them, joined by `+`, such as `deu+eng`."""
+    ocr_max_pages: int = Field(50, ge=1)
+    """The most pages of one document that are recognised."""
+    ocr_page_s: float = Field(30.0, gt=0)
+    """How long recognising one page may take."""
     max_members: int = Field(_CONVERSION.members, ge=1, le=5000)
     """The most files in an archive, or attached to a mail, that become documents, with those in these."""
     max_unpacked_bytes: int = Field(_CONVERSION.unpacked_bytes, ge=1)
@@ -251,6 +259,12 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
                 member_bytes=self.max_document_bytes,
                 unpacked_bytes=self.max_unpacked_bytes,
                 nesting=self.max_nesting,
+                ocr=Ocr(
+                    command=self.ocr_command,
+                    languages=self.ocr_languages,
+                    max_pages=self.ocr_max_pages,
+                    page_s=self.ocr_page_s,
+                ),
             ),
             kept_dataset_versions=self.kept_dataset_versions,
         )

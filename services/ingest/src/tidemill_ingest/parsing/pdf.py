@@ -4,7 +4,7 @@ import ctypes
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,7 +15,7 @@ import pypdfium2.raw as pdfium
 
 from tidemill_ingest.anchors import AnchorKind
 from tidemill_ingest.limits import ConversionLimits
-from tidemill_ingest.parsing import refusals
+from tidemill_ingest.parsing import ocr, refusals
 from tidemill_ingest.parsing.converted import Converted, Places, unmarked, whole
 from tidemill_ingest.parsing.signatures import require_pdf
 
@@ -68,14 +68,26 @@ def convert(content: bytes, media_type: str, limits: ConversionLimits) -> Conver
         if count > limits.pages:
             raise refusals.too_complex(what=f"has {count} pages, and {limits.pages} is the limit: split it")
         pages = _pages(document, count, limits)
-        if not any(pages):
-            description = f"has {count} pages without text, as scans have: recognise its text first (OCR)"
-            raise refusals.without_text(what=description)
+        read = ocr.recognised(document, (index for index, page in enumerate(pages) if not page), limits)
+        if not any(pages) and not read:
+            raise refusals.without_text(what=_without_text(count, limits))
         places = Places()
-        text = _markdown(document, pages, places)
-        blank = sum(not page for page in pages)
-        steps = (_STEP, *([f"{blank} of {count} pages without text"] if blank else []))
+        text = _markdown(document, pages, places, read)
+        steps = (_STEP, *_steps(pages, read))
         return Converted(text=text, title=_title(document) or _largest(pages[0]), places=places.found, steps=steps)
+
+
+def _without_text(count: int, limits: ConversionLimits) -> str:
+    if limits.ocr.command:
+        return f"has {count} pages without text, and no text was recognised in them: scan it anew"
+    return f"has {count} pages without text, as scans have: recognise its text first (OCR)"
+
+
+def _steps(pages: Sequence[Sequence[_Line]], read: Mapping[int, str]) -> Iterator[str]:
+    if read:
+        yield f"recognise {len(read)} of {len(pages)} pages"
+    if blank := sum(not page and index not in read for index, page in enumerate(pages)):
+        yield f"{blank} of {len(pages)} pages without text"
 
 
 def _pages(document: pypdfium2.PdfDocument, count: int, limits: ConversionLimits) -> list[list[_Line]]:
@@ -120,16 +132,19 @@ def _size(page: pypdfium2.PdfTextPage, index: int) -> float:
     return round(size, 1)
 
 
-def _markdown(document: pypdfium2.PdfDocument, pages: Sequence[Sequence[_Line]], places: Places) -> str:
+def _markdown(
+    document: pypdfium2.PdfDocument, pages: Sequence[Sequence[_Line]], places: Places, read: Mapping[int, str]
+) -> str:
     outline = _outline(document)
     levels = {} if outline else _levels(pages)
     parts = list[str]()
     for index, lines in enumerate(pages):
-        if not lines:
+        if not lines and index not in read:
             continue
         label = document.get_page_label(index)
         mark = places.mark(AnchorKind.PAGE, index + 1, "" if label == str(index + 1) else label)
-        parts.append(mark + "".join(_page(lines, outline.get(index, {}), levels)).strip())
+        written = "\n".join(map(_written, read[index].splitlines())) if index in read else ""
+        parts.append(mark + (written or "".join(_page(lines, outline.get(index, {}), levels)).strip()))
     return "\n\n".join(parts)
 
 

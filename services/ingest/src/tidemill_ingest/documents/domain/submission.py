@@ -15,7 +15,7 @@ from tidemill_core.characters import IGNORABLE
 from tidemill_core.digests import body_digest
 from tidemill_core.errors import InvalidInput, Violation, named
 from tidemill_ingest.errors import DocumentRefused
-from tidemill_ingest.formats import FORMATS, MEDIA_TYPES
+from tidemill_ingest.formats import FORMATS, INSTEAD, MEDIA_TYPES
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.quality.policy import Duplicate, Quality
 
@@ -83,7 +83,8 @@ class DocumentSpec:
         if violations := [*key_violations(self.key, limits), *self._violations(limits), *self._metadata(limits)]:
             raise InvalidInput.of(*violations)
         if self.media_type not in MEDIA_TYPES:
-            text = f"is {self.media_type[:_SHOWN]!r}; supported are {', '.join(MEDIA_TYPES)}, text in UTF-8"
+            instead = INSTEAD.get(self.media_type, f"supported are {', '.join(MEDIA_TYPES)}, text in UTF-8")
+            text = f"is {self.media_type[:_SHOWN]!r}; {instead}"
             raise DocumentRefused(reason="UNSUPPORTED_MEDIA_TYPE", field="media_type", description=text)
 
     def check_text(self) -> None:
