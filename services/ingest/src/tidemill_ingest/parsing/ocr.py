@@ -51,7 +51,8 @@ def _picture(document: pypdfium2.PdfDocument, index: int) -> bytes:
         with closing(bitmap):
             pixels = bitmap.to_numpy()
             rows, columns = pixels.shape[:2]
-            return f"P5 {columns} {rows} 255\n".encode() + pixels.tobytes()
+            shades: bytes = pixels.tobytes()
+            return f"P5 {columns} {rows} 255\n".encode() + shades
 
 
 def _read(picture: bytes, ocr: Ocr, page: int) -> str:
