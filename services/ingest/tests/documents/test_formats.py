@@ -73,3 +73,8 @@ def test_the_command_line_sends_what_ingest_reads_and_nothing_else() -> None:
 def test_a_media_type_is_refused_with_those_that_are_read() -> None:
     with pytest.raises(InvalidInput, match="application/pdf"):
         replace(spec(), media_type="application/msword").check(Ingest().limits)
+
+
+def test_a_mail_of_outlook_is_refused_with_what_to_save_it_as() -> None:
+    with pytest.raises(InvalidInput, match=r"save it as a mail \(\.eml\)"):
+        replace(spec(), media_type="application/vnd.ms-outlook").check(Ingest().limits)

@@ -83,8 +83,8 @@ class DocumentSpec:
         if violations := [*key_violations(self.key, limits), *self._violations(limits), *self._metadata(limits)]:
             raise InvalidInput.of(*violations)
         if self.media_type not in MEDIA_TYPES:
-            instead = INSTEAD.get(self.media_type, f"supported are {', '.join(MEDIA_TYPES)}, text in UTF-8")
-            text = f"is {self.media_type[:_SHOWN]!r}; {instead}"
+            instead = f"{INSTEAD[self.media_type]}; " if self.media_type in INSTEAD else ""
+            text = f"is {self.media_type[:_SHOWN]!r}; {instead}supported are {', '.join(MEDIA_TYPES)}, text in UTF-8"
             raise DocumentRefused(reason="UNSUPPORTED_MEDIA_TYPE", field="media_type", description=text)
 
     def check_text(self) -> None:
