@@ -48,6 +48,8 @@ class Requirement:
 class Gate(Aggregate):
     deployment: str = "helpdesk"
     candidate: str = "tiny"
+    collection: str = ""
+    retrieval: None = None
     confidence: float = 0.95
     require: tuple[Requirement, ...] = ()
     paused: bool = False
@@ -103,6 +105,7 @@ class Step:
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     gate: str = "better"
+    index_gate: str = ""
     sticky_by: StickyBy = StickyBy.REQUEST
     steps: tuple[Step, ...] = (Step(),)
     on_timeout: int = rollout_pb2.ON_TIMEOUT_HOLD
