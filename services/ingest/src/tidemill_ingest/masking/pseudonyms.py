@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-import phonenumbers
-
 from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, MaskKind
 from tidemill_ingest.masking.tokens import token_of
 from tidemill_ingest.masking.written_addresses import as_sent
@@ -85,6 +83,8 @@ def _phone(value: str, regions: tuple[str, ...]) -> str:
 
 
 def _e164(value: str, region: str | None) -> str:
+    import phonenumbers  # noqa: PLC0415 - the service imports this module, and its processes alone need the library
+
     try:
         number = phonenumbers.parse(value, region)
     except phonenumbers.NumberParseException:
