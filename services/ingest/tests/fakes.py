@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from services.ingest.tests.blocks import BlocksHere
+from services.ingest.tests.fake_stores import CursorHere, OutboxHere, RecordsHere, VersionTextsHere
 from services.ingest.tests.fingerprints import FingerprintsHere
 from services.ingest.tests.keys import project_secrets
 from services.ingest.tests.profiled import ProfilesHere
@@ -18,7 +19,6 @@ from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument, ReadDo
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.members import HeldFile
 from tidemill_ingest.documents.domain.submission import DocumentName, DocumentSpec, Submission, SubmissionChannel
-from tidemill_ingest.documents.domain.texts import TextUses
 from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.duplicates import CompareDocuments, JudgeDuplicates
 from tidemill_ingest.documents.erase_document import EraseDocument
@@ -117,29 +117,6 @@ class PreparationHere:
 
 
 @dataclass
-class OutboxHere:
-    """Says what a test says."""
-
-    seqs: frozenset[int] = frozenset()
-
-    async def waiting(self, project: str, document_id: str) -> frozenset[int]:
-        assert project
-        assert document_id
-        return self.seqs
-
-
-class VersionTextsHere:
-    """Implements `ports.VersionTexts` on the documents themselves."""
-
-    def __init__(self, documents: InMemoryAggregates[Document]) -> None:
-        self._documents = documents
-
-    async def of(self, project: str, document_ids: Sequence[str]) -> Mapping[str, TextUses]:
-        found = await self._documents.get_many(project, document_ids)
-        return {name: document.texts for name, document in found.items()}
-
-
-@dataclass
 class ProjectsHere:
     """Implements `projects.Projects`: what a test says."""
 
@@ -169,32 +146,6 @@ class ProjectsHere:
 
     def keeps_quarantine(self, project: str) -> timedelta | None:
         return self.quarantine.get(project)
-
-
-class RecordsHere:
-    """Implements `ports.Records` on the documents in memory."""
-
-    def __init__(self, documents: InMemoryAggregates[Document]) -> None:
-        self._documents = documents
-
-    async def remove_all(self, project: str) -> None:
-        for document in self._documents.all():
-            if document.project == project:
-                self._documents.remove(project, document.id)
-
-
-@dataclass
-class CursorHere:
-    """Implements `ports.SweepCursor` for the holder of the lease, whose epoch is 1."""
-
-    after: str = ""
-
-    async def position(self) -> str:
-        return self.after
-
-    async def advance(self, after: str, *, epoch: int) -> None:
-        if epoch == 1:
-            self.after = after
 
 
 @dataclass
