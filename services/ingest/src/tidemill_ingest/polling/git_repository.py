@@ -24,6 +24,7 @@ from dulwich.object_store import MaxTreeDepthExceeded
 from dulwich.objects import Commit, ObjectID, Tag
 from dulwich.repo import Repo
 
+from tidemill_core.errors import isolated
 from tidemill_core.origins import Origin
 from tidemill_ingest.polling.domain.objects import ListedObject
 from tidemill_ingest.polling.domain.origin import Polling
@@ -59,7 +60,8 @@ def fetch(folder: str, remote: GitRemote, polling: Polling, known: str) -> GitTr
     A commit that is `known` is not fetched.
     """
     try:
-        return _fetched(folder, remote, polling, known)
+        with isolated():
+            return _fetched(folder, remote, polling, known)
     except Exception as error:  # noqa: BLE001 - all that is not of a repository is raised again
         return _refusal(error)
 
@@ -88,7 +90,7 @@ def _refusal(error: Exception) -> GitRefused:
 def read(folder: str, remote: GitRemote, version: str) -> bytes | GitRefused:
     """Return the bytes of a file, at most one more than a document may have; it is fetched where it was left out."""
     try:
-        with Repo(folder) as repository:
+        with isolated(), Repo(folder) as repository:
             if _sha(version) not in repository.object_store:
                 _take(repository, remote, lambda _refs, depth=None: [version.encode()])  # noqa: ARG005 - dulwich's names
             found = repository.object_store[_sha(version)]
