@@ -87,6 +87,21 @@ class ApiClient:
     unauthenticated: document_service_pb2_grpc.DocumentServiceStub
 
 
+def settings_without_servers() -> IngestSettings:
+    """Return settings of a service whose servers do not answer."""
+    return IngestSettings.model_validate(
+        {
+            "grpc_port": 0,
+            "access_issuers": (installation().setting,),
+            "kafka_bootstrap_servers": "127.0.0.1:1",
+            "mongo_uri": "mongodb://127.0.0.1:1",
+            "s3_endpoint": "127.0.0.1:1",
+            "s3_access_key": "key",
+            "s3_secret_key": "secret",
+        }
+    )
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[ApiClient]:
     ingest, uploads = await Ingest(limits=SMALL).with_source(), Uploads(limits=SMALL, places=UploadPlaces(PATIENCE))
@@ -106,19 +121,8 @@ async def client() -> AsyncIterator[ApiClient]:
         datasets=curated.datasets, parts=curated.parts, count=ProcessExamples(ProcessesHere()), limits=SMALL
     )
     profiles = ProfileServicer(reading, datasets=of_datasets, clock=ingest.clock)
-    settings = IngestSettings.model_validate(
-        {
-            "grpc_port": 0,
-            "access_issuers": (installation().setting,),
-            "kafka_bootstrap_servers": "127.0.0.1:1",
-            "mongo_uri": "mongodb://127.0.0.1:1",
-            "s3_endpoint": "127.0.0.1:1",
-            "s3_access_key": "key",
-            "s3_secret_key": "secret",
-        }
-    )
     server = GrpcServer(
-        settings,
+        settings_without_servers(),
         [
             (document_service_pb2_grpc.add_DocumentServiceServicer_to_server, documents),
             (source_service_pb2_grpc.add_SourceServiceServicer_to_server, sources),

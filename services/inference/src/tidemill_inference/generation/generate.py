@@ -7,7 +7,7 @@ from functools import partial
 
 from tidemill_core.application import Caller
 from tidemill_inference.caching.domain.policy import CachePolicy
-from tidemill_inference.caching.ports import Asked, Reusing
+from tidemill_inference.caching.ports import Asked, Reused, Reusing
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.engines.ports import Engines, Models
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
@@ -93,18 +93,8 @@ class GenerateAnswer:
         try:
             async with asyncio.timeout(context.remaining_s()):
                 await search(context)
-                if cache and self.reusing:
-                    asked = Asked(
-                        inference=inference,
-                        question=question,
-                        configuration=configuration.digest,
-                        index=context.found.index,
-                        passages=context.found.passages,
-                        search=partial(_search_again, search, context),
-                    )
-                    generation.waiting_for = "the answer to an equal question"
-                    if reused := await self.reusing.find(caller, cache, asked):
-                        return context.again(reused)
+                if cache and (reused := await self._reused(context, cache, search, configuration.digest)):
+                    return context.again(reused)
                 generation.waiting_for = "mongodb"
                 await begin()
                 for step in steps:
@@ -112,6 +102,23 @@ class GenerateAnswer:
                 return context.answer()
         except TimeoutError as error:
             raise generation.late() from error
+
+    async def _reused(
+        self, context: Context, cache: CachePolicy, search: Retrieve, configuration: str
+    ) -> Reused | None:
+        """Return an answer that was given to an equal question, where there is one."""
+        if self.reusing is None:
+            return None
+        asked = Asked(
+            inference=context.inference,
+            question=context.question,
+            configuration=configuration,
+            index=context.found.index,
+            passages=context.found.passages,
+            search=partial(_search_again, search, context),
+        )
+        context.generation.waiting_for = "the answer to an equal question"
+        return await self.reusing.find(context.caller, cache, asked)
 
 
 async def _search_again(search: Retrieve, context: Context, messages: tuple[Message, ...]) -> Found:
