@@ -14,6 +14,7 @@ from tidemill_rag.collections.domain.collection import (
     IndexState,
     IndexWentLive,
 )
+from tidemill_rag.collections.resolve_settings import CollectionSpec
 from tidemill_rag.errors import CollectionNotFound, IndexIncomplete, IndexNotFound
 
 READY, LIVE, RETIRED = IndexState.READY, IndexState.LIVE, IndexState.RETIRED
@@ -154,3 +155,41 @@ async def test_a_collection_that_waits_no_longer_takes_the_next_complete_one_and
     await rag.work()
 
     assert await states(rag) == {1: RETIRED, 2: RETIRED, 3: LIVE}
+
+
+async def rolled_back(change: CollectionSpec, path: str) -> Rag:
+    """Return a rag whose handbook was changed, whose new index version was taken back, and is gone."""
+    rag = Rag()
+    rag.models.newest = 1
+    rag.ingest.put("d1", "old words")
+    await rag.handbook(go_live=GoLive.BY_ROLLOUT)
+    rag.models.newest = 2
+    await rag.crud.update(ADA, change, frozenset({path}), write("change"))
+    await rag.work()
+    await rag.promote(ADA, "handbook", 2, write("promote"))
+    await rag.promote(ADA, "handbook", 1, write("back"))
+    for passed in (KEEP.replaced, timedelta(seconds=31)):
+        rag.clock.advance(passed)
+        await rag.work()
+    assert await states(rag) == {1: LIVE}
+    return rag
+
+
+async def test_new_labels_do_not_build_again_what_was_taken_back() -> None:
+    change = spec(max_tokens=64)
+    rag = await rolled_back(change, "chunking")
+
+    await rag.crud.update(ADA, replace(change, labels={"team": "sales"}), frozenset({"labels"}), write("labels"))
+
+    assert await states(rag) == {1: LIVE}
+
+
+async def test_new_sources_are_embedded_with_the_model_of_the_settings_and_not_with_the_one_of_what_is_live() -> None:
+    change = spec(embedding="words@2")
+    rag = await rolled_back(change, "embedding")
+
+    updated = await rag.crud.update(
+        ADA, replace(change, sources=("cms", "wiki")), frozenset({"sources"}), write("sources")
+    )
+
+    assert [(index.number, index.embedding) for index in updated.indexes] == [(1, "words@1"), (3, "words@2")]

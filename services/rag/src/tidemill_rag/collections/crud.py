@@ -85,7 +85,8 @@ class CollectionCrud:
         for _ in range(_ATTEMPTS):
             current = await self.collections.get(caller.project, spec.id)
             merged = replace(_spec_of(current), **{path: getattr(spec, path) for path in paths - _unsaid(spec)})
-            known = current.indexes[-1].embedding if current.indexes and merged.embedding == current.embedding else ""
+            made_of = current.made_of
+            known = made_of.embedding if made_of and merged.embedding == current.embedding else ""
             settings = await self.resolve(caller, merged, known=known)
             with suppress(_MergedTooLate):
                 return await self._configure(current, settings, write)

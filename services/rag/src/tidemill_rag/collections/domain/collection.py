@@ -86,6 +86,16 @@ class IndexRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MadeOf:
+    """What the points of an index version are made of; `embedding` is `model@version`."""
+
+    sources: tuple[str, ...]
+    embedding: str
+    chunking: Chunking
+    sparse: Sparse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IndexVersion:
     """One build of the index: immutable settings, and documents that follow their sources."""
 
@@ -113,6 +123,11 @@ class IndexVersion:
     """When a replaced one that is READY is retired."""
     message: str = ""
     """The dependency that it waits for, or the last error."""
+
+    @property
+    def made_of(self) -> MadeOf:
+        """Return what its points are made of."""
+        return MadeOf(sources=self.sources, embedding=self.embedding, chunking=self.chunking, sparse=self.sparse)
 
     @property
     def receives_updates(self) -> bool:
@@ -183,6 +198,13 @@ class Collection(Aggregate):
     indexes: tuple[IndexVersion, ...] = ()
     last_index: int = 0
     """Numbers are never reused, not even after the collection was deleted and created again."""
+    begun: MadeOf | None = None
+    """What the last index version was begun with, which may be gone; collections that predate it have None."""
+
+    @property
+    def made_of(self) -> MadeOf | None:
+        """Return what the last index version was begun with."""
+        return self.begun or (self.indexes[-1].made_of if self.indexes else None)
 
     @property
     def live(self) -> IndexVersion | None:
@@ -214,10 +236,8 @@ class Collection(Aggregate):
     def configure(self, settings: "Settings", *, now: datetime) -> None:
         """Apply new settings; start an index version if what points are made of changed."""
         self.labels = dict(settings.labels)
-        newest = self.indexes[-1] if self.indexes else None
-        made_of = (settings.sources, settings.resolved, settings.chunking, settings.sparse)
         self._take(settings)
-        if newest is None or (newest.sources, newest.embedding, newest.chunking, newest.sparse) != made_of:
+        if self.made_of != settings.made_of:
             self.rebuild(settings.resolved, now=now)
 
     def rebuild(self, resolved: str, *, now: datetime) -> None:
@@ -236,7 +256,7 @@ class Collection(Aggregate):
             quantized=True,
             create_time=now,
         )
-        self.indexes = (*self.indexes, begun)
+        self.indexes, self.begun = (*self.indexes, begun), begun.made_of
         self.pending.append(IndexBuildStarted(occurred_at=now, index=begun.number, embedding=resolved))
 
     def record_seeding(self, number: int, *, source: int, token: str) -> None:
@@ -348,6 +368,11 @@ class Settings:
     search: SearchSettings = _DEFAULT_SEARCH
     go_live: GoLive = GoLive.WHEN_COMPLETE
     labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def made_of(self) -> MadeOf:
+        """Return what points are made of by these settings."""
+        return MadeOf(sources=self.sources, embedding=self.resolved, chunking=self.chunking, sparse=self.sparse)
 
 
 def numbers(indexes: Sequence[IndexVersion]) -> list[int]:
