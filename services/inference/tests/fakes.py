@@ -161,6 +161,9 @@ class Handbook:
         self.passages = tuple(passages)
         self.down: TidemillError | None = None
         self.takes_s = 0.0
+        self.broken = dict[int, TidemillError]()
+        """Index versions that cannot be searched."""
+        self.slow_s = dict[int, float]()
         self.found: dict[bool, tuple[Passage, ...]] = {}
         """What is found by a query of one turn (False) or of several, where that is not `passages`."""
         self.asked: list[tuple[str, tuple[str, ...]]] = []
@@ -179,9 +182,9 @@ class Handbook:
         assert timeout_s > 0
         self.asked.append((question, tuple(principals)))
         self.indexes.append(retrieval.index)
-        await asyncio.sleep(self.takes_s)
-        if self.down:
-            raise self.down
+        await asyncio.sleep(self.slow_s.get(retrieval.index, self.takes_s))
+        if error := self.down or self.broken.get(retrieval.index):
+            raise error
         passages = self.found.get("\n" in question, self.passages)
         return Found(passages=passages[: retrieval.top_k], index=retrieval.index or 4)
 

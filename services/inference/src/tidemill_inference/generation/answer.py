@@ -169,7 +169,8 @@ class AnswerQuestion:
                 )
             except (Exception, asyncio.CancelledError) as error:
                 failed = AnswerOutcome(inference=reservation.inference, question=question, chosen=chosen, failed=True)
-                if _blames_model(generation.missed if isinstance(error, asyncio.CancelledError) else error):
+                cause = generation.missed if isinstance(error, asyncio.CancelledError) else error
+                if _blames_variant(cause, search=chosen.searches_anew and generation.searches):
                     self._report(replace(failed, total_s=time.monotonic() - started))
                 raise
             cost, hold, waited_s = spend.cost(), spend.hold_id, generation.queue_s
@@ -184,7 +185,7 @@ class AnswerQuestion:
         whole = delivered(saved, question, answer)
         generation.end(whole)
         fell_back = answer.variant.model != chosen.configuration.model
-        total_s = answer.usage.total_s - answer.usage.search_s
+        total_s = answer.usage.total_s - (0.0 if chosen.searches_anew else answer.usage.search_s)
         self._report(
             AnswerOutcome(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s)
         )
@@ -295,13 +296,14 @@ def _variant(chosen: ChosenConfiguration) -> Variant:
     )
 
 
-def _blames_model(error: Exception | None) -> bool:
+def _blames_variant(error: Exception | None, *, search: bool) -> bool:
     """Whether a failure counts against the variant: invalid questions and outages of shared dependencies do not.
 
-    Neither does None, an answer that the client cancelled.
+    Neither does None, an answer that the client cancelled. A failed `search` is the variant's own, where index versions
+    are compared: of an outage of rag, both sides have their failures.
     """
     if isinstance(error, TidemillError):
-        return error.blame not in (Blame.CALLER, Blame.SHARED)
+        return error.blame is not Blame.CALLER and (search or error.blame is not Blame.SHARED)
     return error is not None
 
 

@@ -21,6 +21,7 @@ from tidemill_inference.generation.ports import Delta, Finished, Started, Step, 
 from tidemill_inference.routing.domain.attempt import Attempt
 from tidemill_kit.workers.fair_queue import FairQueue, QueueFull, QueueLimits, Share
 
+RAG = "rag"
 _BUSY_PAUSE_S = 1.0
 
 
@@ -55,6 +56,11 @@ class Generation:
     _changes: int = 0
     _waiting: set[asyncio.Future[None]] = field(default_factory=set)
     """Of listeners, each until the next change."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether it waits for passages; of one that ended, whether it ended there."""
+        return self.waiting_for == RAG
 
     def start(self, inference: Inference) -> None:
         """Send the variant."""

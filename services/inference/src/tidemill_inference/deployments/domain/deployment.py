@@ -57,7 +57,7 @@ class ChosenConfiguration:
     step: int = 0
     shadowed: bool = False
     searches_anew: bool = False
-    """Whether the candidate's copy searches, as it is an index version."""
+    """Whether index versions are compared: each side searches, and copies do, and its search is the variant's own."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -148,7 +148,11 @@ class Deployment(Aggregate):
         if rollout is None or rollout.id != rollout_id or not rollout.current.shadow:
             raise NoActiveRollout(self.id, missing="nothing is shadowed any more")
         return ChosenConfiguration(
-            variant=CANDIDATE, configuration=rollout.candidate, rollout=rollout.id, step=rollout.step
+            variant=CANDIDATE,
+            configuration=rollout.candidate,
+            rollout=rollout.id,
+            step=rollout.step,
+            searches_anew=rollout.index is not None,
         )
 
     def start_rollout(

@@ -11,7 +11,8 @@ from tidemill_inference.generation.domain.question import Question
 class AnswerOutcome:
     """What came of one answer; `inference` holds all of it, whatever its record keeps.
 
-    `total_s` of one that did not fail is without the search: a copy is asked on the passages that were found before.
+    `total_s` of one that did not fail is without the search, as a copy is asked on the passages that were found before;
+    where index versions are compared, both sides search, and it is with it.
     """
 
     inference: Inference

@@ -10,6 +10,7 @@ from itertools import zip_longest
 from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.ports import Found, Retriever
+from tidemill_inference.generation.shared import RAG
 from tidemill_inference.generation.steps.context import Context
 from tidemill_inference.generation.steps.rewrite import Rewrite, Rewritten
 
@@ -41,7 +42,7 @@ class Retrieve:
             return
         if retrieval is None:
             return
-        context.generation.waiting_for = "rag"
+        context.generation.waiting_for = RAG
         began = time.monotonic()
         queries, variants = await self._queries(context, retrieval)
         answers = await self._answers(context, retrieval, (*queries, *variants))

@@ -41,7 +41,7 @@ class Reason(Enum):
 class Outcome:
     """What came of one answer in a step; `rating` is 0 to 1, None without one.
 
-    `total_s` is without the search, which is no variant's own, and which copies are spared.
+    `total_s` is without the search, which copies are spared, but where it is the search that is compared.
     """
 
     inference: str
@@ -108,8 +108,10 @@ class StepCounts:
         )
 
     def reached(self, step: RolloutStep) -> bool:
-        """Whether the step has seen all requests and answers that it needs."""
-        return self.requests >= step.requests and self.candidate >= step.minimum
+        """Whether the step has seen all requests and answers that it needs; what failed, as in an outage, is none."""
+        failed = self.baseline_failures + (0 if step.shadow else self.candidate_failures)
+        answers = self.candidate - self.candidate_failures
+        return self.requests - failed >= step.requests and answers >= step.minimum
 
     def abort(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
         """Return why the candidate has to be taken back, for programs and for people; None with too few answers.
@@ -117,7 +119,8 @@ class StepCounts:
         It may be asked after every outcome: all rules together take a candidate back that keeps them in FALSE_ABORTS of
         steps at most.
         """
-        if self.candidate < step.early_minimum and not self.reached(step):
+        seen = self.requests >= step.requests and self.candidate >= step.minimum
+        if self.candidate < step.early_minimum and not seen:
             return None
         convincing = math.log(max(1, rules.count) / FALSE_ABORTS)
         return self._errors(rules, convincing) or self._latency(rules, convincing) or self._rating(rules, convincing)
