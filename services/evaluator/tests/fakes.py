@@ -13,7 +13,16 @@ from tidemill_evaluator.errors import EvaluationLost
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Interval
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.metrics import token_f1
-from tidemill_evaluator.evaluations.ports import Answer, CaseName, Live, PartialResult, Passage, Question, Version
+from tidemill_evaluator.evaluations.ports import (
+    Answer,
+    CaseName,
+    ComparedSearches,
+    Live,
+    PartialResult,
+    Passage,
+    Question,
+    Version,
+)
 from tidemill_evaluator.suites.domain.cases import CaseSet, DocumentVersion
 
 
@@ -43,6 +52,8 @@ class InMemoryInference:
         """(variant, question) -> answer; the variant "" is the live configuration, and "index 4" an index version."""
         self.searches = 0
         """The index version that is searched whatever is asked for; 0 searches what is asked for."""
+        self.live_index = 0
+        """The index version that is searched where none is asked for."""
         self.cites: dict[str, float | None] = {}
         """Variant -> citation_valid."""
         self.finds: dict[str, Sequence[Passage]] = {}
@@ -88,7 +99,7 @@ class InMemoryInference:
             citation_valid=self.cites.get(question.variant),
             passages=question.passages or self.finds.get(question.text, ()),
             whole=True,
-            index=self.searches or question.index,
+            index=self.searches or question.index or self.live_index,
             total_s=self.takes_s.get(question.variant, 0.0),
         )
         self._records[question.request_id] = answer
@@ -106,6 +117,7 @@ class InMemoryRetrievalComparisons:
         self.started_for: list[str] = []
         self.found: Comparison | None = None
         """None: it runs still."""
+        self.baseline_index = 3
         self.fails: TidemillError | None = None
         self.changed: TidemillError | None = None
 
@@ -114,12 +126,14 @@ class InMemoryRetrievalComparisons:
         self.started_for.append(evaluation.id)
         return f"retrieval of {evaluation.id}"
 
-    async def result(self, caller: Caller, evaluation: Evaluation) -> Comparison | None:
+    async def result(self, caller: Caller, evaluation: Evaluation) -> ComparedSearches | None:
         assert caller.project
         assert evaluation.retrieval_evaluation
         if self.fails:
             raise self.fails
-        return self.found
+        if self.found is None:
+            return None
+        return ComparedSearches(comparison=self.found, baseline_index=self.baseline_index)
 
     async def check_unchanged(self, caller: Caller, evaluation: Evaluation) -> None:
         assert caller.project

@@ -117,6 +117,17 @@ async def test_a_collection_that_changed_meanwhile_is_compared_again_by_itself(n
     assert (again.attempt, done.verdict) == (2, Verdict.PASSED)
 
 
+async def test_a_baseline_that_answers_from_another_index_version_is_compared_again() -> None:
+    evaluator = await indexed()
+    evaluator.inference.live_index = 4
+
+    failed = await evaluator.finish()
+
+    assert (failed.state, failed.reason, failed.baseline_index) == (State.FAILED, COLLECTION_CHANGED, 3)
+    assert "from index version 4 of handbook, and the searches were compared with 3" in failed.message
+    assert [each.attempt for each in await evaluator.all() if each.id != failed.id] == [2]
+
+
 @pytest.mark.parametrize("searched", [{"collection": "faq"}, {"collection": ""}, {"index": 3}])
 async def test_a_deployment_that_does_not_search_what_is_live_of_the_collection_is_no_measure(
     searched: dict[str, str],

@@ -56,7 +56,11 @@ class Gated(RetrievalEvaluator):
     async def compared(self) -> Comparison | None:
         """Have the retrieval evaluation done, and return what it says to the gate."""
         await self.finish(await self.evaluations.get("acme", self.evaluation.retrieval_evaluation))
-        return await self.compare.result(ADA, self.evaluation)
+        found = await self.compare.result(ADA, self.evaluation)
+        if found is None:
+            return None
+        assert found.baseline_index == LIVE
+        return found.comparison
 
 
 async def test_both_index_versions_are_searched_with_the_same_settings_and_the_difference_is_bounded() -> None:
@@ -122,6 +126,17 @@ async def test_an_index_version_that_is_live_or_gone_is_not_compared() -> None:
     with pytest.raises(NoVerdict) as gone:
         await gated.started()
     assert gone.value.reason == COLLECTION_UNAVAILABLE
+
+
+async def test_an_index_version_that_went_live_before_the_searches_is_not_compared_with_itself() -> None:
+    gated = Gated()
+    await gated.with_suite()
+    await gated.started()
+    gated.has(live=NEXT, others=(LIVE,))
+
+    with pytest.raises(NoVerdict, match="index version 4 of handbook went live before") as refused:
+        await gated.compared()
+    assert refused.value.reason == COLLECTION_CHANGED
 
 
 async def test_without_figures_the_gate_has_no_verdict_either() -> None:

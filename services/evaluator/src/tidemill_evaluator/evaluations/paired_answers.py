@@ -85,7 +85,7 @@ class PairedAnswers:
         """Get and store the baseline's answer to a case, with its passages for the candidate.
 
         Raises:
-            NoVerdict: it came from another configuration than the one compared with.
+            NoVerdict: it came from another configuration, or index version, than the one compared with.
             DependencyUnavailable: inference, or what it needs for every model, is unavailable or overloaded.
             EvaluationLost: a later epoch has the evaluation, or it was ended.
 
@@ -130,6 +130,8 @@ class PairedAnswers:
             return _of_case(case, baseline=answer)
         if not variant:
             evaluation.refuse_other(answer.configuration)
+        if evaluation.comparing.index:
+            evaluation.refuse_other_index(answer.index)
         side, passages = _side(answer, model=evaluation.baseline), tuple(answer.passages)
         return replace(_of_case(case, baseline=side), passages=passages)
 

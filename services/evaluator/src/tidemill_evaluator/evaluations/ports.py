@@ -199,6 +199,14 @@ class CaseResults(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedSearches:
+    """What the searches of an index version found; `baseline_index` was live, and is what they were compared with."""
+
+    comparison: Comparison
+    baseline_index: int
+
+
 class RetrievalComparisons(Protocol):
     """What searches of an index version find, compared with those of the live one."""
 
@@ -211,11 +219,11 @@ class RetrievalComparisons(Protocol):
         """
         ...
 
-    async def result(self, caller: Caller, evaluation: Evaluation) -> Comparison | None:
+    async def result(self, caller: Caller, evaluation: Evaluation) -> ComparedSearches | None:
         """Return the comparison, with whether its requirement holds; None while it runs.
 
         Raises:
-            NoVerdict: it came to no result.
+            NoVerdict: it came to no result; with COLLECTION_CHANGED where the candidate went live before it began.
 
         """
         ...

@@ -125,10 +125,11 @@ class RunEvaluation:
             compared = await self.retrieval.result(caller, evaluation)
             if compared is None:
                 return SOON
-            if not compared.holds:  # nothing has to be asked
-                await self._complete(evaluation, [compared], None)
+            evaluation = await self._with_baseline_index(evaluation, compared.baseline_index)
+            searches.append(compared.comparison)
+            if not compared.comparison.holds:  # nothing has to be asked
+                await self._complete(evaluation, searches, None)
                 return None
-            searches.append(compared)
         comparisons, latencies = await self._answers(caller, evaluation, live, begins=begins)
         await self._complete(evaluation, [*searches, *comparisons], latencies)
         return None
@@ -139,6 +140,13 @@ class RunEvaluation:
             return evaluation
         started, epoch = await self.retrieval.started(caller, evaluation), evaluation.epoch
         return await self._write(evaluation, lambda e: e.compare_retrieval(started, epoch=epoch))
+
+    async def _with_baseline_index(self, evaluation: Evaluation, index: int) -> Evaluation:
+        """Return it with the index version that the baseline has to answer from."""
+        if evaluation.baseline_index == index:
+            return evaluation
+        epoch = evaluation.epoch
+        return await self._write(evaluation, lambda e: e.record_baseline_index(index, epoch=epoch))
 
     async def _answers(
         self, caller: Caller, evaluation: Evaluation, live: Live, *, begins: bool

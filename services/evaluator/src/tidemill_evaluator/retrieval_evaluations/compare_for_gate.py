@@ -16,7 +16,7 @@ from tidemill_evaluator.errors import (
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.job import UNFINISHED, State
-from tidemill_evaluator.evaluations.ports import Enqueue
+from tidemill_evaluator.evaluations.ports import ComparedSearches, Enqueue
 from tidemill_evaluator.gates.domain.gate import RetrievalRequirement
 from tidemill_evaluator.retrieval_evaluations.domain.results import RetrievalMeasure
 from tidemill_evaluator.retrieval_evaluations.domain.retrieval_evaluation import (
@@ -67,14 +67,19 @@ class CompareForGate:
         self.enqueue(ResourceKey(project=started.project, id=started.id))
         return started.id
 
-    async def result(self, caller: Caller, evaluation: Evaluation) -> Comparison | None:
+    async def result(self, caller: Caller, evaluation: Evaluation) -> ComparedSearches | None:
         """See `RetrievalComparisons.result`."""
         found = await self._found(caller, evaluation)
         if found.state in UNFINISHED:
             return None
         if found.state is not State.COMPLETED or found.figures is None or found.pinned is None:
             raise NoVerdict(found.reason, f"retrieval evaluation {found.id}: {found.message}")
-        return self._compared(_required(evaluation), found.figures, found.pinned)
+        baseline = found.pinned.baseline.index
+        if baseline == evaluation.comparing.index:
+            message = f"index version {baseline} of {found.collection} went live before it was compared"
+            raise NoVerdict(COLLECTION_CHANGED, message)
+        comparison = self._compared(_required(evaluation), found.figures, found.pinned)
+        return ComparedSearches(comparison=comparison, baseline_index=baseline)
 
     async def check_unchanged(self, caller: Caller, evaluation: Evaluation) -> None:
         """See `RetrievalComparisons.check_unchanged`."""

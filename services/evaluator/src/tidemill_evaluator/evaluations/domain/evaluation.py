@@ -7,7 +7,7 @@ from datetime import datetime
 
 from tidemill_core.aggregate import Event
 from tidemill_core.application import derived_id
-from tidemill_evaluator.errors import BASELINE_CHANGED, DATA_ERASED, NoVerdict
+from tidemill_evaluator.errors import BASELINE_CHANGED, COLLECTION_CHANGED, DATA_ERASED, NoVerdict
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, Verdict, verdict_of
 from tidemill_evaluator.evaluations.domain.job import EvaluationJob, State
 from tidemill_evaluator.gates.domain.gate import CONFIDENCE, Gate, Requirement, RetrievalRequirement
@@ -103,6 +103,8 @@ class Evaluation(EvaluationJob):
     latencies: Latencies | None = None
     retrieval_evaluation: str = ""
     """Compares what searches of an index version find."""
+    baseline_index: int = 0
+    """The index version that was live when searches were compared: the baseline has to answer from it. 0 before."""
     verdict: Verdict | None = None
 
     @classmethod
@@ -176,6 +178,11 @@ class Evaluation(EvaluationJob):
         self.wait(f"waits for retrieval evaluation {retrieval_evaluation}", epoch=epoch)
         self.retrieval_evaluation = retrieval_evaluation
 
+    def record_baseline_index(self, index: int, *, epoch: int) -> None:
+        """Record the index version that the candidate was compared with."""
+        self.refuse_unless_claimed(epoch)
+        self.baseline_index = index
+
     def complete(
         self, comparisons: Sequence[Comparison], *, latencies: Latencies | None = None, now: datetime, epoch: int
     ) -> None:
@@ -208,3 +215,17 @@ class Evaluation(EvaluationJob):
         if configuration != self.baseline_configuration:
             message = f"the live configuration of {self.comparing.deployment} changed since the evaluation started"
             raise NoVerdict(BASELINE_CHANGED, message)
+
+    def refuse_other_index(self, index: int) -> None:
+        """Check that a baseline's answer is from the index version compared with; 0 is one for which none was searched.
+
+        Raises:
+            NoVerdict: it is from another one.
+
+        """
+        if index and self.baseline_index and index != self.baseline_index:
+            message = (
+                f"the baseline answered from index version {index} of {self.comparing.collection}, and the searches "
+                f"were compared with {self.baseline_index}"
+            )
+            raise NoVerdict(COLLECTION_CHANGED, message)
