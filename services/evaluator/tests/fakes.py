@@ -118,6 +118,7 @@ class InMemoryRetrievalComparisons:
         self.found: Comparison | None = None
         """None: it runs still."""
         self.baseline_index = 3
+        self.stopped: list[str] = []
         self.fails: TidemillError | None = None
         self.changed: TidemillError | None = None
 
@@ -134,6 +135,10 @@ class InMemoryRetrievalComparisons:
         if self.found is None:
             return None
         return ComparedSearches(comparison=self.found, baseline_index=self.baseline_index)
+
+    async def stop(self, caller: Caller, evaluation: Evaluation) -> None:
+        assert caller.project
+        self.stopped.append(evaluation.id)
 
     async def check_unchanged(self, caller: Caller, evaluation: Evaluation) -> None:
         assert caller.project

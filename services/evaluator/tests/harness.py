@@ -128,7 +128,7 @@ class Evaluator:
         self.suite_crud = SuiteCrud(
             suites=self.suites, cases=self.cases, gates_of=self.gate_crud.requiring, limits=limits
         )
-        self.evaluation_crud = EvaluationCrud(evaluations=self.evaluations, clock=self.clock)
+        self.evaluation_crud = EvaluationCrud(evaluations=self.evaluations, retrieval=self.retrieval, clock=self.clock)
         self.readers = InMemoryReaders()
         self.list_case_results = ListCaseResults(
             evaluations=self.evaluations, cases=self.cases, results=self.results, readers=self.readers

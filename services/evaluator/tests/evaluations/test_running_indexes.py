@@ -128,6 +128,38 @@ async def test_a_baseline_that_answers_from_another_index_version_is_compared_ag
     assert [each.attempt for each in await evaluator.all() if each.id != failed.id] == [2]
 
 
+async def test_what_compares_the_searches_ends_with_the_evaluation() -> None:
+    cancelled, failing = await indexed(), await indexed()
+    cancelled.retrieval.found = failing.retrieval.found = None
+    queued = await cancelled.finish()
+    await cancelled.evaluation_crud.cancel(ADA, queued.id, request=request())
+    await failing.finish()
+    del failing.inference.deployments["acme", "helpdesk"]
+
+    failed = await failing.finish()
+
+    assert failed.state is State.FAILED
+    assert (cancelled.retrieval.stopped, failing.retrieval.stopped) == ([queued.id], [failed.id])
+
+
+async def test_an_evaluation_cancelled_while_its_searches_are_started_leaves_none_behind() -> None:
+    evaluator = await indexed()
+    (queued,) = await evaluator.all()
+    start = evaluator.retrieval.started
+
+    async def cancelled_meanwhile(caller: Caller, evaluation: Evaluation) -> str:
+        await evaluator.evaluation_crud.cancel(ADA, queued.id, request=request())
+        evaluator.retrieval.stopped.clear()  # there was none yet
+        return await start(caller, evaluation)
+
+    evaluator.retrieval.started = cancelled_meanwhile  # type: ignore[method-assign]  # the start, at the wrong moment
+
+    ended = await evaluator.finish()
+
+    assert ended.state is State.CANCELLED
+    assert evaluator.retrieval.stopped == [queued.id]
+
+
 @pytest.mark.parametrize("searched", [{"collection": "faq"}, {"collection": ""}, {"index": 3}])
 async def test_a_deployment_that_does_not_search_what_is_live_of_the_collection_is_no_measure(
     searched: dict[str, str],

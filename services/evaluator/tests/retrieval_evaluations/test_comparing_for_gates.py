@@ -16,6 +16,7 @@ from tidemill_evaluator.errors import (
 )
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
+from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.gates.domain.gate import RetrievalRequirement
 from tidemill_evaluator.retrieval_evaluations.compare_for_gate import CompareForGate
 from tidemill_evaluator.retrieval_evaluations.ports import SearchedCollection, SearchQuery
@@ -42,6 +43,7 @@ class Gated(RetrievalEvaluator):
             retrieval=self.retrieval,
             evidence=Evidence(min_questions=2, max_unanswered=0.4),
             enqueue=self.enqueue,
+            clock=self.clock,
         )
 
     def has(self, *, live: int, others: tuple[int, ...] = ()) -> None:
@@ -189,3 +191,23 @@ async def test_searches_that_fail_count_against_the_gate() -> None:
     assert found
     assert not found.holds
     assert "2 of 3 searches failed" in found.note
+
+
+async def test_it_is_cancelled_with_the_evaluation_once_and_only_while_it_runs() -> None:
+    gated = Gated()
+    await gated.with_suite()
+    await gated.compare.stop(ADA, gated.evaluation)  # there is none yet
+    await gated.started()
+    await gated.compare.stop(ADA, gated.evaluation)
+    await gated.compare.stop(ADA, gated.evaluation)
+
+    (stopped,) = await gated.all()
+    assert (stopped.state, stopped.reason) == (State.CANCELLED, CANCELLED)
+    assert stopped.message == f"evaluation {gated.evaluation.id}, which it was part of, has ended"
+
+    done = Gated()
+    await done.with_suite()
+    await done.started()
+    await done.compared()
+    await done.compare.stop(ADA, done.evaluation)
+    assert [each.state for each in await done.all()] == [State.COMPLETED]

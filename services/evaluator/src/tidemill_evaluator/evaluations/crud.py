@@ -4,14 +4,18 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.ports import Evaluations
+from tidemill_evaluator.evaluations.ports import Evaluations, RetrievalComparisons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationCrud:
-    """Cancelling emits EvaluationHasFailed with reason CANCELLED; the worker stops at its next write."""
+    """Cancelling emits EvaluationHasFailed with reason CANCELLED; the worker stops at its next write.
+
+    What compares the searches of an index version is cancelled with it.
+    """
 
     evaluations: Evaluations
+    retrieval: RetrievalComparisons
     clock: Clock
 
     async def get(self, caller: Caller, evaluation_id: str) -> Evaluation:
@@ -37,6 +41,9 @@ class EvaluationCrud:
 
         """
         now = self.clock.now()
-        return await self.evaluations.update(
+        cancelled = await self.evaluations.update(
             caller.project, evaluation_id, lambda evaluation: evaluation.cancel(now), request=request
         )
+        if cancelled.comparing.collection:
+            await self.retrieval.stop(caller, cancelled)
+        return cancelled

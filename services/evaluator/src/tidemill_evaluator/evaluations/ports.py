@@ -228,6 +228,10 @@ class RetrievalComparisons(Protocol):
         """
         ...
 
+    async def stop(self, caller: Caller, evaluation: Evaluation) -> None:
+        """Cancel the comparison of an evaluation that has ended; no effect where there is none, or it has ended too."""
+        ...
+
     async def check_unchanged(self, caller: Caller, evaluation: Evaluation) -> None:
         """Check that the same index versions can be searched, and the same one is live, as when it was compared.
 

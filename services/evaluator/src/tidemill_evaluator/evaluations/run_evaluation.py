@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -26,7 +27,7 @@ from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, latencies_of
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.job import State
+from tidemill_evaluator.evaluations.domain.job import UNFINISHED, State
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.paired_answers import Asking, PairedAnswers
 from tidemill_evaluator.evaluations.ports import (
@@ -96,8 +97,11 @@ class RunEvaluation:
         """Run the evaluation under a lease with this epoch; `Requeue` means that it waits for another service."""
         try:
             return await self._run(caller, evaluation_id, epoch)
-        except (EvaluationLost, EvaluationNotFound):
-            return None  # it is finished or cancelled, or another worker has it
+        except EvaluationNotFound:
+            return None
+        except EvaluationLost:  # it is finished or cancelled, or another worker has it
+            await self._stop_searches(caller, evaluation_id)
+            return None
 
     async def _run(self, caller: Caller, evaluation_id: str, epoch: int) -> Requeue | None:
         evaluation = await self.evaluations.update(
@@ -112,6 +116,13 @@ class RunEvaluation:
         except NoVerdict as none:
             await self._fail(caller, evaluation, none)
         return None
+
+    async def _stop_searches(self, caller: Caller, evaluation_id: str) -> None:
+        """Cancel what compares the searches of an evaluation that ended while this worker started it."""
+        with suppress(EvaluationNotFound):
+            evaluation = await self.evaluations.get(caller.project, evaluation_id)
+            if evaluation.comparing.collection and evaluation.state not in UNFINISHED:
+                await self.retrieval.stop(caller, evaluation)
 
     async def _compare(self, caller: Caller, evaluation: Evaluation) -> Requeue | None:
         live = await self._live(caller, evaluation)
@@ -262,6 +273,8 @@ class RunEvaluation:
             message += "; the next attempt is queued" if again else "; start another evaluation"
         now, epoch = self.clock.now(), evaluation.epoch
         await self._write(evaluation, lambda e: e.fail(reason=none.reason, message=message, now=now, epoch=epoch))
+        if evaluation.comparing.collection:
+            await self.retrieval.stop(caller, evaluation)
 
     async def _live(self, caller: Caller, evaluation: Evaluation) -> Live:
         deployment, collection = evaluation.comparing.deployment, evaluation.comparing.collection

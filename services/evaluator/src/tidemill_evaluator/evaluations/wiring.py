@@ -110,7 +110,7 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
     )
     run = _run_evaluation(settings, adapters, others, triggers)
     return WiredEvaluations(
-        crud=EvaluationCrud(evaluations=evaluations, clock=SystemClock()),
+        crud=EvaluationCrud(evaluations=evaluations, retrieval=others.retrieval, clock=SystemClock()),
         start=StartEvaluation(
             evaluations=evaluations,
             gates=others.gates,

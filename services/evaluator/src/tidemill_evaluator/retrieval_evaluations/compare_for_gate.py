@@ -1,14 +1,16 @@
 """Compare what searches of an index version find with those of the live one, for the evaluation of a gate."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Request, ResourceKey
+from tidemill_core.application import Caller, Clock, Request, ResourceKey
 from tidemill_core.errors import AlreadyExists, NotFound
 from tidemill_evaluator.errors import (
     COLLECTION_CHANGED,
     COLLECTION_UNAVAILABLE,
     NO_CASES,
+    EvaluationFinished,
     EvaluationLost,
     EvaluationNotFound,
     NoVerdict,
@@ -26,6 +28,7 @@ from tidemill_evaluator.retrieval_evaluations.domain.retrieval_evaluation import
     RetrievalEvaluation,
     RetrievalSide,
     Searching,
+    id_for_gate,
 )
 from tidemill_evaluator.retrieval_evaluations.ports import Retrieval, RetrievalEvaluations, SearchedCollection
 
@@ -38,6 +41,7 @@ class CompareForGate:
     retrieval: Retrieval
     evidence: Evidence
     enqueue: Enqueue
+    clock: Clock
 
     async def started(self, caller: Caller, evaluation: Evaluation) -> str:
         """See `RetrievalComparisons.started`."""
@@ -80,6 +84,17 @@ class CompareForGate:
             raise NoVerdict(COLLECTION_CHANGED, message)
         comparison = self._compared(_required(evaluation), found.figures, found.pinned)
         return ComparedSearches(comparison=comparison, baseline_index=baseline)
+
+    async def stop(self, caller: Caller, evaluation: Evaluation) -> None:
+        """See `RetrievalComparisons.stop`."""
+        now, message = self.clock.now(), f"evaluation {evaluation.id}, which it was part of, has ended"
+        with suppress(EvaluationNotFound, EvaluationFinished):
+            await self.evaluations.update(
+                caller.project,
+                id_for_gate(caller.project, evaluation.id),
+                lambda each: each.cancel(now, message=message),
+                request=Request.internal(),
+            )
 
     async def check_unchanged(self, caller: Caller, evaluation: Evaluation) -> None:
         """See `RetrievalComparisons.check_unchanged`."""

@@ -90,7 +90,11 @@ def wire_retrieval_evaluations(
         leases=leases,
         sweeps=_sweeps(backend, evaluations),
         for_gates=CompareForGate(
-            evaluations=evaluations, retrieval=retrieval, evidence=settings.evidence, enqueue=controller.enqueue
+            evaluations=evaluations,
+            retrieval=retrieval,
+            evidence=settings.evidence,
+            enqueue=controller.enqueue,
+            clock=SystemClock(),
         ),
     )
 

@@ -70,7 +70,7 @@ class EvaluationJob(Aggregate):
         self.finish(State.FAILED, now, self.has_failed(now))
         self.reason, self.message = reason, message
 
-    def cancel(self, now: datetime) -> None:
+    def cancel(self, now: datetime, *, message: str = "cancelled by a user") -> None:
         """Cancel it; no effect if it is already cancelled.
 
         Raises:
@@ -81,7 +81,7 @@ class EvaluationJob(Aggregate):
             return
         self.refuse_finished()
         self.finish(State.CANCELLED, now, self.has_failed(now))
-        self.reason, self.message = CANCELLED, "cancelled by a user"
+        self.reason, self.message = CANCELLED, message
 
     def refuse_finished(self) -> None:
         """Check that it has not ended.

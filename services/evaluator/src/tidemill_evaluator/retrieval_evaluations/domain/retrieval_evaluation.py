@@ -110,7 +110,7 @@ class RetrievalEvaluation(EvaluationJob):
     def for_gate(cls, project: str, searching: Searching, *, evaluation: str, requester: str) -> "RetrievalEvaluation":
         """Return the part of a gate's evaluation; its id is none that a request can have."""
         return cls(
-            id=derived_id(project, "retrieval of evaluation", evaluation),
+            id=id_for_gate(project, evaluation),
             project=project,
             searching=searching,
             suite=searching.suite,
@@ -141,3 +141,8 @@ class RetrievalEvaluation(EvaluationJob):
     def has_failed(self, now: datetime) -> Event:
         """Return the event of an end without figures."""
         return RetrievalEvaluationHasFailed(occurred_at=now)
+
+
+def id_for_gate(project: str, evaluation: str) -> str:
+    """Return the id of the part of a gate's evaluation."""
+    return derived_id(project, "retrieval of evaluation", evaluation)
