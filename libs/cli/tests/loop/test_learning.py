@@ -131,8 +131,11 @@ INDEX_GATE = """gates:
 """
 
 
+BY_ROLLOUT = ("{sources: [cms], embedding: small}", "{sources: [cms], embedding: small, go_live: by_rollout}")
+
+
 def test_a_gate_of_index_versions_belongs_to_the_deployment_that_searches_the_collection(file: Path) -> None:
-    file.write_text(file.read_text().replace("gates:\n", INDEX_GATE))
+    file.write_text(file.read_text().replace("gates:\n", INDEX_GATE).replace(*BY_ROLLOUT))
     gates = {each.name: each for each in desired_resources(read_loop(file)) if each.kind == "gate"}
 
     gate = gates["index_gate"].message
@@ -155,9 +158,20 @@ def test_a_gate_of_index_versions_belongs_to_the_deployment_that_searches_the_co
     ],
 )
 def test_a_wrong_gate_of_index_versions_is_reported(file: Path, old: str, new: str, path: str, message: str) -> None:
-    found = problems(file, ("gates:\n", INDEX_GATE.replace(old, new)))
+    found = problems(file, ("gates:\n", INDEX_GATE.replace(old, new)), BY_ROLLOUT)
 
     assert message in found[path]
+
+
+@pytest.mark.parametrize("go_live", ["", ", go_live: when_complete"])
+def test_a_gate_of_a_collection_that_goes_live_without_it_is_refused(file: Path, go_live: str) -> None:
+    said = BY_ROLLOUT[0], BY_ROLLOUT[1].replace(", go_live: by_rollout", go_live)
+
+    found = problems(file, ("gates:\n", INDEX_GATE), said)
+
+    assert list(found) == ["gates.index_gate.collection"]
+    assert "handbook goes live without this gate" in found["gates.index_gate.collection"]
+    assert "add go_live: by_rollout to it" in found["gates.index_gate.collection"]
 
 
 def test_a_rollout_that_could_not_move_its_deployment_is_refused(file: Path) -> None:

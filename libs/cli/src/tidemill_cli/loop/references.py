@@ -117,6 +117,13 @@ def _gate_problems(document: Document, loop: Loop) -> Iterator[Problem]:
         training = loop.training.get(gate.candidate or "")
         if training is None and not gate.collection:
             continue
+        collection = loop.collections.get(gate.collection or "")
+        if collection is not None and collection.go_live != "by_rollout":
+            message = (
+                f"{gate.collection} goes live without this gate: a new index version answers when it is complete; "
+                "add go_live: by_rollout to it"
+            )
+            yield document.problem(("gates", name, "collection"), message)
         for index, requirement in enumerate(gate.require):
             if training and requirement.cases.dataset not in {None, training.dataset}:
                 message = f"must be {training.dataset}, which {gate.candidate} is trained on"
