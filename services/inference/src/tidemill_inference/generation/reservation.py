@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from tidemill_core.application import Clock, Request
-from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, TidemillError, isolated
+from tidemill_core.errors import AlreadyExists, DeadlineExceeded, DependencyUnavailable, TidemillError, isolated
 from tidemill_inference.generation.domain.errors import InferenceNotFound, LeaseLost
 from tidemill_inference.generation.domain.inference import Answer, Inference, Lease, State, Variant
 from tidemill_inference.generation.ports import Inferences
@@ -118,7 +118,15 @@ class Reservation:
             raise InferenceNotFound(self.inference.id)
         record = deepcopy(self.inference)
         change(record)
-        self.inference = await self.inferences.add(record, request=Request.internal())
+        try:
+            self.inference = await self.inferences.add(record, request=Request.internal())
+        except AlreadyExists:  # saved by a call that was left, or not answered
+            stored = await self.inferences.get(record.project, record.id)
+            if not stored.holds(self._held().owner):
+                raise
+            self.inference = await self.inferences.update(
+                record.project, record.id, change, request=Request.internal(), known=stored
+            )
         self.saved = True
 
     def _held(self) -> Lease:
