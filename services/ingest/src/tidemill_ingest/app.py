@@ -11,10 +11,10 @@ from tidemill_ingest.polling.wiring import source_polls, wire_polling
 from tidemill_ingest.profiles.wiring import wire_profiles
 from tidemill_ingest.pseudonyms.wiring import wire_pseudonyms
 from tidemill_ingest.settings import IngestSettings
-from tidemill_ingest.shared import Shared, shared_by_features
 from tidemill_ingest.sources.known_sources import KnownSources
 from tidemill_ingest.sources.mongo import sources_to_judge_by
 from tidemill_ingest.sources.wiring import bind_events, wire_sources
+from tidemill_ingest.stores import Shared, shared_by_features
 from tidemill_kit.service.app import App, Component
 from tidemill_kit.service.backend import Backend
 
