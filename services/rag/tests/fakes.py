@@ -23,7 +23,7 @@ from tidemill_rag.collections.resolve_settings import ChunkingSpec, CollectionSp
 from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.embedding.domain import MIN_KNOWN
 from tidemill_rag.embedding.ports import EmbeddedText, ResolvedModel
-from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable, RerankerUnusable, TextTooLong
+from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable, GraphMissing, RerankerUnusable, TextTooLong
 from tidemill_rag.indexing.compare_points import ComparePoints
 from tidemill_rag.indexing.domain.chunking import Chunk, Cut, known_chunks
 from tidemill_rag.indexing.domain.content import DocumentContent
@@ -53,6 +53,7 @@ class WordModel:
     dimensions = 512
     max_tokens = 256
     special_tokens = 2
+    quantized = True
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -114,7 +115,10 @@ class Models:
     def __init__(self) -> None:
         self.model = WordModel()
         self.newest = 1
-        self.quantized: list[bool] = []
+        self.quantizes = True
+        """What new indexes are made with."""
+        self.export_died = False
+        self.quantized: list[bool | None] = []
         """In which form the model was loaded."""
 
     async def resolve(self, caller: Caller, reference: str) -> ResolvedModel:
@@ -125,11 +129,15 @@ class Models:
         if name != "words" or int(version or 1) > self.newest:
             message = f"there is no model {reference} in this project: there are words"
             raise NotFound(message)
-        return ResolvedModel(reference=f"words@{version or self.newest}", max_tokens=self.model.max_tokens)
+        return ResolvedModel(
+            reference=f"words@{version or self.newest}", max_tokens=self.model.max_tokens, quantizes=self.quantizes
+        )
 
-    async def load(self, caller: Caller, resolved: str, *, quantized: bool = True) -> WordModel:
+    async def load(self, caller: Caller, resolved: str, *, quantized: bool | None = None) -> WordModel:
         await self.resolve(caller, resolved)
         self.quantized.append(quantized)
+        if self.export_died and quantized is not False:
+            raise GraphMissing(resolved, "cannot be exported: the export ended its process", passing=True)
         return self.model
 
 

@@ -13,11 +13,21 @@ Conflict
 PreconditionFailed
 ├── IndexNotReady           the first index version has not listed its documents yet
 └── IndexIncomplete         an index version that is being built cannot be promoted
+DependencyUnavailable
+└── GraphMissing            an embedding model has no form of 8 bits on this machine
 """
 
 from collections.abc import Sequence
 
-from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_core.errors import (
+    AlreadyExists,
+    Conflict,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    PreconditionFailed,
+    Violation,
+)
 
 
 class CollectionNotFound(NotFound):
@@ -112,6 +122,17 @@ class EmbeddingUnusable(ModelUnusable):
 
     field = "embedding"
     reason = "EMBEDDING_UNUSABLE"
+
+
+class GraphMissing(DependencyUnavailable):
+    """A model has no form of 8 bits on this machine, which may be `passing`."""
+
+    def __init__(self, reference: str, why: str, *, passing: bool) -> None:
+        advice = "try again" if passing else "what was made with it needs that form, or a rebuild"
+        message = f"the form of 8 bits of embedding model {reference} is missing: it {why}; {advice}"
+        super().__init__(message, dependency="models", model=reference)
+        self.why = why
+        self.passing = passing
 
 
 class RerankerUnusable(ModelUnusable):

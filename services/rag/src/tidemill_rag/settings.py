@@ -48,8 +48,8 @@ class RagSettings(ModelSettings):
     embedding_threads: int = Field(default=0, ge=0, le=256)
     """CPU threads that embed, each with a forward pass of its own up to 8; 0 = all cores."""
     embedding_quantization: Literal["int8", "none"] = "int8"
-    """int8: embedding models of the families that can be exported have weights of 8 bits; none: all compute in
-    numeric_format, as the others do."""
+    """Of index versions that begin, which keep it: int8: embedding models of the families that can be exported have
+    weights of 8 bits; none: all compute in numeric_format, as the others do."""
     export_cpu_s: float = Field(default=120.0, gt=0)
     """CPU time limit of exporting an embedding model; the wall-clock limit is ten times as much."""
     export_memory_mb: int = Field(default=16 * 1024, ge=4096)

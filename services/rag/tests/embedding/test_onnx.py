@@ -19,6 +19,7 @@ from services.rag.tests.tokenizing import tokenizer_here
 from tidemill_kit.workers.bounded_processes import WorkEndedError
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
+from tidemill_rag.embedding import exports as exports_module
 from tidemill_rag.embedding.config import EmbeddingConfig
 from tidemill_rag.embedding.export import export
 from tidemill_rag.embedding.exports import Exports
@@ -26,6 +27,7 @@ from tidemill_rag.embedding.onnx_runtime import OnnxEmbedding
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.transformers import TransformersEmbedding
 from tidemill_rag.embedding.wiring import opened_embedding
+from tidemill_rag.errors import GraphMissing
 
 TOKENIZER = MODELS / EMBEDDINGS / "tokenizer.json"
 SIZES = {
@@ -140,7 +142,6 @@ async def test_a_graph_is_made_once_and_goes_with_the_projects_folder(folder: Pa
     both = await asyncio.gather(*(exports.graph_of("acme", folder, "minilm@1") for _ in range(2)))
 
     assert both == [folder.parent / "digest.int8-1.onnx"] * 2
-    assert both[0]
     assert both[0].exists()
     assert await Exports(here, 8).graph_of("acme", folder, "minilm@1") == both[0]
     assert here.runs == 1
@@ -150,25 +151,37 @@ async def test_what_cannot_be_exported_is_not_tried_again_and_the_log_says_why(f
     here = Here("has the activation relu, and gelu is exported")
     with capture_logs() as logs:
         for _ in range(2):
-            assert await Exports(here, 8).graph_of("acme", folder, "minilm@1") is None
+            with pytest.raises(GraphMissing, match="the activation relu"):
+                await Exports(here, 8).graph_of("acme", folder, "minilm@1")
 
     assert here.runs == 1
     assert [(log["event"], log["model"]) for log in logs] == [("embedding_model_not_exported", "minilm@1")] * 2
     assert "relu" in logs[1]["why"]
 
 
-async def test_an_export_that_the_machine_ended_is_tried_again(folder: Path) -> None:
+async def test_an_export_that_the_machine_ended_is_tried_again_after_a_while(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = Here(WorkEndedError(cause="died", why="ended its process"))
+    exports = Exports(here, 8)
 
-    assert await Exports(here, 8).graph_of("acme", folder, "minilm@1") is None
-    assert await Exports(here, 8).graph_of("acme", folder, "minilm@1")
+    for _ in range(2):
+        with pytest.raises(GraphMissing, match="ended its process; try again"):
+            await exports.graph_of("acme", folder, "minilm@1")
+    assert here.runs == 1
+    monkeypatch.setattr(exports_module, "_AGAIN_AFTER_S", 0.0)
+    failing = Exports(Here(WorkEndedError(cause="died", why="ended its process")), 8)
+    with pytest.raises(GraphMissing):
+        await failing.graph_of("acme", folder, "minilm@1")
+    assert (await failing.graph_of("acme", folder, "minilm@1")).exists()
 
 
 async def test_a_model_that_takes_too_much_to_export_is_not_tried_again(folder: Path) -> None:
     here = Here(WorkEndedError(cause="cpu", why="takes more than 120 s"))
 
     for _ in range(2):
-        assert await Exports(here, 8).graph_of("acme", folder, "minilm@1") is None
+        with pytest.raises(GraphMissing, match="takes more than 120 s"):
+            await Exports(here, 8).graph_of("acme", folder, "minilm@1")
     assert here.runs == 1
 
 
@@ -176,15 +189,15 @@ async def test_a_graph_that_cannot_be_read_is_made_anew_by_the_next_load(folder:
     graph = folder.parent / "digest.int8-1.onnx"
     graph.write_bytes(b"half of a graph")
 
-    opened = opened_embedding(
-        folder,
-        graph,
-        EmbeddingThreads(),
-        tokenizer_here(folder),
-        EmbeddingConfig.of(folder),
-        threads_per_pass=1,
-        numeric_format="float32",
-    )
+    with pytest.raises(GraphMissing, match="cannot be read"):
+        opened_embedding(
+            folder,
+            graph,
+            EmbeddingThreads(),
+            tokenizer_here(folder),
+            EmbeddingConfig.of(folder),
+            threads_per_pass=1,
+            numeric_format="float32",
+        )
 
-    assert isinstance(opened, TransformersEmbedding)
     assert not graph.exists()

@@ -94,7 +94,8 @@ async def test_one_model_is_loaded_once_as_a_reranker_and_once_as_an_embedding_m
     embedding = TrainerModels(
         registry=registry,
         tokenizers=loaded.tokenizers,
-        exports=None,
+        exports=cast("Any", None),
+        quantizes=False,
         open_model=lambda *_: cast("Any", "embedding"),
     )
 

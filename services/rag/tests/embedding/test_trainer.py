@@ -20,7 +20,7 @@ from tidemill_rag.embedding.registry import RegistryModels
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import TokenizerFacts, Tokenizers
 from tidemill_rag.embedding.trainer import TrainerModels
-from tidemill_rag.errors import EmbeddingUnusable
+from tidemill_rag.errors import EmbeddingUnusable, GraphMissing
 from tidemill_testkit.stubs.trainer import StubModelRegistry
 
 SHA256 = "0" * 64
@@ -74,7 +74,8 @@ async def models(
                 threads=EmbeddingThreads(),
             ),
             tokenizers=Tokenizers(reading=BoundedTokenizers(Facts()), cutting=BoundedTokenizers(Facts())),
-            exports=None,
+            exports=cast("Any", None),
+            quantizes=False,
             open_model=opening,
         )
     await server.stop(0)
@@ -128,6 +129,42 @@ async def test_of_many_projects_that_have_the_same_model_only_so_many_are_rememb
         assert len(registry.registry._digests) == 2  # noqa: SLF001 - what is kept in memory is what is tested
 
     assert len(opened) == 1
+
+
+class NotExported:
+    """Stands for exports that fail."""
+
+    def __init__(self, *, passing: bool) -> None:
+        self.passing = passing
+        self.tries = 0
+
+    async def graph_of(self, _project: str, _folder: Path, reference: str) -> Path:
+        self.tries += 1
+        raise GraphMissing(reference, "cannot be exported", passing=self.passing)
+
+
+async def test_what_has_no_form_yet_is_made_with_torch_where_the_model_has_no_graph_and_never_for_a_passing_cause() -> (
+    None
+):
+    opened: list[int] = []
+    refused, died = NotExported(passing=False), NotExported(passing=True)
+    async with models(opened, max_bytes=100) as registry:
+        never = replace(registry, exports=cast("Any", refused), quantizes=True)
+        for _ in range(2):
+            await never.load(Caller(project="acme"), "30@1")
+        later = replace(registry, exports=cast("Any", died), quantizes=True)
+        with pytest.raises(GraphMissing):
+            await later.load(Caller(project="acme"), "40@1")
+    assert (refused.tries, died.tries, len(opened)) == (1, 1, 1)
+
+
+async def test_what_was_made_with_a_graph_is_never_compared_by_torch() -> None:
+    opened: list[int] = []
+    async with models(opened, max_bytes=100) as registry:
+        never = replace(registry, exports=cast("Any", NotExported(passing=False)), quantizes=True)
+        await never.load(Caller(project="acme"), "30@1")
+        with pytest.raises(GraphMissing, match="30@1 is missing: it cannot be exported; what was made"):
+            await never.load(Caller(project="acme"), "30@1", quantized=True)
 
 
 async def test_a_model_is_loaded_once_in_each_form(tmp_path: Path) -> None:

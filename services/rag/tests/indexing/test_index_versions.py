@@ -3,9 +3,12 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.application import Request
 from tidemill_rag.collections.domain.collection import Collection, IndexRef, IndexState
+from tidemill_rag.errors import GraphMissing
 from tidemill_rag.indexing.reconcile_index import AT_ONCE
 
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
@@ -227,3 +230,46 @@ async def test_an_index_version_has_one_form_of_the_model_for_passages_and_quest
     rag.models.quantized.clear()
     await rag.search("words")
     assert {*rag.models.quantized} == {True}
+
+
+async def test_an_index_that_was_built_by_torch_stays_so_whatever_the_setting_is_later() -> None:
+    rag = Rag()
+    rag.models.quantizes = rag.models.model.quantized = False
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+    rag.models.quantizes = rag.models.model.quantized = True
+    rag.models.quantized.clear()
+
+    await rag.consume(rag.ingest.put("d2", "more words", seq=1))
+    await rag.work()
+    await rag.search("words")
+
+    assert {*rag.models.quantized} == {False}
+
+
+async def test_an_index_whose_model_has_no_graph_is_built_by_torch_and_stays_so() -> None:
+    rag = Rag()
+    rag.models.model.quantized = False
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+    rag.models.quantized.clear()
+
+    await rag.search("words")
+
+    assert {*rag.models.quantized} == {False}
+
+
+async def test_an_export_that_died_indexes_nothing_until_it_is_made() -> None:
+    rag = Rag()
+    rag.models.export_died = True
+    rag.ingest.put("d1", "words")
+    with pytest.raises(GraphMissing):
+        await rag.handbook()
+    collection = await rag.collections.get("acme", "handbook")
+    assert "try again" in collection.indexes[0].message
+    assert (await rag.ledger.counts([FIRST]))[FIRST].chunks == 0
+
+    rag.models.export_died = False
+    await rag.work()
+
+    assert await rag.found("words") == ["d1"]

@@ -33,7 +33,7 @@ class RebuildIndex:
             self.collections,
             caller.project,
             collection_id,
-            lambda collection: collection.rebuild(model.reference, now=now),
+            lambda collection: collection.rebuild(model.reference, quantizes=model.quantizes, now=now),
             write,
         )
         if not write.validate_only:

@@ -86,6 +86,7 @@ class ResolveSettings:
             sources=spec.sources,
             embedding=spec.embedding,
             resolved=model.reference,
+            quantizes=model.quantizes,
             chunking=Chunking(by=chunking.by or STRUCTURE, max_tokens=maximum, overlap_tokens=overlap),
             sparse=Sparse(by=spec.sparse.by, languages=spec.sparse.languages) if spec.sparse.by else DEFAULT_SPARSE,
             search=await self._search(caller, spec.search),

@@ -24,6 +24,7 @@ _REMEMBERED_QUESTIONS = 1024
 class BatchedEmbedding(ABC):
     """Implements `ports.EmbeddingModel`, but for a forward pass."""
 
+    quantized: bool
     _max_tokens = TOKENS_PER_BATCH
 
     def __init__(

@@ -38,7 +38,7 @@ class EmbedTexts:
             index = await self._live_index(caller, collection)
             reference, quantized = index.embedding, index.quantized
         else:
-            reference, quantized = (await self.models.resolve(caller, model)).reference, True
+            reference, quantized = (await self.models.resolve(caller, model)).reference, None
         loaded = await self.models.load(caller, reference, quantized=quantized)
         return reference, await loaded.embed_whole(caller.project, texts)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import platform
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import structlog
 from tidemill_kit.models.numeric_format import processor_flags
 from tidemill_kit.workers.bounded_processes import WorkEndedError
 from tidemill_rag.embedding.export import export
+from tidemill_rag.errors import GraphMissing
 from tidemill_rag.metrics import EMBEDDING_MODELS
 
 R = TypeVar("R")
@@ -23,6 +25,8 @@ _X86 = frozenset({"x86_64", "AMD64"})
 _ADDS_EXACTLY = frozenset({"avx512_vnni", "avx_vnni"})
 """What /proc/cpuinfo says of x86 processors that add products of 8 bits in 32. Others do in 16, which overflow."""
 _REFUSED = ".refused"
+_AGAIN_AFTER_S = 60.0
+"""When an export is tried again that may have failed for the machine's sake."""
 _log = structlog.get_logger()
 
 
@@ -45,36 +49,56 @@ class Exports:
     bits: int
     """Of a weight."""
     _making: dict[Path, asyncio.Lock] = field(default_factory=dict)
+    _ended: dict[Path, "_Ended"] = field(default_factory=dict)
+    """Exports that failed lately, perhaps for the machine's sake."""
 
-    async def graph_of(self, project: str, folder: Path, reference: str) -> Path | None:
-        """Return the graph of a verified folder's model; None where there is none, which is logged and counted.
+    async def graph_of(self, project: str, folder: Path, reference: str) -> Path:
+        """Return the graph of a verified folder's model.
 
         Raises:
+            GraphMissing: there is none, which is logged.
             RateLimited: too many models of the project wait to be exported.
 
         """
         graph = folder.with_name(f"{folder.name}.int{self.bits}-{_VERSION}.onnx")
-        async with self._making.setdefault(graph, asyncio.Lock()):
-            why = await asyncio.to_thread(_known, graph)
-            if why is None:
-                why = await self._made(project, folder, graph)
-        self._making.pop(graph, None)
-        EMBEDDING_MODELS.labels(runtime="torch" if why else "onnx").inc()
+        try:
+            async with self._making.setdefault(graph, asyncio.Lock()):
+                why = await asyncio.to_thread(_known, graph)
+                if why is None:
+                    why = await self._made(project, folder, graph, reference)
+        finally:
+            self._making.pop(graph, None)
         if why:
             _log.warning("embedding_model_not_exported", model=reference, why=why)
-        return None if why else graph
+            raise GraphMissing(reference, why, passing=False)
+        EMBEDDING_MODELS.labels(runtime="onnx").inc()
+        return graph
 
-    async def _made(self, project: str, folder: Path, graph: Path) -> str:
-        """Make a graph, and return why there is none, "" where there is."""
+    async def _made(self, project: str, folder: Path, graph: Path, reference: str) -> str:
+        """Make a graph, and return why there can be none, "" where there is."""
+        now = time.monotonic()
+        if (ended := self._ended.pop(graph, None)) and now < ended.until_s:
+            self._ended[graph] = ended
+            raise GraphMissing(reference, ended.why, passing=ended.passing)
         try:
             why = await self.processes.run(project, export, str(folder), str(graph), self.bits)
-        except WorkEndedError as ended:
-            why = f"cannot be exported: the export {ended.why}"
-            if ended.cause not in {"cpu", "crashed"}:
-                return why  # which may be the machine's doing: the next load tries it again
+        except WorkEndedError as error:
+            why = f"cannot be exported: the export {error.why}"
+            if error.cause not in {"cpu", "crashed"}:  # which may be the machine's doing
+                _log.warning("embedding_model_not_exported", model=reference, why=why)
+                passing = error.cause != "failed"
+                self._ended[graph] = _Ended(time.monotonic() + _AGAIN_AFTER_S, why, passing)
+                raise GraphMissing(reference, why, passing=passing) from error
         if why:
             await asyncio.to_thread(_refuse, graph, why)
         return why
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    until_s: float
+    why: str
+    passing: bool
 
 
 def weight_bits() -> int:

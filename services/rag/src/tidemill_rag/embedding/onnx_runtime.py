@@ -19,6 +19,8 @@ IDS, LENGTHS, HIDDEN = "ids", "lengths", "hidden"
 class OnnxEmbedding(BatchedEmbedding):
     """A model that `export` made a graph of."""
 
+    quantized = True
+
     _max_tokens = 512
     """What a pass of integers works on stays near the processor: 1,024 are a twentieth slower, 4,096 a quarter."""
 

@@ -18,6 +18,8 @@ class ResolvedModel:
     """`model@version`."""
     max_tokens: int
     """The token limit of the model, including special tokens."""
+    quantizes: bool = True
+    """Whether indexes that begin are to have its form of 8 bits, where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,8 @@ class EmbeddingModel(Protocol):
     dimensions: int
     max_tokens: int
     special_tokens: int
+    quantized: bool
+    """Whether its weights have 8 bits."""
 
     async def cut(self, project: str, content: DocumentContent, cut: Cut) -> tuple[Sequence[Chunk], int]:
         """Return a document's passages, and the number of passages omitted because the vocabulary does not cover them.
@@ -141,9 +145,12 @@ class EmbeddingModels(Protocol):
         """
         ...
 
-    async def load(self, caller: Caller, resolved: str, *, quantized: bool = True) -> EmbeddingModel:
-        """Return the loaded model, with weights of 8 bits if it is to be `quantized` and there is such a form of it.
+    async def load(self, caller: Caller, resolved: str, *, quantized: bool | None = None) -> EmbeddingModel:
+        """Return the loaded model, with weights of 8 bits or without; None takes what new indexes are made with.
 
-        Models with equal content are loaded once.
+        Models with equal content are loaded once in each form.
+
+        Raises:
+            DependencyUnavailable: it cannot be had in this form here, or not now.
         """
         ...

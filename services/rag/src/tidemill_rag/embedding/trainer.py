@@ -1,8 +1,9 @@
 """Embedding models and rerankers out of the trainer's registry."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +18,11 @@ from tidemill_rag.embedding.ports import ResolvedModel
 from tidemill_rag.embedding.registry import RegistryModels
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer, PairTokenizer, Tokenizers
-from tidemill_rag.errors import EmbeddingUnusable, ModelUnusable, RerankerUnusable
+from tidemill_rag.errors import EmbeddingUnusable, GraphMissing, ModelUnusable, RerankerUnusable
+from tidemill_rag.metrics import EMBEDDING_MODELS
+
+_MAX_WITHOUT = 1000
+"""Remembered models without a form of 8 bits, over all projects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,20 +31,38 @@ class TrainerModels:
 
     registry: RegistryModels
     tokenizers: Tokenizers
-    exports: Exports | None
-    """None where models compute as they are."""
+    exports: Exports
+    quantizes: bool
+    """Whether what has no form yet is to have weights of 8 bits."""
     open_model: Callable[[Path, Path | None, EmbeddingThreads, EmbeddingTokenizer, EmbeddingConfig], BatchedEmbedding]
     """Takes the folder and the graph."""
+    _without: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict)
+    """Models by project that have no form of 8 bits here."""
 
     async def resolve(self, caller: Caller, reference: str) -> ResolvedModel:
         """See `EmbeddingModels.resolve`."""
         version = await self.registry.version(caller, reference, unusable=EmbeddingUnusable)
         files = await self.registry.files(version, CONFIG_FILES)
-        return ResolvedModel(reference=version.id, max_tokens=EmbeddingConfig.read(files).max_tokens)
+        return ResolvedModel(
+            reference=version.id, max_tokens=EmbeddingConfig.read(files).max_tokens, quantizes=self.quantizes
+        )
 
-    async def load(self, caller: Caller, resolved: str, *, quantized: bool = True) -> BatchedEmbedding:
+    async def load(self, caller: Caller, resolved: str, *, quantized: bool | None = None) -> BatchedEmbedding:
         """See `EmbeddingModels.load`."""
-        return await self.registry.load(caller, resolved, _Embedding(self, exports=self.exports if quantized else None))
+        by_graph, plain = _Embedding(self, exports=self.exports), _Embedding(self, exports=None)
+        if quantized is not None:
+            return await self.registry.load(caller, resolved, by_graph if quantized else plain)
+        model = (caller.project, resolved)
+        if self.quantizes and model not in self._without:
+            try:
+                return await self.registry.load(caller, resolved, by_graph)
+            except GraphMissing as missing:
+                if missing.passing:
+                    raise
+                self._without[model] = None
+                while len(self._without) > _MAX_WITHOUT:
+                    self._without.popitem(last=False)
+        return await self.registry.load(caller, resolved, plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +86,8 @@ class _Embedding:
             self.models.tokenizers, project, folder, prompt=config.passage_prompt, name=reference
         )
         graph = await self.exports.graph_of(project, folder, reference) if self.exports else None
+        if graph is None:
+            EMBEDDING_MODELS.labels(runtime="torch").inc()
         return partial(self.models.open_model, folder, graph, self.models.registry.threads, tokenizer, config)
 
 

@@ -26,6 +26,8 @@ nearly each batch has another size, and the thousand that torch keeps by default
 class TransformersEmbedding(BatchedEmbedding):
     """Any model that transformers has, in bfloat16 or float32."""
 
+    quantized = False
+
     def __init__(  # noqa: PLR0913 - each of another kind
         self,
         folder: Path,

@@ -23,6 +23,7 @@ from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer, Tokenizers
 from tidemill_rag.embedding.trainer import TrainerModels, TrainerRerankers
 from tidemill_rag.embedding.transformers import TransformersEmbedding
+from tidemill_rag.errors import GraphMissing
 from tidemill_rag.settings import RagSettings
 
 _MAX_PASSES = 8
@@ -64,6 +65,7 @@ def wire_embedding(settings: RagSettings, backend: Backend) -> Models:
             registry=registry,
             tokenizers=tokenizers,
             exports=_exports(settings, backend),
+            quantizes=settings.embedding_quantization == "int8",
             open_model=partial(opened_embedding, threads_per_pass=per_pass, numeric_format=numeric_format),
         ),
         rerankers=TrainerRerankers(
@@ -84,22 +86,26 @@ def opened_embedding(  # noqa: PLR0913 - what a model is made of
     threads_per_pass: int,
     numeric_format: NumericFormat,
 ) -> BatchedEmbedding:
-    """Load a model by its graph, or from its folder where it has none. Blocks: call it on an embedding thread."""
+    """Load a model by its graph, or from its folder where it is to have none. Blocks: call it on an embedding thread.
+
+    Raises:
+        GraphMissing: the graph cannot be read. It is removed, and the next load makes it anew.
+
+    """
     if graph:
         try:
             with isolated():
                 return OnnxEmbedding(graph, threads, tokenizer, config, threads_per_pass=threads_per_pass)
-        except Exception as error:  # noqa: BLE001 - of a damaged file, ONNX Runtime raises many kinds
+        except Exception as error:  # of a damaged file, ONNX Runtime raises many kinds
             _log.warning("embedding_graph_unreadable", graph=graph.name, why=type(error).__name__)
             discard(graph)
+            raise GraphMissing(graph.name, "cannot be read, and is made anew by the next load", passing=True) from error
     return TransformersEmbedding(
         folder, threads, tokenizer, config, threads_per_pass=threads_per_pass, numeric_format=numeric_format
     )
 
 
-def _exports(settings: RagSettings, backend: Backend) -> Exports | None:
-    if settings.embedding_quantization == "none":
-        return None
+def _exports(settings: RagSettings, backend: Backend) -> Exports:
     limits = ProcessLimits(
         workers=1,
         cpu_s=settings.export_cpu_s,

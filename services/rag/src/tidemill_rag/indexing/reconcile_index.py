@@ -88,6 +88,10 @@ class ReconcileIndex:
         if index.state is IndexState.BUILDING and not collection.live:
             await self._complete(ref)
             return True
+        if index.quantized is None:
+            model = await self.models.load(ref.caller, index.embedding)
+            await self._update(ref, lambda each: each.record_form(ref.number, quantized=model.quantized))
+            return True
         await self._check_points(ref, index, epoch)
         waiting = (await self.ledger.counts([ref]))[ref].pending
         worked = await self.index_documents(ref, index, epoch=epoch)

@@ -106,9 +106,9 @@ class IndexVersion:
     """`model@version`."""
     chunking: Chunking
     sparse: Sparse = Sparse()
-    quantized: bool = False
-    """Its passages were embedded, and its questions are, with weights of 8 bits where the model has such; not so in
-    index versions that predate them.
+    quantized: bool | None = False
+    """Whether its passages were embedded, and its questions are, with weights of 8 bits; None until the model is loaded
+    for the first passage. Index versions that predate such weights have none.
     """
     create_time: datetime
     seeded: bool = False
@@ -231,17 +231,17 @@ class Collection(Aggregate):
         self.deleted = False
         self.labels = dict(settings.labels)
         self._take(settings)
-        self.rebuild(settings.resolved, now=now)
+        self.rebuild(settings.resolved, quantizes=settings.quantizes, now=now)
 
     def configure(self, settings: "Settings", *, now: datetime) -> None:
         """Apply new settings; start an index version if what points are made of changed."""
         self.labels = dict(settings.labels)
         self._take(settings)
         if self.made_of != settings.made_of:
-            self.rebuild(settings.resolved, now=now)
+            self.rebuild(settings.resolved, quantizes=settings.quantizes, now=now)
 
-    def rebuild(self, resolved: str, *, now: datetime) -> None:
-        """Start an index version; one that is still building is retired."""
+    def rebuild(self, resolved: str, *, quantizes: bool = True, now: datetime) -> None:
+        """Start an index version, with weights of 8 bits if the model has such; one still building is retired."""
         for index in self.indexes:
             if index.state is IndexState.BUILDING:
                 self._change(index.number, state=IndexState.RETIRED, retire_time=now)
@@ -253,7 +253,7 @@ class Collection(Aggregate):
             embedding=resolved,
             chunking=self.chunking,
             sparse=self.sparse,
-            quantized=True,
+            quantized=None if quantizes else False,
             create_time=now,
         )
         self.indexes, self.begun = (*self.indexes, begun), begun.made_of
@@ -266,6 +266,12 @@ class Collection(Aggregate):
     def record_seeded(self, number: int) -> None:
         """Record that all sources have been listed."""
         self._change(number, seeded=True, message="")
+
+    def record_form(self, number: int, *, quantized: bool) -> None:
+        """Record in which form the model embeds for it from now on."""
+        index = self.index(number)
+        if index and index.quantized is None:
+            self._change(number, quantized=quantized)
 
     def record_message(self, number: int, message: str) -> None:
         """Record what an index version waits for."""
@@ -363,6 +369,8 @@ class Settings:
     sources: tuple[str, ...]
     embedding: str
     resolved: str
+    quantizes: bool = True
+    """Whether an index that begins is to have weights of 8 bits."""
     chunking: Chunking
     sparse: Sparse = Sparse()
     search: SearchSettings = _DEFAULT_SEARCH
