@@ -26,6 +26,7 @@ PreconditionFailed
 ├── KeyAmbiguous            several sources of the project have a document with this key
 ├── BatchUnusable           what a curation offered cannot be read; `reason` says why
 ├── OriginFailed            what a source is polled from does not answer as it should; `reason` says why
+│   └── FileUnreadable      one of its files, where the others may be read
 ├── NamesModelUnusable      the model that finds names is not there, or is none; documents wait for another one
 ├── PseudonymsNotKept       the operator has configured no key that what they stand for is encrypted by
 ├── PseudonymsUnreadable    what they stand for was encrypted by another key than the project's
@@ -342,3 +343,10 @@ class OriginFailed(PreconditionFailed):
     def __init__(self, *, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class FileUnreadable(OriginFailed):
+    """One file cannot be read of a bucket that was listed: the others can."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(reason="FILE_UNREADABLE", message=message)

@@ -10,7 +10,7 @@ import pytest
 from services.ingest.tests.conftest import NewBucket
 from services.ingest.tests.polling.repositories import ProcessesHere
 from tidemill_core.origins import AllowedHosts
-from tidemill_ingest.errors import OriginFailed
+from tidemill_ingest.errors import FileUnreadable, OriginFailed
 from tidemill_ingest.polling import s3
 from tidemill_ingest.polling.domain.objects import ListedObject, Listing
 from tidemill_ingest.polling.domain.origin import Polling, S3Origin
@@ -155,6 +155,10 @@ def page(*keys: str, truncated: str = "false", more: str = "") -> bytes:
         (200, b"", "ORIGIN_UNREADABLE"),
         (200, page("a.md", truncated="true")[:-30], "ORIGIN_UNREADABLE"),
         (200, page("a.md", "b.md", "c.md"), "TOO_MANY_OBJECTS"),
+        (200, page("a.md").replace(b"<IsTruncated>false</IsTruncated>", b""), "ORIGIN_UNREADABLE"),
+        (200, page("a.md").replace(b"<ETag>v</ETag>", b""), "ORIGIN_UNREADABLE"),
+        (200, page("a.md").replace(b">v<", b">" + b"v" * 129 + b"<"), "ORIGIN_UNREADABLE"),
+        (200, page("a.md").replace(b">v<", ">\u00fc<".encode()), "ORIGIN_UNREADABLE"),
     ],
 )
 async def test_what_is_no_whole_listing_is_an_error_and_never_an_empty_one(
@@ -178,10 +182,23 @@ async def test_a_page_that_is_followed_by_itself_ends_as_an_error(monkeypatch: p
 
 async def test_a_file_that_is_larger_than_its_listing_says_is_not_read_to_its_end() -> None:
     async with answering(200, b"x" * 11) as bucket:
-        with pytest.raises(OriginFailed) as failed:
+        with pytest.raises(FileUnreadable):
             await bucket.read(LISTED)
 
-    assert failed.value.reason == "ORIGIN_UNREADABLE"
+
+@pytest.mark.parametrize("status", [400, 403])
+async def test_a_server_that_refuses_one_file_of_its_listing_says_nothing_about_the_others(status: int) -> None:
+    async with answering(status) as bucket:
+        with pytest.raises(FileUnreadable):
+            await bucket.read(LISTED)
+
+
+async def test_folders_and_keys_longer_than_s3_allows_are_passed_over() -> None:
+    body = page("a.md", "x" * 1025 + ".md", "folder/").replace(b"folder/</Key><ETag>v</ETag>", b"folder/</Key>")
+    async with answering(200, body) as bucket:
+        listing = await listed(bucket)
+
+    assert ([each.key for each in listing.objects], listing.skipped) == (["a.md"], 1)
 
 
 @pytest.mark.parametrize("status", [404, 412])

@@ -1,16 +1,33 @@
 """Bring the documents of a source to what is there where it is polled."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from tidemill_core.application import Caller, Clock, Request, Requeue, ResourceKey, derived_id
-from tidemill_core.errors import Internal, NotFound, PreconditionFailed
-from tidemill_ingest.errors import OriginFailed, PollTaken, ProjectDeleted
+from tidemill_core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Internal,
+    NotFound,
+    PreconditionFailed,
+    RateLimited,
+)
+from tidemill_ingest.errors import FileUnreadable, OriginFailed, PollTaken, ProjectDeleted
 from tidemill_ingest.metrics import POLLED_OBJECTS, POLLS
-from tidemill_ingest.polling.domain.objects import Comparison, ListedObject, Listing, PolledObject, failed
+from tidemill_ingest.polling.domain.objects import (
+    MAX_ATTEMPTS,
+    RETRIED,
+    Comparison,
+    ListedObject,
+    Listing,
+    PolledObject,
+    failed,
+    not_as_listed,
+)
 from tidemill_ingest.polling.domain.origin import Polling
 from tidemill_ingest.polling.domain.poll import PollCounts, SourcePoll
 from tidemill_ingest.polling.ports import Change, OpenOrigin, Origins, PolledObjects, SourcePolls, Submissions
@@ -20,9 +37,14 @@ from tidemill_ingest.sources.ports import Sources
 
 _MAX_CONCURRENT = 4
 """Files of one source that are fetched at the same time."""
+_MAX_REMOVED = 1000
 _MAX_MESSAGE = 500
 _BROKEN_AGAIN = timedelta(seconds=30)
 """When files are tried again whose processing broke, which may be the machine's doing."""
+
+_TRANSIENT = (Conflict, DeadlineExceeded, DependencyUnavailable, RateLimited)
+"""What says nothing about a source: the controller tries again soon."""
+_BROKE = "polling fails in ingest itself, whose log has the error: have the operator look; it is tried again later"
 
 T = TypeVar("T")
 
@@ -37,9 +59,12 @@ class _Work:
     poll: SourcePoll
     epoch: int
     until: datetime
+    """When the slice ends; it begins after the listing, so that each does something."""
     known: str
     """The position at which nothing is to be done."""
     done: PollCounts = field(default_factory=PollCounts)
+    to_retry: bool = False
+    """Files were refused that the next poll tries again, whatever the position is."""
 
     @property
     def rules(self) -> str:
@@ -92,8 +117,13 @@ class PollSource:
         except ProjectDeleted:
             return None
         except PreconditionFailed as error:  # of the origin, or of a model that masks names: of this source alone
-            await self._failed(work, error)
+            await self._failed(work, reason=error.reason, message=error.message)
             return None
+        except _TRANSIENT:
+            raise
+        except Exception:  # what one source's files do to ingest is no reason to poll it again at once
+            await self._failed(work, reason="POLL_FAILED", message=_BROKE)
+            raise
         if again is not None:
             await self._update(work, lambda poll: poll.advance(work.done))
             return Requeue(after=again)
@@ -146,7 +176,7 @@ class PollSource:
             polling=polling,
             poll=poll,
             epoch=epoch,
-            until=now + self.slice,
+            until=now,
             known=known,
             done=poll.under_way or PollCounts(),
         )
@@ -161,16 +191,23 @@ class PollSource:
                 "was deleted. Check the origin; to have them deleted, set max_deleted_share of the source to 1"
             )
             raise OriginFailed(reason="MASS_DELETION", message=text)
-        changed = list(comparison.changed())
-        for start in range(0, len(changed), _MAX_CONCURRENT):
+        work.until = self.clock.now() + self.slice
+        again = comparison.again(work.poll.number)
+        work.to_retry = bool(again)
+        for batch in _batches(list(comparison.changed())):
             if await self._is_over(work):
                 return timedelta(0)
-            batch = changed[start : start + _MAX_CONCURRENT]
             await self._submit(work, origin, batch, comparison)
-        for start in range(0, gone, _MAX_CONCURRENT):
+        for keys in _batches(comparison.gone):
             if await self._is_over(work):
                 return timedelta(0)
-            await self._delete(work, comparison.gone[start : start + _MAX_CONCURRENT])
+            await self._delete(work, keys)
+        for keys in _batches(comparison.renamed, _MAX_REMOVED):
+            await self.objects.remove(work.source.project, work.source.id, keys)
+        for batch in _batches(again):
+            if await self._is_over(work):
+                break  # a poll is whole without them
+            await self._submit(work, origin, batch, comparison)
         return _BROKEN_AGAIN if comparison.attempts else None
 
     async def _is_over(self, work: _Work) -> bool:
@@ -178,7 +215,7 @@ class PollSource:
         if self.clock.now() >= work.until:
             return True
         source = (await self.sources.get_many(work.source.project, [work.source.id])).get(work.source.id)
-        return source is None or source.polling != work.polling
+        return source is None or source.polling != work.polling or rules_of(source) != work.rules
 
     async def _compared(self, work: _Work, listing: Listing) -> Comparison:
         comparison = Comparison(listed={each.key: each for each in listing.objects}, rules=work.rules)
@@ -192,11 +229,12 @@ class PollSource:
         self, work: _Work, origin: OpenOrigin, batch: Sequence[ListedObject], comparison: Comparison
     ) -> None:
         """Make documents of files, together, and record what became of each."""
-        before = comparison.attempts
-        made, error = await _together([self._outcome(work, origin, each, before.pop(each.key, 0)) for each in batch])
-        outcomes = [each for each in made if each is not None]
-        comparison.attempts.update({each.key: each.attempts for each in outcomes if each.attempts})
-        refused = sum(1 for each in outcomes if each.refused)
+        batch = await self._without_deleted(work, batch, comparison)
+        outcomes, error = await _together([self._outcome(work, origin, each, comparison) for each in batch])
+        broken = [each for each in outcomes if each.attempts and not each.refused]
+        comparison.attempts.update({each.key: each.attempts for each in broken})
+        refused = sum(1 for each in outcomes if each.refused and not each.attempts)
+        work.to_retry |= any(each.refused in RETRIED for each in outcomes)
         changed = sum(1 for each in outcomes if not each.refused and not each.attempts)
         await self._record(work, outcomes)
         work.done = work.done.plus(changed=changed, refused=refused)
@@ -205,24 +243,44 @@ class PollSource:
         if error is not None:
             raise error
 
+    async def _without_deleted(
+        self, work: _Work, batch: Sequence[ListedObject], comparison: Comparison
+    ) -> Sequence[ListedObject]:
+        """Leave out what was deleted by itself, and has the version that it had then: other rules do not restore it."""
+        keys = [each.key for each in batch if each.key in comparison.judged_anew]
+        if not keys:
+            return batch
+        deleted = await self.submissions.deleted(work.caller, work.source.id, keys)
+        left_out = [each for each in batch if each.key in deleted]
+        await self._record(
+            work, [PolledObject(key=each.key, version=each.version, rules=work.rules) for each in left_out]
+        )
+        return [each for each in batch if each.key not in deleted]
+
     async def _record(self, work: _Work, outcomes: Sequence[PolledObject]) -> None:
         if self.projects.deleted(work.source.project):
             raise ProjectDeleted(work.source.project)
         await self.objects.put(work.source.project, work.source.id, outcomes)
 
     async def _outcome(
-        self, work: _Work, origin: OpenOrigin, listed: ListedObject, attempts: int
-    ) -> PolledObject | None:
-        """Make a document of a file; None where the file changed meanwhile, which the next poll finds."""
+        self, work: _Work, origin: OpenOrigin, listed: ListedObject, comparison: Comparison
+    ) -> PolledObject:
+        """Make a document of a file; one that changed meanwhile is left to the next poll."""
         change = work.change(listed, listed.key, now=self.clock.now())
+        attempts = comparison.attempts.pop(listed.key, 0)
         try:
             size = listed.size
             refused = "" if size is None else await self.submissions.refuse_size(work.caller, change, size)
             if not refused:
                 content = await origin.read(listed)
                 if content is None:
-                    return None
+                    before = MAX_ATTEMPTS if listed.key in comparison.retried else attempts
+                    return not_as_listed(listed, work.rules, attempts=before)
                 refused = await self.submissions.upsert(work.caller, change, content)
+        except FileUnreadable as error:
+            refused = error.reason
+            if listed.key not in comparison.retried:
+                await self.submissions.refuse_file(work.caller, change, error)
         except Internal:
             return failed(listed, work.rules, attempts=attempts)
         return PolledObject(key=listed.key, version=listed.version, rules=work.rules, refused=refused)
@@ -246,17 +304,18 @@ class PollSource:
             skipped=listing.skipped if listing else last.skipped,
         )
         position = listing.position if listing else work.known
+        position = "" if work.to_retry else position
         await self._update(
             work, lambda poll: poll.finish(done, work.polling, position=position, rules=work.rules, now=now)
         )
         POLLS.labels("finished").inc()
 
-    async def _failed(self, work: _Work, error: PreconditionFailed) -> None:
-        now, message = self.clock.now(), error.message[:_MAX_MESSAGE]
+    async def _failed(self, work: _Work, *, reason: str, message: str) -> None:
+        now = self.clock.now()
 
         def failed_(poll: SourcePoll) -> None:
             poll.advance(work.done)
-            poll.fail(error.reason, message, work.polling, now=now)
+            poll.fail(reason, message[:_MAX_MESSAGE], work.polling, now=now)
 
         await self._update(work, failed_)
         POLLS.labels("failed").inc()
@@ -275,6 +334,11 @@ class PollSource:
 def rules_of(source: Source) -> str:
     """Return what identifies the rules by which a source's documents are masked and judged."""
     return derived_id(*source.masking.rules, source.quality.digest)
+
+
+def _batches(items: Sequence[T], size: int = _MAX_CONCURRENT) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 async def _together(calls: Sequence[Awaitable[T]]) -> tuple[Sequence[T], Exception | None]:

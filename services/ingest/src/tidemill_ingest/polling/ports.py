@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller
+from tidemill_ingest.errors import OriginFailed
 from tidemill_ingest.polling.domain.objects import ListedObject, Listing, PolledObject
 from tidemill_ingest.polling.domain.origin import Polling
 from tidemill_ingest.polling.domain.poll import SourcePoll
@@ -50,6 +51,7 @@ class OpenOrigin(Protocol):
         """Return the bytes of a file; None where it is gone or was changed since it was listed.
 
         Raises:
+            FileUnreadable: the server refuses this file alone.
             OriginFailed: it does not answer as it should.
 
         """
@@ -93,6 +95,14 @@ class Submissions(Protocol):
 
     async def refuse_size(self, caller: Caller, change: Change, size: int) -> str:
         """Return "" where a file of this size may be a document, else record and return why not."""
+        ...
+
+    async def refuse_file(self, caller: Caller, change: Change, error: OriginFailed) -> None:
+        """Have the document remember that its file cannot be read."""
+        ...
+
+    async def deleted(self, caller: Caller, source: str, keys: Sequence[str]) -> frozenset[str]:
+        """Return the keys of documents that were deleted, or erased, and are not to come back by themselves."""
         ...
 
     async def delete(self, caller: Caller, change: Change) -> None:

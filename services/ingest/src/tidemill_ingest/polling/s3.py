@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -14,7 +15,7 @@ from minio.credentials.credentials import Credentials
 from minio.datatypes import parse_list_objects
 from minio.signer import sign_v4_s3
 
-from tidemill_ingest.errors import OriginFailed
+from tidemill_ingest.errors import FileUnreadable, OriginFailed
 from tidemill_ingest.limits import MEBIBYTE
 from tidemill_ingest.polling.domain.objects import ListedObject, Listing
 from tidemill_ingest.polling.domain.origin import Polling, S3Origin
@@ -22,6 +23,10 @@ from tidemill_kit.outgoing.client import HttpError
 
 _PAGE_BYTES = 8 * MEBIBYTE
 """A page of a listing: 1,000 keys of at most 1,024 bytes, as XML."""
+_MAX_KEY_BYTES = 1024
+"""What S3 itself allows; longer keys are passed over."""
+_VERSION = re.compile(r"[\x21\x23-\x7e]{1,128}")
+"""An ETag without its quotes, as it may be sent in a header."""
 _MAX_PAGES = 2000
 """With what is passed over."""
 _ERROR_BYTES = 4096
@@ -90,9 +95,17 @@ class S3Bucket:
     async def read(self, listed: ListedObject) -> bytes | None:
         """See `OpenOrigin.read`."""
         path = f"/{self.origin.bucket}/{urllib.parse.quote(listed.key, safe='/~')}"
-        status, body = await self._get(path, {}, max_bytes=self.max_bytes, headers={"if-match": f'"{listed.version}"'})
+        only = {"if-match": f'"{listed.version}"'}
+        try:
+            status, body = await self._get(path, {}, max_bytes=self.max_bytes, headers=only)
+        except _TooLargeError as error:
+            text = f"the file has more than {self.max_bytes} bytes, though its listing says less: it is tried again"
+            raise FileUnreadable(text) from error
         if status in {404, 412}:
             return None
+        if status in {400, 403}:
+            text = f"the server lists this file and answers {status} for it: check what access_key may read"
+            raise FileUnreadable(text)
         self._check(status)
         return body
 
@@ -100,17 +113,17 @@ class S3Bucket:
         query = {"list-type": "2", "max-keys": "1000", "encoding-type": "url", "prefix": self.origin.prefix}
         if token:
             query["continuation-token"] = token
-        status, body = await self._get(f"/{self.origin.bucket}", query, max_bytes=_PAGE_BYTES)
-        self._check(status)
         try:
+            status, body = await self._get(f"/{self.origin.bucket}", query, max_bytes=_PAGE_BYTES)
+            self._check(status)
             return await asyncio.to_thread(_parsed, body)
-        except (ParseError, ValueError, UnicodeDecodeError, AttributeError, TypeError) as error:
+        except (ParseError, ValueError, UnicodeDecodeError, AttributeError, TypeError, _TooLargeError) as error:
             raise OriginFailed(
                 reason="ORIGIN_UNREADABLE", message="the server's listing is not one of S3: check endpoint"
             ) from error
 
     def _taken(self, page: list[ListedObject]) -> tuple[list[ListedObject], int]:
-        taken = [each for each in page if self.polling.takes(each.key)]
+        taken = [each for each in page if len(each.key.encode()) <= _MAX_KEY_BYTES and self.polling.takes(each.key)]
         return taken, len(page) - len(taken)
 
     async def _get(
@@ -126,9 +139,6 @@ class S3Bucket:
             raise OriginFailed(
                 reason="ORIGIN_UNREACHABLE", message=f"{self.origin.endpoint} does not answer"
             ) from error
-        except _TooLargeError as error:
-            text = f"an answer has more than {max_bytes} bytes, though its listing says less"
-            raise OriginFailed(reason="ORIGIN_UNREADABLE", message=text) from error
 
     def _signed(self, url: urllib.parse.SplitResult, headers: Mapping[str, str]) -> dict[str, str]:
         now = datetime.now(UTC)
@@ -178,12 +188,19 @@ def _parsed(body: bytes) -> tuple[list[ListedObject], str]:
         message = "it is something else"
         raise ValueError(message)
     objects, is_truncated, token, _ = parse_list_objects(cast("Any", _Page(body)))
-    if is_truncated and not token:
+    if b"IsTruncated>" not in body or (is_truncated and not token):
         message = "it is cut"
         raise ValueError(message)
     found = [
-        ListedObject(key=each.object_name, version=each.etag, size=each.size or 0)
+        ListedObject(key=each.object_name, version=_version(each.etag), size=each.size or 0)
         for each in objects
-        if each.object_name and each.etag
+        if each.object_name and not (each.object_name.endswith("/") and not each.etag)
     ]
     return found, (token or "") if is_truncated else ""
+
+
+def _version(etag: str | None) -> str:
+    if not _VERSION.fullmatch(etag or ""):
+        message = "an object has no ETag that can be asked for"
+        raise ValueError(message)
+    return etag or ""

@@ -3,7 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from tidemill_ingest.documents.domain.submission import document_key
+
 MAX_ATTEMPTS = 3
+FILE_UNREADABLE = "FILE_UNREADABLE"
+RETRIED = frozenset({FILE_UNREADABLE, "KEY_TAKEN", "DOCUMENT_RESTRICTED"})
+"""Refusals of something else than the file's content, which may end without another version of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +51,28 @@ class PolledObject:
 
 @dataclass(slots=True)
 class Comparison:
-    """What differs between what an origin lists and what is known; pages of the latter come one after another."""
+    """What differs between what an origin lists and what is known; pages of the latter come one after another.
+
+    Keys that write their accents differently name one document: where one of them is listed, it is not gone.
+    """
 
     listed: Mapping[str, ListedObject]
     rules: str
     known: int = 0
     gone: list[str] = field(default_factory=list)
+    renamed: list[str] = field(default_factory=list)
+    """Keys that are not listed any more, of documents that are: by another spelling."""
+    judged_anew: set[str] = field(default_factory=set)
+    """Keys of which nothing but the source's rules changed."""
+    retried: set[str] = field(default_factory=set)
+    """Keys of files that were refused, and may not be any more."""
     current: set[str] = field(default_factory=set)
     attempts: dict[str, int] = field(default_factory=dict)
+    _documents: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note which documents are listed."""
+        self._documents = frozenset(map(document_key, self.listed))
 
     def add(self, page: Sequence[PolledObject]) -> None:
         """Compare a page of what is known."""
@@ -61,9 +80,13 @@ class Comparison:
         for each in page:
             listed = self.listed.get(each.key)
             if listed is None:
-                self.gone.append(each.key)
+                (self.renamed if document_key(each.key) in self._documents else self.gone).append(each.key)
             elif each.is_current(listed, self.rules):
                 self.current.add(each.key)
+                if each.refused in RETRIED:
+                    self.retried.add(each.key)
+            elif each.version == listed.version and each.rules != self.rules:
+                self.judged_anew.add(each.key)
             elif (each.version, each.rules) == (listed.version, self.rules):
                 self.attempts[each.key] = each.attempts
 
@@ -72,6 +95,21 @@ class Comparison:
         for key in sorted(self.listed):
             if key not in self.current:
                 yield self.listed[key]
+
+    def again(self, number: int) -> Sequence[ListedObject]:
+        """Return what is tried again, beginning at another file for each number: there may be no time for all."""
+        keys = sorted(self.retried)
+        start = number % len(keys) if keys else 0
+        return [self.listed[key] for key in (*keys[start:], *keys[:start])]
+
+
+def not_as_listed(listed: ListedObject, rules: str, *, attempts: int) -> PolledObject:
+    """Return an object that was not there in the version that was listed; the next polls list it anew.
+
+    What answers so each time is refused: a server may know its files by other versions than it lists.
+    """
+    made = PolledObject(key=listed.key, version=listed.version, rules=rules, attempts=attempts + 1)
+    return replace(made, refused=FILE_UNREADABLE, attempts=0 if made.attempts >= MAX_ATTEMPTS else made.attempts)
 
 
 def failed(listed: ListedObject, rules: str, *, attempts: int) -> PolledObject:
