@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from google.protobuf.json_format import Parse
 
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
@@ -9,6 +10,7 @@ from tidemill.ingest.v1.events_pb2 import VersionContent
 from tidemill_core.application import Caller, Request
 from tidemill_core.resources import Write
 from tidemill_ingest.documents.domain.document import Document
+from tidemill_ingest.errors import DocumentNotFound
 from tidemill_ingest.quality.policy import BoilerplatePolicy, Quality
 from tidemill_ingest.sources.domain import Source
 
@@ -63,6 +65,21 @@ async def test_earlier_documents_follow_when_they_are_submitted_again_and_only_o
     assert not await ingest.reading.is_outdated(again[1])
 
 
+async def test_documents_of_a_source_that_was_deleted_and_made_anew_are_counted_when_they_are_submitted_again() -> None:
+    ingest = await removing()
+    documents = [await submit(ingest, number) for number in range(3)]
+    await ingest.blocks.remove_source("acme", "cms")
+
+    outdated = await ingest.reading.is_outdated(documents[2])
+    again = [await submit(ingest, number) for number in range(3)]
+    unchanged = await submit(ingest, 2)
+
+    assert outdated
+    assert [left_out(ingest, each) for each in again] == [[], [], [FOOTER]]
+    assert set(ingest.blocks.documents["acme", "cms"]) == {each.id for each in documents}
+    assert unchanged.version_count == again[2].version_count
+
+
 async def test_what_does_not_repeat_any_longer_comes_back_at_the_next_submission() -> None:
     ingest = await removing()
     documents = [await submit(ingest, number) for number in range(3)]
@@ -115,3 +132,29 @@ async def test_what_was_counted_goes_with_the_document_its_erasure_and_its_sourc
     assert erased == [2, 0]
     assert ("acme", "cms") not in ingest.blocks.documents
     assert await ingest.erase.counted_blocks("acme", "unknown") == 0
+
+
+@pytest.mark.parametrize("erases", [True, False])
+async def test_a_request_that_comes_again_after_an_erasure_or_a_deletion_counts_nothing(erases: bool) -> None:  # noqa: FBT001
+    ingest = await removing()
+    command = submitted(f"{OWN[0]}\n\n{FOOTER}\n", request_id="r1")
+    document = await ingest.accept(ACME, command)
+
+    if erases:
+        for step in (ingest.erase.record, ingest.erase.fingerprints, ingest.erase.counted_blocks):
+            await step("acme", document.id)
+    else:
+        await ingest.delete(ACME, deletion())
+    await ingest.accept(ACME, command)
+
+    assert ingest.blocks.documents["acme", "cms"] == {}
+
+
+async def test_a_submission_that_makes_no_document_counts_nothing() -> None:
+    ingest = await removing()
+    command = submitted(f"{OWN[0]}\n\n{FOOTER}\n")
+
+    with pytest.raises(DocumentNotFound):
+        await ingest.accept(ACME, replace(command, must_exist=True))
+
+    assert not ingest.blocks.documents.get(("acme", "cms"))

@@ -185,20 +185,30 @@ class AcceptDocument:
             except ProjectDeleted:
                 bytes_.keep(keep=False)
                 await self.texts.delete([ref.key])
-                await self.compare.erase(project, fresh.id)
-                await self.boilerplate.erase(project, fresh.source, fresh.id)
+                await self._forget(fresh)
+                raise
+            except TidemillError:
+                if (await stored_or(self.documents, fresh)).newest is None:
+                    await self._forget(fresh)
                 raise
             bytes_.keep(keep=document.contents.held == held)
             self.profiles.saved(project, fresh.source)
             if document.withheld:
                 document = await self._judged(caller, document, facts)
-            if compared:
+            if document.newest is None:  # the same request again, after a deletion or an erasure
+                await self._forget(fresh)
+            elif compared:
                 await self.compare.changed(project, fresh.id)
             given_up = document.texts.given_up
             # Also of the same request again, after an erasure: it must not bring the text back.
             if needless := (given_up - given_up_before) | (given_up & {ref.key}):
                 await self.texts.delete(sorted(needless))
             return document
+
+    async def _forget(self, document: Document) -> None:
+        """Remove what was kept of a text that no version has, to compare it with others and to count its blocks."""
+        await self.compare.erase(document.project, document.id)
+        await self.boilerplate.erase(document.project, document.source, document.id)
 
     async def _expect(self, fresh: Document, prepared: Prepared, ref: ObjectRef, command: AcceptCommand) -> None:
         """Have the version counted in its source's profile, if it is saved."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tidemill_ingest.documents.domain.version import Boilerplate, Prepared
+from tidemill_ingest.documents.domain.version import UNCOUNTED, Boilerplate, Prepared
 from tidemill_ingest.documents.ports import SharedBlocks
 from tidemill_ingest.quality.boilerplate import BoilerplateRules, digest_of, spans_of
 from tidemill_ingest.quality.policy import BoilerplatePolicy
@@ -33,12 +33,15 @@ class FindBoilerplate:
         )
 
     async def digest(self, source: Source, document: str) -> str | None:
-        """Return what repeats in the text that was counted last, as its digest; None where none was counted."""
+        """Return what repeats in the text that was counted last, as its digest; None where nothing is removed.
+
+        A document that has a version and is UNCOUNTED is of a source that was deleted and made anew.
+        """
         if source.quality.boilerplate is not BoilerplatePolicy.REMOVE:
             return None
         known = await self.blocks.of_document(source.project, source.id, document)
         if known is None:
-            return None
+            return UNCOUNTED
         return digest_of(self.rules.repeated(known, await self.blocks.counts(source.project, source.id, known)))
 
     async def erase(self, project: str, source: str, document: str) -> int:

@@ -151,7 +151,7 @@ class SubmissionFacts:
     quality: Quality = field(default_factory=Quality)
     duplicate: Duplicate | None = None
     boilerplate: str | None = None
-    """The digest of what is to be removed of the stored content now; None where nothing is known of it."""
+    """The digest of what is to be removed of the stored content now, or UNCOUNTED; None where nothing is removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

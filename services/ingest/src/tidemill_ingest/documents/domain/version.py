@@ -24,6 +24,10 @@ class Text(Enum):
     EXPIRED = "expired"
 
 
+UNCOUNTED = "uncounted"
+"""In place of the digest of what repeats: boilerplate is to be removed, and the blocks of the text are not counted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boilerplate:
     """What repeats across the documents of a source, and is left out of what is searched."""
