@@ -10,7 +10,7 @@ def digests(text: str) -> list[str]:
     return [block.digest for block in blocks_of(text, max_blocks=200)]
 
 
-def test_blocks_are_alike_whatever_their_numbers_case_white_space_and_targets() -> None:
+def test_blocks_are_alike_whatever_their_page_year_case_white_space_and_targets() -> None:
     other_footer = "PAGE 11 of 12,  all rights reserved\nby the harbour, 2026"
     other_menu = MENU.replace("2025", "2026").replace("/start", "/en/start")
 
@@ -19,8 +19,26 @@ def test_blocks_are_alike_whatever_their_numbers_case_white_space_and_targets() 
     assert digests(FOOTER) != digests("Page 3 of 12, some rights reserved by the harbour, 2025")
 
 
+def test_numbers_that_are_no_page_and_no_year_are_a_documents_own() -> None:
+    invoice = "Customer number {} of the harbour. Amount due: {} EUR, payable by 2026-04-15."
+    notice = "(c) {} Harbour authority, all rights reserved. Page {}"
+
+    assert digests(invoice.format(33, 122)) != digests(invoice.format(33, 123))
+    assert digests("Amount due to the harbour: 122") != digests("Amount due to the harbour: 80")
+    assert digests("Payable by 2026-04-15 at noon") != digests("Payable by 2026-05-15 at noon")
+    assert digests(notice.format(2025, 3)) == digests(notice.format(2026, 12))
+    assert digests("12 345 678 901 234 EUR") == []
+
+
 def test_headings_tables_code_and_short_lines_are_no_blocks() -> None:
     assert digests(f"# {FOOTER}\n\n| {FOOTER} |\n| --- |\n\n```\n{FOOTER}\n```\n\nAbout us\n") == []
+
+
+def test_code_after_an_empty_line_of_its_fence_is_no_block_and_the_text_behind_it_is_one() -> None:
+    code = f"```python\nimport tide\n\n{FOOTER}\n\n~~~\n\n{FOOTER}\n```"
+
+    assert digests(f"{code}\n\n{FOOTER}\n") == digests(FOOTER)
+    assert digests(f"Use ```this``` at the harbour\n\n{FOOTER}")[1:] == digests(FOOTER)
 
 
 def test_of_many_blocks_the_first_and_the_last_are_counted() -> None:

@@ -1,7 +1,7 @@
 """What repeats across the documents of a source, such as menus, footers and notices: blocks of their texts, counted.
 
-A block is a run of lines without an empty one between. Blocks are alike that differ in numbers, marks, case, white
-space and the targets of links alone, as page numbers and years do. Pure.
+A block is a run of lines without an empty one between. Blocks are alike that differ in marks, case, white space and the
+targets of links alone, or in the number of a page and a year. Other numbers, as amounts, are a document's own. Pure.
 """
 
 import hashlib
@@ -14,8 +14,16 @@ MIN_LETTERS = 12
 """A block with fewer letters is none: what is so short repeats by chance."""
 _BLOCK = re.compile(r"(?:^[^\n]*\S[^\n]*(?:\n|\Z))+", re.MULTILINE)
 _TARGET = re.compile(r"\]\([^()\s]*\)")
-_NO_LETTERS = re.compile(r"[\W\d_]+")
-_OWN = ("#", "|", "```", "~~~")
+_PAGE = re.compile(
+    r"\b(?:page|seite|pagina|página|strona|stranica|side|sida|sivu|oldal)\s{0,3}\d{1,4}"
+    r"(?:\s{0,3}(?:of|von|sur|de|di|da|van|av|af|z|/)\s{0,3}\d{1,4})?(?![\d.,]*\d)",
+    re.IGNORECASE,
+)
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_NUMBER = re.compile(r"\d+")
+_MARKS = re.compile(r"[\W_]+")
+_OWN = ("#", "|")
+_FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})")
 """What headings, tables and code begin with: templates repeat them, and what is below is a document's own."""
 
 
@@ -60,13 +68,13 @@ class BoilerplateRules:
 
 def blocks_of(text: str, *, max_blocks: int) -> tuple[TextBlock, ...]:
     """Return the blocks of a text that may be boilerplate; of more than `max_blocks` the first and the last."""
-    found = [block for block in _BLOCK.finditer(text) if not block[0].lstrip().startswith(_OWN)]
+    found = [block for block in _without_code(text) if not block[0].lstrip().startswith(_OWN)]
     half = max_blocks // 2
     chosen = found if len(found) <= max_blocks else [*found[:half], *found[len(found) - half :]]
     return tuple(
-        TextBlock(digest=hashlib.sha256(letters.encode()).hexdigest()[:16], start=block.start(), end=block.end())
+        TextBlock(digest=hashlib.sha256(alike.encode()).hexdigest()[:16], start=block.start(), end=block.end())
         for block in chosen
-        if len(letters := _letters(block[0])) >= MIN_LETTERS
+        if len(_NUMBER.sub("", alike := _alike(block[0]))) >= MIN_LETTERS
     )
 
 
@@ -80,8 +88,28 @@ def digest_of(repeated: Collection[str]) -> str:
     return hashlib.sha256(" ".join(sorted(repeated)).encode()).hexdigest()[:32] if repeated else ""
 
 
-def _letters(block: str) -> str:
-    return _NO_LETTERS.sub("", _TARGET.sub("]", block)).casefold()
+def _without_code(text: str) -> Iterator[re.Match[str]]:
+    """Return the blocks that no line of fenced code is in (CommonMark 0.31, 4.5), though it have empty lines."""
+    fence = ""
+    for block in _BLOCK.finditer(text):
+        has_code = bool(fence)
+        for line in block[0].split("\n"):
+            mark = _FENCE.match(line)
+            if mark and not fence:
+                fence, has_code = mark[1], True
+            elif mark and mark[1].startswith(fence) and mark[1] == line.strip():
+                fence = ""
+        if not has_code:
+            yield block
+
+
+def _alike(block: str) -> str:
+    """Return what is equal for blocks that are alike: letters, and numbers but those of pages and one year."""
+    text = _PAGE.sub("", _TARGET.sub("]", block))
+    numbers = _NUMBER.findall(text)
+    if len(numbers) == 1 and _YEAR.fullmatch(numbers[0]):
+        text = _NUMBER.sub("", text)
+    return _MARKS.sub("", text).casefold()
 
 
 def _joined(text: str, blocks: Sequence[TextBlock]) -> Iterator[Span]:
