@@ -1,8 +1,18 @@
 """From which score on the best passage answers, by judged and unanswerable questions."""
 
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
 import pytest
 
-from tidemill_cli.answerability import Observation, Share, calibrated
+from tidemill.content.v1.content_pb2 import Passage
+from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest, SearchResponse
+from tidemill_cli.answerability import ATTEMPTS, Observation, Share, calibrated, observed
+from tidemill_client.judged_questions import JudgedQuestion
+from tidemill_core.errors import DependencyUnavailable
+
+if TYPE_CHECKING:
+    from tidemill_client.connection import Connection
 
 
 def observations(*, answerable: list[float], unanswerable: list[float]) -> list[Observation]:
@@ -51,3 +61,34 @@ def test_a_share_has_the_interval_of_wilson() -> None:
 
     assert (round(low, 3), round(high, 3)) == (0.596, 0.982)
     assert Share(count=0, of=0).interval == (0.0, 1.0)
+
+
+class Searches:
+    """A collection whose reranker reads one candidate, once it is loaded."""
+
+    def __init__(self, *, loaded_after: int) -> None:
+        self.left = loaded_after
+
+    async def Search(self, _: SearchRequest) -> SearchResponse:  # noqa: N802 - the name of the RPC
+        self.left -= 1
+        read = Passage(document="d1", score=0.7)
+        if self.left < 0:
+            read.rerank_score = 0.1
+        return SearchResponse(passages=[read, Passage(document="d2", score=0.9)])
+
+
+async def best_of(searches: Searches) -> list[float]:
+    connection = cast("Connection", SimpleNamespace(retrieval=searches))
+    settings = {"rerank": {"model": "cross@1", "candidates": 1}}
+    question = JudgedQuestion(id="q1", text="what?", unanswerable=True)
+    return [each.best for each in await observed(connection, "handbook", settings, [question], pause_s=0.0)]
+
+
+async def test_of_a_search_with_a_reranker_only_the_scores_of_that_are_observed() -> None:
+    assert await best_of(Searches(loaded_after=0)) == pytest.approx([0.1])
+    assert await best_of(Searches(loaded_after=ATTEMPTS - 1)) == pytest.approx([0.1])
+
+
+async def test_nothing_is_calibrated_on_cosines_while_the_reranker_is_away() -> None:
+    with pytest.raises(DependencyUnavailable, match="without the scores of its reranker cross@1"):
+        await best_of(Searches(loaded_after=ATTEMPTS))

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 
 from google.protobuf.json_format import ParseDict
 
-from tidemill.content.v1.content_pb2 import Passage
 from tidemill.rag.v1.collection_pb2 import SearchSettings
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
 from tidemill_cli.tuning import MAX_CONCURRENT, Settings
 from tidemill_client.connection import Connection
 from tidemill_client.judged_questions import JudgedQuestion
+from tidemill_core.errors import DependencyUnavailable
 
 READ = 10
 """Passages of which the best one decides, as in rag."""
 MIN_ANSWERABLE, MIN_UNANSWERABLE = 20, 10
+ATTEMPTS, PAUSE_S = 4, 2.0
+"""How often a search is made whose passages come without a reranker's scores, and how long to wait between."""
 _FOLDS = 5
 _Z = 1.959963984540054
 """Of a normal distribution's 95 % interval."""
@@ -97,9 +99,19 @@ def calibrated(observations: Sequence[Observation], *, false_refusals: float) ->
 
 
 async def observed(
-    connection: Connection, collection: str, settings: Settings, questions: Sequence[JudgedQuestion]
+    connection: Connection,
+    collection: str,
+    settings: Settings,
+    questions: Sequence[JudgedQuestion],
+    *,
+    pause_s: float = PAUSE_S,
 ) -> list[Observation]:
-    """Search with each question, judged or unanswerable, without leaving anything out."""
+    """Search with each question, judged or unanswerable, without leaving anything out.
+
+    Raises:
+        DependencyUnavailable: the collection has a reranker, and passages come without its scores.
+
+    """
     search = ParseDict(settings | {"answerable_above": 0.0, "diversity": 0.0, "neighbours": 0}, SearchSettings())
     permits = asyncio.Semaphore(MAX_CONCURRENT)
 
@@ -108,15 +120,29 @@ async def observed(
             collection=collection, query=question.text, top_k=READ, principals=question.principals, settings=search
         )
         async with permits:
-            passages = (await connection.retrieval.Search(request)).passages
-        best = max(map(_relevance, passages), default=0.0)
+            best = await _best(connection, request, pause_s=pause_s)
         return Observation(id=question.id, best=best, answerable=question.is_judged)
 
     return list(await asyncio.gather(*(observe(each) for each in questions if each.is_judged or each.unanswerable)))
 
 
-def _relevance(passage: Passage) -> float:
-    return passage.rerank_score if passage.HasField("rerank_score") else passage.score
+async def _best(connection: Connection, request: SearchRequest, *, pause_s: float) -> float:
+    """Return the score of the best passage: of those that the reranker read, where there is one."""
+    for attempt in range(ATTEMPTS):
+        if attempt:  # the reranker may be loading
+            await asyncio.sleep(pause_s)
+        passages = (await connection.retrieval.Search(request)).passages
+        if not request.settings.HasField("rerank"):
+            return max((each.score for each in passages), default=0.0)
+        read = [each.rerank_score for each in passages if each.HasField("rerank_score")]
+        if read or not passages:
+            return max(read, default=0.0)
+    message = (
+        f"collection {request.collection} is searched without the scores of its reranker "
+        f"{request.settings.rerank.model}, after {ATTEMPTS} attempts: see the warnings of a search, and tune again "
+        "once there are none"
+    )
+    raise DependencyUnavailable(message, dependency="rag")
 
 
 def _folds(observations: Sequence[Observation]) -> list[list[Observation]]:

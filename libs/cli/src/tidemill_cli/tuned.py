@@ -44,6 +44,8 @@ class TuneReport:
     evaluation: RetrievalEvaluation | None = None
     calibration: Calibration | None = None
     """None where there are too few unanswerable questions."""
+    calibrated_ranking: Settings | None = None
+    """The settings whose scores the calibration is of."""
     applied: bool = False
 
     @property
@@ -73,7 +75,8 @@ class TuneReport:
     @property
     def patch(self) -> str:
         """The proposed settings, as loop.yaml has them."""
-        proposed = json.dumps(self.tuning.best.settings | self.threshold)
+        ranking = self.calibrated_ranking if self.threshold and self.calibrated_ranking else self.tuning.best.settings
+        proposed = json.dumps(ranking | self.threshold)
         return f"collections:\n  {self.collection}:\n    search: {proposed}"
 
     @property
@@ -191,7 +194,8 @@ class TuneCollection:
         if sum(each.unanswerable for each in questions) >= MIN_UNANSWERABLE:
             ranking = report.decided(apply_if if apply_if is not ApplyIf.NEVER else ApplyIf.CERTAIN)
             found = await observed(self.connection, name, ranking, questions)
-            report = replace(report, calibration=calibrated(found, false_refusals=self.options.false_refusals))
+            calibration = calibrated(found, false_refusals=self.options.false_refusals)
+            report = replace(report, calibration=calibration, calibrated_ranking=ranking)
         decided = report.decided(apply_if)
         if apply_if is ApplyIf.NEVER or decided == tuning.current:
             return report

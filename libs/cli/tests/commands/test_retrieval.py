@@ -176,6 +176,17 @@ async def test_what_is_not_certain_is_not_set(
     assert handbook.keepers["collection"].stored["handbook"].search.sparse_weight == 0.7
 
 
+async def test_a_proposed_threshold_stands_beside_the_ranking_that_it_is_read_off(
+    terminal: Terminal, handbook: Running, searches: RetrievalAnswers
+) -> None:
+    judged_suite(handbook, unanswerable=12)
+    searches.low = -0.1
+
+    said = await asyncio.to_thread(terminal, *["collections", "tune", "handbook", "--trials", "6"])
+
+    assert '"sparse_weight": 0.7, "answerable_above": 0.8}' in said.text.replace("\n", " "), said.text
+
+
 @pytest.mark.usefixtures("searches")
 async def test_tuning_finds_the_score_below_which_no_document_answers_and_sets_it_with_what_is_better(
     terminal: Terminal, handbook: Running

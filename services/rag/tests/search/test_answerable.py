@@ -56,6 +56,15 @@ async def test_with_a_reranker_its_score_decides_and_nothing_is_refused_while_it
     assert away.passages
 
 
+async def test_what_the_reranker_did_not_read_answers_nothing_by_its_cosine() -> None:
+    rag = await handbook(answerable_above=0.3, rerank=Rerank(model="counting@1", candidates=1))
+
+    irrelevant = await rag.search("which boat sings at pier tonight")
+
+    assert irrelevant.passages == ()
+    assert "the best one has 0.100" in irrelevant.warnings[0]
+
+
 async def test_it_is_a_share() -> None:
     with pytest.raises(InvalidInput, match="answerable_above"):
         await handbook(answerable_above=1.5)

@@ -213,11 +213,11 @@ def _ranking(searched: _Searched, passages: Sequence[Match], warnings: Sequence[
 def _refused(searched: _Searched, passages: Sequence[Match]) -> str:
     """Return why no passage answers the question, "" where one may.
 
-    Without the scores of a reranker that should have made them nothing is refused: cosines are of another scale.
+    With a reranker only what it read counts, and without its scores nothing is refused: cosines are of another scale.
     """
-    settings, read = searched.settings, passages[:_READ]
-    unranked = settings.rerank is not None and all(match.rerank_score is None for match in read)
-    if not settings.answerable_above or not read or unranked:
+    settings = searched.settings
+    read = [match for match in passages[:_READ] if settings.rerank is None or match.rerank_score is not None]
+    if not settings.answerable_above or not read:
         return ""
     best = max(match.relevance for match in read)
     if best >= settings.answerable_above:
