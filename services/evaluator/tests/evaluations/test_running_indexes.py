@@ -10,8 +10,9 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.errors import COLLECTION_CHANGED, COLLECTION_UNAVAILABLE, NoVerdict
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Verdict
-from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation, EvaluationHasCompleted
 from tidemill_evaluator.evaluations.domain.job import State
+from tidemill_evaluator.evaluations.messages import event_message
 from tidemill_evaluator.evaluations.ports import Live
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement, RetrievalRequirement
@@ -65,6 +66,9 @@ async def test_an_index_version_passes_by_its_searches_and_by_answers_on_its_own
         "handbook@4",
         BASE,
     )
+    assert done.finish_time
+    _, sent = event_message(done, EvaluationHasCompleted(occurred_at=done.finish_time), 2)
+    assert sent.baseline_index == 3  # type: ignore[attr-defined] # the event's own field
     assert [(each.metric, each.required) for each in done.comparisons][:2] == [("ndcg", True), ("rouge_l", True)]
     asked = [(each.index, each.variant, bool(each.passages)) for each in evaluator.inference.asked]
     assert sorted(asked) == [(0, "", False)] * 3 + [(4, "", False)] * 3

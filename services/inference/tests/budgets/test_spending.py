@@ -17,8 +17,8 @@ from tidemill_inference.budgets.domain.hold import CountState, Hold
 from tidemill_inference.budgets.ports import Expected
 from tidemill_inference.budgets.records import RecordedSpending
 from tidemill_inference.budgets.sweep_holds import SweepHolds
+from tidemill_inference.deployments.domain.choice import ChosenConfiguration
 from tidemill_inference.deployments.domain.configuration import Retrieval
-from tidemill_inference.deployments.domain.deployment import ChosenConfiguration
 from tidemill_inference.generation.domain.bounds import expected
 from tidemill_inference.generation.domain.content import Message, Part, Role, ToolCall, ToolResult
 from tidemill_inference.generation.domain.inference import State

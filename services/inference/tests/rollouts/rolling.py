@@ -32,7 +32,7 @@ def deployment(policy: RolloutPolicy | None = POLICY, *, follow: str = "lora") -
 
 def passed(evaluation: str = "e1", **changes: str) -> PassedEvaluation:
     known = {"gate": "helpdesk_gate", "candidate": "lora@1", "baseline": CONFIGURATION.digest}
-    return PassedEvaluation(evaluation=evaluation, **{**known, **changes})
+    return PassedEvaluation(evaluation=evaluation, baseline_index=0, **{**known, **changes})
 
 
 def rolling(policy: RolloutPolicy = POLICY, *, step: int = 0) -> Deployment:

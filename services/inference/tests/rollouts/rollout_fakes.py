@@ -151,8 +151,9 @@ class IndexVersions:
         return self.live_now
 
     async def promote(self, caller: Caller, change: IndexChange) -> None:
-        await self.live(caller, replace(change, number=change.pending))
-        if change.pending != self.live_now:
+        live = await self.live(caller, replace(change, number=change.pending))
+        if change.pending != live:
+            change.check_live(live)
             self.ready = {*self.ready, self.live_now} - {change.pending}
             self.live_now = change.pending
             self.promoted.append(change.pending)
@@ -209,13 +210,13 @@ class RolloutHarness:
         assert rollout is not None
         return rollout
 
-    async def passes_the_gate(self, evaluation: str = "e1", **changes: str) -> None:
+    async def passes_the_gate(self, evaluation: str = "e1", *, baseline_index: int = 0, **changes: str) -> None:
         known = {
             "gate": "helpdesk_gate",
             "candidate": "lora@1",
             "baseline": (await self.deployment()).live.digest,
         }
-        passed = PassedEvaluation(evaluation=evaluation, **{**known, **changes})
+        passed = PassedEvaluation(evaluation=evaluation, baseline_index=baseline_index, **{**known, **changes})
         await self.start(ADA, HELPDESK.id, passed, request=asking(f"event {evaluation}"))
 
     async def is_rolling(self, *, step: int = 0) -> None:

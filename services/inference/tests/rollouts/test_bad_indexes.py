@@ -1,11 +1,14 @@
 """An index version that cannot be searched, is slow, or is retired, is taken back from its users."""
 
+from dataclasses import replace
+
 import pytest
 
 from services.inference.tests.fakes import ADA, asking, question
 from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
 from services.inference.tests.rollouts.test_index_rollouts import INDEXED, canary, passed
-from tidemill_core.errors import DependencyUnavailable, Internal, TidemillError
+from tidemill_core.errors import DependencyUnavailable, Internal, PreconditionFailed, TidemillError
+from tidemill_inference.rollouts.domain.policy import AbortRules
 from tidemill_inference.rollouts.domain.rollout import RolloutState, RolloutWasRolledBack
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Reason
 
@@ -78,3 +81,30 @@ async def test_the_time_of_an_index_version_is_that_of_its_search_too_live_and_i
     assert copied[0].total_s >= 0.05
     assert copied[1].total_s >= 0.1
     assert found.total_s >= 0.1
+
+
+def retire(harness: RolloutHarness, number: int) -> None:
+    """Have rag refuse to search it."""
+    harness.indexes.ready -= {number}
+    harness.harness.rag.broken[number] = PreconditionFailed("the index version is retired")
+
+
+@pytest.mark.parametrize("abort", [INDEXED.abort, AbortRules()])
+async def test_one_that_is_retired_in_its_canary_is_taken_back_at_once(abort: AbortRules) -> None:
+    harness = await canary(replace(INDEXED, abort=abort))
+    retire(harness, 5)
+
+    await harness.tick()
+
+    rollout = await harness.rollout()
+    assert (rollout.state, rollout.message.partition(":")[0]) == (RolloutState.ROLLED_BACK, "INDEX_NOT_READY")
+    assert len(await harness.asks(10)) == 10
+
+
+async def test_rag_that_does_not_tell_whether_it_is_there_leaves_the_canary_alone() -> None:
+    harness = await canary()
+    harness.indexes.down = DependencyUnavailable("no answer", dependency="rag")
+
+    assert await harness.tick()
+
+    assert (await harness.rollout()).active

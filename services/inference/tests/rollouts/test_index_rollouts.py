@@ -12,6 +12,7 @@ from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.rollouts.domain.errors import IndexNotReady
+from tidemill_inference.rollouts.domain.policy import RolloutPolicy
 from tidemill_inference.rollouts.domain.rollout import (
     RolloutHasAdvanced,
     RolloutHasStarted,
@@ -28,12 +29,12 @@ INDEXED = replace(POLICY, index_gate="index_gate")
 async def passed(harness: RolloutHarness, evaluation: str = "e1", **changes: str) -> None:
     """Let index version 5 of the handbook pass its gate; 4 is live."""
     known = {"gate": "index_gate", "candidate": "handbook@5", "collection": "handbook"}
-    await harness.passes_the_gate(evaluation, **{**known, **changes})
+    await harness.passes_the_gate(evaluation, baseline_index=4, **{**known, **changes})
 
 
-async def canary() -> RolloutHarness:
+async def canary(policy: RolloutPolicy = INDEXED) -> RolloutHarness:
     """Return a deployment of whose requests every second one searches index version 5."""
-    harness = RolloutHarness(INDEXED)
+    harness = RolloutHarness(policy)
     await passed(harness)
     await harness.tick()
     await harness.asks(3)

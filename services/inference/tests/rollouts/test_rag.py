@@ -9,15 +9,15 @@ from services.inference.tests.fakes import ADA
 from tidemill.rag.v1 import collection_pb2
 from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_inference.rollouts.domain.errors import IndexNotReady
+from tidemill_inference.rollouts.domain.errors import IndexNotReady, LiveIndexChanged
 from tidemill_inference.rollouts.domain.rollout import IndexChange
 from tidemill_inference.rollouts.rag import RagIndexes
 from tidemill_testkit.access import admin_channel
 from tidemill_testkit.stubs.rag import StubRag
 
 
-def change(number: int = 5, *, collection: str = "handbook") -> IndexChange:
-    return IndexChange(collection=collection, number=number, before=4, pending=number)
+def change(number: int = 5, *, collection: str = "handbook", before: int = 4, pending: int = 0) -> IndexChange:
+    return IndexChange(collection=collection, number=number, before=before, pending=pending or number)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def test_a_ready_index_version_is_made_live_once_and_back(rag: tuple[StubR
     await indexes.promote(ADA, change())
     await indexes.promote(ADA, change())
     assert await indexes.live(ADA, change()) == 5
-    await indexes.promote(ADA, change(4))
+    await indexes.promote(ADA, change(pending=4))
 
     assert await indexes.live(ADA, change()) == 4
 
@@ -59,6 +59,14 @@ async def test_what_is_not_ready_is_refused(rag: tuple[StubRag, RagIndexes], gon
         await indexes.live(ADA, gone)
     with pytest.raises(IndexNotReady):
         await indexes.promote(ADA, gone)
+
+
+async def test_what_went_live_meanwhile_is_not_replaced(rag: tuple[StubRag, RagIndexes]) -> None:
+    _, indexes = rag
+
+    with pytest.raises(LiveIndexChanged, match="version 4 is live by now"):
+        await indexes.promote(ADA, change(before=3))
+    assert await indexes.live(ADA, change()) == 4
 
 
 async def test_a_rag_that_is_not_there_is_an_outage() -> None:

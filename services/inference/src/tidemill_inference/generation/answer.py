@@ -10,8 +10,9 @@ from functools import partial
 from tidemill_core.application import Caller, PageRequest, Request, derived_id
 from tidemill_core.errors import Blame, RequestIdReused, TidemillError
 from tidemill_inference.budgets.ports import NoBudgets, Spend, Spending
+from tidemill_inference.deployments.domain.choice import ChosenConfiguration
 from tidemill_inference.deployments.domain.configuration import Configuration
-from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
+from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.deployments.ports import ReadDeployments

@@ -1,7 +1,7 @@
 """Decide on a rollout by hand: promote, roll back, approve."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, Clock, ResourceKey
 from tidemill_core.approvals import approval_of, check_rationale
@@ -9,6 +9,8 @@ from tidemill_core.resources import Write, update
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.engines.ports import Warm, warms_nothing
+from tidemill_inference.rollouts.domain.errors import NoActiveRollout
+from tidemill_inference.rollouts.domain.rollout import RolloutState
 from tidemill_inference.rollouts.domain.step_counts import StepCounts
 from tidemill_inference.rollouts.outcomes import CountOutcomes
 from tidemill_inference.rollouts.ports import Enqueue, enqueues_nothing
@@ -78,11 +80,14 @@ class RolloutCommands:
         Raises:
             DeploymentNotFound, RolloutNotFound: there is no such thing.
             NoActiveRollout: there is nothing to take back.
+            IndexNotReady: rag has the index version before no more.
+            DependencyUnavailable: rag does not answer.
 
         """
         check_rationale(command.rationale)
         now = self.clock.now()
         current = await self._counted(caller, command)
+        await self._check_index_before(caller, current, command)
 
         def change(stored: Deployment) -> None:
             stored.roll_back_rollout(
@@ -115,6 +120,19 @@ class RolloutCommands:
             stored.approve_rollout(command.meant(current), given, authors=authors)
 
         return await self._saved(caller, command, change)
+
+    async def _check_index_before(self, caller: Caller, current: Deployment, command: RolloutCommand) -> None:
+        """Check that a promoted index version is live still, and the one before can be again."""
+        rollout = current.rollout
+        if rollout is None or rollout.index is None or rollout.state is not RolloutState.PROMOTED:
+            return
+        if rollout.id != command.meant(current):
+            return
+        promoted = rollout.index
+        live = await self.prepare.indexes.live(caller, replace(promoted, number=promoted.before))
+        if live != promoted.number and not promoted.pending:
+            text = f"index version {live} is live by now, and not {promoted.number}, which was promoted"
+            raise NoActiveRollout(current.id, missing=text)
 
     async def _counted(self, caller: Caller, command: RolloutCommand) -> Deployment:
         return await self.count(await self.deployments.get(caller.project, command.deployment))

@@ -23,6 +23,7 @@ class EvaluationIsCompleted(BaseModel):
     verdict: str
     requester: str = ""
     collection: str = ""
+    baseline_index: int = 0
 
 
 class FeedbackIsRecorded(BaseModel):
@@ -62,6 +63,7 @@ def evaluations(start: StartRollout) -> Subscription:
             baseline=body.baseline_configuration,
             requester=body.requester,
             collection=body.collection,
+            baseline_index=body.baseline_index,
         )
         await start(event.caller, body.deployment, passed, request=event.request)
 

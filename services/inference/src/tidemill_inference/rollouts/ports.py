@@ -59,6 +59,7 @@ class Indexes(Protocol):
 
         Raises:
             IndexNotReady: it is retired, or the collection was deleted.
+            LiveIndexChanged: none of the two that the change is between is live.
             DependencyUnavailable: rag does not answer.
 
         """

@@ -33,7 +33,7 @@ class PrepareCandidate:
 
         """
         if index:
-            await self.indexes.live(caller, index)
+            await self.check_index(caller, index)
         version = replace(await self._registered(caller, model), engine=engine)
         try:
             with isolated():
@@ -49,6 +49,16 @@ class PrepareCandidate:
         except Exception as error:
             _log.warning("candidate_not_loaded: %s", model, exc_info=error)
             raise CandidateNotReady(model, why=f"loading it failed ({type(error).__name__})") from error
+
+    async def check_index(self, caller: Caller, index: IndexChange) -> None:
+        """Return if the index version can be searched, and none but it and the one before is live.
+
+        Raises:
+            IndexNotReady, LiveIndexChanged: it cannot, or another one is.
+            DependencyUnavailable: rag does not answer.
+
+        """
+        index.check_live(await self.indexes.live(caller, index))
 
     async def _registered(self, caller: Caller, model: str) -> ModelVersion:
         """Return what the registry has; that it fails inside is no word about the candidate."""

@@ -31,6 +31,7 @@ class RagIndexes:
         found = await self._collection(caller, change)
         if found.live_index == change.pending:
             return
+        change.check_live(found.live_index)
         request = collection_service_pb2.PromoteIndexRequest(
             id=change.collection, index=change.pending, etag=found.etag
         )

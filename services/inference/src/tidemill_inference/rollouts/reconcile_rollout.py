@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_core.approvals import ApprovalMissing
-from tidemill_core.errors import TRANSIENT
+from tidemill_core.errors import TRANSIENT, TidemillError
 from tidemill_inference.background import background
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.rollouts.domain.errors import CandidateNotReady, IndexNotReady
+from tidemill_inference.rollouts.domain.errors import CandidateNotReady
 from tidemill_inference.rollouts.domain.rollout import Decision, IndexChange, Move, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
 from tidemill_inference.rollouts.outcomes import CountOutcomes
@@ -41,10 +41,12 @@ class ReconcileRollout:
         if not rollout.active:
             await self.outcomes.forget(ref.project, rollout.id)
             if rollout.index and rollout.index.pending:
-                await self._make_live(ref, rollout, rollout.index)
+                await self._make_live(ref, rollout.at(epoch), rollout.index)
             return False
         counts = await self.count.step(ref, rollout) if rollout.ready else StepCounts()
-        decision = rollout.decide(counts, now=self.clock.now(), paused=deployment.rollouts_paused)
+        decision = await self._lost(ref, rollout) or rollout.decide(
+            counts, now=self.clock.now(), paused=deployment.rollouts_paused
+        )
         if decision.move is Move.PROMOTE:
             try:
                 decision = await self._prepared(ref, deployment, rollout, decision)
@@ -61,17 +63,32 @@ class ReconcileRollout:
         """Return the deployment, fenced with this epoch before any decision."""
         try:
             deployment = await self.deployments.get(ref.project, ref.id)
-            rollout = deployment.active_rollout
-            if rollout is None or rollout.at(epoch) == rollout:
+            rollout = deployment.rollout
+            if rollout is None or not rollout.unfinished or rollout.at(epoch) == rollout:
                 return deployment
 
             def take(stored: Deployment) -> None:
-                if stored.active_rollout:
-                    stored.rollout = stored.active_rollout.at(epoch)
+                if stored.rollout and stored.rollout.unfinished:
+                    stored.rollout = stored.rollout.at(epoch)
 
             return await self.deployments.update(ref.project, ref.id, take, request=Request.internal())
         except DeploymentNotFound:
             return None
+
+    async def _lost(self, ref: ResourceKey, rollout: Rollout) -> Decision | None:
+        """Return that an index version has to be taken back at once: its users get errors, or it is out of date.
+
+        What rag does not tell is no word about it.
+        """
+        if rollout.index is None:
+            return None
+        try:
+            await self.prepare.check_index(background(ref.project), rollout.index)
+        except CandidateNotReady as error:
+            return _taking_back(error)
+        except TidemillError:
+            return None
+        return None
 
     async def _begin(self, ref: ResourceKey, deployment: Deployment, rollout: Rollout) -> None:
         """Load the candidate, and begin the first step once it is; one that cannot be loaded is taken back.
@@ -113,10 +130,8 @@ class ReconcileRollout:
             await self.prepare(
                 background(ref.project), rollout.candidate.model, engine=deployment.spec.engine, index=rollout.index
             )
-        except IndexNotReady as error:
-            return Decision(move=Move.ROLL_BACK, reason=Reason.INDEX_NOT_READY, message=error.message)
         except CandidateNotReady as error:
-            return Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY, message=error.message)
+            return _taking_back(error)
         return decision
 
     async def _make_live(self, ref: ResourceKey, rollout: Rollout, change: IndexChange) -> None:
@@ -124,17 +139,19 @@ class ReconcileRollout:
         now, number = self.clock.now(), change.pending
         try:
             await self.prepare.indexes.promote(background(ref.project), change)
-        except IndexNotReady as error:
-            message = error.message
+        except CandidateNotReady as error:
+            reason, message = Reason(error.reason), error.message
 
             def fail(stored: Deployment) -> None:
-                stored.fail_index(rollout.id, number, message=message, now=now)
+                stored.fail_index(rollout.id, number, reason=reason, message=message, epoch=rollout.epoch, now=now)
 
             await self.deployments.update(ref.project, ref.id, fail, request=Request.internal())
             return
-        await self.deployments.update(
-            ref.project, ref.id, lambda stored: stored.finish_index(rollout.id, number), request=Request.internal()
-        )
+
+        def finish(stored: Deployment) -> None:
+            stored.finish_index(rollout.id, number, epoch=rollout.epoch)
+
+        await self.deployments.update(ref.project, ref.id, finish, request=Request.internal())
 
     async def _save(self, ref: ResourceKey, seen: Rollout, decision: Decision, counts: StepCounts) -> None:
         now = self.clock.now()
@@ -143,3 +160,7 @@ class ReconcileRollout:
             stored.reconcile_rollout(decision, counts, seen=seen, now=now)
 
         await self.deployments.update(ref.project, ref.id, change, request=Request.internal())
+
+
+def _taking_back(error: CandidateNotReady) -> Decision:
+    return Decision(move=Move.ROLL_BACK, reason=Reason(error.reason), message=error.message)

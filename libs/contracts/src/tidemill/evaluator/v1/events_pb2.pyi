@@ -91,6 +91,7 @@ class EvaluationCompleted(_message.Message):
     COMPARISONS_FIELD_NUMBER: _builtins.int
     REQUESTER_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
+    BASELINE_INDEX_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
     seq: _builtins.int
@@ -111,6 +112,8 @@ class EvaluationCompleted(_message.Message):
     """Output only. The subject of the credential that started it; empty where its gate did."""
     collection: _builtins.str
     """Output only. The collection whose index version is the candidate, which is `collection@number` then; else empty."""
+    baseline_index: _builtins.int
+    """Output only. The number of the live index version that the candidate was compared with; 0 where it is a model's."""
     @_builtins.property
     def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.Comparison]:
         """Output only. The evidence."""
@@ -129,10 +132,11 @@ class EvaluationCompleted(_message.Message):
         comparisons: _abc.Iterable[_evaluation_pb2.Comparison] | None = ...,
         requester: _builtins.str = ...,
         collection: _builtins.str = ...,
+        baseline_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "requester", b"requester", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_index", b"baseline_index", "candidate", b"candidate", "collection", b"collection", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "requester", b"requester", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

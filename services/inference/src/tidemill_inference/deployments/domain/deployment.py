@@ -7,6 +7,7 @@ from datetime import datetime
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
 from tidemill_core.approvals import Approval
+from tidemill_inference.deployments.domain.choice import ChosenConfiguration
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.rollouts.domain.candidates import candidate_of, may_follow, refusal
@@ -26,6 +27,7 @@ from tidemill_inference.rollouts.domain.rollout import (
     RolloutWasRefused,
     RolloutWasRolledBack,
     state_of,
+    without_rationale,
 )
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Reason, StepCounts
 from tidemill_inference.routing.domain.policy import Routing, RoutingPolicy
@@ -45,19 +47,6 @@ class DeploymentWasConfigured(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentWasDeleted(Event):
     """Nothing answers under the name any more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChosenConfiguration:
-    """A configuration, and the part that it plays for one request; `shadowed` has the candidate answer a copy."""
-
-    variant: str
-    configuration: Configuration
-    rollout: str = ""
-    step: int = 0
-    shadowed: bool = False
-    searches_anew: bool = False
-    """Whether index versions are compared: each side searches, and copies do, and its search is the variant's own."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,7 +91,6 @@ class Deployment(Aggregate):
         if live.digest != rollout.baseline:
             text = "another configuration was applied: the candidate has to be compared with it"
             self._taken_back(rollout, Reason.BASELINE_CHANGED, text, now=now)
-            self.pending.append(RolloutWasRefused(reason=Reason.BASELINE_CHANGED, message=text, **rollout.named(now)))
         elif spec.rollout_policy is None or not may_follow(spec, rollout):
             text = "the deployment follows the model or index, or has the policy no longer"
             self._taken_back(rollout, Reason.BY_HAND, text, now=now)
@@ -184,7 +172,7 @@ class Deployment(Aggregate):
             collection=passed.collection,
             index=passed.index,
         )
-        refused = refusal(self.spec, self.live, self.rollout, passed, why_not=why_not)
+        refused = refusal(self.spec, self.live, self.rollout, passed, why_not=why_not, live_index=live_index)
         if refused or policy is None:
             reason, message = refused or (Reason.NO_POLICY, "")
             self.pending.append(RolloutWasRefused(reason=reason, message=message, **named))
@@ -256,21 +244,35 @@ class Deployment(Aggregate):
                 self.rollout = rollout.moved(decision, counts, now=now)
                 self._advanced(self.rollout, now=now)
 
-    def finish_index(self, rollout_id: str, number: int) -> None:
-        """Record that rag has made live what a rollout decided; what was decided since is still to be done."""
-        rollout = self.rollout
-        if rollout and rollout.id == rollout_id and rollout.index and rollout.index.pending == number:
-            self.rollout = rollout.making_live(0)
+    def finish_index(self, rollout_id: str, number: int, *, epoch: int) -> None:
+        """Record that rag has made live what a rollout decided; what was decided since is still to be done.
 
-    def fail_index(self, rollout_id: str, number: int, *, message: str, now: datetime) -> None:
-        """End a rollout whose index version cannot be made live: what was live before goes on."""
+        Raises:
+            RolloutLeaseLost: a later holder of the lease was there.
+
+        """
         rollout = self.rollout
         if rollout and rollout.id == rollout_id and rollout.index and rollout.index.pending == number:
-            finished = rollout.making_live(0)
-            if finished.state is RolloutState.ROLLED_BACK:
-                self.rollout = replace(finished, message=f"{finished.message}; {message}")
-                return
-            self._taken_back(finished, Reason.INDEX_NOT_READY, message, now=now)
+            self.rollout = rollout.at(epoch).making_live(0)
+
+    def fail_index(  # noqa: PLR0913 - which, and why
+        self, rollout_id: str, number: int, *, reason: Reason, message: str, epoch: int, now: datetime
+    ) -> None:
+        """End a rollout whose index version cannot be made live: what is live goes on.
+
+        One that cannot be rolled back, as rag has the version before no more, stays promoted. Raises as `finish_index`.
+        """
+        rollout = self.rollout
+        if not (rollout and rollout.id == rollout_id and (change := rollout.index) and change.pending == number):
+            return
+        rollout = rollout.at(epoch)
+        if rollout.state is not RolloutState.ROLLED_BACK:
+            self._taken_back(rollout.making_live(0), reason, message, now=now)
+        elif reason is Reason.INDEX_NOT_READY:
+            self._promoted(rollout, reason, message, counts=rollout.counts, now=now)
+            self.finish_index(rollout_id, change.number, epoch=epoch)
+        else:
+            self.rollout = replace(rollout.making_live(0), message=f"{rollout.message}; {message}")
 
     def promote_rollout(
         self, rollout_id: str, *, message: str, counts: StepCounts, now: datetime, by: str = ""
@@ -355,7 +357,7 @@ class Deployment(Aggregate):
         self.pending.append(
             RolloutWasPromoted(
                 reason=reason,
-                message=_without_rationale(reason, message),
+                message=without_rationale(reason, message),
                 replaced=replaced,
                 approvals=rollout.counted_approvals,
                 decided_by=by,
@@ -377,8 +379,10 @@ class Deployment(Aggregate):
     ) -> None:
         text = f"{reason.value}: {message}"
         self.rollout = rollout.ended(RolloutState.ROLLED_BACK, message=text, now=now, counts=counts, decided_by=by)
-        reported = _without_rationale(reason, message)
+        reported = without_rationale(reason, message)
         self.pending.append(RolloutWasRolledBack(reason=reason, message=reported, **rollout.named(now)))
+        if reason is Reason.BASELINE_CHANGED:  # its evaluation does not hold any more: it is repeated
+            self.pending.append(RolloutWasRefused(reason=reason, message=reported, **rollout.named(now)))
 
     def _advanced(self, rollout: Rollout, *, now: datetime) -> None:
         self.pending.append(
@@ -393,8 +397,3 @@ class Deployment(Aggregate):
 
     def _configured(self, *, replaced: str, now: datetime) -> None:
         self.pending.append(DeploymentWasConfigured(occurred_at=now, configuration=self.live, replaced=replaced))
-
-
-def _without_rationale(reason: Reason, message: str) -> str:
-    """Return what an event may contain: free text of users stays with the rollout."""
-    return "by hand" if reason is Reason.BY_HAND else message

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tidemill_inference.budgets.ports import Expected
-from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
+from tidemill_inference.deployments.domain.choice import ChosenConfiguration
+from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.generation.domain.content import Message
 from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.prompts.domain.prompt import PromptContent

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_inference.deployments.domain.deployment import ChosenConfiguration
+from tidemill_inference.deployments.domain.choice import ChosenConfiguration
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.question import Question
 

@@ -13,8 +13,14 @@ def candidate_of(live: Configuration, passed: PassedEvaluation) -> Configuration
     return live.with_index(passed.index) if live.retrieval else live
 
 
-def refusal(
-    spec: DeploymentSpec, live: Configuration, last: Rollout | None, passed: PassedEvaluation, *, why_not: str
+def refusal(  # noqa: PLR0913 - all that speaks against one
+    spec: DeploymentSpec,
+    live: Configuration,
+    last: Rollout | None,
+    passed: PassedEvaluation,
+    *,
+    why_not: str,
+    live_index: int,
 ) -> tuple[Reason, str] | None:
     """Return why a candidate that passed its gate starts no rollout, None if it may.
 
@@ -26,9 +32,11 @@ def refusal(
         return Reason.BASELINE_CHANGED, "another configuration answers than the one it was compared with"
     if last and last.unfinished:
         return Reason.ROLLOUT_ACTIVE, f"{last.named_candidate} is on its way: promote it or roll it back first"
-    if not why_not:
-        return None
-    return Reason.INDEX_NOT_READY if passed.collection else Reason.MODEL_NOT_READY, why_not
+    if why_not:
+        return Reason.INDEX_NOT_READY if passed.collection else Reason.MODEL_NOT_READY, why_not
+    if live_index not in {0, passed.baseline_index or live_index} or (live_index and live_index == passed.index):
+        return Reason.BASELINE_CHANGED, f"index version {live_index} is live by now, which it was not compared with"
+    return None
 
 
 def may_follow(spec: DeploymentSpec, rollout: Rollout) -> bool:

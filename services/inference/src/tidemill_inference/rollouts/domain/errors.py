@@ -6,7 +6,8 @@ PreconditionFailed
 ├── NoActiveRollout         there is no candidate to promote, approve or roll back
 ├── ApprovalsMissing
 └── CandidateNotReady       its version is gone, not ready, or cannot be loaded
-    └── IndexNotReady
+    ├── IndexNotReady
+    └── LiveIndexChanged    another index version went live meanwhile
 Conflict
 └── RolloutLeaseLost        another replica reconciles the rollout
 """
@@ -61,6 +62,16 @@ class IndexNotReady(CandidateNotReady):
     reason = "INDEX_NOT_READY"
 
     def __init__(self, collection: str, index: int, *, why: str) -> None:
+        super().__init__(f"index version {index} of collection {collection}", why=why)
+
+
+class LiveIndexChanged(CandidateNotReady):
+    """Another index version is live than the candidate was compared with."""
+
+    reason = "BASELINE_CHANGED"
+
+    def __init__(self, collection: str, index: int, *, live: int) -> None:
+        why = f"version {live} is live by now, which it was not compared with"
         super().__init__(f"index version {index} of collection {collection}", why=why)
 
 

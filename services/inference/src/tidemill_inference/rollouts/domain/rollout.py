@@ -10,7 +10,7 @@ from typing import TypedDict
 from tidemill_core.aggregate import Event
 from tidemill_core.approvals import Approval, counted, with_approval
 from tidemill_inference.deployments.domain.configuration import Configuration
-from tidemill_inference.rollouts.domain.errors import RolloutLeaseLost
+from tidemill_inference.rollouts.domain.errors import LiveIndexChanged, RolloutLeaseLost
 from tidemill_inference.rollouts.domain.policy import OnTimeout, RolloutPolicy, RolloutStep, StickyBy
 from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
 
@@ -56,6 +56,16 @@ class IndexChange:
     pending: int = 0
     """What rag has still to make live; 0 where it has."""
 
+    def check_live(self, live: int) -> None:
+        """Check that none but the two that are compared is live.
+
+        Raises:
+            LiveIndexChanged: it is another one, and stays.
+
+        """
+        if live not in {self.before, self.number}:
+            raise LiveIndexChanged(self.collection, self.number, live=live)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassedEvaluation:
@@ -71,6 +81,8 @@ class PassedEvaluation:
     requester: str = ""
     """The subject that started it; "" where its gate did."""
     collection: str = ""
+    baseline_index: int = 0
+    """The live index version that one was compared with; 0 in verdicts of earlier versions."""
 
     @property
     def index(self) -> int:
@@ -353,6 +365,11 @@ class RolloutWasRefused(RolloutEvent):
 def state_of(step: RolloutStep) -> RolloutState:
     """Return the state that a step is."""
     return RolloutState.SHADOW if step.shadow else RolloutState.CANARY
+
+
+def without_rationale(reason: Reason, message: str) -> str:
+    """Return what an event may contain: free text of users stays with the rollout."""
+    return "by hand" if reason is Reason.BY_HAND else message
 
 
 def _place(rollout: str, key: str) -> int:

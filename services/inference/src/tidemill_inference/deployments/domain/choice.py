@@ -1,0 +1,18 @@
+"""What answers one request."""
+
+from dataclasses import dataclass
+
+from tidemill_inference.deployments.domain.configuration import Configuration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenConfiguration:
+    """A configuration, and the part that it plays for one request; `shadowed` has the candidate answer a copy."""
+
+    variant: str
+    configuration: Configuration
+    rollout: str = ""
+    step: int = 0
+    shadowed: bool = False
+    searches_anew: bool = False
+    """Whether index versions are compared: each side searches, and copies do, and its search is the variant's own."""
