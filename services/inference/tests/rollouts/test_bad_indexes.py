@@ -101,7 +101,7 @@ async def test_one_that_is_retired_in_its_canary_is_taken_back_at_once(abort: Ab
     assert len(await harness.asks(10)) == 10
 
 
-async def test_rag_that_does_not_tell_whether_it_is_there_leaves_the_canary_alone() -> None:
+async def test_while_rag_does_not_answer_the_canary_goes_on() -> None:
     harness = await canary()
     harness.indexes.down = DependencyUnavailable("no answer", dependency="rag")
 

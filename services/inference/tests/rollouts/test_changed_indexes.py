@@ -52,7 +52,7 @@ async def test_a_canary_is_taken_back_and_compared_again_when_another_version_go
     assert (harness.indexes.promoted, harness.indexes.live_now) == ([], 6)
 
 
-async def test_a_decided_promotion_does_not_replace_what_went_live_before_rag_heard_of_it() -> None:
+async def test_a_decided_promotion_does_not_replace_what_went_live_before_it() -> None:
     harness = await promoted()
     six_goes_live(harness)
 

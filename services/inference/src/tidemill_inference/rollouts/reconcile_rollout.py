@@ -78,7 +78,7 @@ class ReconcileRollout:
     async def _lost(self, ref: ResourceKey, rollout: Rollout) -> Decision | None:
         """Return that an index version has to be taken back at once: its users get errors, or it is out of date.
 
-        What rag does not tell is no word about it.
+        Where rag does not answer, it stays as it is.
         """
         if rollout.index is None:
             return None
