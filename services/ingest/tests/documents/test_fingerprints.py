@@ -147,6 +147,14 @@ def test_the_similarity_of_short_texts_is_exact(gone: tuple[int, ...]) -> None:
     assert similarity(made(one), made(other)) == pytest.approx(jaccard(one, other))
 
 
+async def test_a_text_is_found_whatever_the_bands_were_made_of(stores: Stores) -> None:
+    fingerprints = stores()
+    other_bands = replace(stored("a").fingerprint, bands=tuple(f"{number:02}-{number:016x}" for number in range(16)))
+    await fingerprints.put("acme", replace(stored("a"), fingerprint=other_bands))
+
+    assert names(await fingerprints.near("acme", made(" ".join(WORDS)), but="me")) == ["a"]
+
+
 def test_that_of_long_texts_is_close() -> None:
     one = [f"w{number}" for number in range(20_000)]
     other = [("new" if number % 90 == 0 else word) for number, word in enumerate(one)]
@@ -179,5 +187,5 @@ def test_words_of_scripts_without_spaces_are_their_characters(one: str, other: s
 def test_the_numbers_are_the_same_everywhere() -> None:
     sketch = made("Reset the password of your account in three steps.")
 
-    assert sketch.bands[0] == "00-f617cff944cee983"  # as it is stored: another one would find nothing of that
+    assert sketch.bands[0] == "00-eef62c8772fa3017"  # as it is stored: another one would find nothing of that
     assert all(first < second for first, second in pairwise(memoryview(sketch.shingles).cast("Q")))

@@ -30,8 +30,8 @@ class Fingerprint:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What others are found by: the bands, or the digest where there are none."""
-        return self.bands or (f"text-{self.text_digest}",)
+        """What others are found by: the bands, and the digest, which finds the same text whatever bands are made of."""
+        return (*self.bands, f"text-{self.text_digest}")
 
 
 def similarity(one: Fingerprint, other: Fingerprint) -> float:

@@ -19,7 +19,7 @@ _RUN = 5
 """Words of a shingle."""
 _ROWS = 8
 """Minima of a band."""
-_STEP = 512
+_STEP = 256
 """Shingles whose hashes are in memory at once: 256 KB, which stay near the processor."""
 _DIGITS = 16
 _PLACES = [(f"{number:02}-", number * _DIGITS) for number in range(BANDS)]
@@ -112,14 +112,17 @@ def _words(texts: Sequence[str]) -> tuple[_Numbers, NDArray[np.int64]]:
 
 
 def _bands(shingles: Sequence[_Numbers]) -> list[tuple[str, ...]]:
-    """Return the keys of each text's bands, by 128 hash functions of 32 bits (multiply and add)."""
+    """Return the keys of each text's bands, by 128 hash functions (multiply and add).
+
+    What is stored is found by them: another release has to make the same ones.
+    """
     factors, terms = _functions()
     minima = np.empty((len(shingles), BANDS * _ROWS), dtype=np.uint64)
     for number, of_text in enumerate(shingles):
-        halves = (of_text >> np.uint64(32)).astype(np.uint32)[:, None]
-        smallest = np.full(BANDS * _ROWS, np.iinfo(np.uint32).max, dtype=np.uint32)
-        for start in range(0, len(halves), _STEP):
-            hashes = halves[start : start + _STEP] * factors
+        column = of_text[:, None]
+        smallest = np.full(BANDS * _ROWS, np.iinfo(np.uint64).max, dtype=np.uint64)
+        for start in range(0, len(column), _STEP):
+            hashes = column[start : start + _STEP] * factors
             hashes += terms
             np.minimum(smallest, hashes.min(axis=0), out=smallest)
         minima[number] = smallest
@@ -141,10 +144,10 @@ def _mixed(numbers: _Numbers) -> _Numbers:
 
 
 @cache
-def _functions() -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+def _functions() -> tuple[_Numbers, _Numbers]:
     """Return the odd factors and the terms of the hash functions."""
-    numbers = (_mixed(np.arange(1, 2 * BANDS * _ROWS + 1, dtype=np.uint64) * _BASE) >> np.uint64(32)).astype(np.uint32)
-    return numbers[::2] | np.uint32(1), numbers[1::2]
+    numbers = _mixed(np.arange(1, 2 * BANDS * _ROWS + 1, dtype=np.uint64) * _BASE)
+    return numbers[::2] | np.uint64(1), numbers[1::2]
 
 
 @cache
