@@ -1,4 +1,6 @@
 import random
+from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from services.monitor.tests.fakes import ACME, Monitor, shown_ids, words
 from services.monitor.tests.story import NEW, Story, a_turn
 from tidemill_monitor.errors import NothingKnown
+from tidemill_monitor.lineage.domain.graph import NodeUpdate
 from tidemill_monitor.lineage.domain.kinds import Kind
 
 
@@ -99,6 +102,22 @@ async def test_a_late_event_brings_no_name_of_an_erased_document_back(late_s: in
     assert [dict(node.facts) for node in erased.nodes] == [{"state": "deleted"}, {}]
     assert other.nodes[0].facts["source"] == "cms"
     assert words(erased) == {("d1", "version_of", "d1@1")}
+
+
+async def test_a_document_that_is_erased_while_its_event_is_written_is_not_named() -> None:
+    monitor, story = Monitor(), Story()
+    story.document("d1")
+    record = monitor.graph.record
+
+    async def slow(project: str, updates: Sequence[NodeUpdate]) -> Counter[Kind]:
+        new = await record(project, updates)
+        monitor.erased_until = {"d1": story.events[-1].meta.time}
+        return new
+
+    monitor.graph.record = slow  # type: ignore[method-assign]
+    await monitor.handle(story.events[0], project="acme")
+
+    assert "kb/d1" not in repr((await monitor.lineage("document", "d1", "forward")).nodes)
 
 
 async def test_what_came_of_a_document_after_its_erasure_is_named() -> None:
