@@ -9,7 +9,7 @@ from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
 from tidemill_core.application import Request
 from tidemill_core.errors import AlreadyExists, DependencyUnavailable
 from tidemill_kit.store.aggregates import MongoAggregates
-from tidemill_kit.store.batching import Batched
+from tidemill_kit.store.batching import Batched, each_of
 from tidemill_kit.store.mongo import Database
 
 
@@ -105,6 +105,22 @@ async def test_a_caller_that_leaves_takes_nothing_from_the_others() -> None:
     call.gate.set()
 
     assert await third == 6
+
+
+async def test_of_calls_that_are_made_together_all_have_ended_when_one_has_failed() -> None:
+    ended: list[int] = []
+
+    async def call(item: int) -> None:
+        await asyncio.sleep(0)
+        if item == 1:
+            raise ValueError(item)
+        await asyncio.sleep(0)
+        ended.append(item)
+
+    with pytest.raises(ValueError, match="1"):
+        await each_of(call, range(7), max_concurrent=3)
+
+    assert ended == [0, 2]
 
 
 async def test_aggregates_that_are_added_at_the_same_time_are_each_there_and_an_id_is_taken_once(

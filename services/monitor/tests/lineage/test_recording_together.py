@@ -2,8 +2,11 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 from services.monitor.tests.lineage.test_graphs import FORWARD, PROMPT, answer, counted, mongo_graph, only
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.store.mongo import Database
 from tidemill_monitor.lineage.domain.graph import NodeUpdate, Part, Ref
 from tidemill_monitor.lineage.domain.kinds import PROMPTED, Kind
@@ -12,6 +15,21 @@ from tidemill_monitor.lineage.mongo_edges import End, MongoEdges
 from tidemill_testkit.clocks import NOON
 
 MODEL = Ref(Kind.MODEL_VERSION, "m@1")
+
+
+class AtOnce:
+    """Updates a collection, and counts how many updates there are at once."""
+
+    def __init__(self, collection: Any) -> None:  # noqa: ANN401 - a collection
+        self._collection, self._now, self.max_concurrent = collection, 0, 0
+
+    async def find_one_and_update(self, *given: Any, **options: Any) -> Any:  # noqa: ANN401 - the collection's
+        self._now += 1
+        self.max_concurrent = max(self.max_concurrent, self._now)
+        try:
+            return await self._collection.find_one_and_update(*given, **options)
+        finally:
+            self._now -= 1
 
 
 async def together(graph: MongoGraph, *updates: NodeUpdate) -> list[Counter[Kind] | BaseException]:
@@ -82,6 +100,52 @@ async def test_what_broke_off_between_places_and_their_lists_is_done_by_the_next
 
     found = await only(graph, PROMPT, FORWARD)
     assert (len(found.ids), found.count) == (30, 30)
+
+
+async def test_answers_that_come_again_together_cost_few_calls_for_their_edges(database: Database) -> None:
+    calls = Counter[str]()
+    lists, places = counted(database["edges"], calls), counted(database["places"], calls)
+    edges = MongoEdges(lists, places, list_length=50)
+    graph = MongoGraph(database["nodes"], edges, database["counts"], count_s=60, max_parts=20)
+    answers = [answer(number) for number in range(48)]
+    await together(graph, *answers)
+    calls.clear()
+
+    await together(graph, *answers)
+
+    assert calls.total() <= 2 * 3, calls  # the first event goes alone
+    assert [(await only(graph, ref, FORWARD)).count for ref in (PROMPT, MODEL)] == [48, 48]
+
+
+async def test_different_things_of_a_batch_are_written_at_the_same_time(database: Database) -> None:
+    nodes = AtOnce(database["nodes"])
+    edges = MongoEdges(database["edges"], database["places"], list_length=50)
+    graph = MongoGraph(nodes, edges, database["counts"], count_s=60, max_parts=20)  # type: ignore[arg-type]
+    part = Part(key="configured_1", event="e", seq=1, time=NOON)
+
+    await together(graph, *(NodeUpdate(ref=Ref(Kind.DEPLOYMENT, f"d{number}"), part=part) for number in range(40)))
+
+    assert nodes.max_concurrent == 16
+
+
+async def test_what_was_inserted_is_counted_though_its_edges_cannot_be_written(database: Database) -> None:
+    graph = mongo_graph(database)
+    add_all, down = graph._edges.add_all, [True]  # noqa: SLF001 - a store that fails between two of its writes
+
+    async def failing(added: Iterable[tuple[End, str]]) -> None:
+        if down:
+            message = "MongoDB is down"
+            raise DependencyUnavailable(message, dependency="mongodb")
+        await add_all(added)
+
+    graph._edges.add_all = failing  # type: ignore[method-assign]  # noqa: SLF001 - ditto
+    answers = [answer(number) for number in range(9)]
+    await together(graph, *answers)
+    down.clear()
+    await together(graph, *answers)
+
+    assert (await graph.counts())[Kind.INFERENCE] == 9
+    assert (await only(graph, PROMPT, FORWARD)).count == 9
 
 
 async def test_an_event_of_a_thing_is_one_call_and_one_more_where_an_old_one_goes(database: Database) -> None:

@@ -11,6 +11,7 @@ Result = TypeVar("Result")
 
 _MAX_CONCURRENT = 2
 _MAX_BATCH = 100
+_MAX_TOGETHER = 16
 
 
 class Batched(Generic[Item, Result]):
@@ -71,3 +72,19 @@ class Batched(Generic[Item, Result]):
     def _ended(self, running: asyncio.Task[None]) -> None:
         self._running.discard(running)
         self._begin()
+
+
+async def each_of(
+    call: Callable[[Item], Awaitable[None]], items: Sequence[Item], *, max_concurrent: int = _MAX_TOGETHER
+) -> None:
+    """Call with each of the items, some at the same time; all calls that were begun have ended when this does.
+
+    Raises:
+        whatever the first call that fails does; no further ones are begun then.
+
+    """
+    for start in range(0, len(items), max_concurrent):
+        calls = (call(item) for item in items[start : start + max_concurrent])
+        for done in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done

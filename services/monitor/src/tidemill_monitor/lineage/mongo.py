@@ -4,12 +4,11 @@
 where `sources` are "<relation>/<id>". A node's document has its predecessors; its successors are in lists.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from tidemill_kit.store.batching import Batched
+from tidemill_kit.store.batching import Batched, each_of
 from tidemill_kit.store.mongo import Collection as MongoCollection
 from tidemill_kit.store.mongo import (
     Document,
@@ -44,7 +43,6 @@ from tidemill_monitor.lineage.domain.kinds import (
 from tidemill_monitor.lineage.mongo_edges import End, MongoEdges
 
 _QUERY_BATCH = 1000
-_ADDED_BATCH = 16
 _TOGETHER = 2
 _COUNTS = {"_id": "nodes"}
 _MAX_VERSIONS = 100_000
@@ -78,20 +76,41 @@ class MongoGraph:
 
     async def _record_all(self, reported: Sequence[_Reported]) -> Sequence[Counter[Kind]]:
         """Write the nodes, then their edges; return the number of new nodes by kind for each event."""
-        inserted = await self._inserted(reported)
         new = [Counter[Kind]() for _ in reported]
-        for event, (project, updates) in enumerate(reported):
-            for place, each in enumerate(updates):
-                if (event, place) in inserted or await self._saved(project, each):
-                    new[event][each.ref.kind] += 1
+        inserted = await self._inserted(reported)
+        for event, place in inserted:
+            new[event][reported[event][1][place].ref.kind] += 1
+        await self._add(sum(new, Counter[Kind]()))  # at once: a next try finds them there
+        await self._save_others(reported, inserted, new)
         await self._edges.add_all(
             (End(project, edge.ends[0], edge.relation, Direction.FORWARD), edge.target)
             for project, updates in reported
             for each in updates
             for edge in each.sources
         )
-        await self._add(sum(new, Counter[Kind]()))
         return new
+
+    async def _save_others(
+        self, reported: Sequence[_Reported], inserted: Collection[tuple[int, int]], new: Sequence[Counter[Kind]]
+    ) -> None:
+        """Write what was not inserted: the updates of one thing in their order, several things at the same time."""
+        of_thing: dict[str, list[tuple[int, str, NodeUpdate]]] = {}
+        for event, (project, updates) in enumerate(reported):
+            for place, each in enumerate(updates):
+                if (event, place) not in inserted:
+                    of_thing.setdefault(_key(project, each.ref), []).append((event, project, each))
+        saved = Counter[Kind]()
+
+        async def save(updates: Sequence[tuple[int, str, NodeUpdate]]) -> None:
+            for event, project, each in updates:
+                if await self._saved(project, each):
+                    new[event][each.ref.kind] += 1
+                    saved[each.ref.kind] += 1
+
+        try:
+            await each_of(save, list(of_thing.values()))
+        finally:
+            await self._add(saved)
 
     async def _inserted(self, reported: Sequence[_Reported]) -> set[tuple[int, int]]:
         """Insert together what is mostly reported once; return which updates of which events made their nodes."""
@@ -112,9 +131,7 @@ class MongoGraph:
         ends = [End(project, Ref(Kind.FEEDBACK, each), EXAMPLE_OF, Direction.FORWARD) for each in distinct]
         held = await self._edges.hold(ends, curation)
         missing = [end for end in ends if end not in held]
-        for start in range(0, len(missing), _ADDED_BATCH):
-            part = missing[start : start + _ADDED_BATCH]
-            await asyncio.gather(*(self._edges.add(end, curation) for end in part))
+        await each_of(lambda end: self._edges.add(end, curation), missing)
         target = Ref(Kind.CURATION, curation)
         await self._edges.replace(End(project, target, EXAMPLE_OF, Direction.BACK), distinct)
 

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidemill_kit.store.batching import each_of
 from tidemill_kit.store.mongo import Collection as MongoCollection
 from tidemill_kit.store.mongo import Document, DuplicateId, insert_new, translated, update_fitting
 from tidemill_monitor.lineage.domain.graph import Ref
@@ -123,9 +124,33 @@ class MongoEdges:
             fresh = [each for key, each in new.items() if key not in taken]
             for each in await self._not_pushed(fresh):
                 await self._put(each.slot, each.other, each.head.level, head=each.head, fresh=True)
-            alone = {key: each for key, each in alone.items() if key not in new or key in taken}
+            held = await self._held({key: new[key] for key in taken})
+            alone = {key: each for key, each in alone.items() if key not in new or key in taken - held}
+        of_slot: dict[str, list[tuple[End, str]]] = {}
         for end, other in alone.values():
-            await self.add(end, other)
+            of_slot.setdefault(end.slot_of(other), []).append((end, other))
+
+        async def add(edges: Sequence[tuple[End, str]]) -> None:
+            for end, other in edges:
+                await self.add(end, other)
+
+        await each_of(add, list(of_slot.values()))
+
+    async def _held(self, placed: Mapping[str, _New]) -> set[str]:
+        """Return those of the places whose lists have the neighbour: all of an event that comes again."""
+        levels: dict[str, int] = {}
+        for part in _parts(list(placed)):
+            with translated():
+                stored = await self._places.find({"_id": {"$in": part}}).to_list(len(part))
+            levels |= {each["_id"]: each["level"] for each in stored}
+        of_list: dict[str, dict[str, str]] = {}
+        for key, level in levels.items():
+            of_list.setdefault(f"{placed[key].slot}/{level}", {})[placed[key].other] = key
+        held: set[str] = set()
+        for found in await self._found(of_list, {"refs": True}):
+            asked = of_list[found["_id"]]
+            held |= {asked[other] for other in found.get("refs", ()) if other in asked}
+        return held
 
     async def _not_pushed(self, new: Sequence[_New]) -> list[_New]:
         """Add to the lists where there is space; return what has to be added one by one."""
