@@ -151,6 +151,31 @@ async def test_an_outage_is_logged_once(lines: Lines, monkeypatch: pytest.Monkey
     assert len(lines.named("access_revocations_interrupted")) == 2, "before and after the topic was read"
 
 
+@pytest.mark.parametrize("failure", [asyncio.CancelledError(), RuntimeError("unexpected error in a fetch")])
+async def test_what_the_client_fails_by_ends_neither_the_reading_nor_the_service(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    async def follow(*_: object) -> AsyncIterator[None]:
+        tried.append(True)
+        yield None
+        if len(tried) < 3:
+            raise failure
+        await asyncio.Event().wait()
+
+    async def read_again() -> bool:
+        return len(tried) == 3
+
+    tried: list[bool] = []
+    monkeypatch.setattr(revocation_reader, "follow_topic", follow)
+    monkeypatch.setattr(revocation_reader, "_RETRY_S", 0.001)
+    reader = RevocationReader("kafka.test:1", Revocations())
+    await reader.start()
+    await eventually(read_again)
+
+    assert (await asyncio.wait({asyncio.create_task(reader.wait())}, timeout=0.01))[0] == set()
+    await reader.stop()
+
+
 async def test_the_end_of_the_hold_time_is_logged_once_and_ends_when_kafka_answers(
     lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:

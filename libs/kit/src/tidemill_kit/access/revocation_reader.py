@@ -4,12 +4,11 @@ It has revocations, grants, legal holds and retention.
 """
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 from prometheus_client import Gauge
 
-from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable, isolated
 from tidemill_core.transport_security import KafkaServers
 from tidemill_kit.access import holds as legal_holds
 from tidemill_kit.access import retention as retentions
@@ -78,11 +77,17 @@ class RevocationReader(Worker):
 
     async def _follow(self) -> None:
         while True:
-            with suppress(DependencyUnavailable):
-                await self._read()
+            failure: Exception | None = None
+            try:
+                with isolated():  # the client cancels a fetch of its own when it is stopped, and raises that
+                    await self._read()
+            except DependencyUnavailable:
+                pass
+            except Exception as error:  # noqa: BLE001 - whatever ends the reading, the service goes on and reads again
+                failure = error
             self._revocations.interrupted()
             if not self._interrupted:  # once, however long it lasts
-                _log.warning("access_revocations_interrupted", topic=self._topic)
+                _log.warning("access_revocations_interrupted", topic=self._topic, exc_info=failure)
             self._interrupted = True
             held = self._revocations
             if held.age_s > held.hold_s and not self._hold_ended:
