@@ -38,6 +38,7 @@ class ServiceProcess(ABC):
     database: str = field(default_factory=lambda: unique_name("process"))
     port: int = field(default=0, init=False)
     """The gRPC port of the running process."""
+    _expects_end: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Prepare to wait for other processes of the run; it is left when the process stops, and kept after a kill."""
@@ -82,6 +83,7 @@ class ServiceProcess(ABC):
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", f"tidemill_{self.service}"]
             self._process = subprocess.Popen(command, env=os.environ | self._environment(), stdout=log, stderr=log)  # noqa: S603 - our own command
+        self._expects_end = False
         deadline = time.monotonic() + START_S
         while True:
             whole, _, _ = self.log.read_bytes()[began:].rpartition(b"\n")  # a line may be half written
@@ -95,7 +97,14 @@ class ServiceProcess(ABC):
             time.sleep(0.05)
 
     def kill(self, *, noticed: bool = True) -> None:
-        """End it as a power cut would, and so late before its next start that the broker has noticed it, or not."""
+        """End it as a power cut would, and so late before its next start that the broker has noticed it, or not.
+
+        Raises:
+            AssertionError: it had ended by itself before; says what it printed last.
+
+        """
+        ended, expected, self._expects_end = self._process.poll(), self._expects_end, True
+        assert ended is None or expected, f"{self.service} had ended by itself with {ended}:\n{self._last_lines()}"
         self._process.kill()
         self._process.wait()
         if noticed:
@@ -104,8 +113,12 @@ class ServiceProcess(ABC):
 
     def stop(self) -> int:
         """End it in order, and return its exit status."""
+        self._expects_end = True
         self._process.send_signal(signal.SIGTERM)
         try:
             return self._process.wait(START_S)
         finally:
             self._sole.leave()
+
+    def _last_lines(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
