@@ -28,6 +28,8 @@ class Ocr:
     """As tesseract names them, joined by `+`."""
     max_pages: int = 50
     page_s: float = 30.0
+    document_s: float = 240.0
+    """For all pages of one document; less than a process has for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,8 @@ from tidemill_kit.runtime.settings import ServiceSettings
 
 _LIMITS = Limits()
 _CONVERSION = _LIMITS.conversion
+_OCR_SHARE = 0.8
+"""Of the time that a document has: the rest is for drawing its pages, and for masking what they say."""
 
 
 class IngestSettings(EncryptionSettings, ServiceSettings):
@@ -173,6 +175,8 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
     """The most files of one polled source; each takes about 300 bytes of memory while it is listed."""
     origin_timeout_s: float = Field(60.0, gt=0)
     """How long what a source is polled from may take to answer."""
+    origin_wall_s: float = Field(600.0, gt=0)
+    """How long listing a bucket, or fetching one of its files, may take in all."""
     git_max_bytes: int = Field(256 * 1024**2, ge=1)
     """The most bytes of a repository's files, as they are sent: one commit without its history."""
     git_cpu_s: float = Field(120.0, gt=0)
@@ -183,8 +187,11 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
     """Address space of the process that does."""
     polling_poll_interval_s: float = Field(5.0, gt=0)
     """The resync interval: how often sources are searched for that are due to be polled."""
-    polling_max_concurrent: int = Field(2, ge=1, le=64)
-    """Sources that are polled at the same time; each has up to four documents in memory."""
+    polling_max_concurrent: int = Field(4, ge=1, le=64)
+    """Sources that are polled at the same time, from 4 on at most three quarters of them of one project.
+
+    Each has up to four documents in memory.
+    """
 
     max_batch_bytes: int = Field(_LIMITS.batch_bytes, ge=1)
     """The largest batch of examples of a completed curation."""
@@ -264,6 +271,7 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
                     languages=self.ocr_languages,
                     max_pages=self.ocr_max_pages,
                     page_s=self.ocr_page_s,
+                    document_s=_OCR_SHARE * self.preparation_wall_s,
                 ),
             ),
             kept_dataset_versions=self.kept_dataset_versions,

@@ -11,6 +11,7 @@ from services.ingest.tests.parsing.files import pdf
 from tidemill_ingest.anchors import Anchor, AnchorKind
 from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.limits import ConversionLimits, Ocr
+from tidemill_ingest.parsing.ocr import RecognitionKilled
 from tidemill_ingest.parsing.text import extract
 
 PDF = "application/pdf"
@@ -85,6 +86,19 @@ def test_what_cannot_be_recognised_says_why(tmp_path: Path, does: str, reason: s
         read(scan("one"), stands_for_tesseract(tmp_path, does), page_s=page_s)
 
     assert refused.value.reason == reason
+
+
+def test_all_pages_of_a_document_have_one_time_together(tmp_path: Path) -> None:
+    ocr = Ocr(command=stands_for_tesseract(tmp_path, "sleep 0.2; echo words"), document_s=0.3)
+    with pytest.raises(DocumentRefused, match=r"more than 0\.3 s") as refused:
+        extract(scan("one", "two", "three"), PDF, ConversionLimits(ocr=ocr))
+
+    assert refused.value.reason == "DOCUMENT_TOO_COMPLEX"
+
+
+def test_a_command_that_is_killed_says_nothing_about_the_document(tmp_path: Path) -> None:
+    with pytest.raises(RecognitionKilled):
+        read(scan("one"), stands_for_tesseract(tmp_path, "kill -9 $$"))
 
 
 def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ class Polled:
             submissions=self.submissions,
             projects=self.ingest.projects,
             clock=self.ingest.clock,
+            conversion="c1",
         )
 
     async def with_source(self, **polling: object) -> "Polled":

@@ -1,6 +1,7 @@
 """What a source's documents are where its files, its server or its rules are not as they should be."""
 
 import unicodedata
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -157,6 +158,21 @@ async def test_a_file_that_is_never_there_in_the_version_that_is_listed_is_refus
 
     assert counts == [0, 0, 1, 1]
     assert harness.states() == {"b/c.md": "active", "d.txt": "active"}
+
+
+async def test_a_refused_file_is_tried_again_where_more_can_be_converted_and_no_other_is() -> None:
+    harness = await polled()
+    harness.origin.files["empty.md"] = b""
+    harness.origin.position = "one commit"
+    await harness.poll()
+    harness.origin.read_keys.clear()
+
+    harness.poll_source = replace(harness.poll_source, conversion="c2")
+    await harness.poll()
+    await harness.poll()
+
+    assert harness.origin.read_keys == []
+    assert len(harness.ingest.documents.published) == 3 + 2
 
 
 async def test_an_error_of_ingest_itself_is_said_and_the_next_attempt_waits(monkeypatch: pytest.MonkeyPatch) -> None:

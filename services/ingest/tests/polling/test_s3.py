@@ -1,13 +1,16 @@
 """Buckets as they are polled: on a real S3 server, and what a server may answer besides."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from services.ingest.tests.conftest import NewBucket
+from services.ingest.tests.polling.origins import BUCKET
 from services.ingest.tests.polling.repositories import ProcessesHere
 from tidemill_core.origins import AllowedHosts
 from tidemill_ingest.errors import FileUnreadable, OriginFailed
@@ -130,8 +133,12 @@ async def test_an_address_inside_is_not_called_unless_the_operator_allows_it() -
 async def answering(status: int, body: bytes = b"") -> AsyncIterator[S3Bucket]:
     transport = httpx2.MockTransport(lambda _: httpx2.Response(status, content=body))
     async with httpx2.AsyncClient(transport=transport) as client:
-        origin = S3Origin(endpoint="https://s3.acme.example", bucket="kb-pages")
-        yield S3Bucket(client=client, origin=origin, polling=Polling(s3=origin), secret="", max_objects=2, max_bytes=10)
+        yield bucket_of(client)
+
+
+def bucket_of(client: httpx2.AsyncClient, *, max_bytes: int = 10) -> S3Bucket:
+    origin, polling = BUCKET, Polling(s3=BUCKET)
+    return S3Bucket(client=client, origin=origin, polling=polling, secret="", max_objects=2, max_bytes=max_bytes)
 
 
 def page(*keys: str, truncated: str = "false", more: str = "") -> bytes:
@@ -184,6 +191,21 @@ async def test_a_file_that_is_larger_than_its_listing_says_is_not_read_to_its_en
     async with answering(200, b"x" * 11) as bucket:
         with pytest.raises(FileUnreadable):
             await bucket.read(LISTED)
+
+
+async def test_a_server_that_sends_drop_by_drop_does_not_hold_a_place() -> None:
+    async def drops() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.01)
+
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=drops()))
+    async with httpx2.AsyncClient(transport=transport) as client:
+        bucket = replace(bucket_of(client), wall_s=0.05)
+        for call in (bucket.listing(), bucket.read(LISTED)):
+            with pytest.raises(OriginFailed, match=r"more than 0\.05 s") as failed:
+                await call
+            assert failed.value.reason == "ORIGIN_TOO_SLOW"
 
 
 @pytest.mark.parametrize("status", [400, 403])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tidemill_core.errors import isolated
+from tidemill_core.errors import Internal, isolated
 from tidemill_ingest.errors import DocumentRefused
 
 _AGAIN = "open it in its program and save it anew"
@@ -15,12 +15,13 @@ def reading(name: str) -> Iterator[None]:
 
     Raises:
         DocumentRefused: it is damaged, or takes too much memory; or what the block refused it for.
+        Internal: the block says so: the file is not to blame.
 
     """
     try:
         with isolated():
             yield
-    except DocumentRefused:
+    except (DocumentRefused, Internal):
         raise
     except (MemoryError, RecursionError) as error:
         description = f"takes too much memory to be read, or is nested too deep for {name}: split or simplify it"

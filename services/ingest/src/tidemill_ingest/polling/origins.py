@@ -28,6 +28,8 @@ class OriginLimits:
     """Of one file."""
     timeout_s: float = 60.0
     """Until an answer begins, and between its parts."""
+    wall_s: float = 600.0
+    """Of a listing, and of one file."""
     max_pack_bytes: int = 256 * 1024 * 1024
     """Of the files of a commit, compressed."""
 
@@ -91,6 +93,7 @@ class DeclaredOrigins:
                 secret=secret,
                 max_objects=self.limits.max_objects,
                 max_bytes=self.limits.max_bytes,
+                wall_s=self.limits.wall_s,
             )
 
     async def _secret(self, project: str, name: str, origin: Origin) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -60,6 +60,7 @@ class _Work:
     epoch: int
     until: datetime
     """When the slice ends; it begins after the listing, so that each does something."""
+    conversion: str
     known: str
     """The position at which nothing is to be done."""
     done: PollCounts = field(default_factory=PollCounts)
@@ -70,6 +71,11 @@ class _Work:
     def rules(self) -> str:
         """What documents would be masked and judged by."""
         return rules_of(self.source)
+
+    @property
+    def refusing(self) -> str:
+        """What refusals go by."""
+        return derived_id(self.rules, self.conversion)
 
     def change(self, listed: ListedObject | None, key: str, *, now: datetime) -> Change:
         """Return what is done about a file: once in this poll, and after what was done about it before."""
@@ -96,6 +102,8 @@ class PollSource:
     submissions: Submissions
     projects: Projects
     clock: Clock
+    conversion: str
+    """The digest of what can be converted here, and within which limits."""
     slice: timedelta = timedelta(minutes=5)
 
     async def __call__(self, name: ResourceKey, *, epoch: int) -> Requeue | None:
@@ -161,7 +169,7 @@ class PollSource:
 
         def begin(poll: SourcePoll) -> None:
             nonlocal due, known
-            due, known = poll.is_due(now), poll.known_position(rules_of(source))
+            due, known = poll.is_due(now), poll.known_position(derived_id(rules_of(source), self.conversion))
             if poll.epoch > epoch:
                 raise PollTaken(source.id)
             if due:
@@ -177,6 +185,7 @@ class PollSource:
             poll=poll,
             epoch=epoch,
             until=now,
+            conversion=self.conversion,
             known=known,
             done=poll.under_way or PollCounts(),
         )
@@ -218,7 +227,9 @@ class PollSource:
         return source is None or source.polling != work.polling or rules_of(source) != work.rules
 
     async def _compared(self, work: _Work, listing: Listing) -> Comparison:
-        comparison = Comparison(listed={each.key: each for each in listing.objects}, rules=work.rules)
+        comparison = Comparison(
+            listed={each.key: each for each in listing.objects}, rules=work.rules, refusing=work.refusing
+        )
         after = ""
         while page := await self.objects.page(work.source.project, work.source.id, after=after):
             comparison.add(page)
@@ -260,7 +271,8 @@ class PollSource:
     async def _record(self, work: _Work, outcomes: Sequence[PolledObject]) -> None:
         if self.projects.deleted(work.source.project):
             raise ProjectDeleted(work.source.project)
-        await self.objects.put(work.source.project, work.source.id, outcomes)
+        rows = [replace(each, rules=work.refusing) if each.refused else each for each in outcomes]
+        await self.objects.put(work.source.project, work.source.id, rows)
 
     async def _outcome(
         self, work: _Work, origin: OpenOrigin, listed: ListedObject, comparison: Comparison
@@ -306,7 +318,7 @@ class PollSource:
         position = listing.position if listing else work.known
         position = "" if work.to_retry else position
         await self._update(
-            work, lambda poll: poll.finish(done, work.polling, position=position, rules=work.rules, now=now)
+            work, lambda poll: poll.finish(done, work.polling, position=position, rules=work.refusing, now=now)
         )
         POLLS.labels("finished").inc()
 

@@ -5,7 +5,7 @@ import hashlib
 import re
 import urllib.parse
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, cast
@@ -75,9 +75,15 @@ class S3Bucket:
     secret: str
     max_objects: int
     max_bytes: int
+    wall_s: float = 600.0
+    """How long the listing, or one file, may take in all."""
 
     async def listing(self, known: str = "") -> Listing:  # noqa: ARG002 - a bucket has no position
         """See `OpenOrigin.listing`."""
+        async with self._in_time("the listing takes"):
+            return await self._listing()
+
+    async def _listing(self) -> Listing:
         objects, skipped, token = dict[str, ListedObject](), 0, ""
         for _ in range(_MAX_PAGES):
             page, token = await self._page(token)
@@ -97,7 +103,8 @@ class S3Bucket:
         path = f"/{self.origin.bucket}/{urllib.parse.quote(listed.key, safe='/~')}"
         only = {"if-match": f'"{listed.version}"'}
         try:
-            status, body = await self._get(path, {}, max_bytes=self.max_bytes, headers=only)
+            async with self._in_time("a file takes"):
+                status, body = await self._get(path, {}, max_bytes=self.max_bytes, headers=only)
         except _TooLargeError as error:
             text = f"the file has more than {self.max_bytes} bytes, though its listing says less: it is tried again"
             raise FileUnreadable(text) from error
@@ -108,6 +115,15 @@ class S3Bucket:
             raise FileUnreadable(text)
         self._check(status)
         return body
+
+    @asynccontextmanager
+    async def _in_time(self, what: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self.wall_s):
+                yield
+        except TimeoutError as error:
+            text = f"{what} more than {self.wall_s:g} s, the limit: it is tried again later"
+            raise OriginFailed(reason="ORIGIN_TOO_SLOW", message=text) from error
 
     async def _page(self, token: str) -> tuple[list[ListedObject], str]:
         query = {"list-type": "2", "max-keys": "1000", "encoding-type": "url", "prefix": self.origin.prefix}

@@ -7,6 +7,7 @@ from datetime import timedelta
 from shutil import rmtree
 
 from tidemill_core.application import ResourceKey, SystemClock
+from tidemill_core.errors import digest_of
 from tidemill_core.origins import AllowedHosts
 from tidemill_ingest.polling.git import IMPORTS
 from tidemill_ingest.polling.mongo import POLLS, MongoPolledObjects, PollNotFound, SourcesToPoll
@@ -64,6 +65,7 @@ def wire_polling(  # noqa: PLR0913 - what polling shares with other features
         submissions=submissions,
         projects=projects,
         clock=clock,
+        conversion=digest_of(repr(settings.limits)),
     )
     controller = polling_controller(
         poll,
@@ -83,6 +85,7 @@ def _origins(backend: Backend, settings: IngestSettings, environment: Mapping[st
             cpu_s=settings.git_cpu_s,
             wall_s=settings.git_wall_s,
             memory_bytes=settings.git_memory_mb * 1024**2,
+            share=max(1, settings.polling_max_concurrent - 1),
         ),
         "repositories",
         IMPORTS,
@@ -100,6 +103,7 @@ def _origins(backend: Backend, settings: IngestSettings, environment: Mapping[st
             max_objects=settings.origin_max_files,
             max_bytes=settings.max_document_bytes,
             timeout_s=settings.origin_timeout_s,
+            wall_s=settings.origin_wall_s,
             max_pack_bytes=settings.git_max_bytes,
         ),
     )

@@ -58,6 +58,8 @@ class Comparison:
 
     listed: Mapping[str, ListedObject]
     rules: str
+    refusing: str
+    """What refusals go by: the rules, and what can be converted here."""
     known: int = 0
     gone: list[str] = field(default_factory=list)
     renamed: list[str] = field(default_factory=list)
@@ -79,15 +81,16 @@ class Comparison:
         self.known += len(page)
         for each in page:
             listed = self.listed.get(each.key)
+            rules = self.refusing if each.refused else self.rules
             if listed is None:
                 (self.renamed if document_key(each.key) in self._documents else self.gone).append(each.key)
-            elif each.is_current(listed, self.rules):
+            elif each.is_current(listed, rules):
                 self.current.add(each.key)
                 if each.refused in RETRIED:
                     self.retried.add(each.key)
-            elif each.version == listed.version and each.rules != self.rules:
+            elif each.version == listed.version and each.rules != rules:
                 self.judged_anew.add(each.key)
-            elif (each.version, each.rules) == (listed.version, self.rules):
+            elif (each.version, each.rules) == (listed.version, rules):
                 self.attempts[each.key] = each.attempts
 
     def changed(self) -> Iterator[ListedObject]:
