@@ -61,6 +61,19 @@ async def test_what_is_not_ready_is_refused(rag: tuple[StubRag, RagIndexes], gon
         await indexes.promote(ADA, gone)
 
 
+async def test_a_rollback_of_what_is_not_live_yet_makes_its_promotion_come_too_late(
+    rag: tuple[StubRag, RagIndexes],
+) -> None:
+    stub, indexes = rag
+    live = collection_pb2.IndexVersion(number=4, state=collection_pb2.INDEX_STATE_LIVE)
+    handbook = collection_pb2.Collection(id="handbook", live_index=4, indexes=[live], etag="7")
+    stub.add(handbook)
+
+    await indexes.promote(ADA, change(pending=4))
+
+    assert (handbook.live_index, handbook.etag) == (4, "8")
+
+
 async def test_what_went_live_meanwhile_is_not_replaced(rag: tuple[StubRag, RagIndexes]) -> None:
     _, indexes = rag
 

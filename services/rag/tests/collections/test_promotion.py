@@ -79,7 +79,16 @@ async def test_a_promoted_one_answers_at_once_and_the_one_before_can_be_promoted
     ]
 
 
-async def test_promoting_what_is_live_and_a_repeated_request_change_nothing() -> None:
+async def test_promoting_what_is_live_makes_a_promotion_that_was_asked_for_before_come_too_late() -> None:
+    rag = await waiting()
+    etag = str((await rag.collections.get("acme", "handbook")).version)
+    await rag.promote(ADA, "handbook", 1, write("is live"))
+
+    with pytest.raises(Conflict):
+        await rag.promote(ADA, "handbook", 2, replace(write("late"), etag=etag))
+
+
+async def test_promoting_what_is_live_and_a_repeated_request_publish_nothing() -> None:
     rag = await waiting()
     await rag.promote(ADA, "handbook", 2, write("promote"))
     await rag.promote(ADA, "handbook", 1, write("back"))

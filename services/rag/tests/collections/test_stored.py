@@ -49,14 +49,14 @@ def test_a_collection_that_an_earlier_version_stored_is_read_and_stored_as_it_wa
     assert stored.pop("sparse") == stored["indexes"][0].pop("sparse") == {"by": "none", "languages": []}
     assert (stored.pop("go_live"), stored["indexes"][0].pop("expire_time")) == ("when_complete", None)
     assert stored["indexes"][0].pop("quantized") is False
-    assert stored.pop("begun") is None
+    assert (stored.pop("begun"), stored.pop("promotions")) == (None, 0)
     assert collection.made_of == collection.indexes[0].made_of
     assert stored.pop("search") == asdict(SearchSettings())
     assert stored == STORED
 
 
 def test_of_a_collection_and_its_index_versions_callers_do_not_see_how_they_were_listed() -> None:
-    assert unsent(pb.Collection, Collection) == {"last_index", "begun"}
+    assert unsent(pb.Collection, Collection) == {"last_index", "begun", "promotions"}
     assert unsent(pb.IndexVersion, IndexVersion) == {
         "sources",
         "quantized",

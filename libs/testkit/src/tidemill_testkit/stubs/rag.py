@@ -73,10 +73,11 @@ class StubRag(CollectionServiceServicer, RetrievalServiceServicer):
             if promoted is None or promoted.state == collection_pb2.INDEX_STATE_BUILDING:
                 message = f"index version {request.index} of collection {collection.id} is being built"
                 raise with_reason(PreconditionFailed(message, collection=collection.id), reason="INDEX_INCOMPLETE")
+            collection.etag = str(int(collection.etag or 0) + 1)
             if collection.live_index != promoted.number:
                 states[collection.live_index].state = collection_pb2.INDEX_STATE_READY
                 promoted.state = collection_pb2.INDEX_STATE_LIVE
-                collection.live_index, collection.etag = promoted.number, str(int(collection.etag or 0) + 1)
+                collection.live_index = promoted.number
         return collections.PromoteIndexResponse(collection=collection)
 
     async def ListCollections(

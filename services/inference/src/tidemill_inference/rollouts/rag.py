@@ -29,8 +29,8 @@ class RagIndexes:
     async def promote(self, caller: Caller, change: IndexChange) -> None:
         """See `Indexes.promote`."""
         found = await self._collection(caller, change)
-        if found.live_index == change.pending:
-            return
+        if found.live_index == change.pending != change.before:
+            return  # else it is called all the same: a promotion that was given up on, and comes late, then fails
         change.check_live(found.live_index)
         request = collection_service_pb2.PromoteIndexRequest(
             id=change.collection, index=change.pending, etag=found.etag

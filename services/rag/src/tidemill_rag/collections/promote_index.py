@@ -21,7 +21,7 @@ class PromoteIndex:
     keep: Keep
 
     async def __call__(self, caller: Caller, collection_id: str, index: int, write: Write) -> Collection:
-        """Return the collection with this index version live, or as it would be; nothing changes where it is already.
+        """Return the collection with this index version live, or as it would be; of the live one only the etag changes.
 
         Raises:
             CollectionNotFound: the caller's project has none with this id.

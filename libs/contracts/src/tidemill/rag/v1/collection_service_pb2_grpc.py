@@ -126,7 +126,7 @@ class CollectionServiceServicer:
 
     def PromoteIndex(self, request, context):
         """Makes a READY index version answer searches. The one that it replaces becomes READY, and can be promoted back until
-        its expire_time. Of the live one it changes nothing.
+        its expire_time. Of the live one it changes nothing but the etag.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,7 +32,7 @@ class CollectionServiceStub:
     """
     PromoteIndex: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.PromoteIndexRequest, _collection_service_pb2.PromoteIndexResponse]
     """Makes a READY index version answer searches. The one that it replaces becomes READY, and can be promoted back until
-    its expire_time. Of the live one it changes nothing.
+    its expire_time. Of the live one it changes nothing but the etag.
     """
     GetIndexedDocument: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.GetIndexedDocumentRequest, _collection_service_pb2.GetIndexedDocumentResponse]
     """Returns the state of one document in a collection."""
@@ -97,7 +97,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_collection_service_pb2.PromoteIndexRequest, _abc.Awaitable[_collection_service_pb2.PromoteIndexResponse]],
     ) -> _abc.Awaitable[_collection_service_pb2.PromoteIndexResponse]:
         """Makes a READY index version answer searches. The one that it replaces becomes READY, and can be promoted back until
-        its expire_time. Of the live one it changes nothing.
+        its expire_time. Of the live one it changes nothing but the etag.
         """
 
     @_abc_1.abstractmethod

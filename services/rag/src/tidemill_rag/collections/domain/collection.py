@@ -198,6 +198,8 @@ class Collection(Aggregate):
     indexes: tuple[IndexVersion, ...] = ()
     last_index: int = 0
     """Numbers are never reused, not even after the collection was deleted and created again."""
+    promotions: int = 0
+    """Each call of PromoteIndex counts, so that one of an earlier etag, which comes late, changes nothing any more."""
     begun: MadeOf | None = None
     """What the last index version was begun with, which may be gone; collections that predate it have None."""
 
@@ -305,6 +307,7 @@ class Collection(Aggregate):
             raise IndexNotFound(self.id, number, existing=numbers(self.indexes))
         if index.state is IndexState.BUILDING:
             raise IndexIncomplete(self.id, number)
+        self.promotions += 1
         if index.state is IndexState.LIVE:
             return
         if live:
