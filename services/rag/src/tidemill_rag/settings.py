@@ -51,7 +51,7 @@ class RagSettings(ModelSettings):
     """Of index versions that begin, which keep it: int8: embedding models of the families that can be exported have
     weights of 8 bits; none: all compute in numeric_format, as the others do."""
     export_cpu_s: float = Field(default=120.0, gt=0)
-    """CPU time limit of exporting an embedding model; the wall-clock limit is ten times as much."""
+    """CPU time limit of exporting an embedding model; the wall-clock limit is twice as much."""
     export_memory_mb: int = Field(default=16 * 1024, ge=4096)
     """Memory (address space) of the process that exports an embedding model."""
     models_loaded: int = Field(default=3, ge=1, le=32)

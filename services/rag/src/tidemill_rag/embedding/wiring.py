@@ -109,7 +109,7 @@ def _exports(settings: RagSettings, backend: Backend) -> Exports:
     limits = ProcessLimits(
         workers=1,
         cpu_s=settings.export_cpu_s,
-        wall_s=10 * settings.export_cpu_s,
+        wall_s=2 * settings.export_cpu_s,
         memory_bytes=settings.export_memory_mb * 1024**2,
     )
     processes = BoundedProcesses(limits, "exporting")

@@ -56,11 +56,12 @@ class QdrantEdgeVectors:
 
     async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
         """See `VectorStore.delete`. What is deleted at the same time is one call."""
-        await self._deletes((self._name(index), document, below_seq, list(keep)))
+        if failed := await self._deletes((self._name(index), document, below_seq, list(keep))):
+            message = f"a shard of the vector store in {self.folder} cannot be used ({failed}): is it damaged?"
+            raise DependencyUnavailable(message, dependency="vectors")
 
-    async def _delete_all(self, deletes: Sequence[edge_shards.Delete]) -> Sequence[None]:
-        await self.call(partial(edge_shards.delete_all, list(deletes)))
-        return [None] * len(deletes)
+    async def _delete_all(self, deletes: Sequence[edge_shards.Delete]) -> Sequence[str]:
+        return await self.call(partial(edge_shards.delete_all, list(deletes)))
 
     async def purge(self, index: str, document: str) -> bool:
         """See `VectorStore.purge`. An index with a graph loses it, and it is built again in the background."""

@@ -41,6 +41,7 @@ from qdrant_edge import (
     UpdateOperation,
 )
 
+from tidemill_core.errors import isolated
 from tidemill_rag.embedding.domain import SparseVector
 from tidemill_rag.vectors import generations
 from tidemill_rag.vectors.edge_vectors import SPARSE_VECTORS, has_sparse, stored_vectors
@@ -143,10 +144,18 @@ def upsert(name: str, points: Sequence[StoredPoint]) -> None:
     opened.tidy(len(points))
 
 
-def delete_all(deletes: Sequence[Delete]) -> None:
-    """Delete points of several documents."""
-    for each in deletes:
-        delete(*each)
+def delete_all(deletes: Sequence[Delete]) -> list[str]:
+    """Delete points of several documents; return what failed of each, "" where nothing did."""
+    return [_failure(each) for each in deletes]
+
+
+def _failure(each: Delete) -> str:
+    try:
+        with isolated():
+            delete(*each)
+    except Exception as error:  # noqa: BLE001 - the engine raises it for everything, of this shard alone
+        return str(error) or type(error).__name__
+    return ""
 
 
 def delete(name: str, document: str, below_seq: int, keep: Sequence[str]) -> None:
