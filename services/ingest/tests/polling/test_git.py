@@ -24,9 +24,11 @@ def repository(tmp_path: Path) -> Iterator[Served]:
         yield found
 
 
-async def contents(repository: Served, polling: Polling, *, known: str = "") -> tuple[Listing | None, dict[str, bytes]]:
+async def contents(
+    repository: Served, polling: Polling, *, known: str = "", max_pack_bytes: int = 1_000_000
+) -> tuple[Listing | None, dict[str, bytes]]:
     """Return the listing of a poll, and what it reads."""
-    async with repository.origins().open("acme", polling) as origin:
+    async with repository.origins(max_pack_bytes=max_pack_bytes).open("acme", polling) as origin:
         listing = await origin.listing(known)
         files = listing.objects if listing else ()
         return listing, {each.key: await origin.read(each) or b"" for each in files}
@@ -134,6 +136,29 @@ async def test_too_many_bytes_and_too_many_files_are_refused(repository: Served)
     files = await failure(repository, repository.polling())
 
     assert (bytes_.reason, files.reason) == ("REPOSITORY_TOO_LARGE", "TOO_MANY_OBJECTS")
+
+
+@pytest.mark.skipif(not GIT, reason="no git here, and dulwich's own server sends all files at once")
+async def test_files_that_are_fetched_one_by_one_count_together(tmp_path: Path) -> None:
+    with served(tmp_path, by="git") as repository:
+        known = repository.commit({"a.md": b"one"})
+        repository.commit({f"{number}.md": os.urandom(900) for number in range(4)})
+
+        with pytest.raises(OriginFailed) as failed:
+            await contents(repository, repository.polling(), known=known, max_pack_bytes=2500)
+
+        assert failed.value.reason == "REPOSITORY_TOO_LARGE"
+
+
+@pytest.mark.skipif(not GIT, reason="no git here, and dulwich's own server sends all files at once")
+async def test_a_file_far_above_its_limit_is_not_fetched_to_its_end_and_stops_no_other(tmp_path: Path) -> None:
+    with served(tmp_path, by="git") as repository:
+        known = repository.commit({"a.md": b"one"})
+        repository.commit({"a.md": os.urandom(100_000), "b.md": b"two"})
+
+        _, read = await contents(repository, repository.polling(), known=known)
+
+        assert (len(read["a.md"]), read["b.md"]) == (1001, b"two")
 
 
 async def test_a_repository_inside_is_not_called_unless_the_operator_allows_it(

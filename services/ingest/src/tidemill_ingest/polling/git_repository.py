@@ -1,5 +1,6 @@
 """A repository of Git, fetched and read in a process of its own, which connects to addresses that were checked."""
 
+import os
 import ssl
 import stat
 import zlib
@@ -33,6 +34,8 @@ from tidemill_ingest.polling.domain.repository import GitRefused, GitRemote, Git
 _USER_AGENT = "git/2.40 (tidemill)"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DENIED = frozenset({401, 403})
+_PACK_BYTES = 64 * 1024
+"""What a pack of one file may have beside the file."""
 _MAX_TAGS = 5
 """How many tags may lead to one another."""
 _DAMAGED = (
@@ -46,6 +49,10 @@ _DAMAGED = (
     ValueError,
     AssertionError,
 )
+
+
+class _FileTooLargeError(Exception):
+    pass
 
 
 class _RefusedError(Exception):
@@ -92,9 +99,12 @@ def read(folder: str, remote: GitRemote, version: str) -> bytes | GitRefused:
     try:
         with isolated(), Repo(folder) as repository:
             if _sha(version) not in repository.object_store:
-                _take(repository, remote, lambda _refs, depth=None: [version.encode()])  # noqa: ARG005 - dulwich's names
+                most = remote.max_file_bytes + _PACK_BYTES
+                _take(repository, remote, lambda _refs, depth=None: [version.encode()], max_bytes=most)  # noqa: ARG005 - dulwich's names
             found = repository.object_store[_sha(version)]
             return found.as_raw_string()[: remote.max_file_bytes + 1]
+    except _FileTooLargeError:
+        return bytes(remote.max_file_bytes + 1)  # more than a document may have, which is all that is asked of it
     except Exception as error:  # noqa: BLE001 - ditto
         return _refusal(error)
 
@@ -126,21 +136,26 @@ def _fetched(folder: str, remote: GitRemote, polling: Polling, known: str) -> Gi
         return _tree(repository, tips[0], polling, remote.max_files)
 
 
-def _take(
+def _take(  # noqa: PLR0913 - a fetch, and its bounds
     repository: Repo,
     remote: GitRemote,
     requested: Callable[..., list[bytes]],
     *,
     depth: int | None = None,
     without_files: bool = False,
+    max_bytes: int = 0,
 ) -> None:
-    """Fetch objects; `without_files` leaves those out, where the server knows how to, which are fetched one by one."""
+    """Fetch objects; `without_files` leaves those out, where the server knows how to, which are fetched one by one.
+
+    All that is fetched counts together; `max_bytes` is for what is fetched of one file.
+    """
+    left = remote.max_bytes - _packed(repository)
     with TemporaryFile(dir=repository.path) as file:
         result = _client(remote).fetch_pack(
             urlsplit(remote.url).path,
             cast("Any", requested),
             repository.get_graph_walker(),
-            _bounded(file.write, remote.max_bytes),
+            _bounded(file.write, left, remote.max_bytes, file_bytes=max_bytes),
             depth=depth,
             filter_spec=b"blob:none" if without_files else None,
         )
@@ -192,13 +207,20 @@ def _files(repository: Repo, tree: ObjectID) -> Iterator[tuple[str, str]]:
         yield entry.path.decode("utf-8", "replace"), entry.sha.decode()
 
 
-def _bounded(write: Callable[[bytes], int], max_bytes: int) -> Callable[[bytes], int]:
+def _packed(repository: Repo) -> int:
+    """Return the bytes of the packs that were fetched."""
+    return sum(each.stat().st_size for each in os.scandir(repository.object_store.pack_dir) if each.name.endswith("k"))
+
+
+def _bounded(write: Callable[[bytes], int], left: int, max_bytes: int, *, file_bytes: int) -> Callable[[bytes], int]:
     written = 0
 
     def bounded(data: bytes) -> int:
         nonlocal written
         written += len(data)
-        if written > max_bytes:
+        if file_bytes and written > file_bytes:
+            raise _FileTooLargeError
+        if written > left:
             text = f"the files of the commit have more than {max_bytes} bytes compressed, the limit"
             raise _RefusedError(reason="REPOSITORY_TOO_LARGE", message=text)
         return write(data)
