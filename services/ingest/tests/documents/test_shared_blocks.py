@@ -1,16 +1,18 @@
 """Where blocks are counted: in memory and in MongoDB, by the same rules."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from services.ingest.tests.blocks import BlocksHere
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.documents.mongo_blocks import MongoBlocks
 from tidemill_ingest.documents.ports import SharedBlocks
 from tidemill_ingest.quality.boilerplate import BlockCounts
 
 if TYPE_CHECKING:
-    from tidemill_kit.store.mongo import Database
+    from tidemill_kit.store.mongo import Collection, Database
 
 
 @pytest.fixture(params=["memory", "mongo"])
@@ -18,7 +20,7 @@ def blocks(request: pytest.FixtureRequest) -> SharedBlocks:
     if request.param == "memory":
         return BlocksHere()
     database: Database = request.getfixturevalue("database")
-    return MongoBlocks(database["block_counts"], database["document_blocks"])
+    return MongoBlocks(database["block_counts"], database["document_blocks"], batch=1)
 
 
 async def test_a_document_counts_once_and_with_its_newest_blocks(blocks: SharedBlocks) -> None:
@@ -51,3 +53,47 @@ async def test_a_removed_document_counts_no_longer_and_removing_it_again_changes
 
     assert removed == [2, 0]
     assert await blocks.counts("acme", "cms", ["a", "b"]) == BlockCounts(documents=1, with_block={"a": 1, "b": 1})
+
+
+class FailingOnce:
+    """A collection of counts whose next change fails before it is made, if that is asked for."""
+
+    def __init__(self, collection: "Collection") -> None:
+        self.collection = collection
+        self.fails = False
+
+    async def bulk_write(self, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - as the collection has it
+        if self.fails:
+            self.fails = False
+            raise AutoReconnect
+        return await self.collection.bulk_write(*given, **named)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the collection has it
+        return getattr(self.collection, name)
+
+
+async def test_what_a_failed_call_left_uncounted_is_counted_by_the_next_one(database: "Database") -> None:
+    counts = FailingOnce(database["block_counts"])
+    blocks = MongoBlocks(cast("Collection", counts), database["document_blocks"])
+
+    async def after_failure(digests: list[str] | None) -> None:
+        counts.fails = True
+        with pytest.raises(DependencyUnavailable):
+            await (blocks.put("acme", "cms", "d1", digests) if digests else blocks.remove("acme", "cms", "d1"))
+
+    async def counted() -> BlockCounts:
+        return await blocks.counts("acme", "cms", ["a", "b", "c"])
+
+    await after_failure(["a"])
+    await blocks.put("acme", "cms", "d1", ["a"])
+    assert await counted() == BlockCounts(documents=1, with_block={"a": 1})
+    await after_failure(["b"])
+    await blocks.put("acme", "cms", "d1", ["c"])
+    assert await counted() == BlockCounts(documents=1, with_block={"c": 1})
+    await after_failure(["b", "c"])
+    assert await blocks.of_document("acme", "cms", "d1") == ["b", "c"]
+    assert await counted() == BlockCounts(documents=1, with_block={"b": 1, "c": 1})
+    await after_failure(None)
+    assert await blocks.remove("acme", "cms", "d1") == 2
+    assert await counted() == BlockCounts(documents=0, with_block={})
+    assert await blocks.remove("acme", "cms", "d1") == 0

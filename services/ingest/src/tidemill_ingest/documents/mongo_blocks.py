@@ -1,35 +1,45 @@
 """Blocks of texts, counted in MongoDB: each call reads and writes by `_id`, whatever the number of documents.
 
 `block_counts`: `{_id: "<project>/<source>/<digest>", documents}`, and under the digest `-` all documents of the source.
-`document_blocks`: `{_id: "<project>/<source>/<document>", blocks: [digest]}`.
+`document_blocks`: `{_id: "<project>/<source>/<document>", blocks: [digest]}`. While the counts do not have a change of
+a row yet, the row has it, too: `{add: [digest], drop: [digest]}`, and no `blocks` if the document is to be removed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from tidemill_ingest.quality.boilerplate import BlockCounts
-from tidemill_kit.store.mongo import Collection, Document, document_id, translated, update_each
+from tidemill_kit.store.mongo import (
+    Collection,
+    Document,
+    DuplicateId,
+    delete_many,
+    document_id,
+    translated,
+    update_each,
+)
 
 _ALL = "-"
+_BATCH = 1000
+"""Rows that are deleted at once, of a source that is deleted."""
+_FIELDS = ("blocks", "add", "drop")
 
 
 class MongoBlocks:
-    """Implements `ports.SharedBlocks`. What a crash interrupts may leave a count one too low, or one too high."""
+    """Implements `ports.SharedBlocks`.
 
-    def __init__(self, counts: Collection, documents: Collection) -> None:
+    A change that a crash or a failed call interrupts is in the row, and is counted by the next call that finds it. One
+    that was executed without an answer, or that two calls for one document find at once, is counted twice.
+    """
+
+    def __init__(self, counts: Collection, documents: Collection, *, batch: int = _BATCH) -> None:
+        self._batch = batch
         self._counts = counts
         self._documents = documents
 
     async def put(self, project: str, source: str, document: str, digests: Sequence[str]) -> None:
         """See `SharedBlocks.put`."""
-        chosen = {"_id": _id(project, source, document)}
-        with translated():
-            before = await self._documents.find_one_and_update(
-                chosen, {"$set": {"blocks": list(digests)}}, {"blocks": True}, upsert=True
-            )
-        known = set(before["blocks"]) if before else set()
-        new = [each for each in digests if each not in known]
-        await self._add(project, source, new if before else [_ALL, *new], by=1)
-        await self._add(project, source, known.difference(digests), by=-1)
+        await self._change(project, source, document, digests)
 
     async def counts(self, project: str, source: str, digests: Sequence[str]) -> BlockCounts:
         """See `SharedBlocks.counts`."""
@@ -43,33 +53,78 @@ class MongoBlocks:
         """See `SharedBlocks.of_document`."""
         with translated():
             found = await self._documents.find_one({"_id": _id(project, source, document)})
-        return list(found["blocks"]) if found else None
+        if not found:
+            return None
+        await self._count(project, source, found)
+        return list(found["blocks"]) if "blocks" in found else None
 
     async def remove(self, project: str, source: str, document: str) -> int:
         """See `SharedBlocks.remove`."""
-        with translated():
-            before = await self._documents.find_one_and_delete({"_id": _id(project, source, document)})
-        if not before:
-            return 0
-        await self._add(project, source, [_ALL, *before["blocks"]], by=-1)
-        return len(before["blocks"])
+        dropped = await self._change(project, source, document, None)
+        return len(dropped - {_ALL})
 
     async def remove_source(self, project: str, source: str) -> None:
         """See `SharedBlocks.remove_source`."""
         below = {"_id": {"$gte": _id(project, source, ""), "$lt": f"{document_id(project, source)}0"}}
-        with translated():
-            await self._documents.delete_many(below)
-            await self._counts.delete_many(below)
+        for collection in (self._documents, self._counts):
+            with translated():
+                while found := await collection.find(below, {"_id": True}).to_list(self._batch):
+                    await delete_many(collection, [each["_id"] for each in found])
 
-    async def _add(self, project: str, source: str, digests: Iterable[str], *, by: int) -> None:
-        ids = [_id(project, source, each) for each in digests]
-        if not ids:
+    async def _change(self, project: str, source: str, document: str, digests: Sequence[str] | None) -> set[str]:
+        """Have these blocks for those of a document, None to remove it, and return what is counted no longer."""
+        id_ = _id(project, source, document)
+        desired = set() if digests is None else {_ALL, *digests}
+        while True:  # again where another call for the same document came between
+            with translated():
+                row: Any = await self._documents.find_one({"_id": id_})
+            if row is None and digests is None:
+                return set()
+            counted = _counted(row or {})
+            if row and "add" not in row and counted == desired:
+                return set()
+            changed = {"_id": id_, "add": sorted(desired - counted), "drop": sorted(counted - desired)}
+            changed |= {} if digests is None else {"blocks": list(digests)}
+            if await self._replaced(row, changed):
+                await self._count(project, source, changed)
+                return counted - desired
+
+    async def _replaced(self, before: Document | None, row: Document) -> bool:
+        """Write a row in place of one, None for none; return False where there is another one by now."""
+        try:
+            with translated():
+                if before is None:
+                    await self._documents.insert_one(row)
+                    return True
+                expected = {field: before.get(field, {"$exists": False}) for field in ("_id", *_FIELDS)}
+                return bool((await self._documents.replace_one(expected, row)).matched_count)
+        except DuplicateId:
+            return False
+
+    async def _count(self, project: str, source: str, row: Document) -> None:
+        """Count what the row says is not counted yet, and no longer say it there."""
+        if "add" not in row:
             return
-        change: Document = {"$inc": {"documents": by}}
+        add, drop = ([_id(project, source, each) for each in row[field]] for field in ("add", "drop"))
+        changes: list[tuple[Document, Document]] = [
+            ({"_id": each}, {"$inc": {"documents": by}}) for ids, by in ((add, 1), (drop, -1)) for each in ids
+        ]
+        same = {field: row[field] for field in ("_id", "add", "drop")}
         with translated():
-            await update_each(self._counts, [({"_id": each}, change) for each in ids])
-            if by < 0:
-                await self._counts.delete_many({"_id": {"$in": ids}, "documents": {"$lte": 0}})
+            if changes:
+                await update_each(self._counts, changes)
+            if "blocks" in row:
+                await self._documents.update_one(same, {"$unset": {"add": "", "drop": ""}})
+            else:
+                await self._documents.delete_one(same | {"blocks": {"$exists": False}})
+            if drop:
+                await self._counts.delete_many({"_id": {"$in": drop}, "documents": {"$lte": 0}})
+
+
+def _counted(row: Document) -> set[str]:
+    """Return what the counts have of a row: its blocks, less what is to be added, and what is to be dropped."""
+    known = {_ALL, *row["blocks"]} if "blocks" in row else set[str]()
+    return known.difference(row.get("add", ())).union(row.get("drop", ()))
 
 
 def _id(project: str, source: str, name: str) -> str:
