@@ -187,9 +187,8 @@ class AnswerQuestion:
         generation.end(whole)
         fell_back = answer.variant.model != chosen.configuration.model
         total_s = answer.usage.total_s - (0.0 if chosen.searches_anew else answer.usage.search_s)
-        self._report(
-            AnswerOutcome(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s)
-        )
+        outcome = AnswerOutcome(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s)
+        self._report(outcome)
         return whole
 
     def _beginning(self, reservation: Reservation) -> Callable[[], Awaitable[None]]:
