@@ -18,6 +18,7 @@ from tidemill_ingest.documents.ports import SweepRules
 from tidemill_ingest.documents.reconcile import sweep_controller
 from tidemill_ingest.documents.reject_submission import RejectCommand
 from tidemill_ingest.errors import DocumentNotFound, TextGone, VersionNotFound
+from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.quality.policy import Quality
 from tidemill_ingest.sources.domain import Source
 from tidemill_testkit.leases import InMemoryLeases
@@ -207,12 +208,15 @@ async def test_deleting_twice_reports_once_and_erasing_afterwards_reports_again(
     assert ingest.texts_stored() == []
 
 
-async def test_the_same_submission_delivered_again_does_not_bring_an_erased_text_back() -> None:
-    ingest = await Ingest().with_source()
-    await ingest.accept(ACME, submitted("A", request_id="e1"))
+@pytest.mark.parametrize("pseudonyms", [False, True])
+async def test_the_same_submission_delivered_again_does_not_bring_an_erased_text_back(*, pseudonyms: bool) -> None:
+    masking = Masking.of([], none=False, pseudonyms=pseudonyms)
+    ingest = await Ingest().with_source(Source(id="cms", project="acme", masking=masking))
+    submission = submitted("Ask ada@acme.example", request_id="e1")
+    await ingest.accept(ACME, submission)
     await ingest.delete(ACME, deletion(erase=True))
 
-    document = await ingest.accept(ACME, submitted("A", request_id="e1"))
+    document = await ingest.accept(ACME, submission)
 
     assert document.state is DocumentState.DELETED
     assert ingest.texts_stored() == []

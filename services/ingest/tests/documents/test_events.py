@@ -1,24 +1,28 @@
 import json
 import unicodedata
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import ValidationError
 
 from services.ingest.tests.fakes import ACME, EXCHANGE, QUARANTINE, Ingest
+from services.ingest.tests.keys import NEW
 from tidemill_core.application import derived_id
-from tidemill_core.errors import InvalidInput, RequestIdReused, TidemillError
+from tidemill_core.errors import TRANSIENT, InvalidInput, RequestIdReused, TidemillError
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.events import DocumentRejected
 from tidemill_ingest.documents.domain.submission import DocumentName, document_id
 from tidemill_ingest.documents.events import DELETED, UPSERTED, DocumentDeleted, DocumentUpserted
 from tidemill_ingest.errors import DocumentNotFound, EventsNotRegistered
 from tidemill_ingest.limits import Limits
+from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.metrics import SUBMISSIONS
 from tidemill_ingest.sources.domain import Source
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.records import OutgoingRecord, Unreadable
 from tidemill_kit.events.subscriptions import EventContext, Refusal
+from tidemill_kit.store.envelope import Keyring
 
 KB = "https://cms.acme.example/kb"
 
@@ -33,8 +37,8 @@ class Letters:
         self.records.append(record)
 
 
-async def ingest_with_events(limits: Limits | None = None) -> Ingest:
-    source = Source(id="cms", project="acme", events=KB)
+async def ingest_with_events(limits: Limits | None = None, *, masking: Masking | None = None) -> Ingest:
+    source = Source(id="cms", project="acme", events=KB, masking=masking or Masking())
     ingest = await Ingest(limits=limits or Limits()).with_source(source)
     await ingest.events.bind(ACME, KB, "cms")
     return ingest
@@ -242,6 +246,21 @@ async def test_a_record_has_a_limit_on_both_sides_and_points_to_the_upload() -> 
     assert f"{limit + 1} bytes, and {limit} is the limit" in rejection.message
     assert "UploadDocument" in rejection.message
     assert len(letters.records) == 1
+
+
+@pytest.mark.parametrize("operator", ["", NEW])
+async def test_a_submission_waits_for_the_key_that_its_pseudonyms_need(operator: str) -> None:
+    ingest = await ingest_with_events(masking=Masking.of([], none=False, pseudonyms=True))
+    await ingest.submissions.upserted(context("e1"), upsert("Ask ada@acme.example"))
+    seals = Keyring.of(operator) if operator else None
+    accept = replace(ingest.accept, secrets=replace(ingest.secrets, seals=seals))
+
+    with pytest.raises(TRANSIENT, match="SECRETS_KEY_FILE"):
+        await replace(ingest.submissions, accept=accept).upserted(context("e2"), upsert("Ask bob@acme.example"))
+    await ingest.submissions.upserted(context("e2"), upsert("Ask bob@acme.example"))
+
+    document = await the_document(ingest)
+    assert (document.version_count, document.last_rejection) == (2, None)
 
 
 async def test_events_that_are_not_registered_or_another_project_did_are_no_submissions() -> None:

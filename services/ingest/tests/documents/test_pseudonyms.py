@@ -13,7 +13,7 @@ from tidemill.ingest.v1 import source_pb2, source_service_pb2
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import InvalidInput, PreconditionFailed
 from tidemill_core.resources import Write
-from tidemill_ingest.documents.domain.document import Document
+from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.submission import DocumentName
 from tidemill_ingest.documents.preparation import prepare_document
 from tidemill_ingest.documents.reveal_pseudonyms import Revealed
@@ -102,6 +102,17 @@ async def test_what_a_text_has_already_stays() -> None:
 
     assert await text_of(ingest, document) == said
     assert found.unknown == ["[EMAIL:k3f9wq7hd2mzxp]"]
+
+
+async def test_a_table_of_people_is_in_the_language_of_its_words() -> None:
+    source = Source(id="cms", project="acme", masking=PSEUDONYMS, quality=Quality(languages=("en",)))
+    ingest = await Ingest().with_source(source)
+    rows = [f"| {name} of the team | {name}@acme.example |" for name in ("first", "second", "third", "one", "two")]
+    table = "\n".join(["| Who is to be asked | Address |", "| - | - |", *rows, *rows[:4]])
+
+    document = await ingest.accept(ACME, submitted(table))
+
+    assert document.state is DocumentState.ACTIVE
 
 
 async def test_names_that_a_model_finds_have_pseudonyms_too() -> None:

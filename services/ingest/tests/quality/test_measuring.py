@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from tidemill_ingest.quality.measuring import detected_language, measure, traits_of
@@ -109,3 +111,20 @@ def test_a_language_that_is_named_counts_where_it_is_one(given: str, language: s
 def test_equal_texts_have_one_digest() -> None:
     assert traits_of(ENGLISH, within=10).digest == traits_of(ENGLISH, within=1000).digest
     assert traits_of(ENGLISH, within=10).digest != traits_of(f"{ENGLISH} ", within=10).digest
+
+
+def test_pseudonyms_count_as_what_masking_leaves_without_them() -> None:
+    row = "| Ask the colleague for the printer | [EMAIL{}] |\n"
+    plain = traits_of(row.format("") * 9, within=10_000)
+    rows = [row.format(f":k3f9wq7hd2mzx{end}") for end in "bcdfghjkm"]
+    named = traits_of("".join(rows), within=10_000)
+
+    assert (named.words, named.language, named.readability) == (plain.words, "en", plain.readability)
+    assert measured("".join(rows)).letters == measured(row.format("") * 9).letters
+
+
+@pytest.mark.parametrize("text", ["." * 200_000 + "x", "?!" * 100_000 + "x", "w" * 200_000, "a-" * 100_000])
+def test_a_run_of_one_kind_is_measured_in_little_time(text: str) -> None:
+    begin = time.process_time()
+    traits_of(text, within=len(text))
+    assert time.process_time() - begin < 1

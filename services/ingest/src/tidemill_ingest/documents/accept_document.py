@@ -199,9 +199,11 @@ class AcceptDocument:
                 await self._forget(fresh)
             elif compared:
                 await self.compare.changed(project, fresh.id)
-            given_up = document.texts.given_up
-            # Also of the same request again, after an erasure: it must not bring the text back.
-            if needless := (given_up - given_up_before) | (given_up & {ref.key}):
+            uses = document.texts
+            # Also of the same request again, after an erasure: it must not bring the text back. What is sealed makes a
+            # new object each time, which is of no other call.
+            own = uses.given_up & {ref.key} if prepared.sealed_pseudonyms is None else {ref.key} - uses.kept
+            if needless := (uses.given_up - given_up_before) | own:
                 await self.texts.delete(sorted(needless))
             return document
 

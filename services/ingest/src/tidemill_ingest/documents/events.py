@@ -8,7 +8,7 @@ import structlog
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from tidemill_core.application import Caller
-from tidemill_core.errors import InvalidInput, RequestIdReused
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, RequestIdReused
 from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocument
 from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument
 from tidemill_ingest.documents.domain.submission import (
@@ -24,7 +24,7 @@ from tidemill_ingest.documents.domain.submission import (
 )
 from tidemill_ingest.documents.outcomes import counted
 from tidemill_ingest.documents.reject_submission import RejectCommand, RejectSubmission
-from tidemill_ingest.errors import EventsNotRegistered
+from tidemill_ingest.errors import EventsNotRegistered, PseudonymsNotKept
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.projects import Projects
 from tidemill_ingest.sources.domain import Source
@@ -32,6 +32,7 @@ from tidemill_ingest.sources.ports import FindSource
 from tidemill_kit.events.bodies import double
 from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription, Verify
+from tidemill_kit.store.envelope import EncryptionKeyMissing
 
 _log = structlog.get_logger(__name__)
 
@@ -124,6 +125,8 @@ class Submissions:
 
         Raises:
             EventsNotRegistered: no source of the event's project takes these events.
+            DependencyUnavailable: the operator's key is missing, without which there are no pseudonyms; it is waited
+                for, as nothing is wrong with the submission.
 
         """
         source = await self.find_source(context.caller, context.source)
@@ -136,6 +139,8 @@ class Submissions:
             counted(SubmissionChannel.KAFKA, await self.accept(context.caller, _command(source, context, body)))
         except InvalidInput as error:
             await self._reject(source.id, context, error)
+        except (EncryptionKeyMissing, PseudonymsNotKept) as error:
+            raise DependencyUnavailable(error.message, dependency="keys of pseudonyms") from error
 
     async def deleted(self, context: EventContext, body: DocumentDeleted) -> None:
         """Delete a document, also one that never came.

@@ -40,6 +40,11 @@ def token_spans(text: str) -> list[Span]:
     return [match.span() for match in TOKEN.finditer(text)]
 
 
+def without_pseudonyms(text: str) -> str:
+    """Return a text as masking without pseudonyms leaves it: [EMAIL] in place of [EMAIL:k3f9wq7hd2mzxp]."""
+    return TOKEN.sub(lambda token: f"{token[0].partition(':')[0]}]", text)
+
+
 def outside_tokens(text: str, found: Iterable[tuple[Span, F]]) -> list[tuple[Span, F]]:
     """Return what was found in a text, but for what is in, or reaches into, a token of it."""
     spans = token_spans(text)

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+from tidemill_ingest.masking.tokens import without_pseudonyms
 from tidemill_ingest.quality.policy import Measures
 from tidemill_ingest.quality.traits import Traits
 
@@ -22,10 +23,12 @@ _MIN_LETTERS = 40
 _MIN_CONFIDENCE = 0.5
 _MARKS = frozenset("|`^~<>=+$")
 """Symbols of ASCII, which Markdown, code and amounts are full of."""
-_PLACEHOLDER = re.compile(r"\[[A-Z_]{2,20}\]|https?://\S+|[\w./-]*[/@][\w./-]*")
+_PLACEHOLDER = re.compile(r"\[[A-Z_]{2,20}\]|https?://\S+|(?<![\w./-])[\w.-]*+[/@][\w./@-]*")
 """What says nothing about a language: masked identifiers, addresses, paths."""
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
-_SENTENCE_ENDS = re.compile(r"[.!?:;\u3002\uff01\uff1f]+(?=\s|$)|\n\s*\n")
+_ENDS = r"[.!?:;\u3002\uff01\uff1f]"
+_SENTENCE_ENDS = re.compile(rf"(?<!{_ENDS}){_ENDS}++(?=\s|$)|\n\s*\n")
+"""A run of marks is tried from its start alone: a text may be nothing else."""
 _CODE_LENGTHS = (2, 3)
 _LONG_WORD = 6
 _MIN_WORDS = 20
@@ -36,9 +39,9 @@ _MAX_WORD_LENGTH = 14
 def measure(text: str, *, language: str = "", within: int) -> Measures:
     """Return the measures of a text; all but its length are of so many characters from its start.
 
-    A `language` that the submission names is believed.
+    A `language` that the submission names is believed. Pseudonyms count as the names of their kinds would.
     """
-    judged = text[:within]
+    judged = without_pseudonyms(text[:within])
     letters, symbols = _shares(judged)
     return Measures(
         characters=len(text),
@@ -52,12 +55,13 @@ def measure(text: str, *, language: str = "", within: int) -> Measures:
 
 def traits_of(text: str, *, language: str = "", within: int) -> Traits:
     """Return what profiles count of a text; all but its length and digest are of so many characters from its start."""
-    words = _WORD.findall(text, 0, within)
+    judged = without_pseudonyms(text[:within])
+    words = _WORD.findall(judged)
     return Traits(
         characters=len(text),
         words=len(words),
-        language=_given(language) or detected_language(text[:within]),
-        readability=_readability(words, sentences=len(_SENTENCE_ENDS.findall(text, 0, within))),
+        language=_given(language) or detected_language(judged),
+        readability=_readability(words, sentences=len(_SENTENCE_ENDS.findall(judged))),
         digest=int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big"),
     )
 

@@ -25,11 +25,19 @@ class Period:
 
         """
         end = _day(last, f"{field}.last_day") if last else today
-        begin = _day(first, f"{field}.first_day") if first else end - timedelta(days=DEFAULT_DAYS - 1)
+        begin = _day(first, f"{field}.first_day") if first else _before(end, f"{field}.last_day")
         if not 0 <= (end - begin).days < MAX_DAYS:
             text = f"is {begin}, and the last day {end}: name 1 to {MAX_DAYS} days, the first one first"
             raise InvalidInput.at(field=f"{field}.first_day", text=text)
         return cls(first=begin, last=end)
+
+
+def _before(end: date, field: str) -> date:
+    try:
+        return end - timedelta(days=DEFAULT_DAYS - 1)
+    except OverflowError as error:
+        text = f"is {end}, and {DEFAULT_DAYS} days up to it begin before the first day there is: name a later one"
+        raise InvalidInput.at(field=field, text=text) from error
 
 
 def _day(given: str, field: str) -> date:
