@@ -242,4 +242,5 @@ async def test_the_exchange_object_is_the_contract_as_proto_json(buckets: Bucket
         "metadata": {"product": "vpn", "pages": 3.0, "draft": False},
         "submission_id": "s1",
         "anchors": [{"start": 3, "kind": "ANCHOR_KIND_PAGE", "number": 2, "name": "ii"}],
+        "boilerplate": [],
     }
