@@ -4,6 +4,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from tests.system.random_model import write_example
 from tests.system.running import Platform, wait_until
 from tidemill.content.v1.content_pb2 import Message, Part, Role
@@ -13,6 +15,8 @@ from tidemill.inference.v1.configuration_pb2 import Sampling
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest
 from tidemill.monitor.v1.access_pb2 import Member
 from tidemill.monitor.v1.access_service_pb2 import CreateMemberRequest
+from tidemill.rag.v1.collection_pb2 import Collection, SearchSettings
+from tidemill.rag.v1.collection_service_pb2 import UpdateCollectionRequest
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
 from tidemill_client.connection import Connection
 
@@ -46,7 +50,7 @@ async def fill(platform: Platform, word: str = CANARY) -> None:
 
 
 async def add_document(platform: Platform, word: str) -> None:
-    """Add a document that has the word, and return once it is found."""
+    """Add a document that has the word, and return once it is found: by the default settings, whatever there were."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{word}.txt"
         file.write_text(f"{word}.measure\n\nThe {word} function measures the height of a {word}.\n")
@@ -58,4 +62,8 @@ async def add_document(platform: Platform, word: str) -> None:
             request = SearchRequest(collection="handbook", query=word, top_k=1)
             return any(word in each.text for each in (await connection.retrieval.Search(request)).passages)
 
+        plain = Collection(id="handbook", search=SearchSettings())
+        await connection.collections.UpdateCollection(
+            UpdateCollectionRequest(collection=plain, update_mask=FieldMask(paths=["search"]))
+        )
         await wait_until(found, "the document to be found")

@@ -44,4 +44,5 @@ def _day(given: str, field: str) -> date:
     try:
         return date.fromisoformat(given)
     except ValueError as error:
-        raise InvalidInput.at(field=field, text=f"is {given[:20]!r}; use a day such as 2026-11-29") from error
+        shown = repr(given) if len(given) <= len("2026-11-29") else f"of {len(given)} characters"
+        raise InvalidInput.at(field=field, text=f"is {shown}; use a day such as 2026-11-29") from error
