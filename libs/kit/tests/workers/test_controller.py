@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from libs.kit.tests.workers.support import Name, Work, idle, work
+from libs.kit.tests.workers.support import Name, OneProcess, Work, idle, work
 from tidemill_core.application import Requeue
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_testkit.polling import eventually
@@ -38,6 +38,19 @@ async def test_a_key_that_is_enqueued_while_it_runs_runs_again_afterwards_and_ne
         await one.ran("a", "a")
         await idle(one)
         assert one.runs == ["a", "a"]
+
+
+async def test_a_key_of_a_deleted_project_is_passed_over_without_a_lease() -> None:
+    leases = OneProcess()
+    async with work(Name("b", project="gone"), leases=leases, deleted="gone".__eq__) as one:
+        one.controller.enqueue(Name("c", project="gone"))
+        one.controller.enqueue(Name("a"))
+
+        await one.ran("a")
+        await idle(one)
+
+        assert one.runs == ["a"]
+        assert leases.epoch == 1
 
 
 async def test_a_key_that_fails_is_not_retried_at_the_rate_of_events() -> None:

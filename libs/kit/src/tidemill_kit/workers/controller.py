@@ -89,7 +89,8 @@ class Controller(Worker, Generic[K]):
     `reconcile` gets the key and the epoch of its lease (0 without `leases`). It returns None when there is nothing to
     do until the key is enqueued again, or `Requeue`. What fails is retried with backoff, from half a second to 15 s or
     `poll_interval` if that is shorter; enqueueing the key does not shorten it. A key whose lease is kept between its
-    reconciliations takes no place meanwhile.
+    reconciliations takes no place meanwhile. Keys of projects that are `deleted` are passed over, without a lease: what
+    erases such a project finds nothing that comes back.
     """
 
     def __init__(  # noqa: PLR0913 - what a controller is, declared once in app.py
@@ -102,12 +103,14 @@ class Controller(Worker, Generic[K]):
         poll_interval: timedelta,
         leases: Holder | None = None,
         debounce: timedelta = timedelta(0),
+        deleted: Callable[[str], bool] | None = None,
     ) -> None:
         super().__init__(name, self._run)
         self._reconcile = reconcile
         self._pending = pending
         self._poll_interval_s = poll_interval.total_seconds()
         self._leases = leases
+        self._deleted = deleted or (lambda _: False)
         self._debounce_s = debounce.total_seconds()
         self._turns = Turns(max_concurrent)
         self._due: dict[K, float] = {}
@@ -238,6 +241,9 @@ class Controller(Worker, Generic[K]):
 
     async def _leased(self, key: K, turn: Turn) -> None:
         """Reconcile the key under its lease, again and again while that is kept."""
+        if self._deleted(key.project):
+            self._finished(key, None, 0.0)
+            return
         if self._leases is None:
             self._finished(key, *await self._timed(key, 0))
             return

@@ -40,7 +40,7 @@ def request_of(key: str, question: Question) -> Request:
 
 def _leave_out_what_was_added(asked: dict[str, Any]) -> None:
     """Remove what a question did not have once, where it says nothing: the same request has the same digest then."""
-    for name in ("tools", "output", "store", "previous", "instructed", "cuttable"):
+    for name in ("tools", "output", "store", "previous", "instructed", "cuttable", "index"):
         if not asked[name]:
             del asked[name]
     if asked["tool_choice"] == asdict(ToolChoice()):

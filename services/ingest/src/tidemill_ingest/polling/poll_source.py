@@ -15,6 +15,7 @@ from tidemill_core.errors import (
     NotFound,
     PreconditionFailed,
     RateLimited,
+    isolated,
 )
 from tidemill_ingest.errors import FileUnreadable, OriginFailed, PollTaken, ProjectDeleted
 from tidemill_ingest.metrics import POLLED_OBJECTS, POLLS
@@ -119,9 +120,8 @@ class PollSource:
 
     async def _polled(self, work: _Work) -> Requeue | None:
         try:
-            async with self.origins.open(work.source.project, work.polling) as origin:
-                listing = await origin.listing(work.known)
-                again = await self._reconcile(work, origin, listing) if listing else None
+            with isolated():
+                listing, again = await self._listed(work)
         except ProjectDeleted:
             return None
         except PreconditionFailed as error:  # of the origin, or of a model that masks names: of this source alone
@@ -137,6 +137,12 @@ class PollSource:
             return Requeue(after=again)
         await self._finished(work, listing)
         return None
+
+    async def _listed(self, work: _Work) -> tuple[Listing | None, timedelta | None]:
+        """Return what is there, and when to go on with what is left to do about it."""
+        async with self.origins.open(work.source.project, work.polling) as origin:
+            listing = await origin.listing(work.known)
+            return listing, await self._reconcile(work, origin, listing) if listing else None
 
     async def _declared(self, name: ResourceKey) -> Source | None:
         """Return the source, with its poll due if another one was declared; None where it is deleted."""

@@ -58,4 +58,5 @@ def wire_indexes(  # noqa: PLR0913 - what indexing works with
         leases=leases,
         max_concurrent=settings.index_max_concurrent,
         poll_interval=timedelta(seconds=settings.index_poll_interval_s),
+        deleted=backend.access.revocations.deleted,
     )
