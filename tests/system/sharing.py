@@ -120,6 +120,7 @@ async def uses(connection: Connection, project: str) -> None:
     await connection.deployments.CreateDeployment(CreateDeploymentRequest(deployment=deployment))
     inference = (await connection.inferences.Generate(question(), timeout=60)).inference
     assert inference.output
+    assert inference.passages, list(inference.warnings)
     assert inference.passages[0].collection == f"{project}/handbook"
     assert inference.passages[0].text
     plan = TrainingPlan(id="lora", dataset=f"{project}/short_sft", base=f"{project}/smollm2", method="sft")
@@ -143,7 +144,7 @@ async def left_after(connection: Connection) -> list[str]:
 
 def question() -> GenerateRequest:
     """Return a new question to the deployment."""
-    message = ContentMessage(role=Role.ROLE_USER, parts=[Part(text="What is it?")])
+    message = ContentMessage(role=Role.ROLE_USER, parts=[Part(text="What is the height of a wallaroo?")])
     return GenerateRequest(request_id=str(uuid4()), deployment=DEPLOYMENT, messages=[message])
 
 
