@@ -24,6 +24,7 @@ AUDIT = (GUIDES / "audit.md").read_text(encoding="utf-8")
 ERASURE = (GUIDES / "erasure.md").read_text(encoding="utf-8")
 SERVING = (GUIDES / "serving.md").read_text(encoding="utf-8")
 LEARNING = (GUIDES / "learning.md").read_text(encoding="utf-8")
+DATA = (GUIDES / "data.md").read_text(encoding="utf-8")
 OFFLINE = Terminal({})
 """Help asks no service."""
 LOOP = GUIDE[GUIDE.index("## 6. The loop") :]
@@ -42,6 +43,7 @@ def test_the_guide_shows_commands() -> None:
     assert len(shown(CONVERSATIONS)) > 5
     assert len(shown(SERVING)) > 2
     assert len(shown(LEARNING)) > 2
+    assert len(shown(DATA)) > 20
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,7 @@ def test_the_guide_shows_commands() -> None:
         *shown(CONVERSATIONS),
         *shown(SERVING),
         *shown(LEARNING),
+        *shown(DATA),
     ],
 )
 def test_a_command_that_the_guide_shows_exists_with_its_options(command: str) -> None:
