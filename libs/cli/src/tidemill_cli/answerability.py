@@ -17,7 +17,7 @@ from tidemill_core.errors import DependencyUnavailable
 
 READ = 10
 """Passages of which the best one decides, as in rag."""
-MIN_ANSWERABLE, MIN_UNANSWERABLE = 20, 10
+MIN_UNANSWERABLE = 10
 ATTEMPTS, PAUSE_S = 4, 2.0
 """How often a search is made whose passages come without a reranker's scores, and how long to wait between."""
 _FOLDS = 5

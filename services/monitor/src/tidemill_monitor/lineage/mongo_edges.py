@@ -124,8 +124,8 @@ class MongoEdges:
             fresh = [each for key, each in new.items() if key not in taken]
             for each in await self._not_pushed(fresh):
                 await self._put(each.slot, each.other, each.head.level, head=each.head, fresh=True)
-            held = await self._held({key: new[key] for key in taken})
-            alone = {key: each for key, each in alone.items() if key not in new or key in taken - held}
+            missing = taken - await self._held({key: new[key] for key in taken})
+            alone = {key: each for key, each in alone.items() if key not in new or key in missing}
         of_slot: dict[str, list[tuple[End, str]]] = {}
         for end, other in alone.values():
             of_slot.setdefault(end.slot_of(other), []).append((end, other))

@@ -45,7 +45,7 @@ def export(folder: str, file: str, bits: int = 8) -> str:
         with torch.inference_mode():
             hidden = network(input_ids=torch.tensor([tokens])).last_hidden_state[0].mean(0).numpy()
         if not (cosine := _cosine(hidden, pooled(session, [tokens], "mean")[0])) >= MIN_COSINE:
-            return f"has other vectors with weights of 8 bits: a cosine of {cosine:.3f}, below {MIN_COSINE}"
+            return f"has other vectors with weights of {bits} bits: a cosine of {cosine:.3f}, below {MIN_COSINE}"
     _write(Path(file), graph)
     return ""
 

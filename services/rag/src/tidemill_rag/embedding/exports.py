@@ -15,7 +15,6 @@ from tidemill_kit.models.numeric_format import processor_flags
 from tidemill_kit.workers.bounded_processes import WorkEndedError
 from tidemill_rag.embedding.export import export
 from tidemill_rag.errors import GraphMissing
-from tidemill_rag.metrics import EMBEDDING_MODELS
 
 R = TypeVar("R")
 
@@ -71,7 +70,6 @@ class Exports:
         if why:
             _log.warning("embedding_model_not_exported", model=reference, why=why)
             raise GraphMissing(reference, why, passing=False)
-        EMBEDDING_MODELS.labels(runtime="onnx").inc()
         return graph
 
     async def _made(self, project: str, folder: Path, graph: Path, reference: str) -> str:

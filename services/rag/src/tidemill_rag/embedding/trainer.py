@@ -86,8 +86,7 @@ class _Embedding:
             self.models.tokenizers, project, folder, prompt=config.passage_prompt, name=reference
         )
         graph = await self.exports.graph_of(project, folder, reference) if self.exports else None
-        if graph is None:
-            EMBEDDING_MODELS.labels(runtime="torch").inc()
+        EMBEDDING_MODELS.labels(runtime="onnx" if graph else "torch").inc()
         return partial(self.models.open_model, folder, graph, self.models.registry.threads, tokenizer, config)
 
 
