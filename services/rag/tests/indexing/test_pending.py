@@ -1,5 +1,7 @@
 """Where the worker finds index versions."""
 
+from datetime import timedelta
+
 import pytest
 
 from tidemill_core.application import Request
@@ -10,7 +12,7 @@ from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.errors import CollectionNotFound
 from tidemill_rag.indexing import pending
 from tidemill_rag.indexing.pending import PendingIndexes
-from tidemill_testkit.clocks import NOON
+from tidemill_testkit.clocks import NOON, FixedClock
 
 
 async def all_of(found: PendingIndexes, *, without: frozenset[str] = frozenset()) -> list[IndexRef]:
@@ -27,7 +29,9 @@ async def test_after_the_start_only_what_is_unfinished_is_searched(database: Dat
     collections = MongoAggregates(
         database["collections"], codec=COLLECTIONS, topic="t", source="/s", missing=CollectionNotFound
     )
-    following = {"building": (IndexState.BUILDING,), "ready": (IndexState.READY,), "replaced": (IndexState.READY,)}
+    waits = dict.fromkeys(("ready", "replaced", "expired"), (IndexState.READY,))
+    following = {"building": (IndexState.BUILDING,), "retired": (IndexState.RETIRED,), **waits}
+    expires = {"replaced": NOON + timedelta(hours=1), "expired": NOON}
     for name in ("calm", "waiting", "odd", *following):
         indexes = tuple(
             IndexVersion(
@@ -37,20 +41,21 @@ async def test_after_the_start_only_what_is_unfinished_is_searched(database: Dat
                 embedding="m@1",
                 chunking=Chunking(),
                 create_time=NOON,
-                expire_time=NOON if name == "replaced" and state is IndexState.READY else None,
+                expire_time=expires.get(name) if state is IndexState.READY else None,
             )
             for number, state in enumerate((IndexState.LIVE, *following.get(name, ())), start=1)
         )
         await collections.add(Collection(id=name, project="acme", indexes=indexes), request=Request.internal())
     rows = {"calm": 0, "waiting": 3, "odd": -1}
     await database["counts"].insert_many([{"_id": f"acme/{name}/1", "pending": n} for name, n in rows.items()])
-    found = PendingIndexes(database["collections"], database["counts"])
+    found = PendingIndexes(database["collections"], database["counts"], clock=FixedClock())
     await found.ensure_indexes()
 
-    assert len(await all_of(found)) == 9
+    assert len(await all_of(found)) == 13
     assert set(await all_of(found, without=frozenset({"other"}))) == {
         IndexRef(project="acme", collection="building", number=2),
-        IndexRef(project="acme", collection="replaced", number=2),
+        IndexRef(project="acme", collection="retired", number=2),
+        IndexRef(project="acme", collection="expired", number=2),
         IndexRef(project="acme", collection="waiting", number=1),
         IndexRef(project="acme", collection="odd", number=1),
     }
@@ -67,7 +72,7 @@ async def test_all_index_versions_are_found_in_pages_and_again_where_a_search_br
         for number in range(5)
     )
     await database["counts"].insert_many([{"_id": f"acme/d{number}/1", "pending": 1} for number in range(5)])
-    found = PendingIndexes(database["collections"], database["counts"])
+    found = PendingIndexes(database["collections"], database["counts"], clock=FixedClock())
     names = {f"c{number}" for number in range(5)}
 
     assert len((await found("", without=frozenset())).items) == 2

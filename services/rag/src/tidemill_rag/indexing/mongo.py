@@ -5,7 +5,8 @@ as a pending count without pending rows: then the holder of the lease recounts.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Collection as Ids
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -110,11 +111,8 @@ class MongoLedger:
         """Insert the rows that are not there, and return their ids."""
         documents = [{"_id": row_id, **_first(*each), **self._news(each[1])} for row_id, each in fresh.items()]
         taken = await insert_new(self._rows, documents)
-        new: dict[IndexRef, list[dict[str, int]]] = {}
-        for document in (each for each in documents if each["_id"] not in taken):
-            new.setdefault(fresh[document["_id"]][0], []).append(_contribution(document))
-        for index, added in new.items():
-            await self._add(index, {name: sum(each[name] for each in added) for name in _contribution(None)})
+        new = (each for each in documents if each["_id"] not in taken)
+        await self._add_all((fresh[each["_id"]][0], _contribution(each)) for each in new)
         return fresh.keys() - taken
 
     async def _upsert(self, index: IndexRef, desired: DesiredDocument) -> bool:
@@ -183,11 +181,7 @@ class MongoLedger:
             with translated():
                 found = self._rows.find({"_id": {"$in": list(marks)}, "marked": name}, {"_id": True})
                 marked = {each["_id"] for each in await found.to_list(len(marks))}
-        by_index: dict[IndexRef, list[dict[str, int]]] = {}
-        for mark in (marks[row_id] for row_id in marked):
-            by_index.setdefault(mark.index, []).append(mark.difference)
-        for index, differences in by_index.items():
-            await self._add(index, {each: sum(one[each] for one in differences) for each in _contribution(None)})
+        await self._add_all((marks[row_id].index, marks[row_id].difference) for row_id in marked)
         return marked
 
     async def fail(self, index: IndexRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
@@ -270,6 +264,14 @@ class MongoLedger:
             return False
         await self._add(mark.index, _difference(before, before | mark.changes))
         return True
+
+    async def _add_all(self, differences: Iterable[tuple[IndexRef, Mapping[str, int]]]) -> None:
+        """Increment the counters of several rows, once for each index version."""
+        by_index = defaultdict[IndexRef, Counter[str]](Counter)
+        for index, difference in differences:
+            by_index[index].update(difference)
+        for index, total in by_index.items():
+            await self._add(index, total)
 
     async def _add(self, index: IndexRef, difference: Mapping[str, int]) -> None:
         """Increment the counters; an index version without counters is recounted on the next read."""

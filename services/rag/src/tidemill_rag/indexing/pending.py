@@ -1,12 +1,15 @@
 """Finds the index versions that the controller has to reconcile."""
 
-from tidemill_core.application import Page
+from collections.abc import Callable
+from datetime import datetime
+
+from tidemill_core.application import Clock, Page
 from tidemill_kit.store.mongo import Collection as MongoCollection
 from tidemill_kit.store.mongo import Document, translated
 from tidemill_kit.workers.pending import page_of_documents
 from tidemill_rag.collections.domain.collection import IndexRef, IndexState
 
-_UNFINISHED = frozenset({IndexState.BUILDING, IndexState.READY, IndexState.RETIRED})
+_UNFINISHED = frozenset({IndexState.BUILDING.value, IndexState.RETIRED.value})
 _ALL_VERSIONS, _UNFINISHED_VERSIONS, _PENDING_ROWS = "all", "unfinished", "pending"
 _PAGE = 1000
 
@@ -14,18 +17,19 @@ _PAGE = 1000
 class PendingIndexes:
     """Finds index versions for the controller: all of them once, as each process compares their points with the ledger.
 
-    After that, those that are building, expire or are retired, or whose counters show pending rows.
+    After that, those that are building, have expired or are retired, or whose counters show pending rows.
     """
 
-    def __init__(self, collections: MongoCollection, ledger_counts: MongoCollection) -> None:
+    def __init__(self, collections: MongoCollection, ledger_counts: MongoCollection, *, clock: Clock) -> None:
         self._collections = collections
         self._ledger_counts = ledger_counts
+        self._clock = clock
         self._all_seen = False
 
     async def ensure_indexes(self) -> None:
         """Create the MongoDB indexes for unfinished index versions; idempotent."""
         with translated():
-            await self._collections.create_index([("state.indexes.state", 1)])
+            await self._collections.create_index([("state.indexes.state", 1), ("state.indexes.expire_time", 1)])
             await self._ledger_counts.create_index([("pending", 1)])
 
     async def __call__(self, token: str, /, *, without: frozenset[str]) -> Page[IndexRef]:
@@ -36,22 +40,30 @@ class PendingIndexes:
         if listed == _PENDING_ROWS:
             return _from(listed, await self._with_pending_rows(after), without=without)
         if listed == _UNFINISHED_VERSIONS:
-            where = {"state.indexes.state": {"$in": [state.value for state in _UNFINISHED]}}
-            return _from(
-                listed, await self._versions(where, after, unfinished=True), without=without, then=_PENDING_ROWS
-            )
-        page = await self._versions({}, after)
+            return _from(listed, await self._unfinished(after), without=without, then=_PENDING_ROWS)
+        page = await self._versions({}, after, which=lambda _: True)
         self._all_seen = not page.next_token
         return _from(listed, page)  # of all projects: those left out would not be listed again
 
-    async def _versions(self, where: Document, token: str, *, unfinished: bool = False) -> Page[IndexRef]:
+    async def _unfinished(self, token: str) -> Page[IndexRef]:
+        now = self._clock.now()
+        expired = {"state": IndexState.READY.value, "expire_time": {"$lte": now}}
+        where = {
+            "$or": [
+                {"state.indexes.state": {"$in": sorted(_UNFINISHED)}},
+                {"state.indexes": {"$elemMatch": expired}},
+            ]
+        }
+        return await self._versions(where, token, which=lambda index: _is_unfinished(index, now))
+
+    async def _versions(self, where: Document, token: str, *, which: Callable[[Document], bool]) -> Page[IndexRef]:
         fields = ["project", "id", *(f"state.indexes.{name}" for name in ("number", "state", "expire_time"))]
         found = await page_of_documents(self._collections, where, token, fields=fields, size=_PAGE)
         versions = [
             IndexRef(project=document["project"], collection=document["id"], number=index["number"])
             for document in found.items
             for index in document["state"].get("indexes", [])
-            if not unfinished or _is_unfinished(index)
+            if which(index)
         ]
         return Page(items=versions, next_token=found.next_token)
 
@@ -64,10 +76,12 @@ class PendingIndexes:
         return Page(items=versions, next_token=found.next_token)
 
 
-def _is_unfinished(index: Document) -> bool:
-    """Return whether there is something to do: one that is READY waits, unless it was replaced and expires."""
-    state = IndexState(index["state"])
-    return state in _UNFINISHED and (state is not IndexState.READY or index.get("expire_time") is not None)
+def _is_unfinished(index: Document, now: datetime) -> bool:
+    """Return whether there is something to do: one that is READY waits, unless its time to be promoted back is over."""
+    if index["state"] == IndexState.READY.value:
+        expire_time = index.get("expire_time")
+        return expire_time is not None and expire_time <= now
+    return index["state"] in _UNFINISHED
 
 
 def _from(

@@ -39,6 +39,8 @@ def wire_indexes(  # noqa: PLR0913 - what indexing works with
         vectors=vectors,
         limits=BatchLimits(),
     )
+    clock = SystemClock()
+    pending = PendingIndexes(backend.database["collections"], backend.database["ledger_counts"], clock=clock)
     reconcile = ReconcileIndex(
         collections=collections,
         ledger=ledger,
@@ -47,14 +49,14 @@ def wire_indexes(  # noqa: PLR0913 - what indexing works with
         models=models,
         index_documents=index_documents,
         compare_points=ComparePoints(ledger=ledger, vectors=vectors),
-        clock=SystemClock(),
+        clock=clock,
         sweep_after=timedelta(seconds=settings.sweep_after_s),
         keep=settings.keep,
     )
     return Controller(
         "indexes",
         reconcile=lambda index, epoch: reconcile(index, epoch=epoch),
-        pending=backend.indexed(PendingIndexes(backend.database["collections"], backend.database["ledger_counts"])),
+        pending=backend.indexed(pending),
         leases=leases,
         max_concurrent=settings.index_max_concurrent,
         poll_interval=timedelta(seconds=settings.index_poll_interval_s),
