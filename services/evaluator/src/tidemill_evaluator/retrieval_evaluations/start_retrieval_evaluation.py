@@ -8,8 +8,8 @@ from tidemill_core.errors import AlreadyExists, InvalidInput, RequestIdReused, V
 from tidemill_core.resources import refuse, slug_violations
 from tidemill_evaluator.errors import NoJudgements
 from tidemill_evaluator.evaluations.ports import Enqueue
+from tidemill_evaluator.gates.domain.gate import MAX_RETRIEVAL_DEPTH
 from tidemill_evaluator.retrieval_evaluations.domain.retrieval_evaluation import (
-    MAX_DEPTH,
     RetrievalEvaluation,
     RetrievalSide,
     Searching,
@@ -91,8 +91,8 @@ def _sides(searching: Searching) -> list[tuple[str, RetrievalSide]]:
 def _violations(searching: Searching) -> Iterator[Violation]:
     yield from slug_violations("suite", searching.suite)
     yield from slug_violations("collection", searching.collection)
-    if not 1 <= searching.depth <= MAX_DEPTH:
-        yield Violation("depth", f"is {searching.depth}: send 1 to {MAX_DEPTH}, or 0 for the default")
+    if not 1 <= searching.depth <= MAX_RETRIEVAL_DEPTH:
+        yield Violation("depth", f"is {searching.depth}: send 1 to {MAX_RETRIEVAL_DEPTH}, or 0 for the default")
     if searching.max_cases < 0:
         yield Violation("max_cases", f"is {searching.max_cases}: send a number of cases, or 0 for all")
     for name, side in _sides(searching):

@@ -7,11 +7,11 @@ from datetime import datetime
 from tidemill_core.aggregate import Event
 from tidemill_core.application import derived_id
 from tidemill_evaluator.evaluations.domain.job import EvaluationJob, State
-from tidemill_evaluator.gates.domain.gate import CONFIDENCE, MAX_RETRIEVAL_DEPTH
+from tidemill_evaluator.gates.domain.gate import CONFIDENCE
 from tidemill_evaluator.retrieval_evaluations.domain.results import RetrievalLatency, RetrievalMeasure
 from tidemill_evaluator.suites.domain.cases import CaseSet
 
-DEFAULT_DEPTH, MAX_DEPTH = 10, MAX_RETRIEVAL_DEPTH
+DEFAULT_DEPTH = 10
 PASSAGES_PER_DOCUMENT = 4
 """So many passages are searched for each document of the depth, as several may be of one; a search has 100 at most."""
 
