@@ -5,9 +5,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import pytest
+
 from services.inference.tests.caching.cached import CachedHarness
 from services.inference.tests.fakes import ADA, asking, question
 from tidemill_core.application import Request
+from tidemill_inference.caching import reuse
 from tidemill_inference.caching.reuse import ReuseAnswers
 from tidemill_inference.generation.domain.inference import Inference, State
 from tidemill_testkit.polling import eventually
@@ -16,6 +19,18 @@ from tidemill_testkit.polling import eventually
 async def asked(harness: CachedHarness) -> Inference:
     """Ask as a caller without a request id."""
     return await harness.answer.whole(ADA, question(), request=Request.digested("", ""))
+
+
+def read_only_together(harness: CachedHarness) -> None:
+    """Let neither an entry nor a record be read before the other one is."""
+    reading, entry, record = asyncio.Barrier(2), harness.cached.get, harness.inferences.get
+
+    async def together(read: Any, *args: Any) -> Any:  # noqa: ANN401 - of either store
+        await reading.wait()
+        return await read(*args)
+
+    harness.cached.get = partial(together, entry)  # type: ignore[method-assign]
+    harness.inferences.get = partial(together, record)  # type: ignore[method-assign]
 
 
 async def test_an_answer_given_again_to_a_caller_without_an_id_is_saved_once_and_one_that_is_made_twice() -> None:
@@ -60,18 +75,27 @@ async def test_a_client_that_leaves_before_a_model_is_asked_leaves_a_record_of_t
 async def test_the_entry_and_the_record_that_it_named_before_are_read_at_the_same_time() -> None:
     harness = CachedHarness()
     first = await harness.ask("r1")
-    reading, entry, record = asyncio.Barrier(2), harness.cached.get, harness.inferences.get
+    read_only_together(harness)
 
-    async def together(read: Any, *args: Any) -> Any:  # noqa: ANN401 - of either store
-        await reading.wait()
-        return await read(*args)
-
-    harness.cached.get = partial(together, entry)  # type: ignore[method-assign]
-    harness.inferences.get = partial(together, record)  # type: ignore[method-assign]
     async with asyncio.timeout(5):
-        again = await harness.answer.whole(ADA, question(), request=asking("r2"))
+        again = await harness.ask("r2")
 
     assert again.output == first.output
+
+
+async def test_of_too_many_keys_the_one_that_was_asked_for_least_recently_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reuse, "_MAX_NAMED", 2)
+    harness = CachedHarness()
+    for number, text in enumerate(("asked again", "asked once", "asked again", "asked last")):
+        await harness.ask(f"r{number}", text=text)
+    read_only_together(harness)
+
+    async with asyncio.timeout(5):
+        again = await harness.ask("r4", text="asked again")
+
+    assert again.cache is not None
 
 
 async def test_an_entry_that_another_replica_has_written_meanwhile_is_followed() -> None:

@@ -199,8 +199,8 @@ class ReuseAnswers:
         if entry is None:
             self._named.pop(at, None)
             return None, None
+        self._name(at, entry.inference)
         if entry.inference != before:
-            self._name(at, entry.inference)
             record = await self._record(project, entry.inference)
         return entry, record
 
