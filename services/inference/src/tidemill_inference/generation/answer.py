@@ -166,7 +166,7 @@ class AnswerQuestion:
                     deadline=deadline,
                     routing=accepted.deployment.resolved_routing,
                     cache=None if chosen.rollout else spec.cache,  # rollouts compare models
-                    begin=self._beginning(reservation),
+                    begin=partial(reservation.begin, self.reservations.ttl),
                 )
             except (Exception, asyncio.CancelledError) as error:
                 failed = AnswerOutcome(inference=reservation.inference, question=question, chosen=chosen, failed=True)
@@ -190,12 +190,6 @@ class AnswerQuestion:
         outcome = AnswerOutcome(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s)
         self._report(outcome)
         return whole
-
-    def _beginning(self, reservation: Reservation) -> Callable[[], Awaitable[None]]:
-        """Return what saves that a model is asked, which of what nothing is kept of is not."""
-        if reservation.inference.record is RecordMode.NONE:
-            return _unsaved
-        return partial(reservation.begin, self.reservations.ttl)
 
     @asynccontextmanager
     async def _reserved(
@@ -269,10 +263,6 @@ class AnswerQuestion:
         except DeploymentNotFound as error:
             known = await self.deployments.list(project, page=PageRequest(size=_SHOWN))
             raise DeploymentNotFound(name, known=[each.id for each in known.items]) from error
-
-
-async def _unsaved() -> None:
-    """Save nothing."""
 
 
 def _is_alone(accepted: _Accepted, request: Request) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tidemill_core.application import Clock, Request
 from tidemill_core.errors import AlreadyExists, DeadlineExceeded, DependencyUnavailable, TidemillError, isolated
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.errors import InferenceNotFound, LeaseLost
 from tidemill_inference.generation.domain.inference import Answer, Inference, Lease, State, Variant
 from tidemill_inference.generation.ports import Inferences
@@ -46,12 +47,14 @@ class Reservation:
     _ended: bool = False
 
     async def begin(self, ttl: timedelta) -> None:
-        """Save that the answer is being made, unless that is saved.
+        """Save that the answer is being made, unless that is saved, or nothing is kept of what was asked.
 
         Raises:
             InferenceNotFound: its project is being erased.
 
         """
+        if self.inference.record is RecordMode.NONE:
+            return
         async with self._saving:
             if not self.saved:
                 lease = replace(self._held(), until=self.clock.now() + ttl)
