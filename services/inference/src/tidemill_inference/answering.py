@@ -30,6 +30,8 @@ from tidemill_inference.stores import Stores
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.bounded_processes import BoundedProcesses
 
+_PROMPT_IMPORTS = (*chat_prompts.IMPORTS, *bounded_templates.IMPORTS, *asked_schemas.IMPORTS)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answering:
@@ -75,13 +77,14 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
 ) -> Answering:
     """Return what answers; `environment` holds secrets of the operator."""
     inferences, deployments, grants = stores.inferences, stores.deployments, backend.access.grants
-    imports = (*chat_prompts.IMPORTS, *bounded_templates.IMPORTS, *asked_schemas.IMPORTS)
-    processes = BoundedProcesses(settings.prompt_limits, "prompts", imports)
+    processes = BoundedProcesses(settings.prompt_limits, "prompts", _PROMPT_IMPORTS)
     templates, live = BoundedTemplates(processes), MongoLiveModels(backend.database["deployments"])
     secrets = wire_secrets(settings, backend, environment)
     engines = wire_engines(settings, backend, trainer=trainer, live=live, chat_processes=processes, keys=secrets.keys)
     models, pool = engines.models, engines.pool
-    rollouts = wire_rollouts(settings, backend, deployments=deployments, engines=engines, trainer=trainer, rag=rag)
+    rollouts = wire_rollouts(
+        settings, backend, deployments=deployments, models=models, engines=pool, trainer=trainer, rag=rag
+    )
     routing = wire_routing(settings, models, pool)
     budgets = wire_budgets(settings, backend, inferences)
     ask = AskWithinBudgets(ask=routing.ask, spending=budgets.spending)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
 
 import grpc
 
@@ -30,20 +29,6 @@ from tidemill_kit.events.subscriptions import Subscription
 from tidemill_kit.service.backend import Backend
 
 
-class EnginesAndModels(Protocol):
-    """What loads candidates, as the wiring of engines has it."""
-
-    @property
-    def models(self) -> Models:
-        """The registry."""
-        ...
-
-    @property
-    def pool(self) -> Engines:
-        """What runs them."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutParts:
     """What rollouts are made of."""
@@ -62,23 +47,23 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
     backend: Backend,
     *,
     deployments: Deployments,
-    engines: EnginesAndModels,
+    models: Models,
+    engines: Engines,
     trainer: grpc.aio.Channel,
     rag: grpc.aio.Channel,
 ) -> RolloutParts:
     """Return the rollouts of the deployments."""
     clock, tick = SystemClock(), timedelta(seconds=settings.rollout_tick_s)
-    models, pool = engines.models, engines.pool
     outcomes = backend.indexed(MongoOutcomes(backend.database["rollout_outcomes"]))
     active = backend.indexed(MongoActiveRollouts(backend.database["deployments"]))
     candidates = TrainerCandidates(trainer, timeout_s=settings.call_timeout_s)
     indexes = RagIndexes(rag, timeout_s=settings.call_timeout_s)
-    prepare = PrepareCandidate(candidates=candidates, models=models, engines=pool, indexes=indexes)
+    prepare = PrepareCandidate(candidates=candidates, models=models, engines=engines, indexes=indexes)
     count = CountOutcomes(outcomes=outcomes)
     reconcile = ReconcileRollout(deployments=deployments, outcomes=outcomes, count=count, prepare=prepare, clock=clock)
     controllers = rollout_controllers(
         AdvanceRollout(reconcile=reconcile, tick=tick),
-        HoldCandidate(deployments=deployments, models=models, engines=pool, tick=tick),
+        HoldCandidate(deployments=deployments, models=models, engines=engines, tick=tick),
         pending=active.pending,
         leases=backend.leases("rollout_leases"),
         max_concurrent=settings.rollout_max_concurrent,

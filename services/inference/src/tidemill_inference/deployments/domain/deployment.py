@@ -347,9 +347,7 @@ class Deployment(Aggregate):
         self, rollout: Rollout, reason: Reason, message: str, *, counts: StepCounts, now: datetime, by: str = ""
     ) -> None:
         replaced = self.live.digest
-        if (
-            rollout.index
-        ):  # what is live of the collection is followed: rag has to change it, and the reconciler asks it
+        if rollout.index:  # what is live of the collection is followed: the reconciler asks rag to change that
             rollout = rollout.making_live(rollout.index.number)
         else:
             self.live = rollout.candidate
