@@ -142,16 +142,16 @@ class IndexVersions:
     promoted: list[int] = field(default_factory=list)
     when_promoted: Callable[[], None] | None = None
 
-    async def live(self, caller: Caller, change: IndexChange) -> int:
+    async def live(self, caller: Caller, collection: str, index: int) -> int:
         assert caller.project
         if self.down:
             raise self.down
-        if change.number not in {*self.ready, self.live_now}:
-            raise IndexNotReady(change.collection, change.number, why="rag has no such version that is ready")
+        if index not in {*self.ready, self.live_now}:
+            raise IndexNotReady(collection, index, why="rag has no such version that is ready")
         return self.live_now
 
     async def promote(self, caller: Caller, change: IndexChange) -> None:
-        live = await self.live(caller, replace(change, number=change.pending))
+        live = await self.live(caller, change.collection, change.pending)
         if change.pending != live:
             change.check_live(live)
             self.ready = {*self.ready, self.live_now} - {change.pending}

@@ -41,14 +41,14 @@ async def rag() -> AsyncIterator[tuple[StubRag, RagIndexes]]:
 
 async def test_a_ready_index_version_is_made_live_once_and_back(rag: tuple[StubRag, RagIndexes]) -> None:
     _, indexes = rag
-    assert await indexes.live(ADA, change()) == 4
+    assert await indexes.live(ADA, "handbook", 5) == 4
 
     await indexes.promote(ADA, change())
     await indexes.promote(ADA, change())
-    assert await indexes.live(ADA, change()) == 5
+    assert await indexes.live(ADA, "handbook", 5) == 5
     await indexes.promote(ADA, change(pending=4))
 
-    assert await indexes.live(ADA, change()) == 4
+    assert await indexes.live(ADA, "handbook", 5) == 4
 
 
 @pytest.mark.parametrize("gone", [change(3), change(6), change(9), change(collection="nope")])
@@ -56,7 +56,7 @@ async def test_what_is_not_ready_is_refused(rag: tuple[StubRag, RagIndexes], gon
     _, indexes = rag
 
     with pytest.raises(IndexNotReady):
-        await indexes.live(ADA, gone)
+        await indexes.live(ADA, gone.collection, gone.number)
     with pytest.raises(IndexNotReady):
         await indexes.promote(ADA, gone)
 
@@ -79,7 +79,7 @@ async def test_what_went_live_meanwhile_is_not_replaced(rag: tuple[StubRag, RagI
 
     with pytest.raises(LiveIndexChanged, match="version 4 is live by now"):
         await indexes.promote(ADA, change(before=3))
-    assert await indexes.live(ADA, change()) == 4
+    assert await indexes.live(ADA, "handbook", 5) == 4
 
 
 async def test_a_rag_that_is_not_there_is_an_outage() -> None:

@@ -1,7 +1,7 @@
 """Decide on a rollout by hand: promote, roll back, approve."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, ResourceKey
 from tidemill_core.approvals import approval_of, check_rationale
@@ -129,7 +129,7 @@ class RolloutCommands:
         if rollout.id != command.meant(current):
             return
         promoted = rollout.index
-        live = await self.prepare.indexes.live(caller, replace(promoted, number=promoted.before))
+        live = await self.prepare.indexes.live(caller, promoted.collection, promoted.before)
         if live != promoted.number and not promoted.pending:
             text = f"index version {live} is live by now, and not {promoted.number}, which was promoted"
             raise NoActiveRollout(current.id, missing=text)

@@ -44,11 +44,11 @@ class Candidates(Protocol):
 class Indexes(Protocol):
     """rag's index versions, read without a cache."""
 
-    async def live(self, caller: Caller, change: IndexChange) -> int:
-        """Return the number of the live index version; refuse a candidate that cannot be made live.
+    async def live(self, caller: Caller, collection: str, index: int) -> int:
+        """Return the number of the live index version, where `index` is live or can be made so.
 
         Raises:
-            IndexNotReady: says why.
+            IndexNotReady: it is neither; says why.
             DependencyUnavailable: rag does not answer.
 
         """

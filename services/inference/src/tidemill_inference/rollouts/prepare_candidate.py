@@ -58,7 +58,7 @@ class PrepareCandidate:
             DependencyUnavailable: rag does not answer.
 
         """
-        index.check_live(await self.indexes.live(caller, index))
+        index.check_live(await self.indexes.live(caller, index.collection, index.number))
 
     async def _registered(self, caller: Caller, model: str) -> ModelVersion:
         """Return what the registry has; that it fails inside is no word about the candidate."""

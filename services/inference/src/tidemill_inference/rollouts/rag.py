@@ -19,16 +19,16 @@ class RagIndexes:
         self._collections = collection_service_pb2_grpc.CollectionServiceStub(channel)
         self._timeout_s = timeout_s
 
-    async def live(self, caller: Caller, change: IndexChange) -> int:
+    async def live(self, caller: Caller, collection: str, index: int) -> int:
         """See `Indexes.live`."""
-        found = await self._collection(caller, change)
-        if change.number not in {each.number for each in found.indexes if each.state in _SEARCHABLE}:
-            raise IndexNotReady(change.collection, change.number, why="rag has no such version that is ready")
+        found = await self._collection(caller, collection, index)
+        if index not in {each.number for each in found.indexes if each.state in _SEARCHABLE}:
+            raise IndexNotReady(collection, index, why="rag has no such version that is ready")
         return found.live_index
 
     async def promote(self, caller: Caller, change: IndexChange) -> None:
         """See `Indexes.promote`."""
-        found = await self._collection(caller, change)
+        found = await self._collection(caller, change.collection, change.number)
         if found.live_index == change.pending != change.before:
             return  # else it is called all the same: a promotion that was given up on, and comes late, then fails
         change.check_live(found.live_index)
@@ -44,10 +44,10 @@ class RagIndexes:
             message = f"collection {change.collection} is being changed: {error.message}"
             raise DependencyUnavailable(message, dependency="rag") from error
 
-    async def _collection(self, caller: Caller, change: IndexChange) -> collection_pb2.Collection:
-        request = collection_service_pb2.GetCollectionRequest(id=change.collection)
+    async def _collection(self, caller: Caller, collection: str, index: int) -> collection_pb2.Collection:
+        request = collection_service_pb2.GetCollectionRequest(id=collection)
         try:
             with acting_as(caller):
                 return (await self._collections.GetCollection(request, timeout=self._timeout_s)).collection
         except (NotFound, InvalidInput) as error:
-            raise IndexNotReady(change.collection, change.number, why=error.message) from error
+            raise IndexNotReady(collection, index, why=error.message) from error

@@ -7,7 +7,7 @@ from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.rollouts.domain.errors import CandidateNotReady
-from tidemill_inference.rollouts.domain.rollout import IndexChange, PassedEvaluation
+from tidemill_inference.rollouts.domain.rollout import PassedEvaluation
 from tidemill_inference.rollouts.ports import Candidates, Enqueue, Indexes, enqueues_nothing
 
 
@@ -48,8 +48,7 @@ class StartRollout:
         candidate = passed.candidate
         try:
             if passed.collection:
-                change = IndexChange(collection=passed.collection, number=passed.index)
-                return frozenset(), await self.indexes.live(caller, change), ""
+                return frozenset(), await self.indexes.live(caller, passed.collection, passed.index), ""
             await self.candidates.check(caller, candidate)
             return await self.candidates.authors(caller, candidate), 0, ""
         except CandidateNotReady as error:
