@@ -1,8 +1,8 @@
 """Starts evaluations triggered by events: a candidate was registered or is ready, or the baseline changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import AlreadyExists
@@ -27,21 +27,14 @@ class EvaluationTriggers:
 
     async def candidate_registered(self, caller: Caller, version: str, *, dataset_version: str = "") -> None:
         """Queue an evaluation of a model version for each gate of the model; a paused gate defers it."""
-        gates = list_all(self.gates, caller.project, where={"candidate": name_of(version)})
-        for gate in [each async for each in gates]:
-            origin = f"{gate.id}/{version}"
-            deferred = DeferredEvaluation(candidate=version, origin=origin, dataset_version=dataset_version)
-            with suppress(GateNotFound):  # deleted meanwhile; continue with the other gates
-                await self._ask(gate, deferred)
+        deferred = DeferredEvaluation(candidate=version, origin=version, dataset_version=dataset_version)
+        await self._ask_gates(caller, {"candidate": name_of(version)}, deferred)
 
     async def index_became_ready(self, caller: Caller, collection: str, index: int) -> None:
         """Queue an evaluation of an index version for each gate of the collection; a paused gate defers it."""
-        gates = list_all(self.gates, caller.project, where={"collection": collection})
         candidate = f"{collection}@{index}"
-        for gate in [each async for each in gates]:
-            deferred = DeferredEvaluation(candidate=candidate, origin=f"{gate.id}/index:{candidate}")
-            with suppress(GateNotFound):  # deleted meanwhile; continue with the other gates
-                await self._ask(gate, deferred)
+        deferred = DeferredEvaluation(candidate=candidate, origin=f"index:{candidate}")
+        await self._ask_gates(caller, {"collection": collection}, deferred)
 
     async def start_deferred(self, caller: Caller, gate_id: str) -> None:
         """Queue the deferred evaluation of a gate that was resumed by a process that crashed."""
@@ -91,6 +84,13 @@ class EvaluationTriggers:
         except GateNotFound:
             return False
         return True
+
+    async def _ask_gates(self, caller: Caller, where: Mapping[str, str], deferred: DeferredEvaluation) -> None:
+        """Queue an evaluation for each of these gates, in whose origin the gate is put first."""
+        gates = list_all(self.gates, caller.project, where=where)
+        for gate in [each async for each in gates]:
+            with suppress(GateNotFound):  # deleted meanwhile; continue with the other gates
+                await self._ask(gate, replace(deferred, origin=f"{gate.id}/{deferred.origin}"))
 
     async def _ask(self, gate: Gate, deferred_evaluation: DeferredEvaluation) -> None:
         if gate.paused:
