@@ -46,8 +46,9 @@ from tidemill_evaluator.suites.ports import Cases
 
 Asked = list[tuple[str, Case]]
 
-SOON = Requeue(after=timedelta(seconds=1))
-"""For what this service itself does meanwhile: the comparison of searches."""
+SOON = Requeue(after=timedelta(seconds=1), keep_lease=True)
+"""For what this service itself does meanwhile: the comparison of searches. A lease that is kept is no write each time.
+"""
 IN_TURN = 64
 """Batch of cases whose baselines are generated before their candidates: alternating models is faster than mixing
 them.
