@@ -17,12 +17,10 @@ from tidemill_cli.output import (
     plain,
     show,
     table,
-    writing,
     written,
 )
 from tidemill_cli.pages import lists
-from tidemill_cli.profile_pages import profile_page
-from tidemill_cli.profile_tables import Side, profile_tables
+from tidemill_cli.profiles import PageOption, SignificanceOption, show_profile
 from tidemill_client.connection import Connection
 from tidemill_client.datasets import Datasets, Part
 from tidemill_client.profiles import Profiles
@@ -161,20 +159,13 @@ def profile(
     name: VersionArgument,
     *,
     compare: Annotated[str, typer.Option("--compare", help="Version to compare with, dataset@number.")] = "",
-    significance: Annotated[
-        float, typer.Option("--significance", help="From which adjusted p-value on a difference is none.")
-    ] = 0.05,
-    html: Annotated[Path | None, typer.Option("--html", help="Also write it to this file, with plots.")] = None,
+    significance: SignificanceOption = 0.05,
+    html: PageOption = None,
 ) -> None:
     """Show what a version consists of: lengths, languages, personal data, end users, passages found."""
     reply = call(lambda c: Profiles(c).of_dataset(name, baseline=compare, significance=significance))
-    sides = [Side(name=reply.version, profile=reply.profile)]
-    if reply.HasField("baseline"):
-        sides.append(Side(name=reply.baseline_version, profile=reply.baseline))
-    if html is not None:
-        with writing(html):
-            html.write_text(profile_page(f"Dataset {reply.version}", sides, reply.shifts), encoding="utf-8")
-    show(plain(reply), profile_tables(sides, reply.shifts))
+    names = (reply.version, reply.baseline_version)
+    show_profile(reply, names, title=f"Dataset {reply.version}", page=html)
 
 
 @datasets.command("export")

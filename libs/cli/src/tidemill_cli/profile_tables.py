@@ -10,22 +10,17 @@ from tidemill_cli.output import card, table
 
 MAX_SHOWN = 12
 """Categories of a column."""
-QUANTILES = ((0, "least"), (2, "5 %"), (10, "25 %"), (20, "median"), (30, "75 %"), (38, "95 %"), (40, "largest"))
+QUANTILES = ((0, "min"), (2, "5 %"), (10, "25 %"), (20, "median"), (30, "75 %"), (38, "95 %"), (40, "max"))
 """Of the 41 that a profile has."""
-TITLES = {
-    "characters": "characters",
-    "words": "words",
+_TITLES = {
     "readability": "readability (LIX)",
     "identifiers": "masked identifiers",
-    "language": "language",
     "media_type": "format",
     "channel": "API",
-    "outcome": "outcome",
-    "duplicate": "duplicate",
-    "withheld_for": "withheld for",
     "with_identifiers": "with masked identifiers",
     "fields": "has",
 }
+"""Where a column's own name is none for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +36,7 @@ def profile_tables(sides: Sequence[Side], shifts: Sequence[ColumnShift]) -> Rend
     parts: list[RenderableType] = [
         card({"versions": "", **{side.name: facts(side.profile) for side in sides}}),
         "",
-        table(("", *(f"{side.name}" for side in sides)), list(_categories(sides))),
+        table(("", *(side.name for side in sides)), list(_categories(sides))),
         "",
         table(("", "of", *(name for _, name in QUANTILES), "mean", "outliers"), list(_numbers(sides))),
     ]
@@ -61,7 +56,7 @@ def facts(profile: Profile) -> str:
 
 def title_of(column: str) -> str:
     """Return a column's name for people."""
-    return TITLES.get(column, column.replace("_", " "))
+    return _TITLES.get(column, column.replace("_", " "))
 
 
 def quantile_cells(column: NumberColumn) -> list[str]:

@@ -1,7 +1,6 @@
 """sources: list, show and profile them, and how their polls go; loop.yaml declares them."""
 
 from datetime import date
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,10 +8,9 @@ import typer
 from tidemill.ingest.v1.source_pb2 import PollCounts, Source, SourcePoll, SourcePollState
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, ListSourcesRequest
 from tidemill_cli.options import Commands
-from tidemill_cli.output import call, card, fail, moment, plain, show, word, writing
+from tidemill_cli.output import call, card, fail, moment, plain, show, word
 from tidemill_cli.pages import lists
-from tidemill_cli.profile_pages import profile_page
-from tidemill_cli.profile_tables import Side, profile_tables
+from tidemill_cli.profiles import PageOption, SignificanceOption, show_profile
 from tidemill_client.profiles import Days, Profiles
 from tidemill_core.errors import InvalidInput
 
@@ -49,10 +47,8 @@ def profile(
         str, typer.Option("--days", help="FIRST..LAST, such as 2026-11-01..2026-11-30; default: the last 30 days.")
     ] = "",
     compare: Annotated[str, typer.Option("--compare", help="Days to compare with, FIRST..LAST.")] = "",
-    significance: Annotated[
-        float, typer.Option("--significance", help="From which adjusted p-value on a difference is none.")
-    ] = 0.05,
-    html: Annotated[Path | None, typer.Option("--html", help="Also write it to this file, with plots.")] = None,
+    significance: SignificanceOption = 0.05,
+    html: PageOption = None,
 ) -> None:
     """Show what came into a source: counts, languages, lengths, duplicates, personal data, readability.
 
@@ -60,14 +56,8 @@ def profile(
     """
     chosen, before = _days(days, "--days"), _days(compare, "--compare") if compare else None
     reply = call(lambda c: Profiles(c).of_source(source, chosen, baseline=before, significance=significance))
-    sides = [Side(name=f"{reply.period.first_day} to {reply.period.last_day}", profile=reply.profile)]
-    if reply.HasField("baseline"):
-        named = f"{reply.baseline_period.first_day} to {reply.baseline_period.last_day}"
-        sides.append(Side(name=named, profile=reply.baseline))
-    if html is not None:
-        with writing(html):
-            html.write_text(profile_page(f"Source {source}", sides, reply.shifts), encoding="utf-8")
-    show(plain(reply), profile_tables(sides, reply.shifts))
+    names = [f"{each.first_day} to {each.last_day}" for each in (reply.period, reply.baseline_period)]
+    show_profile(reply, names, title=f"Source {source}", page=html)
 
 
 def _origin(source: Source) -> str:
