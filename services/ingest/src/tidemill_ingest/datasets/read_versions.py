@@ -65,13 +65,8 @@ class ReadVersions:
         return version if owner == caller.project else _as_shared(version, name)
 
     async def _version(self, project: str, reference: str) -> DatasetVersion:
-        name, at, number = reference.partition("@")
-        dataset = await self.datasets.get(project, name)
-        known = {str(each.number): each for each in dataset.versions}
-        found = known.get(number) if at else dataset.newest
-        if found is None:
-            raise DatasetVersionNotFound(reference, known=[each.number for each in dataset.versions])
-        return found
+        dataset = await self.datasets.get(project, reference.partition("@")[0])
+        return dataset.version_named(reference)
 
     async def versions(self, caller: Caller, dataset_id: str, page: PageRequest) -> Page[DatasetVersion]:
         """Return a page of versions, by number.
@@ -121,7 +116,7 @@ class ReadVersions:
         before, after = [await self._version(caller.project, each) for each in (base, target)]
         if before.dataset != after.dataset:
             raise InvalidInput.at(field="target", text=f"is a version of {after.dataset}; send one of {before.dataset}")
-        count = sum(part.examples for each in (before, after) for part in (each.draft.train, each.draft.held_out))
+        count = before.examples + after.examples
         if count > self.limits.compared_examples:
             raise DifferenceTooLarge(examples=count, limit=self.limits.compared_examples)
         old, new = await self._by_id(before), await self._by_id(after)

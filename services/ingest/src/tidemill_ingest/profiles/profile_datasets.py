@@ -2,22 +2,18 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput
 from tidemill_ingest.datasets.domain.version import DatasetVersion
 from tidemill_ingest.datasets.ports import Datasets, Parts
-from tidemill_ingest.errors import DatasetVersionNotFound, DifferenceTooLarge
+from tidemill_ingest.errors import DifferenceTooLarge
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.profiles.domain.profile import OF_DATASETS, profile_of
 from tidemill_ingest.profiles.domain.shift import shifts
 from tidemill_ingest.profiles.domain.sketch import Sketch
 from tidemill_ingest.profiles.ports import CountExamples
 from tidemill_ingest.profiles.read_profiles import Comparison
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +49,7 @@ class ProfileDatasets:
             raise InvalidInput.at(field="version", text="is empty: name dataset@number, or dataset for the newest")
         version = await self._version(caller, reference)
         before = await self._version(caller, baseline) if baseline else None
-        count = sum(each.draft.train.examples + each.draft.held_out.examples for each in (version, before) if each)
+        count = sum(each.examples for each in (version, before) if each)
         if count > self.limits.compared_examples:
             raise DifferenceTooLarge(examples=count, limit=self.limits.compared_examples)
         sketch = await self._sketch(caller, version)
@@ -65,16 +61,11 @@ class ProfileDatasets:
         return DatasetComparison(comparison=comparison, version=version.id, baseline=before.id)
 
     async def _version(self, caller: Caller, reference: str) -> DatasetVersion:
-        name, at, number = reference.partition("@")
-        dataset = await self.datasets.get(caller.project, name)
-        known = {str(each.number): each for each in dataset.versions}
-        found = known.get(number) if at else dataset.newest
-        if found is None:
-            raise DatasetVersionNotFound(reference, known=[each.number for each in dataset.versions])
-        return found
+        dataset = await self.datasets.get(caller.project, reference.partition("@")[0])
+        return dataset.version_named(reference)
 
     async def _sketch(self, caller: Caller, version: DatasetVersion) -> Sketch:
-        parts: Mapping[str, bytes] = {
+        parts = {
             "train": await self.parts.lines(version.draft.train.object),
             "held_out": await self.parts.lines(version.draft.held_out.object),
         }

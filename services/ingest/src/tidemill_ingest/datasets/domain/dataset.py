@@ -16,7 +16,13 @@ from tidemill_ingest.datasets.domain.events import (
     DatasetVersionWithheld,
 )
 from tidemill_ingest.datasets.domain.version import DatasetVersion, ExampleBatchOffer, Part, VersionDraft
-from tidemill_ingest.errors import BatchAlreadyHandled, DatasetExists, DatasetNotFound, TooManyOffers
+from tidemill_ingest.errors import (
+    BatchAlreadyHandled,
+    DatasetExists,
+    DatasetNotFound,
+    DatasetVersionNotFound,
+    TooManyOffers,
+)
 from tidemill_ingest.limits import MAX_LABELS
 
 DEFAULT_SHARE = 0.3
@@ -89,6 +95,20 @@ class Dataset(Aggregate):
     def newest(self) -> DatasetVersion | None:
         """The version that was published last, where it is not past its retention."""
         return self.versions[-1] if self.versions else None
+
+    def version_named(self, reference: str) -> DatasetVersion:
+        """Return the version that `dataset@number` names, or the newest one where it is `dataset`.
+
+        Raises:
+            DatasetVersionNotFound: there is none, or not any more.
+
+        """
+        _, at, number = reference.partition("@")
+        known = {str(each.number): each for each in self.versions}
+        found = known.get(number) if at else self.newest
+        if found is None:
+            raise DatasetVersionNotFound(reference, known=[each.number for each in self.versions])
+        return found
 
     def declare(self, desired: "Dataset") -> None:
         """Begin, or begin again after a deletion: numbers and groups count on.

@@ -101,6 +101,11 @@ class DatasetVersion:
         return counted(self.approvals, self.authors)
 
     @property
+    def examples(self) -> int:
+        """How many it has in both parts."""
+        return self.draft.train.examples + self.draft.held_out.examples
+
+    @property
     def id(self) -> str:
         """Its name outside of ingest."""
         return f"{self.dataset}@{self.number}"
