@@ -26,13 +26,14 @@ from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.mongo import DOCUMENTS
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.documents.ports import NameMasking, SweepRules
-from tidemill_ingest.documents.preparation import mask_text, prepare_document, read_members
+from tidemill_ingest.documents.preparation import digested, mask_text, prepare_document, read_members
 from tidemill_ingest.documents.reject_submission import RejectSubmission
 from tidemill_ingest.documents.reveal_pseudonyms import RevealPseudonyms
 from tidemill_ingest.documents.sweep import Sweep
 from tidemill_ingest.documents.unpack_document import MEMBERS_AGAIN, UnpackDocument
 from tidemill_ingest.documents.withheld import JudgeDocuments, ReleaseDocument
 from tidemill_ingest.errors import DocumentNotFound, NamesModelUnusable, SourceNotFound
+from tidemill_ingest.formats import is_listing
 from tidemill_ingest.limits import ConversionLimits, Limits
 from tidemill_ingest.masking.kinds import Masking, MaskKind
 from tidemill_ingest.masking.pseudonyms import Pseudonyms
@@ -99,7 +100,8 @@ class PreparationHere:
         prepared = prepare_document(spec, content, masking, limits=limits, quality=quality, tokens_key=tokens_key)
         if not masking.model:
             return prepared
-        return await self.names.mask(caller, prepared, masking, tokens_key=tokens_key)
+        masked = await self.names.mask(caller, prepared, masking, tokens_key=tokens_key)
+        return masked if is_listing(spec.media_type) else digested(masked, quality, limits)
 
     async def read_members(
         self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking

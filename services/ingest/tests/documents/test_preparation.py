@@ -12,12 +12,13 @@ import pytest
 from services.ingest.tests.documents.endless import allocate_all_memory, die, fall_asleep, spend
 from services.ingest.tests.fakes import ACME, NamesHere, spec
 from services.ingest.tests.parsing.files import PDF, pdf
+from services.ingest.tests.profiled import ProcessesHere
 from tidemill_core.errors import Internal
 from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.processes import Processes
-from tidemill_ingest.quality.policy import Quality
+from tidemill_ingest.quality.policy import BoilerplatePolicy, DuplicatePolicy, Quality
 
 
 @asynccontextmanager
@@ -48,6 +49,20 @@ async def test_a_document_is_prepared_in_another_process(preparation: ProcessPre
     assert prepared.measures is not None
     assert prepared.measures.characters == len(prepared.text)
     assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
+
+
+async def test_what_texts_are_compared_by_is_made_of_the_text_without_names() -> None:
+    preparation = ProcessPreparation(ProcessesHere(), names=NamesHere(), phone_regions=("US",))
+    rules = Quality(duplicates=DuplicatePolicy.LINK, boilerplate=BoilerplatePolicy.REMOVE)
+    named = "Ada Lovelace wrote the first programs.\n\nAsk Ada Lovelace about them."
+    unnamed = named.replace("Ada Lovelace", "[PERSON]")
+
+    masked = await preparation.prepare(ACME, spec(), named.encode(), masking=Masking(model="names@1"), quality=rules)
+    same = await preparation.prepare(ACME, spec(), unnamed.encode(), masking=Masking(), quality=rules)
+
+    assert masked.text == unnamed
+    assert len(masked.blocks) == 2
+    assert (masked.fingerprint, masked.traits, masked.blocks) == (same.fingerprint, same.traits, same.blocks)
 
 
 async def test_a_heavy_document_of_one_project_does_not_hold_up_another_project() -> None:

@@ -40,7 +40,8 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
 ) -> Prepared:
     """Return what may be stored of a document: nothing in it has not passed the masking stage.
 
-    What is inside of it is named by placeholders, also where identifiers get pseudonyms: its keys stay for good.
+    What is inside of it is named by placeholders, also where identifiers get pseudonyms: its keys stay for good. Where
+    a model masks names afterwards, `digested` comes after that: no hash of a name is stored.
 
     Raises:
         DocumentRefused: the bytes are not what the media type says, hold no text, or exceed the limits.
@@ -77,11 +78,26 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
         ),
         measures=None if is_listing(spec.media_type) else _measures(text, spec.language, quality, limits),
         members=members.planned(extracted.entries, limits, MaskingStage(masking, phone_regions).mask),
-        fingerprint=None if is_listing(spec.media_type) else _fingerprint(text, quality, limits),
-        traits=_traits(text, spec.language, limits) if profiled and not is_listing(spec.media_type) else None,
-        blocks=() if is_listing(spec.media_type) else _blocks(text, quality, limits),
+        pseudonyms=pseudonyms.values if pseudonyms else {},
     )
-    return replace(prepared, pseudonyms=pseudonyms.values) if pseudonyms else prepared
+    if masking.model or is_listing(spec.media_type):
+        return prepared
+    return digested(prepared, quality, limits, profiled)
+
+
+def digested(
+    prepared: Prepared,
+    quality: Quality | None,
+    limits: ConversionLimits,
+    profiled: bool = True,  # noqa: FBT001, FBT002 - positional, because it goes to another process
+) -> Prepared:
+    """Return it with what its text is compared, counted and profiled by."""
+    return replace(
+        prepared,
+        fingerprint=_fingerprint(prepared.text, quality, limits),
+        traits=_traits(prepared.text, prepared.language, limits) if profiled else None,
+        blocks=_blocks(prepared.text, quality, limits),
+    )
 
 
 def _measures(text: str, language: str, quality: Quality | None, limits: ConversionLimits) -> Measures | None:
@@ -193,16 +209,9 @@ class ProcessPreparation:
             if not masking.model:
                 return prepared
             masked = await self._names.mask(caller, prepared, masking, tokens_key=tokens_key)
-            if masked.fingerprint is not None:  # no hash of a name is stored
-                made = await self._processes.run(caller.project, _fingerprint, masked.text, quality, limits)
-                masked = replace(masked, fingerprint=made)
-            if masked.traits is not None:
-                traits = await self._processes.run(caller.project, _traits, masked.text, masked.language, limits)
-                masked = replace(masked, traits=traits)
-            if masked.blocks:
-                made_anew = await self._processes.run(caller.project, _blocks, masked.text, quality, limits)
-                masked = replace(masked, blocks=made_anew)
-            return masked
+            if is_listing(spec.media_type):
+                return masked
+            return await self._processes.run(caller.project, digested, masked, quality, limits, self._profiled)
 
     async def read_members(
         self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking
