@@ -1,5 +1,6 @@
 """Counts and distributions in bounded space, what a profile makes of them, and how two differ."""
 
+import json
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from services.ingest.tests.profiled import ProcessesHere
 from tidemill_core.errors import InvalidInput
+from tidemill_ingest.profiles import examples
 from tidemill_ingest.profiles.domain.period import Period
 from tidemill_ingest.profiles.domain.profile import merged, profile_of
 from tidemill_ingest.profiles.domain.shift import holm, shifts
@@ -44,6 +47,18 @@ def sketch(*versions: NewVersion) -> Sketch:
 
 def lengths(values: Iterable[float], language: str = "en") -> Sketch:
     return sketch(*(version(n, characters=int(value), language=language) for n, value in enumerate(values)))
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"])
+async def test_a_long_part_is_counted_in_pieces_each_line_once(monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
+    monkeypatch.setattr(examples, "MEBIBYTE", 100)
+    users = [f"user:{number % 3}" for number in range(20)]
+    lines = [json.dumps({"question": f"q{number}", "asked_by": user}).encode() for number, user in enumerate(users)]
+
+    whole = await examples.ProcessExamples(ProcessesHere())("acme", {"train": b"\n".join(lines) + end})
+
+    assert whole.count == whole.counts("split")["train"] == 20
+    assert whole.numbers["examples_of_end_user"].count == 3
 
 
 def test_days_that_are_merged_say_what_all_of_them_would() -> None:

@@ -16,14 +16,15 @@ _WITHIN = 100_000
 """Characters of a question or an answer that are measured."""
 
 
-def sketch_of_lines(split: str, lines: Sequence[bytes], kinds: frozenset[str]) -> tuple[Sketch, Counter[str]]:
+def sketch_of_lines(split: str, lines: bytes, kinds: frozenset[str]) -> tuple[Sketch, Counter[str]]:
     """Return what JSON lines of a split say together, and how many examples there are of each end user.
 
     `kinds` are those of identifiers, whose placeholders are counted in masked texts.
     """
     sketch, users = Sketch(), Counter[str]()
-    for line in lines:
-        _add(sketch, split, json.loads(line), users, kinds)
+    for line in lines.split(b"\n"):
+        if line.strip():
+            _add(sketch, split, json.loads(line), users, kinds)
     return sketch, users
 
 
@@ -49,17 +50,13 @@ class ProcessExamples:
         return whole
 
 
-def _in_pieces(data: bytes) -> Iterator[Sequence[bytes]]:
-    piece, size = list[bytes](), 0
-    for line in data.split(b"\n"):
-        if line.strip():
-            piece.append(line)
-            size += len(line)
-        if size >= MEBIBYTE:
-            yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece
+def _in_pieces(data: bytes) -> Iterator[bytes]:
+    """Yield whole lines, about a megabyte of them at a time."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + MEBIBYTE) + 1 or len(data)
+        yield data[start:end]
+        start = end
 
 
 def _add(sketch: Sketch, split: str, example: Mapping[str, Any], users: Counter[str], kinds: frozenset[str]) -> None:

@@ -99,9 +99,8 @@ def merged(days: Iterable[tuple[date, Sketch]]) -> tuple[Sketch, tuple[ProfileDa
     return whole, tuple(counts)
 
 
-def profile_of(sketch: Sketch, days: tuple[ProfileDay, ...], *, columns: Columns | None = None) -> Profile:
-    """Return what a sketch says, by the columns of sources unless others are given."""
-    columns = columns or OF_SOURCES
+def profile_of(sketch: Sketch, days: tuple[ProfileDay, ...], *, columns: Columns = OF_SOURCES) -> Profile:
+    """Return what a sketch says."""
     return Profile(
         count=sketch.count,
         numbers=tuple(_number(name, sketch.numbers.get(name) or Distribution()) for name in columns.numbers),
