@@ -20,7 +20,7 @@ from tidemill_ingest.documents.domain.submission import (
     SubmissionFacts,
     check_size,
 )
-from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.documents.domain.version import Prepared, text_name
 from tidemill_ingest.documents.duplicates import CompareDocuments
 from tidemill_ingest.documents.ports import Documents, Preparation, Quarantine, Texts, ignored
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
@@ -219,7 +219,7 @@ class AcceptDocument:
         said = {name: getattr(prepared, name) for name in ("title", "uri", "language", "readers")}
         version = NewVersion(
             document=fresh.id,
-            text=ref.key.rpartition("/")[2],
+            text=text_name(ref),
             source=fresh.source,
             stored_at=self.clock.now(),
             traits=prepared.traits,

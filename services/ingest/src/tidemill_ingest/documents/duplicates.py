@@ -12,7 +12,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Clock, Request
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.fingerprints import StoredFingerprint
-from tidemill_ingest.documents.domain.version import Prepared, Version
+from tidemill_ingest.documents.domain.version import Prepared, Version, text_name
 from tidemill_ingest.documents.ports import Documents, Fingerprints
 from tidemill_ingest.errors import DocumentRefused, SourceNotFound
 from tidemill_ingest.limits import Limits
@@ -102,7 +102,7 @@ class CompareDocuments:
         now = self.clock.now()
         stored = StoredFingerprint(
             document=document,
-            text=ref.key.rpartition("/")[2],
+            text=text_name(ref),
             fingerprint=prepared.fingerprint,
             stored_at=now,
             original=duplicate.document if duplicate else "",

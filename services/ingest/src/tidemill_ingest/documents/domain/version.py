@@ -90,10 +90,15 @@ class Prepared:
     sealed_pseudonyms: Envelope | None = None
     """The same, encrypted."""
     blocks: tuple[TextBlock, ...] = ()
-    """None where its source has no boilerplate removed."""
+    """Empty where its source has no boilerplate removed."""
     boilerplate: tuple[Span, ...] = ()
     """Which parts of the text are not searched."""
     removed: Boilerplate | None = None
+
+
+def text_name(ref: ObjectRef) -> str:
+    """Return what distinguishes a text among those of its document."""
+    return ref.key.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +147,7 @@ class Version:
     @property
     def text_name(self) -> str:
         """What distinguishes its text among those of its document."""
-        return self.object.key.rpartition("/")[2]
+        return text_name(self.object)
 
     @property
     def waits(self) -> bool:
