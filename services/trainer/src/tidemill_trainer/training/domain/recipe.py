@@ -112,7 +112,8 @@ def _weights(value: object) -> Value | None:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > len(LOSSES):
         return None
     found = [_number(1.0, 0.0, 100.0).check(each) for each in value]
-    return tuple(float(str(each)) for each in found) if None not in found else None
+    weights = tuple(each for each in found if isinstance(each, float))
+    return weights if len(weights) == len(value) else None
 
 
 def _modules(value: object) -> Value | None:
@@ -211,8 +212,8 @@ def _filled(
 
 def _against_one_another(lora: Mapping[str, Value], args: Mapping[str, Value]) -> Iterator[Violation]:
     losses, weights = args["loss_type"], args["loss_weights"]
-    if weights and len(tuple(weights)) != len(tuple(losses)):  # type: ignore[arg-type] # both were checked to be tuples
-        text = f"has {len(tuple(weights))} numbers; loss_type has {len(tuple(losses))}: give one for each, or none"  # type: ignore[arg-type] # ditto
+    if isinstance(losses, tuple) and isinstance(weights, tuple) and len(weights) not in (0, len(losses)):
+        text = f"has {len(weights)} numbers; loss_type has {len(losses)}: give one for each, or none"
         yield Violation("plan.args.loss_weights", text)
     if lora["lora_dropout"]:
         text = f"is {lora['lora_dropout']}; dpo compares with the base without dropout: use 0"
