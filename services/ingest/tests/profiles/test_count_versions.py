@@ -196,11 +196,16 @@ async def test_versions_of_several_days_are_counted_on_their_days_and_old_days_g
     assert days == {DAY + timedelta(days=number): 1 for number in (1, 2, 3)}
 
 
-async def test_nothing_is_counted_of_a_deleted_project(ingest: Ingest) -> None:
+async def test_nothing_is_counted_of_a_deleted_project_and_what_was_to_be_is_forgotten(ingest: Ingest) -> None:
     await stored(ingest, 1)
     ingest.projects.gone.add("acme")
+    ingest.projects.spared.add("acme")
 
     assert (await counted(ingest)).count == 0
+    assert len(ingest.profiles.versions.stored) == 1
+    ingest.projects.spared.clear()
+    assert (await counted(ingest)).count == 0
+    assert ingest.profiles.versions.stored == {}
 
 
 async def test_a_trial_is_not_counted(ingest: Ingest) -> None:
