@@ -209,7 +209,7 @@ class PollSource:
         work.until = self.clock.now() + self.slice
         again = comparison.again(work.poll.number)
         work.to_retry = bool(again)
-        for batch in _batches(list(comparison.changed())):
+        for batch in _batches(await asyncio.to_thread(comparison.changed)):
             if await self._is_over(work):
                 return timedelta(0)
             await self._submit(work, origin, batch, comparison)
@@ -233,9 +233,7 @@ class PollSource:
         return source is None or source.polling != work.polling or rules_of(source) != work.rules
 
     async def _compared(self, work: _Work, listing: Listing) -> Comparison:
-        comparison = Comparison(
-            listed={each.key: each for each in listing.objects}, rules=work.rules, refusing=work.refusing
-        )
+        comparison = await asyncio.to_thread(Comparison.of, listing.objects, rules=work.rules, refusing=work.refusing)
         after = ""
         while page := await self.objects.page(work.source.project, work.source.id, after=after):
             comparison.add(page)
@@ -313,16 +311,10 @@ class PollSource:
         POLLED_OBJECTS.labels("deleted").inc(len(keys))
 
     async def _finished(self, work: _Work, listing: Listing | None) -> None:
-        now, counts, last = self.clock.now(), work.done, work.poll.last
-        done = PollCounts(
-            found=len(listing.objects) if listing else last.found,
-            changed=counts.changed,
-            deleted=counts.deleted,
-            refused=counts.refused,
-            skipped=listing.skipped if listing else last.skipped,
-        )
-        position = listing.position if listing else work.known
-        position = "" if work.to_retry else position
+        now, last = self.clock.now(), work.poll.last
+        found, skipped = (len(listing.objects), listing.skipped) if listing else (last.found, last.skipped)
+        done = replace(work.done, found=found, skipped=skipped)
+        position = "" if work.to_retry else listing.position if listing else work.known
         await self._update(
             work, lambda poll: poll.finish(done, work.polling, position=position, rules=work.refusing, now=now)
         )

@@ -1,6 +1,6 @@
 """Files of an origin: those that it lists, and what is known of those that were fetched before."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tidemill_ingest.documents.domain.submission import document_key
@@ -53,10 +53,13 @@ class PolledObject:
 class Comparison:
     """What differs between what an origin lists and what is known; pages of the latter come one after another.
 
-    Keys that write their accents differently name one document: where one of them is listed, it is not gone.
+    Keys that write their accents differently name one document: where one of them is listed, it is not gone. `of` and
+    `changed` take long where many files are listed: they are called in a thread.
     """
 
     listed: Mapping[str, ListedObject]
+    documents: frozenset[str]
+    """The keys of the documents of what is listed."""
     rules: str
     refusing: str
     """What refusals go by: the rules, and what can be converted here."""
@@ -70,11 +73,12 @@ class Comparison:
     """Keys of files that were refused, and may not be any more."""
     current: set[str] = field(default_factory=set)
     attempts: dict[str, int] = field(default_factory=dict)
-    _documents: frozenset[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Note which documents are listed."""
-        self._documents = frozenset(map(document_key, self.listed))
+    @classmethod
+    def of(cls, objects: Sequence[ListedObject], *, rules: str, refusing: str) -> "Comparison":
+        """Return the comparison of what is listed with nothing yet."""
+        listed = {each.key: each for each in objects}
+        return cls(listed=listed, documents=frozenset(map(document_key, listed)), rules=rules, refusing=refusing)
 
     def add(self, page: Sequence[PolledObject]) -> None:
         """Compare a page of what is known."""
@@ -83,7 +87,7 @@ class Comparison:
             listed = self.listed.get(each.key)
             rules = self.refusing if each.refused else self.rules
             if listed is None:
-                (self.renamed if document_key(each.key) in self._documents else self.gone).append(each.key)
+                (self.renamed if document_key(each.key) in self.documents else self.gone).append(each.key)
             elif each.is_current(listed, rules):
                 self.current.add(each.key)
                 if each.refused in RETRIED:
@@ -93,11 +97,9 @@ class Comparison:
             elif (each.version, each.rules) == (listed.version, rules):
                 self.attempts[each.key] = each.attempts
 
-    def changed(self) -> Iterator[ListedObject]:
-        """Yield what is new, or has another version than is known."""
-        for key in sorted(self.listed):
-            if key not in self.current:
-                yield self.listed[key]
+    def changed(self) -> Sequence[ListedObject]:
+        """Return what is new, or has another version than is known, in the order of keys."""
+        return [self.listed[key] for key in sorted(self.listed.keys() - self.current)]
 
     def again(self, number: int) -> Sequence[ListedObject]:
         """Return what is tried again, beginning at another file for each number: there may be no time for all."""
