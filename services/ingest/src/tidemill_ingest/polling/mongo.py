@@ -8,7 +8,7 @@ from tidemill_core.errors import NotFound
 from tidemill_ingest.polling.domain.objects import PolledObject
 from tidemill_ingest.polling.domain.poll import SourcePoll
 from tidemill_kit.mapping import DocumentCodec, Form
-from tidemill_kit.store.mongo import Collection, Document, translated, update_each
+from tidemill_kit.store.mongo import Collection, Document, delete_many, translated, update_each
 from tidemill_kit.workers.pending import PendingDocuments
 
 _PAGE = 1000
@@ -47,13 +47,13 @@ class MongoPolledObjects:
         """See `PolledObjects.remove`."""
         if keys:
             with translated():
-                await self._collection.delete_many({"_id": {"$in": [_id(project, source, key) for key in keys]}})
+                await delete_many(self._collection, [_id(project, source, key) for key in keys])
 
     async def remove_all(self, project: str, source: str) -> None:
         """See `PolledObjects.remove_all`."""
         with translated():
             while found := await self._collection.find(_below(project, source), {"_id": True}).to_list(_PAGE):
-                await self._collection.delete_many({"_id": {"$in": [each["_id"] for each in found]}})
+                await delete_many(self._collection, [each["_id"] for each in found])
 
 
 class SourcesToPoll:
