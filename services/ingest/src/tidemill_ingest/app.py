@@ -15,7 +15,7 @@ from tidemill_ingest.sources.known_sources import KnownSources
 from tidemill_ingest.sources.mongo import sources_to_judge_by
 from tidemill_ingest.sources.wiring import bind_events, wire_sources
 from tidemill_ingest.stores import Shared, shared_by_features
-from tidemill_kit.service.app import App, Component
+from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
 
 
@@ -52,7 +52,7 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         secrets=secrets,
     )
     polls = source_polls(backend)
-    polling = wire_polling(
+    polling, enqueue = wire_polling(
         backend,
         settings,
         sources=shared.sources,
@@ -67,12 +67,11 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         events=events,
         forget=shared_blocks(backend).remove_source,
         polls=polls,
-        enqueue=polling.enqueue,
+        enqueue=enqueue,
         pseudonyms=secrets.seals is not None,
-        erasures=polling.erasures,
     )
-    features = [pseudonyms, of_sources, profiles, of_documents, _of_datasets(backend, settings, shared)]
-    return _app(backend, features, polling=polling.controller)
+    features = [pseudonyms, of_sources, polling, profiles, of_documents, _of_datasets(backend, settings, shared)]
+    return _app(backend, features)
 
 
 def _of_datasets(backend: Backend, settings: IngestSettings, shared: Shared) -> Wired:
@@ -87,11 +86,11 @@ def _of_datasets(backend: Backend, settings: IngestSettings, shared: Shared) -> 
     )
 
 
-def _app(backend: Backend, features: Sequence[Wired], *, polling: Component) -> App:
+def _app(backend: Backend, features: Sequence[Wired]) -> App:
     return backend.app(
         servicers=[each.servicer for each in features if each.servicer],
         consumers=[consumer for each in features for consumer in each.consumers],
         components=[component for each in features for component in each.components],
-        workers=[*(worker for each in features for worker in each.workers), polling],
+        workers=[worker for each in features for worker in each.workers],
         erasures=erasures_of(features),
     )

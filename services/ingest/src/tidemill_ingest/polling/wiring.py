@@ -1,14 +1,14 @@
 """Polling, put together."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from shutil import rmtree
 
 from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_core.errors import digest_of
 from tidemill_core.origins import AllowedHosts
+from tidemill_ingest.feature import Wired
 from tidemill_ingest.polling.git import IMPORTS
 from tidemill_ingest.polling.mongo import POLLS, MongoPolledObjects, PollNotFound, SourcesToPoll
 from tidemill_ingest.polling.origins import DeclaredOrigins, OriginLimits
@@ -19,25 +19,12 @@ from tidemill_ingest.projects import Projects
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.ports import Sources
 from tidemill_kit.erasure.documents import documents
-from tidemill_kit.erasure.steps import Step
+from tidemill_kit.erasure.steps import Scope
 from tidemill_kit.runtime.operator_secrets import OperatorSecrets
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
-from tidemill_kit.workers.controller import Controller
 
 _POLLS, _OBJECTS = "source_polls", "polled_objects"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WiredPolling:
-    """What polls, and what a project's erasure removes of it."""
-
-    controller: Controller[ResourceKey]
-    erasures: tuple[Step, ...]
-
-    def enqueue(self, source: ResourceKey) -> None:
-        """Poll a source soon, if it is due."""
-        self.controller.enqueue(source)
 
 
 def source_polls(backend: Backend) -> SourcePolls:
@@ -54,8 +41,11 @@ def wire_polling(  # noqa: PLR0913 - what polling shares with other features
     submissions: Submissions,
     projects: Projects,
     environment: Mapping[str, str],
-) -> WiredPolling:
-    """Put the controller that polls sources together; `environment` holds secrets of the operator."""
+) -> tuple[Wired, Callable[[ResourceKey], None]]:
+    """Put together what polls sources, and what has one polled soon that is due.
+
+    `environment` holds secrets of the operator.
+    """
     clock, database = SystemClock(), backend.database
     poll = PollSource(
         sources=sources,
@@ -74,8 +64,8 @@ def wire_polling(  # noqa: PLR0913 - what polling shares with other features
         poll_interval=timedelta(seconds=settings.polling_poll_interval_s),
         max_concurrent=settings.polling_max_concurrent,
     )
-    erasures = tuple(documents(name.replace("_", " "), database[name]) for name in (_POLLS, _OBJECTS))
-    return WiredPolling(controller=controller, erasures=erasures)
+    of_project = [documents(name.replace("_", " "), database[name]) for name in (_POLLS, _OBJECTS)]
+    return Wired(workers=[controller], erasures={Scope.PROJECT: of_project}), controller.enqueue
 
 
 def _origins(backend: Backend, settings: IngestSettings, environment: Mapping[str, str]) -> DeclaredOrigins:

@@ -1,6 +1,6 @@
 """Sources, put together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from tidemill.ingest.v1.source_service_pb2_grpc import add_SourceServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
@@ -12,7 +12,7 @@ from tidemill_ingest.sources.grpc import SourceServicer
 from tidemill_ingest.sources.mongo import EVENT_BINDINGS, BindingNotFound
 from tidemill_ingest.sources.ports import Forget, Sources
 from tidemill_kit.erasure.documents import documents
-from tidemill_kit.erasure.steps import Scope, Step
+from tidemill_kit.erasure.steps import Scope
 from tidemill_kit.service.backend import Backend
 
 
@@ -31,16 +31,11 @@ def wire_sources(  # noqa: PLR0913 - what sources share with other features
     polls: SourcePolls,
     enqueue: Callable[[ResourceKey], None],
     pseudonyms: bool,
-    erasures: Sequence[Step],
 ) -> Wired:
-    """Put SourceService together; `erasures` are of what is kept for its sources elsewhere.
-
-    `pseudonyms`: whether there is a key for what they stand for.
-    """
+    """Put SourceService together; `pseudonyms`: whether there is a key for what they stand for."""
     manage = ManageSources(
         sources=sources, events=events, forget=forget, polls=polls, enqueue=enqueue, pseudonyms=pseudonyms
     )
     servicer = SourceServicer(manage)
     of_project = [documents(name.replace("_", " "), backend.database[name]) for name in ("sources", "event_bindings")]
-    of_project += erasures
     return Wired(servicer=(add_SourceServiceServicer_to_server, servicer), erasures={Scope.PROJECT: of_project})
