@@ -348,5 +348,7 @@ class OriginFailed(PreconditionFailed):
 class FileUnreadable(OriginFailed):
     """One file cannot be read of a bucket that was listed: the others can."""
 
+    reason = "FILE_UNREADABLE"
+
     def __init__(self, message: str) -> None:
-        super().__init__(reason="FILE_UNREADABLE", message=message)
+        super().__init__(reason=self.reason, message=message)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tidemill_ingest.documents.domain.submission import document_key
+from tidemill_ingest.errors import DocumentRestricted, FileUnreadable, KeyTaken
 
 MAX_ATTEMPTS = 3
-FILE_UNREADABLE = "FILE_UNREADABLE"
-RETRIED = frozenset({FILE_UNREADABLE, "KEY_TAKEN", "DOCUMENT_RESTRICTED"})
+RETRIED = frozenset({FileUnreadable.reason, KeyTaken.reason, DocumentRestricted.reason})
 """Refusals of something else than the file's content, which may end without another version of it."""
 
 
@@ -114,7 +114,7 @@ def not_as_listed(listed: ListedObject, rules: str, *, attempts: int) -> PolledO
     What answers so each time is refused: a server may know its files by other versions than it lists.
     """
     made = PolledObject(key=listed.key, version=listed.version, rules=rules, attempts=attempts + 1)
-    return replace(made, refused=FILE_UNREADABLE, attempts=0 if made.attempts >= MAX_ATTEMPTS else made.attempts)
+    return replace(made, refused=FileUnreadable.reason, attempts=0 if made.attempts >= MAX_ATTEMPTS else made.attempts)
 
 
 def failed(listed: ListedObject, rules: str, *, attempts: int) -> PolledObject:
