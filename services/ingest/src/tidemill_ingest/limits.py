@@ -119,3 +119,18 @@ class Limits:
     def keep(self) -> Keep:
         """What documents remember."""
         return Keep(versions=self.kept_versions, steps=self.kept_steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginLimits:
+    """What is taken from where a source is polled."""
+
+    max_objects: int = 100_000
+    max_bytes: int = 10 * MEBIBYTE
+    """Of one file."""
+    timeout_s: float = 60.0
+    """Until an answer begins, and between its parts."""
+    wall_s: float = 600.0
+    """Of a listing, and of one file."""
+    max_pack_bytes: int = 256 * MEBIBYTE
+    """Of the files of a commit, compressed."""

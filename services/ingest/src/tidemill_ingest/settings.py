@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from tidemill_ingest.limits import COMMON_FROM, ConversionLimits, Limits, Ocr
+from tidemill_ingest.limits import COMMON_FROM, ConversionLimits, Limits, Ocr, OriginLimits
 from tidemill_ingest.quality.boilerplate import BoilerplateRules
 from tidemill_kit.grpc.uploads import Patience
 from tidemill_kit.runtime.encryption import EncryptionSettings
@@ -16,6 +16,7 @@ from tidemill_kit.runtime.settings import ServiceSettings
 
 _LIMITS = Limits()
 _CONVERSION = _LIMITS.conversion
+_ORIGIN = OriginLimits()
 _OCR_SHARE = 0.8
 """Of the time that a document has: the rest is for drawing its pages, and for masking what they say."""
 
@@ -171,13 +172,13 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
     A file NAME per secret, and a file NAME.hosts with the origins that it may be sent to. The variables
     INGEST_SECRET_<PROJECT>__<NAME> and ..._<NAME>__HOSTS win over them.
     """
-    origin_max_files: int = Field(100_000, ge=1, le=1_000_000)
+    origin_max_files: int = Field(_ORIGIN.max_objects, ge=1, le=1_000_000)
     """The most files of one polled source; each takes about 300 bytes of memory while it is listed."""
-    origin_timeout_s: float = Field(60.0, gt=0)
+    origin_timeout_s: float = Field(_ORIGIN.timeout_s, gt=0)
     """How long what a source is polled from may take to answer."""
-    origin_wall_s: float = Field(600.0, gt=0)
+    origin_wall_s: float = Field(_ORIGIN.wall_s, gt=0)
     """How long listing a bucket, or fetching one of its files, may take in all."""
-    git_max_bytes: int = Field(256 * 1024**2, ge=1)
+    git_max_bytes: int = Field(_ORIGIN.max_pack_bytes, ge=1)
     """The most bytes of a repository's files, as they are sent: one commit without its history."""
     git_cpu_s: float = Field(120.0, gt=0)
     """The processor's time that fetching a repository, or one of its files, may take."""

@@ -19,8 +19,9 @@ from dulwich.server import DictBackend
 from dulwich.web import make_wsgi_chain
 
 from tidemill_core.origins import AllowedHosts
+from tidemill_ingest.limits import OriginLimits
 from tidemill_ingest.polling.domain.origin import GitOrigin, Polling
-from tidemill_ingest.polling.origins import DeclaredOrigins, OriginLimits
+from tidemill_ingest.polling.origins import DeclaredOrigins
 from tidemill_kit.runtime.operator_secrets import OperatorSecrets
 
 R = TypeVar("R")

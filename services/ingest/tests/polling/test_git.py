@@ -10,9 +10,10 @@ import pytest
 from services.ingest.tests.polling.repositories import GIT, ProcessesHere, Served, served
 from tidemill_core.origins import AllowedHosts
 from tidemill_ingest.errors import OriginFailed
+from tidemill_ingest.limits import OriginLimits
 from tidemill_ingest.polling.domain.objects import Listing
 from tidemill_ingest.polling.domain.origin import GitOrigin, Polling
-from tidemill_ingest.polling.origins import DeclaredOrigins, OriginLimits
+from tidemill_ingest.polling.origins import DeclaredOrigins
 from tidemill_kit.runtime.operator_secrets import OperatorSecrets
 
 FILES = {"a.md": b"# A", "docs/b.md": b"# B", "logo.png": b"\x89PNG"}

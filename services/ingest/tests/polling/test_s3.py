@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -14,10 +13,11 @@ from services.ingest.tests.polling.origins import BUCKET
 from services.ingest.tests.polling.repositories import ProcessesHere
 from tidemill_core.origins import AllowedHosts
 from tidemill_ingest.errors import FileUnreadable, OriginFailed
+from tidemill_ingest.limits import OriginLimits
 from tidemill_ingest.polling import s3
 from tidemill_ingest.polling.domain.objects import ListedObject, Listing
 from tidemill_ingest.polling.domain.origin import Polling, S3Origin
-from tidemill_ingest.polling.origins import DeclaredOrigins, OriginLimits
+from tidemill_ingest.polling.origins import DeclaredOrigins
 from tidemill_ingest.polling.ports import OpenOrigin
 from tidemill_ingest.polling.s3 import S3Bucket
 from tidemill_kit.runtime.operator_secrets import OperatorSecrets
@@ -136,9 +136,10 @@ async def answering(status: int, body: bytes = b"") -> AsyncIterator[S3Bucket]:
         yield bucket_of(client)
 
 
-def bucket_of(client: httpx2.AsyncClient, *, max_bytes: int = 10) -> S3Bucket:
+def bucket_of(client: httpx2.AsyncClient, *, wall_s: float = 600.0) -> S3Bucket:
     origin, polling = BUCKET, Polling(s3=BUCKET)
-    return S3Bucket(client=client, origin=origin, polling=polling, secret="", max_objects=2, max_bytes=max_bytes)
+    limits = OriginLimits(max_objects=2, max_bytes=10, wall_s=wall_s)
+    return S3Bucket(client=client, origin=origin, polling=polling, secret="", limits=limits)
 
 
 def page(*keys: str, truncated: str = "false", more: str = "") -> bytes:
@@ -201,7 +202,7 @@ async def test_a_server_that_sends_drop_by_drop_does_not_hold_a_place() -> None:
 
     transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=drops()))
     async with httpx2.AsyncClient(transport=transport) as client:
-        bucket = replace(bucket_of(client), wall_s=0.05)
+        bucket = bucket_of(client, wall_s=0.05)
         for call in (bucket.listing(), bucket.read(LISTED)):
             with pytest.raises(OriginFailed, match=r"more than 0\.05 s") as failed:
                 await call

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from tidemill_core.origins import Origin
 from tidemill_ingest.errors import OriginFailed
+from tidemill_ingest.limits import OriginLimits
 from tidemill_ingest.polling.domain.objects import ListedObject, Listing
 from tidemill_ingest.polling.domain.origin import GitOrigin, Polling
 from tidemill_ingest.polling.domain.repository import GitRefused, GitRemote, GitTree
@@ -59,37 +60,24 @@ class GitCheckout:
 
     async def listing(self, known: str = "") -> Listing | None:
         """See `OpenOrigin.listing`."""
-        try:
-            tree = await self.processes.run(self.project, fetched, self.folder, self.remote, self.polling, known)
-        except WorkEndedError as ended:
-            text = f"fetching the repository {ended.why}: it is tried again later"
-            raise OriginFailed(reason="ORIGIN_TOO_SLOW", message=text) from ended
-        if isinstance(tree, GitRefused):
-            raise OriginFailed(reason=tree.reason, message=tree.message)
+        tree = await self._run("fetching the repository", fetched, self.polling, known)
         if tree.files is None:
             return None
         return Listing(objects=tree.files, position=tree.commit, skipped=tree.skipped)
 
     async def read(self, listed: ListedObject) -> bytes | None:
         """See `OpenOrigin.read`."""
+        return await self._run("reading a file of the repository", read_file, listed.version)
+
+    async def _run(self, what: str, work: Callable[..., R | GitRefused], *arguments: object) -> R:
         try:
-            content = await self.processes.run(self.project, read_file, self.folder, self.remote, listed.version)
+            found = await self.processes.run(self.project, work, self.folder, self.remote, *arguments)
         except WorkEndedError as ended:
-            text = f"reading a file of the repository {ended.why}: it is tried again later"
+            text = f"{what} {ended.why}: it is tried again later"
             raise OriginFailed(reason="ORIGIN_TOO_SLOW", message=text) from ended
-        if isinstance(content, GitRefused):
-            raise OriginFailed(reason=content.reason, message=content.message)
-        return content
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GitLimits:
-    """What may be fetched of a repository."""
-
-    pack_bytes: int
-    file_bytes: int
-    max_files: int
-    timeout_s: float
+        if isinstance(found, GitRefused):
+            raise OriginFailed(reason=found.reason, message=found.message)
+        return found
 
 
 @asynccontextmanager
@@ -102,7 +90,7 @@ async def checked_out(  # noqa: PLR0913 - a repository, and by what it is fetche
     addresses: CheckedAddresses,
     processes: Processes,
     folder: Path,
-    limits: GitLimits,
+    limits: OriginLimits,
 ) -> AsyncIterator[GitCheckout]:
     """Yield a repository, to be fetched into a folder below this one.
 
@@ -121,9 +109,9 @@ async def checked_out(  # noqa: PLR0913 - a repository, and by what it is fetche
         password=password,
         addresses=tuple(map(str, found)),
         timeout_s=limits.timeout_s,
-        max_bytes=limits.pack_bytes,
-        max_file_bytes=limits.file_bytes,
-        max_files=limits.max_files,
+        max_bytes=limits.max_pack_bytes,
+        max_file_bytes=limits.max_bytes,
+        max_files=limits.max_objects,
     )
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     below = await asyncio.to_thread(TemporaryDirectory[str], dir=folder, prefix=f"{project}-")

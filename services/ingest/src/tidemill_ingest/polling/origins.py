@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tidemill_core.origins import AllowedHosts, Origin
 from tidemill_ingest.errors import OriginFailed
+from tidemill_ingest.limits import OriginLimits
 from tidemill_ingest.polling.domain.origin import GitOrigin, Polling, S3Origin
-from tidemill_ingest.polling.git import GitLimits, Processes, checked_out
+from tidemill_ingest.polling.git import Processes, checked_out
 from tidemill_ingest.polling.ports import OpenOrigin
 from tidemill_ingest.polling.s3 import S3Bucket
 from tidemill_kit.outgoing.addresses import CheckedAddresses
@@ -17,21 +18,6 @@ from tidemill_kit.outgoing.resolver import system_resolver
 from tidemill_kit.runtime.operator_secrets import OperatorSecrets
 
 _CONNECT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OriginLimits:
-    """What is taken from an origin."""
-
-    max_objects: int = 100_000
-    max_bytes: int = 10 * 1024 * 1024
-    """Of one file."""
-    timeout_s: float = 60.0
-    """Until an answer begins, and between its parts."""
-    wall_s: float = 600.0
-    """Of a listing, and of one file."""
-    max_pack_bytes: int = 256 * 1024 * 1024
-    """Of the files of a commit, compressed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +47,6 @@ class DeclaredOrigins:
 
     @asynccontextmanager
     async def _repository(self, project: str, polling: Polling, origin: GitOrigin) -> AsyncIterator[OpenOrigin]:
-        limits = self.limits
         checked = CheckedAddresses(
             allowed=self.allowed, resolve=system_resolver(), connect_s=_CONNECT_S, project=project
         )
@@ -73,12 +58,7 @@ class DeclaredOrigins:
             addresses=checked,
             processes=self.processes,
             folder=self.folder,
-            limits=GitLimits(
-                pack_bytes=limits.max_pack_bytes,
-                file_bytes=limits.max_bytes,
-                max_files=limits.max_objects,
-                timeout_s=limits.timeout_s,
-            ),
+            limits=self.limits,
         ) as repository:
             yield repository
 
@@ -86,15 +66,7 @@ class DeclaredOrigins:
     async def _bucket(self, project: str, polling: Polling, origin: S3Origin) -> AsyncIterator[OpenOrigin]:
         secret = await self._secret(project, origin.secret, Origin.of(origin.endpoint))
         async with outgoing_client(allowed=self.allowed, timeout_s=self.limits.timeout_s, project=project) as client:
-            yield S3Bucket(
-                client=client,
-                origin=origin,
-                polling=polling,
-                secret=secret,
-                max_objects=self.limits.max_objects,
-                max_bytes=self.limits.max_bytes,
-                wall_s=self.limits.wall_s,
-            )
+            yield S3Bucket(client=client, origin=origin, polling=polling, secret=secret, limits=self.limits)
 
     async def _secret(self, project: str, name: str, origin: Origin) -> str:
         """Return a secret for a host, "" where none is named."""

@@ -16,7 +16,7 @@ from minio.datatypes import parse_list_objects
 from minio.signer import sign_v4_s3
 
 from tidemill_ingest.errors import FileUnreadable, OriginFailed
-from tidemill_ingest.limits import MEBIBYTE
+from tidemill_ingest.limits import MEBIBYTE, OriginLimits
 from tidemill_ingest.polling.domain.objects import ListedObject, Listing
 from tidemill_ingest.polling.domain.origin import Polling, S3Origin
 from tidemill_kit.outgoing.client import HttpError
@@ -73,10 +73,7 @@ class S3Bucket:
     origin: S3Origin
     polling: Polling
     secret: str
-    max_objects: int
-    max_bytes: int
-    wall_s: float = 600.0
-    """How long the listing, or one file, may take in all."""
+    limits: OriginLimits
 
     async def listing(self, known: str = "") -> Listing:  # noqa: ARG002 - a bucket has no position
         """See `OpenOrigin.listing`."""
@@ -90,8 +87,8 @@ class S3Bucket:
             taken, passed_over = await asyncio.to_thread(self._taken, page)
             skipped += passed_over
             objects.update((each.key, each) for each in taken)
-            if len(objects) > self.max_objects:
-                text = f"has more than {self.max_objects} files, the limit: narrow prefix or paths"
+            if len(objects) > self.limits.max_objects:
+                text = f"has more than {self.limits.max_objects} files, the limit: narrow prefix or paths"
                 raise OriginFailed(reason="TOO_MANY_OBJECTS", message=text)
             if not token:
                 return Listing(objects=list(objects.values()), skipped=skipped)
@@ -101,12 +98,12 @@ class S3Bucket:
     async def read(self, listed: ListedObject) -> bytes | None:
         """See `OpenOrigin.read`."""
         path = f"/{self.origin.bucket}/{urllib.parse.quote(listed.key, safe='/~')}"
-        only = {"if-match": f'"{listed.version}"'}
+        only, max_bytes = {"if-match": f'"{listed.version}"'}, self.limits.max_bytes
         try:
             async with self._in_time("a file takes"):
-                status, body = await self._get(path, {}, max_bytes=self.max_bytes, headers=only)
+                status, body = await self._get(path, {}, max_bytes=max_bytes, headers=only)
         except _TooLargeError as error:
-            text = f"the file has more than {self.max_bytes} bytes, though its listing says less: it is tried again"
+            text = f"the file has more than {max_bytes} bytes, though its listing says less: it is tried again"
             raise FileUnreadable(text) from error
         if status in {404, 412}:
             return None
@@ -119,10 +116,10 @@ class S3Bucket:
     @asynccontextmanager
     async def _in_time(self, what: str) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(self.wall_s):
+            async with asyncio.timeout(self.limits.wall_s):
                 yield
         except TimeoutError as error:
-            text = f"{what} more than {self.wall_s:g} s, the limit: it is tried again later"
+            text = f"{what} more than {self.limits.wall_s:g} s, the limit: it is tried again later"
             raise OriginFailed(reason="ORIGIN_TOO_SLOW", message=text) from error
 
     async def _page(self, token: str) -> tuple[list[ListedObject], str]:

@@ -9,9 +9,10 @@ from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_core.errors import digest_of
 from tidemill_core.origins import AllowedHosts
 from tidemill_ingest.feature import Wired
+from tidemill_ingest.limits import OriginLimits
 from tidemill_ingest.polling.git import IMPORTS
 from tidemill_ingest.polling.mongo import POLLS, MongoPolledObjects, PollNotFound, SourcesToPoll
-from tidemill_ingest.polling.origins import DeclaredOrigins, OriginLimits
+from tidemill_ingest.polling.origins import DeclaredOrigins
 from tidemill_ingest.polling.poll_source import PollSource
 from tidemill_ingest.polling.ports import SourcePolls, Submissions
 from tidemill_ingest.polling.reconcile import polling_controller
