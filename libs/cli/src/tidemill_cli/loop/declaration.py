@@ -15,6 +15,7 @@ from tidemill_cli.loop.shapes import (
     Duration,
     FromFile,
     Reference,
+    SecretName,
     SharedReference,
     SharedSlug,
     ShortDuration,
@@ -40,7 +41,7 @@ class Metadata(Declared):
 class Secret(Declared):
     """The name of a secret; inference resolves its value."""
 
-    secret: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,127}$")]
+    secret: SecretName
 
 
 class Model(Declared):

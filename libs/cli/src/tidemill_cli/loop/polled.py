@@ -5,15 +5,13 @@ from typing import Annotated
 from pydantic import Field
 
 from tidemill.ingest.v1.source_pb2 import GitOrigin, Polling, S3Origin
-from tidemill_cli.loop.shapes import Declared, Duration
-
-Name = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,127}$")]
+from tidemill_cli.loop.shapes import Declared, Duration, SecretName
 
 
 class OriginSecret(Declared):
     """The name of a secret; ingest resolves its value."""
 
-    secret: Name
+    secret: SecretName
 
 
 class Polled(Declared):

@@ -29,6 +29,7 @@ SharedReference = Annotated[
         description="name, name@version or name@label; project/name of what another project shares",
     ),
 ]
+SecretName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,127}$")]
 
 
 def _duration(value: object) -> object:
