@@ -8,14 +8,17 @@ import pytest
 
 from services.ingest.tests.fakes import ACME, Ingest
 from services.ingest.tests.polling.origins import WIKI, Polled
-from tidemill_core.application import Request
+from tidemill_core.application import Page, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.resources import Write
 from tidemill_ingest.errors import OriginFailed, PollTaken
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.polling.domain.poll import PollCounts, PollState, SourcePoll
+from tidemill_ingest.polling.reconcile import polling_controller
 from tidemill_ingest.processes import ProcessingBroke
+from tidemill_testkit.leases import InMemoryLeases
+from tidemill_testkit.polling import eventually
 
 FILES = {"a.md": b"# A\n\nfirst", "b/c.md": b"# C\n\nsecond", "d.txt": b"third"}
 
@@ -339,12 +342,34 @@ async def test_a_source_that_is_deleted_while_it_is_polled_takes_nothing_new() -
     assert harness.objects.rows == {}
 
 
-async def test_nothing_of_a_deleted_project_is_polled() -> None:
-    harness = await polled()
+async def test_nothing_of_a_deleted_project_is_polled_and_no_lease_of_it_is_taken() -> None:
+    harness, leases, other = await polled(), InMemoryLeases(), ResourceKey(project="other", id="wiki")
     harness.ingest.projects.gone.add("acme")
 
+    async def pending(_: str, /, *, without: frozenset[str]) -> Page[ResourceKey]:  # noqa: ARG001 - all may be polled
+        return Page(items=[WIKI, other])
+
+    controller = polling_controller(
+        harness.poll_source,
+        pending=pending,
+        leases=leases,
+        poll_interval=timedelta(hours=1),
+        max_concurrent=1,
+    )
+
+    await controller.start()
+    await eventually(lambda: leases.epoch(other.key) == 1)
+    await controller.stop()
+
+    assert (harness.origin.read_keys, leases.epoch(WIKI.key)) == ([], 0)
+
+
+async def test_a_project_that_is_deleted_while_its_source_is_polled_keeps_nothing() -> None:
+    harness = await polled()
+    harness.origin.on_read = lambda _: harness.ingest.projects.gone.add("acme")
+
     assert await harness.once() is None
-    assert harness.origin.read_keys == []
+    assert (harness.states(), harness.objects.rows) == ({}, {})
 
 
 async def test_another_declaration_is_polled_at_once() -> None:

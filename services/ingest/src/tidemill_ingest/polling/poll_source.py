@@ -109,8 +109,6 @@ class PollSource:
 
     async def __call__(self, name: ResourceKey, *, epoch: int) -> Requeue | None:
         """Poll a source that is due; `Requeue` where the poll is to go on."""
-        if self.projects.deleted(name.project):
-            return None
         source = await self._declared(name)
         if source is None or source.polling is None:
             await self._forget(name)

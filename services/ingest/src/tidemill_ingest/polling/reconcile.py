@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tidemill_core.application import Requeue, ResourceKey
+from tidemill_core.application import ResourceKey
 from tidemill_ingest.polling.poll_source import PollSource
 from tidemill_kit.workers.controller import Controller, Holder, Pending
 
@@ -15,16 +15,13 @@ def polling_controller(
     poll_interval: timedelta,
     max_concurrent: int,
 ) -> Controller[ResourceKey]:
-    """Return the controller that polls what is due."""
-
-    async def polled(name: ResourceKey, epoch: int) -> Requeue | None:
-        return await poll(name, epoch=epoch)
-
+    """Return the controller that polls what is due, and passes over deleted projects."""
     return Controller(
         "source_polls",
-        reconcile=polled,
+        reconcile=lambda name, epoch: poll(name, epoch=epoch),
         pending=pending,
         leases=leases,
         max_concurrent=max_concurrent,
         poll_interval=poll_interval,
+        deleted=poll.projects.deleted,
     )
