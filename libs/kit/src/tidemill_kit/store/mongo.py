@@ -104,8 +104,25 @@ def translated() -> Iterator[None]:
 
 def _codes(error: OperationFailure) -> set[int | None]:
     """Return what the server calls the error, or those of a bulk write."""
-    refused = (error.details or {}).get("writeErrors", []) if isinstance(error, BulkWriteError) else []
-    return {error.code, *(each["code"] for each in refused)}
+    return {error.code, *(each["code"] for each in _refused(error))}
+
+
+def _refused(error: OperationFailure) -> Sequence[Mapping[str, Any]]:
+    """Return what was refused of a bulk write, with its index; nothing of another command."""
+    return (error.details or {}).get("writeErrors", []) if isinstance(error, BulkWriteError) else []
+
+
+def _duplicates(error: BulkWriteError) -> Sequence[int]:
+    """Return the indexes of what was refused of a bulk write because it is there already.
+
+    Raises:
+        BulkWriteError: the error, where anything was refused for something else.
+
+    """
+    refused = _refused(error)
+    if not refused or any(each["code"] != _DUPLICATE_KEY for each in refused):
+        raise error
+    return [int(each["index"]) for each in refused]
 
 
 def patiently(seconds: float) -> AbstractContextManager[None]:
@@ -129,10 +146,7 @@ async def insert_new(collection: Collection, documents: Sequence[Document]) -> s
         try:
             await collection.insert_many(documents, ordered=False)
         except BulkWriteError as error:
-            failed = (error.details or {}).get("writeErrors", [])
-            if not failed or any(each["code"] != _DUPLICATE_KEY for each in failed):
-                raise
-            return {documents[each["index"]]["_id"] for each in failed}
+            return {documents[index]["_id"] for index in _duplicates(error)}
     return set()
 
 
@@ -209,10 +223,7 @@ async def update_in_order(collection: Collection, updates: Sequence[tuple[Docume
         try:
             await collection.bulk_write([UpdateOne(*each, upsert=True) for each in updates], ordered=True)
         except BulkWriteError as error:
-            refused = (error.details or {}).get("writeErrors", [])
-            if not refused or any(each["code"] != _DUPLICATE_KEY for each in refused):
-                raise
-            return min(int(each["index"]) for each in refused)
+            return min(_duplicates(error))
     return len(updates)
 
 
@@ -251,10 +262,7 @@ async def update_fitting(collection: Collection, updates: Sequence[tuple[Documen
         try:
             await update_each(collection, updates)
         except BulkWriteError as error:
-            refused = (error.details or {}).get("writeErrors", [])
-            if not refused or any(each["code"] != _DUPLICATE_KEY for each in refused):
-                raise
-            return {int(each["index"]) for each in refused}
+            return set(_duplicates(error))
     return set()
 
 
