@@ -176,8 +176,13 @@ class Ingest:
         self.blocks = BlocksHere()
         self.boilerplate = FindBoilerplate(blocks=self.blocks, rules=BoilerplateRules(min_documents=3))
         self.polls = InMemoryAggregates[SourcePoll](codec=POLLS, missing=PollNotFound, clock=self.clock)
+        self.to_poll: list[ResourceKey] = []
         self.managing = ManageSources(
-            sources=self.sources, events=self.events, forget=self.blocks.remove_source, polls=self.polls
+            sources=self.sources,
+            events=self.events,
+            forget=self.blocks.remove_source,
+            polls=self.polls,
+            enqueue=self.to_poll.append,
         )
         self.reading = ReadDocuments(
             sources=self.sources,

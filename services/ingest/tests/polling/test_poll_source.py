@@ -311,6 +311,7 @@ async def test_nothing_is_known_of_the_files_of_a_source_that_is_not_polled_any_
     await ended(harness)  # type: ignore[misc] # either is awaited
     assert await harness.once() is None
 
+    assert harness.ingest.to_poll == [WIKI]
     assert harness.objects.rows == {}
     assert await harness.ingest.polls.get_many("acme", ["wiki"]) == {}
     assert harness.states() == dict.fromkeys(FILES, "active")
@@ -383,3 +384,4 @@ async def test_another_declaration_is_polled_at_once() -> None:
     poll = await harness.poll(after=timedelta(seconds=1))
 
     assert poll.last == PollCounts(found=2, deleted=1, skipped=1)
+    assert harness.ingest.to_poll == [WIKI]

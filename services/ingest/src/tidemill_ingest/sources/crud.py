@@ -17,10 +17,6 @@ from tidemill_ingest.sources.ports import Forget, Sources
 CHANGEABLE = fields_of(Source) - {"quality_changed", "polling_changed"}
 
 
-def ignored(key: ResourceKey) -> None:
-    """Leave the polling of a source to the resync."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManageSources:
     """Sources emit no events: submissions read them here. The same request again has no second effect."""
@@ -30,7 +26,7 @@ class ManageSources:
     forget: Forget
     """Called with a source that was deleted."""
     polls: SourcePolls
-    enqueue: Callable[[ResourceKey], None] = ignored
+    enqueue: Callable[[ResourceKey], None]
     """Called with a source whose polling is another one now."""
     pseudonyms: bool = True
     """Whether the operator has configured a key for what pseudonyms stand for."""
