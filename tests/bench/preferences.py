@@ -3,7 +3,8 @@
 Questions about Python's documentation are answered by the base from the right passage. The first sentence of the
 documentation is what users correct an answer to. SFT learns the corrections, DPO prefers them to the answers that they
 replace; both as trainer's process trains, with the same steps. A candidate wins a held-out question where its answer
-has the higher ROUGE-L to the reference than the base's; a tie counts half. The interval is Wilson's at 95 %.
+has the higher ROUGE-L to the reference than the base's; a tie counts half. The interval is Wilson's at 95 %, of whole
+wins.
 
 `python -m tests.bench.preferences`, about ten minutes with SmolLM2; `--base FOLDER` takes another base.
 """

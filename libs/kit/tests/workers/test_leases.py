@@ -83,6 +83,17 @@ async def test_the_server_may_remove_a_lease_document_a_day_after_its_end_and_no
     assert not [name for name in await database["jobs"].index_information() if "expires_at" in name]
 
 
+async def test_of_a_deleted_project_no_lease_document_stays(database: Database, clock: FixedClock) -> None:
+    rows = database["leases"]
+    ada = Leases(rows, owner="ada", ttl=TTL, clock=clock, removable=True, deleted={"gone"}.__contains__)
+
+    for job in ("gone/job", "acme/job"):
+        async with ada.held(job) as lease:
+            assert lease is not None
+
+    assert [each["_id"] async for each in rows.find({})] == ["acme/job"]
+
+
 async def test_of_many_that_request_a_new_job_one_gets_it(jobs: Collection, clock: FixedClock) -> None:
     expected = await asyncio.gather(*(leases(jobs, clock, owner=f"w{n}").acquire("job") for n in range(8)))
 

@@ -200,7 +200,14 @@ class Backend:
         ttl = timedelta(seconds=self.settings.lease_ttl_s)
         if removable:
             self._leased.append(name)
-        return Leases(self.database[name], owner=self._owner, ttl=ttl, clock=SystemClock(), removable=removable)
+        return Leases(
+            self.database[name],
+            owner=self._owner,
+            ttl=ttl,
+            clock=SystemClock(),
+            removable=removable,
+            deleted=self.access.revocations.deleted,
+        )
 
     def own_bucket(self, name: str) -> ExchangeBucket:
         """Return an exchange bucket of this service, which is created at the start."""

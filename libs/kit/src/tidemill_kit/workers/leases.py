@@ -14,7 +14,7 @@ above every earlier one: that of the clock, in milliseconds, which grows faster 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -62,10 +62,21 @@ class Lease:
 class Leases:
     """Leases of one kind of job. `owner` names this worker and is new with each start."""
 
-    def __init__(
-        self, collection: Collection, *, owner: str, ttl: timedelta, clock: Clock, removable: bool = False
+    def __init__(  # noqa: PLR0913 - leases are made of their parts, once for each kind of job
+        self,
+        collection: Collection,
+        *,
+        owner: str,
+        ttl: timedelta,
+        clock: Clock,
+        removable: bool = False,
+        deleted: Callable[[str], bool] | None = None,
     ) -> None:
-        """Prepare; `removable` says that the collection holds leases alone, which MongoDB may remove when they end."""
+        """Prepare; `removable` says that the collection holds leases alone, which MongoDB may remove when they end.
+
+        Those of projects that are `deleted` are removed at once, so that nothing of an erased project comes back.
+        """
+        self._deleted = deleted or (lambda _: False)
         self._to_index = removable
         self._removable = removable
         self._collection = collection
@@ -113,6 +124,10 @@ class Leases:
 
     async def release(self, lease: Lease) -> None:
         """Give the job back, so that the next one need not wait; the epoch stays counted."""
+        if self._removable and self._deleted(lease.job_id.partition("/")[0]):
+            with translated():
+                await self._collection.delete_one(lease.guard)
+            return
         await self._set_expiry(lease.guard, self._clock.now() if self._removable else _LONG_AGO)
 
     @asynccontextmanager
