@@ -24,7 +24,7 @@ from tidemill_core.errors import AlreadyExists
 from tidemill_helpdesk.example import Example, upstream
 from tidemill_helpdesk.turn import TAUGHT, TRUSTED_CASES
 from tidemill_local import LocalStack
-from tidemill_testkit.stack import unique_name
+from tidemill_testkit.stack import ROOMY, unique_name
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOP = ROOT / "examples" / "helpdesk" / "loop.yaml"
@@ -157,7 +157,7 @@ def running_stack(**environment: str) -> Iterator[Path]:
         stack = LocalStack(Path(name) / ".tidemill")
         try:
             with pytest.MonkeyPatch.context() as patch:  # the variables are not those of other tests in this process
-                for variable, value in {**SHORT, **environment}.items():
+                for variable, value in {**ROOMY, **SHORT, **environment}.items():
                     patch.setenv(variable, value)
                 stack.up()
             yield Path(name) / ".tidemill"

@@ -48,6 +48,35 @@ def test_tests_of_a_folder_of_processes_run_together_and_others_by_file(nodeid: 
     assert unit_of(nodeid) == unit
 
 
+SHARED = """
+import pytest
+from pathlib import Path
+
+@pytest.fixture(scope="package")
+def shared():
+    yield
+    Path(__file__).with_name("ended").write_text("")
+"""
+
+
+async def test_what_the_tests_of_a_folder_share_ends_with_the_last_of_them(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["tidemill_testkit.distribution"]')
+    (tmp_path / "pytest.ini").write_text("[pytest]")
+    (tmp_path / "a" / "process").mkdir(parents=True)
+    (tmp_path / "a" / "process" / "conftest.py").write_text(SHARED)
+    for name in ("one", "two"):
+        kept = "assert not Path(__file__).with_name('ended').exists()"
+        file = tmp_path / "a" / "process" / f"test_{name}.py"
+        file.write_text(f"from pathlib import Path\ndef test_it(shared): {kept}")
+    (tmp_path / "test_z.py").write_text(
+        f"from pathlib import Path\ndef test_it(): assert Path({str(tmp_path)!r}, 'a/process/ended').exists()"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "--import-mode=importlib", "--quiet", str(tmp_path)]
+    run = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=subprocess.PIPE)
+    printed, _ = await run.communicate()
+    assert b"3 passed" in printed, printed.decode()
+
+
 async def test_what_takes_longest_begins_first(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["tidemill_testkit.distribution"]')
     (tmp_path / "pytest.ini").write_text("[pytest]\nheavy_tests = c/heavy\nmarkers = server\n")

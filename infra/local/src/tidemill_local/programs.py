@@ -1,6 +1,7 @@
 """The programs of a stack, one table: what each listens on, how it is started, which settings it gets."""
 
 import hashlib
+import os
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -80,6 +81,13 @@ _OF_SERVICE = {
 """With a threshold for trimming alone, every tensor of 128 KB is mapped anew: a third of a model's speed."""
 
 
+STORE_MEMORY = {"GOMEMLIMIT": "288MiB", "GOGC": "50"}
+"""Without a limit the object store's garbage grows to a gigabyte before it is collected, and to twice what is in use
+without GOGC. It always holds 231 MB, most of it never written to, and up to 270 while it works: near the limit it
+collects at every few writes, a tenth of a core. Who has the memory gives it more by the same variables.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """One supervised process; `environment` is its alone."""
@@ -141,9 +149,7 @@ def servers(folder: StackFolder, choices: Choices, jars: Path) -> list[Program]:
     mongo = [sys.executable, "-m", "tidemill_local.mongo_server", "--jars", str(jars)]
     mongo += ["--file", str(folder.data("mongo") / "store.mv"), "--port", str(choices.ports["mongo"])]
     keys = {"AWS_ACCESS_KEY_ID": choices.access_key, "AWS_SECRET_ACCESS_KEY": choices.secret_key}
-    # Without a limit its garbage grows to a gigabyte before it is collected, and to twice what is in use without GOGC.
-    # It always holds 231 MB, most of it never written to; with a limit below that it would collect all the time.
-    memory = {"GOMEMLIMIT": "288MiB", "GOGC": "50"}
+    memory = {name: os.environ.get(name, value) for name, value in STORE_MEMORY.items()}
     return [
         Program(name="kafka", command=tuple(kafka_node(folder, choices, jars).command()), environment=_ARENAS),
         Program(name="mongo", command=tuple(mongo), environment=_PYTHON),

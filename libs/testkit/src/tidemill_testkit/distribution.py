@@ -6,7 +6,7 @@ and folders that the setting `heavy_tests` names: they load models, train, or br
 A file of tests stays in one process, since its fixtures may be expensive. A folder `process`, `system` or `restarts`
 does as well: its tests run the same service, and two processes of one service share its consumer groups, on one broker;
 or the same stack. What takes longest begins first, so that all processes end at about the same time: such folders, then
-what is heavy or needs servers, then the rest.
+what is heavy or needs servers, then the rest. Fixtures of the scope `package` in such a folder end with its last test.
 """
 
 from collections.abc import Set as AbstractSet
@@ -22,6 +22,19 @@ SERVERS = frozenset({"stack", "stack_folder"})
 """Fixtures that start servers."""
 TOGETHER = ("system", "restarts", "process")
 """Folders whose tests run in one process; the longest first."""
+
+
+class Together(pytest.Package):
+    """A folder whose tests run together. pytest takes `package` for the whole run where there is no `__init__.py`."""
+
+    def setup(self) -> None:
+        """Import nothing: there is no `__init__.py`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Give fixtures of the scope `package` the folder whose tests share them."""
+    return Together.from_parent(parent, path=path) if path.name in TOGETHER else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

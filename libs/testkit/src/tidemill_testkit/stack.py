@@ -27,6 +27,9 @@ from tidemill_testkit.sole_member import RUN
 
 ATTACH = "TIDEMILL_TEST_STACK"
 
+ROOMY = {"GOMEMLIMIT": "1GiB", "GOGC": "100"}
+"""Memory instead of processor time, for the object store of tests."""
+
 _FOLDER = pytest.StashKey[Path]()
 _SHARED = "tidemill_stack_folder"
 
@@ -80,7 +83,9 @@ def stack(pytestconfig: pytest.Config) -> Addresses:
         assert not found.kafka_passwords, f"{ATTACH}: its Kafka asks for credentials; start it with --open-kafka"
         return found
     folder = pytestconfig.stash[_FOLDER]
-    with _locked(folder / "lock"):
+    with _locked(folder / "lock"), pytest.MonkeyPatch.context() as patch:
+        for variable, value in ROOMY.items():
+            patch.setenv(variable, value)
         return LocalStack(folder / "servers", services=False, open_kafka=True).up()
 
 
