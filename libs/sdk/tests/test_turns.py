@@ -50,8 +50,12 @@ async def test_each_reaction_is_what_the_contract_says(client: Tidemill, running
     await client.rate("in-1", 0.0, Rater(end_user="u1"))
     await client.correct("in-1", "Better.")
     await client.comment("in-1", "Nice.", Rater(rater="reviewer"))
+    for value in (False, 4, "bought"):
+        await client.feedback.give("in-1", "declared", value)
 
-    rating, correction, comment = given
+    rating, correction, comment, flag, number, category = given
+    assert [each.WhichOneof("value") for each in (flag, number, category)] == ["flag", "number", "category"]
+    assert (flag.flag, number.number, category.category) == (False, 4, "bought")
     assert (rating.metric, rating.WhichOneof("value"), rating.end_user) == ("rating", "number", "u1")
     assert correction.correction.output[0].parts[0].text == "Better."
     assert (comment.metric, comment.comment, comment.rater) == ("comment", "Nice.", "reviewer")

@@ -25,8 +25,13 @@ from tidemill_feedback.curations.record_correction import RecordCorrection
 from tidemill_feedback.curations.resolve_examples import ResolveExamples
 from tidemill_feedback.errors import (
     CurationNotFound,
+    FeedbackMetricNotFound,
     FeedbackNotFound,
 )
+from tidemill_feedback.metrics.crud import FeedbackMetricCrud
+from tidemill_feedback.metrics.domain.metric import FeedbackMetric
+from tidemill_feedback.metrics.find_metric import FindMetric
+from tidemill_feedback.metrics.mongo import METRICS
 from tidemill_feedback.reactions.crud import FeedbackCrud
 from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.domain.reaction import Reaction, ReactionLimits
@@ -60,6 +65,10 @@ class FeedbackHarness:
         self.curations: InMemoryAggregates[Curation] = InMemoryAggregates(
             codec=CURATIONS, missing=CurationNotFound, clock=self.clock
         )
+        self.metrics = InMemoryAggregates[FeedbackMetric](
+            codec=METRICS, missing=FeedbackMetricNotFound, clock=self.clock
+        )
+        self.declare = FeedbackMetricCrud(metrics=self.metrics)
         self.ledger, self.pending, self.prompts = InMemoryLedger(), InMemoryPending(), InMemoryPrompts()
         self.inferences, self.dead_letters = FakeInferences(), KeptDeadLetters()
         self.objects = InMemoryObjects(BUCKET)
@@ -82,6 +91,7 @@ class FeedbackHarness:
         self.submit = SubmitFeedback(
             feedback=self.feedback,
             inferences=self.inferences,
+            metric=FindMetric(metrics=self.metrics),
             clock=self.clock,
             limits=self.limits,
             keep=3,

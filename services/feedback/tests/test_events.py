@@ -102,6 +102,15 @@ def test_a_submission_means_the_same_as_the_message_of_the_contract() -> None:
     assert set(FeedbackGiven.model_fields) <= set(feedback_pb2.Feedback.DESCRIPTOR.fields_by_name)
 
 
+@pytest.mark.parametrize("value", ['"flag": false', '"category": "bought"', '"number": 4'])
+def test_a_submitted_value_of_a_declared_metric_means_the_same_as_the_message(value: str) -> None:
+    example = f'{{"inference": "i1", "metric": "left", {value}}}'
+
+    read = reaction_of_body(FeedbackGiven.model_validate_json(example))
+
+    assert read == reaction_of(Parse(example, feedback_pb2.Feedback()))
+
+
 def test_a_number_beyond_all_doubles_is_out_of_the_bounds_of_a_rating() -> None:
     body = FeedbackGiven.model_validate_json(f'{{"metric": "rating", "inference": "i1", "number": {10**400}}}')
 

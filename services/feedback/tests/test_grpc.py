@@ -6,16 +6,21 @@ from dataclasses import dataclass, replace
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 
 from services.feedback.tests.harness import FeedbackHarness
 from services.feedback.tests.inference_server import settings
 from tidemill.feedback.v1 import curation_pb2, feedback_pb2
 from tidemill.feedback.v1 import curation_service_pb2 as curations_pb
+from tidemill.feedback.v1 import feedback_metric_service_pb2 as metrics_pb
 from tidemill.feedback.v1 import feedback_service_pb2 as pb
 from tidemill.feedback.v1.curation_service_pb2_grpc import (
     CurationServiceStub,
     add_CurationServiceServicer_to_server,
+)
+from tidemill.feedback.v1.feedback_metric_service_pb2_grpc import (
+    FeedbackMetricServiceStub,
+    add_FeedbackMetricServiceServicer_to_server,
 )
 from tidemill.feedback.v1.feedback_service_pb2_grpc import (
     FeedbackServiceStub,
@@ -24,6 +29,7 @@ from tidemill.feedback.v1.feedback_service_pb2_grpc import (
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unauthenticated
 from tidemill_feedback.curations.grpc import GrpcCurationService
 from tidemill_feedback.errors import FeedbackNotFound
+from tidemill_feedback.metrics.grpc import GrpcFeedbackMetricService
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
 from tidemill_feedback.reactions.mongo import FEEDBACK, LISTS
 from tidemill_kit.grpc.server import GrpcServer
@@ -53,6 +59,7 @@ class ApiClient:
     port: int
     feedback: FeedbackServiceStub
     curations: CurationServiceStub
+    metrics: FeedbackMetricServiceStub
 
     async def submit(self, **fields: object) -> feedback_pb2.Feedback:
         request = pb.SubmitFeedbackRequest()
@@ -81,6 +88,10 @@ async def open_api(harness: FeedbackHarness) -> AsyncIterator[ApiClient]:
         [
             (add_FeedbackServiceServicer_to_server, service),
             (add_CurationServiceServicer_to_server, GrpcCurationService(curations=harness.crud)),
+            (
+                add_FeedbackMetricServiceServicer_to_server,
+                GrpcFeedbackMetricService(metrics=harness.declare),
+            ),
         ],
         access=access_of(),
         audit=RecordedCalls(),
@@ -92,6 +103,7 @@ async def open_api(harness: FeedbackHarness) -> AsyncIterator[ApiClient]:
             port=server.port,
             feedback=FeedbackServiceStub(channel),
             curations=CurationServiceStub(channel),
+            metrics=FeedbackMetricServiceStub(channel),
         )
     await server.stop(1)
 
@@ -233,6 +245,65 @@ async def test_a_curation_is_made_changed_and_deleted(api: ApiClient) -> None:
     await api.curations.DeleteCuration(curations_pb.DeleteCurationRequest(id="sft", etag=changed.etag))
     with pytest.raises(NotFound):
         await api.curations.GetCuration(curations_pb.GetCurationRequest(id="sft"))
+
+
+LEFT = {
+    "id": "left",
+    "kind": "FEEDBACK_METRIC_KIND_CATEGORY",
+    "choices": ["bought", "gone"],
+    "value": {"unit": "EUR", "amounts": {"bought": 30}},
+    "weights": {"reviewer": 0},
+    "labels": {"a": "b"},
+}
+
+
+async def test_a_metric_is_declared_given_changed_and_deleted(api: ApiClient) -> None:
+    api.harness.inferences.put("i1")
+    create = ParseDict({"metric": LEFT}, metrics_pb.CreateFeedbackMetricRequest())
+    created = (await api.metrics.CreateFeedbackMetric(create)).metric
+    shown = MessageToDict(created)
+    assert {name: shown[name] for name in ("id", "kind", "choices", "value", "labels", "project")} == {
+        **{name: LEFT[name] for name in ("id", "kind", "choices", "value", "labels")},
+        "project": "acme",
+    }
+    assert (shown["optimise"], shown["weights"]) == (
+        "FEEDBACK_METRIC_OPTIMISE_NONE",
+        {"user": 1.0, "reviewer": 0.0, "judge": 1.0},
+    )
+
+    given = await api.submit(metric="left", category="bought")
+    assert (given.WhichOneof("value"), given.category, given.state) == (
+        "category",
+        "bought",
+        feedback_pb2.FEEDBACK_STATE_RECORDED,
+    )
+
+    update = metrics_pb.UpdateFeedbackMetricRequest(metric=created, update_mask=FieldMask(paths=["choices", "value"]))
+    update.metric.choices[:] = ["gone", "escalated"]
+    update.metric.ClearField("value")
+    update.metric.ClearField("kind")
+    changed = (await api.metrics.UpdateFeedbackMetric(update)).metric
+    assert (list(changed.choices), changed.HasField("value"), changed.kind) == (
+        ["gone", "escalated"],
+        False,
+        created.kind,
+    )
+    with pytest.raises(InvalidInput, match="category: is 'bought'; left is one of gone, escalated"):
+        await api.submit(metric="left", category="bought")
+
+    await api.metrics.DeleteFeedbackMetric(metrics_pb.DeleteFeedbackMetricRequest(id="left", etag=changed.etag))
+    assert not (await api.metrics.ListFeedbackMetrics(metrics_pb.ListFeedbackMetricsRequest())).metrics
+    with pytest.raises(NotFound) as refused:
+        await api.metrics.GetFeedbackMetric(metrics_pb.GetFeedbackMetricRequest(id="left"))
+    assert refused.value.reason == "FEEDBACK_METRIC_NOT_FOUND"
+
+
+@pytest.mark.parametrize("fields", [{"id": "copied"}, {"id": "copied", "kind": 99}])
+async def test_a_metric_without_a_kind_that_there_is_is_refused(api: ApiClient, fields: dict[str, object]) -> None:
+    create = ParseDict({"metric": fields}, metrics_pb.CreateFeedbackMetricRequest())
+
+    with pytest.raises(InvalidInput, match=r"metric\.kind"):
+        await api.metrics.CreateFeedbackMetric(create)
 
 
 async def test_progress_is_shown(api: ApiClient) -> None:

@@ -1,4 +1,4 @@
-"""feedback: rate, correct, comment, list, withdraw and erase."""
+"""feedback: rate, correct, comment, give, list, withdraw and erase."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -7,9 +7,11 @@ import typer
 
 from tidemill.feedback.v1.feedback_pb2 import Feedback, FeedbackState
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest
+from tidemill_cli.metrics import value_of
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, plain, show, word
 from tidemill_cli.pages import lists
+from tidemill_client.declared import FeedbackMetrics
 from tidemill_client.reactions import Rater, Reactions
 
 feedback = Commands(help="Rate, correct and comment on answers.")
@@ -55,6 +57,21 @@ def comment(
 ) -> None:
     """Comment on an answer."""
     _report(lambda r: r.comment(inference, text, Rater(end_user=end_user, rater=rater)))
+
+
+@feedback.command("give")
+def give(
+    inference: InferenceArgument,
+    metric: Annotated[str, typer.Argument(help="The metric (see `tidemill metrics list`).")],
+    value: Annotated[str, typer.Argument(help="true or false, a number, or one of the metric's choices.")],
+    *,
+    end_user: UserOption = "",
+    rater: RaterOption = "",
+) -> None:
+    """Give the value of a metric that the project declares. A later value replaces the earlier one."""
+    rates = Rater(end_user=end_user, rater=rater)
+    kind = call(lambda c: FeedbackMetrics(c).get(metric)).kind
+    _report(lambda r: r.give(inference, metric, value_of(kind, value), rates))
 
 
 @feedback.command("withdraw")
@@ -112,6 +129,10 @@ def erase(
 
 
 def _value(given: Feedback) -> str:
+    if given.HasField("flag"):
+        return str(given.flag).lower()
+    if given.HasField("category"):
+        return given.category
     if given.HasField("number"):
         return f"{given.number:g}"
     if given.HasField("correction"):

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "documents": "documents:documents",
     "sources": "sources:sources",
     "feedback": "feedback:feedback",
+    "metrics": "metrics:metrics",
     "datasets": "datasets:datasets",
     "training": "training:training",
     "models": "resources:models",

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from libs.cli.tests.commands.conftest import Terminal
 from tidemill_cli.loop.declaration import Deployment, Model
+from tidemill_cli.loop.feedback_metrics import Metric
 from tidemill_cli.loop.learning import LEARNS_FROM, Dataset, Training
 from tidemill_cli.loop.shapes import Declared
 from tidemill_cli.loop.spending import Budget, Price
@@ -24,6 +25,7 @@ AUDIT = (GUIDES / "audit.md").read_text(encoding="utf-8")
 ERASURE = (GUIDES / "erasure.md").read_text(encoding="utf-8")
 SERVING = (GUIDES / "serving.md").read_text(encoding="utf-8")
 LEARNING = (GUIDES / "learning.md").read_text(encoding="utf-8")
+FEEDBACK = (GUIDES / "feedback.md").read_text(encoding="utf-8")
 DATA = (GUIDES / "data.md").read_text(encoding="utf-8")
 OFFLINE = Terminal({})
 """Help asks no service."""
@@ -43,6 +45,7 @@ def test_the_guide_shows_commands() -> None:
     assert len(shown(CONVERSATIONS)) > 5
     assert len(shown(SERVING)) > 2
     assert len(shown(LEARNING)) > 2
+    assert len(shown(FEEDBACK)) > 4
     assert len(shown(DATA)) > 20
 
 
@@ -57,6 +60,7 @@ def test_the_guide_shows_commands() -> None:
         *shown(CONVERSATIONS),
         *shown(SERVING),
         *shown(LEARNING),
+        *shown(FEEDBACK),
         *shown(DATA),
     ],
 )
@@ -110,6 +114,16 @@ def test_what_the_guide_of_learning_shows_can_be_declared() -> None:
     training = {name: Training.model_validate(each) for name, each in loop["training"].items()}
 
     assert all(LEARNS_FROM[each.method] == datasets[each.dataset].examples.kind for each in training.values())
+
+
+def test_the_metrics_that_the_guide_of_feedback_shows_can_be_declared() -> None:
+    (written,) = re.findall(r"^```yaml\n(.+?)^```", FEEDBACK, flags=re.MULTILINE | re.DOTALL)
+
+    metrics = {
+        name: Metric.model_validate(each) for name, each in YAML(typ="safe", pure=True).load(written)["metrics"].items()
+    }
+
+    assert {each.kind for each in metrics.values()} == {"boolean", "number", "category"}
 
 
 def test_the_policy_that_the_guide_of_conversations_shows_can_be_declared() -> None:

@@ -28,6 +28,8 @@ prices:
   own: {model: small, output: 1}
 budgets:
   daily: {window: day, cost: 5}
+metrics:
+  reopened: {kind: boolean, optimise: min, value: {unit: EUR, of: -12.5}}
 datasets:
   helpdesk_sft:
     examples: {deployment: helpdesk, feedback: [correction], per_user_at_most: 20}

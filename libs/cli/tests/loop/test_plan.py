@@ -46,6 +46,7 @@ async def test_everything_is_applied_in_order_of_dependency(
             ("deployment", "helpdesk"),
             ("price", "own"),
             ("budget", "daily"),
+            ("metric", "reopened"),
             ("dataset", "helpdesk_sft"),
             ("curation", "helpdesk_sft"),
             ("training", "helpdesk_lora"),

@@ -22,6 +22,7 @@ KEEPS = {
     "tidemill.evaluator.v1.EvaluationService/DeleteGate": "the gate's evaluations stay",
     "tidemill.evaluator.v1.SuiteService/DeleteSuite": "the suite's versions stay",
     "tidemill.feedback.v1.CurationService/DeleteCuration": "its examples stay",
+    "tidemill.feedback.v1.FeedbackMetricService/DeleteFeedbackMetric": "its feedback stays",
     "tidemill.inference.v1.BudgetService/DeleteBudget": "the audit chain has it, and what it refused",
     "tidemill.inference.v1.DeploymentService/DeleteDeployment": "its inferences stay",
     "tidemill.inference.v1.PriceService/DeletePrice": "what was priced by it stays so",

@@ -191,7 +191,7 @@ def test_of_a_oneof_the_member_that_says_something_is_set() -> None:
 
 
 def test_a_single_member_of_a_oneof_is_set_even_to_its_default() -> None:
-    given = _fields_but(feedback_pb2.Feedback, "number", "comment", "correction")
+    given = _fields_but(feedback_pb2.Feedback, "flag", "number", "category", "comment", "correction")
     message = to_message(feedback_pb2.Feedback, number=0, **dict.fromkeys(given))
     assert message.WhichOneof("value") == "number"
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import RetrievalEvaluationServiceStub
     from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
     from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
+    from tidemill.feedback.v1.feedback_metric_service_pb2_grpc import FeedbackMetricServiceStub
     from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
     from tidemill.inference.v1.batch_service_pb2_grpc import BatchServiceStub
     from tidemill.inference.v1.budget_service_pb2_grpc import BudgetServiceStub
@@ -328,6 +329,8 @@ class Connection:
     """Keys of remote models."""
     feedback: "_Stub[FeedbackServiceStub]" = _Stub("feedback", "feedback")
     """Ratings, comments and corrections."""
+    metrics: "_Stub[FeedbackMetricServiceStub]" = _Stub("feedback", "feedback_metric")
+    """What may be said of answers, besides ratings, comments and corrections."""
     curations: "_Stub[CurationServiceStub]" = _Stub("feedback", "curation")
     """Curation rules: which feedback becomes training examples."""
     suites: "_Stub[SuiteServiceStub]" = _Stub("evaluator", "suite")

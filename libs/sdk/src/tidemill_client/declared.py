@@ -5,7 +5,9 @@ from tidemill.evaluator.v1 import suite_service_pb2 as suites
 from tidemill.evaluator.v1.evaluation_pb2 import Gate
 from tidemill.evaluator.v1.suite_pb2 import Suite
 from tidemill.feedback.v1 import curation_service_pb2 as curations
+from tidemill.feedback.v1 import feedback_metric_service_pb2 as metrics
 from tidemill.feedback.v1.curation_pb2 import Curation
+from tidemill.feedback.v1.feedback_metric_pb2 import FeedbackMetric
 from tidemill.inference.v1 import budget_service_pb2 as budgets
 from tidemill.inference.v1 import deployment_service_pb2 as deployments
 from tidemill.inference.v1 import price_service_pb2 as prices
@@ -95,6 +97,12 @@ class DeclaredDatasets(Resources[Dataset]):
     """The declarations of datasets; their versions are in `Datasets`."""
 
     contract, stub, noun, field = datasets, "datasets", "Dataset", "dataset"
+
+
+class FeedbackMetrics(Resources[FeedbackMetric]):
+    """The metrics that a project declares for feedback; feedback of a deleted one is kept."""
+
+    contract, stub, noun, field = metrics, "metrics", "FeedbackMetric", "metric"
 
 
 class Curations(Resources[Curation]):

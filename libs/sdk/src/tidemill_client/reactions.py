@@ -1,4 +1,4 @@
-"""Feedback on answers: ratings, comments and corrections."""
+"""Feedback on answers: ratings, comments, corrections, and values of declared metrics."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -57,6 +57,22 @@ class Reactions:
     async def comment(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
         """Comment on an answer."""
         return await self._submit(Feedback(inference=inference, metric="comment", comment=text), rater)
+
+    async def give(self, inference: str, metric: str, value: bool | float | str, rater: Rater = ANONYMOUS) -> Feedback:  # noqa: FBT001 - a value
+        """Give the value of a metric that the project declares: true or false, a number, or one of its choices.
+
+        Raises:
+            InvalidInput: there is no such metric, or its values are others.
+
+        """
+        feedback = Feedback(inference=inference, metric=metric)
+        if isinstance(value, bool):
+            feedback.flag = value
+        elif isinstance(value, str):
+            feedback.category = value
+        else:
+            feedback.number = value
+        return await self._submit(feedback, rater)
 
     async def withdraw(self, feedback: str) -> Feedback:
         """Withdraw feedback: later training data excludes it."""

@@ -3,12 +3,14 @@
 from typing import TYPE_CHECKING
 
 from tidemill.feedback.v1.curation_service_pb2_grpc import add_CurationServiceServicer_to_server
+from tidemill.feedback.v1.feedback_metric_service_pb2_grpc import add_FeedbackMetricServiceServicer_to_server
 from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
 from tidemill_feedback.curations.events import corrections
 from tidemill_feedback.curations.grpc import GrpcCurationService
 from tidemill_feedback.curations.wiring import wire_curations
 from tidemill_feedback.erasure import steps, wire_sweeps
 from tidemill_feedback.errors import FeedbackNotFound
+from tidemill_feedback.metrics.wiring import wire_metrics
 from tidemill_feedback.reactions.events import inferences
 from tidemill_feedback.reactions.messages import TOPIC
 from tidemill_feedback.reactions.mongo import FEEDBACK, LISTS
@@ -31,10 +33,14 @@ async def build_app(settings: FeedbackSettings) -> App:
     feedback = backend.aggregates("feedback", FEEDBACK, missing=FeedbackNotFound, topic=TOPIC, lists=LISTS)
     inference = backend.channel("inference", settings.inference_address)
     curations = wire_curations(settings, backend, feedback, inference)
-    reactions = wire_reactions(settings, backend, feedback, inference, forget_examples=curations.forget_examples)
+    metrics = wire_metrics(settings, backend)
+    reactions = wire_reactions(
+        settings, backend, feedback, inference, metric=metrics.find, forget_examples=curations.forget_examples
+    )
     servicers: Sequence[Registration] = [
         (add_FeedbackServiceServicer_to_server, reactions.servicer),
         (add_CurationServiceServicer_to_server, GrpcCurationService(curations=curations.crud)),
+        (add_FeedbackMetricServiceServicer_to_server, metrics.servicer),
     ]
     rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access, audit=backend.audit)
     routes = wire_http(settings, rpcs)

@@ -52,6 +52,7 @@ def steps(settings: FeedbackSettings, backend: Backend, pending: Pending, reacti
             documents("waiting reactions", database["pending"]),
             documents("reactions", database["feedback"]),
             documents("curations", database["curations"]),
+            documents("metrics", database["metrics"]),
             documents("examples", database["examples"]),
             documents("counts of curations", database["counts"]),
             documents("prompts of examples", database["prompts"]),

@@ -6,6 +6,7 @@ InvalidInput
 NotFound
 ├── FeedbackNotFound
 ├── CurationNotFound
+├── FeedbackMetricNotFound
 └── InferenceUnknown        unknown id; by event the reaction is pending
 AlreadyExists
 └── CurationExists
@@ -80,6 +81,17 @@ class CurationNotFound(NotFound):
     def __init__(self, curation_id: str) -> None:
         super().__init__(
             f"there is no curation {curation_id} in this project: list them, or create it first", curation=curation_id
+        )
+
+
+class FeedbackMetricNotFound(NotFound):
+    """The caller's project declares no metric with this id."""
+
+    reason = "FEEDBACK_METRIC_NOT_FOUND"
+
+    def __init__(self, metric_id: str) -> None:
+        super().__init__(
+            f"there is no metric {metric_id} in this project: list them, or declare it first", metric=metric_id
         )
 
 

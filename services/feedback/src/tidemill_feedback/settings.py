@@ -50,6 +50,8 @@ class FeedbackSettings(RpcHttpSettings):
     """Quota per project of inferences with pending reactions; further reactions become dead letters."""
     max_curations: int = Field(default=1000, ge=1)
     """Quota of curations per project."""
+    max_feedback_metrics: int = Field(default=200, ge=1)
+    """Quota of declared metrics per project."""
     kept_reactions: int = Field(default=20, ge=0, le=1000)
     """How many earlier reactions are kept."""
     max_comment_chars: int = Field(default=4000, ge=1, le=100_000)

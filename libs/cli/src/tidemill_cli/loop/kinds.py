@@ -13,6 +13,7 @@ KINDS: Mapping[str, type[Resources[Any]]] = {
     "deployment": declared.Deployments,
     "price": declared.Prices,
     "budget": declared.Budgets,
+    "metric": declared.FeedbackMetrics,
     "dataset": declared.DeclaredDatasets,
     "curation": declared.Curations,
     "training": declared.TrainingPlans,

@@ -14,6 +14,7 @@ from tidemill.rag.v1.collection_pb2 import Chunking, Collection, GoLive, SearchS
 from tidemill_cli.loop import declaration
 from tidemill_cli.loop.declaration import Follow, Loop
 from tidemill_cli.loop.desired import OWNER_LABEL, Desired
+from tidemill_cli.loop.feedback_metrics import metric_resource
 from tidemill_cli.loop.polled import polling_of
 from tidemill_cli.loop.spending import spending_resources
 from tidemill_cli.loop.turning import duration_of, turning_resources
@@ -34,6 +35,7 @@ def desired_resources(loop: Loop) -> list[Desired]:
         *(_prompt(name, part, labels) for name, part in loop.prompts.items()),
         *(_deployment(name, part, labels) for name, part in loop.deployments.items()),
         *spending_resources(loop.prices, loop.budgets, labels),
+        *(metric_resource(name, part, labels) for name, part in loop.metrics.items()),
         *turning_resources(loop, labels),
     ]
 

@@ -1,8 +1,9 @@
 """`POST /v1/feedback`: reactions to an answer, from the page that shows it; inference and feedback both serve it.
 
-The body has `inference`, its `token` (the `feedback_token` that came with the answer), `metric` ("rating", "comment" or
-"correction"), the value as `number`, `comment` or `correction`, and may have `request_id`. The reaction is
-the asking user's: a browser cannot name another one. Other fields are refused by name.
+The body has `inference`, its `token` (the `feedback_token` that came with the answer), `metric` ("rating", "comment",
+"correction", or one that the project declares), the value as `number`, `comment` or `correction`, of a declared metric
+as `flag`, `number` or `category`, and may have `request_id`. The reaction is the asking user's: a browser cannot name
+another one. Other fields are refused by name.
 
 `DELETE /v1/feedback/{id}` withdraws it, with the same token in the header `Feedback-Token` (an address is in too many
 logs) and, optionally, `?request_id=`. It withdraws only reactions of the asking user, not of reviewers.
@@ -35,7 +36,7 @@ _MAX_NAME = 512
 _TOKEN_HEADER = "feedback-token"  # noqa: S105 - a header's name
 _ASKER = "user"
 """The rater that the user who asked is."""
-_VALUES = ("number", "comment", "correction")
+_VALUES = ("flag", "number", "category", "comment", "correction")
 
 
 class TokenRefused(PermissionDenied):
@@ -95,7 +96,9 @@ class FeedbackBody(Strict):
 
     inference: Annotated[str, StringConstraints(min_length=1, max_length=_MAX_NAME)]
     metric: Annotated[str, StringConstraints(min_length=1, max_length=_MAX_NAME)]
+    flag: bool | None = None
     number: float | None = None
+    category: str | None = None
     comment: str | None = None
     correction: str | None = None
     token: Annotated[str, StringConstraints(max_length=_MAX_NAME)] = ""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from pydantic.alias_generators import to_camel
 
 from tidemill_core.errors import InvalidInput
@@ -61,7 +61,9 @@ class FeedbackGiven(BaseModel):
     inference: StrictStr = ""
     inference_request_id: StrictStr = ""
     metric: StrictStr
+    flag: StrictBool | None = None
     number: StrictFloat | StrictInt | None = None
+    category: StrictStr | None = None
     comment: StrictStr | None = None
     correction: CorrectionGiven | None = None
     end_user: StrictStr = ""
@@ -134,7 +136,9 @@ def reaction_of_body(body: FeedbackGiven) -> Reaction:
         metric=body.metric,
         inference=body.inference,
         inference_request_id=body.inference_request_id,
+        flag=body.flag,
         number=None if body.number is None else double(body.number),
+        category=body.category,
         comment=body.comment,
         correction=None if body.correction is None else _text(body.correction),
         end_user=body.end_user,

@@ -1,5 +1,7 @@
 """Mapping of feedback to its messages and events: those have ids and numbers, never what people wrote."""
 
+from dataclasses import asdict
+
 from google.protobuf.message import Message
 
 from tidemill.content.v1 import content_pb2
@@ -7,6 +9,7 @@ from tidemill.feedback.v1 import events_pb2 as events
 from tidemill.feedback.v1 import feedback_pb2
 from tidemill_core.aggregate import Event
 from tidemill_core.errors import InvalidInput
+from tidemill_feedback.metrics.domain.metric import Measure
 from tidemill_feedback.reactions.domain.feedback import (
     Feedback,
     FeedbackState,
@@ -35,7 +38,9 @@ def reaction_of(message: feedback_pb2.Feedback) -> Reaction:
         metric=message.metric,
         inference=message.inference,
         inference_request_id=message.inference_request_id,
+        flag=message.flag if value == "flag" else None,
         number=message.number if value == "number" else None,
+        category=message.category if value == "category" else None,
         comment=message.comment if value == COMMENT else None,
         correction=_correction_of(message.correction) if value == CORRECTION else None,
         end_user=message.end_user,
@@ -84,14 +89,26 @@ def feedback_payload(feedback: Feedback, event: Event, seq: int) -> tuple[str, M
     """Return the ce_type and the payload of an event of feedback."""
     match event:
         case FeedbackWasRecorded():
-            return RECORDED, to_message(events.FeedbackRecorded, event, feedback, seq=seq, feedback=feedback.id)
+            said = _measured(event.measure)
+            return RECORDED, to_message(events.FeedbackRecorded, event, feedback, seq=seq, feedback=feedback.id, **said)
         case FeedbackWasWithdrawn():
             return WITHDRAWN, to_message(events.FeedbackWithdrawn, feedback, seq=seq, feedback=feedback.id)
         case _:
             raise TypeError(event)
 
 
+def _measured(measure: Measure | None) -> dict[str, float | str | None]:
+    """Return what an event says of a declared metric; of the others nothing."""
+    if measure is None:
+        return dict.fromkeys(("value", "score", "weight", "business_value", "unit"))
+    return asdict(measure) | {"unit": measure.unit or None}
+
+
 def _value(metric: str, given: Given) -> dict[str, object]:
+    if given.flag is not None:
+        return {"flag": given.flag}
+    if given.category:
+        return {"category": given.category}
     if metric == CORRECTION:
         part = content_pb2.Part(text=given.text)
         output = content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=[part])

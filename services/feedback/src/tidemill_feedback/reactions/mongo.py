@@ -2,12 +2,16 @@
 
 from datetime import datetime
 
-from tidemill_feedback.reactions.domain.feedback import Feedback
+from tidemill_feedback.reactions.domain.feedback import Feedback, Given
 from tidemill_feedback.reactions.messages import feedback_payload
-from tidemill_kit.mapping import DocumentCodec
+from tidemill_kit.mapping import DocumentCodec, Form
 from tidemill_kit.store.mongo import Collection, Document, translated
 
-FEEDBACK = DocumentCodec(Feedback, event=feedback_payload)
+FEEDBACK = DocumentCodec(
+    Feedback,
+    {Given: Form(sparse=("flag", "category", "measure"))},  # of declared metrics alone
+    event=feedback_payload,
+)
 LISTS = (
     ("inference",),
     ("deployment",),

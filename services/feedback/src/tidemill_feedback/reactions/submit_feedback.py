@@ -8,6 +8,8 @@ from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.characters import same_words
 from tidemill_core.resources import refuse
 from tidemill_feedback.errors import InferenceUnanswered, NothingCorrected, NotLive, ProjectDeleted
+from tidemill_feedback.metrics.domain.metric import BUILT_IN, FeedbackMetric
+from tidemill_feedback.metrics.find_metric import FindMetric
 from tidemill_feedback.reactions.domain.feedback import Answer, Feedback, Given
 from tidemill_feedback.reactions.domain.reaction import Reaction, ReactionLimits, violations
 from tidemill_feedback.reactions.domain.speaker import said_by, trusted_raters
@@ -37,6 +39,7 @@ class SubmitFeedback:
 
     feedback: FeedbackStore
     inferences: Inferences
+    metric: FindMetric
     clock: Clock
     limits: ReactionLimits
     keep: int
@@ -61,38 +64,50 @@ class SubmitFeedback:
         """
         if self.deleted(caller.project):
             raise ProjectDeleted(caller.project)
-        self.check(submission)
+        metric = await self._checked(caller, submission)
         reaction = said_by(caller, submission.reaction)
         submission = replace(submission, reaction=reaction)
         answer = await self.inferences.answer(caller, reaction.inference_in(caller.project))
         if not answer.completed:
             raise InferenceUnanswered(answer.inference)
-        return await self.record(caller, submission, answer)
+        return await self._record(caller, submission, answer, metric)
 
-    def check(self, submission: Submission) -> None:
-        """Refuse what can never be taken, whatever the inference is.
+    async def record(self, caller: Caller, submission: Submission, answer: Answer) -> Feedback:
+        """Save a reaction to a completed answer, which it may have waited for: its metric may be another one by now.
+
+        Raises:
+            InvalidInput: its metric is not declared any more, or takes other values.
+            NotLive: the answer was not for a user.
+            NothingCorrected: the correction is what was answered.
+
+        """
+        return await self._record(caller, submission, answer, await self._checked(caller, submission))
+
+    async def _checked(self, caller: Caller, submission: Submission) -> FeedbackMetric | None:
+        """Return the declared metric of what can be taken, whatever the inference is.
 
         Raises:
             InvalidInput: all violations at once.
 
         """
-        now = self.clock.now()
-        refuse(violations(submission.reaction, self.limits, observed_at=submission.observed_at, now=now))
+        reaction, now = submission.reaction, self.clock.now()
+        metric = await self.metric(caller, reaction.metric)
+        known = BUILT_IN if metric or reaction.metric in BUILT_IN else await self.metric.names(caller)
+        observed_at = submission.observed_at
+        refuse(violations(reaction, self.limits, observed_at=observed_at, now=now, declared=metric, known=known))
+        return metric
 
-    async def record(self, caller: Caller, submission: Submission, answer: Answer) -> Feedback:
-        """Save a checked reaction to a completed answer.
-
-        Raises:
-            NotLive: the answer was not for a user.
-            NothingCorrected: the correction is what was answered.
-
-        """
+    async def _record(
+        self, caller: Caller, submission: Submission, answer: Answer, metric: FeedbackMetric | None
+    ) -> Feedback:
         reaction = submission.reaction
         if not answer.live and not submission.keep_ignored:
             raise NotLive(answer.inference)
         fresh = Feedback.fresh(caller.project, reaction, inference=answer.inference, end_user=answer.end_user)
         labels, now = dict(reaction.labels), self.clock.now()
-        given = Given.of(reaction, submission.observed_at, now=min(submission.arrive_time or now, now))
+        measure = metric.measure(reaction.value, rater=fresh.rater) if metric else None
+        arrived = min(submission.arrive_time or now, now)
+        given = Given.of(reaction, submission.observed_at, now=arrived, measure=measure)
         trusted = trusted_raters(caller, self.trusted)
         repeats = reaction.correction is not None and same_words(reaction.correction, answer.output)
 

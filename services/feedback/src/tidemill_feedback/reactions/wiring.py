@@ -9,6 +9,7 @@ import grpc
 from starlette.routing import Route
 
 from tidemill_core.application import Caller, ResourceKey, SystemClock
+from tidemill_feedback.metrics.find_metric import FindMetric
 from tidemill_feedback.reactions.crud import FeedbackCrud
 from tidemill_feedback.reactions.dead_letters import DeadSubmissions
 from tidemill_feedback.reactions.erase_end_user import EraseEndUser, EraseReactions
@@ -42,12 +43,13 @@ class WiredReactions:
     expiry: Controller[ResourceKey]
 
 
-def wire_reactions(
+def wire_reactions(  # noqa: PLR0913 - what the features give each other
     settings: FeedbackSettings,
     backend: Backend,
     feedback: FeedbackStore,
     inference: grpc.aio.Channel,
     *,
+    metric: FindMetric,
     forget_examples: ForgetExamples,
 ) -> WiredReactions:
     """Return entry points, and the controller that expires pending reactions."""
@@ -58,6 +60,7 @@ def wire_reactions(
     submit = SubmitFeedback(
         feedback=feedback,
         inferences=answers,
+        metric=metric,
         clock=clock,
         limits=settings.limits,
         keep=settings.kept_reactions,

@@ -40,6 +40,12 @@ class FeedbackRecorded(_message.Message):
     ROLLOUT_FIELD_NUMBER: _builtins.int
     OBSERVE_TIME_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    BUSINESS_VALUE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
     feedback: _builtins.str
     """Output only. The feedback."""
     seq: _builtins.int
@@ -62,6 +68,18 @@ class FeedbackRecorded(_message.Message):
     """Output only. The rollout that it answered in; empty outside of one."""
     counts: _builtins.bool
     """Output only. Whether it is used for training and rollouts; unset in events older than this field."""
+    value: _builtins.float
+    """Output only. The value of a declared metric: the number, or 1 for true and 0 for false; unset for others."""
+    category: _builtins.str
+    """Output only. The choice of a declared category; unset for others."""
+    score: _builtins.float
+    """Output only. The value by what the metric optimises, 0 (worst) to 1 (best); unset where no value is better."""
+    weight: _builtins.float
+    """Output only. How much it counts by its rater; unset for metrics that are not declared."""
+    business_value: _builtins.float
+    """Output only. What it is worth, as its metric declares; unset where that declares nothing."""
+    unit: _builtins.str
+    """Output only. The unit of business_value."""
     @_builtins.property
     def observe_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was observed."""
@@ -81,19 +99,49 @@ class FeedbackRecorded(_message.Message):
         rollout: _builtins.str = ...,
         observe_time: _timestamp_pb2.Timestamp | None = ...,
         counts: _builtins.bool | None = ...,
+        value: _builtins.float | None = ...,
+        category: _builtins.str | None = ...,
+        score: _builtins.float | None = ...,
+        weight: _builtins.float | None = ...,
+        business_value: _builtins.float | None = ...,
+        unit: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_counts", b"_counts", "_number", b"_number", "counts", b"counts", "number", b"number", "observe_time", b"observe_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_business_value", b"_business_value", "_category", b"_category", "_counts", b"_counts", "_number", b"_number", "_score", b"_score", "_unit", b"_unit", "_value", b"_value", "_weight", b"_weight", "business_value", b"business_value", "category", b"category", "counts", b"counts", "number", b"number", "observe_time", b"observe_time", "score", b"score", "unit", b"unit", "value", b"value", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_counts", b"_counts", "_number", b"_number", "counts", b"counts", "deployment", b"deployment", "end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "rater", b"rater", "rollout", b"rollout", "seq", b"seq", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_business_value", b"_business_value", "_category", b"_category", "_counts", b"_counts", "_number", b"_number", "_score", b"_score", "_unit", b"_unit", "_value", b"_value", "_weight", b"_weight", "business_value", b"business_value", "category", b"category", "counts", b"counts", "deployment", b"deployment", "end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "rater", b"rater", "rollout", b"rollout", "score", b"score", "seq", b"seq", "unit", b"unit", "value", b"value", "variant", b"variant", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__business_value: _TypeAlias = _typing.Literal["business_value"]  # noqa: Y015
+    _WhichOneofArgType__business_value: _TypeAlias = _typing.Literal["_business_value", b"_business_value"]  # noqa: Y015
+    _WhichOneofReturnType__category: _TypeAlias = _typing.Literal["category"]  # noqa: Y015
+    _WhichOneofArgType__category: _TypeAlias = _typing.Literal["_category", b"_category"]  # noqa: Y015
     _WhichOneofReturnType__counts: _TypeAlias = _typing.Literal["counts"]  # noqa: Y015
     _WhichOneofArgType__counts: _TypeAlias = _typing.Literal["_counts", b"_counts"]  # noqa: Y015
     _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
     _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    _WhichOneofReturnType__unit: _TypeAlias = _typing.Literal["unit"]  # noqa: Y015
+    _WhichOneofArgType__unit: _TypeAlias = _typing.Literal["_unit", b"_unit"]  # noqa: Y015
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__business_value) -> _WhichOneofReturnType__business_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__category) -> _WhichOneofReturnType__category | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__counts) -> _WhichOneofReturnType__counts | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__number) -> _WhichOneofReturnType__number | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unit) -> _WhichOneofReturnType__unit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___FeedbackRecorded: _TypeAlias = FeedbackRecorded  # noqa: Y015
 

@@ -59,8 +59,8 @@ Global___FeedbackState: _TypeAlias = FeedbackState  # noqa: Y015
 
 @_typing.final
 class Feedback(_message.Message):
-    """Feedback is a rating, comment or correction of one inference by one end user. A later one for the same inference and
-    metric replaces it; its history is kept.
+    """Feedback is a rating, comment or correction of one inference by one end user, or a value of a metric that the project
+    declares. A later one for the same inference and metric replaces it; its history is kept.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -90,7 +90,9 @@ class Feedback(_message.Message):
     INFERENCE_FIELD_NUMBER: _builtins.int
     INFERENCE_REQUEST_ID_FIELD_NUMBER: _builtins.int
     METRIC_FIELD_NUMBER: _builtins.int
+    FLAG_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     CORRECTION_FIELD_NUMBER: _builtins.int
     END_USER_FIELD_NUMBER: _builtins.int
@@ -115,9 +117,13 @@ class Feedback(_message.Message):
     inference_request_id: _builtins.str
     """The request id that the caller chose when it asked."""
     metric: _builtins.str
-    """Required. "rating", "comment" or "correction"."""
+    """Required. "rating", "comment", "correction", or the id of a FeedbackMetric."""
+    flag: _builtins.bool
+    """The value of a boolean metric."""
     number: _builtins.float
-    """A rating: 0 (bad) to 1 (good)."""
+    """A rating: 0 (bad) to 1 (good); or the value of a number metric."""
+    category: _builtins.str
+    """The value of a category metric: one of its choices."""
     comment: _builtins.str
     """A comment."""
     end_user: _builtins.str
@@ -168,7 +174,9 @@ class Feedback(_message.Message):
         inference: _builtins.str = ...,
         inference_request_id: _builtins.str = ...,
         metric: _builtins.str = ...,
+        flag: _builtins.bool = ...,
         number: _builtins.float = ...,
+        category: _builtins.str = ...,
         comment: _builtins.str = ...,
         correction: Global___Correction | None = ...,
         end_user: _builtins.str = ...,
@@ -185,13 +193,13 @@ class Feedback(_message.Message):
         message: _builtins.str = ...,
         counts: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "correction", b"correction", "create_time", b"create_time", "inference", b"inference", "inference_request_id", b"inference_request_id", "number", b"number", "observe_time", b"observe_time", "target", b"target", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "correction", b"correction", "create_time", b"create_time", "flag", b"flag", "inference", b"inference", "inference_request_id", b"inference_request_id", "number", b"number", "observe_time", b"observe_time", "target", b"target", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "correction", b"correction", "counts", b"counts", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "etag", b"etag", "id", b"id", "inference", b"inference", "inference_request_id", b"inference_request_id", "labels", b"labels", "message", b"message", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "project", b"project", "rater", b"rater", "seq", b"seq", "state", b"state", "target", b"target", "times", b"times", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "correction", b"correction", "counts", b"counts", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "etag", b"etag", "flag", b"flag", "id", b"id", "inference", b"inference", "inference_request_id", b"inference_request_id", "labels", b"labels", "message", b"message", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "project", b"project", "rater", b"rater", "seq", b"seq", "state", b"state", "target", b"target", "times", b"times", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["inference", "inference_request_id"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
-    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["number", "comment", "correction"]  # noqa: Y015
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["flag", "number", "category", "comment", "correction"]  # noqa: Y015
     _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...

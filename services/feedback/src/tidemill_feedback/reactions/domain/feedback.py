@@ -7,6 +7,7 @@ from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
+from tidemill_feedback.metrics.domain.metric import Measure
 from tidemill_feedback.reactions.domain.reaction import RATERS, Reaction
 
 ASKER = "user"
@@ -40,18 +41,29 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """One reaction: a number for a rating, a text for the others."""
+    """One reaction: a number for a rating, a text for comments and corrections, and values of declared metrics."""
 
     number: float | None
     text: str
     observe_time: datetime
+    flag: bool | None = None
+    category: str = ""
+    measure: Measure | None = None
+    """What it means by a declared metric."""
 
     @classmethod
-    def of(cls, reaction: Reaction, observed_at: datetime, *, now: datetime) -> "Given":
+    def of(cls, reaction: Reaction, observed_at: datetime, *, now: datetime, measure: Measure | None = None) -> "Given":
         """Return what was given, with its time as the store keeps it: never later than now, whatever its clock said."""
         moment = min(reaction.observe_time or observed_at, now)
         moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-        return cls(number=reaction.number, text=reaction.text, observe_time=moment)
+        return cls(
+            number=reaction.number,
+            text=reaction.text,
+            observe_time=moment,
+            flag=reaction.flag,
+            category=reaction.category or "",
+            measure=measure,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +71,22 @@ class FeedbackWasRecorded(Event):
     """A reaction counts, for the first time or instead of an earlier one."""
 
     number: float | None
+    """Of a rating."""
+    category: str | None = None
+    measure: Measure | None = None
+    """Of a declared metric."""
     observe_time: datetime
+
+    @classmethod
+    def of(cls, given: Given, *, now: datetime) -> "FeedbackWasRecorded":
+        """Return the event of a reaction."""
+        return cls(
+            occurred_at=now,
+            number=None if given.measure else given.number,
+            category=given.category or None,
+            measure=given.measure,
+            observe_time=given.observe_time,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +160,7 @@ class Feedback(Aggregate):
         self.counts = self.rater in trusted or (self.rater == ASKER and self.end_user == answer.end_user)
         self.message = "" if self.counts else NOT_THE_ASKER
         if self.current is given:
-            self.pending.append(
-                FeedbackWasRecorded(occurred_at=now, number=given.number, observe_time=given.observe_time)
-            )
+            self.pending.append(FeedbackWasRecorded.of(given, now=now))
 
     def ignore(self, given: Given, answer: Answer, *, labels: dict[str, str], keep: int, message: str) -> None:
         """Store a reaction that does not count; emits nothing."""

@@ -1,19 +1,20 @@
 """A reaction to an answer, and its validation."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from tidemill_core.application import derived_id
 from tidemill_core.characters import clean, clean_line, says_something
 from tidemill_core.errors import Violation
+from tidemill_feedback.metrics.domain.metric import BUILT_IN, FIELD_OF, FeedbackMetric, Value
 
 RATING, COMMENT, CORRECTION = "rating", "comment", "correction"
-METRICS = (RATING, COMMENT, CORRECTION)
 RATERS = ("user", "reviewer", "judge")
 _EARLIEST_YEAR = 2000
 _FIELD_OF = {RATING: "number", COMMENT: "comment", CORRECTION: "correction"}
+_FIELDS = ("flag", "number", "category", "comment", "correction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +32,14 @@ class ReactionLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction:
-    """A reaction as it is sent; one of `number`, `comment` and `correction` is set, as `metric` says."""
+    """A reaction as it is sent; one of the fields of values is set, as `metric` says."""
 
     metric: str
     inference: str = ""
     inference_request_id: str = ""
+    flag: bool | None = None
     number: float | None = None
+    category: str | None = None
     comment: str | None = None
     correction: str | None = None
     end_user: str = ""
@@ -59,23 +62,39 @@ class Reaction:
         return self.inference or derived_id(project, "inference", self.inference_request_id)
 
     @property
+    def value(self) -> Value:
+        """Return what is a value of a declared metric."""
+        return Value(flag=self.flag, number=self.number, category=self.category)
+
+    @property
     def text(self) -> str:
-        """Return what was written, "" for a rating."""
+        """Return what was written, "" for a rating, and for values of declared metrics."""
         return self.correction or self.comment or ""
 
 
-def violations(
-    reaction: Reaction, limits: ReactionLimits, *, observed_at: datetime, now: datetime
+def violations(  # noqa: PLR0913 - a reaction, and all that it is checked against
+    reaction: Reaction,
+    limits: ReactionLimits,
+    *,
+    observed_at: datetime,
+    now: datetime,
+    declared: FeedbackMetric | None = None,
+    known: Sequence[str] = BUILT_IN,
 ) -> Iterator[Violation]:
     """Yield all violations of a reaction; they contain the length of user text, never the text.
 
-    `observed_at` is the time of its event, the default of `observe_time`.
+    `observed_at` is the time of its event, the default of `observe_time`. `declared` is the metric that it names, if
+    its project declares that, and `known` what it could have named.
     """
     yield from _target_violations(reaction)
-    if reaction.metric not in METRICS:
-        yield Violation("metric", f"is {reaction.metric[:80]!r}; use one of {', '.join(METRICS)}")
-    else:
+    if declared is not None:
+        yield from _field_violations(reaction, FIELD_OF[declared.kind])
+        yield from declared.value_violations(reaction.value)
+    elif reaction.metric in BUILT_IN:
         yield from _value_violations(reaction, limits)
+    else:
+        text = f"is {reaction.metric[:80]!r}; use one of {', '.join(known)}, or declare it as a metric first"
+        yield Violation("metric", text)
     if reaction.rater and reaction.rater not in RATERS:
         text = f"is {reaction.rater[:80]!r}; use one of {', '.join(RATERS)}, or leave it empty for {RATERS[0]}"
         yield Violation("rater", text)
@@ -93,10 +112,7 @@ def _target_violations(reaction: Reaction) -> Iterator[Violation]:
 
 
 def _value_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
-    expected = _FIELD_OF[reaction.metric]
-    for name in _FIELD_OF.values():
-        if (getattr(reaction, name) is not None) != (name == expected):
-            yield Violation(name, f"a {reaction.metric} is given in {expected}, and in nothing else")
+    yield from _field_violations(reaction, _FIELD_OF[reaction.metric])
     number = reaction.number
     if number is not None and (math.isnan(number) or not 0 <= number <= 1):
         yield Violation("number", f"is {number!r}; a rating is 0 (bad) to 1 (good)")
@@ -106,6 +122,12 @@ def _value_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Vi
             yield Violation(name, f"is empty: it has no letter, number or symbol; write 1 to {maximum} characters")
         elif said is not None and len(said) > maximum:
             yield Violation(name, f"has {len(said)} characters; write at most {maximum}")
+
+
+def _field_violations(reaction: Reaction, expected: str) -> Iterator[Violation]:
+    for name in _FIELDS:
+        if (getattr(reaction, name) is not None) != (name == expected):
+            yield Violation(name, f"a {reaction.metric} is given in {expected}, and in nothing else")
 
 
 def _length_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:

@@ -1,0 +1,85 @@
+"""The section metrics of loop.yaml, and the messages that it becomes."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tidemill.feedback.v1 import feedback_metric_pb2 as pb
+from tidemill_cli.loop.desired import Desired
+from tidemill_cli.loop.shapes import Declared, Slug
+
+_MAX_AMOUNT = 10**12
+
+Amount = Annotated[float, Field(strict=True, ge=-_MAX_AMOUNT, le=_MAX_AMOUNT, allow_inf_nan=False)]
+Weight = Annotated[float, Field(strict=True, ge=0, le=1000, allow_inf_nan=False)]
+
+
+class BusinessValue(Declared):
+    """What a value is worth; negative where it costs."""
+
+    unit: Annotated[str, Field(min_length=1, max_length=32, description="for example EUR")]
+    of: Annotated[Amount | dict[Slug, Amount], Field(description="of true, of 1, or by choice")]
+
+
+class Weights(Declared):
+    """How much a reaction counts by its rater."""
+
+    user: Weight = 1
+    reviewer: Weight = 1
+    judge: Weight = 1
+
+
+class Metric(Declared):
+    """What may be said of an answer, besides ratings, comments and corrections."""
+
+    kind: Literal["boolean", "number", "category"]
+    optimise: Literal["max", "min", "none"] = "none"
+    min: Amount | None = None
+    max: Amount | None = None
+    choices: list[Slug] = Field(default_factory=list, max_length=50)
+    value: BusinessValue | None = None
+    weights: Weights = Weights()
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        number, category = self.kind == "number", self.kind == "category"
+        if number != (self.min is not None and self.max is not None) or (
+            not number and (self.min is not None or self.max is not None)
+        ):
+            message = "a number has a min and a max, and nothing else has one"
+            raise ValueError(message)
+        if category != bool(self.choices):
+            message = "a category has choices, and nothing else has them"
+            raise ValueError(message)
+        if category and self.optimise != "none":
+            message = f"optimise: {self.optimise}: no choice of a category is better than another"
+            raise ValueError(message)
+        if self.value is not None and category != isinstance(self.value.of, dict):
+            message = "value.of is a map of choices for a category, and one number for anything else"
+            raise ValueError(message)
+        return self
+
+
+def metric_resource(name: str, part: Metric, labels: dict[str, str]) -> Desired:
+    """Return the resource of a metric."""
+    return Desired.of(
+        "metric",
+        pb.FeedbackMetric,
+        name,
+        labels=labels,
+        kind=pb.FeedbackMetricKind.Value(f"FEEDBACK_METRIC_KIND_{part.kind.upper()}"),
+        optimise=pb.FeedbackMetricOptimise.Value(f"FEEDBACK_METRIC_OPTIMISE_{part.optimise.upper()}"),
+        min=part.min,
+        max=part.max,
+        choices=part.choices,
+        value=_value(part.value),
+        weights=pb.FeedbackMetricWeights(**part.weights.model_dump()),
+    )
+
+
+def _value(value: BusinessValue | None) -> pb.FeedbackMetricValue | None:
+    if value is None:
+        return None
+    if isinstance(value.of, dict):
+        return pb.FeedbackMetricValue(unit=value.unit, amounts=value.of)
+    return pb.FeedbackMetricValue(unit=value.unit, amount=value.of)

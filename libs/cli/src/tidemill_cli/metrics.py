@@ -1,0 +1,100 @@
+"""metrics: list, show and delete what a project declares for its feedback; loop.yaml declares it."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from tidemill.feedback.v1.feedback_metric_pb2 import (
+    FEEDBACK_METRIC_KIND_BOOLEAN,
+    FEEDBACK_METRIC_KIND_NUMBER,
+    FeedbackMetric,
+    FeedbackMetricKind,
+    FeedbackMetricOptimise,
+)
+from tidemill.feedback.v1.feedback_metric_service_pb2 import ListFeedbackMetricsRequest
+from tidemill_cli.options import Commands
+from tidemill_cli.output import call, card, plain, show, word
+from tidemill_cli.pages import lists
+from tidemill_client.declared import FeedbackMetrics
+
+metrics = Commands(help="Metrics of feedback that the project declares.")
+
+NameArgument = Annotated[str, typer.Argument(help="The metric.")]
+_FLAGS = {"true": True, "false": False}
+
+
+@lists(
+    metrics,
+    "list",
+    lambda c: c.metrics.ListFeedbackMetrics,
+    ("metric", "kind", "optimise", "values", "worth", "weights"),
+    lambda m: (
+        m.id,
+        word(FeedbackMetricKind, m.kind),
+        word(FeedbackMetricOptimise, m.optimise),
+        _values(m),
+        ", ".join(_worth(m)) or "-",
+        _weights(m),
+    ),
+)
+def list_metrics() -> ListFeedbackMetricsRequest:
+    """List the metrics that the project declares; rating, comment and correction are always there."""
+    return ListFeedbackMetricsRequest()
+
+
+@metrics.command("show")
+def show_metric(name: NameArgument) -> None:
+    """Show a metric."""
+    metric = call(lambda c: FeedbackMetrics(c).get(name))
+    facts = {
+        "metric": metric.id,
+        "kind": word(FeedbackMetricKind, metric.kind),
+        "optimise": word(FeedbackMetricOptimise, metric.optimise),
+        "values": _values(metric),
+        "worth": ", ".join(_worth(metric)),
+        "weights": _weights(metric),
+    }
+    show(plain(metric), card(facts))
+
+
+@metrics.command("delete")
+def delete_metric(name: NameArgument) -> None:
+    """Delete a metric; its feedback is kept, and no further one is taken."""
+    metric = call(lambda c: FeedbackMetrics(c).delete(name))
+    show(plain(metric), f"{metric.id} is deleted")
+
+
+def value_of(kind: FeedbackMetricKind.ValueType, text: str) -> bool | float | str:
+    """Return the value of a metric as it was typed."""
+    if kind == FEEDBACK_METRIC_KIND_BOOLEAN:
+        if (flag := _FLAGS.get(text.lower())) is None:
+            message = f"{text!r} is neither true nor false"
+            raise typer.BadParameter(message)
+        return flag
+    if kind == FEEDBACK_METRIC_KIND_NUMBER:
+        try:
+            return float(text)
+        except ValueError:
+            message = f"{text!r} is no number"
+            raise typer.BadParameter(message) from None
+    return text
+
+
+def _values(metric: FeedbackMetric) -> str:
+    if metric.HasField("min"):
+        return f"{metric.min:g} to {metric.max:g}"
+    return ", ".join(metric.choices) or "true, false"
+
+
+def _worth(metric: FeedbackMetric) -> Iterator[str]:
+    value = metric.value
+    if value.HasField("amount"):
+        yield f"{value.amount:g} {value.unit}"
+    for choice, amount in sorted(value.amounts.items()):
+        yield f"{choice} {amount:g} {value.unit}"
+
+
+def _weights(metric: FeedbackMetric) -> str:
+    weights = metric.weights
+    return f"user {weights.user:g}, reviewer {weights.reviewer:g}, judge {weights.judge:g}"

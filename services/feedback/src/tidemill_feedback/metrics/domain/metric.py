@@ -1,0 +1,203 @@
+"""A metric that a project declares: what may be said of an answer, and what that means."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tidemill_core.aggregate import Aggregate
+from tidemill_core.errors import Violation
+from tidemill_core.resources import SLUG, SLUG_FORM, label_violations, refuse, slug_violations
+
+BUILT_IN = ("rating", "comment", "correction")
+RESERVED = (*BUILT_IN, "preference", "demonstration")
+MIN_CHOICES, MAX_CHOICES = 2, 50
+MAX_WEIGHT = 1000
+MAX_UNIT_CHARS = 32
+MAX_AMOUNT = 1e12
+
+
+class MetricKind(Enum):
+    """What values are."""
+
+    BOOLEAN = "boolean"
+    NUMBER = "number"
+    CATEGORY = "category"
+
+
+class Optimise(Enum):
+    """Which values are better."""
+
+    NONE = "none"
+    MAX = "max"
+    MIN = "min"
+
+
+FIELD_OF = {MetricKind.BOOLEAN: "flag", MetricKind.NUMBER: "number", MetricKind.CATEGORY: "category"}
+"""The field of a reaction that has the value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusinessValue:
+    """What a value is worth: `amount` of true or of 1, or `amounts` by choice."""
+
+    unit: str
+    amount: float | None = None
+    amounts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaterWeights:
+    """How much a reaction counts by its rater."""
+
+    user: float = 1.0
+    reviewer: float = 1.0
+    judge: float = 1.0
+
+    def of(self, rater: str) -> float:
+        """Return the weight of a rater."""
+        return {"user": self.user, "reviewer": self.reviewer, "judge": self.judge}[rater]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """One value; the field that the kind names is set."""
+
+    flag: bool | None = None
+    number: float | None = None
+    category: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """What a value means by its metric, as that was declared when the value was given.
+
+    `value` is None for a category, `score` (0 worst, 1 best) where no value is better, `business_value` where nothing
+    is declared.
+    """
+
+    value: float | None = None
+    score: float | None = None
+    weight: float = 1.0
+    business_value: float | None = None
+    unit: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class FeedbackMetric(Aggregate):
+    """A metric beside those that are built in. It publishes no events; feedback of a deleted one stays."""
+
+    kind: MetricKind
+    optimise: Optimise = Optimise.NONE
+    min: float | None = None
+    max: float | None = None
+    choices: tuple[str, ...] = ()
+    value: BusinessValue | None = None
+    weights: RaterWeights = field(default_factory=RaterWeights)
+
+    def check(self) -> None:
+        """Refuse what is no metric.
+
+        Raises:
+            InvalidInput: names every field that breaks its rule.
+
+        """
+        refuse(self._violations())
+
+    def value_violations(self, given: Value) -> Iterator[Violation]:
+        """Yield what is wrong with a value, where one is given; none quotes what may be free text."""
+        bounds = None if self.min is None or self.max is None else (self.min, self.max)
+        if bounds and given.number is not None and not bounds[0] <= given.number <= bounds[1]:
+            yield Violation("number", f"is {given.number!r}; {self.id} is {bounds[0]:g} to {bounds[1]:g}")
+        if given.category is not None and self.choices and given.category not in self.choices:
+            shown = repr(given.category) if SLUG.fullmatch(given.category) else f"of {len(given.category)} characters"
+            yield Violation("category", f"is {shown}; {self.id} is one of {', '.join(self.choices)}")
+
+    def measure(self, given: Value, *, rater: str) -> Measure:
+        """Return what a checked value means."""
+        value = self._number_of(given)
+        worth = self.value
+        return Measure(
+            value=value,
+            score=self._score(value),
+            weight=self.weights.of(rater),
+            business_value=None if worth is None else _worth(worth, value, given.category),
+            unit="" if worth is None else worth.unit,
+        )
+
+    @staticmethod
+    def _number_of(given: Value) -> float | None:
+        return given.number if given.flag is None else float(given.flag)
+
+    def _score(self, value: float | None) -> float | None:
+        if value is None or self.optimise is Optimise.NONE:
+            return None
+        if self.min is not None and self.max is not None:
+            value = min(1.0, max(0.0, (value - self.min) / (self.max - self.min)))
+        return value if self.optimise is Optimise.MAX else 1.0 - value
+
+    def _violations(self) -> Iterator[Violation]:
+        yield from slug_violations("metric.id", self.id)
+        if self.id in RESERVED:
+            yield Violation("metric.id", f"is {self.id!r}, which every project has: choose another id")
+        yield from label_violations("metric.labels", self.labels)
+        yield from self._bound_violations()
+        yield from self._choice_violations()
+        if self.value is not None:
+            yield from _worth_violations(self, self.value)
+        for name in ("user", "reviewer", "judge"):
+            weight = self.weights.of(name)
+            if not 0 <= weight <= MAX_WEIGHT:
+                yield Violation(f"metric.weights.{name}", f"is {weight:g}; use 0 to {MAX_WEIGHT}")
+
+    def _bound_violations(self) -> Iterator[Violation]:
+        bounds = {"min": self.min, "max": self.max}
+        if self.kind is not MetricKind.NUMBER:
+            for name in (name for name, bound in bounds.items() if bound is not None):
+                yield Violation(f"metric.{name}", f"is set, and a {self.kind.value} has none: leave it out")
+            return
+        for name, bound in bounds.items():
+            if bound is None:
+                yield Violation(f"metric.{name}", "is missing: a number has a min and a max")
+            elif not abs(bound) <= MAX_AMOUNT:
+                yield Violation(f"metric.{name}", f"is {bound!r}; use {-MAX_AMOUNT:g} to {MAX_AMOUNT:g}")
+        if self.min is not None and self.max is not None and self.min >= self.max:
+            yield Violation("metric.max", f"is {self.max:g}; use more than min, which is {self.min:g}")
+
+    def _choice_violations(self) -> Iterator[Violation]:
+        if self.kind is not MetricKind.CATEGORY:
+            if self.choices:
+                yield Violation("metric.choices", f"is set, and a {self.kind.value} has none: leave it out")
+            return
+        if self.optimise is not Optimise.NONE:
+            yield Violation("metric.optimise", f"is {self.optimise.value}; no choice of a category is better: use none")
+        distinct = len(set(self.choices))
+        if distinct != len(self.choices) or not MIN_CHOICES <= distinct <= MAX_CHOICES:
+            text = f"has {len(self.choices)} choices, {distinct} of them distinct; name {MIN_CHOICES} to {MAX_CHOICES}"
+            yield Violation("metric.choices", f"{text}, each once")
+        for index, choice in enumerate(self.choices[:MAX_CHOICES]):
+            if not SLUG.fullmatch(choice):
+                yield Violation(f"metric.choices[{index}]", f"is {choice[:80]!r}; use {SLUG_FORM}")
+
+
+def _worth(worth: BusinessValue, value: float | None, category: str | None) -> float:
+    return worth.amounts.get(category or "", 0.0) if value is None else (worth.amount or 0.0) * value
+
+
+def _worth_violations(metric: FeedbackMetric, worth: BusinessValue) -> Iterator[Violation]:
+    if not 1 <= len(worth.unit) <= MAX_UNIT_CHARS or not worth.unit.isprintable():
+        text = f"has {len(worth.unit)} characters; write 1 to {MAX_UNIT_CHARS} that are printed, for example EUR"
+        yield Violation("metric.value.unit", text)
+    by_choice = metric.kind is MetricKind.CATEGORY
+    if by_choice == (worth.amount is not None):
+        text = "is set: a category has amounts by choice" if by_choice else "is missing: say what true, or 1, is worth"
+        yield Violation("metric.value.amount", text)
+    if by_choice != bool(worth.amounts):
+        text = "is empty: say what choices are worth" if by_choice else f"is set: a {metric.kind.value} has one amount"
+        yield Violation("metric.value.amounts", text)
+    if unknown := [each for each in worth.amounts if by_choice and each not in metric.choices]:
+        text = f"is the amount of none of the choices, {', '.join(metric.choices)[:400]}"
+        yield Violation(f"metric.value.amounts[{unknown[0][:63]!r}]", text)
+    amounts = [*worth.amounts.values(), *([] if worth.amount is None else [worth.amount])]
+    if any(not math.isfinite(each) or abs(each) > MAX_AMOUNT for each in amounts):
+        yield Violation("metric.value", f"has an amount beyond {-MAX_AMOUNT:g} to {MAX_AMOUNT:g}")
