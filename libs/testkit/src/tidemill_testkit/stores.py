@@ -1,6 +1,6 @@
 """Aggregates in memory: the store that services run on, over a collection of the test's own."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, TypeVar, cast
 
@@ -185,7 +185,10 @@ class InMemoryCollection:
 
     def _found(self, chosen: Document) -> Iterator[Document]:
         named = chosen.get("_id")
-        kept = [self._documents.get(named)] if isinstance(named, str) else self._documents.values()
+        if isinstance(named, dict) and "$in" in named:
+            kept: Iterable[bytes | None] = [self._documents.get(each) for each in dict.fromkeys(named["$in"])]
+        else:
+            kept = [self._documents.get(named)] if isinstance(named, str) else self._documents.values()
         documents = (decode(document, _AWARE) for document in kept if document is not None)
         return (document for document in documents if _matches(document, chosen))
 
