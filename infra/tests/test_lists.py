@@ -34,8 +34,8 @@ FILTERS = {
 """By module that lists with `where`: the sets of fields that it may filter by. A new one is named here."""
 GIVEN = re.compile(r"\b(?:where|filters|lists)=")
 """What a module that lists, or declares lists, has in its text; few are worth parsing."""
-OF_ONE_RESOURCE = {("evaluator", "case_set")}
-"""Filters of lists that read what belongs to one resource, at once: the results of an evaluation's cases."""
+OF_ONE_RESOURCE = {("evaluator", "case_set"), ("feedback", "refusal")}
+"""Filters of lists of what belongs to one resource: results of an evaluation's cases, what a curation refuses."""
 
 
 def test_every_module_that_lists_by_a_filter_is_known_here() -> None:

@@ -20,6 +20,7 @@ from tidemill_feedback.curations.domain.ledger import (
     Row,
     Tally,
 )
+from tidemill_feedback.curations.domain.measures import Measures
 from tidemill_feedback.curations.exchange import ExchangeBatches
 from tidemill_feedback.curations.ports import Begin
 from tidemill_feedback.errors import (
@@ -49,7 +50,7 @@ class InMemoryLedger:
         if row and row.candidate.seq >= candidate.seq:
             return False
         kept = row or Row(candidate=candidate, first_time=candidate.observe_time)
-        self.stored[ref, candidate.feedback] = replace(kept, candidate=candidate, attempts=0, failure="")
+        self.stored[ref, candidate.feedback] = replace(kept, candidate=candidate, attempts=0, failure="", refusal="")
         return True
 
     async def rows(self, ref: CurationRef) -> Sequence[Row]:
@@ -59,13 +60,11 @@ class InMemoryLedger:
     async def pending(self, ref: CurationRef, *, limit: int) -> Sequence[Row]:
         return [row for (of, _), row in self.stored.items() if of == ref and row.pending][:limit]
 
-    async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
-        return self._write(
-            ref,
-            row,
-            epoch,
-            lambda now: replace(now, resolved_seq=row.candidate.seq, chars=chars, failure="", attempts=0),
-        )
+    async def resolve(
+        self, ref: CurationRef, row: Row, *, epoch: int, chars: int, measures: Measures | None = None
+    ) -> bool:
+        done = {"resolved_seq": row.candidate.seq, "chars": chars, "failure": "", "attempts": 0, "measures": measures}
+        return self._write(ref, row, epoch, lambda now: replace(now, **done))  # type: ignore[arg-type]  # fields of Row
 
     async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
         failure = message if final else ""
@@ -89,7 +88,8 @@ class InMemoryLedger:
 
     async def exclude(self, feedback: str, *, seq: int) -> None:
         for place, row in self._until({feedback: seq}).items():
-            self.stored[place] = replace(row, candidate=replace(row.candidate, seq=seq), failure=WITHDRAWN)
+            candidate = replace(row.candidate, seq=seq)
+            self.stored[place] = replace(row, candidate=candidate, failure=WITHDRAWN, refusal="")
 
     async def forget(self, feedback: Mapping[str, int]) -> None:
         for place in self._until(feedback):
@@ -110,6 +110,20 @@ class InMemoryLedger:
 
     async def record_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
         self._record(ref, epoch, counts=tally.counts, seen=tally.seen, rows=tally.rows, version=tally.version)
+
+    async def record_refusals(self, ref: CurationRef, refusals: Mapping[str, str], *, epoch: int) -> None:
+        for name, reason in refusals.items():
+            row = self.stored.get((ref, name))
+            if row and not row.pending and self.epochs.get((ref, name), 0) <= epoch:
+                self.stored[ref, name], self.epochs[ref, name] = replace(row, refusal=reason), epoch
+
+    async def refused(self, ref: CurationRef, page: PageRequest) -> Page[Row]:
+        found = [row for (of, _), row in self.stored.items() if of == ref and row.refusal]
+        found = [row for row in found if page.where.get("refusal", row.refusal) == row.refusal]
+        found.sort(key=lambda row: (row.candidate.observe_time, row.candidate.feedback), reverse=page.newest_first)
+        begin = int(page.token or 0)
+        end = begin + page.size
+        return Page(items=found[begin:end], next_token=str(end) if end < len(found) else "")
 
     async def record_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
         self._record(ref, epoch, deployments=deployments, listed=token)
@@ -249,6 +263,8 @@ class FakeInferences:
         self.silent: set[str] = set()
         """Inferences whose answer is empty."""
         self.forgets_answers = False
+        self.questions: dict[str, str] = {}
+        """By inference, where the question is another than `prompt_of` has."""
 
     async def erase(self, caller: Caller, end_user: str, *, validate_only: bool) -> int:
         if self.failure:
@@ -297,9 +313,11 @@ class FakeInferences:
         await self.answer(caller, inference)
         if inference in self.no_prompt:
             raise self.no_prompt[inference]
+        prompt = prompt_of(inference)
+        prompt = replace(prompt, question=self.questions.get(inference, prompt.question))
         if self.forgets_answers:
-            return replace(prompt_of(inference), answer=None)
-        return replace(prompt_of(inference), answer="") if inference in self.silent else prompt_of(inference)
+            return replace(prompt, answer=None)
+        return replace(prompt, answer="") if inference in self.silent else prompt
 
 
 class KeptDeadLetters:

@@ -19,6 +19,7 @@ from tidemill_feedback.curations.crud import CurationCrud
 from tidemill_feedback.curations.domain.curation import Curation, CurationWasCompleted
 from tidemill_feedback.curations.domain.ledger import CurationRef
 from tidemill_feedback.curations.forget_examples import ForgetExamples
+from tidemill_feedback.curations.measuring import measure
 from tidemill_feedback.curations.mongo import CURATIONS
 from tidemill_feedback.curations.reconcile_curation import ReconcileCuration
 from tidemill_feedback.curations.record_correction import RecordCorrection
@@ -130,6 +131,7 @@ class FeedbackHarness:
                 recorded=self.inferences,
                 prompts=self.prompts,
                 ledger=self.ledger,
+                measure=measure,
                 max_concurrent=2,
             ),
             complete=CompleteCuration(
@@ -157,13 +159,25 @@ class FeedbackHarness:
         await self.record(caller, saved.id)  # as its event has it done
         return saved
 
-    async def correct(self, number: int, *, text: str = "", end_user: str = "", inference: str = "") -> Feedback:
-        """Have the answer `i<number>` corrected by the person who asked."""
+    async def correct(  # noqa: PLR0913 - a correction has many sides
+        self,
+        number: int,
+        *,
+        text: str = "",
+        end_user: str = "",
+        inference: str = "",
+        question: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> Feedback:
+        """Have the answer `i<number>`, to a question of its own unless one is named, corrected by who asked."""
         inference = inference or f"i{number}"
+        if question:
+            self.inferences.questions[inference] = question
         if ("acme", inference) not in self.inferences.answers:
             self.inferences.put(inference, end_user=end_user or f"u{number}")
         self.clock.advance(timedelta(seconds=1))
-        return await self.give(correction(text or f"Right answer {number}", inference=inference, end_user=end_user))
+        text = text or f"Right answer {number}"
+        return await self.give(correction(text, inference=inference, end_user=end_user, labels=labels or {}))
 
     async def curate(self, **rule: object) -> Curation:
         """Create the curation sft."""

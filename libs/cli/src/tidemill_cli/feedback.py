@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from tidemill.feedback.v1.curation_service_pb2 import ListRefusedExamplesRequest
 from tidemill.feedback.v1.feedback_pb2 import Feedback, FeedbackState
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest
 from tidemill_cli.metrics import value_of
 from tidemill_cli.options import Commands
-from tidemill_cli.output import call, plain, show, word
+from tidemill_cli.output import call, moment, plain, show, word
 from tidemill_cli.pages import lists
 from tidemill_client.declared import FeedbackMetrics
+from tidemill_client.pages import filter_of
 from tidemill_client.reactions import Rater, Reactions
 
 feedback = Commands(help="Rate, correct and comment on answers.")
@@ -112,6 +114,23 @@ def list_feedback(
 ) -> ListFeedbackRequest:
     """List feedback, oldest first."""
     return ListFeedbackRequest(inference=inference, deployment=deployment)
+
+
+@lists(
+    feedback,
+    "refused",
+    lambda c: c.curations.ListRefusedExamples,
+    ("feedback", "reason", "inference", "by", "observed"),
+    lambda e: (e.feedback, e.reason, e.inference, e.end_user or "-", moment(e.observe_time)),
+    order="observe_time",
+)
+def list_refused(
+    curation: Annotated[str, typer.Argument(metavar="DATASET", help="The dataset that the corrections are for.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Only for this reason, for example CONTRADICTED.")] = "",
+) -> ListRefusedExamplesRequest:
+    """List the corrections that do not become examples of a dataset, with the reason of each."""
+    return ListRefusedExamplesRequest(curation=curation, filter=filter_of(reason=reason))
 
 
 @feedback.command("erase")

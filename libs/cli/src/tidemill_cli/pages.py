@@ -25,17 +25,19 @@ def lists(
     method: Callable[[Connection], Callable[[Any], Awaitable[Any]]],
     columns: Sequence[str],
     row: Callable[[Any], Sequence[object]],
+    *,
+    order: str = "create_time",
 ) -> Callable[[F], F]:
     """Make a command of a function that returns the request of a List method; each item of a page is a row.
 
-    The command takes what the function takes, the page and its order.
+    The command takes what the function takes, the page and its order, which is by this field.
     """
 
     def register(requested: F) -> F:
         def command(*, size: int, token: str, newest: bool, **own: object) -> None:
             request: Any = requested(**own)
             request.page_size, request.page_token = size, token
-            request.order_by = "create_time desc" if newest else ""
+            request.order_by = f"{order} desc" if newest else ""
             page = call(lambda connection: method(connection)(request))
             field = next(field.name for field in page.DESCRIPTOR.fields if field.is_repeated)
             items = getattr(page, field)

@@ -7,6 +7,8 @@ from typing import Any
 from libs.cli.tests.loop.running import Running
 from tidemill.evaluator.v1 import evaluation_pb2 as ev
 from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
+from tidemill.feedback.v1 import curation_pb2 as cu
+from tidemill.feedback.v1 import curation_service_pb2 as cu_rpc
 from tidemill.feedback.v1 import feedback_metric_service_pb2 as fm_rpc
 from tidemill.feedback.v1 import feedback_pb2 as fb
 from tidemill.feedback.v1 import feedback_service_pb2 as fb_rpc
@@ -267,6 +269,11 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     ),
     "feedback.v1.feedback_metric_service:DeleteFeedbackMetric": lambda _: fm_rpc.DeleteFeedbackMetricResponse(
         metric=REOPENED
+    ),
+    "feedback.v1.curation_service:ListRefusedExamples": lambda r: cu_rpc.ListRefusedExamplesResponse(
+        examples=[cu.RefusedExample(feedback="fb-2", reason="CONTRADICTED", inference="in-2", end_user="u-9")]
+        if r.filter in ("", 'reason = "CONTRADICTED"')
+        else []
     ),
     "rag.v1.retrieval_service:Search": lambda _: SearchResponse(),
     "ingest.v1.dataset_service:GetDatasetVersion": lambda _: ds_rpc.GetDatasetVersionResponse(

@@ -25,6 +25,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("feedback correct in-1 Better.", ["correction fb-1 is recorded"]),
         ("feedback comment in-1 Nice.", ["comment fb-1 is recorded"]),
         ("feedback list", ["rating", "0.25", "in-1"]),
+        ("feedback refused tickets --reason CONTRADICTED --newest", ["fb-2", "CONTRADICTED", "in-2", "u-9"]),
         ("feedback erase u1", ["3 feedback entries by and about u1, and 5 inference records were erased"]),
         ("feedback erase u1 --dry-run", ["inference records would be erased"]),
         ("sources list", ["wiki", "s3: https://s3.acme.example/kb/", "failing", "12"]),

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from tidemill.feedback.v1.curation_pb2 import Curation
-from tidemill.feedback.v1.curation_service_pb2 import GetCurationRequest
+from tidemill.feedback.v1.curation_pb2 import Curation, RefusedExample
+from tidemill.feedback.v1.curation_service_pb2 import GetCurationRequest, ListRefusedExamplesRequest
 from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
 from tidemill.feedback.v1.feedback_service_pb2 import (
     EraseEndUserRequest,
@@ -15,7 +15,7 @@ from tidemill.feedback.v1.feedback_service_pb2 import (
     WithdrawFeedbackRequest,
 )
 from tidemill_client.connection import Connection
-from tidemill_client.pages import each
+from tidemill_client.pages import each, filter_of
 from tidemill_client.values import assistant
 
 
@@ -99,6 +99,11 @@ class Reactions:
     async def curation(self, dataset: str) -> Curation:
         """Return a curation: the rule by which feedback becomes examples of a dataset, and its progress."""
         return (await self._connection.curations.GetCuration(GetCurationRequest(id=dataset))).curation
+
+    def refused(self, dataset: str, *, reason: str = "") -> AsyncIterator[RefusedExample]:
+        """Yield the corrections that do not become examples of a dataset, oldest first; only those with this reason."""
+        request = ListRefusedExamplesRequest(curation=dataset, filter=filter_of(reason=reason))
+        return each(self._connection.curations.ListRefusedExamples, request, lambda page: page.examples)
 
     async def _submit(self, feedback: Feedback, rater: Rater) -> Feedback:
         feedback.end_user, feedback.rater = rater.end_user, rater.rater

@@ -84,6 +84,12 @@ async def test_the_same_request_creates_once_and_a_taken_id_is_refused() -> None
         ({"new_examples": 1001}, "new_examples: is 1001; use 1 to 1000"),
         ({"max_output_chars": 100_001}, "max_output_chars: is 100001; use 0 to 100000"),
         ({"per_user_at_most": -1}, "per_user_at_most: is -1; use 0 to"),
+        ({"max_repeats": -1}, "max_repeats: is -1; use 0 to"),
+        ({"max_user_share": 1.5}, "max_user_share: is 1.5; use a share of 0 \\(no limit\\) to 1"),
+        ({"max_user_share": float("nan")}, "max_user_share: is nan"),
+        ({"max_cohort_share": 0.2}, "cohort_label: is not set, and max_cohort_share is"),
+        ({"cohort_label": "country"}, "max_cohort_share: is not set, and cohort_label is"),
+        ({"cohort_label": "x" * 1000, "max_cohort_share": 0.2}, "cohort_label: has 1000 characters; use at most"),
         (
             {"min_output_chars": 11, "max_output_chars": 10},
             "min_output_chars: is 11; use at most max_output_chars, 10",

@@ -11,7 +11,9 @@ import pytest
 from services.feedback.tests.builders import ADA, EVE, SFT, correction, rating
 from services.feedback.tests.changed_rules import change, example_id
 from services.feedback.tests.harness import FeedbackHarness
-from tidemill_feedback.curations.domain.ledger import CandidateExample, Chosen, CurationRef, Filters, Row, choose
+from tidemill_feedback.curations.domain.counting import Chosen, choose
+from tidemill_feedback.curations.domain.filters import Filters
+from tidemill_feedback.curations.domain.ledger import CandidateExample, CurationRef, Row
 
 
 async def test_a_batch_holds_the_examples_in_the_order_of_their_ids() -> None:

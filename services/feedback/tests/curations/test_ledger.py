@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
-from tidemill_feedback.curations.domain.ledger import CandidateExample, Filters, Row, choose
+from tidemill_feedback.curations.domain.counting import choose
+from tidemill_feedback.curations.domain.filters import Filters
+from tidemill_feedback.curations.domain.ledger import CandidateExample, Row
 from tidemill_testkit.clocks import NOON
 
 ALL = Filters(deployment="d", per_user_at_most=0, min_output_chars=1, max_output_chars=100)

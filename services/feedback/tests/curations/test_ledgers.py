@@ -10,7 +10,9 @@ import pytest
 from services.feedback.tests.builders import SFT
 from services.feedback.tests.fakes import InMemoryLedger
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import PageRequest
 from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_feedback.curations.domain.measures import Measures
 from tidemill_feedback.curations.mongo_ledger import MongoLedger
 from tidemill_feedback.curations.ports import Ledger
 from tidemill_feedback.errors import EpochOver
@@ -260,6 +262,57 @@ async def test_of_what_is_withdrawn_the_completion_stays_and_counts_when_it_is_s
     assert await ledger.upsert_correction(SFT, candidate(seq=3))
     again = await the_row(ledger)
     assert (again.withdrawn, again.pending, again.completion) == (False, True, 1)
+
+
+async def test_what_is_refused_is_listed_by_its_time_in_both_orders_and_by_reason(ledger: Ledger) -> None:
+    for number in range(5):
+        await ledger.upsert_correction(
+            SFT, replace(candidate(f"f{number}"), observe_time=NOON + timedelta(days=number))
+        )
+        measures = Measures(question="q", answer=f"a{number}", signature=bytes(range(128)), cohort="de")
+        await ledger.resolve(SFT, await the_row(ledger, f"f{number}"), epoch=1, chars=3, measures=measures)
+    assert (await the_row(ledger, "f1")).measures == Measures(
+        question="q", answer="a1", signature=bytes(range(128)), cohort="de"
+    )
+    refusals = {"f1": "CONTRADICTED", "f2": "USER_SHARE", "f3": "CONTRADICTED", "f4": "CONTRADICTED"}
+
+    await ledger.record_refusals(SFT, refusals, epoch=2)
+    await ledger.record_refusals(SFT, {"f4": ""}, epoch=2)
+    await ledger.record_refusals(SFT, {"f3": ""}, epoch=1)
+
+    assert [row.candidate.feedback for row in await listed(ledger)] == ["f1", "f2", "f3"]
+    assert [row.refusal for row in await listed(ledger)] == ["CONTRADICTED", "USER_SHARE", "CONTRADICTED"]
+    assert [row.candidate.feedback for row in await listed(ledger, newest_first=True)] == ["f3", "f2", "f1"]
+    assert [row.candidate.feedback for row in await listed(ledger, refusal="CONTRADICTED")] == ["f1", "f3"]
+    assert [row.candidate.feedback for row in await listed(ledger, newest_first=True, refusal="CONTRADICTED")] == [
+        "f3",
+        "f1",
+    ]
+    assert (await ledger.refused(OTHER, PageRequest())).items == []
+
+
+async def test_what_is_corrected_anew_or_withdrawn_is_not_refused_any_more(ledger: Ledger) -> None:
+    for name in ("f1", "f2"):
+        await ledger.upsert_correction(SFT, candidate(name))
+        await ledger.resolve(SFT, await the_row(ledger, name), epoch=1, chars=3)
+    await ledger.record_refusals(SFT, {"f1": "CONTRADICTED", "f2": "CONTRADICTED"}, epoch=1)
+
+    await ledger.upsert_correction(SFT, candidate("f1", seq=2))
+    await ledger.record_refusals(SFT, {"f1": "CONTRADICTED"}, epoch=1)
+    await ledger.exclude("f2", seq=2)
+
+    assert await listed(ledger) == []
+
+
+async def listed(ledger: Ledger, *, newest_first: bool = False, **where: str) -> list[Row]:
+    """Return what is refused, in pages of one."""
+    rows, token = list[Row](), ""
+    while True:
+        page = await ledger.refused(SFT, PageRequest(size=1, token=token, newest_first=newest_first, where=where))
+        rows += page.items
+        token = page.next_token
+        if not token:
+            return rows
 
 
 async def test_an_incarnation_is_found_when_it_is_due_and_not_before(ledger: Ledger) -> None:

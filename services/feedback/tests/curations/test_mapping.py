@@ -51,17 +51,37 @@ def test_a_curation_that_was_stored_before_there_were_kinds_is_one_of_demonstrat
     curation = CURATIONS.decode(IDENTITY, OLD, 1)
 
     assert (curation.rule, curation.incarnations, curation.epoch) == (RULE, 2, 4)
-    assert CURATIONS.encode(curation) == OLD | {"rule": OLD["rule"] | {"kind": "demonstration"}, "authors": []}  # type: ignore[operator]
+    added = {
+        "kind": "demonstration",
+        "max_user_share": 0.0,
+        "cohort_label": "",
+        "max_cohort_share": 0.0,
+        "max_repeats": 0,
+        "exclude_contradicted": False,
+    }
+    assert CURATIONS.encode(curation) == OLD | {"rule": OLD["rule"] | added, "authors": []}  # type: ignore[operator]
 
 
 def test_a_rule_is_read_as_it_is_sent() -> None:
-    rule = rule_with(kind=ExampleKind.PREFERENCE, at_latest_every=timedelta(days=7), labels={"team": "support"})
+    rule = rule_with(
+        kind=ExampleKind.PREFERENCE,
+        at_latest_every=timedelta(days=7),
+        labels={"team": "support"},
+        max_user_share=0.1,
+        cohort_label="country",
+        max_cohort_share=0.3,
+        max_repeats=2,
+        exclude_contradicted=True,
+    )
     curation = Curation(id="sft", project="acme", rule=rule, since=NOON, labels={"team": "support"})
 
-    message = curation_message(Overview(curation=curation, counts=Counts(new=2, examples=5)))
+    message = curation_message(
+        Overview(curation=curation, counts=Counts(new=2, examples=5, refused={"CONTRADICTED": 1}))
+    )
 
     assert rule_of(message) == rule
     assert (message.progress.new_examples, message.progress.examples) == (2, 5)
+    assert dict(message.progress.refused) == {"CONTRADICTED": 1}
     assert unsent(pb.Curation, Rule) == set()
 
 

@@ -26,6 +26,26 @@ class Examples(Declared):
     per_user_at_most: Annotated[int, Field(ge=0, description="0 means unlimited")] = 0
     min_output_chars: Annotated[int, Field(ge=0, description="0 means 1")] = 0
     max_output_chars: Annotated[int, Field(ge=0, description="0 means 4000")] = 0
+    max_user_share: Annotated[
+        float, Field(ge=0, le=1, description="of a batch that one user may have; 0 means unlimited")
+    ] = 0
+    cohort_label: Annotated[str, Field(description="a label of reactions that says which cohort a user is of")] = ""
+    max_cohort_share: Annotated[
+        float, Field(ge=0, le=1, description="of a batch that one cohort may have; 0 means unlimited")
+    ] = 0
+    max_repeats: Annotated[
+        int, Field(ge=0, description="how many questions nearly the same correction may answer; 0 means unlimited")
+    ] = 0
+    exclude_contradicted: Annotated[
+        bool, Field(description="leave out corrections of questions that more users corrected otherwise")
+    ] = False
+
+    @model_validator(mode="after")
+    def _cohort_is_whole(self) -> Self:
+        if bool(self.cohort_label) != bool(self.max_cohort_share):
+            message = "set both cohort_label and max_cohort_share, or neither"
+            raise ValueError(message)
+        return self
 
 
 class Publish(Declared):

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Clock, Request, derived_id
+from tidemill_feedback.curations.domain.counting import Chosen
 from tidemill_feedback.curations.domain.curation import Batch, Curation
 from tidemill_feedback.curations.domain.example import Example, ExampleKind, Prompt
-from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, Chosen, CurationRef
+from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, CurationRef
 from tidemill_feedback.curations.ports import Batches, CurationStore, Ledger, Prompts
 from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.ports import FeedbackStore

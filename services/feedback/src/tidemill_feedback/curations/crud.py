@@ -9,7 +9,7 @@ from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest
 from tidemill_core.resources import Write
 from tidemill_feedback.curations.domain.curation import Curation, Rule
-from tidemill_feedback.curations.domain.ledger import Counts
+from tidemill_feedback.curations.domain.ledger import Counts, Row
 from tidemill_feedback.curations.ports import CurationStore, Enqueue, Ledger
 
 CHANGEABLE: Final = frozenset(each.name for each in fields(Rule))
@@ -103,6 +103,16 @@ class CurationCrud:
         """
         deleted = await resources.delete(self.curations, caller.project, curation_id, write)
         return await self._enqueued(deleted, write)
+
+    async def refused(self, caller: Caller, curation_id: str, page: PageRequest) -> Page[Row]:
+        """Return a page of the corrections that were no examples when all were counted last, without their text.
+
+        Raises:
+            CurationNotFound: the caller's project has none with this id.
+            InvalidInput: the page is not usable.
+
+        """
+        return await self.ledger.refused((await self.curations.get(caller.project, curation_id)).ref, page)
 
     async def _enqueued(self, curation: Curation, write: Write) -> Overview:
         if not write.validate_only:

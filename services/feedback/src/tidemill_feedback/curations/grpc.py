@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from tidemill.feedback.v1 import curation_service_pb2 as pb
 from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceServicer
 from tidemill_feedback.curations.crud import CHANGEABLE, CurationCrud
-from tidemill_feedback.curations.messages import curation_message, rule_of
+from tidemill_feedback.curations.messages import curation_message, refused_message, rule_of
+from tidemill_kit.grpc.lists import Order
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
+
+_OBSERVED = Order("observe_time", "oldest first", "newest first")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,3 +44,13 @@ class GrpcCurationService(CurationServiceServicer):
         """Delete a curation."""
         deleted = await self.curations.delete(current_caller(), request.id, write_of(request))
         return pb.DeleteCurationResponse(curation=curation_message(deleted))
+
+    async def ListRefusedExamples(
+        self, request: pb.ListRefusedExamplesRequest, _context: object
+    ) -> pb.ListRefusedExamplesResponse:
+        """Return a page of the corrections that are no examples."""
+        asked = page_of(request, filters={"reason": "refusal"}, order=_OBSERVED)
+        page = await self.curations.refused(current_caller(), request.curation, asked)
+        return pb.ListRefusedExamplesResponse(
+            examples=[*map(refused_message, page.items)], next_page_token=page.next_token
+        )

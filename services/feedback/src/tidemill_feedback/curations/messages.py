@@ -11,6 +11,7 @@ from tidemill_core.aggregate import Event
 from tidemill_feedback.curations.crud import Overview
 from tidemill_feedback.curations.domain.curation import Curation, CurationWasCompleted, Rule
 from tidemill_feedback.curations.domain.example import Example, ExampleKind, Turn
+from tidemill_feedback.curations.domain.ledger import Row
 from tidemill_kit.mapping import from_message, to_message
 
 TOPIC = "tidemill.feedback.curation.v1"
@@ -29,6 +30,11 @@ def curation_message(overview: Overview) -> pb.Curation:
         pb.CurationProgress, counts, curation, new_examples=counts.new, message=curation.waits_for(counts)
     )
     return to_message(pb.Curation, curation, curation.rule, progress=progress)
+
+
+def refused_message(row: Row) -> pb.RefusedExample:
+    """Return a correction that is no example, as callers see it."""
+    return to_message(pb.RefusedExample, row.candidate, reason=row.refusal)
 
 
 def curation_payload(curation: Curation, event: Event, seq: int) -> tuple[str, Message]:

@@ -1,12 +1,15 @@
 """The ledger in MongoDB: one small document per row, found by `_id` when an event is handled."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Page, PageRequest
+from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_feedback.curations.domain.ledger import (
     WITHDRAWN,
     Begun,
@@ -16,14 +19,18 @@ from tidemill_feedback.curations.domain.ledger import (
     Row,
     Tally,
 )
+from tidemill_feedback.curations.domain.measures import Measures
 from tidemill_feedback.errors import EpochOver
-from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
+from tidemill_kit.store.mongo import Collection, Document, read_page, translated, update_or_insert
 
 _OPEN: Document = {"open": True}
 """Unresolved rows; older ones without the field are found by a full count."""
+_REFUSED: Document = {"refused": True}
+_NOT_REFUSED: Document = {"refused": False, "refusal": ""}
 _DIRTY: Document = {"dirty": True}
 _DUE: Document = {"due": {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}}
 _BEGUN: Document = {"batch.completion": {"$gt": 0}}
+_IDS_AT_A_TIME = 1000
 
 
 class MongoLedger:
@@ -43,13 +50,16 @@ class MongoLedger:
             await self._rows.create_index([("curation", 1), ("completion", 1)])
             await self._rows.create_index([("feedback", 1)])
             await self._rows.create_index([("curation", 1), ("open", 1)], partialFilterExpression=_OPEN)
+            place = [("observe_time", 1), ("feedback", 1)]
+            for listed in ([("refused", 1)], [("refused", 1), ("refusal", 1)]):
+                await self._rows.create_index([("curation", 1), *listed, *place], partialFilterExpression=_REFUSED)
             await self._counts.create_index([("dirty", 1)], partialFilterExpression=_DIRTY)
             await self._counts.create_index([("due", 1)], partialFilterExpression=_DUE)
             await self._counts.create_index([("batch.completion", 1)], partialFilterExpression=_BEGUN)
 
     async def upsert_correction(self, ref: CurationRef, candidate: CandidateExample) -> bool:
         """See `Ledger.upsert_correction`."""
-        news = asdict(candidate) | {"attempts": 0, "failure": "", **_OPEN}
+        news = asdict(candidate) | {"attempts": 0, "failure": "", **_NOT_REFUSED, **_OPEN}
         first: Document = {
             "curation": _key(ref),
             "first_time": candidate.observe_time,
@@ -75,10 +85,12 @@ class MongoLedger:
             found = await self._rows.find({"curation": _key(ref), **_OPEN}).limit(limit).to_list(limit)
         return [_row(document) for document in found]
 
-    async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
+    async def resolve(
+        self, ref: CurationRef, row: Row, *, epoch: int, chars: int, measures: Measures | None = None
+    ) -> bool:
         """See `Ledger.resolve`."""
         done = {"resolved_seq": row.candidate.seq, "chars": chars, "failure": "", "attempts": 0, "open": False}
-        return await self._write(ref, row, epoch, done)
+        return await self._write(ref, row, epoch, done | {"measures": asdict(measures) if measures else None})
 
     async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
         """See `Ledger.fail`."""
@@ -109,7 +121,9 @@ class MongoLedger:
         theirs = {"feedback": feedback, "seq": {"$lte": seq}}
         with translated():
             curations = await self._rows.distinct("curation", theirs)
-            await self._rows.update_many(theirs, {"$set": {"seq": seq, "failure": WITHDRAWN, "open": False}})
+            await self._rows.update_many(
+                theirs, {"$set": {"seq": seq, "failure": WITHDRAWN, "open": False, **_NOT_REFUSED}}
+            )
         for key in curations:
             await self._changed(key)
 
@@ -143,6 +157,35 @@ class MongoLedger:
         if await self._record(ref, recorded, epoch):
             with translated():
                 await self._counts.update_one({"_id": _key(ref), "changes": tally.seen}, {"$unset": _DIRTY})
+
+    async def record_refusals(self, ref: CurationRef, refusals: Mapping[str, str], *, epoch: int) -> None:
+        """See `Ledger.record_refusals`."""
+        by_reason: defaultdict[str, list[str]] = defaultdict(list)
+        for feedback, reason in refusals.items():
+            by_reason[reason].append(_row_id(ref, feedback))
+        for reason, ids in by_reason.items():
+            recorded = {"refusal": reason, **_REFUSED} if reason else _NOT_REFUSED
+            for begin in range(0, len(ids), _IDS_AT_A_TIME):
+                chosen = {"_id": {"$in": ids[begin : begin + _IDS_AT_A_TIME]}, "open": {"$ne": True}}
+                with translated():
+                    await self._rows.update_many(
+                        {**chosen, **_not_later(epoch)}, {"$set": {**recorded, "epoch": epoch}}
+                    )
+
+    async def refused(self, ref: CurationRef, page: PageRequest) -> Page[Row]:
+        """See `Ledger.refused`."""
+        size, step, onward = checked_size(page), *((-1, "$lt") if page.newest_first else (1, "$gt"))
+        digest = list_digest(_key(ref), page.where, show_deleted=False, newest_first=page.newest_first)
+        query: Document = {"curation": _key(ref), **_REFUSED, **page.where}
+        if place := place_of(page.token, digest=digest):
+            same_time = {"observe_time": place.create_time, "feedback": {onward: place.id}}
+            query["observe_time"] = {f"{onward}e": place.create_time}  # where an index is begun at; $or does not say
+            query["$or"] = [{"observe_time": {onward: place.create_time}}, same_time]
+        with translated():
+            found = self._rows.find(query).sort([("observe_time", step), ("feedback", step)])
+            shown, more = await read_page(found, size)
+        rows = [_row(document) for document in shown]
+        return Page(items=rows, next_token=token_after(_place(rows[-1]), digest=digest) if more else "")
 
     async def record_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
         """See `Ledger.record_listed`."""
@@ -219,8 +262,18 @@ def _row(document: Document) -> Row:
     names = ("feedback", "seq", "inference", "deployment", "end_user", "observe_time")
     rest = ("first_time", "resolved_seq", "chars", "attempts", "failure", "completion")
     given = {name: document[name] for name in names} | {"rater": document.get("rater", "user")}
-    return Row(candidate=CandidateExample(**given), **{name: document[name] for name in rest})
+    measures = document.get("measures")
+    return Row(
+        candidate=CandidateExample(**given),
+        measures=Measures(**measures) if measures else None,
+        refusal=document.get("refusal", ""),
+        **{name: document[name] for name in rest},
+    )
+
+
+def _place(row: Row) -> Place:
+    return Place(row.candidate.observe_time, row.candidate.feedback)
 
 
 def _counts(document: Document) -> Counts:
-    return Counts(**{each.name: document.get(each.name, 0) for each in fields(Counts)})
+    return Counts(**{each.name: document[each.name] for each in fields(Counts) if each.name in document})

@@ -1,20 +1,34 @@
 """Ports of curations."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Aggregates, Caller
+from tidemill_core.application import Aggregates, Caller, Page, PageRequest
 from tidemill_feedback.curations.domain.curation import Curation
 from tidemill_feedback.curations.domain.example import Example, Prompt
 from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_feedback.curations.domain.measures import Measures
 
 CurationStore = Aggregates[Curation]
 Enqueue = Callable[[CurationRef], None]
 """Enqueues a curation for its controller."""
 Begin = Callable[[ObjectRef], Awaitable[None]]
 """Takes where a batch will be, before anything is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredText:
+    """A correction, and the prompt of the answer that it corrects."""
+
+    prompt: Prompt
+    text: str
+
+
+Measure = Callable[[Sequence[MeasuredText]], Awaitable[Sequence[Measures]]]
+"""Measures corrections, in their order and without a cohort, beside the event loop."""
 
 
 class RecordedPrompts(Protocol):
@@ -46,7 +60,9 @@ class Ledger(Protocol):
         """Return some unresolved rows, without reading others."""
         ...
 
-    async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
+    async def resolve(
+        self, ref: CurationRef, row: Row, *, epoch: int, chars: int, measures: Measures | None = None
+    ) -> bool:
         """Mark a row as resolved; False if the row has changed or the epoch is outdated."""
         ...
 
@@ -90,6 +106,19 @@ class Ledger(Protocol):
 
     async def record_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
         """Store the progress as of the changes that were `seen`."""
+        ...
+
+    async def record_refusals(self, ref: CurationRef, refusals: Mapping[str, str], *, epoch: int) -> None:
+        """Store why feedback is no example, "" where it is one again; what is to be resolved again stays as it is."""
+        ...
+
+    async def refused(self, ref: CurationRef, page: PageRequest) -> Page[Row]:
+        """Return a page of the rows that are no examples by their time of observation; `where` may name a `refusal`.
+
+        Raises:
+            InvalidInput: the page is not usable.
+
+        """
         ...
 
     async def record_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:

@@ -2,21 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from tidemill_core.application import Caller, Clock, PageRequest, Requeue
 from tidemill_feedback.curations.complete_curation import CompleteCuration
+from tidemill_feedback.curations.domain.counting import Chosen, choose
 from tidemill_feedback.curations.domain.curation import Curation
-from tidemill_feedback.curations.domain.ledger import (
-    CandidateExample,
-    Chosen,
-    Counts,
-    CurationRef,
-    Tally,
-    choose,
-    passes,
-)
+from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_feedback.curations.ports import CurationStore, Ledger
 from tidemill_feedback.curations.resolve_examples import ResolveExamples
 from tidemill_feedback.reactions.domain.reaction import CORRECTION
@@ -105,15 +99,17 @@ class ReconcileCuration:
             return None
         filters = curation.rule.filters
         rows = await self.ledger.pending(curation.ref, limit=_BATCH_SIZE)
-        resolved = [row for row in await self.resolve(caller, curation.ref, rows, epoch=epoch) if not row.withdrawn]
+        found = await self.resolve(caller, curation.ref, rows, filters=filters, epoch=epoch)
+        resolved = [row for row in found if not row.withdrawn]
         left = sum(row.pending for row in resolved) + (len(rows) == _BATCH_SIZE)
-        more = sum(passes(row, filters) and row.candidate.deployment == filters.deployment for row in resolved)
+        more = sum(filters.passes(row) and row.candidate.deployment == filters.deployment for row in resolved)
         counts = Counts(
             examples=min(tally.counts.examples + more, self.at_most),
             new=min(tally.counts.new + more, self.at_most),
             filtered=tally.counts.filtered + len(resolved) - more - sum(row.pending for row in resolved),
             pending=left,
             contested=tally.counts.contested,
+            refused=tally.counts.refused,
         )
         seen = tally.seen if exact else tally.changes
         recorded = replace(tally, counts=counts, seen=seen, rows=tally.rows + len(rows))
@@ -123,15 +119,22 @@ class ReconcileCuration:
     async def _counted(self, caller: Caller, curation: Curation, tally: Tally, epoch: int) -> Chosen:
         """Count all rows. After a slow count the next one waits for twenty times its duration."""
         ref, begun = curation.ref, time.monotonic()
-        rows = await self.resolve(caller, ref, await self.ledger.rows(ref), epoch=epoch)
         filters, completions = curation.rule.filters, curation.completions
+        rows = await self.resolve(caller, ref, await self.ledger.rows(ref), filters=filters, epoch=epoch)
         # In a thread, because it sorts all corrections.
         chosen = await asyncio.to_thread(choose, rows, filters, completions=completions, at_most=self.at_most)
+        await self._record_refusals(ref, rows, chosen, epoch)
         recorded = replace(tally, counts=chosen.counts, seen=tally.changes, rows=len(rows), version=curation.version)
         await self.ledger.record_counts(ref, recorded, epoch=epoch)
         if (took := time.monotonic() - begun) > _LONG_S and len(rows) > min(_FEW_ROWS, self.exact_rows):
             self._rest_until[ref] = time.monotonic() + _RESTS * took
         return chosen
+
+    async def _record_refusals(self, ref: CurationRef, rows: Sequence[Row], chosen: Chosen, epoch: int) -> None:
+        """Store what changed of why corrections are no examples, before it is recorded that all were counted."""
+        now = {row.candidate.feedback: chosen.refusals.get(row.candidate.feedback, "") for row in rows}
+        changed = {row.candidate.feedback for row in rows if row.refusal != now[row.candidate.feedback]}
+        await self.ledger.record_refusals(ref, {name: now[name] for name in changed}, epoch=epoch)
 
     async def _list(self, curation: Curation, tally: Tally, epoch: int) -> None:
         """Add a row for each correction of the deployment; each process lists those since the last listing."""

@@ -17,8 +17,11 @@ from tidemill_core.errors import (
     TidemillError,
 )
 from tidemill_feedback.curations.domain.example import Prompt
+from tidemill_feedback.curations.domain.filters import Filters
 from tidemill_feedback.curations.domain.ledger import WITHDRAWN, CurationRef, Row
-from tidemill_feedback.curations.ports import Ledger, Prompts, RecordedPrompts
+from tidemill_feedback.curations.domain.measures import Measures
+from tidemill_feedback.curations.ports import Ledger, Measure, MeasuredText, Prompts, RecordedPrompts
+from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.ports import FeedbackStore
 
 MAX_ATTEMPTS = 5
@@ -29,29 +32,38 @@ _LATER = (DependencyUnavailable, RateLimited, DeadlineExceeded)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolveExamples:
-    """Measures each correction, and fetches its prompt once, several concurrently."""
+    """Measures each correction, and fetches its prompt once, several concurrently.
+
+    What corrections are compared by is measured only where the filters compare them, also of those that were resolved
+    before they did.
+    """
 
     feedback: FeedbackStore
     recorded: RecordedPrompts
     prompts: Prompts
     ledger: Ledger
+    measure: Measure
     max_concurrent: int
 
-    async def __call__(self, caller: Caller, ref: CurationRef, rows: Sequence[Row], *, epoch: int) -> Sequence[Row]:
+    async def __call__(
+        self, caller: Caller, ref: CurationRef, rows: Sequence[Row], *, filters: Filters, epoch: int
+    ) -> Sequence[Row]:
         """Return the rows as they are afterwards.
 
         Raises:
             DependencyUnavailable: a dependency is down; progress is kept.
 
         """
-        pending = [row for row in rows if row.pending]
-        finished = {row.candidate.feedback: row for row in rows if not row.pending}
+        pending = [row for row in rows if _awaits(row, filters)]
+        finished = {row.candidate.feedback: row for row in rows if not _awaits(row, filters)}
         for begin in range(0, len(pending), _BATCH):
-            for row in await self._resolve_batch(caller, ref, pending[begin : begin + _BATCH], epoch):
+            for row in await self._resolve_batch(caller, ref, pending[begin : begin + _BATCH], filters, epoch):
                 finished[row.candidate.feedback] = row
         return list(finished.values())
 
-    async def _resolve_batch(self, caller: Caller, ref: CurationRef, rows: Sequence[Row], epoch: int) -> Sequence[Row]:
+    async def _resolve_batch(
+        self, caller: Caller, ref: CurationRef, rows: Sequence[Row], filters: Filters, epoch: int
+    ) -> Sequence[Row]:
         texts = await self.feedback.get_many(ref.project, [row.candidate.feedback for row in rows])
         requested_by = defaultdict[str, list[str]](list)
         for row in rows:
@@ -59,6 +71,7 @@ class ResolveExamples:
                 requested_by[row.candidate.inference].append(row.candidate.feedback)
         missing = await self.prompts.missing(ref.project, list(requested_by))
         failures = await self._fetch(caller, {inference: requested_by[inference] for inference in missing})
+        measured = await self._measured(ref.project, texts, filters)
         resolved = []
         for row in rows:
             failure = failures.get(row.candidate.inference)
@@ -70,12 +83,33 @@ class ResolveExamples:
             elif not found.teaches or found.current is None:
                 await self.ledger.exclude(found.id, seq=found.seq)
                 resolved.append(replace(row, failure=WITHDRAWN))
+            elif filters.measures and found.id not in measured:
+                resolved.append(row)  # its prompt was erased concurrently
             else:
-                chars = len(found.current.text.strip())
-                if await self.ledger.resolve(ref, row, epoch=epoch, chars=chars):
-                    row = replace(row, resolved_seq=row.candidate.seq, chars=chars, attempts=0)  # noqa: PLW2901
-                resolved.append(row)
+                resolved.append(await self._finish(ref, row, epoch, found.current.text, measured.get(found.id)))
         return resolved
+
+    async def _finish(self, ref: CurationRef, row: Row, epoch: int, text: str, measures: Measures | None) -> Row:
+        chars = len(text.strip())
+        if await self.ledger.resolve(ref, row, epoch=epoch, chars=chars, measures=measures):
+            return replace(row, resolved_seq=row.candidate.seq, chars=chars, attempts=0, measures=measures)
+        return row
+
+    async def _measured(self, project: str, found: Mapping[str, Feedback], filters: Filters) -> Mapping[str, Measures]:
+        """Return the measures by feedback, but of that whose prompt is not there."""
+        if not filters.measures:
+            return {}
+        prompts = await self.prompts.get(project, [each.inference for each in found.values()])
+        texts = {
+            each.id: MeasuredText(prompt=prompts[each.inference], text=each.current.text)
+            for each in found.values()
+            if each.current is not None and each.inference in prompts
+        }
+        label = filters.cohort_label
+        return {
+            name: replace(measures, cohort_label=label, cohort=found[name].labels.get(label, "") if label else "")
+            for name, measures in zip(texts, await self.measure([*texts.values()]), strict=True)
+        }
 
     async def _fetch(self, caller: Caller, requested_by: Mapping[str, Sequence[str]]) -> dict[str, TidemillError]:
         """Fetch and store the prompts of these inferences; return the failures."""
@@ -120,3 +154,8 @@ class ResolveExamples:
         if await self.ledger.fail(ref, row, epoch=epoch, message=error.reason, final=final):
             return replace(row, attempts=row.attempts + 1, failure=error.reason if final else "")
         return row
+
+
+def _awaits(row: Row, filters: Filters) -> bool:
+    """Return whether a row is to be resolved; what another deployment answered is not compared."""
+    return row.pending or (row.candidate.deployment == filters.deployment and filters.awaits(row))

@@ -12,6 +12,7 @@ from tidemill_feedback.curations.domain.ledger import CurationRef
 from tidemill_feedback.curations.exchange import ExchangeBatches
 from tidemill_feedback.curations.forget_examples import ForgetExamples
 from tidemill_feedback.curations.inference import InferencePrompts
+from tidemill_feedback.curations.measuring import measure
 from tidemill_feedback.curations.messages import TOPIC
 from tidemill_feedback.curations.mongo import CURATIONS, MongoCurations
 from tidemill_feedback.curations.mongo_ledger import MongoLedger
@@ -93,6 +94,7 @@ def _reconcile(
             recorded=InferencePrompts(inference),
             prompts=stores.prompts,
             ledger=stores.ledger,
+            measure=measure,
             max_concurrent=settings.max_concurrent_prompts,
         ),
         complete=CompleteCuration(

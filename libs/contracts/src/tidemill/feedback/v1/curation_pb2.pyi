@@ -92,6 +92,11 @@ class Curation(_message.Message):
     PAUSED_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    MAX_USER_SHARE_FIELD_NUMBER: _builtins.int
+    COHORT_LABEL_FIELD_NUMBER: _builtins.int
+    MAX_COHORT_SHARE_FIELD_NUMBER: _builtins.int
+    MAX_REPEATS_FIELD_NUMBER: _builtins.int
+    EXCLUDE_CONTRADICTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -118,6 +123,20 @@ class Curation(_message.Message):
     """Optional. While true, the curation does not complete."""
     kind: Global___ExampleKind.ValueType
     """Optional. What its examples are; unspecified means demonstrations."""
+    max_user_share: _builtins.float
+    """Optional. The maximum share of a batch that one end user may have, 0 to 1; at least one example each. 0 means
+    unlimited.
+    """
+    cohort_label: _builtins.str
+    """Optional. A label of reactions: those with the same value, or without the label, are of one cohort."""
+    max_cohort_share: _builtins.float
+    """Optional. The maximum share of a batch that one cohort may have, 0 to 1; at least one example each. 0 means
+    unlimited, else `cohort_label` is required.
+    """
+    max_repeats: _builtins.int
+    """Optional. How many different questions the same, or nearly the same, correction may answer; 0 means unlimited."""
+    exclude_contradicted: _builtins.bool
+    """Optional. True leaves out a correction of a question that more users, or a reviewer, corrected otherwise."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -164,10 +183,15 @@ class Curation(_message.Message):
         paused: _builtins.bool = ...,
         progress: Global___CurationProgress | None = ...,
         kind: Global___ExampleKind.ValueType = ...,
+        max_user_share: _builtins.float = ...,
+        cohort_label: _builtins.str = ...,
+        max_cohort_share: _builtins.float = ...,
+        max_repeats: _builtins.int = ...,
+        exclude_contradicted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "create_time", b"create_time", "progress", b"progress", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "at_least", b"at_least", "create_time", b"create_time", "dataset", b"dataset", "deployment", b"deployment", "etag", b"etag", "feedback", b"feedback", "id", b"id", "kind", b"kind", "labels", b"labels", "max_output_chars", b"max_output_chars", "min_output_chars", b"min_output_chars", "new_examples", b"new_examples", "paused", b"paused", "per_user_at_most", b"per_user_at_most", "progress", b"progress", "project", b"project", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "at_least", b"at_least", "cohort_label", b"cohort_label", "create_time", b"create_time", "dataset", b"dataset", "deployment", b"deployment", "etag", b"etag", "exclude_contradicted", b"exclude_contradicted", "feedback", b"feedback", "id", b"id", "kind", b"kind", "labels", b"labels", "max_cohort_share", b"max_cohort_share", "max_output_chars", b"max_output_chars", "max_repeats", b"max_repeats", "max_user_share", b"max_user_share", "min_output_chars", b"min_output_chars", "new_examples", b"new_examples", "paused", b"paused", "per_user_at_most", b"per_user_at_most", "progress", b"progress", "project", b"project", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,6 +203,26 @@ class CurationProgress(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class RefusedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NEW_EXAMPLES_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
     FILTERED_FIELD_NUMBER: _builtins.int
@@ -186,6 +230,7 @@ class CurationProgress(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     CONTESTED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     new_examples: _builtins.int
     """Output only. Examples that count and were in no completion yet."""
     examples: _builtins.int
@@ -202,6 +247,10 @@ class CurationProgress(_message.Message):
     def since(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the current wait began."""
 
+    @_builtins.property
+    def refused(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Output only. The excluded corrections by reason, such as CONTRADICTED."""
+
     def __init__(
         self,
         *,
@@ -212,14 +261,59 @@ class CurationProgress(_message.Message):
         since: _timestamp_pb2.Timestamp | None = ...,
         message: _builtins.str = ...,
         contested: _builtins.int = ...,
+        refused: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "contested", b"contested", "examples", b"examples", "filtered", b"filtered", "message", b"message", "new_examples", b"new_examples", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "contested", b"contested", "examples", b"examples", "filtered", b"filtered", "message", b"message", "new_examples", b"new_examples", "refused", b"refused", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CurationProgress: _TypeAlias = CurationProgress  # noqa: Y015
+
+@_typing.final
+class RefusedExample(_message.Message):
+    """RefusedExample is a correction that is excluded from batches, without its text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    INFERENCE_FIELD_NUMBER: _builtins.int
+    END_USER_FIELD_NUMBER: _builtins.int
+    RATER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OBSERVE_TIME_FIELD_NUMBER: _builtins.int
+    feedback: _builtins.str
+    """Output only. The correction."""
+    inference: _builtins.str
+    """Output only. The inference that it corrects."""
+    end_user: _builtins.str
+    """Output only. The pseudonym of its author."""
+    rater: _builtins.str
+    """Output only. What its author was: user, reviewer or judge."""
+    reason: _builtins.str
+    """Output only. Why it is excluded, such as CONTRADICTED, REPEATED_TEXT or USER_SHARE."""
+    @_builtins.property
+    def observe_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was observed."""
+
+    def __init__(
+        self,
+        *,
+        feedback: _builtins.str = ...,
+        inference: _builtins.str = ...,
+        end_user: _builtins.str = ...,
+        rater: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        observe_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["observe_time", b"observe_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "observe_time", b"observe_time", "rater", b"rater", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedExample: _TypeAlias = RefusedExample  # noqa: Y015
 
 @_typing.final
 class ExampleBatch(_message.Message):

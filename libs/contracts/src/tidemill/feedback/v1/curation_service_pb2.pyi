@@ -303,3 +303,69 @@ class DeleteCurationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteCurationResponse: _TypeAlias = DeleteCurationResponse  # noqa: Y015
+
+@_typing.final
+class ListRefusedExamplesRequest(_message.Message):
+    """ListRefusedExamplesRequest asks for a page of the corrections that a curation excludes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURATION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    curation: _builtins.str
+    """Required. The curation's id."""
+    page_size: _builtins.int
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
+    page_token: _builtins.str
+    """Optional. The next_page_token of the previous page, with the same order and filter."""
+    order_by: _builtins.str
+    """Optional. The order: "observe_time" (the default, oldest first) or "observe_time desc" (newest first)."""
+    filter: _builtins.str
+    """Optional. Which items: `field = "value"`, joined by AND (AIP-160). Fields: `reason`."""
+    def __init__(
+        self,
+        *,
+        curation: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        order_by: _builtins.str = ...,
+        filter: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["curation", b"curation", "filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRefusedExamplesRequest: _TypeAlias = ListRefusedExamplesRequest  # noqa: Y015
+
+@_typing.final
+class ListRefusedExamplesResponse(_message.Message):
+    """ListRefusedExamplesResponse carries a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Output only. Empty on the last page."""
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[_curation_pb2.RefusedExample]:
+        """Output only. The corrections, as of the last count."""
+
+    def __init__(
+        self,
+        *,
+        examples: _abc.Iterable[_curation_pb2.RefusedExample] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRefusedExamplesResponse: _TypeAlias = ListRefusedExamplesResponse  # noqa: Y015

@@ -60,6 +60,11 @@ class CurationServiceStub:
                 request_serializer=tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.DeleteCurationRequest.SerializeToString,
                 response_deserializer=tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.DeleteCurationResponse.FromString,
                 _registered_method=True)
+        self.ListRefusedExamples = channel.unary_unary(
+                '/tidemill.feedback.v1.CurationService/ListRefusedExamples',
+                request_serializer=tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.ListRefusedExamplesRequest.SerializeToString,
+                response_deserializer=tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.ListRefusedExamplesResponse.FromString,
+                _registered_method=True)
 
 
 class CurationServiceServicer:
@@ -101,6 +106,13 @@ class CurationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRefusedExamples(self, request, context):
+        """Returns the corrections that a curation excludes, paged, with the reason of each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CurationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_CurationServiceServicer_to_server(servicer, server):
                     servicer.DeleteCuration,
                     request_deserializer=tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.DeleteCurationRequest.FromString,
                     response_serializer=tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.DeleteCurationResponse.SerializeToString,
+            ),
+            'ListRefusedExamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRefusedExamples,
+                    request_deserializer=tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.ListRefusedExamplesRequest.FromString,
+                    response_serializer=tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.ListRefusedExamplesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class CurationService:
             '/tidemill.feedback.v1.CurationService/DeleteCuration',
             tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.DeleteCurationRequest.SerializeToString,
             tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.DeleteCurationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRefusedExamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.feedback.v1.CurationService/ListRefusedExamples',
+            tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.ListRefusedExamplesRequest.SerializeToString,
+            tidemill_dot_feedback_dot_v1_dot_curation__service__pb2.ListRefusedExamplesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,8 @@ class CurationServiceStub:
     """Updates the fields of the mask."""
     DeleteCuration: _aio.UnaryUnaryMultiCallable[_curation_service_pb2.DeleteCurationRequest, _curation_service_pb2.DeleteCurationResponse]
     """Deletes a curation; its history stays."""
+    ListRefusedExamples: _aio.UnaryUnaryMultiCallable[_curation_service_pb2.ListRefusedExamplesRequest, _curation_service_pb2.ListRefusedExamplesResponse]
+    """Returns the corrections that a curation excludes, paged, with the reason of each."""
 
 class CurationServiceServicer(metaclass=_abc_1.ABCMeta):
     """CurationService manages curations: the rules by which feedback becomes training examples."""
@@ -69,5 +71,13 @@ class CurationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_curation_service_pb2.DeleteCurationRequest, _abc.Awaitable[_curation_service_pb2.DeleteCurationResponse]],
     ) -> _abc.Awaitable[_curation_service_pb2.DeleteCurationResponse]:
         """Deletes a curation; its history stays."""
+
+    @_abc_1.abstractmethod
+    def ListRefusedExamples(
+        self,
+        request: _curation_service_pb2.ListRefusedExamplesRequest,
+        context: _aio.ServicerContext[_curation_service_pb2.ListRefusedExamplesRequest, _abc.Awaitable[_curation_service_pb2.ListRefusedExamplesResponse]],
+    ) -> _abc.Awaitable[_curation_service_pb2.ListRefusedExamplesResponse]:
+        """Returns the corrections that a curation excludes, paged, with the reason of each."""
 
 def add_CurationServiceServicer_to_server(servicer: CurationServiceServicer, server: _aio.Server) -> None: ...

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from tidemill_core.aggregate import Aggregate, Event, ObjectRef
 from tidemill_core.approvals import MAX_AUTHORS, with_author
 from tidemill_core.errors import Violation
-from tidemill_core.resources import label_violations, refuse, slug_violations
+from tidemill_core.resources import MAX_LABEL_LENGTH, label_violations, refuse, slug_violations
 from tidemill_feedback.curations.domain.example import ExampleKind
-from tidemill_feedback.curations.domain.ledger import Counts, CurationRef, Filters
+from tidemill_feedback.curations.domain.filters import Filters
+from tidemill_feedback.curations.domain.ledger import Counts, CurationRef
 from tidemill_feedback.errors import CurationExists, EpochOver
 from tidemill_feedback.reactions.domain.reaction import CORRECTION
 
@@ -35,6 +36,13 @@ class Rule:
     at_latest_every: timedelta | None = None
     at_least: int = 0
     paused: bool = False
+    max_user_share: float = 0.0
+    cohort_label: str = ""
+    """A label of reactions: those with the same value are of one cohort."""
+    max_cohort_share: float = 0.0
+    max_repeats: int = 0
+    """How many different questions the same, or nearly the same, correction may answer."""
+    exclude_contradicted: bool = False
     labels: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -45,6 +53,11 @@ class Rule:
             per_user_at_most=self.per_user_at_most,
             min_output_chars=self.min_output_chars or DEFAULT_MIN_OUTPUT_CHARS,
             max_output_chars=self.max_output_chars or DEFAULT_MAX_OUTPUT_CHARS,
+            max_user_share=self.max_user_share,
+            cohort_label=self.cohort_label,
+            max_cohort_share=self.max_cohort_share,
+            max_repeats=self.max_repeats,
+            exclude_contradicted=self.exclude_contradicted,
         )
 
     def check(self, curation_id: str, *, at_most: int) -> None:
@@ -200,12 +213,27 @@ def _violations(curation_id: str, rule: Rule, at_most: int) -> Iterator[Violatio
         yield Violation("feedback", f"is [{names}]; only [{CORRECTION}] makes examples")
     minimum = {"new_examples": 1}
     maximum = {"min_output_chars": MAX_CHARS, "max_output_chars": MAX_CHARS}
-    for name in ("new_examples", "per_user_at_most", "min_output_chars", "max_output_chars", "at_least"):
+    bounded = ("new_examples", "per_user_at_most", "min_output_chars", "max_output_chars", "at_least", "max_repeats")
+    for name in bounded:
         value, low, high = getattr(rule, name), minimum.get(name, 0), maximum.get(name, at_most)
         if not low <= value <= high:
             yield Violation(name, f"is {value}; use {low} to {high}")
     if rule.min_output_chars > (rule.max_output_chars or DEFAULT_MAX_OUTPUT_CHARS):
         text = f"is {rule.min_output_chars}; use at most max_output_chars, {rule.filters.max_output_chars}"
         yield Violation("min_output_chars", text)
+    yield from _share_violations(rule)
     if rule.at_latest_every is not None and not SHORTEST <= rule.at_latest_every <= LONGEST:
         yield Violation("at_latest_every", f"is {rule.at_latest_every}; use {SHORTEST} to {LONGEST}")
+
+
+def _share_violations(rule: Rule) -> Iterator[Violation]:
+    for name in ("max_user_share", "max_cohort_share"):
+        if not 0 <= (share := getattr(rule, name)) <= 1:
+            yield Violation(name, f"is {share}; use a share of 0 (no limit) to 1")
+    if len(rule.cohort_label) > MAX_LABEL_LENGTH:
+        yield Violation("cohort_label", f"has {len(rule.cohort_label)} characters; use at most {MAX_LABEL_LENGTH}")
+    if bool(rule.cohort_label) != bool(rule.max_cohort_share):
+        missing, other = (
+            ("cohort_label", "max_cohort_share") if rule.max_cohort_share else ("max_cohort_share", "cohort_label")
+        )
+        yield Violation(missing, f"is not set, and {other} is: set both, or neither")

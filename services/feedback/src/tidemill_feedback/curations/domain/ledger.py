@@ -1,11 +1,11 @@
-"""Which corrections become examples: the one place that decides what counts."""
+"""What is stored of corrections that may become examples, and of a curation's progress."""
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidemill_core.aggregate import ObjectRef
+from tidemill_feedback.curations.domain.measures import Measures
 from tidemill_feedback.reactions.domain.feedback import Feedback
 
 WITHDRAWN = "WITHDRAWN"
@@ -71,6 +71,10 @@ class Row:
     """Why it will never be an example."""
     completion: int = 0
     """The first completion it was in, or is about to be in; 0 for none."""
+    measures: Measures | None = None
+    """What its text is compared by; None where nothing compared it yet."""
+    refusal: str = ""
+    """Why it was no example when all were counted last, "" where it was one or was not counted."""
 
     @property
     def pending(self) -> bool:
@@ -78,19 +82,19 @@ class Row:
         return self.resolved_seq != self.candidate.seq and not self.failure
 
     @property
+    def by_user(self) -> bool:
+        """Return whether a user gave it, and no reviewer or judge."""
+        return self.candidate.rater == _USER
+
+    @property
+    def rank(self) -> int:
+        """Return whose correction precedes: the greater one's."""
+        return _RANKS.get(self.candidate.rater, 0)
+
+    @property
     def withdrawn(self) -> bool:
         """Return whether only the completion that it was in is kept of it."""
         return self.failure == WITHDRAWN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """What an example must be; 0 for `per_user_at_most` means no bound."""
-
-    deployment: str
-    per_user_at_most: int
-    min_output_chars: int
-    max_output_chars: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,8 @@ class Counts:
     pending: int = 0
     contested: int = 0
     """Answers that several people have corrected."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """How many are filtered, by reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,62 +139,3 @@ class Tally:
     """When the curation completes without further changes."""
     batch: Begun | None = None
     """A batch that was begun, and that no completion names yet."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """The rows that count, one for each inference, and all in numbers."""
-
-    rows: Sequence[Row]
-    counts: Counts
-    left_out: int
-    """Older ones above the limit."""
-
-
-def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: int) -> Chosen:
-    """Return what counts after all filters.
-
-    Per end user the first `per_user_at_most` count, ordered by their first corrections, so that one that counts keeps
-    counting; reviewers and judges have no limit. Of several corrections of one answer, a reviewer's precedes a
-    judge's, a judge's a user's, and then the latest wins. An example is new if its inference was in no completion, also
-    by a correction that is withdrawn since.
-    Of more than `at_most` the latest count, so that a curation continues at the limit of a batch.
-    """
-    ours = [row for row in rows if row.candidate.deployment == filters.deployment and not row.withdrawn]
-    passing = [row for row in ours if passes(row, filters)]
-    of_user: dict[str, int] = defaultdict(int)
-    of_inference: dict[str, Row] = {}
-    correctors = Counter(row.candidate.inference for row in passing)
-    for row in sorted(passing, key=lambda each: (each.first_time, each.candidate.feedback)):
-        if row.candidate.rater == _USER:
-            of_user[row.candidate.end_user] += 1
-            if filters.per_user_at_most and of_user[row.candidate.end_user] > filters.per_user_at_most:
-                continue
-        other = of_inference.get(row.candidate.inference)
-        if other is None or _precedence(row) > _precedence(other):
-            of_inference[row.candidate.inference] = row
-    latest = sorted(of_inference.values(), key=_lateness, reverse=True)[:at_most]
-    known = {row.candidate.inference for row in rows if 0 < row.completion <= completions}
-    pending = sum(row.pending for row in ours)
-    counts = Counts(
-        examples=len(latest),
-        new=sum(row.candidate.inference not in known for row in latest),
-        filtered=len(ours) - pending - len(of_inference),
-        pending=pending,
-        contested=sum(correctors[inference] > 1 for inference in of_inference),
-    )
-    return Chosen(rows=latest, counts=counts, left_out=len(of_inference) - len(latest))
-
-
-def passes(row: Row, filters: Filters) -> bool:
-    """Return whether a row passes the filters by itself."""
-    fits = filters.min_output_chars <= row.chars <= filters.max_output_chars
-    return fits and not row.failure and not row.pending
-
-
-def _precedence(row: Row) -> tuple[int, datetime, str]:
-    return _RANKS.get(row.candidate.rater, 0), *_lateness(row)
-
-
-def _lateness(row: Row) -> tuple[datetime, str]:
-    return row.candidate.observe_time, row.candidate.feedback

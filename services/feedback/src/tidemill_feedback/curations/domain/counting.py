@@ -1,0 +1,129 @@
+"""Which corrections count, and why the others do not: the one place that decides it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tidemill_feedback.curations.domain.agreement import agreement, measures_of, repeated
+from tidemill_feedback.curations.domain.filters import (
+    COHORT_SHARE,
+    CONTRADICTED,
+    PER_USER_LIMIT,
+    REPEATED_TEXT,
+    SUPERSEDED,
+    USER_SHARE,
+    Filters,
+)
+from tidemill_feedback.curations.domain.ledger import Counts, Row
+from tidemill_feedback.curations.domain.shares import ShareLimit, within_shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The rows that count, one for each inference, and all in numbers."""
+
+    rows: Sequence[Row]
+    counts: Counts
+    left_out: int
+    """Older ones above the limit."""
+    refusals: Mapping[str, str]
+    """By feedback, why it is no example."""
+
+
+@dataclass(slots=True)
+class _Selection:
+    """What is left of the rows, and why the others are not."""
+
+    rows: list[Row]
+    refusals: dict[str, str] = field(default_factory=dict)
+
+    def refuse(self, reason: str, refused: AbstractSet[str]) -> None:
+        self.refusals |= dict.fromkeys(refused, reason)
+        self.rows = [row for row in self.rows if row.candidate.feedback not in refused]
+
+
+def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: int) -> Chosen:
+    """Return what counts after all filters.
+
+    An answer that repeats over questions counts for the first of them, and has no say in the others. Per end user the
+    first `per_user_at_most` count, ordered by their first corrections, so that one that counts keeps counting;
+    reviewers and judges have no limit. Of several corrections of one answer, a reviewer's precedes a judge's, a judge's
+    a user's, and then the latest wins. An example is new if its inference was in no completion, also by a correction
+    that is withdrawn since. Of more than `at_most` the latest count, so that a curation continues at the limit of a
+    batch; shares are those of a batch.
+    """
+    ours = [row for row in rows if row.candidate.deployment == filters.deployment and not row.withdrawn]
+    ready = sorted((row for row in ours if not filters.awaits(row)), key=_age)
+    refusals = {row.candidate.feedback: why for row in ready if (why := filters.refusal(row))}
+    selection = _Selection([row for row in ready if row.candidate.feedback not in refusals], refusals)
+    correctors = Counter(row.candidate.inference for row in selection.rows)
+    if filters.max_repeats:
+        selection.refuse(REPEATED_TEXT, repeated(selection.rows, max_questions=filters.max_repeats))
+    if filters.exclude_contradicted:
+        selection.refuse(CONTRADICTED, agreement(selection.rows).contradicted)
+    if filters.per_user_at_most:
+        selection.refuse(PER_USER_LIMIT, _above(selection.rows, filters.per_user_at_most))
+    selection.refuse(SUPERSEDED, _superseded(selection.rows))
+    latest = sorted(selection.rows, key=_lateness, reverse=True)[:at_most]
+    left_out = len(selection.rows) - len(latest)
+    kept, above = within_shares(sorted(latest, key=_age), _limits(filters))
+    chosen = sorted(kept, key=_lateness, reverse=True)
+    known = {row.candidate.inference for row in rows if 0 < row.completion <= completions}
+    refused = selection.refusals | above
+    counts = Counts(
+        examples=len(chosen),
+        new=sum(row.candidate.inference not in known for row in chosen),
+        filtered=len(refused),
+        pending=len(ours) - len(ready),
+        contested=sum(correctors[row.candidate.inference] > 1 for row in selection.rows),
+        refused=dict(sorted(Counter(refused.values()).items())),
+    )
+    return Chosen(rows=chosen, counts=counts, left_out=left_out, refusals=refused)
+
+
+def _above(rows: Sequence[Row], limit: int) -> AbstractSet[str]:
+    """Return what is above the limit of its user."""
+    of_user: defaultdict[str, int] = defaultdict(int)
+    found = set[str]()
+    for row in rows:
+        if row.by_user:
+            of_user[row.candidate.end_user] += 1
+            if of_user[row.candidate.end_user] > limit:
+                found.add(row.candidate.feedback)
+    return found
+
+
+def _superseded(rows: Sequence[Row]) -> AbstractSet[str]:
+    """Return all but the one of each answer that precedes the others."""
+    of_inference: dict[str, Row] = {}
+    for row in rows:
+        other = of_inference.get(row.candidate.inference)
+        if other is None or _precedence(row) > _precedence(other):
+            of_inference[row.candidate.inference] = row
+    return {row.candidate.feedback for row in rows} - {row.candidate.feedback for row in of_inference.values()}
+
+
+def _limits(filters: Filters) -> Sequence[ShareLimit]:
+    found = list[ShareLimit]()
+    if filters.max_user_share:
+        key: Callable[[Row], str] = lambda row: row.candidate.end_user  # noqa: E731 - a key is one expression
+        found.append(ShareLimit(share=filters.max_user_share, key=key, reason=USER_SHARE))
+    if filters.max_cohort_share:
+        found.append(
+            ShareLimit(share=filters.max_cohort_share, key=lambda row: measures_of(row).cohort, reason=COHORT_SHARE)
+        )
+    return found
+
+
+def _age(row: Row) -> tuple[datetime, str]:
+    return row.first_time, row.candidate.feedback
+
+
+def _precedence(row: Row) -> tuple[int, datetime, str]:
+    return row.rank, *_lateness(row)
+
+
+def _lateness(row: Row) -> tuple[datetime, str]:
+    return row.candidate.observe_time, row.candidate.feedback

@@ -1,0 +1,57 @@
+"""What an example must be, by itself and among others, and why a correction is none."""
+
+from dataclasses import dataclass
+
+from tidemill_feedback.curations.domain.ledger import Row
+
+TOO_SHORT = "TOO_SHORT"
+TOO_LONG = "TOO_LONG"
+REPEATED_TEXT = "REPEATED_TEXT"
+"""The same correction, or nearly the same, was given to other questions before."""
+CONTRADICTED = "CONTRADICTED"
+"""More users, or a reviewer, corrected the same question otherwise."""
+PER_USER_LIMIT = "PER_USER_LIMIT"
+SUPERSEDED = "SUPERSEDED"
+"""Another correction of the same answer counts."""
+USER_SHARE = "USER_SHARE"
+COHORT_SHARE = "COHORT_SHARE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What an example must be; 0 is no bound."""
+
+    deployment: str
+    per_user_at_most: int
+    min_output_chars: int
+    max_output_chars: int
+    max_user_share: float = 0.0
+    max_cohort_share: float = 0.0
+    cohort_label: str = ""
+    max_repeats: int = 0
+    exclude_contradicted: bool = False
+
+    @property
+    def measures(self) -> bool:
+        """Return whether more than the length of corrections is measured."""
+        return bool(self.max_repeats or self.exclude_contradicted or self.cohort_label)
+
+    def awaits(self, row: Row) -> bool:
+        """Return whether a row has to be resolved, or something is not measured yet that these filters need."""
+        if row.pending or row.failure:
+            return row.pending
+        if row.measures is None:
+            return self.measures
+        return bool(self.cohort_label) and row.measures.cohort_label != self.cohort_label
+
+    def refusal(self, row: Row) -> str:
+        """Return why a row that awaits nothing is no example by itself, "" where nothing is wrong."""
+        if row.failure:
+            return row.failure
+        if row.chars < self.min_output_chars:
+            return TOO_SHORT
+        return TOO_LONG if row.chars > self.max_output_chars else ""
+
+    def passes(self, row: Row) -> bool:
+        """Return whether a row passes the filters by itself."""
+        return not self.awaits(row) and not self.refusal(row)

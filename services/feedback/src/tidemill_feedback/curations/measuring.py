@@ -1,0 +1,61 @@
+"""Measure corrections: what they are compared by, without their text."""
+
+import asyncio
+import hashlib
+import json
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+
+from tidemill_feedback.curations.domain.example import Prompt
+from tidemill_feedback.curations.domain.measures import MIN_WORDS, Measures
+from tidemill_feedback.curations.ports import MeasuredText
+from tidemill_kit.texts.minhash import mixed, sketches
+
+_WITHIN = 16_000
+"""Characters of a correction that its signature is made of: memory is some hundred bytes for each."""
+_QUOTES = "\"'\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a"
+_OPENING, _CLOSING = f"{_QUOTES}([{{\u00bf\u00a1", f"{_QUOTES})]}}.,;:!?\u3002\u3001"
+"""Marks at the ends of words; one within a number, or before it, is a part of it."""
+
+
+async def measure(texts: Sequence[MeasuredText]) -> Sequence[Measures]:
+    """Implement `ports.Measure`."""
+    return await asyncio.to_thread(lambda: [_measured(each) for each in texts])
+
+
+def _measured(correction: MeasuredText) -> Measures:
+    return Measures(
+        question=_digest(_question(correction.prompt)),
+        answer=_digest(_alike(correction.text)),
+        signature=_signature(correction.text[:_WITHIN]),
+    )
+
+
+def _question(prompt: Prompt) -> list[object]:
+    """Return what a question is: the same words mean something else after other ones, or for other readers."""
+    return [
+        _alike(prompt.question),
+        [[turn.role, _alike(turn.text)] for turn in prompt.earlier],
+        dict(prompt.variables),
+        sorted(prompt.principals),
+    ]
+
+
+def _alike(text: str) -> list[str]:
+    """Return the words of a text without case, and without marks around them."""
+    words = unicodedata.normalize("NFKC", text).casefold().split()
+    return [bare for word in words if (bare := word.lstrip(_OPENING).rstrip(_CLOSING))]
+
+
+def _digest(said: object) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _signature(text: str) -> bytes:
+    """Return the lowest byte of each minimum of the text's words, nothing where they are few."""
+    found = sketches([text], run=1)
+    if len(found.shingles[0]) < MIN_WORDS:
+        return b""
+    return (mixed(found.minima[0]) & np.uint64(0xFF)).astype(np.uint8).tobytes()

@@ -1,0 +1,173 @@
+"""Which corrections count beside others: users who agree, texts that repeat, and shares of a batch."""
+
+from collections import Counter
+from datetime import timedelta
+
+from tidemill_feedback.curations.domain.counting import Chosen, choose
+from tidemill_feedback.curations.domain.filters import Filters
+from tidemill_feedback.curations.domain.ledger import CandidateExample, Row
+from tidemill_feedback.curations.domain.measures import Measures
+from tidemill_testkit.clocks import NOON
+
+
+def filters(**fields: object) -> Filters:
+    given = {"deployment": "d", "per_user_at_most": 0, "min_output_chars": 1, "max_output_chars": 100} | fields
+    return Filters(**given)  # type: ignore[arg-type]  # names of fields
+
+
+def row(  # noqa: PLR0913 - a correction has many sides
+    number: int, *, user: str = "", question: str = "", answer: str = "", rater: str = "user", cohort: str = ""
+) -> Row:
+    at = NOON + timedelta(minutes=number)
+    candidate = CandidateExample(
+        feedback=f"f{number:02}",
+        seq=1,
+        inference=f"i{number}",
+        deployment="d",
+        end_user=user or f"u{number}",
+        observe_time=at,
+        rater=rater,
+    )
+    measures = Measures(
+        question=question or f"q{number}", answer=answer or f"a{number}", cohort_label="country", cohort=cohort
+    )
+    return Row(candidate=candidate, first_time=at, resolved_seq=1, chars=10, measures=measures)
+
+
+def counted(rows: list[Row], **rules: object) -> Chosen:
+    return choose(rows, filters(**rules), completions=0, at_most=100)
+
+
+def refused(rows: list[Row], **rules: object) -> dict[str, str]:
+    return dict(counted(rows, **rules).refusals)
+
+
+def test_of_a_question_that_users_corrected_otherwise_the_answer_of_most_of_them_counts() -> None:
+    rows = [row(1, question="q", answer="wrong"), *(row(number, question="q", answer="right") for number in (2, 3))]
+
+    assert refused(rows, exclude_contradicted=True) == {"f01": "CONTRADICTED"}
+    assert refused(rows) == {}
+
+
+def test_where_no_answer_has_more_users_than_another_all_count() -> None:
+    rows = [row(1, question="q", answer="a"), row(2, question="q", answer="b"), row(3, question="other")]
+    pairs = [row(number, question="q", answer="ab"[number % 2]) for number in range(4)]
+
+    assert refused(rows, exclude_contradicted=True) == {}
+    assert refused([*pairs, row(9, question="q", answer="c")], exclude_contradicted=True) == {"f09": "CONTRADICTED"}
+
+
+def test_a_user_has_one_voice_for_an_answer_however_often_they_give_it() -> None:
+    often = [row(number, user="eager", question="q", answer="wrong") for number in range(5)]
+
+    assert refused([*often, row(9, question="q", answer="right")], exclude_contradicted=True) == {}
+
+
+def test_a_reviewer_decides_what_any_number_of_users_contradict() -> None:
+    users = [row(number, question="q", answer="wrong") for number in range(3)]
+    agreeing = row(4, question="q", answer="right")
+
+    reasons = refused(
+        [*users, agreeing, row(5, question="q", answer="right", rater="reviewer")], exclude_contradicted=True
+    )
+
+    assert reasons == dict.fromkeys(("f00", "f01", "f02"), "CONTRADICTED")
+
+
+def test_the_same_correction_of_many_questions_counts_for_the_first_ones() -> None:
+    rows = [row(number, answer="pasted") for number in range(5)]
+    same_question = row(9, question="q0", answer="pasted")
+
+    assert set(refused([*rows, same_question], max_repeats=1)) == {"f01", "f02", "f03", "f04"}
+    assert refused(rows, max_repeats=3) == dict.fromkeys(("f03", "f04"), "REPEATED_TEXT")
+
+
+def test_a_reviewer_may_give_the_same_correction_to_any_question() -> None:
+    assert refused([row(number, answer="same", rater="reviewer") for number in range(5)], max_repeats=1) == {}
+
+
+def test_a_text_that_repeats_has_no_say_in_later_questions() -> None:
+    pasted = [row(1, answer="pasted"), *(row(number, question="q", answer="pasted") for number in (2, 3))]
+
+    reasons = refused([*pasted, row(4, question="q", answer="right")], max_repeats=1, exclude_contradicted=True)
+
+    assert reasons == dict.fromkeys(("f02", "f03"), "REPEATED_TEXT")
+
+
+def test_texts_that_are_nearly_the_same_repeat_and_a_chain_of_changes_does_not() -> None:
+    first, near, far = bytes(128), bytes(128 - 20) + bytes([1] * 20), bytes(128 - 40) + bytes([1] * 40)
+    rows = [row(number, answer=f"a{number}") for number in range(3)]
+    signed = [
+        Row(
+            candidate=each.candidate,
+            first_time=each.first_time,
+            resolved_seq=1,
+            chars=10,
+            measures=Measures(question=f"q{number}", answer=f"a{number}", signature=signature),
+        )
+        for number, (each, signature) in enumerate(zip(rows, (first, near, far), strict=True))
+    ]
+
+    assert set(refused(signed, max_repeats=1)) == {"f01"}
+
+
+def shares(chosen: Chosen) -> dict[str, int]:
+    return dict(Counter(each.candidate.end_user for each in chosen.rows))
+
+
+def test_no_user_has_more_than_their_share_of_what_is_left() -> None:
+    rows = [row(number, user="eager") for number in range(50)] + [row(50 + number) for number in range(36)]
+
+    chosen = counted(rows, max_user_share=0.1)
+
+    assert shares(chosen)["eager"] == 4, "of 40; a fifth one would be more than a tenth of 41"
+    assert chosen.counts.refused == {"USER_SHARE": 46}
+    assert min(each.candidate.feedback for each in chosen.rows) == "f00", "the first ones stay"
+
+
+def test_each_user_has_one_example_however_few_users_there_are_and_reviewers_any_number() -> None:
+    assert shares(counted([row(number, user="ab"[number % 2]) for number in range(6)], max_user_share=0.1)) == {
+        "a": 1,
+        "b": 1,
+    }
+    reviewed = [row(10 + number, user="rita", rater="reviewer") for number in range(18)]
+    assert shares(counted([*(row(number, user="a") for number in range(6)), *reviewed], max_user_share=0.1)) == {
+        "a": 2,
+        "rita": 18,
+    }
+
+
+def test_the_shares_of_users_hold_after_those_of_cohorts() -> None:
+    many = [row(number, cohort="here", user=f"u{number % 30}") for number in range(60)]
+    some = [row(60 + number, cohort="there", user=f"v{number % 5}") for number in range(20)]
+    rules = {"cohort_label": "country", "max_cohort_share": 0.6, "max_user_share": 0.1}
+
+    chosen = counted([*many, *some], **rules)
+
+    total, cohorts = len(chosen.rows), Counter(each.measures and each.measures.cohort for each in chosen.rows)
+    assert total > 30
+    assert cohorts["here"] <= 0.6 * total
+    assert max(shares(chosen).values()) <= 0.1 * total
+    assert set(chosen.counts.refused) == {"COHORT_SHARE"}
+
+
+def test_what_is_not_measured_yet_is_pending_and_counts_where_nothing_is_compared() -> None:
+    unmeasured = Row(candidate=row(1).candidate, first_time=NOON, resolved_seq=1, chars=10)
+
+    assert counted([unmeasured]).counts.examples == 1
+    assert counted([unmeasured], max_repeats=1).counts.pending == 1
+    assert counted([row(1)], cohort_label="team", max_cohort_share=0.5).counts.pending == 1
+
+
+def test_each_refused_correction_has_one_reason() -> None:
+    rows = [
+        row(1, user="a"),
+        row(2, user="a"),
+        Row(candidate=row(3).candidate, first_time=NOON, resolved_seq=1, chars=1000, measures=row(3).measures),
+        Row(candidate=row(4).candidate, first_time=NOON, failure="INFERENCE_NOT_FOUND"),
+    ]
+
+    chosen = counted(rows, per_user_at_most=1)
+
+    assert chosen.refusals == {"f02": "PER_USER_LIMIT", "f03": "TOO_LONG", "f04": "INFERENCE_NOT_FOUND"}
+    assert chosen.counts.filtered == sum(chosen.counts.refused.values()) == 3

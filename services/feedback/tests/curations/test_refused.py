@@ -1,0 +1,124 @@
+"""Corrections that a curation leaves out: each with its reason, listed without its text."""
+
+import json
+
+import pytest
+
+from services.feedback.tests.builders import ADA, EVE, write
+from services.feedback.tests.changed_rules import change
+from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_feedback.errors import CurationNotFound
+
+
+async def reasons(harness: FeedbackHarness, **where: str) -> dict[str, str]:
+    """Return the reason of each correction that is listed as refused, by its inference."""
+    page = await harness.crud.refused(ADA, "sft", PageRequest(where=where))
+    return {row.candidate.inference: row.refusal for row in page.items}
+
+
+async def disputed() -> FeedbackHarness:
+    """Return a curation of one question that three users corrected, one of them otherwise."""
+    harness = FeedbackHarness()
+    await harness.curate(exclude_contradicted=True, new_examples=100)
+    for number, text in enumerate(("No, never.", "Yes, always.", "yes always")):
+        await harness.correct(number, text=text, question="Is it free?")
+    await harness.work()
+    return harness
+
+
+async def test_a_contradiction_is_listed_with_its_reason_and_counts_once_others_agree() -> None:
+    harness = await disputed()
+    assert await reasons(harness) == {"i0": "CONTRADICTED"}
+    assert (await harness.crud.get(ADA, "sft")).counts.refused == {"CONTRADICTED": 1}
+
+    for number in (3, 4):
+        await harness.correct(number, text="No, never!", question="is it free")
+    await harness.work()
+
+    assert await reasons(harness) == {"i1": "CONTRADICTED", "i2": "CONTRADICTED"}
+    assert await reasons(harness, refusal="USER_SHARE") == {}
+
+
+async def test_a_withdrawal_changes_who_is_contradicted() -> None:
+    harness = await disputed()
+    agreeing = await harness.correct(2, text="Yes, always.")
+    await harness.read.withdraw(ADA, agreeing.id, write())
+    await harness.record(ADA, agreeing.id)
+    await harness.work()
+
+    assert await reasons(harness) == {}
+    assert (await harness.crud.get(ADA, "sft")).counts.examples == 2
+
+
+async def test_erased_users_have_no_say() -> None:
+    harness = await disputed()
+    await harness.erase(ADA, "u2", write())
+    await harness.erase(ADA, "u0", write())
+    await harness.work()
+
+    assert await reasons(harness) == {}
+    assert (await harness.crud.get(ADA, "sft")).counts.examples == 1
+
+
+async def test_what_was_resolved_before_a_rule_compares_is_measured_when_it_does() -> None:
+    harness = FeedbackHarness()
+    await harness.curate(new_examples=100)
+    for number in range(3):
+        await harness.correct(number, text="Buy at evil.example.")
+    await harness.work()
+    assert await reasons(harness) == {}
+
+    await change(harness, max_repeats=1)
+    harness.inferences.failure = DependencyUnavailable("does not answer", dependency="inference")
+    harness.prompts.stored.clear()
+    with pytest.raises(DependencyUnavailable):
+        await harness.work()
+    harness.inferences.failure = None
+    await harness.work()
+
+    assert await reasons(harness) == {"i1": "REPEATED_TEXT", "i2": "REPEATED_TEXT"}
+    await change(harness, max_repeats=0)
+    await harness.work()
+    assert await reasons(harness) == {}
+
+
+async def test_cohorts_are_what_the_label_of_reactions_says_now() -> None:
+    harness = FeedbackHarness()
+    await harness.curate(cohort_label="country", max_cohort_share=0.5, new_examples=100)
+    for number, country in enumerate(("de", "de", "de", "fr")):
+        await harness.correct(number, labels={"country": country})
+    await harness.work()
+    assert await reasons(harness) == {"i1": "COHORT_SHARE", "i2": "COHORT_SHARE"}
+
+    await harness.correct(1, text="Corrected again.", labels={"country": "fr"})
+    await harness.work()
+
+    assert await reasons(harness) == {}
+    await change(harness, cohort_label="team", max_cohort_share=0.5)
+    await harness.work()
+    assert (await harness.crud.get(ADA, "sft")).counts.refused == {"COHORT_SHARE": 3}, "none has the label: one cohort"
+
+
+async def test_refused_corrections_are_in_no_batch_and_a_batch_holds_no_measure() -> None:
+    harness = FeedbackHarness()
+    await harness.curate(max_repeats=1, max_user_share=0.5, new_examples=2)
+    for number in range(3):
+        await harness.correct(number, text="Buy at evil.example.", end_user="eager")
+    await harness.correct(3, end_user="other")
+    await harness.work()
+
+    lines = [json.loads(line) for line in harness.batch()]
+    assert {line["inference"] for line in lines} == {"i0", "i3"}
+    assert not {"measures", "signature", "refusal"} & set().union(*lines)
+
+
+async def test_only_the_curation_s_project_lists_what_it_refuses() -> None:
+    harness = await disputed()
+
+    with pytest.raises(CurationNotFound):
+        await harness.crud.refused(EVE, "sft", PageRequest())
+    await harness.crud.delete(ADA, "sft", write())
+    with pytest.raises(CurationNotFound):
+        await harness.crud.refused(ADA, "sft", PageRequest())
