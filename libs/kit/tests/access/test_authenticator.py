@@ -146,9 +146,10 @@ async def test_a_verified_token_expires_all_the_same(issuer: TestIssuer, check: 
 
 
 async def test_a_token_is_verified_once_a_minute_and_a_bounded_number_is_known(
-    issuer: TestIssuer, check: Checked, monkeypatch: pytest.MonkeyPatch
+    issuer: TestIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(authenticator, "MAX_CACHED", 3)
+    check = Checked(issuer)
     verified = 0
     read = tokens_module.Token.verified
 

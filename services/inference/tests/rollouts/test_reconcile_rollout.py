@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cachetools import LRUCache
 
 from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question, writing
 from services.inference.tests.rollouts.rollout_fakes import HELPDESK, POLICY, Registered, RolloutHarness, crud_of
@@ -326,7 +327,7 @@ async def test_the_counts_of_only_so_many_deployments_are_kept_in_memory() -> No
     harness = RolloutHarness()
     await harness.is_rolling(step=1)
     rollout = await harness.rollout()
-    count = CountOutcomes(outcomes=harness.outcomes, max_kept=2)
+    count = CountOutcomes(outcomes=harness.outcomes, counted=LRUCache(2))
     for project in ("acme", "b", "acme", "c", "acme"):
         await count.step(replace(HELPDESK, project=project), rollout)
 

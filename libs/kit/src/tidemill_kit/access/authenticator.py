@@ -3,9 +3,10 @@
 import hashlib
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+from cachetools import LRUCache
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import TidemillError, Unauthenticated
@@ -68,7 +69,7 @@ class Authenticator:
         self._max_lifetime_s = max_lifetime_s
         self._now = now
         self._opens_deleted = opens_deleted
-        self._verified = OrderedDict[bytes, _Verified]()
+        self._verified: LRUCache[bytes, _Verified] = LRUCache(MAX_CACHED)
 
     async def authenticate(
         self, credentials: Credentials, *, seen: Callable[[Caller], None] = lambda _: None
@@ -156,9 +157,6 @@ class Authenticator:
             claims = self._bounded(claims)
         digest = _digest(text, audience)
         self._verified[digest] = _Verified(claims, keys.generation, self._now() + CACHED_S)
-        self._verified.move_to_end(digest)
-        if len(self._verified) > MAX_CACHED:
-            self._verified.popitem(last=False)
         return claims
 
     def _bounded(self, claims: Claims) -> Claims:

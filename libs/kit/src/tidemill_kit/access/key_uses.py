@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from typing import Protocol
 
 import grpc
 import structlog
+from cachetools import LRUCache
 
 from tidemill.monitor.v1.access_service_pb2 import KeyUse, RecordUseRequest
 from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceStub
@@ -62,7 +63,7 @@ class KeyUses(Worker):
         self._monitor = monitor
         self._interval_s = interval_s
         self._now = now
-        self._uses = OrderedDict[tuple[str, str], float]()
+        self._uses: LRUCache[tuple[str, str], float] = LRUCache(_MAX_KEYS)
         self._failed = False
 
     def record(self, claims: Claims) -> None:
@@ -84,7 +85,7 @@ class KeyUses(Worker):
 
     async def flush(self) -> None:
         """Report all; what cannot be reported is kept for the next time."""
-        uses, self._uses = self._uses, OrderedDict()
+        uses, self._uses = self._uses, LRUCache(_MAX_KEYS)
         of_projects: defaultdict[str, dict[str, float]] = defaultdict(dict)
         for (project, credential), used in uses.items():
             of_projects[project][credential] = used
@@ -108,9 +109,6 @@ class KeyUses(Worker):
 
     def _keep(self, project: str, credential: str, used: float) -> None:
         self._uses[project, credential] = used
-        self._uses.move_to_end((project, credential))
-        if len(self._uses) > _MAX_KEYS:
-            self._uses.popitem(last=False)
 
     async def _report_all(self) -> None:
         while True:

@@ -9,10 +9,10 @@ import base64
 import binascii
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from cachetools import LRUCache
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -104,7 +104,7 @@ class SubmissionCheck:
         self._certificates = certificates
         self._tolerance_s = tolerance_s
         self._now = now
-        self._keys = OrderedDict[str, Ed25519PublicKey]()
+        self._keys: LRUCache[str, Ed25519PublicKey] = LRUCache(_MAX_CACHED)
 
     async def __call__(self, event: CloudEvent, record: Record) -> None:
         """Return where it is proven.
@@ -148,8 +148,6 @@ class SubmissionCheck:
         key = self._keys.get(text)
         if key is None:
             key = self._keys[text] = public_key(text)
-            if len(self._keys) > _MAX_CACHED:
-                self._keys.popitem(last=False)
         return key
 
 

@@ -1,9 +1,10 @@
 """Refused calls, so that a flood of them costs the store little: beyond a limit they are counted, not recorded each."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+
+from cachetools import LRUCache
 
 from tidemill_core.application import Caller
 from tidemill_kit.audit.calls import NO_CALLER, AuditedCall
@@ -25,7 +26,7 @@ class Refusals:
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        self._left: LRUCache[tuple[str, str], tuple[float, float]] = LRUCache(MAX_CALLERS)
         self._counts: dict[_Key, AuditedCall] = {}
 
     def has_own_record(self, call: AuditedCall) -> bool:
@@ -45,8 +46,6 @@ class Refusals:
         left, at = self._left.pop(name, (float(PER_MINUTE), now))
         left = min(float(PER_MINUTE), left + (now - at) * PER_MINUTE / 60)
         self._left[name] = (max(0.0, left - 1), now)
-        if len(self._left) > MAX_CALLERS:
-            self._left.popitem(last=False)
         return left >= 1
 
     def _count(self, call: AuditedCall) -> None:

@@ -4,10 +4,11 @@ The work is a function of a module that takes the tokenizer first. A process rea
 last few. A service that uses this declares `pebble` and `tokenizers`.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from cachetools import LRUCache
 
 from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput
 from tidemill_kit.workers.bounded_processes import WorkEndedError
@@ -20,7 +21,7 @@ KEPT = 4
 """Tokenizers that a process keeps: one with a vocabulary of 64 MiB takes several hundred."""
 IMPORTS = ("tokenizers",)
 """What the work needs, for its processes."""
-_kept: "OrderedDict[Path, Tokenizer]" = OrderedDict()
+_kept: "LRUCache[Path, Tokenizer]" = LRUCache(KEPT)
 """Of this process, by a file that never changes."""
 
 
@@ -69,7 +70,4 @@ def _tokenizer(file: Path) -> "Tokenizer":
         tokenizer.no_padding()
         tokenizer.no_truncation()
         _kept[file] = tokenizer
-        if len(_kept) > KEPT:
-            _kept.popitem(last=False)
-    _kept.move_to_end(file)
     return _kept[file]

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
+
+from cachetools import LRUCache
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Aggregates, Page, PageRequest, Request
@@ -33,9 +34,8 @@ class RecentAggregates(Generic[A]):
     ) -> None:
         self._aggregates = aggregates
         self._max_age_s = max_age_s
-        self._max_kept = max_kept
         self._monotonic = monotonic
-        self._kept: OrderedDict[tuple[str, str], tuple[A, float]] = OrderedDict()
+        self._kept: LRUCache[tuple[str, str], tuple[A, float]] = LRUCache(max_kept)
         self._reading: dict[tuple[str, str], asyncio.Task[A]] = {}
         self._changes = 0
 
@@ -60,9 +60,6 @@ class RecentAggregates(Generic[A]):
         read = await self._aggregates.get(*key)
         if self._max_age_s and changes == self._changes:  # else it may be from before a change
             self._kept[key] = read, now + self._max_age_s
-            self._kept.move_to_end(key)
-            if len(self._kept) > self._max_kept:
-                self._kept.popitem(last=False)
         return read
 
     def _was_read(self, key: tuple[str, str], reading: asyncio.Task[A]) -> None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
+
+from cachetools import LRUCache
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.resources import list_all
@@ -33,7 +34,7 @@ class CachedRules:
     prices: Prices
     currency: str
     ttl_s: float
-    _known: OrderedDict[str, _Known] = field(default_factory=OrderedDict)
+    _known: LRUCache[str, _Known] = field(default_factory=lambda: LRUCache(_MAX_PROJECTS))
     _reading: dict[str, asyncio.Task[Rules]] = field(default_factory=dict)
 
     async def of(self, project: str) -> Rules:
@@ -85,7 +86,4 @@ class CachedRules:
         rules = Rules(budgets=budgets, prices=PriceBook(prices, currency=self.currency))
         if self._reading.get(project) is asyncio.current_task():
             self._known[project] = _Known(rules=rules, at=begun)
-            self._known.move_to_end(project)
-            if len(self._known) > _MAX_PROJECTS:
-                self._known.popitem(last=False)
         return rules

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from cachetools import LRUCache
 from prometheus_client import Counter
 
 from tidemill_core.application import Caller, Clock, Request
@@ -47,7 +47,7 @@ class SeenCounts:
 
     ledger: Ledger
     ttl_s: float
-    _seen: OrderedDict[str, tuple[float, dict[str, dict[Kind, int]]]] = field(default_factory=OrderedDict)
+    _seen: LRUCache[str, tuple[float, dict[str, dict[Kind, int]]]] = field(default_factory=lambda: LRUCache(_MAX_SEEN))
 
     async def used(self, hold: Hold, seen: Mapping[str, CountState]) -> Mapping[str, Mapping[str, Amounts]]:
         """Return what is used of the counts of a hold that was just reserved, by count and budget.
@@ -63,9 +63,6 @@ class SeenCounts:
             found = dict(seen)
         for count_id, state in found.items():
             self._seen[count_id] = (now, {budget: dict(amounts) for budget, amounts in state.used.items()})
-            self._seen.move_to_end(count_id)
-        while len(self._seen) > _MAX_SEEN:
-            self._seen.popitem(last=False)
         return {count.id: self._seen[count.id][1] for count in hold.claims if count.id in self._seen}
 
     def charged(self, hold: Hold, used: Amounts) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from cachetools import LRUCache
 from prometheus_client import Counter
 
 from tidemill_core.application import Caller, Clock
@@ -76,7 +76,7 @@ class ReuseAnswers:
     _leading: dict[tuple[str, str], _Flight] = field(default_factory=dict)
     """By project and key."""
     _capacity: dict[str, int] = field(default_factory=dict)
-    _named: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
+    _named: LRUCache[tuple[str, str], str] = field(default_factory=lambda: LRUCache(_MAX_NAMED))
     """By project and key: the inference whose answer it was, which is read together with the entry."""
 
     async def find(self, caller: Caller, policy: CachePolicy, asked: Asked) -> Reused | None:
@@ -214,9 +214,6 @@ class ReuseAnswers:
 
     def _name(self, at: tuple[str, str], inference: str) -> None:
         self._named[at] = inference
-        self._named.move_to_end(at)
-        if len(self._named) > _MAX_NAMED:
-            self._named.popitem(last=False)
 
     async def _remove_excess(self, project: str) -> None:
         """Remove entries where a project has too many; replicas that count at the same time allow a tenth more each."""

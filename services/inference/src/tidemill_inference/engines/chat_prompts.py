@@ -6,7 +6,6 @@ it reads like.
 
 import json
 import tempfile
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
+from cachetools import LRUCache
 
 from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput
 from tidemill_inference.engines import grammars
@@ -193,7 +193,7 @@ class ChatPrompts:
         self.tools = ToolFormat.of(self._how.template, special)
         """How the model is shown tools and calls them, if it does."""
         self._checked = False
-        self._counted: OrderedDict[object, list[int]] = OrderedDict()
+        self._counted: LRUCache[object, list[int]] = LRUCache(_MAX_COUNTED)
         self._folder = tempfile.TemporaryDirectory(prefix="tokenizer-")
         self._file = Path(self._folder.name) / "tokenizer.json"
         tokenizer.backend_tokenizer.save(str(self._file))
@@ -201,8 +201,6 @@ class ChatPrompts:
     async def count(self, project: str, prompt: Prompt) -> int:
         """Return how many tokens `encode` returns, which is then asked for them; raises as that."""
         tokens = self._counted[_key(prompt)] = await self.encode(project, prompt)
-        if len(self._counted) > _MAX_COUNTED:
-            self._counted.popitem(last=False)
         return len(tokens)
 
     async def encode(self, project: str, prompt: Prompt) -> list[int]:

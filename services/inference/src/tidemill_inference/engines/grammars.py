@@ -6,10 +6,11 @@ bytes, so that nothing is compiled in the service that takes long or much. What 
 
 import hashlib
 import json
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from cachetools import LRUCache
 
 from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput, Violation
 from tidemill_inference.engines.ports import DEFAULT_GRAMMAR_BYTES, Prompt
@@ -136,12 +137,12 @@ class BoundedGrammars:
 
     processes: BoundedProcesses
     max_bytes: int
-    _known: "OrderedDict[bytes, str]"
+    _known: "LRUCache[bytes, str]"
 
     def __init__(self, processes: BoundedProcesses, *, max_bytes: int = DEFAULT_GRAMMAR_BYTES) -> None:
         self.processes = processes
         self.max_bytes = max_bytes
-        self._known = OrderedDict()
+        self._known = LRUCache(_MAX_CHECKED)
 
     async def check(self, project: str, grammar: str) -> None:
         """See `GrammarChecker`."""
@@ -154,9 +155,6 @@ class BoundedGrammars:
         digest = hashlib.sha256(grammar.encode()).digest()
         if (found := self._known.get(digest)) is None:
             found = self._known[digest] = await self._compiled(project, grammar)
-        self._known.move_to_end(digest)
-        if len(self._known) > _MAX_CHECKED:
-            self._known.popitem(last=False)
         if found:
             raise GrammarRefused(why=found)
 

@@ -1,10 +1,10 @@
 """Model versions, as the trainer's registry knows them."""
 
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 import grpc
+from cachetools import LRUCache
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
 from tidemill_core.aggregate import ObjectRef
@@ -51,7 +51,7 @@ class TrainerModels:
         self._timeout_s = timeout_s
         self._recheck_s = recheck_s
         self._shared = shared
-        self._ready: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+        self._ready: LRUCache[tuple[str, str], _Known] = LRUCache(_REMEMBERED)
 
     async def resolve(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
         """See `Models.resolve`."""
@@ -99,8 +99,6 @@ class TrainerModels:
         if model.owner and model.remote is not None:
             raise ModelRefused(model.id, why="it is a remote model, whose key is its project's: import one of your own")
         self._ready[caller.project, model.id] = _Known(model, time.monotonic())
-        while len(self._ready) > _REMEMBERED:
-            self._ready.popitem(last=False)
         return model
 
     async def _base(self, caller: Caller, adapter: str, base: str, *, field: str) -> ModelVersion:

@@ -4,12 +4,13 @@ import asyncio
 import json
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+
+from cachetools import LRUCache
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import PageRequest, Request
@@ -63,7 +64,7 @@ class EraseLines:
     files: Files
     contents: Contents
     clock: Callable[[], float] = time.monotonic
-    _places: OrderedDict[tuple[str, str], _Place] = field(default_factory=OrderedDict)
+    _places: LRUCache[tuple[str, str], _Place] = field(default_factory=lambda: LRUCache(_MAX_PLACES))
 
     async def __call__(self, project: str, end_user: str) -> int:
         """Empty the lines in some files; return in how many, 0 when there is none left."""
@@ -112,8 +113,6 @@ class EraseLines:
     def _keep(self, project: str, end_user: str, place: _Place) -> None:
         place.at = self.clock()
         self._places[project, end_user] = place
-        while len(self._places) > _MAX_PLACES:
-            self._places.popitem(last=False)
 
     async def _emptied(self, file: StoredFile, end_user: str) -> bool:
         """Empty the lines of one file, until nothing of the person is in it; return whether something was."""

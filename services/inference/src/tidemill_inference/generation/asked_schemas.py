@@ -6,8 +6,9 @@ project has its share, and what was found is kept by the schema's digest.
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from cachetools import LRUCache
 
 from tidemill_core.errors import Blame, DependencyUnavailable
 from tidemill_inference.generation.domain.errors import QuestionRefused
@@ -31,7 +32,7 @@ class AskedSchemas:
         """Without `processes` a thread does it, which has no limits."""
         self._limits = limits
         self._processes = processes
-        self._found: OrderedDict[bytes, str] = OrderedDict()
+        self._found: LRUCache[bytes, str] = LRUCache(_MAX_KEPT)
 
     async def check(self, project: str, question: Question) -> None:
         """Refuse schemas that are none.
@@ -59,8 +60,6 @@ class AskedSchemas:
         for some in _some_together([text for text in keys if text not in found]):
             for text, wrong in zip(some, await self._checked(project, some), strict=True):
                 found[text] = self._found[keys[text]] = wrong
-        while len(self._found) > _MAX_KEPT:
-            self._found.popitem(last=False)
         return found
 
     async def _checked(self, project: str, texts: Sequence[str]) -> Sequence[str]:

@@ -1,8 +1,9 @@
 """What came of the answers of a rollout: recorded, rated, counted, and deleted when it has ended."""
 
-from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+
+from cachetools import LRUCache
 
 from tidemill_core.application import Caller, Clock, ResourceKey
 from tidemill_inference.deployments.domain.deployment import Deployment
@@ -40,10 +41,8 @@ class CountOutcomes:
     """Counts the outcomes of the current step; they are read again only after a new one was recorded."""
 
     outcomes: Outcomes
-    max_kept: int = 256
-    """Of how many deployments the counts are kept: those that were asked for last."""
-    _counted: OrderedDict[ResourceKey, tuple[object, StepCounts]] = field(default_factory=OrderedDict, init=False)
-    """What was counted last of each deployment's rollout, and at which mark."""
+    counted: LRUCache[ResourceKey, tuple[object, StepCounts]] = field(default_factory=lambda: LRUCache(256))
+    """What was counted last of a deployment's rollout, and at which mark."""
 
     async def __call__(self, deployment: Deployment) -> Deployment:
         """Return the deployment with the counts of its active rollout as they are now."""
@@ -57,15 +56,12 @@ class CountOutcomes:
         """Return the counts of a rollout's step; what is too old to count is dropped."""
         of, step = (ref.project, rollout.id, rollout.step), rollout.current
         mark = (*of, await self.outcomes.mark(*of))
-        known = self._counted.pop(ref, None)
+        known = self.counted.get(ref)
         if known and known[0] == mark:
-            self._counted[ref] = known
             return known[1]
         counts = StepCounts.of(await self.outcomes.of_step(*of, newest=step.kept), shadow=step.shadow)
         await self.outcomes.trim(*of, newest=step.kept)
-        self._counted[ref] = mark, counts
-        while len(self._counted) > self.max_kept:
-            self._counted.popitem(last=False)
+        self.counted[ref] = mark, counts
         return counts
 
 

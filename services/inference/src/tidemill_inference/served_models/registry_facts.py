@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
+
+from cachetools import LRUCache
 
 from tidemill_core.application import Caller
 from tidemill_inference.engines.ports import Capability, ModelVersion
@@ -33,7 +34,7 @@ class RegistryFacts:
         self._cache_tokens = cache_tokens
         self._adapter_cache_tokens = adapter_cache_tokens
         self._declares = declares
-        self._known: OrderedDict[str, DeclaredModel] = OrderedDict()
+        self._known: LRUCache[str, DeclaredModel] = LRUCache(_REMEMBERED)
         self._reading = asyncio.Lock()
 
     async def declared(self, _caller: Caller, model: ModelVersion) -> DeclaredModel:
@@ -53,8 +54,6 @@ class RegistryFacts:
             if (known := self._known.get(base.digest)) is None:
                 context, capabilities = await self._context_tokens(base), await self._capabilities(base)
                 known = self._known[base.digest] = DeclaredModel(context_tokens=context, capabilities=capabilities)
-                while len(self._known) > _REMEMBERED:
-                    self._known.popitem(last=False)
         return known
 
     async def _context_tokens(self, model: ModelVersion) -> int | None:

@@ -1,8 +1,7 @@
 """Models that find names, out of the trainer's registry."""
 
-from collections import OrderedDict
-
 import grpc
+from cachetools import LRUCache
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
@@ -28,7 +27,7 @@ class TrainerNameModels:
         self._registry = ModelRegistryServiceStub(channel)
         self._artifacts = artifacts
         self._max_bytes = max_bytes
-        self._known: OrderedDict[tuple[str, str], ModelFolder] = OrderedDict()
+        self._known: LRUCache[tuple[str, str], ModelFolder] = LRUCache(_MAX_KNOWN)
 
     async def folder(self, caller: Caller, reference: str) -> ModelFolder:
         """See `ports.NameModels.folder`."""
@@ -40,8 +39,6 @@ class TrainerNameModels:
             except (NotFound, ArtifactRefused) as error:
                 raise NamesModelUnusable(reference, error.message) from error
             self._known[place] = known
-            if len(self._known) > _MAX_KNOWN:
-                self._known.popitem(last=False)
         return known
 
     async def _fetched(self, caller: Caller, reference: str) -> ModelFolder:

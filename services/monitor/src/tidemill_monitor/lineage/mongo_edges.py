@@ -11,10 +11,11 @@ none, as it is looked through by itself; `unplaced` says how many lists of a slo
 """
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from cachetools import LRUCache
 
 from tidemill_kit.store.batching import each_of
 from tidemill_kit.store.mongo import Collection as MongoCollection
@@ -95,7 +96,7 @@ class MongoEdges:
         self._lists = lists
         self._places = places
         self._list_length = list_length
-        self._heads: OrderedDict[str, _Head] = OrderedDict()
+        self._heads: LRUCache[str, _Head] = LRUCache(_REMEMBERED)
         """By slot, of slots with more than one list."""
 
     async def add(self, end: End, other: str) -> None:
@@ -334,9 +335,6 @@ class MongoEdges:
                 )
             head = await self._head(slot) or head
         self._heads[slot] = head
-        self._heads.move_to_end(slot)
-        if len(self._heads) > _REMEMBERED:
-            self._heads.popitem(last=False)
         return head
 
     async def _begun(self, slot: str) -> _Head:

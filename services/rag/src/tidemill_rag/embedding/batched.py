@@ -1,9 +1,10 @@
 """What all embedding models do: texts become tokens, tokens passes of similar length, on the embedding threads."""
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
+
+from cachetools import LRUCache
 
 from tidemill_rag.embedding.config import EmbeddingConfig
 from tidemill_rag.embedding.domain import MIN_KNOWN
@@ -33,7 +34,7 @@ class BatchedEmbedding(ABC):
         self._threads = threads
         self._config = config
         self._tokenizer = tokenizer
-        self._asked: OrderedDict[tuple[str, bool], list[float] | None] = OrderedDict()
+        self._asked: LRUCache[tuple[str, bool], list[float] | None] = LRUCache(_REMEMBERED_QUESTIONS)
         self.dimensions = dimensions
         self.special_tokens = tokenizer.facts.special_tokens
         self.max_tokens = config.max_tokens - tokenizer.facts.prompt_tokens
@@ -86,7 +87,6 @@ class BatchedEmbedding(ABC):
     async def _query_vector(self, project: str, text: str, *, whole: bool) -> Sequence[float] | None:
         asked = (text, whole)
         if asked in self._asked:
-            self._asked.move_to_end(asked)
             return self._asked[asked]
         prompt, limit = self._config.query_prompt, self._config.max_tokens
         ids = await self._tokenizer.encode_question(
@@ -97,8 +97,6 @@ class BatchedEmbedding(ABC):
         else:
             vector = (await self._threads.run(project, lambda: self._embed([ids]), urgent=True))[0]
         self._asked[asked] = vector
-        if len(self._asked) > _REMEMBERED_QUESTIONS:
-            self._asked.popitem(last=False)
         return vector
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import grpc
+from cachetools import LRUCache
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
@@ -74,7 +75,7 @@ class RegistryModels:
         self._max_loaded = max_loaded
         self._max_bytes = max_bytes
         self.threads = threads
-        self._digests: OrderedDict[_Place, str] = OrderedDict()
+        self._digests: LRUCache[_Place, str] = LRUCache(_MAX_DIGESTS)
         self._loaded: OrderedDict[tuple[str, str], Any] = OrderedDict()
         """By kind and digest."""
         self._bytes: dict[tuple[str, str], int] = {}
@@ -143,8 +144,6 @@ class RegistryModels:
                     await self._open(version, prepared, place)
         loaded = self._loaded[kind.name, version.digest]
         self._digests[place] = version.digest
-        while len(self._digests) > _MAX_DIGESTS:
-            self._digests.popitem(last=False)
         return loaded
 
     async def _open(self, version: model_pb2.ModelVersion, load: Callable[[], object], place: _Place) -> None:

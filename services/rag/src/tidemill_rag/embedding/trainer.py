@@ -1,12 +1,13 @@
 """Embedding models and rerankers out of the trainer's registry."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
+
+from cachetools import LRUCache
 
 from tidemill_core.application import Caller
 from tidemill_core.models.manifest import ArtifactRefused
@@ -36,7 +37,7 @@ class TrainerModels:
     """Whether what has no form yet is to have weights of 8 bits."""
     open_model: Callable[[Path, Path | None, EmbeddingThreads, EmbeddingTokenizer, EmbeddingConfig], BatchedEmbedding]
     """Takes the folder and the graph."""
-    _without: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict)
+    _without: LRUCache[tuple[str, str], None] = field(default_factory=lambda: LRUCache(_MAX_WITHOUT))
     """Models by project that have no form of 8 bits here."""
 
     async def resolve(self, caller: Caller, reference: str) -> ResolvedModel:
@@ -60,8 +61,6 @@ class TrainerModels:
                 if missing.passing:
                     raise
                 self._without[model] = None
-                while len(self._without) > _MAX_WITHOUT:
-                    self._without.popitem(last=False)
         return await self.registry.load(caller, resolved, plain)
 
 
