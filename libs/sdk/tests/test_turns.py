@@ -53,7 +53,10 @@ async def test_each_reaction_is_what_the_contract_says(client: Tidemill, running
     for value in (False, 4, "bought"):
         await client.feedback.give("in-1", "declared", value)
 
-    rating, correction, comment, flag, number, category = given
+    await client.feedback.give_conversation("chat-1", "declared", value=True)
+
+    rating, correction, comment, flag, number, category, talk = given
+    assert (talk.WhichOneof("target"), talk.conversation, talk.flag) == ("conversation", "chat-1", True)
     assert [each.WhichOneof("value") for each in (flag, number, category)] == ["flag", "number", "category"]
     assert (flag.flag, number.number, category.category) == (False, 4, "bought")
     assert (rating.metric, rating.WhichOneof("value"), rating.end_user) == ("rating", "number", "u1")

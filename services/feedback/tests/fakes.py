@@ -24,11 +24,13 @@ from tidemill_feedback.curations.domain.measures import Measures
 from tidemill_feedback.curations.exchange import ExchangeBatches
 from tidemill_feedback.curations.ports import Begin
 from tidemill_feedback.errors import (
+    ConversationUnknown,
     EpochOver,
     InferenceUnknown,
     TooManyWait,
 )
 from tidemill_feedback.reactions.domain.feedback import Answer
+from tidemill_feedback.reactions.domain.reaction import OF_CONVERSATION
 from tidemill_feedback.reactions.ports import Waiting
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.objects import InMemoryObjects
@@ -265,6 +267,8 @@ class FakeInferences:
         self.forgets_answers = False
         self.questions: dict[str, str] = {}
         """By inference, where the question is another than `prompt_of` has."""
+        self.conversations: dict[tuple[str, str], str] = {}
+        """The last answer of each conversation of a project."""
 
     async def erase(self, caller: Caller, end_user: str, *, validate_only: bool) -> int:
         if self.failure:
@@ -297,9 +301,15 @@ class FakeInferences:
             output=output,
         )
 
-    async def answer(self, caller: Caller, inference: str) -> Answer:
+    async def answer(self, caller: Caller, target: str) -> Answer:
         if self.failure:
             raise self.failure
+        conversation = target.removeprefix(OF_CONVERSATION)
+        inference = target
+        if conversation != target:
+            if (caller.project, conversation) not in self.conversations:
+                raise ConversationUnknown(conversation)
+            inference = self.conversations[caller.project, conversation]
         try:
             return self.answers[caller.project, inference]
         except KeyError:

@@ -1,11 +1,17 @@
 """A server with the stub of inference, whose records a test adds."""
 
 from tidemill.content.v1 import content_pb2
-from tidemill.inference.v1 import inference_pb2
+from tidemill.inference.v1 import conversation_pb2, inference_pb2
+from tidemill.inference.v1 import conversation_service_pb2 as rpc
 from tidemill.inference.v1 import inference_service_pb2 as pb
+from tidemill.inference.v1.conversation_service_pb2_grpc import (
+    ConversationServiceServicer,
+    add_ConversationServiceServicer_to_server,
+)
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from tidemill_core.errors import NotFound
 from tidemill_feedback.settings import FeedbackSettings
-from tidemill_kit.grpc.server import GrpcServer
+from tidemill_kit.grpc.server import GrpcServer, current_caller
 from tidemill_testkit.access import access_of, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences, message_of
@@ -17,9 +23,13 @@ class InferenceServer:
     def __init__(self) -> None:
         deployments = StubDeployments()  # type: ignore[abstract]  # only records are read
         self._inferences = StubInferences(deployments)  # type: ignore[abstract]  # it has what feedback calls
+        self.conversations = Conversations()  # type: ignore[abstract]  # it has what feedback calls
         self._server = GrpcServer(
             settings(),
-            [(add_InferenceServiceServicer_to_server, self._inferences)],
+            [
+                (add_InferenceServiceServicer_to_server, self._inferences),
+                (add_ConversationServiceServicer_to_server, self.conversations),
+            ],
             access=access_of(),
             audit=RecordedCalls(),
         )
@@ -58,6 +68,26 @@ class InferenceServer:
             state=state,
         )
         self._inferences.add(record, project=project, prompt=_prompt(f"What is {inference}?"))
+
+
+class Conversations(ConversationServiceServicer):
+    """Returns the conversations that a test adds: the states of their turns `c1/1`, `c1/2` and so on, by id."""
+
+    def __init__(self) -> None:
+        self.turns: dict[tuple[str, str], list[inference_pb2.InferenceState.ValueType]] = {}
+
+    async def GetConversation(  # noqa: N802 - the RPC
+        self, request: rpc.GetConversationRequest, _context: object
+    ) -> rpc.GetConversationResponse:
+        states = self.turns.get((current_caller().project, request.id))
+        if states is None:
+            message = f"there is no conversation {request.id}"
+            raise NotFound(message)
+        turns = [
+            conversation_pb2.Turn(number=number, inference=f"{request.id}/{number}", state=state)
+            for number, state in enumerate(states, 1)
+        ]
+        return rpc.GetConversationResponse(conversation=conversation_pb2.Conversation(id=request.id, turns=turns))
 
 
 def _prompt(question: str) -> pb.GetInferencePromptResponse:

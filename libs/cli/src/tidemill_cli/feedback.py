@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tidemill.feedback.v1.curation_service_pb2 import ListRefusedExamplesRequest
+from tidemill.feedback.v1.feedback_metric_pb2 import FEEDBACK_METRIC_LEVEL_CONVERSATION
 from tidemill.feedback.v1.feedback_pb2 import Feedback, FeedbackState
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest
 from tidemill_cli.metrics import value_of
@@ -63,7 +64,7 @@ def comment(
 
 @feedback.command("give")
 def give(
-    inference: InferenceArgument,
+    target: Annotated[str, typer.Argument(help="The inference's id; of a metric of conversations the conversation's.")],
     metric: Annotated[str, typer.Argument(help="The metric (see `tidemill metrics list`).")],
     value: Annotated[str, typer.Argument(help="true or false, a number, or one of the metric's choices.")],
     *,
@@ -72,8 +73,12 @@ def give(
 ) -> None:
     """Give the value of a metric that the project declares. A later value replaces the earlier one."""
     rates = Rater(end_user=end_user, rater=rater)
-    kind = call(lambda c: FeedbackMetrics(c).get(metric)).kind
-    _report(lambda r: r.give(inference, metric, value_of(kind, value), rates))
+    declared = call(lambda c: FeedbackMetrics(c).get(metric))
+    said = value_of(declared.kind, value)
+    if declared.level == FEEDBACK_METRIC_LEVEL_CONVERSATION:
+        _report(lambda r: r.give_conversation(target, metric, said, rates))
+    else:
+        _report(lambda r: r.give(target, metric, said, rates))
 
 
 @feedback.command("withdraw")
@@ -100,7 +105,7 @@ def _report(give: Callable[[Reactions], Awaitable[Feedback]]) -> None:
         f.id,
         f.metric,
         _value(f),
-        f.inference or f.inference_request_id,
+        f.inference or f.inference_request_id or f"conversation {f.conversation}",
         f.end_user or "-",
         word(FeedbackState, f.state) + ("" if f.counts else ", does not count"),
         f.times,

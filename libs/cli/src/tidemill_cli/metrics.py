@@ -10,6 +10,7 @@ from tidemill.feedback.v1.feedback_metric_pb2 import (
     FEEDBACK_METRIC_KIND_NUMBER,
     FeedbackMetric,
     FeedbackMetricKind,
+    FeedbackMetricLevel,
     FeedbackMetricOptimise,
 )
 from tidemill.feedback.v1.feedback_metric_service_pb2 import ListFeedbackMetricsRequest
@@ -28,10 +29,11 @@ _FLAGS = {"true": True, "false": False}
     metrics,
     "list",
     lambda c: c.metrics.ListFeedbackMetrics,
-    ("metric", "kind", "optimise", "values", "worth", "weights"),
+    ("metric", "kind", "of", "optimise", "values", "worth", "weights"),
     lambda m: (
         m.id,
         word(FeedbackMetricKind, m.kind),
+        word(FeedbackMetricLevel, m.level),
         word(FeedbackMetricOptimise, m.optimise),
         _values(m),
         ", ".join(_worth(m)) or "-",
@@ -50,6 +52,7 @@ def show_metric(name: NameArgument) -> None:
     facts = {
         "metric": metric.id,
         "kind": word(FeedbackMetricKind, metric.kind),
+        "of": word(FeedbackMetricLevel, metric.level),
         "optimise": word(FeedbackMetricOptimise, metric.optimise),
         "values": _values(metric),
         "worth": ", ".join(_worth(metric)),

@@ -16,6 +16,7 @@ from tidemill.feedback.v1.curation_pb2 import Curation, CurationProgress
 from tidemill.feedback.v1.feedback_metric_pb2 import (
     FEEDBACK_METRIC_KIND_BOOLEAN,
     FEEDBACK_METRIC_KIND_CATEGORY,
+    FEEDBACK_METRIC_LEVEL_CONVERSATION,
     FEEDBACK_METRIC_OPTIMISE_MIN,
     FeedbackMetric,
     FeedbackMetricValue,
@@ -250,6 +251,7 @@ REOPENED = FeedbackMetric(
 LEFT = FeedbackMetric(
     id="left",
     kind=FEEDBACK_METRIC_KIND_CATEGORY,
+    level=FEEDBACK_METRIC_LEVEL_CONVERSATION,
     choices=["bought", "gone"],
     value=FeedbackMetricValue(unit="EUR", amounts={"bought": 30}),
 )
@@ -264,8 +266,8 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "feedback.v1.feedback_metric_service:ListFeedbackMetrics": lambda _: fm_rpc.ListFeedbackMetricsResponse(
         metrics=[REOPENED, LEFT]
     ),
-    "feedback.v1.feedback_metric_service:GetFeedbackMetric": lambda _: fm_rpc.GetFeedbackMetricResponse(
-        metric=REOPENED
+    "feedback.v1.feedback_metric_service:GetFeedbackMetric": lambda request: fm_rpc.GetFeedbackMetricResponse(
+        metric=LEFT if request.id == "left" else REOPENED
     ),
     "feedback.v1.feedback_metric_service:DeleteFeedbackMetric": lambda _: fm_rpc.DeleteFeedbackMetricResponse(
         metric=REOPENED

@@ -69,6 +69,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("metrics show reopened", ["reopened", "boolean", "true, false", "-12.5 EUR"]),
         ("metrics delete reopened", ["reopened is deleted"]),
         ("feedback give in-1 reopened true", ["reopened", "recorded"]),
+        ("feedback give chat-1 left bought", ["left", "recorded"]),
         ("budgets list", ["per_user", "end user", "day", "200 requests", "cost 2.50", "of helpdesk"]),
         ("deployments savings helpdesk --days 7", ["2026-11-29", "75%", "120", "0.5 USD", "sum"]),
         ("budgets usage per_user u-17", ["u-17", "3400, of which 400 reserved", "0.25, of which 0.1"]),

@@ -150,7 +150,7 @@ def test_a_budget_that_limits_nothing_and_a_price_that_is_no_number_are_problems
 METRICS = """\
 metrics:
   reopened: {kind: boolean, optimise: min, value: {unit: EUR, of: -12.5}, weights: {reviewer: 3}}
-  stars: {kind: number, min: 1, max: 5, optimise: max}
+  stars: {kind: number, min: 1, max: 5, optimise: max, level: conversation}
   left: {kind: category, choices: [bought, gone], value: {unit: EUR, of: {bought: 30}}}
 """
 
@@ -166,6 +166,10 @@ def test_metrics_become_resources(folder: Path) -> None:
     )
     assert reopened["value"] == {"unit": "EUR", "amount": -12.5}
     assert reopened["weights"] == {"user": 1.0, "reviewer": 3.0, "judge": 1.0}
+    assert (reopened["level"], stars["level"]) == (
+        "FEEDBACK_METRIC_LEVEL_INFERENCE",
+        "FEEDBACK_METRIC_LEVEL_CONVERSATION",
+    )
     assert (stars["min"], stars["max"], stars["kind"]) == (1.0, 5.0, "FEEDBACK_METRIC_KIND_NUMBER")
     assert (left["choices"], left["value"]) == (["bought", "gone"], {"unit": "EUR", "amounts": {"bought": 30.0}})
 

@@ -65,14 +65,23 @@ class Reactions:
             InvalidInput: there is no such metric, or its values are others.
 
         """
-        feedback = Feedback(inference=inference, metric=metric)
-        if isinstance(value, bool):
-            feedback.flag = value
-        elif isinstance(value, str):
-            feedback.category = value
-        else:
-            feedback.number = value
-        return await self._submit(feedback, rater)
+        return await self._submit(_valued(Feedback(inference=inference, metric=metric), value), rater)
+
+    async def give_conversation(
+        self,
+        conversation: str,
+        metric: str,
+        value: bool | float | str,  # noqa: FBT001 - a value
+        rater: Rater = ANONYMOUS,
+    ) -> Feedback:
+        """Give the value of a metric of conversations.
+
+        Raises:
+            InvalidInput: there is no such metric, or its values are others.
+            NotFound: there is no such conversation, or nothing was answered in it yet.
+
+        """
+        return await self._submit(_valued(Feedback(conversation=conversation, metric=metric), value), rater)
 
     async def withdraw(self, feedback: str) -> Feedback:
         """Withdraw feedback: later training data excludes it."""
@@ -109,3 +118,13 @@ class Reactions:
         feedback.end_user, feedback.rater = rater.end_user, rater.rater
         request = SubmitFeedbackRequest(feedback=feedback, request_id=rater.request_id)
         return (await self._connection.feedback.SubmitFeedback(request)).feedback
+
+
+def _valued(feedback: Feedback, value: bool | float | str) -> Feedback:  # noqa: FBT001 - a value
+    if isinstance(value, bool):
+        feedback.flag = value
+    elif isinstance(value, str):
+        feedback.category = value
+    else:
+        feedback.number = value
+    return feedback

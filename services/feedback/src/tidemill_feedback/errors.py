@@ -8,6 +8,7 @@ NotFound
 ├── CurationNotFound
 ├── FeedbackMetricNotFound
 └── InferenceUnknown        unknown id; by event the reaction is pending
+    └── ConversationUnknown the same of a conversation
 AlreadyExists
 └── CurationExists
 PreconditionFailed
@@ -104,6 +105,19 @@ class InferenceUnknown(NotFound):
         super().__init__(
             f"there is no inference {inference} in this project: send the id of an answer, or its request id",
             inference=inference,
+        )
+
+
+class ConversationUnknown(InferenceUnknown):
+    """The caller's project has no such conversation, or nothing was answered in it yet."""
+
+    reason = "CONVERSATION_NOT_FOUND"
+
+    def __init__(self, conversation: str) -> None:
+        super(InferenceUnknown, self).__init__(
+            f"there is no conversation {conversation} with an answer in this project: "
+            "send the id that its questions named, once one of them is answered",
+            conversation=conversation,
         )
 
 

@@ -2,7 +2,14 @@
 
 from dataclasses import replace
 
-from tidemill_feedback.metrics.domain.metric import BusinessValue, FeedbackMetric, MetricKind, Optimise, RaterWeights
+from tidemill_feedback.metrics.domain.metric import (
+    BusinessValue,
+    FeedbackMetric,
+    Level,
+    MetricKind,
+    Optimise,
+    RaterWeights,
+)
 
 REOPENED = FeedbackMetric(
     id="reopened",
@@ -19,6 +26,11 @@ LEFT = FeedbackMetric(
     kind=MetricKind.CATEGORY,
     choices=("bought", "escalated", "gone"),
     value=BusinessValue(unit="EUR", amounts={"bought": 30, "escalated": -8}),
+)
+
+
+SOLVED = FeedbackMetric(
+    id="solved", project="acme", kind=MetricKind.BOOLEAN, level=Level.CONVERSATION, optimise=Optimise.MAX
 )
 
 

@@ -75,7 +75,7 @@ async def test_a_metric_is_changed_in_what_the_mask_names_and_keeps_its_kind() -
     changed = await harness.declare.update(ADA, other, {"weights"}, write(etag="1"))
 
     assert (changed.kind, changed.weights.user, changed.value) == (MetricKind.BOOLEAN, 2, created.value)
-    with pytest.raises(InvalidInput, match=r"metric\.kind: is number, and reopened is a boolean"):
+    with pytest.raises(InvalidInput, match=r"metric\.kind: is number, and that of reopened stays boolean"):
         await harness.declare.update(ADA, other, {"kind", "min", "max"}, write())
     with pytest.raises(Conflict):
         await harness.declare.update(ADA, other, {"weights"}, write(etag="1"))

@@ -12,7 +12,7 @@ from tidemill.inference.v1 import inference_pb2
 from tidemill_core.errors import NotFound, PreconditionFailed
 from tidemill_feedback.curations.domain.example import PassageUse, Turn
 from tidemill_feedback.curations.inference import InferencePrompts
-from tidemill_feedback.errors import InferenceUnknown
+from tidemill_feedback.errors import ConversationUnknown, InferenceUnknown
 from tidemill_feedback.reactions.inference import InferenceAnswers
 from tidemill_testkit.access import service_channel
 
@@ -52,6 +52,21 @@ async def test_an_answer_reports_whose_it_is_and_whether_it_counts(
     assert not (await answers.answer(ADA, "i3")).completed
     with pytest.raises(InferenceUnknown):
         await answers.answer(EVE, "i1")
+
+
+async def test_the_answer_of_a_conversation_is_the_last_that_is_completed(
+    inference: InferenceServer, channel: grpc.aio.Channel
+) -> None:
+    completed, reserved = inference_pb2.INFERENCE_STATE_COMPLETED, inference_pb2.INFERENCE_STATE_RESERVED
+    inference.put("c1/2", project="acme")
+    inference.conversations.turns["acme", "c1"] = [completed, completed, reserved]
+    inference.conversations.turns["acme", "c2"] = [reserved]
+    answers = InferenceAnswers(channel)
+
+    assert (await answers.answer(ADA, "conversation:c1")).inference == "c1/2"
+    for caller, target in ((ADA, "conversation:c2"), (ADA, "conversation:c3"), (EVE, "conversation:c1")):
+        with pytest.raises(ConversationUnknown):
+            await answers.answer(caller, target)
 
 
 async def test_a_prompt_is_what_the_model_saw_with_its_passages_by_span(

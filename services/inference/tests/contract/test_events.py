@@ -64,8 +64,9 @@ def inference() -> Inference:
     return record
 
 
-def completed() -> ProtoMessage:
+def completed(conversation: str = "") -> ProtoMessage:
     record = inference()
+    record.conversation = conversation
     assert record.lease is not None
     part = Part(text=SAID, citations=(Citation(start=0, end=21, passage="1"),))
     answer = Answer(
@@ -124,6 +125,13 @@ def rolled_out() -> Deployment:
     deployment.roll_back_rollout("", message=f"by hand: {SAID}", counts=StepCounts(), now=NOON)
     deployment.start_rollout(replace(passed, evaluation="e-2", baseline="b" * 64), why_not="", now=NOON)
     return deployment
+
+
+def test_a_completed_turn_names_its_conversation() -> None:
+    turn, alone = completed("chat-1"), completed()
+
+    assert turn.conversation == "chat-1"  # type: ignore[attr-defined]  # InferenceCompleted
+    assert not alone.HasField("conversation")
 
 
 def exhausted() -> tuple[str, ProtoMessage]:

@@ -30,9 +30,10 @@ class Weights(Declared):
 
 
 class Metric(Declared):
-    """What may be said of an answer, besides ratings, comments and corrections."""
+    """What may be said of an answer or a conversation, besides ratings, comments and corrections."""
 
     kind: Literal["boolean", "number", "category"]
+    level: Literal["inference", "conversation"] = "inference"
     optimise: Literal["max", "min", "none"] = "none"
     min: Amount | None = None
     max: Amount | None = None
@@ -68,6 +69,7 @@ def metric_resource(name: str, part: Metric, labels: dict[str, str]) -> Desired:
         name,
         labels=labels,
         kind=pb.FeedbackMetricKind.Value(f"FEEDBACK_METRIC_KIND_{part.kind.upper()}"),
+        level=pb.FeedbackMetricLevel.Value(f"FEEDBACK_METRIC_LEVEL_{part.level.upper()}"),
         optimise=pb.FeedbackMetricOptimise.Value(f"FEEDBACK_METRIC_OPTIMISE_{part.optimise.upper()}"),
         min=part.min,
         max=part.max,

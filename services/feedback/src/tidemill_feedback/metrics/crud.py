@@ -51,16 +51,18 @@ class FeedbackMetricCrud:
         """Return the metric with the fields that `paths` name; reactions that were given mean what they meant.
 
         Raises:
-            InvalidInput: names every field that breaks its rule, or the kind would be another one.
+            InvalidInput: names every field that breaks its rule, or kind or level would be another one.
             FeedbackMetricNotFound: the project declares none with this id.
             Conflict: it changed since the etag.
 
         """
 
         def change(metric: FeedbackMetric) -> None:
-            if "kind" in paths and given.kind is not metric.kind:
-                text = f"is {given.kind.value}, and {metric.id} is a {metric.kind.value}: declare another metric"
-                raise InvalidInput.at(field="metric.kind", text=text)
+            for name in paths & {"kind", "level"}:
+                said, stays = getattr(given, name), getattr(metric, name)
+                if said is not stays:
+                    text = f"is {said.value}, and that of {metric.id} stays {stays.value}: declare another metric"
+                    raise InvalidInput.at(field=f"metric.{name}", text=text)
             copy_fields(given, metric, paths)
             metric.check()
 

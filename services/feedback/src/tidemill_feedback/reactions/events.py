@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, St
 from pydantic.alias_generators import to_camel
 
 from tidemill_core.errors import InvalidInput
-from tidemill_feedback.reactions.domain.reaction import Reaction
+from tidemill_feedback.reactions.domain.reaction import OF_CONVERSATION, Reaction
 from tidemill_feedback.reactions.handle_submission import HandleSubmission
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.messages import check_correction
@@ -60,6 +60,7 @@ class FeedbackGiven(BaseModel):
 
     inference: StrictStr = ""
     inference_request_id: StrictStr = ""
+    conversation: StrictStr = ""
     metric: StrictStr
     flag: StrictBool | None = None
     number: StrictFloat | StrictInt | None = None
@@ -136,6 +137,7 @@ def reaction_of_body(body: FeedbackGiven) -> Reaction:
         metric=body.metric,
         inference=body.inference,
         inference_request_id=body.inference_request_id,
+        conversation=body.conversation,
         flag=body.flag,
         number=None if body.number is None else double(body.number),
         category=body.category,
@@ -158,9 +160,10 @@ def _subject(event: CloudEvent) -> str:
 
 
 class InferenceCompleted(BaseModel):
-    """The used field of inference.completed; the rest is requested if reactions are pending."""
+    """The used fields of inference.completed; the rest is requested if reactions are pending."""
 
     inference: str
+    conversation: str = ""
 
 
 def inferences(match: MatchPending) -> Subscription:
@@ -168,6 +171,8 @@ def inferences(match: MatchPending) -> Subscription:
 
     async def completed(event: EventContext, body: InferenceCompleted) -> None:
         await match(event.caller, body.inference)
+        if body.conversation:
+            await match(event.caller, f"{OF_CONVERSATION}{body.conversation}")
 
     return Subscription(
         name=INFERENCES,

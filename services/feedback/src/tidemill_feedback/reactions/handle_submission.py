@@ -38,7 +38,7 @@ class HandleSubmission:
         except (InferenceUnknown, InferenceUnanswered):
             waiting = Waiting(
                 project=caller.project,
-                inference=reaction.inference_in(caller.project),
+                inference=reaction.target_in(caller.project),
                 reaction=reaction,
                 request=request,
                 event=event,

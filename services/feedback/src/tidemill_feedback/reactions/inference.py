@@ -3,13 +3,16 @@
 import grpc
 
 from tidemill.inference.v1 import inference_pb2
+from tidemill.inference.v1.conversation_service_pb2 import GetConversationRequest
+from tidemill.inference.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from tidemill.inference.v1.inference_service_pb2 import EraseEndUserRequest, GetInferenceRequest
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound
 from tidemill_core.grpc.context import acting_as
-from tidemill_feedback.errors import InferenceUnknown
+from tidemill_feedback.errors import ConversationUnknown, InferenceUnknown
 from tidemill_feedback.reactions.domain.feedback import Answer
+from tidemill_feedback.reactions.domain.reaction import OF_CONVERSATION
 
 _LIVE = {inference_pb2.PURPOSE_UNSPECIFIED, inference_pb2.PURPOSE_LIVE}
 
@@ -19,9 +22,12 @@ class InferenceAnswers:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._inference = InferenceServiceStub(channel)
+        self._conversations = ConversationServiceStub(channel)
 
-    async def answer(self, caller: Caller, inference: str) -> Answer:
+    async def answer(self, caller: Caller, target: str) -> Answer:
         """See `Inferences.answer`."""
+        conversation = target.removeprefix(OF_CONVERSATION)
+        inference = target if conversation == target else await self._last_of(caller, conversation)
         with acting_as(caller):
             try:
                 found = (await self._inference.GetInference(GetInferenceRequest(id=inference))).inference
@@ -37,6 +43,17 @@ class InferenceAnswers:
             completed=found.state == inference_pb2.INFERENCE_STATE_COMPLETED,
             output=" ".join("".join(part.text or part.json for part in message.parts) for message in found.output),
         )
+
+    async def _last_of(self, caller: Caller, conversation: str) -> str:
+        with acting_as(caller):
+            try:
+                found = await self._conversations.GetConversation(GetConversationRequest(id=conversation))
+            except NotFound as error:
+                raise ConversationUnknown(conversation) from error
+        answered = [turn for turn in found.conversation.turns if turn.state == inference_pb2.INFERENCE_STATE_COMPLETED]
+        if not answered:
+            raise ConversationUnknown(conversation)
+        return answered[-1].inference
 
     async def erase(self, caller: Caller, end_user: str, *, validate_only: bool) -> int:
         """See `Inferences.erase`."""

@@ -38,6 +38,7 @@ def reaction_of(message: feedback_pb2.Feedback) -> Reaction:
         metric=message.metric,
         inference=message.inference,
         inference_request_id=message.inference_request_id,
+        conversation=message.conversation,
         flag=message.flag if value == "flag" else None,
         number=message.number if value == "number" else None,
         category=message.category if value == "category" else None,
@@ -79,6 +80,9 @@ def feedback_message(feedback: Feedback) -> feedback_pb2.Feedback:
         feedback_pb2.Feedback,
         feedback,
         inference_request_id=None,
+        inference=None if feedback.conversation else feedback.inference,
+        conversation=feedback.conversation or None,
+        last_inference=feedback.inference if feedback.conversation else None,
         observe_time=given.observe_time if given else None,
         counts=feedback.state is FeedbackState.RECORDED and feedback.counts,
         **({"number": None} if given is None else _value(feedback.metric, given)),
@@ -89,10 +93,16 @@ def feedback_payload(feedback: Feedback, event: Event, seq: int) -> tuple[str, M
     """Return the ce_type and the payload of an event of feedback."""
     match event:
         case FeedbackWasRecorded():
-            said = _measured(event.measure)
+            said = {**_measured(event.measure), "conversation": feedback.conversation or None}
             return RECORDED, to_message(events.FeedbackRecorded, event, feedback, seq=seq, feedback=feedback.id, **said)
         case FeedbackWasWithdrawn():
-            return WITHDRAWN, to_message(events.FeedbackWithdrawn, feedback, seq=seq, feedback=feedback.id)
+            return WITHDRAWN, to_message(
+                events.FeedbackWithdrawn,
+                feedback,
+                seq=seq,
+                feedback=feedback.id,
+                conversation=feedback.conversation or None,
+            )
         case _:
             raise TypeError(event)
 

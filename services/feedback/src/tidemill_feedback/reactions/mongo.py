@@ -9,7 +9,10 @@ from tidemill_kit.store.mongo import Collection, Document, translated
 
 FEEDBACK = DocumentCodec(
     Feedback,
-    {Given: Form(sparse=("flag", "category", "measure"))},  # of declared metrics alone
+    {  # of declared metrics alone
+        Feedback: Form(sparse=("conversation",)),
+        Given: Form(sparse=("flag", "category", "measure")),
+    },
     event=feedback_payload,
 )
 LISTS = (

@@ -50,11 +50,11 @@ class OldFeedback(Protocol):
 class Inferences(Protocol):
     """The inference service: answers, and the records of end users."""
 
-    async def answer(self, caller: Caller, inference: str) -> Answer:
-        """Return what is known about an inference.
+    async def answer(self, caller: Caller, target: str) -> Answer:
+        """Return what is known about an inference, or about the last answer of a conversation (`Reaction.target_in`).
 
         Raises:
-            InferenceUnknown: the project has none with this id.
+            InferenceUnknown: the project has none with this id; ConversationUnknown if it is a conversation.
             DependencyUnavailable: inference does not answer.
 
         """
@@ -91,6 +91,7 @@ class Waiting:
 
     project: str
     inference: str
+    """What it waits for, as `Reaction.target_in` says: a conversation, too."""
     reaction: Reaction
     request: Request
     event: SubmittedEvent

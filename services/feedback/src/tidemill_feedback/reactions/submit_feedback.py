@@ -67,7 +67,7 @@ class SubmitFeedback:
         metric = await self._checked(caller, submission)
         reaction = said_by(caller, submission.reaction)
         submission = replace(submission, reaction=reaction)
-        answer = await self.inferences.answer(caller, reaction.inference_in(caller.project))
+        answer = await self.inferences.answer(caller, reaction.target_in(caller.project))
         if not answer.completed:
             raise InferenceUnanswered(answer.inference)
         return await self._record(caller, submission, answer, metric)

@@ -63,6 +63,7 @@ def payload_of(inference: Inference, event: Event, seq: int) -> tuple[str, Proto
                 seq=seq,
                 create_time=inference.create_time or event.occurred_at,
                 recorded=inference.record is RecordMode.FULL,
+                conversation=inference.conversation or None,
             )
         case InferenceHasFailed():
             return "tidemill.inference.inference.failed.v1", to_message(

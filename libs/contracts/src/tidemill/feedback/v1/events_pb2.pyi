@@ -46,6 +46,7 @@ class FeedbackRecorded(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     BUSINESS_VALUE_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
     feedback: _builtins.str
     """Output only. The feedback."""
     seq: _builtins.int
@@ -80,6 +81,8 @@ class FeedbackRecorded(_message.Message):
     """Output only. What it is worth, as its metric declares; unset where that declares nothing."""
     unit: _builtins.str
     """Output only. The unit of business_value."""
+    conversation: _builtins.str
+    """Output only. The conversation that it is about, of which `inference` is the last answer then; unset for others."""
     @_builtins.property
     def observe_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was observed."""
@@ -105,15 +108,18 @@ class FeedbackRecorded(_message.Message):
         weight: _builtins.float | None = ...,
         business_value: _builtins.float | None = ...,
         unit: _builtins.str | None = ...,
+        conversation: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_business_value", b"_business_value", "_category", b"_category", "_counts", b"_counts", "_number", b"_number", "_score", b"_score", "_unit", b"_unit", "_value", b"_value", "_weight", b"_weight", "business_value", b"business_value", "category", b"category", "counts", b"counts", "number", b"number", "observe_time", b"observe_time", "score", b"score", "unit", b"unit", "value", b"value", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_business_value", b"_business_value", "_category", b"_category", "_conversation", b"_conversation", "_counts", b"_counts", "_number", b"_number", "_score", b"_score", "_unit", b"_unit", "_value", b"_value", "_weight", b"_weight", "business_value", b"business_value", "category", b"category", "conversation", b"conversation", "counts", b"counts", "number", b"number", "observe_time", b"observe_time", "score", b"score", "unit", b"unit", "value", b"value", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_business_value", b"_business_value", "_category", b"_category", "_counts", b"_counts", "_number", b"_number", "_score", b"_score", "_unit", b"_unit", "_value", b"_value", "_weight", b"_weight", "business_value", b"business_value", "category", b"category", "counts", b"counts", "deployment", b"deployment", "end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "rater", b"rater", "rollout", b"rollout", "score", b"score", "seq", b"seq", "unit", b"unit", "value", b"value", "variant", b"variant", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_business_value", b"_business_value", "_category", b"_category", "_conversation", b"_conversation", "_counts", b"_counts", "_number", b"_number", "_score", b"_score", "_unit", b"_unit", "_value", b"_value", "_weight", b"_weight", "business_value", b"business_value", "category", b"category", "conversation", b"conversation", "counts", b"counts", "deployment", b"deployment", "end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "rater", b"rater", "rollout", b"rollout", "score", b"score", "seq", b"seq", "unit", b"unit", "value", b"value", "variant", b"variant", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__business_value: _TypeAlias = _typing.Literal["business_value"]  # noqa: Y015
     _WhichOneofArgType__business_value: _TypeAlias = _typing.Literal["_business_value", b"_business_value"]  # noqa: Y015
     _WhichOneofReturnType__category: _TypeAlias = _typing.Literal["category"]  # noqa: Y015
     _WhichOneofArgType__category: _TypeAlias = _typing.Literal["_category", b"_category"]  # noqa: Y015
+    _WhichOneofReturnType__conversation: _TypeAlias = _typing.Literal["conversation"]  # noqa: Y015
+    _WhichOneofArgType__conversation: _TypeAlias = _typing.Literal["_conversation", b"_conversation"]  # noqa: Y015
     _WhichOneofReturnType__counts: _TypeAlias = _typing.Literal["counts"]  # noqa: Y015
     _WhichOneofArgType__counts: _TypeAlias = _typing.Literal["_counts", b"_counts"]  # noqa: Y015
     _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
@@ -130,6 +136,8 @@ class FeedbackRecorded(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__business_value) -> _WhichOneofReturnType__business_value | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__category) -> _WhichOneofReturnType__category | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__conversation) -> _WhichOneofReturnType__conversation | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__counts) -> _WhichOneofReturnType__counts | None: ...
     @_typing.overload
@@ -159,6 +167,7 @@ class FeedbackWithdrawn(_message.Message):
     END_USER_FIELD_NUMBER: _builtins.int
     RATER_FIELD_NUMBER: _builtins.int
     ROLLOUT_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
     feedback: _builtins.str
     """Output only. The feedback."""
     seq: _builtins.int
@@ -175,6 +184,8 @@ class FeedbackWithdrawn(_message.Message):
     """Output only. The role of its author."""
     rollout: _builtins.str
     """Output only. The rollout that it answered in; empty outside of one."""
+    conversation: _builtins.str
+    """Output only. The conversation that it was about; unset for others."""
     def __init__(
         self,
         *,
@@ -186,12 +197,15 @@ class FeedbackWithdrawn(_message.Message):
         end_user: _builtins.str = ...,
         rater: _builtins.str = ...,
         rollout: _builtins.str = ...,
+        conversation: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_conversation", b"_conversation", "conversation", b"conversation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "metric", b"metric", "rater", b"rater", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_conversation", b"_conversation", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "metric", b"metric", "rater", b"rater", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__conversation: _TypeAlias = _typing.Literal["conversation"]  # noqa: Y015
+    _WhichOneofArgType__conversation: _TypeAlias = _typing.Literal["_conversation", b"_conversation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__conversation) -> _WhichOneofReturnType__conversation | None: ...
 
 Global___FeedbackWithdrawn: _TypeAlias = FeedbackWithdrawn  # noqa: Y015
 

@@ -48,6 +48,30 @@ FEEDBACK_METRIC_KIND_CATEGORY: FeedbackMetricKind.ValueType  # 3
 """FEEDBACK_METRIC_KIND_CATEGORY: one of `choices`, for example why a user left."""
 Global___FeedbackMetricKind: _TypeAlias = FeedbackMetricKind  # noqa: Y015
 
+class _FeedbackMetricLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedbackMetricLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedbackMetricLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEEDBACK_METRIC_LEVEL_UNSPECIFIED: _FeedbackMetricLevel.ValueType  # 0
+    """FEEDBACK_METRIC_LEVEL_UNSPECIFIED: inferences."""
+    FEEDBACK_METRIC_LEVEL_INFERENCE: _FeedbackMetricLevel.ValueType  # 1
+    """FEEDBACK_METRIC_LEVEL_INFERENCE: one answer."""
+    FEEDBACK_METRIC_LEVEL_CONVERSATION: _FeedbackMetricLevel.ValueType  # 2
+    """FEEDBACK_METRIC_LEVEL_CONVERSATION: a whole conversation, for example whether it solved a user's problem."""
+
+class FeedbackMetricLevel(_FeedbackMetricLevel, metaclass=_FeedbackMetricLevelEnumTypeWrapper):
+    """FeedbackMetricLevel says what values are about."""
+
+FEEDBACK_METRIC_LEVEL_UNSPECIFIED: FeedbackMetricLevel.ValueType  # 0
+"""FEEDBACK_METRIC_LEVEL_UNSPECIFIED: inferences."""
+FEEDBACK_METRIC_LEVEL_INFERENCE: FeedbackMetricLevel.ValueType  # 1
+"""FEEDBACK_METRIC_LEVEL_INFERENCE: one answer."""
+FEEDBACK_METRIC_LEVEL_CONVERSATION: FeedbackMetricLevel.ValueType  # 2
+"""FEEDBACK_METRIC_LEVEL_CONVERSATION: a whole conversation, for example whether it solved a user's problem."""
+Global___FeedbackMetricLevel: _TypeAlias = FeedbackMetricLevel  # noqa: Y015
+
 class _FeedbackMetricOptimise:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -118,6 +142,7 @@ class FeedbackMetric(_message.Message):
     CHOICES_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project, and the `metric` of its feedback."""
     project: _builtins.str
@@ -134,6 +159,8 @@ class FeedbackMetric(_message.Message):
     """Required for a number, and for nothing else. The lowest value."""
     max: _builtins.float
     """Required for a number, and for nothing else. The highest value."""
+    level: Global___FeedbackMetricLevel.ValueType
+    """Optional. What its values are about; unspecified means inferences. It cannot be changed."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -175,10 +202,11 @@ class FeedbackMetric(_message.Message):
         choices: _abc.Iterable[_builtins.str] | None = ...,
         value: Global___FeedbackMetricValue | None = ...,
         weights: Global___FeedbackMetricWeights | None = ...,
+        level: Global___FeedbackMetricLevel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "create_time", b"create_time", "max", b"max", "min", b"min", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "choices", b"choices", "create_time", b"create_time", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "max", b"max", "min", b"min", "optimise", b"optimise", "project", b"project", "seq", b"seq", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "choices", b"choices", "create_time", b"create_time", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "level", b"level", "max", b"max", "min", b"min", "optimise", b"optimise", "project", b"project", "seq", b"seq", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015

@@ -88,6 +88,7 @@ class Feedback(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     INFERENCE_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
     INFERENCE_REQUEST_ID_FIELD_NUMBER: _builtins.int
     METRIC_FIELD_NUMBER: _builtins.int
     FLAG_FIELD_NUMBER: _builtins.int
@@ -108,12 +109,15 @@ class Feedback(_message.Message):
     TIMES_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    LAST_INFERENCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project, the inference, the metric, the end user and the rater."""
     state: Global___FeedbackState.ValueType
     """Output only. The state."""
     inference: _builtins.str
     """The inference's id."""
+    conversation: _builtins.str
+    """The conversation's id, for a metric of conversations."""
     inference_request_id: _builtins.str
     """The request id that the caller chose when it asked."""
     metric: _builtins.str
@@ -146,6 +150,8 @@ class Feedback(_message.Message):
     """Output only. Whether it is used for training and rollouts: its author asked the question, or is a rater that this
     installation trusts. Other feedback is kept and listed.
     """
+    last_inference: _builtins.str
+    """Output only. Of a conversation: the last of its answers when it was first given, whose variant it counts for."""
     @_builtins.property
     def correction(self) -> Global___Correction:
         """The right answer."""
@@ -172,6 +178,7 @@ class Feedback(_message.Message):
         id: _builtins.str = ...,
         state: Global___FeedbackState.ValueType = ...,
         inference: _builtins.str = ...,
+        conversation: _builtins.str = ...,
         inference_request_id: _builtins.str = ...,
         metric: _builtins.str = ...,
         flag: _builtins.bool = ...,
@@ -192,12 +199,13 @@ class Feedback(_message.Message):
         times: _builtins.int = ...,
         message: _builtins.str = ...,
         counts: _builtins.bool = ...,
+        last_inference: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "correction", b"correction", "create_time", b"create_time", "flag", b"flag", "inference", b"inference", "inference_request_id", b"inference_request_id", "number", b"number", "observe_time", b"observe_time", "target", b"target", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "conversation", b"conversation", "correction", b"correction", "create_time", b"create_time", "flag", b"flag", "inference", b"inference", "inference_request_id", b"inference_request_id", "number", b"number", "observe_time", b"observe_time", "target", b"target", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "correction", b"correction", "counts", b"counts", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "etag", b"etag", "flag", b"flag", "id", b"id", "inference", b"inference", "inference_request_id", b"inference_request_id", "labels", b"labels", "message", b"message", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "project", b"project", "rater", b"rater", "seq", b"seq", "state", b"state", "target", b"target", "times", b"times", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "conversation", b"conversation", "correction", b"correction", "counts", b"counts", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "etag", b"etag", "flag", b"flag", "id", b"id", "inference", b"inference", "inference_request_id", b"inference_request_id", "labels", b"labels", "last_inference", b"last_inference", "message", b"message", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "project", b"project", "rater", b"rater", "seq", b"seq", "state", b"state", "target", b"target", "times", b"times", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["inference", "inference_request_id"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["inference", "conversation", "inference_request_id"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["flag", "number", "category", "comment", "correction"]  # noqa: Y015
     _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015

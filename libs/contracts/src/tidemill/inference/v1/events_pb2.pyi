@@ -46,6 +46,7 @@ class InferenceCompleted(_message.Message):
     RECORDED_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
     inference: _builtins.str
     """Output only. The inference."""
     seq: _builtins.int
@@ -66,6 +67,8 @@ class InferenceCompleted(_message.Message):
     """Output only. Supported sentences divided by sentences, unset without passages."""
     recorded: _builtins.bool
     """Output only. True where messages and output were recorded."""
+    conversation: _builtins.str
+    """Output only. The conversation that it is a turn of; unset outside of one."""
     @_builtins.property
     def variant(self) -> _inference_pb2.Variant:
         """Output only. What answered."""
@@ -109,14 +112,20 @@ class InferenceCompleted(_message.Message):
         recorded: _builtins.bool = ...,
         cost: _price_pb2.Cost | None = ...,
         cache: _caching_pb2.CacheUse | None = ...,
+        conversation: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "cache", b"cache", "citation_valid", b"citation_valid", "cost", b"cost", "create_time", b"create_time", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "_conversation", b"_conversation", "cache", b"cache", "citation_valid", b"citation_valid", "conversation", b"conversation", "cost", b"cost", "create_time", b"create_time", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "cache", b"cache", "citation_valid", b"citation_valid", "citations", b"citations", "cost", b"cost", "create_time", b"create_time", "deployment", b"deployment", "documents", b"documents", "end_user", b"end_user", "finish_reason", b"finish_reason", "inference", b"inference", "purpose", b"purpose", "recorded", b"recorded", "request_id", b"request_id", "seq", b"seq", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "_conversation", b"_conversation", "cache", b"cache", "citation_valid", b"citation_valid", "citations", b"citations", "conversation", b"conversation", "cost", b"cost", "create_time", b"create_time", "deployment", b"deployment", "documents", b"documents", "end_user", b"end_user", "finish_reason", b"finish_reason", "inference", b"inference", "purpose", b"purpose", "recorded", b"recorded", "request_id", b"request_id", "seq", b"seq", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__citation_valid: _TypeAlias = _typing.Literal["citation_valid"]  # noqa: Y015
     _WhichOneofArgType__citation_valid: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid"]  # noqa: Y015
+    _WhichOneofReturnType__conversation: _TypeAlias = _typing.Literal["conversation"]  # noqa: Y015
+    _WhichOneofArgType__conversation: _TypeAlias = _typing.Literal["_conversation", b"_conversation"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__citation_valid) -> _WhichOneofReturnType__citation_valid | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__conversation) -> _WhichOneofReturnType__conversation | None: ...
 
 Global___InferenceCompleted: _TypeAlias = InferenceCompleted  # noqa: Y015
 

@@ -33,6 +33,13 @@ class Optimise(Enum):
     MIN = "min"
 
 
+class Level(Enum):
+    """What values are about."""
+
+    INFERENCE = "inference"
+    CONVERSATION = "conversation"
+
+
 FIELD_OF = {MetricKind.BOOLEAN: "flag", MetricKind.NUMBER: "number", MetricKind.CATEGORY: "category"}
 """The field of a reaction that has the value."""
 
@@ -88,6 +95,7 @@ class FeedbackMetric(Aggregate):
     """A metric beside those that are built in. It publishes no events; feedback of a deleted one stays."""
 
     kind: MetricKind
+    level: Level = Level.INFERENCE
     optimise: Optimise = Optimise.NONE
     min: float | None = None
     max: float | None = None

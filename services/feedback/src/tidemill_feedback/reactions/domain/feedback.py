@@ -102,6 +102,8 @@ class Feedback(Aggregate):
     """The reaction with the latest observe time is current; a bounded number of earlier ones is kept."""
 
     inference: str
+    """Of a conversation the last of its answers when it was first given, which it counts for."""
+    conversation: str = ""
     metric: str
     end_user: str
     rater: str
@@ -124,10 +126,12 @@ class Feedback(Aggregate):
     def fresh(cls, project: str, reaction: Reaction, *, inference: str, end_user: str) -> "Feedback":
         """Return feedback to which nothing was given yet; `end_user` is the one who asked."""
         end_user, rater = reaction.end_user or end_user, reaction.rater or RATERS[0]
+        about = reaction.target_in(project) if reaction.conversation else inference
         return cls(
-            id=derived_id(project, inference, reaction.metric, end_user, rater),
+            id=derived_id(project, about, reaction.metric, end_user, rater),
             project=project,
             inference=inference,
+            conversation=reaction.conversation,
             metric=reaction.metric,
             end_user=end_user,
             rater=rater,
@@ -188,7 +192,9 @@ class Feedback(Aggregate):
             self.end_user, self.asked_by = "", ""
 
     def _record(self, answer: Answer, *, keep: int, given: Given, labels: dict[str, str]) -> None:
-        self.deployment, self.variant, self.rollout = answer.deployment, answer.variant, answer.rollout
+        if not (self.conversation and self.times):  # a conversation goes on, and it stays with one answer
+            self.inference, self.deployment = answer.inference, answer.deployment
+            self.variant, self.rollout = answer.variant, answer.rollout
         self.asked_by = answer.end_user
         self.deleted, self.message = False, ""
         self.times += 1

@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from tidemill_core.application import derived_id
 from tidemill_core.characters import clean, clean_line, says_something
 from tidemill_core.errors import Violation
-from tidemill_feedback.metrics.domain.metric import BUILT_IN, FIELD_OF, FeedbackMetric, Value
+from tidemill_feedback.metrics.domain.metric import BUILT_IN, FIELD_OF, FeedbackMetric, Level, Value
 
 RATING, COMMENT, CORRECTION = "rating", "comment", "correction"
 RATERS = ("user", "reviewer", "judge")
+OF_CONVERSATION = "conversation:"
+"""Begins the targets that are conversations; no id of an inference begins so."""
 _EARLIEST_YEAR = 2000
 _FIELD_OF = {RATING: "number", COMMENT: "comment", CORRECTION: "correction"}
 _FIELDS = ("flag", "number", "category", "comment", "correction")
@@ -37,6 +39,7 @@ class Reaction:
     metric: str
     inference: str = ""
     inference_request_id: str = ""
+    conversation: str = ""
     flag: bool | None = None
     number: float | None = None
     category: str | None = None
@@ -57,8 +60,13 @@ class Reaction:
             labels={key: clean_line(value) for key, value in self.labels.items()},
         )
 
-    def inference_in(self, project: str) -> str:
-        """Return the inference that it is about: inference derives ids from request ids in the same way."""
+    def target_in(self, project: str) -> str:
+        """Return the inference that it is about, or OF_CONVERSATION with a conversation.
+
+        inference derives ids from request ids in the same way.
+        """
+        if self.conversation:
+            return f"{OF_CONVERSATION}{self.conversation}"
         return self.inference or derived_id(project, "inference", self.inference_request_id)
 
     @property
@@ -86,7 +94,7 @@ def violations(  # noqa: PLR0913 - a reaction, and all that it is checked agains
     `observed_at` is the time of its event, the default of `observe_time`. `declared` is the metric that it names, if
     its project declares that, and `known` what it could have named.
     """
-    yield from _target_violations(reaction)
+    yield from _target_violations(reaction, declared)
     if declared is not None:
         yield from _field_violations(reaction, FIELD_OF[declared.kind])
         yield from declared.value_violations(reaction.value)
@@ -106,9 +114,15 @@ def violations(  # noqa: PLR0913 - a reaction, and all that it is checked agains
     yield from _length_violations(reaction, limits)
 
 
-def _target_violations(reaction: Reaction) -> Iterator[Violation]:
-    if bool(reaction.inference) == bool(reaction.inference_request_id):
+def _target_violations(reaction: Reaction, declared: FeedbackMetric | None) -> Iterator[Violation]:
+    named = [each for each in ("inference", "inference_request_id", "conversation") if getattr(reaction, each)]
+    if declared is not None and declared.level is Level.CONVERSATION:
+        if named != ["conversation"]:
+            yield Violation("target", f"name the conversation that the {declared.id} is about in conversation")
+    elif named not in (["inference"], ["inference_request_id"]):
         yield Violation("target", "name the inference by one of inference and inference_request_id")
+    if reaction.inference.startswith(OF_CONVERSATION):
+        yield Violation("inference", f"begins with {OF_CONVERSATION!r}; no id of an inference does")
 
 
 def _value_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
@@ -131,7 +145,7 @@ def _field_violations(reaction: Reaction, expected: str) -> Iterator[Violation]:
 
 
 def _length_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
-    for name in ("inference", "inference_request_id", "end_user"):
+    for name in ("inference", "inference_request_id", "conversation", "end_user"):
         if len(getattr(reaction, name)) > limits.name_chars:
             yield Violation(name, f"has {len(getattr(reaction, name))} characters; use at most {limits.name_chars}")
     if len(reaction.labels) > limits.labels:
