@@ -12,9 +12,15 @@ from services.feedback.tests.changed_rules import change
 from services.feedback.tests.harness import FeedbackHarness
 
 CAP = 10
-ROBUST = {"per_user_at_most": CAP, "max_user_share": 0.05, "max_repeats": 1, "exclude_contradicted": True}
+ROBUST = {
+    "per_user_at_most": CAP,
+    "max_user_share": 0.05,
+    "max_repeats": 1,
+    "exclude_contradicted": True,
+    "min_rater_reliability": 0.2,
+}
 """The defaults that docs/guides/learning.md recommends."""
-ACCOUNTS, COLLUDERS, QUESTIONS = 40, 2, 8
+ACCOUNTS, COLLUDERS, QUESTIONS = 40, 2, 6
 """5 % of the accounts act together."""
 WORDS = [f"{first}{last}" for first in ("ba", "ke", "li", "mo", "nu") for last in ("dor", "fin", "gal", "hem", "sor")]
 
@@ -30,12 +36,12 @@ class Said:
 
 
 def honest(dice: random.Random) -> Iterator[Said]:
-    """Yield two corrections of each honest account: most say what others say, some use words of their own, or err."""
+    """Yield a correction of each honest account: most say what others say, some use words of their own, or err."""
     right = [" ".join(dice.sample(WORDS, 10)) for _ in range(QUESTIONS)]
     for account in range(ACCOUNTS - COLLUDERS):
-        for number in dice.sample(range(QUESTIONS), 2):
-            text = right[number] if dice.random() < 0.8 else " ".join(dice.sample(WORDS, 10))
-            yield Said(user=f"user{account}", question=f"Question {number}?", text=text)
+        number = dice.randrange(QUESTIONS)
+        text = right[number] if dice.random() < 0.8 else " ".join(dice.sample(WORDS, 10))
+        yield Said(user=f"user{account}", question=f"Question {number}?", text=text)
 
 
 def pasting(dice: random.Random) -> Iterator[Said]:
@@ -48,14 +54,16 @@ def pasting(dice: random.Random) -> Iterator[Said]:
 
 
 def contradicting(dice: random.Random) -> Iterator[Said]:
-    """Yield wrong corrections, each of its own words, of questions that others ask, too: a few for each account."""
+    """Yield wrong corrections, each of its own words: some of questions that others ask, too, and some of their own."""
     for account in range(COLLUDERS):
-        for number in dice.sample(range(QUESTIONS), 4):
+        asked = [f"question {number}" for number in dice.sample(range(QUESTIONS), 6)]
+        for question in (*asked, *(f"My {account} {number}?" for number in range(CAP - len(asked)))):
             text = " ".join(dice.sample(WORDS, 10))
-            yield Said(user=f"bad{account}", question=f"question {number}", text=text, poisoned=True)
+            yield Said(user=f"bad{account}", question=question, text=text, poisoned=True)
 
 
 GROUPS = {"pasting": pasting, "contradicting": contradicting}
+REASONS = {"pasting": "REPEATED_TEXT", "contradicting": "UNRELIABLE_RATER"}
 
 
 async def poisoned_share(harness: FeedbackHarness, poison: set[str]) -> float:
@@ -86,4 +94,4 @@ async def test_colluders_have_less_of_a_batch_than_of_the_accounts(group: str, s
 
     assert unprotected > COLLUDERS / ACCOUNTS > protected
     refused = (await harness.crud.get(ADA, "sft")).counts.refused
-    assert refused["REPEATED_TEXT" if group == "pasting" else "CONTRADICTED"] > len(poison) / 2
+    assert refused[REASONS[group]] > len(poison) / 2

@@ -87,6 +87,7 @@ async def test_the_same_request_creates_once_and_a_taken_id_is_refused() -> None
         ({"max_repeats": -1}, "max_repeats: is -1; use 0 to"),
         ({"max_user_share": 1.5}, "max_user_share: is 1.5; use a share of 0 \\(no limit\\) to 1"),
         ({"max_user_share": float("nan")}, "max_user_share: is nan"),
+        ({"min_rater_reliability": 0.5}, "min_rater_reliability: is 0.5; use 0 \\(no bound\\) to 0.47, which new"),
         ({"max_cohort_share": 0.2}, "cohort_label: is not set, and max_cohort_share is"),
         ({"cohort_label": "country"}, "max_cohort_share: is not set, and cohort_label is"),
         ({"cohort_label": "x" * 1000, "max_cohort_share": 0.2}, "cohort_label: has 1000 characters; use at most"),

@@ -39,6 +39,9 @@ class Examples(Declared):
     exclude_contradicted: Annotated[
         bool, Field(description="leave out corrections of questions that more users corrected otherwise")
     ] = False
+    min_rater_reliability: Annotated[
+        float, Field(ge=0, le=0.47, description="leave out users whom others contradict too often; 0 means none")
+    ] = 0
 
     @model_validator(mode="after")
     def _cohort_is_whole(self) -> Self:

@@ -101,6 +101,7 @@ def _curation(name: str, part: learning.Dataset, labels: dict[str, str]) -> Desi
         max_cohort_share=part.examples.max_cohort_share,
         max_repeats=part.examples.max_repeats,
         exclude_contradicted=part.examples.exclude_contradicted,
+        min_rater_reliability=part.examples.min_rater_reliability,
         new_examples=part.publish.new_examples,
         at_latest_every=duration_of(part.publish.at_latest_every),
         at_least=part.publish.at_least,

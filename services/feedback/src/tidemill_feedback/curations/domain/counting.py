@@ -13,10 +13,12 @@ from tidemill_feedback.curations.domain.filters import (
     PER_USER_LIMIT,
     REPEATED_TEXT,
     SUPERSEDED,
+    UNRELIABLE_RATER,
     USER_SHARE,
     Filters,
 )
 from tidemill_feedback.curations.domain.ledger import Counts, Row
+from tidemill_feedback.curations.domain.reliability import reliabilities, reliability
 from tidemill_feedback.curations.domain.shares import ShareLimit, within_shares
 
 
@@ -30,6 +32,9 @@ class Chosen:
     """Older ones above the limit."""
     refusals: Mapping[str, str]
     """By feedback, why it is no example."""
+
+
+_NEW_RATER = reliability(0, 0)
 
 
 @dataclass(slots=True)
@@ -47,12 +52,13 @@ class _Selection:
 def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: int) -> Chosen:
     """Return what counts after all filters.
 
-    An answer that repeats over questions counts for the first of them, and has no say in the others. Per end user the
+    An answer that repeats over questions counts for the first of them, and has no say in the others; nor has a rater
+    whom others contradict too often. Per end user the
     first `per_user_at_most` count, ordered by their first corrections, so that one that counts keeps counting;
     reviewers and judges have no limit. Of several corrections of one answer, a reviewer's precedes a judge's, a judge's
     a user's, and then the latest wins. An example is new if its inference was in no completion, also by a correction
     that is withdrawn since. Of more than `at_most` the latest count, so that a curation continues at the limit of a
-    batch; shares are those of a batch.
+    batch; shares are those of a batch, of which the most reliable raters keep theirs, and then the first.
     """
     ours = [row for row in rows if row.candidate.deployment == filters.deployment and not row.withdrawn]
     ready = sorted((row for row in ours if not filters.awaits(row)), key=_age)
@@ -61,6 +67,10 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
     correctors = Counter(row.candidate.inference for row in selection.rows)
     if filters.max_repeats:
         selection.refuse(REPEATED_TEXT, repeated(selection.rows, max_questions=filters.max_repeats))
+    known_raters: Mapping[str, float] = {}
+    if filters.min_rater_reliability:
+        known_raters = reliabilities(selection.rows, agreement(selection.rows))
+        selection.refuse(UNRELIABLE_RATER, _unreliable(selection.rows, known_raters, filters.min_rater_reliability))
     if filters.exclude_contradicted:
         selection.refuse(CONTRADICTED, agreement(selection.rows).contradicted)
     if filters.per_user_at_most:
@@ -68,7 +78,8 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
     selection.refuse(SUPERSEDED, _superseded(selection.rows))
     latest = sorted(selection.rows, key=_lateness, reverse=True)[:at_most]
     left_out = len(selection.rows) - len(latest)
-    kept, above = within_shares(sorted(latest, key=_age), _limits(filters))
+    by_worth = sorted(latest, key=lambda row: (-known_raters.get(row.candidate.end_user, _NEW_RATER), *_age(row)))
+    kept, above = within_shares(by_worth, _limits(filters))
     chosen = sorted(kept, key=_lateness, reverse=True)
     known = {row.candidate.inference for row in rows if 0 < row.completion <= completions}
     refused = selection.refusals | above
@@ -81,6 +92,13 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
         refused=dict(sorted(Counter(refused.values()).items())),
     )
     return Chosen(rows=chosen, counts=counts, left_out=left_out, refusals=refused)
+
+
+def _unreliable(rows: Sequence[Row], known: Mapping[str, float], bound: float) -> AbstractSet[str]:
+    """Return what users say whose reliability is below the bound."""
+    return {
+        row.candidate.feedback for row in rows if row.by_user and known.get(row.candidate.end_user, _NEW_RATER) < bound
+    }
 
 
 def _above(rows: Sequence[Row], limit: int) -> AbstractSet[str]:

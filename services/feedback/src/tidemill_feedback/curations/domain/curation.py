@@ -1,5 +1,6 @@
 """The rule by which corrections become a batch of examples."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from tidemill_core.resources import MAX_LABEL_LENGTH, label_violations, refuse, 
 from tidemill_feedback.curations.domain.example import ExampleKind
 from tidemill_feedback.curations.domain.filters import Filters
 from tidemill_feedback.curations.domain.ledger import Counts, CurationRef
+from tidemill_feedback.curations.domain.reliability import reliability
 from tidemill_feedback.errors import CurationExists, EpochOver
 from tidemill_feedback.reactions.domain.reaction import CORRECTION
 
@@ -18,6 +20,7 @@ DEFAULT_MIN_OUTPUT_CHARS = 1
 DEFAULT_MAX_OUTPUT_CHARS = 4000
 DEFAULT_MINIMUM = 1
 MAX_CHARS = 100_000
+_MAX_RELIABILITY = math.floor(100 * reliability(0, 0)) / 100
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=3650)
 
 
@@ -43,6 +46,8 @@ class Rule:
     max_repeats: int = 0
     """How many different questions the same, or nearly the same, correction may answer."""
     exclude_contradicted: bool = False
+    min_rater_reliability: float = 0.0
+    """At most that of a rater of whom nothing is known, so that new ones can begin."""
     labels: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -58,6 +63,7 @@ class Rule:
             max_cohort_share=self.max_cohort_share,
             max_repeats=self.max_repeats,
             exclude_contradicted=self.exclude_contradicted,
+            min_rater_reliability=self.min_rater_reliability,
         )
 
     def check(self, curation_id: str, *, at_most: int) -> None:
@@ -230,6 +236,9 @@ def _share_violations(rule: Rule) -> Iterator[Violation]:
     for name in ("max_user_share", "max_cohort_share"):
         if not 0 <= (share := getattr(rule, name)) <= 1:
             yield Violation(name, f"is {share}; use a share of 0 (no limit) to 1")
+    if not 0 <= rule.min_rater_reliability <= _MAX_RELIABILITY:
+        text = f"is {rule.min_rater_reliability}; use 0 (no bound) to {_MAX_RELIABILITY}, which new raters have"
+        yield Violation("min_rater_reliability", text)
     if len(rule.cohort_label) > MAX_LABEL_LENGTH:
         yield Violation("cohort_label", f"has {len(rule.cohort_label)} characters; use at most {MAX_LABEL_LENGTH}")
     if bool(rule.cohort_label) != bool(rule.max_cohort_share):

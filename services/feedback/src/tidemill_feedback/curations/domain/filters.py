@@ -10,6 +10,8 @@ REPEATED_TEXT = "REPEATED_TEXT"
 """The same correction, or nearly the same, was given to other questions before."""
 CONTRADICTED = "CONTRADICTED"
 """More users, or a reviewer, corrected the same question otherwise."""
+UNRELIABLE_RATER = "UNRELIABLE_RATER"
+"""Its user was contradicted too often."""
 PER_USER_LIMIT = "PER_USER_LIMIT"
 SUPERSEDED = "SUPERSEDED"
 """Another correction of the same answer counts."""
@@ -30,11 +32,12 @@ class Filters:
     cohort_label: str = ""
     max_repeats: int = 0
     exclude_contradicted: bool = False
+    min_rater_reliability: float = 0.0
 
     @property
     def measures(self) -> bool:
         """Return whether more than the length of corrections is measured."""
-        return bool(self.max_repeats or self.exclude_contradicted or self.cohort_label)
+        return bool(self.max_repeats or self.exclude_contradicted or self.min_rater_reliability or self.cohort_label)
 
     def awaits(self, row: Row) -> bool:
         """Return whether a row has to be resolved, or something is not measured yet that these filters need."""
