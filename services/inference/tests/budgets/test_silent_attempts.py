@@ -1,15 +1,22 @@
 """What a provider may charge of attempts that said nothing counts, as an estimate; what it cannot charge does not."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from services.inference.tests.budgets.budgeting import BudgetHarness, budget, price, turns
 from services.inference.tests.budgets.test_spending import only_state
-from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question
+from services.inference.tests.fakes import ADA, ScriptedEngine, asking, helpdesk, question
+from services.inference.tests.fakes import PROMPT as CONTENT
 from tidemill_core.errors import Blame, DependencyTimedOut, DependencyUnavailable, TidemillError
 from tidemill_inference.budgets.domain.budget import Kind
 from tidemill_inference.budgets.domain.errors import BudgetExhausted
+from tidemill_inference.deployments.domain.choice import ChosenConfiguration
+from tidemill_inference.generation.domain.bounds import expected
+from tidemill_inference.generation.domain.question import Purpose
+from tidemill_inference.rollouts.domain.step_counts import LIVE
+from tidemill_inference.routing.domain.policy import RoutingPolicy
 
 REMOTE = "openai 2 provider.example"
 LATE = DependencyTimedOut("it does not answer in time", dependency="it", blame=Blame.VARIANT)
@@ -79,3 +86,24 @@ async def test_prompts_of_all_models_that_may_be_silent_are_reserved() -> None:
     await alone.answer.whole(ADA, question(PROMPT), request=asking("r1"))
     with pytest.raises(BudgetExhausted):
         await with_fallbacks.answer.whole(ADA, question(PROMPT), request=asking("r1"))
+
+
+async def test_the_retries_of_a_remote_model_are_reserved_where_the_deployment_says_nothing() -> None:
+    harness = BudgetHarness(budget(tokens=len(PROMPT) + 200))
+
+    with pytest.raises(BudgetExhausted):
+        await replace(harness.answer, retries=2).whole(ADA, question(PROMPT), request=asking("r1"))
+
+
+@pytest.mark.parametrize(("purpose", "attempts"), [(Purpose.LIVE, 2 * 3), (Purpose.EVALUATION, 3)])
+@pytest.mark.parametrize(("declared", "default"), [(2, 5), (None, 2)])
+def test_each_model_that_may_be_asked_may_be_asked_again(
+    purpose: Purpose, attempts: int, declared: int | None, default: int
+) -> None:
+    deployment = helpdesk(fallback=("big",))
+    deployment = replace(deployment, spec=replace(deployment.spec, routing=RoutingPolicy(retries=declared)))
+    chosen = ChosenConfiguration(variant=LIVE, configuration=deployment.live)
+
+    most = expected(replace(question(PROMPT), purpose=purpose), chosen, CONTENT, deployment, retries=default)
+
+    assert most.unanswered == attempts - 1

@@ -80,10 +80,11 @@ class Ledger(Protocol):
 class Expected:
     """What a call may need at most. `output_tokens` None is unknown: the budget sets a limit then."""
 
-    inference: str
     deployment: str
     models: Sequence[str]
     """`model@version` of all that may answer."""
+    inference: str = ""
+    """Its record, if it has one."""
     end_user: str = ""
     input_bytes: int = 0
     """Of all texts: no tokenizer makes more tokens of a text than it has bytes."""

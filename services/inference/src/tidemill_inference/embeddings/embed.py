@@ -55,7 +55,6 @@ class EmbedTexts:
     def _expected(self, model: str, collection: str, texts: Sequence[str]) -> Expected:
         """Return what it may need at most. A collection's model is known to rag only: money counts afterwards."""
         return Expected(
-            inference="",
             deployment="",
             models=() if collection else (model,),
             input_bytes=sum(len(text.encode("utf-8", "replace")) for text in texts),

@@ -75,6 +75,8 @@ class AnswerQuestion:
     make: GenerateAnswer
     weight: float = 1.0
     """Of its requests among those that wait for a place."""
+    retries: int = 0
+    """Of a remote model, where the deployment's routing does not say: budgets reserve their prompts."""
     spending: Spending = field(default_factory=NoBudgets)
     schemas: AskedSchemas = field(default_factory=AskedSchemas)
     limits: QuestionLimits = DEFAULT_LIMITS
@@ -215,7 +217,8 @@ class AnswerQuestion:
         question = joined.question
         chosen = await self._chosen(caller, deployment, question, request)
         content = await self._content(caller.project, chosen.configuration, question)
-        spend = await self.spending.begin(caller, expected(question, chosen, content, deployment, inference_id))
+        most = expected(question, chosen, content, deployment, retries=self.retries)
+        spend = await self.spending.begin(caller, replace(most, inference=inference_id))
         return _Accepted(
             question=question, deployment=deployment, chosen=chosen, content=content, spend=spend, place=joined.place
         )

@@ -114,6 +114,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         reservations=_reservations(settings, backend, inferences),
         make=make,
         spending=spending,
+        retries=settings.remote_retries,
         schemas=schemas,
         limits=settings.question_limits,
         observe=observe,

@@ -22,11 +22,21 @@ _PASSAGE_BYTES = 4096
 
 
 def expected(
-    question: Question, chosen: ChosenConfiguration, content: PromptContent, deployment: Deployment, inference: str
+    question: Question,
+    chosen: ChosenConfiguration,
+    content: PromptContent,
+    deployment: Deployment,
+    *,
+    retries: int = 0,
 ) -> Expected:
-    """Return the upper bound of one answer, by whichever model gives it."""
+    """Return the upper bound of one answer, by whichever model gives it.
+
+    `retries` are those of a model where the deployment's routing does not say; each fallback has its own.
+    """
     configuration, routing = chosen.configuration, deployment.resolved_routing
     live = question.purpose is Purpose.LIVE
+    others = (*configuration.fallback, *routing.equals) if live else ()
+    retries = retries if routing.policy.retries is None else routing.policy.retries
     searched = configuration.retrieval.top_k * _PASSAGE_BYTES if configuration.retrieval else 0
     if question.passages is not None:
         searched = sum(len(passage.text.encode()) for passage in question.passages)
@@ -35,11 +45,10 @@ def expected(
         rewriting = configuration.retrieval.rewrite
         rewriting_tokens = _REWRITING_TOKENS + _VARIANT_TOKENS * configuration.retrieval.query_variants
     return Expected(
-        inference=inference,
         deployment=deployment.id,
         models=(
             configuration.model,
-            *((*configuration.fallback, *routing.equals) if live else ()),
+            *others,
             *([rewriting] if rewriting else []),
         ),
         # An evaluation repeats what end users asked: it spends nothing of theirs.
@@ -48,7 +57,7 @@ def expected(
         input_tokens=_MESSAGE_TOKENS * (len(question.messages) + len(question.history.messages) + 2) + rewriting_tokens,
         output_tokens=question.sampling.over(configuration.sampling).max_output_tokens,
         candidates=question.candidates,
-        unanswered=len(configuration.fallback) + len(routing.equals) + (routing.policy.retries or 0) if live else 0,
+        unanswered=len(others) + retries * (1 + (len(configuration.fallback) if live else 0)),
         attempts=2 if live and routing.policy.hedge_after_s is not None else 1,
         deadline_s=deployment.spec.deadline.total_seconds(),
     )
