@@ -375,7 +375,7 @@ async def test_whatever_reaches_a_model_is_part_of_what_a_call_may_need(asked: d
     deployment = helpdesk(**LIMITED)
     chosen = ChosenConfiguration(variant="live", configuration=deployment.live)
 
-    needed = expected(replace(question(), **asked), chosen, PromptContent(user="{{ question }}"), deployment, "i-1")
+    needed = expected(replace(question(), **asked), chosen, PromptContent(user="{{ question }}"), deployment)
     with pytest.raises(BudgetExhausted):
         await harness.spending().begin(ADA, needed)
 
@@ -388,7 +388,6 @@ async def test_a_model_that_rewrites_questions_is_part_of_what_a_call_may_need()
             ChosenConfiguration(variant="live", configuration=deployment.live),
             PromptContent(user="{{ question }}"),
             deployment,
-            "i-1",
         )
         for deployment in (helpdesk(), helpdesk(retrieval=Retrieval(collection="handbook", rewrite="small@1")))
     )
