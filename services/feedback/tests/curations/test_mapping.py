@@ -59,6 +59,7 @@ def test_a_curation_that_was_stored_before_there_were_kinds_is_one_of_demonstrat
         "max_repeats": 0,
         "exclude_contradicted": False,
         "min_rater_reliability": 0.0,
+        "exclude_spam": False,
     }
     assert CURATIONS.encode(curation) == OLD | {"rule": OLD["rule"] | added, "authors": []}  # type: ignore[operator]
 
@@ -74,6 +75,7 @@ def test_a_rule_is_read_as_it_is_sent() -> None:
         max_repeats=2,
         exclude_contradicted=True,
         min_rater_reliability=0.2,
+        exclude_spam=True,
     )
     curation = Curation(id="sft", project="acme", rule=rule, since=NOON, labels={"team": "support"})
 

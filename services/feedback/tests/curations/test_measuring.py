@@ -14,7 +14,7 @@ LONG = "A refund is paid within fourteen days to the card that was charged for t
 
 
 async def measured(text: str, prompt: Prompt | None = None) -> Measures:
-    [found] = await measure([MeasuredText(prompt=prompt or prompt_of("i1"), text=text)])
+    [found] = await measure([MeasuredText(prompt=prompt or prompt_of("i1"), text=text)], find_spam=False)
     return found
 
 

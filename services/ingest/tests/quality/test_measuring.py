@@ -2,8 +2,9 @@ import time
 
 import pytest
 
-from tidemill_ingest.quality.measuring import detected_language, measure, traits_of
+from tidemill_ingest.quality.measuring import measure, traits_of
 from tidemill_ingest.quality.policy import Measures, Quality
+from tidemill_kit.texts.language import detected_language
 
 ENGLISH = "The printer on the third floor needs a new cartridge, which you find in the room next to the kitchen."
 PLAIN = Measures(characters=100, language="en", letters=0.95, symbols=0.0, repeated_lines=0.0, repeated_words=0.0)

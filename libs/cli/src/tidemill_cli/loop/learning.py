@@ -42,6 +42,9 @@ class Examples(Declared):
     min_rater_reliability: Annotated[
         float, Field(ge=0, le=0.47, description="leave out users whom others contradict too often; 0 means none")
     ] = 0
+    exclude_spam: Annotated[
+        bool, Field(description="leave out links or repeated words alone, and another language than the answer's")
+    ] = False
 
     @model_validator(mode="after")
     def _cohort_is_whole(self) -> Self:

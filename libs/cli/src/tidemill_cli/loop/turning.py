@@ -102,6 +102,7 @@ def _curation(name: str, part: learning.Dataset, labels: dict[str, str]) -> Desi
         max_repeats=part.examples.max_repeats,
         exclude_contradicted=part.examples.exclude_contradicted,
         min_rater_reliability=part.examples.min_rater_reliability,
+        exclude_spam=part.examples.exclude_spam,
         new_examples=part.publish.new_examples,
         at_latest_every=duration_of(part.publish.at_latest_every),
         at_least=part.publish.at_least,

@@ -11,25 +11,28 @@ import numpy as np
 from tidemill_feedback.curations.domain.example import Prompt
 from tidemill_feedback.curations.domain.measures import MIN_WORDS, Measures
 from tidemill_feedback.curations.ports import MeasuredText
+from tidemill_feedback.curations.spam import spam_in
 from tidemill_kit.texts.minhash import mixed, sketches
 
 _WITHIN = 16_000
-"""Characters of a correction that its signature is made of: memory is some hundred bytes for each."""
+"""Characters of a correction that all but its digest is made of: memory is some hundred bytes for each."""
 _QUOTES = "\"'\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a"
 _OPENING, _CLOSING = f"{_QUOTES}([{{\u00bf\u00a1", f"{_QUOTES})]}}.,;:!?\u3002\u3001"
 """Marks at the ends of words; one within a number, or before it, is a part of it."""
 
 
-async def measure(texts: Sequence[MeasuredText]) -> Sequence[Measures]:
+async def measure(texts: Sequence[MeasuredText], *, find_spam: bool) -> Sequence[Measures]:
     """Implement `ports.Measure`."""
-    return await asyncio.to_thread(lambda: [_measured(each) for each in texts])
+    return await asyncio.to_thread(lambda: [_measured(each, find_spam=find_spam) for each in texts])
 
 
-def _measured(correction: MeasuredText) -> Measures:
+def _measured(correction: MeasuredText, *, find_spam: bool) -> Measures:
+    text, answer = correction.text[:_WITHIN], correction.prompt.answer or ""
     return Measures(
         question=_digest(_question(correction.prompt)),
         answer=_digest(_alike(correction.text)),
-        signature=_signature(correction.text[:_WITHIN]),
+        signature=_signature(text),
+        spam=spam_in(text, answer=answer) if find_spam else None,
     )
 
 

@@ -27,8 +27,12 @@ class MeasuredText:
     text: str
 
 
-Measure = Callable[[Sequence[MeasuredText]], Awaitable[Sequence[Measures]]]
-"""Measures corrections, in their order and without a cohort, beside the event loop."""
+class Measure(Protocol):
+    """Measures corrections."""
+
+    async def __call__(self, texts: Sequence[MeasuredText], *, find_spam: bool) -> Sequence[Measures]:
+        """Return the measures in the order of the texts, without cohorts; computed beside the event loop."""
+        ...
 
 
 class RecordedPrompts(Protocol):

@@ -106,9 +106,10 @@ class ResolveExamples:
             if each.current is not None and each.inference in prompts
         }
         label = filters.cohort_label
+        measured = await self.measure([*texts.values()], find_spam=filters.exclude_spam)
         return {
             name: replace(measures, cohort_label=label, cohort=found[name].labels.get(label, "") if label else "")
-            for name, measures in zip(texts, await self.measure([*texts.values()]), strict=True)
+            for name, measures in zip(texts, measured, strict=True)
         }
 
     async def _fetch(self, caller: Caller, requested_by: Mapping[str, Sequence[str]]) -> dict[str, TidemillError]:

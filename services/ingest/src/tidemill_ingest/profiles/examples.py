@@ -60,7 +60,8 @@ def _in_pieces(data: bytes) -> Iterator[bytes]:
 
 
 def _add(sketch: Sketch, split: str, example: Mapping[str, Any], users: Counter[str], kinds: frozenset[str]) -> None:
-    from tidemill_ingest.quality.measuring import detected_language, traits_of  # noqa: PLC0415 - of the processes only
+    from tidemill_ingest.quality.measuring import traits_of  # noqa: PLC0415 - of the processes only
+    from tidemill_kit.texts.language import detected_language  # noqa: PLC0415 - ditto
 
     question, answer = str(example.get("question", "")), _text_of(example.get("output", {}))
     traits = traits_of(answer, within=_WITHIN)

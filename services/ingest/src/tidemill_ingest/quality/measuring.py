@@ -5,26 +5,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
-from itertools import pairwise
-
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from tidemill_ingest.masking.tokens import without_pseudonyms
 from tidemill_ingest.quality.policy import Measures
 from tidemill_ingest.quality.traits import Traits
+from tidemill_kit.texts.language import detected_language
+from tidemill_kit.texts.repetition import repeated_words
 
-_RUN = 5
-"""Words in a row of which a repetition counts, as in Gopher's rules of the paragraph "repetitious text"."""
-_LANGUAGE_WITHIN = 8_000
-"""The language is that of so many characters from the middle of a text: menus and contents are at its ends."""
-_MIN_LETTERS = 40
-"""With fewer letters no language is found reliably."""
-_MIN_CONFIDENCE = 0.5
 _MARKS = frozenset("|`^~<>=+$")
 """Symbols of ASCII, which Markdown, code and amounts are full of."""
-_PLACEHOLDER = re.compile(r"\[[A-Z_]{2,20}\]|https?://\S+|(?<![\w./-])[\w.-]*+[/@][\w./@-]*")
-"""What says nothing about a language: masked identifiers, addresses, paths."""
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 _ENDS = r"[.!?:;\u3002\uff01\uff1f]"
 _SENTENCE_ENDS = re.compile(rf"(?<!{_ENDS}){_ENDS}++(?=\s|$)|\n\s*\n")
@@ -49,7 +38,7 @@ def measure(text: str, *, language: str = "", within: int) -> Measures:
         letters=letters,
         symbols=symbols,
         repeated_lines=_repeated_lines(judged),
-        repeated_words=_repeated_words(judged),
+        repeated_words=repeated_words(judged),
     )
 
 
@@ -80,16 +69,6 @@ def _readability(words: Sequence[str], *, sentences: int) -> float | None:
     return len(words) / max(1, sentences) + 100 * long_words / len(words)
 
 
-def detected_language(text: str) -> str:
-    """Return the language of a text by ISO 639, "" where that is not clear."""
-    start = max(0, (len(text) - _LANGUAGE_WITHIN) // 2)
-    words = _PLACEHOLDER.sub(" ", text[start : start + _LANGUAGE_WITHIN])
-    if sum(map(str.isalpha, words)) < _MIN_LETTERS:
-        return ""
-    language, _ = _identifier().classify(words)
-    return "" if language == "und" else str(language)
-
-
 def _shares(text: str) -> tuple[float, float]:
     counts = Counter(text)
     printed = {character: count for character, count in counts.items() if not character.isspace()}
@@ -106,22 +85,3 @@ def _is_symbol(character: str) -> bool:
 def _repeated_lines(text: str) -> float:
     lines = [line for line in map(str.strip, text.split("\n")) if any(map(str.isalnum, line))]
     return 1 - len(set(lines)) / len(lines) if lines else 0.0
-
-
-def _repeated_words(text: str) -> float:
-    words = text.split()
-    if len(words) < 2 * _RUN:
-        return 0.0
-    runs = list(zip(*(words[offset:] for offset in range(_RUN)), strict=False))
-    counts = Counter(runs)
-    # Each run begins `_RUN` words or less behind the one before: what both cover is counted once.
-    repeated = [position for position, run in enumerate(runs) if counts[run] > 1]
-    if not repeated:
-        return 0.0
-    covered = sum(min(_RUN, later - earlier) for earlier, later in pairwise(repeated)) + _RUN
-    return covered / len(words)
-
-
-@cache
-def _identifier() -> LanguageIdentifier:
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True, min_confidence=_MIN_CONFIDENCE)

@@ -98,6 +98,7 @@ class Curation(_message.Message):
     MAX_REPEATS_FIELD_NUMBER: _builtins.int
     EXCLUDE_CONTRADICTED_FIELD_NUMBER: _builtins.int
     MIN_RATER_RELIABILITY_FIELD_NUMBER: _builtins.int
+    EXCLUDE_SPAM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -141,6 +142,10 @@ class Curation(_message.Message):
     min_rater_reliability: _builtins.float
     """Optional. The minimum reliability of a user: the lower bound, with 95 % confidence, of the share of questions on which
     others confirm what they say. 0 means none; at most 0.47, which a user of whom nothing is known has.
+    """
+    exclude_spam: _builtins.bool
+    """Optional. True leaves out corrections without words, of links or repeated words alone, and in another language than
+    the answer.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -194,10 +199,11 @@ class Curation(_message.Message):
         max_repeats: _builtins.int = ...,
         exclude_contradicted: _builtins.bool = ...,
         min_rater_reliability: _builtins.float = ...,
+        exclude_spam: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "create_time", b"create_time", "progress", b"progress", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "at_least", b"at_least", "cohort_label", b"cohort_label", "create_time", b"create_time", "dataset", b"dataset", "deployment", b"deployment", "etag", b"etag", "exclude_contradicted", b"exclude_contradicted", "feedback", b"feedback", "id", b"id", "kind", b"kind", "labels", b"labels", "max_cohort_share", b"max_cohort_share", "max_output_chars", b"max_output_chars", "max_repeats", b"max_repeats", "max_user_share", b"max_user_share", "min_output_chars", b"min_output_chars", "min_rater_reliability", b"min_rater_reliability", "new_examples", b"new_examples", "paused", b"paused", "per_user_at_most", b"per_user_at_most", "progress", b"progress", "project", b"project", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "at_least", b"at_least", "cohort_label", b"cohort_label", "create_time", b"create_time", "dataset", b"dataset", "deployment", b"deployment", "etag", b"etag", "exclude_contradicted", b"exclude_contradicted", "exclude_spam", b"exclude_spam", "feedback", b"feedback", "id", b"id", "kind", b"kind", "labels", b"labels", "max_cohort_share", b"max_cohort_share", "max_output_chars", b"max_output_chars", "max_repeats", b"max_repeats", "max_user_share", b"max_user_share", "min_output_chars", b"min_output_chars", "min_rater_reliability", b"min_rater_reliability", "new_examples", b"new_examples", "paused", b"paused", "per_user_at_most", b"per_user_at_most", "progress", b"progress", "project", b"project", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

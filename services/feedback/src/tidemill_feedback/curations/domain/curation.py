@@ -48,6 +48,7 @@ class Rule:
     exclude_contradicted: bool = False
     min_rater_reliability: float = 0.0
     """At most that of a rater of whom nothing is known, so that new ones can begin."""
+    exclude_spam: bool = False
     labels: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -64,6 +65,7 @@ class Rule:
             max_repeats=self.max_repeats,
             exclude_contradicted=self.exclude_contradicted,
             min_rater_reliability=self.min_rater_reliability,
+            exclude_spam=self.exclude_spam,
         )
 
     def check(self, curation_id: str, *, at_most: int) -> None:

@@ -6,6 +6,9 @@ from tidemill_feedback.curations.domain.ledger import Row
 
 TOO_SHORT = "TOO_SHORT"
 TOO_LONG = "TOO_LONG"
+NO_WORDS, ONLY_LINKS, WORDS_REPEATED = "NO_WORDS", "ONLY_LINKS", "WORDS_REPEATED"
+OTHER_LANGUAGE = "OTHER_LANGUAGE"
+"""The correction is in another language than the answer."""
 REPEATED_TEXT = "REPEATED_TEXT"
 """The same correction, or nearly the same, was given to other questions before."""
 CONTRADICTED = "CONTRADICTED"
@@ -33,11 +36,13 @@ class Filters:
     max_repeats: int = 0
     exclude_contradicted: bool = False
     min_rater_reliability: float = 0.0
+    exclude_spam: bool = False
 
     @property
     def measures(self) -> bool:
         """Return whether more than the length of corrections is measured."""
-        return bool(self.max_repeats or self.exclude_contradicted or self.min_rater_reliability or self.cohort_label)
+        compares = self.max_repeats or self.exclude_contradicted or self.min_rater_reliability
+        return bool(compares or self.cohort_label or self.exclude_spam)
 
     def awaits(self, row: Row) -> bool:
         """Return whether a row has to be resolved, or something is not measured yet that these filters need."""
@@ -45,6 +50,8 @@ class Filters:
             return row.pending
         if row.measures is None:
             return self.measures
+        if self.exclude_spam and row.measures.spam is None:
+            return True
         return bool(self.cohort_label) and row.measures.cohort_label != self.cohort_label
 
     def refusal(self, row: Row) -> str:
@@ -53,7 +60,9 @@ class Filters:
             return row.failure
         if row.chars < self.min_output_chars:
             return TOO_SHORT
-        return TOO_LONG if row.chars > self.max_output_chars else ""
+        if row.chars > self.max_output_chars:
+            return TOO_LONG
+        return (row.measures.spam or "") if row.measures and self.exclude_spam else ""
 
     def passes(self, row: Row) -> bool:
         """Return whether a row passes the filters by itself."""

@@ -28,6 +28,8 @@ class Measures:
     """Of the correction."""
     signature: bytes = b""
     """What a correction of at least `MIN_WORDS` different words is nearly the same by."""
+    spam: str | None = None
+    """Why the correction is spam, "" where it is none, None where that was not checked."""
     cohort_label: str = ""
     """The label of the reaction that was read, "" for none."""
     cohort: str = ""
