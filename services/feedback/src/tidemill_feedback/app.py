@@ -5,16 +5,19 @@ from typing import TYPE_CHECKING
 from tidemill.feedback.v1.curation_service_pb2_grpc import add_CurationServiceServicer_to_server
 from tidemill.feedback.v1.feedback_metric_service_pb2_grpc import add_FeedbackMetricServiceServicer_to_server
 from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
+from tidemill.feedback.v1.review_service_pb2_grpc import add_ReviewServiceServicer_to_server
 from tidemill_feedback.curations.events import corrections
 from tidemill_feedback.curations.grpc import GrpcCurationService
 from tidemill_feedback.curations.wiring import wire_curations
-from tidemill_feedback.erasure import steps, wire_sweeps
+from tidemill_feedback.erasure import joined, review_steps, steps, wire_sweeps
 from tidemill_feedback.errors import FeedbackNotFound
 from tidemill_feedback.metrics.wiring import wire_metrics
 from tidemill_feedback.reactions.events import inferences
 from tidemill_feedback.reactions.messages import TOPIC
 from tidemill_feedback.reactions.mongo import FEEDBACK, LISTS
 from tidemill_feedback.reactions.wiring import wire_http, wire_reactions
+from tidemill_feedback.reviews.events import answers
+from tidemill_feedback.reviews.wiring import wire_reviews
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.server import server_of
@@ -37,10 +40,12 @@ async def build_app(settings: FeedbackSettings) -> App:
     reactions = wire_reactions(
         settings, backend, feedback, inference, metric=metrics.find, forget_examples=curations.forget_examples
     )
+    reviews = wire_reviews(settings, backend, inference)
     servicers: Sequence[Registration] = [
         (add_FeedbackServiceServicer_to_server, reactions.servicer),
         (add_CurationServiceServicer_to_server, GrpcCurationService(curations=curations.crud)),
         (add_FeedbackMetricServiceServicer_to_server, metrics.servicer),
+        (add_ReviewServiceServicer_to_server, reviews.servicer),
     ]
     rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access, audit=backend.audit)
     routes = wire_http(settings, rpcs)
@@ -53,12 +58,16 @@ async def build_app(settings: FeedbackSettings) -> App:
             reactions.submissions.subscription(topics, verify=verify),
             inferences(reactions.match),
             corrections(curations.record),
+            answers(reviews.sample),
         ],
         workers=[
             curations.controller,
             reactions.expiry,
+            reviews.controller,
             wire_sweeps(settings, backend, feedback, reactions.erase),
         ],
         servers=[server_of(http, settings)] if settings.http_port else [],
-        erasures=steps(settings, backend, reactions.pending, reactions.erase),
+        erasures=joined(
+            steps(settings, backend, reactions.pending, reactions.erase), review_steps(backend, reviews.erase)
+        ),
     )

@@ -8,6 +8,7 @@ from tidemill_feedback.reactions.erase_end_user import EraseReactions
 from tidemill_feedback.reactions.forget_old import ForgetOldFeedback
 from tidemill_feedback.reactions.mongo import MongoOldFeedback
 from tidemill_feedback.reactions.ports import FeedbackStore, Pending
+from tidemill_feedback.reviews.erase_items import EraseItems
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.access.retention import RetentionKind
 from tidemill_kit.erasure.documents import by_id, documents
@@ -69,6 +70,31 @@ def steps(settings: FeedbackSettings, backend: Backend, pending: Pending, reacti
             Step(kind="batches", erase=shown),
         ],
     }
+
+
+def review_steps(backend: Backend, reviews: EraseItems) -> Steps:
+    """Return what is erased of reviews: items about an end user or a document go with what was said of them."""
+
+    async def of_end_user(target: Target) -> int:
+        return await reviews.of_end_user(_caller(target), target.subject)
+
+    async def of_document(target: Target) -> int:
+        return await reviews.of_document(_caller(target), target.subject)
+
+    database = backend.database
+    return {
+        Scope.PROJECT: [
+            documents("review items", database["review_items"]),
+            documents("review queues", database["review_queues"]),
+        ],
+        Scope.END_USER: [Step(kind="review items", erase=of_end_user)],
+        Scope.DOCUMENT: [Step(kind="review items", erase=of_document)],
+    }
+
+
+def joined(*parts: Steps) -> Steps:
+    """Return the steps of several features, one feature after the other."""
+    return {scope: [step for part in parts for step in part.get(scope, ())] for scope in Scope}
 
 
 def wire_sweeps(

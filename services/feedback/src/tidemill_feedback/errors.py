@@ -7,17 +7,26 @@ NotFound
 ├── FeedbackNotFound
 ├── CurationNotFound
 ├── FeedbackMetricNotFound
+├── ReviewQueueNotFound
+├── ReviewItemNotFound
 └── InferenceUnknown        unknown id; by event the reaction is pending
     └── ConversationUnknown the same of a conversation
 AlreadyExists
-└── CurationExists
+├── CurationExists
+├── ReviewQueueExists
+└── ReviewGiven             the claim has another review
 PreconditionFailed
 ├── InferenceUnanswered     it has no answer yet; by event the reaction is pending
 ├── AnswerUsesTools         it calls tools, or rests on what they returned: nothing is learnt from it
 ├── TooManyWait             the limit of pending reactions for one inference
+├── ReviewQueueFull         the limit of open items of a queue
+├── ClaimExpired            others have the place of the claim, or it never was
+├── NotReviewable           the item is not to be reviewed, or cannot be resolved
 └── ProjectDeleted          nothing more of the project is stored
 Conflict
 └── EpochOver               a later holder of the lease has written
+PermissionDenied
+└── NotReviewer             the caller has not the right to review
 """
 
 from tidemill_core.errors import (
@@ -25,9 +34,11 @@ from tidemill_core.errors import (
     Conflict,
     InvalidInput,
     NotFound,
+    PermissionDenied,
     PreconditionFailed,
     Violation,
 )
+from tidemill_core.rights import REVIEW_FEEDBACK
 
 
 class NotLive(InvalidInput):
@@ -171,3 +182,87 @@ class EpochOver(Conflict):
 
     def __init__(self, curation_id: str) -> None:
         super().__init__(f"another worker has taken over curation {curation_id}", curation=curation_id)
+
+
+class ReviewQueueNotFound(NotFound):
+    """The caller's project has no review queue with this id."""
+
+    reason = "REVIEW_QUEUE_NOT_FOUND"
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"there is no review queue {queue} in this project: list them, or create it", queue=queue)
+
+
+class ReviewItemNotFound(NotFound):
+    """The caller's project has no review item with this id."""
+
+    reason = "REVIEW_ITEM_NOT_FOUND"
+
+    def __init__(self, item: str) -> None:
+        super().__init__(f"there is no review item {item} in this project: it may have been erased", item=item)
+
+
+class ReviewQueueExists(AlreadyExists):
+    """The id is taken."""
+
+    reason = "REVIEW_QUEUE_EXISTS"
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"review queue {queue} exists already: update it", queue=queue)
+
+
+class ReviewGiven(AlreadyExists):
+    """A review is given once for a claim."""
+
+    reason = "REVIEW_GIVEN"
+
+    def __init__(self, item: str) -> None:
+        super().__init__(f"another review of item {item} was submitted for this claim: it stays", item=item)
+
+
+class ReviewQueueFull(PreconditionFailed):
+    """The limit of open items."""
+
+    reason = "REVIEW_QUEUE_FULL"
+
+    def __init__(self, queue: str, *, limit: int) -> None:
+        super().__init__(
+            f"review queue {queue} has {limit} open items, which is its max_open_items: "
+            "have some reviewed, or set a higher limit",
+            queue=queue,
+            limit=limit,
+        )
+
+
+class ClaimExpired(PreconditionFailed):
+    """The claim holds no more."""
+
+    reason = "CLAIM_EXPIRED"
+
+    def __init__(self, item: str) -> None:
+        super().__init__(
+            f"the claim of item {item} expired and others have its place, or it is not yours: claim another item",
+            item=item,
+        )
+
+
+class NotReviewable(PreconditionFailed):
+    """An item that cannot be reviewed or resolved."""
+
+    reason = "NOT_REVIEWABLE"
+
+    def __init__(self, item: str, why: str) -> None:
+        super().__init__(f"{item} {why}", item=item)
+
+
+class NotReviewer(PermissionDenied):
+    """The caller has not the right to review."""
+
+    reason = "RIGHT_REQUIRED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"reviewing needs the right {REVIEW_FEEDBACK}: use a key of a role with --allow {REVIEW_FEEDBACK}, "
+            "or of an operator",
+            right=REVIEW_FEEDBACK,
+        )

@@ -80,6 +80,12 @@ class FeedbackSettings(RpcHttpSettings):
     """The resync interval: how often curations with missed changes are searched."""
     exact_rows: int = Field(default=10_000, ge=0)
     """Corrections up to which counts are exact; above that, all are read only if a completion may be due."""
+    max_review_queues: int = Field(default=100, ge=1)
+    """Quota of review queues per project."""
+    review_queue_cache_s: float = Field(default=2.0, ge=0, le=60)
+    """How old the queues may be that answers are sampled by."""
+    review_report_items: int = Field(default=1000, ge=10, le=10_000)
+    """Of how many items of each state a report computes agreement: the latest."""
     sweep_poll_interval_s: float = Field(default=3600.0, gt=0)
     """The interval between deletions of feedback past the retention of its project."""
     lease_ttl_s: float = Field(default=6.0, gt=1)

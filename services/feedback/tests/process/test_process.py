@@ -13,11 +13,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from services.feedback.tests.inference_server import InferenceServer
 from services.feedback.tests.process.harness import CURATIONS, DEAD, FEEDBACK, INFERENCES, FeedbackProcess, Others
 from tidemill.content.v1 import content_pb2
-from tidemill.feedback.v1 import curation_pb2, feedback_pb2
+from tidemill.feedback.v1 import curation_pb2, feedback_pb2, review_pb2
 from tidemill.feedback.v1.curation_service_pb2 import CreateCurationRequest, GetCurationRequest
 from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, SubmitFeedbackRequest
 from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+from tidemill.feedback.v1.review_service_pb2 import CreateReviewQueueRequest, ListReviewItemsRequest
+from tidemill.feedback.v1.review_service_pb2_grpc import ReviewServiceStub
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
 from tidemill_testkit.access import admin_channel, admin_headers
@@ -94,6 +96,28 @@ async def curate(process: FeedbackProcess, project: str) -> None:
         await CurationServiceStub(channel).CreateCuration(CreateCurationRequest(curation=curation))
 
 
+async def sample(process: FeedbackProcess, project: str) -> None:
+    """Declare a review queue that samples what is answered."""
+    queue = review_pb2.ReviewQueue(
+        id="answers",
+        fields=[review_pb2.LabelField(name="correct", kind=review_pb2.LABEL_KIND_BOOLEAN)],
+        sampling=review_pb2.ReviewSampling(deployment="helpdesk", strategy=review_pb2.SAMPLING_STRATEGY_NEWEST),
+    )
+    async with admin_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+        await ReviewServiceStub(channel).CreateReviewQueue(CreateReviewQueueRequest(queue=queue))
+
+
+async def sampled(process: FeedbackProcess, project: str, *inferences: str) -> None:
+    """Return once the review queue has these answers."""
+
+    async def are_there() -> bool:
+        async with admin_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+            listed = await ReviewServiceStub(channel).ListReviewItems(ListReviewItemsRequest(queue="answers"))
+        return [each.subject.id for each in listed.items] == [*inferences]
+
+    await eventually(are_there)
+
+
 async def correct_by_events(others: Others) -> None:
     """Correct two answers, one of them twice, one that comes later, one that never does, and one with nothing new."""
     await others.correct("i2", f"{WORDS} 2", event_id="e2")
@@ -111,6 +135,7 @@ async def test_corrections_of_both_channels_become_one_batch_and_after_a_kill_th
     for number in range(8):
         process.inference.put(f"i{number}", project=project, end_user=f"u{number}")
     await curate(process, project)
+    await sample(process, project)
     await submit(process, project, "i0", "i1")
     await correct_by_events(others)
 
@@ -121,9 +146,8 @@ async def test_corrections_of_both_channels_become_one_batch_and_after_a_kill_th
 
     await eventually(waits)
     process.inference.put("ahead", project=project)
-    await others.publish(
-        INFERENCES, "tidemill.inference.inference.completed.v1", "ahead", {"inference": "ahead"}, event_id="c1"
-    )
+    answered = {"inference": "ahead", "deployment": "helpdesk"}
+    await others.publish(INFERENCES, "tidemill.inference.inference.completed.v1", "ahead", answered, event_id="c1")
 
     await received(others, CURATIONS, 1)
     [(headers, first)] = await others.of(CURATIONS)
@@ -153,6 +177,7 @@ async def test_corrections_of_both_channels_become_one_batch_and_after_a_kill_th
     await received(others, FEEDBACK, 10)
     seen = json.dumps([body for topic in (FEEDBACK, CURATIONS) for _, body in await others.of(topic)])
     assert WORDS not in seen
+    await sampled(process, project, "ahead")
     assert WORDS.encode() not in process.log.read_bytes()
 
 

@@ -1,7 +1,9 @@
-"""Events of feedback: feedback and curations."""
+"""Events of feedback: feedback, curations and reviews."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from tidemill_monitor.events.meta import Counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,13 @@ class CurationCompleted:
     new_examples: int = 0
 
 
+class ReviewItemResolved(Counted):
+    """review.resolved. What was said, of what and by whom, is not read."""
+
+
 TYPES: Mapping[str, type] = {
     "tidemill.feedback.feedback.recorded.v1": FeedbackRecorded,
     "tidemill.feedback.feedback.withdrawn.v1": FeedbackWithdrawn,
     "tidemill.feedback.curation.completed.v1": CurationCompleted,
+    "tidemill.feedback.review.resolved.v1": ReviewItemResolved,
 }

@@ -18,6 +18,7 @@ TOPICS = (
     "tidemill.inference.budget.v1",
     "tidemill.feedback.feedback.v1",
     "tidemill.feedback.curation.v1",
+    "tidemill.feedback.review.v1",
     "tidemill.trainer.run.v1",
     "tidemill.trainer.model.v1",
     "tidemill.evaluator.evaluation.v1",

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tidemill.feedback.v1 import curation_pb2 as _curation_pb2
+from tidemill.feedback.v1 import review_pb2 as _review_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -258,3 +259,63 @@ class CurationCompleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CurationCompleted: _TypeAlias = CurationCompleted  # noqa: Y015
+
+@_typing.final
+class ReviewItemResolved(_message.Message):
+    """ReviewItemResolved is tidemill.feedback.review.resolved.v1: what reviewers agreed on, or an adjudicator decided, counts
+    for an item; a later one of the same item replaces it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    REVIEWERS_FIELD_NUMBER: _builtins.int
+    ADJUDICATOR_FIELD_NUMBER: _builtins.int
+    RESOLVE_TIME_FIELD_NUMBER: _builtins.int
+    item: _builtins.str
+    """Output only. The item."""
+    seq: _builtins.int
+    """Output only. The number of this event of the item."""
+    queue: _builtins.str
+    """Output only. The queue."""
+    adjudicator: _builtins.str
+    """Output only. Who decided it in place of the reviews; empty where these agreed."""
+    @_builtins.property
+    def subject(self) -> _review_pb2.ReviewSubject:
+        """Output only. What it is about."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[_review_pb2.ReviewLabel]:
+        """Output only. The labels, without texts."""
+
+    @_builtins.property
+    def reviewers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Whose reviews it rests on."""
+
+    @_builtins.property
+    def resolve_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was resolved."""
+
+    def __init__(
+        self,
+        *,
+        item: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        queue: _builtins.str = ...,
+        subject: _review_pb2.ReviewSubject | None = ...,
+        labels: _abc.Iterable[_review_pb2.ReviewLabel] | None = ...,
+        reviewers: _abc.Iterable[_builtins.str] | None = ...,
+        adjudicator: _builtins.str = ...,
+        resolve_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resolve_time", b"resolve_time", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjudicator", b"adjudicator", "item", b"item", "labels", b"labels", "queue", b"queue", "resolve_time", b"resolve_time", "reviewers", b"reviewers", "seq", b"seq", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewItemResolved: _TypeAlias = ReviewItemResolved  # noqa: Y015

@@ -1,0 +1,253 @@
+"""An item of a queue: who has it, what reviewers said of it, and what counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.application import derived_id
+from tidemill_feedback.errors import ClaimExpired, NotReviewable, ReviewGiven
+from tidemill_feedback.reviews.domain.labels import Label
+from tidemill_feedback.reviews.domain.queue import ReviewQueue
+from tidemill_feedback.reviews.domain.resolving import Dispute, decide
+
+GIVEN = "given"
+ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_NAMES = 500
+"""Reviewers of one gold item, and those who gave an item back."""
+
+
+class ItemState(Enum):
+    """The state of an item."""
+
+    OPEN = "open"
+    RESOLVED = "resolved"
+    DISPUTED = "disputed"
+    REMOVED = "removed"
+
+
+class SubjectKind(Enum):
+    """What an item is about."""
+
+    INFERENCE = "inference"
+    DOCUMENT = "document"
+    EXAMPLE = "example"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What an item is about. Its text stays with its owner."""
+
+    kind: SubjectKind
+    id: str
+    dataset: str = ""
+    inference: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A reviewer has an item until the claim expires."""
+
+    id: str
+    reviewer: str
+    expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What one reviewer says."""
+
+    claim: str
+    reviewer: str
+    labels: tuple[Label, ...]
+    submit_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """What counts of an item, and who decided it."""
+
+    labels: tuple[Label, ...]
+    reviewers: tuple[str, ...]
+    adjudicator: str = ""
+    resolve_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewItemWasResolved(Event):
+    """The labels of an item count, for the first time or instead of earlier ones."""
+
+    resolved: Resolution
+
+
+@dataclass(slots=True, kw_only=True)
+class ReviewItem(Aggregate):
+    """One thing to review. A gold item has `expected` labels: any number of reviewers gets it, and it stays open."""
+
+    queue: str
+    incarnation: int
+    subject: Subject
+    reason: str
+    place: float
+    """Where it is on the ring of the queue's items: each reviewer begins at a place of their own."""
+    slots: int
+    """How many reviews resolve it."""
+    end_user: str = ""
+    """Who asked; erased with them."""
+    documents: tuple[str, ...] = ()
+    """The documents whose passages its text has, or that it is; erased with any of them."""
+    stratum: str = ""
+    state: ItemState = ItemState.OPEN
+    message: str = ""
+    expected: tuple[Label, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    released_by: tuple[str, ...] = ()
+    reviews: tuple[Review, ...] = ()
+    resolved: Resolution | None = None
+
+    @property
+    def gold(self) -> bool:
+        """Whether what is right is known."""
+        return bool(self.expected)
+
+    @property
+    def seen_by(self) -> tuple[str, ...]:
+        """Who gets it no more: they have reviewed it or given it back."""
+        return (*(each.reviewer for each in self.reviews), *self.released_by)
+
+    @property
+    def claimed_by(self) -> tuple[str, ...]:
+        """Who has claimed it, also some time ago."""
+        return tuple(each.reviewer for each in self.claims)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Everyone whom it names for what they did."""
+        adjudicator = (self.resolved.adjudicator,) if self.resolved and self.resolved.adjudicator else ()
+        return tuple(dict.fromkeys((*self.seen_by, *self.claimed_by, *adjudicator)))
+
+    @property
+    def free_at(self) -> datetime | None:
+        """When another reviewer may have it; None for never."""
+        if self.state is not ItemState.OPEN or len(self.seen_by) >= MAX_NAMES:
+            return None
+        if self.gold or len(self.claims) < self.slots - len(self.reviews):
+            return ALWAYS
+        return min((each.expire_time for each in self.claims), default=ALWAYS)
+
+    def claim(self, reviewer: str, *, now: datetime, lasts: timedelta) -> Claim | None:
+        """Return the claim of a reviewer, the one that holds or a new one; None where it has no place for them."""
+        held = self.claim_of(reviewer)
+        if self.state is not ItemState.OPEN or reviewer in self.seen_by or len(self.seen_by) >= MAX_NAMES:
+            return None
+        if held and held.expire_time > now:
+            return held
+        if not self._has_place(reviewer, now):
+            return None
+        number = str(int(now.timestamp() * 1000))
+        made = Claim(id=derived_id(self.project, self.id, reviewer, number), reviewer=reviewer, expire_time=now + lasts)
+        others = (each for each in self.claims if each.expire_time > now and each.reviewer != reviewer)
+        self.claims = (*others, made)
+        return made
+
+    def claim_of(self, reviewer: str) -> Claim | None:
+        """Return the last claim of a reviewer."""
+        return next((each for each in self.claims if each.reviewer == reviewer), None)
+
+    def submit(self, queue: ReviewQueue, review: Review, *, now: datetime) -> Review:
+        """Record a review of a claim, and resolve the item with the last one; the same again changes nothing.
+
+        A claim that expired is as good, unless others have taken its place.
+
+        Raises:
+            ReviewGiven: the claim has another review.
+            ClaimExpired: the claim is not the reviewer's, or others have its place.
+
+        """
+        if earlier := next((each for each in self.reviews if each.claim == review.claim), None):
+            if (earlier.reviewer, earlier.labels) != (review.reviewer, review.labels):
+                raise ReviewGiven(self.id)
+            return earlier
+        held = self.claim_of(review.reviewer)
+        if held is None or held.id != review.claim or self.state is not ItemState.OPEN:
+            raise ClaimExpired(self.id)
+        if not self._has_place(review.reviewer, now):
+            raise ClaimExpired(self.id)
+        self.claims = tuple(each for each in self.claims if each is not held)
+        self.add_review(queue, review, now=now)
+        return review
+
+    def add_review(self, queue: ReviewQueue, review: Review, *, now: datetime) -> None:
+        """Add a review, once a reviewer; the last one that is needed resolves the item, or makes it disputed."""
+        full = len(self.reviews) >= self.slots and not self.gold
+        if review.reviewer in self.seen_by or full or self.state is not ItemState.OPEN:
+            return
+        self.reviews = (*self.reviews, review)
+        if self.gold or len(self.reviews) < self.slots:
+            return
+        said = [each.labels for each in self.reviews]
+        decided = decide(queue.spec.fields, said, min_agreement=queue.spec.min_agreement)
+        self.claims = ()
+        if isinstance(decided, Dispute):
+            self.state, self.message = ItemState.DISPUTED, decided.message
+        else:
+            self._resolve(decided, adjudicator="", now=now)
+
+    def release(self, reviewer: str, claim: str) -> None:
+        """Give a claim back; the reviewer gets the item no more. Repeated, it changes nothing."""
+        held = self.claim_of(reviewer)
+        if held is None or held.id != claim or self.state is not ItemState.OPEN:
+            return
+        self.claims = tuple(each for each in self.claims if each is not held)
+        self.released_by = (*self.released_by, reviewer)
+
+    def adjudicate(self, labels: Sequence[Label], *, adjudicator: str, now: datetime) -> None:
+        """Resolve it by a decision.
+
+        Raises:
+            NotReviewable: it is a gold item, or removed.
+
+        """
+        if self.gold or self.state is ItemState.REMOVED:
+            raise NotReviewable(self.id, "is a gold item: what is right of it is known" if self.gold else "was removed")
+        if self.resolved and self.resolved.labels == tuple(labels) and self.resolved.adjudicator == adjudicator:
+            return
+        self.claims = ()
+        self._resolve(tuple(labels), adjudicator=adjudicator, now=now)
+
+    def remove(self) -> None:
+        """Erase what it is about and all that was said of it; a tombstone stays, which names nothing."""
+        self.deleted, self.state, self.message = True, ItemState.REMOVED, ""
+        self.subject = Subject(kind=self.subject.kind, id="")
+        self.end_user, self.documents, self.stratum, self.expected = "", (), "", ()
+        self.claims, self.released_by, self.reviews, self.resolved = (), (), (), None
+
+    def restore(self, fresh: "ReviewItem") -> None:
+        """Take up a removed item again, as another one about the same."""
+        self.deleted, self.state, self.message = False, ItemState.OPEN, ""
+        self.subject, self.reason, self.slots = fresh.subject, fresh.reason, fresh.slots
+        self.end_user, self.documents, self.stratum = fresh.end_user, fresh.documents, fresh.stratum
+
+    def forget_reviewer(self, reviewer: str) -> None:
+        """Name a person no more: their claims and reviews go, and what is resolved stays without their name."""
+        self.claims = tuple(each for each in self.claims if each.reviewer != reviewer)
+        self.reviews = tuple(each for each in self.reviews if each.reviewer != reviewer)
+        self.released_by = tuple(each for each in self.released_by if each != reviewer)
+        if self.resolved:
+            resolved = self.resolved
+            self.resolved = replace(
+                resolved,
+                reviewers=tuple(each for each in resolved.reviewers if each != reviewer),
+                adjudicator="" if resolved.adjudicator == reviewer else resolved.adjudicator,
+            )
+
+    def _has_place(self, reviewer: str, now: datetime) -> bool:
+        live = sum(each.expire_time > now and each.reviewer != reviewer for each in self.claims)
+        return self.gold or len(self.reviews) + live < self.slots
+
+    def _resolve(self, labels: tuple[Label, ...], *, adjudicator: str, now: datetime) -> None:
+        by = tuple(each.reviewer for each in self.reviews)
+        self.resolved = Resolution(labels=labels, reviewers=by, adjudicator=adjudicator, resolve_time=now)
+        self.state, self.message = ItemState.RESOLVED, ""
+        self.pending.append(ReviewItemWasResolved(occurred_at=now, resolved=self.resolved))

@@ -1,0 +1,60 @@
+"""Store an item, unless what it is about was erased or its queue deleted meanwhile."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from tidemill_core.application import Request, derived_id
+from tidemill_feedback.errors import ReviewQueueNotFound
+from tidemill_feedback.reviews.domain.item import ReviewItem, Subject
+from tidemill_feedback.reviews.domain.queue import ReviewQueue
+from tidemill_feedback.reviews.domain.sampling import RecordedAnswer, fraction_of
+from tidemill_feedback.reviews.ports import Erased, ReviewItemStore, ReviewQueueStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreItem:
+    """Asks for erasures after the item is stored, too: one that began meanwhile may not have seen it."""
+
+    queues: ReviewQueueStore
+    items: ReviewItemStore
+    erased: Erased
+
+    async def __call__(
+        self, fresh: ReviewItem, change: Callable[[ReviewItem], None], *, request: Request, known_at: datetime
+    ) -> ReviewItem:
+        """Return the item as stored; `known_at` is when what it names was read or reported."""
+        stored = await self.items.upsert(fresh, change, request=request)
+        if await self.is_erased(fresh, known_at) or not await self._has_queue(fresh):
+            return await self.items.upsert(stored, ReviewItem.remove, request=Request.internal())
+        return stored
+
+    async def is_erased(self, item: ReviewItem, known_at: datetime) -> bool:
+        """Return whether what the item is about was erased since it was known."""
+        until = await self.erased(item.project, item.end_user, item.documents)
+        return until is not None and known_at <= until
+
+    async def _has_queue(self, item: ReviewItem) -> bool:
+        try:
+            queue = await self.queues.get(item.project, item.queue)
+        except ReviewQueueNotFound:
+            return False
+        return queue.incarnations == item.incarnation
+
+
+def item_of(queue: ReviewQueue, subject: Subject, answer: RecordedAnswer | None, *, reason: str) -> ReviewItem:
+    """Return a new item; `answer` is what it is about, or what the example was made from."""
+    item_id = derived_id(queue.project, queue.key, subject.kind.value, subject.dataset, subject.id)
+    return ReviewItem(
+        id=item_id,
+        project=queue.project,
+        queue=queue.id,
+        incarnation=queue.incarnations,
+        subject=subject,
+        reason=reason,
+        place=fraction_of(item_id),
+        slots=queue.slots,
+        end_user=answer.end_user if answer else "",
+        documents=answer.documents if answer else (subject.id,),
+        stratum=answer.stratum if answer else "",
+    )

@@ -1,0 +1,92 @@
+"""Coefficients of agreement, on the examples of their authors."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from services.feedback.tests.reviews.harness import OPERATOR, ReviewsHarness
+from tidemill_feedback.reviews.domain.agreement import Rating, alpha
+from tidemill_feedback.reviews.domain.labels import LabelField, LabelKind
+from tidemill_feedback.reviews.kappa import NltkKappa
+
+NOMINAL = LabelField(name="f", kind=LabelKind.CATEGORY)
+INTERVAL = LabelField(name="f", kind=LabelKind.NUMBER)
+FOUR_OBSERVERS = (
+    "1 2 3 3 2 1 4 1 2 . . .",
+    "1 2 3 3 2 2 4 1 2 5 . 3",
+    ". 3 3 3 2 3 4 2 2 5 1 .",
+    "1 2 3 3 2 4 4 1 2 5 1 .",
+)
+"""Krippendorff (2011), section C and D: 12 units, some of them not coded."""
+TWO_NOMINAL = ("a a b b d c c c e d d a", "b a b b b c c c e d d d")
+"""Section B."""
+TWO_BINARY = ("0 1 0 0 0 0 0 0 1 0", "1 1 1 0 0 1 0 0 0 0")
+"""Section A."""
+
+
+def units(observers: Sequence[str]) -> list[list[str]]:
+    return [[each for each in unit if each != "."] for unit in zip(*map(str.split, observers), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("observers", "expected"), [(FOUR_OBSERVERS, 0.743), (TWO_NOMINAL, 0.692), (TWO_BINARY, 0.095)]
+)
+def test_nominal_alpha_is_that_of_krippendorffs_examples(observers: Sequence[str], expected: float) -> None:
+    assert alpha(NOMINAL, units(observers)) == pytest.approx(expected, abs=0.0005)
+
+
+def test_interval_alpha_is_that_of_krippendorffs_example() -> None:
+    numbers = [[float(each) for each in unit] for unit in units(FOUR_OBSERVERS)]
+
+    assert alpha(INTERVAL, numbers) == pytest.approx(0.849, abs=0.0005)
+
+
+def test_alpha_is_not_defined_where_nothing_differs_or_one_unit_is_left() -> None:
+    assert alpha(NOMINAL, [["a", "a"], ["a", "a"]]) is None
+    assert alpha(INTERVAL, [[0.1 + 0.2, 0.3], [0.3, 0.3]]) is not None
+    assert alpha(INTERVAL, [[0.3, 0.3, 0.3], [0.3, 0.3]]) is None
+    assert alpha(NOMINAL, [["a", "b"], ["a"]]) is None
+
+
+def test_kappas_are_those_of_published_examples() -> None:
+    # Cohen: 20 of 50 are yes by both, 15 no by both, 5 and 10 differ. Fleiss: 10 subjects, 14 raters, 5 categories.
+    pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
+    cohen = [Rating(f"i{place}", rater, pair[at]) for place, pair in enumerate(pairs) for at, rater in enumerate("ab")]
+    table = "0 0 0 0 14,0 2 6 4 2,0 0 3 5 6,0 3 9 2 0,2 2 8 1 1,7 7 0 0 0,3 2 6 3 0,2 5 3 2 2,6 5 2 1 0,0 2 2 3 7"
+    fleiss = list[Rating]()
+    for place, row in enumerate(table.split(",")):
+        values = [str(kind) for kind, count in enumerate(row.split()) for _ in range(int(count))]
+        fleiss += [Rating(f"i{place}", f"r{number:02}", value) for number, value in enumerate(values)]
+
+    kappa = NltkKappa()
+
+    assert kappa.cohen(cohen) == pytest.approx(0.4)
+    assert kappa.fleiss(fleiss, raters=14) == pytest.approx(0.210, abs=0.0005)
+    assert kappa.fleiss(fleiss, raters=13) is None
+    assert kappa.cohen([Rating("i1", rater, "y") for rater in "ab"]) is None
+
+
+async def test_a_report_shows_progress_and_who_labels_everything_alike() -> None:
+    harness = ReviewsHarness()
+    await harness.open_queue(reviewers=3)
+    await harness.give(*(f"i{number}" for number in range(22)))
+    for number in range(22):
+        for name in ("ada", "bob", "lazy"):
+            claimed = await harness.next(name)
+            assert claimed is not None
+            right = int(claimed.item.subject.id[1:]) % 2 == 0
+            await harness.review(name, correct=name == "lazy" or right, score=3.0 + (number % 2))
+
+    report = await harness.report(OPERATOR, "answers")
+
+    by_field = {each.field: each for each in report.fields}
+    assert list(by_field) == ["correct", "tone", "score"]
+    assert by_field["tone"].items == 0
+    assert by_field["correct"].alpha is not None
+    assert 0 < by_field["correct"].alpha < 1
+    reviewers = {each.reviewer: each for each in report.reviewers}
+    assert {name: each.reviews for name, each in reviewers.items()} == dict.fromkeys(
+        ("user:ada", "user:bob", "user:lazy"), 22
+    )
+    assert [reviewers[f"user:{name}"].constant_fields for name in ("ada", "bob", "lazy")] == [(), (), ("correct",)]
+    assert report.examined_items == sum(bool(each.reviews) for each in harness.items.all())
