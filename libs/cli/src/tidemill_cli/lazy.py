@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "sources": "sources:sources",
     "feedback": "feedback:feedback",
     "metrics": "metrics:metrics",
+    "reviews": "reviews:reviews",
     "datasets": "datasets:datasets",
     "training": "training:training",
     "models": "resources:models",

@@ -13,6 +13,7 @@ from libs.cli.tests.commands.conftest import Terminal
 from tidemill_cli.loop.declaration import Deployment, Model
 from tidemill_cli.loop.feedback_metrics import Metric
 from tidemill_cli.loop.learning import LEARNS_FROM, Dataset, Training
+from tidemill_cli.loop.review_queues import ReviewQueue
 from tidemill_cli.loop.shapes import Declared
 from tidemill_cli.loop.spending import Budget, Price
 
@@ -24,6 +25,7 @@ SECRETS = (GUIDES / "secrets.md").read_text(encoding="utf-8")
 AUDIT = (GUIDES / "audit.md").read_text(encoding="utf-8")
 ERASURE = (GUIDES / "erasure.md").read_text(encoding="utf-8")
 SERVING = (GUIDES / "serving.md").read_text(encoding="utf-8")
+REVIEWS = (GUIDES / "reviews.md").read_text(encoding="utf-8")
 LEARNING = (GUIDES / "learning.md").read_text(encoding="utf-8")
 FEEDBACK = (GUIDES / "feedback.md").read_text(encoding="utf-8")
 DATA = (GUIDES / "data.md").read_text(encoding="utf-8")
@@ -46,6 +48,7 @@ def test_the_guide_shows_commands() -> None:
     assert len(shown(SERVING)) > 2
     assert len(shown(LEARNING)) > 2
     assert len(shown(FEEDBACK)) > 4
+    assert len(shown(REVIEWS)) > 10
     assert len(shown(DATA)) > 20
 
 
@@ -61,6 +64,7 @@ def test_the_guide_shows_commands() -> None:
         *shown(SERVING),
         *shown(LEARNING),
         *shown(FEEDBACK),
+        *shown(REVIEWS),
         *shown(DATA),
     ],
 )
@@ -124,6 +128,14 @@ def test_the_metrics_that_the_guide_of_feedback_shows_can_be_declared() -> None:
     }
 
     assert {each.kind for each in metrics.values()} == {"boolean", "number", "category"}
+
+
+def test_the_queue_that_the_guide_of_reviews_shows_can_be_declared() -> None:
+    (written,) = re.findall(r"^```yaml\n(.+?)^```", REVIEWS, flags=re.MULTILINE | re.DOTALL)
+
+    queue = ReviewQueue.model_validate(YAML(typ="safe", pure=True).load(written)["reviews"]["answers"])
+
+    assert {each.kind for each in queue.fields.values()} == {"boolean", "category", "number", "text"}
 
 
 def test_the_policy_that_the_guide_of_conversations_shows_can_be_declared() -> None:

@@ -30,6 +30,10 @@ budgets:
   daily: {window: day, cost: 5}
 metrics:
   reopened: {kind: boolean, optimise: min, value: {unit: EUR, of: -12.5}}
+reviews:
+  answers:
+    fields: {correct: {kind: boolean, required: true}}
+    sampling: {deployment: helpdesk, strategy: uncertain}
 datasets:
   helpdesk_sft:
     examples: {deployment: helpdesk, feedback: [correction], per_user_at_most: 20}

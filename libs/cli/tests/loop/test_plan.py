@@ -47,6 +47,7 @@ async def test_everything_is_applied_in_order_of_dependency(
             ("price", "own"),
             ("budget", "daily"),
             ("metric", "reopened"),
+            ("review_queue", "answers"),
             ("dataset", "helpdesk_sft"),
             ("curation", "helpdesk_sft"),
             ("training", "helpdesk_lora"),

@@ -191,6 +191,53 @@ def test_what_is_no_metric_is_a_problem_at_its_line(folder: Path, right: str, wr
     assert any(reported in problem[1] for problem in problems.values()), problems
 
 
+REVIEWS = """\
+reviews:
+  answers:
+    instructions: Is it right?
+    fields:
+      correct: {kind: boolean, required: true}
+      tone: {kind: category, choices: [friendly, rude]}
+      score: {kind: number, min: 1, max: 5, tolerance: 1}
+    sampling: {deployment: helpdesk, strategy: stratified, max_open_per_stratum: 20}
+    reviewers: 2
+    claim_time: 10m
+    gold_share: 0.1
+"""
+
+
+def test_review_queues_become_resources(folder: Path) -> None:
+    made = {each.name: each for each in desired_resources(read_loop(written(folder, RIGHT + REVIEWS)))}
+
+    queue = MessageToDict(made["answers"].message)
+    assert [(each["name"], each["kind"]) for each in queue["fields"]] == [
+        ("correct", "LABEL_KIND_BOOLEAN"),
+        ("tone", "LABEL_KIND_CATEGORY"),
+        ("score", "LABEL_KIND_NUMBER"),
+    ]
+    assert (queue["fields"][1]["choices"], queue["fields"][2]["max"]) == (["friendly", "rude"], 5.0)
+    assert queue["sampling"] == {
+        "deployment": "helpdesk",
+        "strategy": "SAMPLING_STRATEGY_STRATIFIED",
+        "maxOpenPerStratum": 20,
+    }
+    assert (queue["reviewers"], queue["claimTime"], queue["goldShare"]) == (2, "600s", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "reported"),
+    [
+        ("choices: [friendly, rude]", "choices: []", "a category has choices"),
+        ("{kind: boolean, required: true}", "{kind: boolean, min: 1}", "of numbers only"),
+        ("deployment: helpdesk, strategy: str", "deployment: nowhere, strategy: str", "no deployment 'nowhere'"),
+    ],
+)
+def test_what_is_no_review_queue_is_a_problem_at_its_line(folder: Path, right: str, wrong: str, reported: str) -> None:
+    problems = problems_of(folder, RIGHT + REVIEWS.replace(right, wrong))
+
+    assert any(reported in problem[1] for problem in problems.values()), problems
+
+
 def test_all_problems_are_reported_at_once_each_with_its_line(folder: Path) -> None:
     wrong = (
         RIGHT.replace("sources: [cms]", "sources: [cmss]")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
     from tidemill.feedback.v1.feedback_metric_service_pb2_grpc import FeedbackMetricServiceStub
     from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+    from tidemill.feedback.v1.review_service_pb2_grpc import ReviewServiceStub
     from tidemill.inference.v1.batch_service_pb2_grpc import BatchServiceStub
     from tidemill.inference.v1.budget_service_pb2_grpc import BudgetServiceStub
     from tidemill.inference.v1.conversation_service_pb2_grpc import ConversationServiceStub
@@ -333,6 +334,8 @@ class Connection:
     """What may be said of answers, besides ratings, comments and corrections."""
     curations: "_Stub[CurationServiceStub]" = _Stub("feedback", "curation")
     """Curation rules: which feedback becomes training examples."""
+    reviews: "_Stub[ReviewServiceStub]" = _Stub("feedback", "review")
+    """Review queues and their items."""
     suites: "_Stub[SuiteServiceStub]" = _Stub("evaluator", "suite")
     """Suites of trusted cases."""
     evaluations: "_Stub[EvaluationServiceStub]" = _Stub("evaluator", "evaluation")

@@ -42,6 +42,7 @@ from tidemill_client.evaluations import Evaluations
 from tidemill_client.models import Models
 from tidemill_client.pages import each
 from tidemill_client.reactions import ANONYMOUS, Rater, Reactions
+from tidemill_client.reviews import Reviews
 from tidemill_client.rollouts import Rollouts
 from tidemill_client.secrets import Secrets
 from tidemill_client.stored_files import StoredFiles
@@ -136,6 +137,8 @@ class Tidemill:
         """Keys of remote models; their values are written only."""
         self.feedback = Reactions(self.connection)
         """Ratings, comments and corrections."""
+        self.reviews = Reviews(self.connection)
+        """Review queues, and what reviewers say."""
         self.datasets = Datasets(self.connection)
         """Datasets and their immutable versions."""
         self.training = Training(self.connection)

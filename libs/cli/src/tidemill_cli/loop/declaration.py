@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 from tidemill_cli.loop.feedback_metrics import Metric
 from tidemill_cli.loop.learning import Approval, Dataset, Gate, Rollout, Suite, Training
 from tidemill_cli.loop.polled import S3, Git
+from tidemill_cli.loop.review_queues import ReviewQueue
 from tidemill_cli.loop.shapes import (
     SHARED_REFERENCE,
     SLUG,
@@ -321,6 +322,7 @@ class Loop(Declared):
     prices: dict[Slug, Price] = Field(default_factory=dict)
     budgets: dict[Slug, Budget] = Field(default_factory=dict)
     metrics: dict[Slug, Metric] = Field(default_factory=dict)
+    reviews: dict[Slug, ReviewQueue] = Field(default_factory=dict)
     datasets: dict[Slug, Dataset] = Field(default_factory=dict)
     training: dict[Slug, Training] = Field(default_factory=dict)
     suites: dict[Slug, Suite] = Field(default_factory=dict)

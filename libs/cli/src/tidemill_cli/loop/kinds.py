@@ -5,6 +5,7 @@ from typing import Any
 
 from tidemill_client import declared
 from tidemill_client.resources import Resources
+from tidemill_client.reviews import Reviews
 
 KINDS: Mapping[str, type[Resources[Any]]] = {
     "source": declared.Sources,
@@ -14,6 +15,7 @@ KINDS: Mapping[str, type[Resources[Any]]] = {
     "price": declared.Prices,
     "budget": declared.Budgets,
     "metric": declared.FeedbackMetrics,
+    "review_queue": Reviews,
     "dataset": declared.DeclaredDatasets,
     "curation": declared.Curations,
     "training": declared.TrainingPlans,

@@ -25,6 +25,7 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("deployments", "*", "conversation", "memory_model"): ("models", "training"),
     ("prices", "*", "model"): ("models", "training"),
     ("budgets", "*", "deployment"): ("deployments",),
+    ("reviews", "*", "sampling", "deployment"): ("deployments",),
     ("datasets", "*", "examples", "deployment"): ("deployments",),
     ("training", "*", "dataset"): ("datasets",),
     ("training", "*", "base"): ("models",),

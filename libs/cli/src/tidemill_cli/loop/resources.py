@@ -14,10 +14,12 @@ from tidemill.rag.v1.collection_pb2 import Chunking, Collection, GoLive, SearchS
 from tidemill_cli.loop import declaration
 from tidemill_cli.loop.declaration import Follow, Loop
 from tidemill_cli.loop.desired import OWNER_LABEL, Desired
+from tidemill_cli.loop.durations import duration_of
 from tidemill_cli.loop.feedback_metrics import metric_resource
 from tidemill_cli.loop.polled import polling_of
+from tidemill_cli.loop.review_queues import review_resource
 from tidemill_cli.loop.spending import spending_resources
-from tidemill_cli.loop.turning import duration_of, turning_resources
+from tidemill_cli.loop.turning import turning_resources
 from tidemill_client.values import struct_of
 
 
@@ -36,6 +38,7 @@ def desired_resources(loop: Loop) -> list[Desired]:
         *(_deployment(name, part, labels) for name, part in loop.deployments.items()),
         *spending_resources(loop.prices, loop.budgets, labels),
         *(metric_resource(name, part, labels) for name, part in loop.metrics.items()),
+        *(review_resource(name, part, labels) for name, part in loop.reviews.items()),
         *turning_resources(loop, labels),
     ]
 

@@ -1,10 +1,7 @@
 """Maps datasets, training, suites, gates and rollouts of loop.yaml to protobuf messages."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
-
-from google.protobuf.duration_pb2 import Duration
 
 from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.evaluator.v1.evaluation_pb2 import Gate, Requirement, RetrievalRequirement
@@ -24,6 +21,7 @@ from tidemill.trainer.v1.training_pb2 import TrainingLimits, TrainingPlan
 from tidemill_cli.loop import learning
 from tidemill_cli.loop.declaration import Loop
 from tidemill_cli.loop.desired import Desired
+from tidemill_cli.loop.durations import duration_of
 from tidemill_cli.loop.references import gate_deployments
 from tidemill_cli.loop.shapes import FromFile
 from tidemill_client.values import struct_of
@@ -180,12 +178,3 @@ def _limits(limits: learning.Limits) -> TrainingLimits:
     picked = limits.memory == "auto"
     memory = 0 if limits.memory == "auto" else limits.memory or 0
     return TrainingLimits(time=duration_of(limits.time), memory_bytes=memory, memory_auto=picked)
-
-
-def duration_of(span: timedelta | None) -> Duration | None:
-    """Return a time span; None is none."""
-    if span is None:
-        return None
-    duration = Duration()
-    duration.FromTimedelta(span)
-    return duration

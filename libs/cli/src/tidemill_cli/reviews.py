@@ -1,0 +1,347 @@
+"""reviews: queues, items and reviews; `work` shows one item after the other and asks for its labels."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import Message
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+from tidemill.feedback.v1.review_pb2 import (
+    LABEL_KIND_BOOLEAN,
+    LABEL_KIND_CATEGORY,
+    LABEL_KIND_NUMBER,
+    REVIEW_ITEM_STATE_UNSPECIFIED,
+    LabelField,
+    LabelKind,
+    Review,
+    ReviewClaim,
+    ReviewItem,
+    ReviewItemState,
+    ReviewLabel,
+    ReviewQueue,
+    ReviewQueueReport,
+    SamplingStrategy,
+)
+from tidemill.feedback.v1.review_service_pb2 import ListReviewItemsRequest, ListReviewQueuesRequest
+from tidemill_cli.options import Commands
+from tidemill_cli.output import call, card, plain, show, stdout, table, word, writing
+from tidemill_cli.pages import lists
+from tidemill_client.connection import Connection
+from tidemill_client.reviews import Reviews, Shown, document_item, inference_item, label_of, labels_of
+from tidemill_core.characters import printable
+from tidemill_core.errors import InvalidInput, NotFound, TidemillError
+
+reviews = Commands(help="Review queues: label answers and documents, and see how well reviewers agree.")
+
+QueueArgument = Annotated[str, typer.Argument(help="The review queue.")]
+ItemArgument = Annotated[str, typer.Argument(help="The item (see `tidemill reviews items`).")]
+LabelOption = Annotated[list[str], typer.Option("--label", "-l", help="field=value; once for each field.")]
+ClaimOption = Annotated[str, typer.Option("--claim", help="The claim (see `tidemill reviews claim`).")]
+SKIP, QUIT = ":skip", ":quit"
+_TAKEN = ("subject", "expected", "reviews")
+"""What of an exported item is imported."""
+
+
+@lists(
+    reviews,
+    "list",
+    lambda c: c.reviews.ListReviewQueues,
+    ("queue", "fields", "samples", "reviewers", "paused"),
+    lambda q: (
+        q.id,
+        ", ".join(field.name for field in q.fields),
+        f"{q.sampling.deployment}: {word(SamplingStrategy, q.sampling.strategy)}" if q.HasField("sampling") else "-",
+        q.reviewers or 1,
+        "yes" if q.paused else "-",
+    ),
+)
+def list_queues() -> ListReviewQueuesRequest:
+    """List the project's review queues."""
+    return ListReviewQueuesRequest()
+
+
+@reviews.command("show")
+def show_queue(queue: QueueArgument) -> None:
+    """Show what a queue asks."""
+    found = call(lambda c: Reviews(c).get(queue))
+    rows = [
+        (each.name, word(LabelKind, each.kind), _bounds(each), "yes" if each.required else "-") for each in found.fields
+    ]
+    show(plain(found), table(("field", "kind", "values", "required"), rows, title=found.instructions))
+
+
+@lists(
+    reviews,
+    "items",
+    lambda c: c.reviews.ListReviewItems,
+    ("item", "about", "state", "reviews", "labels", "message"),
+    lambda i: (
+        i.id,
+        i.subject.id or "-",
+        word(ReviewItemState, i.state),
+        len(i.reviews),
+        _said(i.resolved.labels) if i.HasField("resolved") else "-",
+        i.message,
+    ),
+)
+def list_items(
+    queue: QueueArgument,
+    *,
+    state: Annotated[str, typer.Option("--state", "-s", help="Only open, resolved or disputed ones.")] = "",
+) -> ListReviewItemsRequest:
+    """List the items of a queue with what was said of them."""
+    return ListReviewItemsRequest(queue=queue, state=_state(state))
+
+
+@reviews.command("add")
+def add_items(
+    queue: QueueArgument,
+    names: Annotated[list[str], typer.Argument(metavar="ID...", help="Inferences, or with --documents documents.")],
+    *,
+    documents: Annotated[bool, typer.Option("--documents", help="The ids are those of documents.")] = False,
+) -> None:
+    """Add answers or documents to a queue."""
+    make = document_item if documents else inference_item
+    added = call(lambda c: Reviews(c).add(queue, [make(name) for name in names]))
+    show([plain(each) for each in added], f"{len(added)} items are in review queue {escape(queue)}")
+
+
+@reviews.command("claim")
+def claim_item(queue: QueueArgument) -> None:
+    """Claim the next item, or show the one that you have; for scripts: `work` does it for people."""
+    claim = call(lambda c: Reviews(c).claim(queue))
+    if claim is None:
+        show({}, f"review queue {escape(queue)} has nothing for you now")
+    else:
+        about, until = claim.subject.id, claim.expire_time.ToJsonString()
+        show(plain(claim), card({"item": claim.item, "claim": claim.id, "about": about, "until": until}))
+
+
+@reviews.command("submit")
+def submit_review(queue: QueueArgument, item: ItemArgument, *, claim: ClaimOption, label: LabelOption) -> None:
+    """Submit a review of a claimed item."""
+
+    async def work(connection: Connection) -> Review:
+        client = Reviews(connection)
+        labels = labels_of(await client.get(queue), label)
+        return await client.submit(ReviewClaim(item=item, id=claim), labels)
+
+    given = call(work)
+    show(plain(given), f"reviewed {escape(item)}: {escape(_said(given.labels))}")
+
+
+@reviews.command("release")
+def release_item(item: ItemArgument, *, claim: ClaimOption) -> None:
+    """Give a claimed item back: it goes to others."""
+    call(lambda c: Reviews(c).release(ReviewClaim(item=item, id=claim)))
+    show({"item": item}, f"{escape(item)} is given back")
+
+
+@reviews.command("adjudicate")
+def adjudicate_item(queue: QueueArgument, item: ItemArgument, *, label: LabelOption) -> None:
+    """Resolve an item by your decision."""
+
+    async def work(connection: Connection) -> ReviewItem:
+        client = Reviews(connection)
+        return await client.adjudicate(item, labels_of(await client.get(queue), label))
+
+    resolved = call(work)
+    show(plain(resolved), f"{escape(item)} is resolved: {escape(_said(resolved.resolved.labels))}")
+
+
+@reviews.command("report")
+def report_queue(queue: QueueArgument) -> None:
+    """Show how far a queue is, and how well its reviewers agree."""
+    report = call(lambda c: Reviews(c).report(queue))
+    show(plain(report), Group(_progress(report), "", _agreement(report), "", _people(report)))
+
+
+def _progress(report: ReviewQueueReport) -> Table:
+    names = ("open", "resolved", "disputed", "gold", "examined")
+    return card({name: getattr(report, f"{name}_items") for name in names})
+
+
+def _agreement(report: ReviewQueueReport) -> Table:
+    rows = [
+        (each.field, each.items, *(_figure(each, name) for name in ("alpha", "cohen_kappa", "fleiss_kappa")))
+        for each in report.fields
+    ]
+    return table(("field", "items", "alpha", "Cohen's kappa", "Fleiss' kappa"), rows)
+
+
+def _people(report: ReviewQueueReport) -> Table:
+    rows = [
+        (
+            each.reviewer,
+            each.reviews,
+            *(_figure(each, name) for name in ("alpha", "resolved_share", "gold_accuracy")),
+            ", ".join(each.constant_fields) or "-",
+        )
+        for each in report.reviewers
+    ]
+    return table(("reviewer", "reviews", "alpha", "as resolved", "as gold", "always the same of"), rows)
+
+
+def _figure(of: Message, name: str) -> str:
+    """Return a figure that may not be defined."""
+    return f"{getattr(of, name):.3f}" if of.HasField(name) else "-"
+
+
+@reviews.command("export")
+def export_items(
+    queue: QueueArgument,
+    file: Annotated[Path, typer.Argument(help="The file to write: JSON lines.")],
+    *,
+    state: Annotated[str, typer.Option("--state", "-s", help="Only open, resolved or disputed ones.")] = "",
+) -> None:
+    """Write the items of a queue, with what was said of them, as JSON lines."""
+
+    async def work(connection: Connection) -> int:
+        count = 0
+        with writing(file), file.open("w", encoding="utf-8") as out:
+            async for item in Reviews(connection).items(queue, state=_state(state)):
+                out.write(json.dumps(plain(item)) + "\n")
+                count += 1
+        return count
+
+    count = call(work)
+    show({"file": str(file), "items": count}, f"{count} items are in {escape(str(file))}")
+
+
+@reviews.command("import")
+def import_items(
+    queue: QueueArgument,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSON lines, as `export` writes them.")],
+) -> None:
+    """Add items from JSON lines: `subject`, and as needed `expected` (gold) or `reviews` of others."""
+
+    async def work(connection: Connection) -> list[ReviewItem]:
+        return await Reviews(connection).add(queue, _read(file))
+
+    added = call(work)
+    show({"items": len(added)}, f"{len(added)} items are in review queue {escape(queue)}")
+
+
+@reviews.command("work")
+def work_on(queue: QueueArgument) -> None:
+    """Review one item after the other: it is shown, and its labels are asked for. `:skip` and `:quit` do so."""
+    count = call(lambda c: _work(Reviews(c), queue))
+    show({"reviews": count}, f"you submitted {count} reviews to review queue {escape(queue)}")
+
+
+async def _work(client: Reviews, name: str) -> int:
+    """Return how many reviews were submitted."""
+    queue, count = await client.get(name), 0
+    while (claim := await client.claim(name)) is not None:
+        _print_item(queue, claim, await _texts(client, claim))
+        try:
+            labels = await asyncio.to_thread(_asked, queue.fields)
+        except _Skipped:
+            await client.release(claim)
+            continue
+        except _Stopped:
+            break
+        await client.submit(claim, labels)
+        count += 1
+    return count
+
+
+class _Skipped(Exception):
+    """The reviewer gives the item back."""
+
+
+class _Stopped(Exception):
+    """The reviewer stops; the claim expires, or is the next one."""
+
+
+async def _texts(client: Reviews, claim: ReviewClaim) -> Shown:
+    try:
+        return await client.read(claim.subject)
+    except NotFound:
+        return Shown(text="(it is not there any more: answer :skip)")
+
+
+def _print_item(queue: ReviewQueue, claim: ReviewClaim, shown: Shown) -> None:
+    stdout.rule(escape(claim.subject.id))
+    for text in (queue.instructions, shown.question, shown.text):
+        if text:
+            stdout.print(escape(printable(text)), end="\n\n")
+
+
+def _asked(fields: Sequence[LabelField]) -> list[ReviewLabel]:
+    """Ask for every field until each has a value, or is left out."""
+    return [label for field in fields if (label := _ask(field)) is not None]
+
+
+def _ask(field: LabelField) -> ReviewLabel | None:
+    stdout.print(f"[bold]{escape(field.name)}[/bold] {escape(field.description)} {escape(_bounds(field))}")
+    while True:
+        said = str(typer.prompt(field.name, default="", show_default=False)).strip()
+        if said == SKIP:
+            raise _Skipped
+        if said == QUIT:
+            raise _Stopped
+        if not said and not field.required:
+            return None
+        try:
+            return label_of(field, said)
+        except TidemillError as error:
+            stdout.print(escape(error.message))
+
+
+def _read(file: Path) -> list[ReviewItem]:
+    """Return the items of JSON lines.
+
+    Raises:
+        InvalidInput: names the line that is none.
+
+    """
+    items = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            given = json.loads(line)
+            items.append(ParseDict({name: given[name] for name in _TAKEN if given.get(name)}, ReviewItem()))
+        except (ValueError, AttributeError, TypeError, ParseError) as error:
+            message = f"{file}: line {number} is no review item: write an object with subject, and expected or reviews"
+            raise InvalidInput(message) from error
+    return items
+
+
+def _state(name: str) -> ReviewItemState.ValueType:
+    if not name:
+        return REVIEW_ITEM_STATE_UNSPECIFIED
+    states = {word(ReviewItemState, number): number for number in ReviewItemState.values()}
+    if name.lower() not in states:
+        message = f"{name!r} is no state: use open, resolved or disputed"
+        raise typer.BadParameter(message)
+    return states[name.lower()]
+
+
+def _bounds(field: LabelField) -> str:
+    """Return what may be said of a field."""
+    if field.kind == LABEL_KIND_CATEGORY:
+        return ", ".join(f"{number} {choice}" for number, choice in enumerate(field.choices, 1))
+    if field.kind == LABEL_KIND_BOOLEAN:
+        return "yes or no"
+    if field.kind != LABEL_KIND_NUMBER:
+        return "text"
+    low = f"{field.min:g}" if field.HasField("min") else "any"
+    return f"{low} to {field.max:g}" if field.HasField("max") else f"a number from {low}"
+
+
+def _said(labels: Sequence[ReviewLabel]) -> str:
+    return ", ".join(f"{each.field}={_value(each)}" for each in labels)
+
+
+def _value(label: ReviewLabel) -> str:
+    value = getattr(label, label.WhichOneof("value") or "text")
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)

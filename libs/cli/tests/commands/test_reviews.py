@@ -1,0 +1,81 @@
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from libs.cli.tests.commands.conftest import Terminal
+from libs.cli.tests.commands.review_answers import ITEM, LABELS, QUEUE, ReviewAnswers
+from libs.cli.tests.loop.running import Running
+from tidemill.feedback.v1.review_pb2 import ReviewLabel
+
+
+@pytest.fixture(autouse=True)
+def _queue(running: Running) -> None:
+    running.keepers["review_queue"].stored["answers"] = QUEUE
+
+
+@pytest.mark.parametrize(
+    ("command", "reported"),
+    [
+        ("reviews list", ["answers", "correct, tone, score, better", "helpdesk: uncertain"]),
+        ("reviews show answers", ["Is the answer right?", "1 friendly, 2 rude", "1 to 5", "yes or no"]),
+        ("reviews items answers --state resolved", ["item-1", "in-1", "correct=true, score=4"]),
+        ("reviews add answers in-1 in-2", ["2 items are in review queue answers"]),
+        ("reviews claim answers", ["item-d-1", "c-1", "d-1"]),
+        ("reviews submit answers item-1 --claim c-1 -l correct=no", ["reviewed item-1: correct=false"]),
+        ("reviews release item-1 --claim c-1", ["item-1 is given back"]),
+        ("reviews adjudicate answers item-1 -l tone=2", ["item-1 is resolved: tone=rude"]),
+        ("reviews report answers", ["0.743", "user:ada", "0.500", "tone"]),
+    ],
+)
+async def test_a_command_reports_what_it_did(terminal: Terminal, command: str, reported: list[str]) -> None:
+    said = await asyncio.to_thread(terminal, *command.split())
+
+    assert said.code == 0, said.text
+    assert [each for each in reported if each not in said.text] == []
+
+
+async def test_one_item_after_the_other_is_shown_and_its_labels_are_asked_for(
+    terminal: Terminal, reviews: ReviewAnswers
+) -> None:
+    typed = "maybe\nyes\n2\n\nBetter.\n:skip\nno\n\n4.5\n:quit\n"
+
+    said = await asyncio.to_thread(lambda: terminal.typed("reviews", "work", "answers", piped=typed))
+
+    assert "Page d-1" in said.text
+    assert "is neither; use yes or no" in said.text
+    assert "you submitted 1 reviews" in said.text
+    assert [[*each.labels] for each in reviews.submitted] == [
+        [
+            ReviewLabel(field="correct", boolean=True),
+            ReviewLabel(field="tone", category="rude"),
+            ReviewLabel(field="better", text="Better."),
+        ]
+    ]
+    assert reviews.released == ["item-d-2"]
+
+
+async def test_a_label_of_no_field_is_refused(terminal: Terminal, reviews: ReviewAnswers) -> None:
+    command = "reviews submit answers item-1 --claim c-1 -l colour=red"
+    said = await asyncio.to_thread(terminal, *command.split())
+
+    assert said.code != 0
+    assert "use correct, tone, score, better, as field=value" in said.text
+    assert reviews.submitted == []
+
+
+async def test_what_is_exported_can_be_imported(terminal: Terminal, reviews: ReviewAnswers, tmp_path: Path) -> None:
+    file = tmp_path / "items.jsonl"
+
+    exported = await asyncio.to_thread(terminal, "reviews", "export", "answers", str(file), "--json")
+    await asyncio.to_thread(terminal, "reviews", "import", "answers", str(file))
+
+    assert exported.data["items"] == 1
+    assert json.loads(file.read_text())["resolved"]["reviewers"] == ["user:ada"]
+    (item,) = reviews.added
+    assert item.subject == ITEM.subject
+    assert [*item.reviews[0].labels] == LABELS
+    file.write_text("[1]\n")
+    refused = await asyncio.to_thread(terminal, "reviews", "import", "answers", str(file))
+    assert "line 1 is no review item" in refused.text
