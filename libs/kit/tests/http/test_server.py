@@ -38,12 +38,12 @@ async def serving(**limits: float) -> AsyncIterator[int]:
 
 
 async def closed(reader: asyncio.StreamReader) -> bool:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return not await reader.read(1)
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await reader.readuntil(b"\r\n\r\n")
         return await reader.readexactly(5)
 

@@ -218,7 +218,7 @@ async def test_a_budget_that_is_exhausted_for_long_makes_an_evaluation_wait_and_
     for_days = RateLimited("used up", retry_after_s=86400.0)
     evaluator.inference.fails["", cases(1)[0].question] = [for_days]
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         waiting = await evaluator.finish()
 
     assert (waiting.state, waiting.message) == (State.RUNNING, "waits for inference: used up")

@@ -23,7 +23,7 @@ from tidemill_inference.batches.domain.lines import Result
 from tidemill_inference.batches.places import LinePlaces
 from tidemill_inference.batches.ports import LineAnswer
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_testkit.polling import eventually
+from tidemill_testkit.polling import eventually, run_ready_tasks
 
 
 async def test_each_line_has_its_answer_by_its_own_name_in_the_order_of_the_file(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ async def test_a_line_that_has_to_wait_leaves_its_place_to_other_batches(tmp_pat
     waiting = await harness.begin(*(request_line(str(n)) for n in range(3)))
     running = asyncio.create_task(harness.carry_out(waiting, worker))
     await eventually(lambda: pauses == 1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         other = await harness.carry_out(await harness.begin(request_line("b"), caller=BOB), worker)
     assert (other.state, pauses) == (BatchState.COMPLETED, 1)
 
@@ -337,7 +337,7 @@ async def test_lines_take_half_of_their_places_while_live_requests_run_and_none_
 
     async def taken() -> int:
         tasks = [asyncio.create_task(places.take(lambda: False)) for _ in range(6)]
-        await asyncio.sleep(0.02)
+        await run_ready_tasks()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

@@ -20,7 +20,7 @@ from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.inference import State
 from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.generation.ports import Delta
-from tidemill_testkit.polling import eventually
+from tidemill_testkit.polling import eventually, run_ready_tasks
 
 
 async def test_an_equal_question_gets_the_answer_again_without_a_model() -> None:
@@ -199,7 +199,7 @@ async def test_equal_questions_at_the_same_time_are_answered_once() -> None:
     harness.engine.gate.clear()
 
     asked = [asyncio.create_task(harness.ask(f"r{number}")) for number in range(5)]
-    await asyncio.sleep(0.01)
+    await run_ready_tasks()
     harness.engine.gate.set()
     answers = await asyncio.gather(*asked)
 
@@ -212,9 +212,9 @@ async def test_where_the_first_of_them_fails_the_others_are_all_made_at_once() -
     harness = CachedHarness()
     harness.engine.gate.clear()
     first = asyncio.create_task(harness.ask("r0"))
-    await asyncio.sleep(0.01)
+    await run_ready_tasks()
     others = [asyncio.create_task(harness.ask(f"r{number}")) for number in (1, 2)]
-    await asyncio.sleep(0.01)
+    await run_ready_tasks()
 
     first.cancel()
     await asyncio.wait([first])

@@ -181,6 +181,6 @@ async def test_leaving_closes_the_connection() -> None:
         pieces = engine.generate(Prompt(messages=ASKED, sampling=Sampling()), timeout_s=30)
         await anext(pieces)
         await pieces.aclose()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await ended.wait()
         await engine.close()

@@ -200,7 +200,7 @@ async def test_silence_ends_the_wait_before_the_first_token_and_between_two() ->
             began = time.monotonic()
             with pytest.raises(DependencyUnavailable, match="does not answer in time"):
                 await received(engine_for(server, stall_s=0.3))
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 20
 
 
 async def test_the_deadline_counts_also_while_tokens_trickle_in() -> None:

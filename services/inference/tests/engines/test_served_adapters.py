@@ -290,10 +290,10 @@ def test_an_adapter_that_says_more_than_is_served_is_refused(
     (folder / CONFIG).write_text(json.dumps({**said, **changes}))
     tree = ModelWeights(base, name="base@1", dtype=torch.float32).tree()
 
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(ModelRefused, match=f"adapter@1 is refused.*{why}"):
         LoraAdapter.read(folder, name="adapter@1", base="base@1").put_into(tree, dtype=torch.float32)
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_an_adapter_that_diverged_is_refused(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ async def test_a_request_past_its_time_leaves_the_batch(engine: TransformersEngi
         ):
             pass
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     await eventually(lambda: not _active(engine))
 
 

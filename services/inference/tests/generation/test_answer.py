@@ -28,7 +28,7 @@ from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.generation.shared import Generation, SharedGenerations
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_kit.workers.fair_queue import QueueFull
-from tidemill_testkit.polling import eventually
+from tidemill_testkit.polling import eventually, run_ready_tasks
 
 DOWN = DependencyUnavailable("it is down", dependency="it", blame=Blame.VARIANT)
 
@@ -306,7 +306,7 @@ async def test_more_answers_than_the_process_takes_wait_for_their_turn() -> None
     await anext(first)
 
     second = asyncio.create_task(replica.whole(ADA, question(), request=asking("r2")))
-    await asyncio.sleep(0.01)
+    await run_ready_tasks()
     assert not second.done()
     await first.aclose()
     harness.engine.gate.set()

@@ -32,6 +32,7 @@ from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_kit.http.rpc import HttpRpcs
 from tidemill_testkit.access import access_of, installation
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.polling import eventually
 
 TWO = f"{request_line('a')}\n{request_line('b')}\n".encode()
 
@@ -285,7 +286,6 @@ async def test_a_client_that_leaves_in_the_middle_of_an_upload_leaves_nothing(tm
             await api.client.http.post(
                 "/v1/files", content=half(), headers={"Content-Type": "multipart/form-data; boundary=x"}
             )
-        await asyncio.sleep(0.05)
+        await eventually(lambda: not os.listdir(tmp_path))  # noqa: PTH208 - blocks for no time
 
     assert api.harness.files.all() == []
-    assert os.listdir(tmp_path) == []  # noqa: PTH208 - blocks for no time

@@ -8,7 +8,7 @@ from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
 from tidemill_core.application import Request
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.rollouts.follow_ups import DROPPED, FollowUps
-from tidemill_testkit.polling import eventually
+from tidemill_testkit.polling import eventually, run_ready_tasks
 
 
 async def answered_live(harness: RolloutHarness, number: int) -> AnswerOutcome:
@@ -26,7 +26,7 @@ async def test_shadows_wait_beside_the_answers_and_are_dropped_when_too_many() -
 
     for number in range(5):
         follow_ups.observe(await answered_live(harness, number))
-        await asyncio.sleep(0.01)
+        await run_ready_tasks()
 
     rollout = await harness.rollout()
     assert len(await harness.outcomes.of_step(ADA.project, rollout.id, 0)) == 5

@@ -7,6 +7,7 @@ import pytest
 from services.inference.tests.routing.routed import Routed, Slow, down
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.routing.domain.policy import RoutingPolicy
+from tidemill_testkit.polling import run_ready_tasks
 
 HEDGED = RoutingPolicy(hedge_after_s=0.01)
 
@@ -68,7 +69,7 @@ async def test_where_the_first_attempt_fails_the_second_one_may_still_answer() -
     asking = asyncio.create_task(routed.ask("small@1", policy=HEDGED))
     await routed.has_called(2)
     first.go.set()
-    await asyncio.sleep(0.01)
+    await run_ready_tasks()
     second.go.set()
 
     assert await asking == "gpt@1"

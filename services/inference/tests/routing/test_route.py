@@ -15,6 +15,7 @@ from tidemill_core.errors import (
 )
 from tidemill_inference.errors import ModelNotShared, PromptTooLong
 from tidemill_inference.routing.domain.policy import Balance, RoutingPolicy
+from tidemill_testkit.polling import run_ready_tasks
 
 
 async def test_the_first_model_answers_and_its_attempt_says_what_it_took() -> None:
@@ -225,7 +226,7 @@ async def test_the_least_busy_of_equal_models_is_asked() -> None:
     async with asyncio.TaskGroup() as tasks:
         for _ in range(6):
             tasks.create_task(routed.ask(equals={"gpt_eu@1": 1}, policy=policy))
-            await asyncio.sleep(0.01)
+            await run_ready_tasks()
         slow.go.set()
 
     assert sorted(routed.calls) == ["gpt@1"] * 3 + ["gpt_eu@1"] * 3
