@@ -1,9 +1,11 @@
 """Where fingerprints are stored: in memory and in MongoDB, by the same rules; and what they are made of."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +15,7 @@ from tidemill_ingest.documents.mongo_fingerprints import MongoFingerprints, chec
 from tidemill_ingest.documents.ports import Fingerprints
 from tidemill_ingest.quality.fingerprint import MAX_SHINGLES, Fingerprint, similarity
 from tidemill_ingest.quality.shingling import fingerprint
-from tidemill_kit.store.mongo import Database
+from tidemill_kit.store.mongo import Collection, Database
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 WORDS = [f"word{number}" for number in range(200)]
@@ -138,6 +140,34 @@ async def test_a_key_that_very_many_share_finds_a_bounded_number(database: Datab
     found = await database["fingerprint_keys"].find_one({"_id": key})
     assert found is not None
     assert len(found["texts"]) == 64
+
+
+class Counting:
+    """A collection that counts its calls."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        self.calls = Counter[str]()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the collection has it
+        self.calls[name] += 1
+        return getattr(self.collection, name)
+
+
+async def test_the_keys_of_a_new_text_are_written_by_one_call_and_those_of_a_new_duplicate_by_none(
+    database: Database,
+) -> None:
+    keys = Counting(database["fingerprint_keys"])
+    others = [database[name] for name in COLLECTIONS if name != "fingerprint_keys"]
+    fingerprints = MongoFingerprints(others[0], cast("Collection", keys), *others[1:])
+
+    await fingerprints.put("acme", stored("a"))
+    of_original = dict(keys.calls)
+    await fingerprints.put("acme", stored("b", without(7), original="a"))
+
+    assert of_original == {"insert_many": 1}
+    assert dict(keys.calls) == of_original
+    assert names(await fingerprints.near("acme", made(without(7)), but="b")) == ["a"]
 
 
 @pytest.mark.parametrize("gone", [(3,), (3, 50, 120, 199), tuple(range(20, 60)), tuple(range(200))[1:]])

@@ -73,10 +73,10 @@ class MongoFingerprints:
             if stored.original:
                 link = {"_id": document_id(project, f"{stored.original}/{stored.document}")}
                 await self._links.update_one(link, {"$set": {"document": stored.document}}, upsert=True)
-        if stored.original:
-            await self._unlist(project, stored)
-        else:
+        if not stored.original:
             await self._list(project, stored)
+        elif before:  # of what was not stored no key has the name: it is listed after this, and removed before
+            await self._unlist(project, stored)
 
     async def remove(self, project: str, stored: StoredFingerprint) -> None:
         """See `Fingerprints.remove`."""
@@ -133,14 +133,17 @@ class MongoFingerprints:
         return {each["_id"]: each["texts"] for each in found}
 
     async def _list(self, project: str, stored: StoredFingerprint) -> None:
+        # One command, and no read, for all that are new, which most are: an insert costs a fraction of an upsert.
+        keys = [document_id(project, each) for each in stored.fingerprint.keys]
+        taken = await insert_new(self._keys, [{"_id": key, "texts": [stored.name]} for key in keys])
+        if not taken:
+            return
         known = await self._texts_by_key(project, stored.fingerprint)
-        new = [key for key in (document_id(project, each) for each in stored.fingerprint.keys) if key not in known]
-        # One command for all that are new, which most are: an insert costs a fraction of an upsert.
-        taken = await insert_new(self._keys, [{"_id": key, "texts": [stored.name]} for key in new])
-        free = [key for key, texts in known.items() if stored.name not in texts and len(texts) < _MAX_OF_KEY]
-        if both := [*free, *sorted(taken)]:
+        of_key = {key: known.get(key, ()) for key in sorted(taken)}
+        free = [key for key, names in of_key.items() if stored.name not in names and len(names) < _MAX_OF_KEY]
+        if free:
             with translated():
-                await update_each(self._keys, [({"_id": key}, {"$addToSet": {"texts": stored.name}}) for key in both])
+                await update_each(self._keys, [({"_id": key}, {"$addToSet": {"texts": stored.name}}) for key in free])
 
     async def _unlist(self, project: str, stored: StoredFingerprint) -> None:
         known = await self._texts_by_key(project, stored.fingerprint)
