@@ -9,11 +9,9 @@ from tidemill_ingest.datasets.domain.version import DatasetVersion
 from tidemill_ingest.datasets.ports import Datasets, Parts
 from tidemill_ingest.errors import DifferenceTooLarge
 from tidemill_ingest.limits import Limits
-from tidemill_ingest.profiles.domain.profile import OF_DATASETS, profile_of
-from tidemill_ingest.profiles.domain.shift import shifts
-from tidemill_ingest.profiles.domain.sketch import Sketch
+from tidemill_ingest.profiles.domain.profile import OF_DATASETS
 from tidemill_ingest.profiles.ports import CountExamples
-from tidemill_ingest.profiles.read_profiles import Comparison
+from tidemill_ingest.profiles.read_profiles import Comparison, Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,29 +50,18 @@ class ProfileDatasets:
         count = sum(each.examples for each in (version, before) if each)
         if count > self.limits.compared_examples:
             raise DifferenceTooLarge(examples=count, limit=self.limits.compared_examples)
-        sketch = await self._sketch(caller, version)
-        if before is None:
-            profile = await asyncio.to_thread(profile_of, sketch, (), columns=OF_DATASETS)
-            return DatasetComparison(comparison=Comparison(profile=profile), version=version.id)
-        earlier = await self._sketch(caller, before)
-        comparison = await asyncio.to_thread(_compared, sketch, earlier, significance)
-        return DatasetComparison(comparison=comparison, version=version.id, baseline=before.id)
+        side = await self._side(caller, version)
+        other = await self._side(caller, before) if before else None
+        comparison = await asyncio.to_thread(Comparison.of, side, other, significance=significance, columns=OF_DATASETS)
+        return DatasetComparison(comparison=comparison, version=version.id, baseline=before.id if before else "")
 
     async def _version(self, caller: Caller, reference: str) -> DatasetVersion:
         dataset = await self.datasets.get(caller.project, reference.partition("@")[0])
         return dataset.version_named(reference)
 
-    async def _sketch(self, caller: Caller, version: DatasetVersion) -> Sketch:
+    async def _side(self, caller: Caller, version: DatasetVersion) -> Side:
         parts = {
             "train": await self.parts.lines(version.draft.train.object),
             "held_out": await self.parts.lines(version.draft.held_out.object),
         }
-        return await self.count(caller.project, parts)
-
-
-def _compared(sketch: Sketch, before: Sketch, significance: float) -> Comparison:
-    return Comparison(
-        profile=profile_of(sketch, (), columns=OF_DATASETS),
-        baseline=profile_of(before, (), columns=OF_DATASETS),
-        shifts=shifts(before, sketch, significance=significance, columns=OF_DATASETS),
-    )
+        return await self.count(caller.project, parts), ()

@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Self
 
 from tidemill_core.application import Caller
 from tidemill_ingest.profiles.domain.period import Period
-from tidemill_ingest.profiles.domain.profile import Profile, merged, profile_of
+from tidemill_ingest.profiles.domain.profile import OF_SOURCES, Columns, Profile, ProfileDay, merged, profile_of
 from tidemill_ingest.profiles.domain.shift import ColumnShift, shifts
 from tidemill_ingest.profiles.domain.sketch import Sketch
 from tidemill_ingest.profiles.ports import Sketches
 from tidemill_ingest.sources.ports import Sources
 
+Side = tuple[Sketch, tuple[ProfileDay, ...]]
+"""What is compared, with how much of it is of each day."""
 Decode = Callable[[], Sequence[tuple[date, Sketch]]]
 
 
@@ -23,6 +26,16 @@ class Comparison:
     profile: Profile
     baseline: Profile | None = None
     shifts: tuple[ColumnShift, ...] = ()
+
+    @classmethod
+    def of(cls, one: Side, before: Side | None, *, significance: float, columns: Columns = OF_SOURCES) -> Self:
+        """Return the profile of one side, with how it differs from the other where there is one; blocks."""
+        profile = profile_of(*one, columns=columns)
+        if before is None:
+            return cls(profile=profile)
+        baseline = profile_of(*before, columns=columns)
+        shifted = shifts(before[0], one[0], significance=significance, columns=columns)
+        return cls(profile=profile, baseline=baseline, shifts=shifted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +61,4 @@ class ReadProfiles:
 
 
 def _compared(of_period: Decode, of_baseline: Decode | None, significance: float) -> Comparison:
-    sketch, days = merged(of_period())
-    profile = profile_of(sketch, days)
-    if of_baseline is None:
-        return Comparison(profile=profile)
-    before, days_before = merged(of_baseline())
-    return Comparison(
-        profile=profile,
-        baseline=profile_of(before, days_before),
-        shifts=shifts(before, sketch, significance=significance),
-    )
+    return Comparison.of(merged(of_period()), merged(of_baseline()) if of_baseline else None, significance=significance)
