@@ -180,7 +180,7 @@ class Ingest:
         self.managing = ManageSources(
             sources=self.sources,
             events=self.events,
-            forget=self.blocks.remove_source,
+            forget=self.blocks.forget,
             polls=self.polls,
             enqueue=self.to_poll.append,
         )

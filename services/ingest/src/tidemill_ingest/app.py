@@ -5,7 +5,7 @@ from functools import partial
 
 from tidemill_core.application import SystemClock
 from tidemill_ingest.datasets.wiring import wire_datasets
-from tidemill_ingest.documents.wiring import shared_blocks, wire_documents
+from tidemill_ingest.documents.wiring import wire_documents
 from tidemill_ingest.feature import Wired, erasures_of
 from tidemill_ingest.polling.wiring import source_polls, wire_polling
 from tidemill_ingest.profiles.wiring import wire_profiles
@@ -65,7 +65,7 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         backend,
         sources=shared.sources,
         events=events,
-        forget=shared_blocks(backend).remove_source,
+        forget=of_documents.forget,
         polls=polls,
         enqueue=enqueue,
         pseudonyms=secrets.seals is not None,

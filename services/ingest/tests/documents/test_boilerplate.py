@@ -68,7 +68,8 @@ async def test_earlier_documents_follow_when_they_are_submitted_again_and_only_o
 async def test_documents_of_a_source_that_was_deleted_and_made_anew_are_counted_when_they_are_submitted_again() -> None:
     ingest = await removing()
     documents = [await submit(ingest, number) for number in range(3)]
-    await ingest.blocks.remove_source("acme", "cms")
+    await ingest.blocks.forget("acme", "cms")
+    await ingest.blocks.remove_forgotten("acme", "cms")
 
     outdated = await ingest.reading.is_outdated(documents[2])
     again = [await submit(ingest, number) for number in range(3)]

@@ -7,7 +7,7 @@ from pymongo.errors import AutoReconnect
 
 from services.ingest.tests.blocks import BlocksHere
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_ingest.documents.mongo_blocks import MongoBlocks
+from tidemill_ingest.documents.mongo_blocks import MongoBlocks, forgotten_sources
 from tidemill_ingest.documents.ports import SharedBlocks
 from tidemill_ingest.quality.boilerplate import BlockCounts
 
@@ -38,11 +38,50 @@ async def test_sources_and_projects_are_counted_apart(blocks: SharedBlocks) -> N
     for project, source in (("acme", "cms"), ("acme", "cms2"), ("globex", "cms")):
         await blocks.put(project, source, "d1", ["a"])
 
-    await blocks.remove_source("acme", "cms")
+    await blocks.forget("acme", "cms")
+    await blocks.remove_forgotten("acme", "cms")
 
     assert await blocks.counts("acme", "cms", ["a"]) == BlockCounts(documents=0, with_block={})
+    assert await blocks.of_document("acme", "cms", "d1") is None
     assert (await blocks.counts("acme", "cms2", ["a"])).documents == 1
     assert (await blocks.counts("globex", "cms", ["a"])).with_block == {"a": 1}
+
+
+async def test_of_a_source_that_is_being_forgotten_nothing_counts_until_what_was_counted_is_removed(
+    blocks: SharedBlocks,
+) -> None:
+    await blocks.put("acme", "cms", "d1", ["a"])
+    await blocks.remove_forgotten("acme", "cms")
+    before = await blocks.counts("acme", "cms", ["a"])
+
+    await blocks.forget("acme", "cms")
+    await blocks.forget("acme", "cms")
+    await blocks.put("acme", "cms", "d2", ["a"])
+    meanwhile = await blocks.counts("acme", "cms", ["a"]), await blocks.of_document("acme", "cms", "d1")
+    for _ in range(2):
+        await blocks.remove_forgotten("acme", "cms")
+    await blocks.put("acme", "cms", "d3", ["a"])
+
+    assert before == BlockCounts(documents=1, with_block={"a": 1})
+    assert meanwhile == (BlockCounts(documents=0, with_block={}), None)
+    assert await blocks.counts("acme", "cms", ["a"]) == BlockCounts(documents=1, with_block={"a": 1})
+    assert await blocks.of_document("acme", "cms", "d2") is None
+
+
+async def test_a_process_finds_what_another_one_left_of_a_forgotten_source(database: "Database") -> None:
+    blocks = MongoBlocks(database["block_counts"], database["document_blocks"], batch=1)
+    pending = forgotten_sources(database["block_counts"])
+    await pending.ensure_indexes()
+    for number in range(3):
+        await blocks.put("acme", "cms", f"d{number}", ["a"])
+
+    await blocks.forget("acme", "cms")
+    found = await pending("", without=frozenset())
+    await blocks.remove_forgotten("acme", "cms")
+
+    assert [(each.project, each.id) for each in found.items] == [("acme", "cms")]
+    assert (await pending("", without=frozenset())).items == []
+    assert [await database[name].count_documents({}) for name in ("block_counts", "document_blocks")] == [0, 0]
 
 
 async def test_a_removed_document_counts_no_longer_and_removing_it_again_changes_nothing(blocks: SharedBlocks) -> None:

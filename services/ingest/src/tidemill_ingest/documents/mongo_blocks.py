@@ -3,6 +3,8 @@
 `block_counts`: `{_id: "<project>/<source>/<digest>", documents}`, and under the digest `-` all documents of the source.
 `document_blocks`: `{_id: "<project>/<source>/<document>", blocks: [digest]}`. While the counts do not have a change of
 a row yet, the row has it, too: `{add: [digest], drop: [digest]}`, and no `blocks` if the document is to be removed.
+While a source is being forgotten, it has a row `{_id: "<project>/<source>/!", project, id: source, forgotten: true}` in
+`block_counts`: nothing counts until a controller has removed the others, and then this one.
 """
 
 from collections.abc import Sequence
@@ -15,13 +17,16 @@ from tidemill_kit.store.mongo import (
     DuplicateId,
     delete_many,
     document_id,
+    insert_new,
     translated,
     update_each,
 )
+from tidemill_kit.workers.pending import PendingDocuments
 
 _ALL = "-"
+_FORGOTTEN = "!"
 _BATCH = 1000
-"""Rows that are deleted at once, of a source that is deleted."""
+"""Rows that are deleted at once, of a source that is forgotten."""
 _FIELDS = ("blocks", "add", "drop")
 
 
@@ -39,13 +44,16 @@ class MongoBlocks:
 
     async def put(self, project: str, source: str, document: str, digests: Sequence[str]) -> None:
         """See `SharedBlocks.put`."""
-        await self._change(project, source, document, digests)
+        if not await self._is_forgotten(project, source):
+            await self._change(project, source, document, digests)
 
     async def counts(self, project: str, source: str, digests: Sequence[str]) -> BlockCounts:
         """See `SharedBlocks.counts`."""
-        ids = {_id(project, source, each): each for each in (_ALL, *digests)}
+        ids = {_id(project, source, each): each for each in (_FORGOTTEN, _ALL, *digests)}
         with translated():
             found = await self._counts.find({"_id": {"$in": list(ids)}}).to_list(len(ids))
+        if any(ids[each["_id"]] == _FORGOTTEN for each in found):
+            return BlockCounts(documents=0, with_block={})
         counts = {ids[each["_id"]]: int(each["documents"]) for each in found}
         return BlockCounts(documents=counts.pop(_ALL, 0), with_block=counts)
 
@@ -53,7 +61,7 @@ class MongoBlocks:
         """See `SharedBlocks.of_document`."""
         with translated():
             found = await self._documents.find_one({"_id": _id(project, source, document)})
-        if not found:
+        if not found or await self._is_forgotten(project, source):
             return None
         await self._count(project, source, found)
         return list(found["blocks"]) if "blocks" in found else None
@@ -63,13 +71,28 @@ class MongoBlocks:
         dropped = await self._change(project, source, document, None)
         return len(dropped - {_ALL})
 
-    async def remove_source(self, project: str, source: str) -> None:
-        """See `SharedBlocks.remove_source`."""
-        below = {"_id": {"$gte": _id(project, source, ""), "$lt": f"{document_id(project, source)}0"}}
+    async def forget(self, project: str, source: str) -> None:
+        """See `SharedBlocks.forget`."""
+        row = {"_id": _id(project, source, _FORGOTTEN), "project": project, "id": source, "forgotten": True}
+        await insert_new(self._counts, [row])
+
+    async def remove_forgotten(self, project: str, source: str) -> None:
+        """See `SharedBlocks.remove_forgotten`."""
+        marker = _id(project, source, _FORGOTTEN)
+        others = {"_id": {"$gt": marker, "$lt": f"{document_id(project, source)}0"}}
         for collection in (self._documents, self._counts):
-            with translated():
-                while found := await collection.find(below, {"_id": True}).to_list(self._batch):
+            while await self._is_forgotten(project, source):  # else another process has come to the end
+                with translated():
+                    found = await collection.find(others, {"_id": True}).limit(self._batch).to_list(None)
+                    if not found:
+                        break
                     await delete_many(collection, [each["_id"] for each in found])
+        with translated():
+            await self._counts.delete_one({"_id": marker})
+
+    async def _is_forgotten(self, project: str, source: str) -> bool:
+        with translated():
+            return await self._counts.find_one({"_id": _id(project, source, _FORGOTTEN)}, {"_id": True}) is not None
 
     async def _change(self, project: str, source: str, document: str, digests: Sequence[str] | None) -> set[str]:
         """Have these blocks for those of a document, None to remove it, and return what is counted no longer."""
@@ -119,6 +142,11 @@ class MongoBlocks:
                 await self._documents.delete_one(same | {"blocks": {"$exists": False}})
             if drop:
                 await self._counts.delete_many({"_id": {"$in": drop}, "documents": {"$lte": 0}})
+
+
+def forgotten_sources(counts: Collection) -> PendingDocuments:
+    """Find the sources of which blocks are to be removed."""
+    return PendingDocuments(counts, {"forgotten": True}, index="forgotten", partialFilterExpression={"forgotten": True})
 
 
 def _counted(row: Document) -> set[str]:

@@ -243,8 +243,15 @@ class SharedBlocks(Protocol):
         """Count a document no longer, and return how many blocks it had; what is not there is no error."""
         ...
 
-    async def remove_source(self, project: str, source: str) -> None:
-        """Forget all that was counted of a source."""
+    async def forget(self, project: str, source: str) -> None:
+        """Have nothing known of a source, at the same cost for any number; `remove_forgotten` is to remove it.
+
+        Until that is done what is put of it does not count: it is as if it had not come yet.
+        """
+        ...
+
+    async def remove_forgotten(self, project: str, source: str) -> None:
+        """Remove what was counted of a source that is being forgotten, in parts; of another one it removes nothing."""
         ...
 
 

@@ -7,10 +7,11 @@ import structlog
 
 from tidemill_core.application import Page, Requeue, ResourceKey
 from tidemill_ingest.documents.duplicates import JudgeDuplicates
-from tidemill_ingest.documents.ports import SWEEP, SweepKey
+from tidemill_ingest.documents.ports import SWEEP, SharedBlocks, SweepKey
 from tidemill_ingest.documents.sweep import Sweep
 from tidemill_ingest.documents.unpack_document import UnpackDocument
 from tidemill_ingest.documents.withheld import JudgeDocuments
+from tidemill_ingest.projects import Projects
 from tidemill_kit.workers.controller import Controller, Holder, Pending
 
 _log = structlog.get_logger(__name__)
@@ -82,4 +83,22 @@ def duplicates_controller(
 
     return Controller(
         "document_duplicates", reconcile=judged, pending=pending, max_concurrent=2, poll_interval=poll_interval
+    )
+
+
+def forgotten_sources_controller(
+    blocks: SharedBlocks, *, pending: Pending[ResourceKey], poll_interval: timedelta, projects: Projects
+) -> Controller[ResourceKey]:
+    """Return the controller that removes what was counted of deleted sources; two processes may do it at once."""
+
+    async def removed(name: ResourceKey, _: int) -> None:
+        await blocks.remove_forgotten(name.project, name.id)
+
+    return Controller(
+        "forgotten_sources",
+        reconcile=removed,
+        pending=pending,
+        max_concurrent=1,
+        poll_interval=poll_interval,
+        deleted=projects.deleted,
     )

@@ -23,15 +23,16 @@ from tidemill_ingest.documents.mongo import (
     MongoVersionTexts,
     documents_to_unpack,
 )
-from tidemill_ingest.documents.mongo_blocks import MongoBlocks
+from tidemill_ingest.documents.mongo_blocks import MongoBlocks, forgotten_sources
 from tidemill_ingest.documents.mongo_fingerprints import MongoFingerprints, checks_due
 from tidemill_ingest.documents.names import ProcessNames
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.documents.polled import PolledDocuments
-from tidemill_ingest.documents.ports import Documents, NameModels, Quarantine, SweepRules, Texts
+from tidemill_ingest.documents.ports import Documents, NameModels, Quarantine, SharedBlocks, SweepRules, Texts
 from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.documents.reconcile import (
     duplicates_controller,
+    forgotten_sources_controller,
     quality_controller,
     sweep_controller,
     unpack_controller,
@@ -50,7 +51,7 @@ from tidemill_ingest.profiles.ports import CountNewVersion
 from tidemill_ingest.projects import Projects
 from tidemill_ingest.pseudonyms.ports import ProjectSecrets
 from tidemill_ingest.settings import IngestSettings
-from tidemill_ingest.sources.ports import FindSource, Sources
+from tidemill_ingest.sources.ports import FindSource, Forget, Sources
 from tidemill_kit.erasure.documents import documents as documents_step
 from tidemill_kit.erasure.folders import folders as folders_step
 from tidemill_kit.erasure.folders import sweep_folders
@@ -69,9 +70,10 @@ _FINGERPRINTS = ("fingerprints", "fingerprint_keys", "fingerprint_links", "finge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WiredDocuments(Wired):
-    """The feature, and what makes documents of what is polled."""
+    """The feature, what makes documents of what is polled, and what is called with a source that was deleted."""
 
     polled: PolledDocuments
+    forget: Forget
 
 
 def wire_documents(  # noqa: PLR0913 - what documents share with other features
@@ -100,7 +102,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         quarantine=quarantine,
         texts=texts,
         compare=CompareDocuments(documents=documents, fingerprints=_fingerprints(backend), clock=clock),
-        boilerplate=FindBoilerplate(blocks=shared_blocks(backend), rules=settings.boilerplate),
+        boilerplate=FindBoilerplate(blocks=_blocks(backend), rules=settings.boilerplate),
         clock=clock,
         limits=limits,
         projects=projects,
@@ -116,14 +118,17 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     )
     servicer = _servicer(settings, accept, delete, reading)
     unpacking = _unpacking(backend, settings, accept, delete, reject)
+    forgetting, forget = _forgetting(backend, settings, accept.boilerplate.blocks, projects)
     verify = backend.submission_check(settings.submission_topics, tolerance_s=settings.submission_tolerance_s)
     return WiredDocuments(
         polled=PolledDocuments(accept=accept, delete_document=delete, reject=reject, limits=limits),
+        forget=forget,
         servicer=(add_DocumentServiceServicer_to_server, servicer),
         consumers=[submissions.subscription(settings.submission_topics, verify=verify)],
         components=[preparation],
         workers=[
             unpacking,
+            forgetting,
             *_sweep(backend, settings, sources, documents, texts, quarantine, projects),
             *_quality(backend, settings, accept.compare, sources, projects, changed_sources),
         ],
@@ -224,9 +229,26 @@ def _fingerprints(backend: Backend) -> MongoFingerprints:
     return MongoFingerprints(*(backend.database[name] for name in _FINGERPRINTS))
 
 
-def shared_blocks(backend: Backend) -> MongoBlocks:
-    """Return the blocks of texts that are counted."""
+def _blocks(backend: Backend) -> MongoBlocks:
     return MongoBlocks(*(backend.database[name] for name in _BLOCKS))
+
+
+def _forgetting(
+    backend: Backend, settings: IngestSettings, blocks: SharedBlocks, projects: Projects
+) -> tuple[Controller[ResourceKey], Forget]:
+    """Return what removes what was counted of deleted sources, and what has it do so."""
+    controller = forgotten_sources_controller(
+        blocks,
+        pending=backend.indexed(forgotten_sources(backend.database["block_counts"])),
+        poll_interval=timedelta(seconds=settings.quality_poll_interval_s),
+        projects=projects,
+    )
+
+    async def forget(project: str, source: str) -> None:
+        await blocks.forget(project, source)
+        controller.enqueue(ResourceKey(project=project, id=source))
+
+    return controller, forget
 
 
 def _quality(  # noqa: PLR0913, PLR0917 - what it shares with the rest
