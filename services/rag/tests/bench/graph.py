@@ -12,7 +12,7 @@ import resource
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import active_children
 from pathlib import Path
@@ -69,12 +69,19 @@ def texts(count: int) -> Iterator[str]:
                 return
 
 
-def embedded(count: int) -> Vectors:
-    """Return vectors of real text in random order."""
+def shuffled(count: int) -> list[str]:
+    """Return so many pieces in an order that is the same each time."""
+    pieces = list(texts(count))
+    np.random.default_rng(7).shuffle(pieces)
+    return pieces
+
+
+def embedded(pieces: Sequence[str]) -> Vectors:
+    """Return the vectors of pieces of text."""
     tokenizer = Tokenizer.from_file(str(MODELS / EMBEDDINGS / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    tokens = [each.ids for each in tokenizer.encode_batch(list(texts(count)), add_special_tokens=False)]
+    tokens = [each.ids for each in tokenizer.encode_batch(list(pieces), add_special_tokens=False)]
     weights = load_file(MODELS / EMBEDDINGS / "model.safetensors")
     words = next(value for name, value in weights.items() if name.endswith("word_embeddings.weight"))
     in_texts = np.zeros(len(words))
@@ -83,7 +90,6 @@ def embedded(count: int) -> Vectors:
     rare = np.log(len(tokens) / (1 + in_texts)).clip(0).astype(np.float32)
     vectors = np.stack([rare[each] @ words[each].astype(np.float32) for each in tokens])
     vectors = unit(vectors + 1e-6)
-    np.random.default_rng(7).shuffle(vectors)
     return unit(vectors - vectors.mean(axis=0))
 
 
@@ -144,7 +150,7 @@ async def built(vectors: QdrantEdgeVectors, questions: Vectors, size: int) -> No
 async def main() -> None:
     """Measure before, while and after."""
     size = int(sys.argv[1]) if len(sys.argv) > 1 else SIZE
-    every = embedded(size + QUESTIONS + WARM_UP)
+    every = embedded(shuffled(size + QUESTIONS + WARM_UP))
     chunks, questions = every[:size], every[size:]
     size = len(chunks)
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:

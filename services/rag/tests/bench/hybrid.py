@@ -1,0 +1,107 @@
+"""Measures hybrid search of the embedded vector store among 100,000 passages, narrowed by readers and metadata.
+
+No server is needed: `python -m services.rag.tests.bench.hybrid [passages]`. The passages are pieces of docstrings of the
+installed packages, with BM25's terms and the vectors of `graph`, all of one project: another one's are in another index.
+The questions are the first words of further pieces. An index version of this size has a graph for its vectors, which is
+built first; recall is the share of the 10 best by exact search of the same index, before it had one.
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from services.rag.tests.bench.graph import embedded, shuffled
+from services.rag.tests.bench.vectors import BATCH, BEST, INDEX, WHERE, Vectors, payload
+from tests.bench._figures import report
+from tidemill_core.application import derived_id
+from tidemill_rag.embedding.bm25 import Bm25Embedding
+from tidemill_rag.vectors.edge import QdrantEdgeVectors
+from tidemill_rag.vectors.graph_builds import GraphBuilds
+from tidemill_rag.vectors.ports import Point, Query, Where
+
+SIZE = 100_000
+QUESTIONS, WARM_UP = 200, 10
+QUESTION_WORDS = 10
+LIMIT = 2 * BEST + 4
+"""What a search of ten passages asks the store for, as some of them may be stale."""
+LANGUAGES = ("en",)
+FILTERS: Mapping[str, Where] = {"readers": Where(principals=("staff",)), "readers, source and metadata": WHERE}
+Found = Sequence[Sequence[str]]
+
+
+async def fill(vectors: QdrantEdgeVectors, pieces: Sequence[str], dense: Vectors) -> None:
+    """Store the passages with both kinds of vectors."""
+    for at in range(0, len(pieces), BATCH):
+        part = pieces[at : at + BATCH]
+        terms = await Bm25Embedding().embed_passages([("en", text) for text in part], languages=LANGUAGES)
+        points = [
+            Point(id=derived_id(str(number)), vector=dense[number].tolist(), payload=payload(number), sparse=sparse)
+            for number, sparse in enumerate(terms, at)
+        ]
+        await vectors.upsert(INDEX, points)
+
+
+async def asked(pieces: Sequence[str], dense: Vectors) -> Sequence[Query]:
+    """Return questions as a collection with its default weights asks them."""
+    terms = [await Bm25Embedding().embed_query(text, languages=LANGUAGES) for text in pieces]
+    return [Query(vector=vector.tolist(), sparse=sparse) for vector, sparse in zip(dense, terms, strict=True)]
+
+
+async def measured(vectors: QdrantEdgeVectors, queries: Sequence[Query], where: Where) -> tuple[Sequence[float], Found]:
+    """Return the milliseconds of each search, in order, and the ids of its best."""
+    took, found = list[float](), list[Sequence[str]]()
+    for query in queries:
+        begun = perf_counter()
+        matches = await vectors.search(INDEX, query, limit=LIMIT, where=where)
+        took.append((perf_counter() - begun) * 1000)
+        found.append([match.id for match in matches[:BEST]])
+    return sorted(took[WARM_UP:]), found
+
+
+def said(when: str, name: str, took: Sequence[float], found: Found, exact: Found) -> tuple[float, float]:
+    """Print a row, and return the 95th percentile and the recall."""
+    p95 = took[len(took) * 95 // 100]
+    shares = [len(set(one) & set(best)) / max(1, len(best)) for one, best in zip(found, exact, strict=True)]
+    recall = float(np.mean(shares))
+    sys.stdout.write(f"{when}, {name}: p50 {median(took):.1f} ms, p95 {p95:.1f} ms, recall@{BEST} {recall:.4f}\n")
+    sys.stdout.flush()
+    return p95, recall
+
+
+async def main() -> None:
+    """Measure before and after the graph is built."""
+    size = int(sys.argv[1]) if len(sys.argv) > 1 else SIZE
+    pieces = shuffled(size + QUESTIONS + WARM_UP)
+    size = len(pieces) - QUESTIONS - WARM_UP
+    pieces[size:] = [" ".join(text.split()[:QUESTION_WORDS]) for text in pieces[size:]]
+    dense = embedded(pieces)
+    with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
+        vectors = QdrantEdgeVectors(Path(folder))
+        await vectors.create(INDEX, dimensions=dense.shape[1], sparse=True)
+        begun = perf_counter()
+        await fill(vectors, pieces[:size], dense[:size])
+        sys.stdout.write(f"{size} passages, stored in {perf_counter() - begun:.0f} s\n")
+        queries = await asked(pieces[size:], dense[size:])
+        exact = {}
+        for name, where in FILTERS.items():
+            took, exact[name] = await measured(vectors, queries, where)
+            said("exact", name, took, exact[name], exact[name])
+        begun = perf_counter()
+        assert await GraphBuilds(vectors, min_chunks=size).build_next()
+        sys.stdout.write(f"graph built in {perf_counter() - begun:.0f} s\n")
+        for name, where in FILTERS.items():
+            took, found = await measured(vectors, queries, where)
+            p95, recall = said("graph", name, took, found, exact[name])
+        await vectors.close()
+    report("search_100k_p95", p95, "ms")
+    report("search_100k_recall", recall, "")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
