@@ -1,7 +1,8 @@
 """A server of MongoDB's wire protocol on one file, for one machine: mongo-java-server over H2, in this process.
 
 Four things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
-commits before it replies: by itself it commits about once a second, and loses acknowledged writes when it is killed.
+commits before it replies, once for writes at the same time: by itself it commits about once a second, and loses
+acknowledged writes when it is killed.
 It goes by `_id` where a condition stands beside it (`mongo_by_id`), and opens a file without reading
 all documents (`mongo_indexes`).
 """
@@ -18,6 +19,7 @@ import jpype
 
 from tidemill_local.jars import classpath
 from tidemill_local.mongo_by_id import ById
+from tidemill_local.mongo_commits import GroupCommit
 from tidemill_local.mongo_indexes import opened_backend
 from tidemill_local.ports import LOOPBACK
 
@@ -66,13 +68,13 @@ def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
     inner = opened_backend(store)
     inner.version(jpype.JProxy("de.bwaldvogel.mongo.MongoVersion", dict=version))
 
-    by_id = ById(inner)
+    by_id, commit = ById(inner), GroupCommit(store.commit)
 
     def handle_message(message: Any) -> Any:  # noqa: ANN401 - Java's MongoMessage and Document
         command = str(message.getDocument().keySet().iterator().next())
         reply = by_id.handle(message, command)
         if command not in READS:
-            store.commit()
+            commit()
         return reply
 
     methods = {str(method.getName()) for method in jpype.JClass("de.bwaldvogel.mongo.MongoBackend").class_.getMethods()}

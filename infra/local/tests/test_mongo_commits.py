@@ -1,0 +1,66 @@
+"""Writers that share the commits of a store."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tidemill_local.mongo_commits import GroupCommit
+from tidemill_testkit.polling import eventually
+
+WAIT_S = 20.0
+
+
+class Store:
+    """A store whose commits wait until they may go on, and say what they have committed."""
+
+    def __init__(self) -> None:
+        self.written: list[int] = []
+        self.commits: list[list[int]] = []
+        self.begun = threading.Semaphore(0)
+        self.may_go_on = threading.Semaphore(0)
+        self.fails = False
+
+    def commit(self) -> None:
+        committed = list(self.written)
+        self.begun.release()
+        assert self.may_go_on.acquire(timeout=WAIT_S)
+        if self.fails:
+            message = "the disk is full"
+            raise OSError(message)
+        self.commits.append(committed)
+
+
+def writing(store: Store, commit: GroupCommit, number: int) -> bool:
+    """Write, and return whether that is committed once the commit returns."""
+    store.written.append(number)
+    commit()
+    return any(number in committed for committed in store.commits)
+
+
+async def test_what_is_written_while_a_commit_is_under_way_is_in_one_more_commit() -> None:
+    store = Store()
+    commit = GroupCommit(store.commit)
+    with ThreadPoolExecutor(max_workers=9) as threads:
+        first = threads.submit(writing, store, commit, 0)
+        assert store.begun.acquire(timeout=WAIT_S)
+        others = [threads.submit(writing, store, commit, number) for number in range(1, 9)]
+        await eventually(lambda: commit.writes == 9)
+        store.may_go_on.release(9)
+
+        assert first.result(WAIT_S)
+        assert all(other.result(WAIT_S) for other in others)
+    assert len(store.commits) == 2
+
+
+def test_a_write_is_never_said_to_be_committed_by_a_commit_that_failed() -> None:
+    store = Store()
+    commit = GroupCommit(store.commit)
+    store.fails = True
+    store.may_go_on.release(2)
+    with pytest.raises(OSError, match="disk"):
+        writing(store, commit, 0)
+    store.fails = False
+
+    assert writing(store, commit, 1)
+    assert store.commits == [[0, 1]]
