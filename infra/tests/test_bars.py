@@ -62,7 +62,7 @@ def test_an_unknown_measurement_is_named_with_those_that_there_are(capsys: pytes
     assert bars.speed(["engines"], as_json=False) == 2
     said = capsys.readouterr().err
     assert "there is no measurement engines; there are " in said
-    assert "aggregates, audit, documents, engine," in said
+    assert "aggregates, audit, documents, duplicates, engine," in said
 
 
 def test_lines_at_a_commit_are_those_that_git_shows_file_by_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ all documents (`mongo_indexes`).
 """
 
 import argparse
+import gc
 import logging
 import signal
 import threading
@@ -92,6 +93,8 @@ def serve(*, file: Path, jars: Path, port: int) -> None:
     store = open_store(file)
     server = jpype.JClass("de.bwaldvogel.mongo.MongoServer")(durable_backend(store))
     server.bind(LOOPBACK, port)
+    gc.collect()
+    gc.freeze()  # JPype collects Python's garbage after Java's, ten times a second: all that was imported, each time
     _log.warning("mongo server listens on %s:%s", LOOPBACK, port)
     while not stopped.wait(COMPACT_EVERY_S):
         store.compact(50, 16 * 1024 * 1024)

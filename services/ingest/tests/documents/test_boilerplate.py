@@ -127,6 +127,7 @@ async def test_what_was_counted_goes_with_the_document_its_erasure_and_its_sourc
     after_erasure = set(known)
     caller = Caller(project="acme", roles=frozenset({"admin"}))
     await ingest.managing.delete(caller, "cms", Write(request=Request.internal()))
+    await ingest.blocks.remove_forgotten("acme", "cms")
 
     assert after_deletion == {documents[1].id, documents[2].id}
     assert after_erasure == {documents[2].id}
