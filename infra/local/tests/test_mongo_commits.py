@@ -1,5 +1,7 @@
-"""Writers that share the commits of a store."""
+"""Writers that share the commits of a store, and what is left of the calls that they come by."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -64,3 +66,36 @@ def test_a_write_is_never_said_to_be_committed_by_a_commit_that_failed() -> None
 
     assert writing(store, commit, 1)
     assert store.commits == [[0, 1]]
+
+
+CALLED = """
+import gc, os
+import jpype
+from tidemill_local import mongo_server
+from tidemill_local.places import JARS
+
+mongo_server.start_machine(JARS)
+thread = jpype.JClass("java.util.concurrent.Executors").newSingleThreadExecutor()
+
+def left(call, times):
+    gc.collect()
+    before = sum(type(each) is type for each in gc.get_objects())
+    for _ in range(times):
+        thread.submit(jpype.JProxy("java.lang.Runnable", dict={"run": call})).get()
+    gc.collect()
+    return sum(type(each) is type for each in gc.get_objects()) - before
+
+def call():
+    mongo_server.keep_thread_state()
+    jpype.java.util.ArrayList().iterator()
+
+left(call, 1)
+print(left(call, 20), flush=True)
+os._exit(0)
+"""
+
+
+def test_the_calls_of_one_thread_leave_no_classes_behind() -> None:
+    done = subprocess.run([sys.executable, "-c", CALLED], capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - a script of ours
+
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr

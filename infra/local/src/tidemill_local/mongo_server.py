@@ -8,6 +8,7 @@ all documents (`mongo_indexes`).
 """
 
 import argparse
+import ctypes
 import gc
 import logging
 import signal
@@ -34,6 +35,7 @@ COMPACT_MS = 2000
 COMPACT_EVERY_S = 60.0
 
 _log = logging.getLogger(__name__)
+_threads = threading.local()
 
 
 def start_machine(jars: Path, *, heap: str = HEAP) -> None:
@@ -72,6 +74,7 @@ def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
     by_id, commit = ById(inner), GroupCommit(store.commit)
 
     def handle_message(message: Any) -> Any:  # noqa: ANN401 - Java's MongoMessage and Document
+        keep_thread_state()
         command = str(message.getDocument().keySet().iterator().next())
         reply = by_id.handle(message, command)
         if command not in READS:
@@ -81,6 +84,16 @@ def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
     methods = {str(method.getName()) for method in jpype.JClass("de.bwaldvogel.mongo.MongoBackend").class_.getMethods()}
     handlers = {name: getattr(inner, name) for name in methods} | {"handleMessage": handle_message}
     return jpype.JProxy("de.bwaldvogel.mongo.MongoBackend", dict=handlers)
+
+
+def keep_thread_state() -> None:
+    """Keep what Python knows of this Java thread until the thread ends.
+
+    By itself it is dropped after each call, and for each new one JPype makes a class that is never freed: after 30,000
+    commands its collections of garbage took as long as the commands.
+    """
+    if not hasattr(_threads, "state"):
+        _threads.state = ctypes.pythonapi.PyGILState_Ensure()
 
 
 def serve(*, file: Path, jars: Path, port: int) -> None:
@@ -94,7 +107,7 @@ def serve(*, file: Path, jars: Path, port: int) -> None:
     server = jpype.JClass("de.bwaldvogel.mongo.MongoServer")(durable_backend(store))
     server.bind(LOOPBACK, port)
     gc.collect()
-    gc.freeze()  # JPype collects Python's garbage after Java's, ten times a second: all that was imported, each time
+    gc.freeze()  # JPype collects Python's garbage each time after Java's: among all that was imported
     _log.warning("mongo server listens on %s:%s", LOOPBACK, port)
     while not stopped.wait(COMPACT_EVERY_S):
         store.compact(50, 16 * 1024 * 1024)
