@@ -1,7 +1,7 @@
 """Measures hybrid search of the embedded vector store among 100,000 passages, narrowed by readers and metadata.
 
-No server is needed: `python -m services.rag.tests.bench.hybrid [passages]`. The passages are pieces of docstrings of the
-installed packages, with BM25's terms and the vectors of `graph`, all of one project: another one's are in another index.
+No server is needed: `python -m services.rag.tests.bench.hybrid [passages]`. The passages are pieces of docstrings, with
+BM25's terms and the vectors of `graph`, all of one project: another one's are in another index.
 The questions are the first words of further pieces. An index version of this size has a graph for its vectors, which is
 built first; recall is the share of the 10 best by exact search of the same index, before it had one.
 """
