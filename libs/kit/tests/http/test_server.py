@@ -1,7 +1,9 @@
 """Connections as clients, proxies and those who mean ill open them, on a real server."""
 
 import asyncio
+import gc
 import signal
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -178,3 +180,33 @@ async def test_a_stopped_server_listens_no_more() -> None:
 
     with pytest.raises(OSError, match="Connect call failed"):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_what_a_request_held_is_freed_without_a_collection_of_garbage() -> None:
+    held: list[weakref.ref[object]] = []
+
+    class Held:
+        """Something that a handler leaves with its request."""
+
+    async def hello(request: Request) -> PlainTextResponse:
+        request.scope["held"] = Held()
+        held.append(weakref.ref(request.scope["held"]))
+        return PlainTextResponse("hello")
+
+    app = application(
+        [Route("/", hello)],
+        dependencies=(),
+        error_response=error_response,
+        served="/",
+        access=access_of(),
+        admission=None,
+        hosts=(),
+        hosts_setting="HOSTS",
+    )
+    gc.disable()
+    try:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            assert (await client.get("/")).text == "hello"
+        assert [each() for each in held] == [None]
+    finally:
+        gc.enable()

@@ -301,6 +301,7 @@ class HttpEdge:
                 exchange.status = _CLIENT_LEFT
             finally:
                 exchange.unregister()
+                del scope[_EXCHANGE]  # else both, and all they hold, wait for a collection of cyclic garbage
 
     async def _answer(self, exchange: Exchange) -> None:
         try:
