@@ -8,6 +8,7 @@ import pytest
 
 from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound, a_note, erase, intent, write
 from tidemill_core.application import Request
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.store.recent import RecentAggregates
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -18,12 +19,16 @@ class CountedNotes(InMemoryAggregates[Note]):
     def __init__(self, *notes: Note) -> None:
         super().__init__(*notes, codec=NoteCodec(), missing=NoteNotFound)
         self.reads = 0
+        self.down = False
         self.begun, self.gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
 
     async def get(self, project: str, aggregate_id: str) -> Note:
         self.reads += 1
         self.begun.set()
+        if self.down:
+            message = "down"
+            raise DependencyUnavailable(message, dependency="mongodb")
         read = await super().get(project, aggregate_id)
         await self.gate.wait()
         return read
@@ -56,6 +61,37 @@ async def test_what_was_read_a_moment_ago_is_not_read_again() -> None:
     assert await lines(kept) == ["first"]
     time.now = 1.0
     assert await lines(kept) == ["first", "elsewhere"]
+
+
+async def test_what_is_in_use_is_read_again_beside_its_readers_before_its_time_is_over() -> None:
+    notes, time = CountedNotes(a_note()), Time()
+    kept = recent(notes, time)
+    await lines(kept)
+    await notes.update("acme", "n1", partial(write, "elsewhere"), request=intent("r2"))
+    notes.gate.clear()
+
+    time.now = 0.6
+    assert [await lines(kept), await lines(kept)] == [["first"], ["first"]]
+    notes.gate.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert notes.reads == 2
+
+    time.now = 1.5  # what was read first is too old, and what was read at 0.6 is not
+    assert await lines(kept) == ["first", "elsewhere"]
+
+
+async def test_a_store_that_is_down_is_noticed_once_what_is_kept_is_too_old() -> None:
+    notes, time = CountedNotes(a_note()), Time()
+    kept = recent(notes, time)
+    await lines(kept)
+    notes.down = True
+
+    time.now = 0.6
+    assert await lines(kept) == ["first"]
+    time.now = 1.0
+    with pytest.raises(DependencyUnavailable):
+        await lines(kept)
 
 
 async def test_those_who_change_it_see_the_latest_state() -> None:

@@ -1,4 +1,6 @@
-from collections.abc import AsyncIterator
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ from tidemill_core.approvals import ApprovalMissing
 from tidemill_inference.engines.trainer import TrainerModels
 from tidemill_inference.rollouts.trainer import TrainerCandidates
 from tidemill_testkit.access import service_channel
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.stubs.trainer import Context, StubModelRegistry
 
 FOLDER = model_pb2.ModelSource(folder=model_pb2.FolderSource())
@@ -52,13 +55,15 @@ class Known:
 
 
 @asynccontextmanager
-async def known(source: model_pb2.ModelSource, *, recheck_s: float) -> AsyncIterator[Known]:
+async def known(
+    source: model_pb2.ModelSource, *, recheck_s: float, monotonic: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Known]:
     registry, server = Registry(source), grpc.aio.server()  # type: ignore[abstract] # it has what inference calls
     add_ModelRegistryServiceServicer_to_server(registry, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with service_channel("inference", f"127.0.0.1:{port}", name="trainer") as channel:
-        models = TrainerModels(channel, timeout_s=5, recheck_s=recheck_s)
+        models = TrainerModels(channel, timeout_s=5, recheck_s=recheck_s, monotonic=monotonic)
         yield Known(registry=registry, server=server, models=models, address=f"127.0.0.1:{port}")
     await server.stop(None)
 
@@ -88,6 +93,47 @@ async def test_a_model_of_files_is_asked_for_once_and_a_remote_one_once_in_a_whi
             for _ in range(3):
                 await trainer.models.resolve(ADA, "gpt@1", field="model")
             assert trainer.registry.asked == 1
+
+
+async def test_a_remote_model_in_use_is_asked_for_again_beside_the_calls_that_need_it() -> None:
+    now = [0.0]
+    async with known(remote("OLD_KEY"), recheck_s=5, monotonic=lambda: now[0]) as trainer:
+
+        async def secret() -> str:
+            found = await trainer.models.resolve(ADA, "gpt@1", field="model")
+            assert found.remote is not None
+            return found.remote.secret
+
+        assert await secret() == "OLD_KEY"
+        trainer.registry.change(remote("NEW_KEY"))
+        now[0] = 3.0
+        assert await secret() == "OLD_KEY"
+
+        async def is_new() -> bool:
+            return await secret() == "NEW_KEY"
+
+        await eventually(is_new)
+        assert trainer.registry.asked == 2
+        now[0] = 5.0
+        assert await secret() == "NEW_KEY"
+
+
+async def test_of_several_calls_at_the_same_time_one_asks_for_a_model() -> None:
+    async with known(remote("KEY"), recheck_s=0) as trainer:
+        found = await asyncio.gather(*(trainer.models.resolve(ADA, "gpt@1", field="model") for _ in range(5)))
+
+        assert found == [found[0]] * 5
+        assert trainer.registry.asked == 1
+
+
+async def test_a_model_that_is_asked_for_while_its_project_is_deleted_is_not_kept() -> None:
+    async with known(remote("KEY"), recheck_s=60) as trainer:
+        asking = asyncio.create_task(trainer.models.resolve(ADA, "gpt@1", field="model"))
+        await asyncio.sleep(0)
+        await trainer.models.forget(ADA.project)
+        await asking
+
+        assert trainer.models.projects == set()
 
 
 async def test_approvals_are_asked_for_anew_also_those_of_an_adapters_base() -> None:

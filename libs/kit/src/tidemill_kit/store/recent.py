@@ -15,13 +15,16 @@ from tidemill_core.application import Aggregates, Page, PageRequest, Request
 A = TypeVar("A", bound=Aggregate)
 
 _MAX_KEPT = 1000
+_AHEAD = 0.5
+"""The part of its time after which what is in use is read again, beside its readers: none has to wait for that."""
 
 
 class RecentAggregates(Generic[A]):
     """Implements `application.Aggregates` by others, for those who change them and for who must see the latest state.
 
     `recent` is for those who only read: they see a change made here at once, one made elsewhere after `max_age_s`, and
-    change nothing of what they get. A `max_age_s` of 0 keeps nothing. Of several who read at the same time one asks.
+    change nothing of what they get. A `max_age_s` of 0 keeps nothing. Of several who read at the same time one asks,
+    and what is read again and again is read from the store beside that, before its time is over.
     """
 
     def __init__(
@@ -49,11 +52,16 @@ class RecentAggregates(Generic[A]):
         key, now = (project, aggregate_id), self._monotonic()
         found, until = self._kept.get(key, (None, 0.0))
         if found is not None and now < until:
+            if now >= until - (1 - _AHEAD) * self._max_age_s:
+                self._begun(key)
             return found
+        return await asyncio.shield(self._begun(key))  # which others may wait for
+
+    def _begun(self, key: tuple[str, str]) -> asyncio.Task[A]:
         if (reading := self._reading.get(key)) is None:
-            reading = self._reading[key] = asyncio.create_task(self._read(key), name=f"read {aggregate_id}")
+            reading = self._reading[key] = asyncio.create_task(self._read(key), name=f"read {key[1]}")
             reading.add_done_callback(partial(self._was_read, key))
-        return await asyncio.shield(reading)  # which others may wait for
+        return reading
 
     async def _read(self, key: tuple[str, str]) -> A:
         changes, now = self._changes, self._monotonic()

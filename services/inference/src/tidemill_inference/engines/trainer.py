@@ -1,7 +1,11 @@
 """Model versions, as the trainer's registry knows them."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 import grpc
 from cachetools import LRUCache
@@ -18,6 +22,17 @@ from tidemill_inference.errors import ModelNotReady, ModelNotShared, ModelRefuse
 
 _REMEMBERED = 256
 _SHOWN = 50
+_AHEAD = 0.5
+"""The part of `recheck_s` after which a model in use is asked for again, beside the calls that need it."""
+
+
+class _Asked(NamedTuple):
+    """What is asked once for all who ask it at the same time; the trainer may answer another subject otherwise."""
+
+    project: str
+    subject: str
+    reference: str
+    field: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +51,8 @@ class TrainerModels:
 
     A ready version of files never changes, so it is asked for once. A remote one may have been given another secret,
     and one of another project deleted there: they are asked for again after `recheck_s`, and what was known stays while
-    the trainer does not answer. Whether a model is shared is looked up each time.
+    the trainer does not answer; no call waits for that where calls go on. Of several calls at the same time one asks.
+    Whether a model is shared is looked up each time.
     """
 
     def __init__(
@@ -46,28 +62,48 @@ class TrainerModels:
         timeout_s: float,
         recheck_s: float = 5.0,
         shared: ResolveShared = nothing_shared,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = model_registry_service_pb2_grpc.ModelRegistryServiceStub(channel)
         self._timeout_s = timeout_s
         self._recheck_s = recheck_s
         self._shared = shared
+        self._monotonic = monotonic
         self._ready: LRUCache[tuple[str, str], _Known] = LRUCache(_REMEMBERED)
+        self._asking: dict[_Asked, asyncio.Task[ModelVersion]] = {}
+        self._forgotten = 0
 
     async def resolve(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
         """See `Models.resolve`."""
         if self._shared(caller.project, reference.partition("@")[0]) is None:
             raise ReferenceNotFound(reference, field=field, known=await self._known(caller))
         known = self._ready.get((caller.project, reference))
-        if known and (not known.changes or time.monotonic() - known.asked < self._recheck_s):
+        age_s = self._monotonic() - known.asked if known else 0.0
+        if known and (not known.changes or age_s < self._recheck_s):
+            if known.changes and age_s >= _AHEAD * self._recheck_s:
+                self._begun(caller, reference, field)
             if known.model.base is not None and not known.model.owner and known.model.base.owner:
                 return replace(known.model, base=await self._base(caller, reference, known.model.base.id, field=field))
             return known.model
         try:
-            return await self._asked(caller, reference, field=field)
+            return await asyncio.shield(self._begun(caller, reference, field))  # which others may wait for
         except DependencyUnavailable:
             if known is None:
                 raise
             return known.model
+
+    def _begun(self, caller: Caller, reference: str, field: str) -> asyncio.Task[ModelVersion]:
+        asked = _Asked(caller.project, caller.subject, reference, field)
+        if (asking := self._asking.get(asked)) is None:
+            ask = self._ask(caller, reference, field, self._forgotten)
+            asking = self._asking[asked] = asyncio.create_task(ask, name=f"model {reference}")
+            asking.add_done_callback(partial(self._was_asked, asked))
+        return asking
+
+    def _was_asked(self, asked: _Asked, asking: asyncio.Task[ModelVersion]) -> None:
+        del self._asking[asked]
+        if not asking.cancelled():
+            asking.exception()  # those who wait for it get it, and there may be none
 
     @property
     def projects(self) -> set[str]:
@@ -76,10 +112,11 @@ class TrainerModels:
 
     async def forget(self, project: str) -> int:
         """Forget a project's models, and those that it shares; return how many."""
+        self._forgotten += 1
         theirs = [key for key, known in self._ready.items() if project in (key[0], *known.model.owners)]
         return len([self._ready.pop(key) for key in theirs])
 
-    async def _asked(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
+    async def _ask(self, caller: Caller, reference: str, field: str, forgotten: int) -> ModelVersion:
         try:
             with acting_as(caller):
                 response = await self._registry.GetModelVersion(
@@ -98,7 +135,8 @@ class TrainerModels:
             model = replace(model, base=await self._base(caller, model.id, version.source.trained.base, field=field))
         if model.owner and model.remote is not None:
             raise ModelRefused(model.id, why="it is a remote model, whose key is its project's: import one of your own")
-        self._ready[caller.project, model.id] = _Known(model, time.monotonic())
+        if forgotten == self._forgotten:  # else its project may have been deleted meanwhile
+            self._ready[caller.project, model.id] = _Known(model, self._monotonic())
         return model
 
     async def _base(self, caller: Caller, adapter: str, base: str, *, field: str) -> ModelVersion:
