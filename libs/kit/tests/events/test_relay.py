@@ -18,7 +18,7 @@ from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.events.records import OutgoingRecord, Publishing
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.store.aggregates import MongoAggregates
-from tidemill_kit.store.mongo import Collection, Database, Document, update_those
+from tidemill_kit.store.mongo import Collection, Database, Document
 from tidemill_kit.store.outbox import NewEvents
 from tidemill_testkit.polling import eventually
 
@@ -259,11 +259,14 @@ async def test_events_that_were_published_at_the_same_time_are_taken_out_togethe
 ) -> None:
     sizes = list[int]()
 
-    async def counting(collection: Collection, updates: list[tuple[Document, Document]]) -> int:
-        sizes.append(len(updates))
-        return await update_those(collection, updates)
+    update_many = type(office.notes).update_many
 
-    monkeypatch.setattr("tidemill_kit.events.relay.update_those", counting)
+    def counting(notes: Collection, chosen: Document, update: Document) -> Any:  # noqa: ANN401 - what the driver returns
+        if "outbox.ce_id" in chosen:
+            sizes.append(len(chosen["_id"]["$in"]))
+        return update_many(notes, chosen, update)
+
+    monkeypatch.setattr(type(office.notes), "update_many", counting)
     for note in range(20):
         await write(office.aggregates(), f"n{note}", "first")
     await write(office.aggregates(), "n0", "second")
@@ -274,6 +277,41 @@ async def test_events_that_were_published_at_the_same_time_are_taken_out_togethe
     assert max(sizes) > 1
     assert by_subject(await office.published()) == {"n0": [1, 2]} | {f"n{note}": [1] for note in range(1, 20)}
     assert await office.waiting() == 0
+
+
+async def test_events_that_come_one_after_the_other_wait_for_a_round_unless_the_service_stops(
+    office: Office, publisher: Publisher
+) -> None:
+    relay = office.relay(publisher, round_s=3600)
+    async with running(relay):
+        notes = office.aggregates(relay.enqueuer(office.notes))
+        await write(notes, "n0", "after a pause")
+        await eventually(lambda: relay.outbox_length() == 0)
+        for note in ("n1", "n2"):
+            await write(notes, note, "soon after")
+        assert relay.outbox_length() == await office.waiting() == 2
+
+        relay.begin_stop()
+        await eventually(lambda: relay.outbox_length() == 0)
+    assert by_subject(await office.published()) == {"n0": [1], "n1": [1], "n2": [1]}
+    assert await office.waiting() == 0
+
+
+async def test_documents_that_are_there_for_their_events_are_removed_together_but_not_with_another_event(
+    office: Office, publisher: Publisher
+) -> None:
+    relay = Relay(publisher)
+    notes = office.aggregates(relay.enqueuer(office.notes, passing=True))
+    for note in range(5):
+        await write(notes, f"n{note}", "passing")
+    await office.notes.update_one({"_id": "acme/n0"}, {"$push": {"outbox": {"ce_id": "of another writer"}}})
+    async with running(relay):
+
+        async def one_is_left() -> bool:
+            return await office.notes.count_documents({}) == 1
+
+        await eventually(one_is_left)
+    assert (await office.stored("n0"))["outbox"][1]["ce_id"] == "of another writer"
 
 
 async def test_two_relays_share_what_is_too_much_to_know_of(office: Office, publisher: Publisher) -> None:

@@ -42,7 +42,7 @@ async def test_what_comes_alone_is_called_at_once_and_what_comes_meanwhile_toget
     call = Doubling()
     batched = Batched(call, max_concurrent=2)
 
-    tasks = await begun(batched, 1, 2, 3, 4, 5)
+    tasks = [*await begun(batched, 1), *await begun(batched, 2), *await begun(batched, 3, 4, 5)]
     assert call.calls == [[1], [2]]
     call.gate.set()
 
@@ -50,18 +50,28 @@ async def test_what_comes_alone_is_called_at_once_and_what_comes_meanwhile_toget
     assert call.calls == [[1], [2], [3, 4, 5]]
 
 
-async def test_a_batch_has_a_limit() -> None:
+async def test_what_comes_at_the_same_time_is_one_call() -> None:
     call = Doubling()
-    tasks = await begun(Batched(call, max_concurrent=1, max_batch=2), 1, 2, 3, 4)
     call.gate.set()
 
-    assert await asyncio.gather(*tasks) == [2, 4, 6, 8]
-    assert call.calls == [[1], [2, 3], [4]]
+    assert await asyncio.gather(*await begun(Batched(call, max_concurrent=2), 1, 2, 3)) == [2, 4, 6]
+    assert call.calls == [[1, 2, 3]]
+
+
+async def test_a_batch_has_a_limit() -> None:
+    call = Doubling()
+    tasks = await begun(Batched(call, max_concurrent=2, max_batch=2), 1, 2, 3, 4, 5)
+    assert call.calls == [[1, 2], [3, 4]]
+    call.gate.set()
+
+    assert await asyncio.gather(*tasks) == [2, 4, 6, 8, 10]
+    assert call.calls == [[1, 2], [3, 4], [5]]
 
 
 async def test_an_error_is_that_of_all_in_its_call_and_of_no_other() -> None:
     call = Doubling()
-    tasks = await begun(Batched(call, max_concurrent=1), 1, -2, 3)
+    batched = Batched(call, max_concurrent=1)
+    tasks = [*await begun(batched, 1), *await begun(batched, -2, 3)]
     call.gate.set()
 
     assert await tasks[0] == 2
@@ -72,7 +82,8 @@ async def test_an_error_is_that_of_all_in_its_call_and_of_no_other() -> None:
 
 async def test_of_what_may_be_repeated_one_that_cannot_be_stored_fails_alone() -> None:
     call = Doubling()
-    tasks = await begun(Batched(call, max_concurrent=1, repeatable=True), 1, -2, 3)
+    batched = Batched(call, max_concurrent=1, repeatable=True)
+    tasks = [*await begun(batched, 1), *await begun(batched, -2, 3)]
     call.gate.set()
 
     done = await asyncio.gather(*tasks, return_exceptions=True)
@@ -84,13 +95,17 @@ async def test_of_what_may_be_repeated_one_that_cannot_be_stored_fails_alone() -
 async def test_a_store_that_is_down_is_asked_once_for_all() -> None:
     calls = list[int]()
 
+    gate = asyncio.Event()
+
     async def down(items: Sequence[int]) -> Sequence[int]:
         calls.append(len(items))
-        await asyncio.sleep(0)
+        await gate.wait()
         message = "down"
         raise DependencyUnavailable(message, dependency="mongodb")
 
-    tasks = await begun(Batched(down, max_concurrent=1, repeatable=True), 1, 2, 3)
+    batched = Batched(down, max_concurrent=1, repeatable=True)
+    tasks = [*await begun(batched, 1), *await begun(batched, 2, 3)]
+    gate.set()
 
     done = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(each) for each in done] == [DependencyUnavailable] * 3
@@ -99,7 +114,8 @@ async def test_a_store_that_is_down_is_asked_once_for_all() -> None:
 
 async def test_a_caller_that_leaves_takes_nothing_from_the_others() -> None:
     call = Doubling()
-    first, second, third = await begun(Batched(call, max_concurrent=1), 1, 2, 3)
+    batched = Batched(call, max_concurrent=1)
+    first, second, third = [*await begun(batched, 1), *await begun(batched, 2, 3)]
     first.cancel()
     second.cancel()
     call.gate.set()

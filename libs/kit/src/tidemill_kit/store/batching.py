@@ -37,6 +37,8 @@ class Batched(Generic[Item, Result]):
         self._max_batch = max_batch
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._beginning = False
+        """Whether a call is about to begin, with what comes until then."""
 
     async def __call__(self, item: Item) -> Result:
         """Return the result of one item."""
@@ -46,11 +48,19 @@ class Batched(Generic[Item, Result]):
         return await result
 
     def _begin(self) -> None:
-        while self._waiting and len(self._running) < self._max_concurrent:
-            batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
-            running = asyncio.create_task(self._run(batch))
-            self._running.add(running)
-            running.add_done_callback(self._ended)
+        if not self._waiting or self._beginning or len(self._running) >= self._max_concurrent:
+            return
+        self._beginning = True
+        running = asyncio.create_task(self._next())
+        self._running.add(running)
+        running.add_done_callback(self._ended)
+
+    async def _next(self) -> None:
+        """Call with what has come by the time that the event loop gets to it: what comes at once is one batch."""
+        self._beginning = False
+        batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+        self._begin()
+        await self._run(batch)
 
     async def _run(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
