@@ -42,7 +42,7 @@ def job_in(
     folder: Path, base: Path, *, method: str = "sft", lora: Mapping[str, object] | None = None, **args: object
 ) -> Job:
     folder.mkdir(exist_ok=True)
-    (folder / "train.jsonl").write_bytes(example_lines(rejecting=method == "dpo"))
+    (folder / "train.jsonl").write_bytes(example_lines(rejecting=method != "sft"))
     recipe = recipe_of(
         method=method,
         lora=lora or {},
@@ -103,13 +103,24 @@ def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: 
     assert (begun["step"], begun["steps"], len(list(begun["losses"]))) == (5, 5, 5)
 
 
-@pytest.mark.parametrize("loss_type", [["sigmoid"], ["sigmoid", "sft"], ["ipo"], ["apo_zero"]])
+@pytest.mark.parametrize(
+    ("method", "args"),
+    [
+        ("dpo", {"loss_type": ["sigmoid"]}),
+        ("dpo", {"loss_type": ["sigmoid", "sft"]}),
+        ("dpo", {"loss_type": ["ipo"]}),
+        ("dpo", {"loss_type": ["apo_zero"]}),
+        ("orpo", {"beta": 0.5}),
+        ("kto", {"beta": 1.0, "learning_rate": 0.01, "max_steps": 7, "per_device_train_batch_size": 8}),
+        ("kto", {"loss_type": "apo_zero_unpaired", "per_device_train_batch_size": 1}),
+    ],
+)
 def test_of_preferences_the_chosen_answers_gain_on_the_rejected_ones(
-    tmp_path: Path, base: Path, loss_type: list[str]
+    tmp_path: Path, base: Path, method: str, args: dict[str, Any]
 ) -> None:
     reported = RecordedReports()
 
-    trained(job_in(tmp_path / "run", base, method="dpo", loss_type=loss_type), reported)
+    trained(job_in(tmp_path / "run", base, method=method, **args), reported)
 
     first, *_, last = reported.losses
     assert isinstance(first, float)
@@ -117,24 +128,25 @@ def test_of_preferences_the_chosen_answers_gain_on_the_rejected_ones(
     assert last < first
 
 
-def test_a_killed_training_on_preferences_goes_on_to_the_same_adapter(tmp_path: Path, base: Path) -> None:
-    expected = trained(job_in(tmp_path / "whole", base, method="dpo"), RecordedReports())
+@pytest.mark.parametrize("method", ["dpo", "orpo", "kto"])
+def test_a_killed_training_on_preferences_goes_on_to_the_same_adapter(tmp_path: Path, base: Path, method: str) -> None:
+    expected = trained(job_in(tmp_path / "whole", base, method=method), RecordedReports())
     with pytest.raises(KeyboardInterrupt):
-        trained(job_in(tmp_path / "killed", base, method="dpo"), RecordedReports(ends_after=3))
+        trained(job_in(tmp_path / "killed", base, method=method), RecordedReports(ends_after=3))
 
     second = RecordedReports()
-    assert trained(job_in(tmp_path / "killed", base, method="dpo"), second) == expected
+    assert trained(job_in(tmp_path / "killed", base, method=method), second) == expected
     assert second.lines[1]["step"] == 2
 
 
-@pytest.mark.parametrize(("method", "of_other"), [("sft", "dpo"), ("dpo", "sft")])
+@pytest.mark.parametrize(("method", "of_other"), [("sft", "dpo"), ("dpo", "sft"), ("kto", "sft")])
 def test_examples_of_another_kind_than_the_method_learns_from_are_refused(
     tmp_path: Path, base: Path, method: str, of_other: str
 ) -> None:
     other = job_in(tmp_path / "other", base, method=of_other)
     job = replace(job_in(tmp_path / "run", base, method=method), examples=other.examples)
 
-    with pytest.raises(TrainingStopped, match="use sft for demonstrations and dpo for preferences") as stopped:
+    with pytest.raises(TrainingStopped, match="use sft for demonstrations, and dpo, orpo or kto") as stopped:
         trained(job, RecordedReports())
     assert stopped.value.reason == "EXAMPLES_NOT_TRAINABLE"
 

@@ -27,6 +27,11 @@ def test_after_one_that_failed_only_smaller_ones_are_left() -> None:
     assert choices(choice(2, 1), after=choice(1, 2, twice=True)) == []
 
 
+def test_no_batch_is_smaller_than_a_method_needs() -> None:
+    assert choices(choice(4, 1, twice=True), minimum=2) == [choice(4, 1, twice=True), choice(2, 2, twice=True)]
+    assert choices(choice(3, 1, twice=True), minimum=2) == [choice(3, 1, twice=True)]
+
+
 def test_what_a_recipe_computes_twice_is_never_kept() -> None:
     assert all(each.checkpointing for each in choices(choice(4, 1, twice=True)))
 

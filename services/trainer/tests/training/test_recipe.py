@@ -94,6 +94,33 @@ def test_what_dpo_cannot_do_is_refused(args: dict[str, object], lora: dict[str, 
     assert message in refusal.value.message
 
 
+@pytest.mark.parametrize(
+    ("method", "args", "lora", "message"),
+    [
+        ("kto", {"per_device_train_batch_size": 1}, {}, "per_device_train_batch_size: is below 2, which kto needs"),
+        ("kto", {"loss_type": "sigmoid"}, {}, "plan.args.loss_type: is 'sigmoid'; allowed: kto or apo_zero_unpaired"),
+        ("kto", {"desirable_wieght": 2}, {}, "did you mean desirable_weight? supported of trl.KTOConfig"),
+        ("kto", {}, {"lora_dropout": 0.1}, "kto compares with the base without dropout"),
+        ("orpo", {"loss_type": ["sft"]}, {}, "supported of trl.experimental.orpo.ORPOConfig"),
+        ("orpo", {"beta": -1}, {}, "plan.args.beta: is -1; allowed: a number from 0.001 to 10"),
+    ],
+)
+def test_what_kto_and_orpo_cannot_do_is_refused(
+    method: str, args: dict[str, object], lora: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        recipe_of(method=method, lora=lora, args=args)
+
+    assert message in refusal.value.message
+
+
+def test_kto_without_divergence_takes_single_answers_and_orpo_has_dropout() -> None:
+    single = {"loss_type": "apo_zero_unpaired", "per_device_train_batch_size": 1}
+
+    assert recipe_of(method="kto", lora={}, args=single).args["per_device_train_batch_size"] == 1
+    assert recipe_of(method="orpo", lora={"lora_dropout": 0.1}, args={}).lora["lora_dropout"] == 0.1
+
+
 @pytest.mark.parametrize("value", [[], ["q_proj", 3], "q_proj", [".*"], {"a": 1}])
 def test_target_modules_are_all_linear_or_names(value: object) -> None:
     with pytest.raises(InvalidInput, match=r"plan\.lora\.target_modules"):

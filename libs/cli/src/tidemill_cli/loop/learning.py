@@ -1,6 +1,6 @@
 """The schema of loop.yaml's sections datasets, training, suites, gates and rollouts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,9 +9,14 @@ from tidemill_cli.loop.shapes import Declared, Duration, FromFile, Memory, Setti
 
 Metric = Literal["rouge_l", "token_f1", "citation_valid", "output_chars"]
 Kind = Literal["demonstration", "preference"]
-Method = Literal["sft", "dpo"]
-LEARNS_FROM: Mapping[Method, Kind] = {"sft": "demonstration", "dpo": "preference"}
-"""The kind of examples that a method needs."""
+Method = Literal["sft", "dpo", "orpo", "kto"]
+LEARNS_FROM: Mapping[Method, Sequence[Kind]] = {
+    "sft": ["demonstration"],
+    "dpo": ["preference"],
+    "orpo": ["preference"],
+    "kto": ["preference"],
+}
+"""The kinds of examples that a method can learn from."""
 
 
 class Examples(Declared):
@@ -97,9 +102,9 @@ class Training(Declared):
 
     dataset: SharedSlug
     base: SharedReference
-    method: Annotated[Method, Field(description="dpo learns from examples of kind preference")] = "sft"
+    method: Annotated[Method, Field(description="dpo, orpo and kto learn from examples of kind preference")] = "sft"
     lora: Annotated[Settings, Field(description="arguments of peft.LoraConfig")] = Field(default_factory=dict)
-    args: Annotated[Settings, Field(description="arguments of trl.SFTConfig, or of trl.DPOConfig")] = Field(
+    args: Annotated[Settings, Field(description="arguments of TRL's config of the method, as trl.SFTConfig")] = Field(
         default_factory=dict
     )
     limits: Limits = Limits()

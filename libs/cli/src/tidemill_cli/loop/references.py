@@ -96,9 +96,9 @@ def _kind_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     """Yield trainings whose method does not learn from what their dataset has."""
     for name, training in loop.training.items():
         dataset, learns = loop.datasets.get(training.dataset), LEARNS_FROM[training.method]
-        if dataset is not None and dataset.examples.kind != learns:
+        if dataset is not None and dataset.examples.kind not in learns:
             message = (
-                f"{training.method} learns from examples of kind {learns}, and {training.dataset} has kind "
+                f"{training.method} learns from examples of kind {' or '.join(learns)}, and {training.dataset} has kind "
                 f"{dataset.examples.kind}: change one of them"
             )
             yield document.problem(("training", name, "method"), message)

@@ -12,7 +12,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from trl.trainer.sft_trainer import SFTTrainer
 
-_IGNORED = -100
+IGNORED = -100
+"""The label of tokens that are not learnt."""
+
+
+def selects_positions(model: Any) -> bool:  # noqa: ANN401 - of peft
+    """Return whether the base of a model can compute logits for selected positions."""
+    return "logits_to_keep" in signature(type(model.get_base_model()).forward).parameters
 
 
 class CompletionTrainer(SFTTrainer):
@@ -31,16 +37,15 @@ class CompletionTrainer(SFTTrainer):
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
             )
         labels = inputs["labels"][:, 1:]
-        kept = (labels != _IGNORED).any(dim=0).nonzero().flatten()
+        kept = (labels != IGNORED).any(dim=0).nonzero().flatten()
         given = {name: value for name, value in inputs.items() if name != "labels"}
         logits = model(**given, logits_to_keep=kept, use_cache=False).logits
         targets = labels[:, kept]
-        total = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=_IGNORED, reduction="sum")
-        count = (targets != _IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        total = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        count = (targets != IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         return total / count.clamp(min=1)
 
     @cached_property
     def _able(self) -> bool:
         """Whether the base can compute logits for selected positions and its loss has no additional terms."""
-        base = self.accelerator.unwrap_model(self.model).get_base_model()
-        return "logits_to_keep" in signature(type(base).forward).parameters and not self.aux_loss_enabled
+        return selects_positions(self.accelerator.unwrap_model(self.model)) and not self.aux_loss_enabled

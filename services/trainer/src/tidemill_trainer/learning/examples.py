@@ -1,10 +1,11 @@
 """Converts the train split (JSON lines of feedback.v1.Example) to tokens for TRL."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, TypeAlias
 
 from jinja2 import TemplateError
 
@@ -75,7 +76,34 @@ class Pair:
         }
 
 
-def read_examples(path: Path, *, kind: str = DEMONSTRATION) -> list[Example]:
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A tokenized answer that is good or bad."""
+
+    row: Row
+    good: bool
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """The tokens of prompt and answer."""
+        return self.row.tokens
+
+    @property
+    def prompt(self) -> int:
+        """The number of tokens before the answer."""
+        return self.row.prompt
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """The answer in TRL's format for tokenized unpaired preferences."""
+        tokens, prompt = self.row.tokens, self.row.prompt
+        return {"prompt_ids": tokens[:prompt], "completion_ids": tokens[prompt:], "label": self.good}
+
+
+AnyRow: TypeAlias = Row | Pair | Labelled
+
+
+def read_examples(path: Path, *, kinds: Collection[str] = (DEMONSTRATION,)) -> list[Example]:
     """Return every example, also those without a textual prompt or answer.
 
     Raises:
@@ -83,7 +111,7 @@ def read_examples(path: Path, *, kind: str = DEMONSTRATION) -> list[Example]:
 
     """
     with path.open(encoding="utf-8") as lines:
-        return [_example(json.loads(line), kind) for line in lines if line.strip()]
+        return [_example(json.loads(line), kinds) for line in lines if line.strip()]
 
 
 def rows_of(
@@ -91,7 +119,7 @@ def rows_of(
     tokenizer: Any,  # noqa: ANN401 - of transformers
     *,
     max_length: int,
-) -> tuple[list[Row | Pair], ExampleCounts]:
+) -> tuple[list[AnyRow], ExampleCounts]:
     """Return the usable examples as tokens, preferences as pairs, and the counts of all.
 
     Examples above `max_length` are skipped rather than truncated, since truncation would cut the answer. Examples that
@@ -101,7 +129,7 @@ def rows_of(
         TrainingStopped: BASE_NOT_TRAINABLE, with the words of the template, where it refuses every one.
 
     """
-    control, rows, too_long, alike = ControlTokens.of(tokenizer), list[Row | Pair](), 0, 0
+    control, rows, too_long, alike = ControlTokens.of(tokenizer), list[AnyRow](), 0, 0
     whole = [example for example in examples if example.is_whole]
     refusals: list[str] = []
     for example in whole:
@@ -132,6 +160,29 @@ def rows_of(
     return rows, counts
 
 
+def labelled(rows: Sequence[AnyRow], *, seed: int) -> list[AnyRow]:
+    """Return every answer with its label, those of a pair as a good and a bad one, in a random order.
+
+    Raises:
+        TrainingStopped: ONE_LABEL_ONLY, where all are good or all are bad.
+
+    """
+    answers: list[Labelled] = []
+    for row in rows:
+        if isinstance(row, Pair):
+            answers += Labelled(row.chosen, good=True), Labelled(row.rejected, good=False)
+        elif isinstance(row, Labelled):
+            answers.append(row)
+    good = sum(each.good for each in answers)
+    if not 0 < good < len(answers):
+        message = (
+            f"{good} of {len(answers)} answers are good: this method compares good answers with bad ones and needs both"
+        )
+        raise TrainingStopped(message, reason="ONE_LABEL_ONLY")
+    Random(seed).shuffle(answers)  # noqa: S311 - no secret: TRL reads them in the order of the dataset
+    return [*answers]
+
+
 def refuse_too_few(counts: ExampleCounts, *, minimum: int, max_length: int) -> None:
     """Check the minimum number of examples.
 
@@ -150,7 +201,7 @@ def _words(error: Exception, template: object) -> str:
     return words if words and isinstance(template, str) and words in template else type(error).__name__
 
 
-def _row(example: Example, tokenizer: Any, control: ControlTokens) -> Row | Pair:  # noqa: ANN401 - of transformers
+def _row(example: Example, tokenizer: Any, control: ControlTokens) -> AnyRow:  # noqa: ANN401 - of transformers
     chosen = _answered(example.prompt, example.completion, tokenizer, control)
     if example.rejected is None:
         return chosen
@@ -170,11 +221,12 @@ def _answered(prompt: Turns, completion: Turns, tokenizer: Any, control: Control
     return Row(tokens, next(shared, min(len(tokens), len(before))))
 
 
-def _example(example: Mapping[str, Any], kind: str) -> Example:
-    if (found := example.get("kind", DEMONSTRATION)) != kind:
+def _example(example: Mapping[str, Any], kinds: Collection[str]) -> Example:
+    kind = str(example.get("kind", DEMONSTRATION))
+    if kind not in kinds:
         message = (
-            f"the dataset has an example of kind {str(found)[:40]}, and this method learns from {kind}: use sft for "
-            "demonstrations and dpo for preferences"
+            f"the dataset has an example of kind {kind[:40]}, and this method learns from {' or '.join(kinds)}: use "
+            "sft for demonstrations, and dpo, orpo or kto for preferences"
         )
         raise TrainingStopped(message, reason="EXAMPLES_NOT_TRAINABLE")
     rejected = _turns([example.get("rejected")]) if kind == PREFERENCE else None

@@ -12,12 +12,13 @@ from transformers import PretrainedConfig
 
 from tidemill_core.errors import isolated
 from tidemill_kit.models.folders import stored_in
-from tidemill_trainer.learning.examples import Pair, Row
+from tidemill_trainer.learning.examples import AnyRow
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.process_memory import taken_bytes
 from tidemill_trainer.learning.step_memory import Computing, StepMemory, sequences_of
 from tidemill_trainer.training.domain.fit import Choice, Fit, choices
+from tidemill_trainer.training.domain.recipe import min_batch_size
 
 WORKING_BYTES = 48 * 1024**2
 """Memory besides libraries and tensors: threads, kernel workspaces, files being written."""
@@ -27,7 +28,7 @@ SPARE = 1.1
 """Margin of automatic choices: an unlikely batch may be larger than the simulated one."""
 
 
-def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[Row | Pair], *, dtype: torch.dtype, device: str) -> Fit:
+def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[AnyRow], *, dtype: torch.dtype, device: str) -> Fit:
     """Return the recipe's own choice, or with `memory_auto` the first choice that fits.
 
     Raises:
@@ -42,9 +43,11 @@ def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[Row | Pair], *, dt
     if job.memory_auto:
         limit = max(0, limit - memory.mapped_bytes)  # available memory must hold the mapped files too
     recipe = Choice.of(job.args)
-    found = choices(recipe, after=job.smaller_than) if job.memory_auto else [recipe]
+    minimum = min_batch_size(job.method, job.args)
+    found = choices(recipe, after=job.smaller_than, minimum=minimum) if job.memory_auto else [recipe]
     if job.memory_auto and device == "cpu":
-        maximum = max(1, TOKENS_PER_BATCH * len(rows) // (sequences_of(rows) * sum(len(row.tokens) for row in rows)))
+        tokens = sequences_of(rows) * sum(len(row.tokens) for row in rows)
+        maximum = max(found[-1].batch_size if found else 1, TOKENS_PER_BATCH * len(rows) // tokens)
         found = [choice for choice in found if choice.batch_size <= maximum]
     spare = SPARE if job.memory_auto else 1.0
     message = f"the smallest possible batch ran out of memory at its limit of {limit} bytes"
@@ -67,7 +70,7 @@ def steps_of(args: Mapping[str, Any], *, rows: int) -> int:
 
 
 def _step_memory(
-    job: Job, config: PretrainedConfig, rows: Sequence[Row | Pair], *, dtype: torch.dtype, device: str
+    job: Job, config: PretrainedConfig, rows: Sequence[AnyRow], *, dtype: torch.dtype, device: str
 ) -> StepMemory:
     lora, optimizer = LoraConfig(**job.lora), job.args["optim"]
     try:

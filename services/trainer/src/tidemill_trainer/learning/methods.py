@@ -1,12 +1,14 @@
 """The methods of training by TRL: what each learns from, its trainer and its settings."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.kto_config import KTOConfig
+from trl.trainer.kto_trainer import KTOTrainer
 from trl.trainer.sft_config import SFTConfig
 
 from tidemill_trainer.learning.completion_trainer import CompletionTrainer
@@ -20,16 +22,52 @@ class PreferenceTrainer(DPOTrainer):
         return dataset
 
 
-@dataclass(frozen=True, slots=True)
+class LabelledTrainer(KTOTrainer):
+    """KTOTrainer on labelled answers that are tokens already; the base without the adapter is the reference."""
+
+    def _prepare_dataset(self, dataset: Dataset, _processing_class: object, args: KTOConfig, *_: object) -> Dataset:
+        if not self.calculate_KL:
+            return dataset
+        others = of_other_prompts(list(dataset["completion_ids"]), batch_size=args.per_device_train_batch_size)
+        return dataset.add_column("KL_completion_ids", others)
+
+
+def of_other_prompts(answers: Sequence[Sequence[int]], *, batch_size: int) -> Sequence[Sequence[int]]:
+    """Return for each prompt the answer to the one before it in its batch, by which KTO estimates the divergence.
+
+    An answer that is alone in the last batch has that of the batch before: its own would say nothing.
+    """
+    others: list[Sequence[int]] = []
+    for start in range(0, len(answers), batch_size):
+        batch = answers[start : start + batch_size]
+        others += [answers[start - 1]] if len(batch) == 1 else [batch[-1], *batch[:-1]]
+    return others
+
+
+def _orpo_trainer(**given: object) -> Any:  # noqa: ANN401 - of TRL
+    from tidemill_trainer.learning.odds_ratio_trainer import OddsRatioTrainer  # noqa: PLC0415 - with what only it needs
+
+    return OddsRatioTrainer(**given)
+
+
+def _orpo_config(**given: Any) -> Any:  # noqa: ANN401 - of TRL
+    from tidemill_trainer.learning.odds_ratio_trainer import ORPOConfig  # noqa: PLC0415 - ditto
+
+    return ORPOConfig(**given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """How a recipe's method is carried out."""
 
-    kind: str
-    """The kind of examples that it learns from."""
+    kinds: Sequence[str]
+    """The kinds of examples that it learns from."""
     trainer: Callable[..., Any]
     config: Callable[..., Any]
-    fixed: Mapping[str, Any]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     """Settings that are not the recipe's."""
+    labelled: bool = False
+    """Whether it learns from single answers with a label; pairs are two of them."""
 
     def settings(self, args: Mapping[str, Any], **ours: object) -> Any:  # noqa: ANN401 - of TRL
         """Return TRL's settings: those of the recipe, the method's own, and ours. Empty ones are TRL's defaults."""
@@ -42,6 +80,10 @@ class Method:
 
 
 METHODS = {
-    "sft": Method(DEMONSTRATION, CompletionTrainer, SFTConfig, {"completion_only_loss": True}),
-    "dpo": Method(PREFERENCE, PreferenceTrainer, DPOConfig, {}),
+    "sft": Method(
+        kinds=[DEMONSTRATION], trainer=CompletionTrainer, config=SFTConfig, fixed={"completion_only_loss": True}
+    ),
+    "dpo": Method(kinds=[PREFERENCE], trainer=PreferenceTrainer, config=DPOConfig),
+    "orpo": Method(kinds=[PREFERENCE], trainer=_orpo_trainer, config=_orpo_config, fixed={"disable_dropout": False}),
+    "kto": Method(kinds=[PREFERENCE], trainer=LabelledTrainer, config=KTOConfig, labelled=True),
 }

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from tidemill_trainer.learning.examples import Pair, Row
+from tidemill_trainer.learning.examples import AnyRow, Pair, Row
 from tidemill_trainer.training.domain.fit import Choice
 
 MOMENT_BYTES = 4
@@ -49,7 +49,7 @@ class StepMemory:
     """Estimates the memory of a choice on these rows; about three CPU seconds each."""
 
     def __init__(
-        self, config: PretrainedConfig, lora: LoraConfig, rows: Sequence[Row | Pair], computing: Computing
+        self, config: PretrainedConfig, lora: LoraConfig, rows: Sequence[AnyRow], computing: Computing
     ) -> None:
         """Build base and adapter without data; raises the errors of transformers and PEFT."""
         with torch.device("meta"):
@@ -62,7 +62,7 @@ class StepMemory:
         self._model.enable_input_require_grads()
         self._rows, self._dtype, self._device = rows, computing.dtype, computing.device
         self._sequences = sequences_of(rows)
-        self._able &= self._sequences == 1  # of a pair, TRL computes logits for all positions
+        self._able &= isinstance(rows[0], Row)  # of other rows, TRL computes logits for all positions
         trained = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
         self._optimizer_bytes = trained * MOMENTS[computing.optimizer] * MOMENT_BYTES
         mapped = sum(size for name, size in computing.stored.items() if name in names)
@@ -119,7 +119,7 @@ class StepMemory:
         return torch.autocast(self._device, dtype=self._dtype)
 
 
-def sequences_of(rows: Sequence[Row | Pair]) -> int:
+def sequences_of(rows: Sequence[AnyRow]) -> int:
     """Return how many sequences a step computes for each row."""
     return 2 if isinstance(rows[0], Pair) else 1
 

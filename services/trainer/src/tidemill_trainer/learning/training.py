@@ -30,7 +30,7 @@ from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import checked_config, passed_on
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_complete
-from tidemill_trainer.learning.examples import Pair, Row, read_examples, refuse_too_few, rows_of
+from tidemill_trainer.learning.examples import AnyRow, labelled, read_examples, refuse_too_few, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.fitting import fit_of, steps_of
 from tidemill_trainer.learning.job import Job
@@ -163,12 +163,12 @@ def _tokenizer(job: Job) -> Any:  # noqa: ANN401 - of transformers
     return tokenizer
 
 
-def _rows(job: Job, tokenizer: Any) -> tuple[list[Row | Pair], ExampleCounts]:  # noqa: ANN401 - of transformers
-    max_length = job.args["max_length"]
-    examples = read_examples(Path(job.examples), kind=METHODS[job.method].kind)
+def _rows(job: Job, tokenizer: Any) -> tuple[list[AnyRow], ExampleCounts]:  # noqa: ANN401 - of transformers
+    method, max_length = METHODS[job.method], job.args["max_length"]
+    examples = read_examples(Path(job.examples), kinds=method.kinds)
     rows, counts = rows_of(examples, tokenizer, max_length=max_length)
     refuse_too_few(counts, minimum=job.min_examples, max_length=max_length)
-    return rows, counts
+    return labelled(rows, seed=job.args["seed"]) if method.labelled else rows, counts
 
 
 def _config(job: Job) -> PretrainedConfig:
@@ -180,7 +180,7 @@ def _config(job: Job) -> PretrainedConfig:
     return config
 
 
-def _trainer(job: Job, rows: list[Row | Pair], base: _Base, *, device: str, dtype: torch.dtype) -> Trainer:
+def _trainer(job: Job, rows: list[AnyRow], base: _Base, *, device: str, dtype: torch.dtype) -> Trainer:
     with passed_on(Path(job.base)) as given:
         model = AutoModelForCausalLM.from_pretrained(
             given,

@@ -120,7 +120,7 @@ class TrainingPlan(_message.Message):
     `<project>/<model>`.
     """
     method: _builtins.str
-    """Required. "sft" (learns from demonstrations) or "dpo" (from preferences)."""
+    """Required. "sft" (learns from demonstrations), "dpo", "orpo" or "kto" (from preferences)."""
     paused: _builtins.bool
     """Optional. True starts no run until it is false again."""
     @_builtins.property
@@ -141,7 +141,7 @@ class TrainingPlan(_message.Message):
 
     @_builtins.property
     def args(self) -> _struct_pb2.Struct:
-        """Optional. Settings in the names of trl.SFTConfig."""
+        """Optional. Settings in the names of TRL's config of the method, as trl.SFTConfig."""
 
     @_builtins.property
     def limits(self) -> Global___TrainingLimits:

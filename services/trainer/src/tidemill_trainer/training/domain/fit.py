@@ -71,14 +71,14 @@ class ExampleCounts:
         return f"{self.fitted} of {self.offered} examples are used" + (f"; {', '.join(parts)}" if parts else "")
 
 
-def choices(recipe: Choice, *, after: Choice | None = None) -> Sequence[Choice]:
+def choices(recipe: Choice, *, after: Choice | None = None, minimum: int = 1) -> Sequence[Choice]:
     """Return the choices that compute the recipe's step, all with the same effective batch, most memory first.
 
-    Smaller batches come before gradient checkpointing, which computes every layer twice. With `after`, only choices
-    smaller than it.
+    Smaller batches, of at least `minimum` rows, come before gradient checkpointing, which computes every layer twice.
+    With `after`, only choices smaller than it.
     """
     rows = recipe.batch_size * recipe.accumulation_steps
-    sizes = [size for size in range(recipe.batch_size, 0, -1) if rows % size == 0]
+    sizes = [size for size in range(recipe.batch_size, minimum - 1, -1) if rows % size == 0]
     ways = sorted({recipe.checkpointing, True})
     found = [
         Choice(batch_size=size, accumulation_steps=rows // size, checkpointing=way) for way in ways for size in sizes

@@ -1,4 +1,4 @@
-"""Training settings, named as in peft.LoraConfig, trl.SFTConfig and trl.DPOConfig, each with its range.
+"""Training settings, named as in peft.LoraConfig and in TRL's config of each method, each with its range.
 
 An allow-list: settings that could write elsewhere, upload data or run code are refused by name.
 """
@@ -22,6 +22,7 @@ LONGEST_SHOWN = 40
 PREFERENCE_LOSSES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "apo_zero", "apo_down")
 """What DPO may lower; `sft` may be added to one of them."""
 LOSSES = (*PREFERENCE_LOSSES, "sft")
+_COMPARES_WITH_BASE = ("dpo", "kto")
 
 _PLACE = "the service sets the output paths"
 _SENDS = "a training uploads nothing"
@@ -159,6 +160,17 @@ _OF_DPO: Mapping[str, Setting] = {
     "loss_type": Setting(("sigmoid",), _losses, f"a list of {', '.join(PREFERENCE_LOSSES)}, and sft beside them"),
     "loss_weights": Setting((), _weights, "a number from 0 to 100 for each loss_type"),
 }
+_OF_ORPO: Mapping[str, Setting] = {
+    "learning_rate": _number(5e-5, 1e-8, 0.1),
+    "beta": _number(0.1, 1e-3, 10.0),
+}
+_OF_KTO: Mapping[str, Setting] = {
+    "learning_rate": _number(5e-5, 1e-8, 0.1),
+    "beta": _number(0.1, 1e-3, 10.0),
+    "loss_type": _one_of("kto", "apo_zero_unpaired"),
+    "desirable_weight": _number(1.0, 0.01, 100.0),
+    "undesirable_weight": _number(1.0, 0.01, 100.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +184,13 @@ class Method:
 METHODS: Mapping[str, Method] = {
     "sft": Method("trl.SFTConfig", _ARGS),
     "dpo": Method("trl.DPOConfig", {**_ARGS, **_OF_DPO}),
+    "orpo": Method("trl.experimental.orpo.ORPOConfig", {**_ARGS, **_OF_ORPO}),
+    "kto": Method("trl.KTOConfig", {**_ARGS, **_OF_KTO}),
 }
-"""Supervised fine-tuning on demonstrations, and direct preference optimization (Rafailov et al., 2023) on pairs."""
+"""Supervised fine-tuning on demonstrations; direct preference optimization (Rafailov et al., 2023) and odds ratio
+preference optimization (Hong et al., 2024) on pairs; Kahneman-Tversky optimization (Ethayarajh et al., 2024) on answers
+that are good or bad.
+"""
 
 
 def recipe_of(*, method: str, lora: Mapping[str, object], args: Mapping[str, object]) -> Recipe:
@@ -189,11 +206,16 @@ def recipe_of(*, method: str, lora: Mapping[str, object], args: Mapping[str, obj
     chosen = METHODS.get(method, METHODS["sft"])
     filled_lora = _filled(lora, LORA, field="plan.lora", of="peft.LoraConfig", violations=violations)
     filled_args = _filled(args, chosen.args, field="plan.args", of=chosen.config, violations=violations)
-    if method == "dpo":
-        violations += _against_one_another(filled_lora, filled_args)
+    if method in METHODS:
+        violations += _against_one_another(method, filled_lora, filled_args)
     if violations:
         raise InvalidInput.of(*violations)
     return Recipe(method=method, lora=filled_lora, args=filled_args)
+
+
+def min_batch_size(method: str, args: Mapping[str, Value]) -> int:
+    """Return how many rows a batch has at least: KTO compares the answers of a batch with one another."""
+    return 2 if method == "kto" and args["loss_type"] == "kto" else 1
 
 
 def _filled(
@@ -210,14 +232,18 @@ def _filled(
     return filled
 
 
-def _against_one_another(lora: Mapping[str, Value], args: Mapping[str, Value]) -> Iterator[Violation]:
-    losses, weights = args["loss_type"], args["loss_weights"]
+def _against_one_another(method: str, lora: Mapping[str, Value], args: Mapping[str, Value]) -> Iterator[Violation]:
+    losses, weights = args.get("loss_type"), args.get("loss_weights")
     if isinstance(losses, tuple) and isinstance(weights, tuple) and len(weights) not in (0, len(losses)):
         text = f"has {len(weights)} numbers; loss_type has {len(losses)}: give one for each, or none"
         yield Violation("plan.args.loss_weights", text)
-    if lora["lora_dropout"]:
-        text = f"is {lora['lora_dropout']}; dpo compares with the base without dropout: use 0"
+    if method in _COMPARES_WITH_BASE and lora["lora_dropout"]:
+        text = f"is {lora['lora_dropout']}; {method} compares with the base without dropout: use 0"
         yield Violation("plan.lora.lora_dropout", text)
+    minimum = min_batch_size(method, args)
+    if int(str(args["per_device_train_batch_size"])) < minimum:
+        text = f"is below {minimum}, which kto needs to estimate how far it is from the base; or use apo_zero_unpaired"
+        yield Violation("plan.args.per_device_train_batch_size", text)
 
 
 def _unknown(name: str, known: Mapping[str, Setting], of: str) -> str:
