@@ -1,10 +1,10 @@
-"""Compares what SFT and DPO learn from the same corrections: who wins against the base on held-out questions.
+"""Compares what the methods learn from the same corrections: who wins against the base on held-out questions.
 
 Questions about Python's documentation are answered by the base from the right passage. The first sentence of the
-documentation is what users correct an answer to. SFT learns the corrections, DPO prefers them to the answers that they
-replace; both as trainer's process trains, with the same steps. A candidate wins a held-out question where its answer
-has the higher ROUGE-L to the reference than the base's; a tie counts half. The interval is Wilson's at 95 %, of whole
-wins.
+documentation is what users correct an answer to. SFT learns the corrections, DPO and ORPO prefer them to the answers
+that they replace, KTO learns them as good and those as bad; all as trainer's process trains, with the same steps. A
+candidate wins a held-out question where its answer has the higher ROUGE-L to the reference than the base's; a tie
+counts half. The interval is Wilson's at 95 %, of whole wins.
 
 `python -m tests.bench.preferences`, about ten minutes with SmolLM2; `--base FOLDER` takes another base.
 """
@@ -44,6 +44,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "sft": {"method": "sft", "args": COMMON | {"learning_rate": 1e-3}},
     "dpo": {"method": "dpo", "args": COMMON | {"learning_rate": 2e-4}},
     "dpo and sft": {"method": "dpo", "args": COMMON | {"learning_rate": 5e-4, "loss_type": ["sigmoid", "sft"]}},
+    "orpo": {"method": "orpo", "args": COMMON | {"learning_rate": 5e-4}},
+    "kto": {"method": "kto", "args": COMMON | {"learning_rate": 5e-4, "per_device_train_batch_size": 8}},
 }
 
 
@@ -107,7 +109,7 @@ def prepared(folder: Path, lines: Sequence[dict[str, Any]], *, method: str) -> R
     """Return a folder with these lines, as examples of the kind that the method learns from."""
     folder.mkdir()
     run = RunFolder(path=folder)
-    kind = "EXAMPLE_KIND_PREFERENCE" if method == "dpo" else "EXAMPLE_KIND_DEMONSTRATION"
+    kind = "EXAMPLE_KIND_DEMONSTRATION" if method == "sft" else "EXAMPLE_KIND_PREFERENCE"
     run.examples.write_text("".join(json.dumps(line | {"kind": kind}) + "\n" for line in lines), encoding="utf-8")
     return run
 
