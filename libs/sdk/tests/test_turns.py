@@ -52,10 +52,12 @@ async def test_each_reaction_is_what_the_contract_says(client: Tidemill, running
     await client.comment("in-1", "Nice.", Rater(rater="reviewer"))
     for value in (False, 4, "bought"):
         await client.feedback.give("in-1", "declared", value)
+    await client.feedback.prefer("in-1", "in-2", chosen_position=1)
 
     await client.feedback.give_conversation("chat-1", "declared", value=True)
 
-    rating, correction, comment, flag, number, category, talk = given
+    rating, correction, comment, flag, number, category, choice, talk = given
+    assert (choice.metric, choice.preference.chosen, choice.preference.rejected) == ("preference", "in-1", "in-2")
     assert (talk.WhichOneof("target"), talk.conversation, talk.flag) == ("conversation", "chat-1", True)
     assert [each.WhichOneof("value") for each in (flag, number, category)] == ["flag", "number", "category"]
     assert (flag.flag, number.number, category.category) == (False, 4, "bought")

@@ -8,7 +8,7 @@ from tidemill_core.resources import Write
 from tidemill_feedback.curations.domain.curation import Rule
 from tidemill_feedback.curations.domain.example import PassageUse, Prompt, Turn
 from tidemill_feedback.curations.domain.ledger import CurationRef
-from tidemill_feedback.reactions.domain.reaction import Reaction
+from tidemill_feedback.reactions.domain.reaction import Preference, Reaction
 from tidemill_feedback.reactions.ports import SubmittedEvent, Waiting
 from tidemill_testkit.clocks import FixedClock
 
@@ -37,6 +37,11 @@ def rating(number: float, *, inference: str = "i1", **fields: object) -> Reactio
 
 def correction(text: str, *, inference: str = "i1", **fields: object) -> Reaction:
     reaction = Reaction(metric="correction", correction=text, inference=inference)
+    return replace(reaction, **fields)  # type: ignore[arg-type]  # names of fields
+
+
+def choice(chosen: str, rejected: str, *, tie: bool = False, **fields: object) -> Reaction:
+    reaction = Reaction(metric="preference", preference=Preference(chosen=chosen, rejected=rejected, tie=tie))
     return replace(reaction, **fields)  # type: ignore[arg-type]  # names of fields
 
 

@@ -289,6 +289,7 @@ class FakeInferences:
         live: bool = True,
         completed: bool = True,
         output: str = "It is wrong.",
+        question: str = "",
     ) -> None:
         self.answers[project, inference] = Answer(
             inference=inference,
@@ -299,6 +300,7 @@ class FakeInferences:
             live=live,
             completed=completed,
             output=output,
+            question=question,
         )
 
     async def answer(self, caller: Caller, target: str) -> Answer:
@@ -320,14 +322,14 @@ class FakeInferences:
         if meanwhile := self.meanwhile:
             self.meanwhile = None
             await meanwhile()
-        await self.answer(caller, inference)
+        answer = await self.answer(caller, inference)
         if inference in self.no_prompt:
             raise self.no_prompt[inference]
-        prompt = prompt_of(inference)
+        prompt = prompt_of(answer.question or inference)
         prompt = replace(prompt, question=self.questions.get(inference, prompt.question))
         if self.forgets_answers:
             return replace(prompt, answer=None)
-        return replace(prompt, answer="") if inference in self.silent else prompt
+        return replace(prompt, answer="" if inference in self.silent else answer.output)
 
 
 class KeptDeadLetters:

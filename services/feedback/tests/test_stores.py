@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from services.feedback.tests.builders import ADA, BUCKET, SFT, prompt_of, request, rule_with, waiting
+from services.feedback.tests.builders import ADA, BUCKET, SFT, choice, prompt_of, request, rule_with, waiting
 from services.feedback.tests.fakes import PENDING_QUOTA, InMemoryPending, InMemoryPrompts
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import PageRequest, ResourceKey
@@ -67,6 +67,7 @@ def prompts(request: pytest.FixtureRequest) -> Prompts:
 
 async def test_what_waits_comes_back_whole_and_in_order(pending: Pending) -> None:
     first, second = waiting("r1"), waiting("r2", at=NOON + timedelta(hours=1))
+    second = replace(second, reaction=choice("i1", "i2", observe_time=NOON))
     for each in (first, second, first):
         await pending.add(each)
 

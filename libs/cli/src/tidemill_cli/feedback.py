@@ -1,4 +1,4 @@
-"""feedback: rate, correct, comment, give, list, withdraw and erase."""
+"""feedback: rate, correct, comment, prefer, give, list, withdraw and erase."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -62,6 +62,19 @@ def comment(
     _report(lambda r: r.comment(inference, text, Rater(end_user=end_user, rater=rater)))
 
 
+@feedback.command("prefer")
+def prefer(
+    chosen: Annotated[str, typer.Argument(help="The inference whose answer is better.")],
+    rejected: Annotated[str, typer.Argument(help="The inference whose answer it is preferred to.")],
+    *,
+    tie: Annotated[bool, typer.Option("--tie", help="Neither is better.")] = False,
+    end_user: UserOption = "",
+    rater: RaterOption = "",
+) -> None:
+    """Prefer one answer to another one to the same question. Choices become preferences to learn from."""
+    _report(lambda r: r.prefer(chosen, rejected, Rater(end_user=end_user, rater=rater), tie=tie))
+
+
 @feedback.command("give")
 def give(
     target: Annotated[str, typer.Argument(help="The inference's id; of a metric of conversations the conversation's.")],
@@ -85,7 +98,7 @@ def give(
 def withdraw(
     name: Annotated[str, typer.Argument(metavar="FEEDBACK", help="The feedback's id (see `tidemill feedback list`).")],
 ) -> None:
-    """Withdraw a rating, comment or correction: later training data excludes it."""
+    """Withdraw a rating, comment, correction or choice: later training data excludes it."""
     _report(lambda r: r.withdraw(name))
 
 
@@ -161,4 +174,7 @@ def _value(given: Feedback) -> str:
         return f"{given.number:g}"
     if given.HasField("correction"):
         return "".join(part.text for message in given.correction.output for part in message.parts)
+    if given.HasField("preference"):
+        choice = given.preference
+        return f"{'as good as' if choice.tie else 'better than'} {choice.rejected}"
     return given.comment

@@ -24,6 +24,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("feedback rate in-1 0.5", ["rating fb-1 is recorded"]),
         ("feedback correct in-1 Better.", ["correction fb-1 is recorded"]),
         ("feedback comment in-1 Nice.", ["comment fb-1 is recorded"]),
+        ("feedback prefer in-1 in-2", ["preference fb-1 is recorded"]),
         ("feedback list", ["rating", "0.25", "in-1"]),
         ("feedback refused tickets --reason CONTRADICTED --newest", ["fb-2", "CONTRADICTED", "in-2", "u-9"]),
         ("feedback erase u1", ["3 feedback entries by and about u1, and 5 inference records were erased"]),

@@ -72,6 +72,8 @@ def test_memory_may_be_left_to_the_trainer(file: Path) -> None:
         ("30m", "30", "training.helpdesk_lora.limits.time", "whole number and a unit"),
         ("method: sft", "method: ppo", "training.helpdesk_lora.method", "'ppo' is not allowed"),
         ("method: sft", "method: dpo", "training.helpdesk_lora.method", "and helpdesk_sft has kind demonstration"),
+        ("method: sft", "method: kto", "training.helpdesk_lora.method", "of kind unpaired_preference or preference"),
+        ("[correction]", "[rating]", "datasets.helpdesk_sft.examples", "demonstration are made of feedback: [correct"),
         ("max_steps: 48", "max_steps: .inf", "training.helpdesk_lora.args", "max_steps: must be a number"),
         ("share: 0.3", "share: 1.5", "datasets.helpdesk_sft.held_out.share", "less than or equal to 0.9"),
         ("[correction]", "[corrections]", "datasets.helpdesk_sft.examples.feedback[0]", "did you mean correction?"),

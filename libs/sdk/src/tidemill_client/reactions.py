@@ -1,11 +1,11 @@
-"""Feedback on answers: ratings, comments, corrections, and values of declared metrics."""
+"""Feedback on answers: ratings, comments, corrections, choices, and values of declared metrics."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from tidemill.feedback.v1.curation_pb2 import Curation, RefusedExample
 from tidemill.feedback.v1.curation_service_pb2 import GetCurationRequest, ListRefusedExamplesRequest
-from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
+from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback, Preference
 from tidemill.feedback.v1.feedback_service_pb2 import (
     EraseEndUserRequest,
     EraseEndUserResponse,
@@ -57,6 +57,18 @@ class Reactions:
     async def comment(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
         """Comment on an answer."""
         return await self._submit(Feedback(inference=inference, metric="comment", comment=text), rater)
+
+    async def prefer(
+        self, chosen: str, rejected: str, rater: Rater = ANONYMOUS, *, tie: bool = False, chosen_position: int = 0
+    ) -> Feedback:
+        """Prefer the answer of one inference to that of another; with `tie` neither.
+
+        Raises:
+            InvalidInput: they are not two different answers to one question, of one deployment to one end user.
+
+        """
+        choice = Preference(chosen=chosen, rejected=rejected, tie=tie, chosen_position=chosen_position)
+        return await self._submit(Feedback(metric="preference", preference=choice), rater)
 
     async def give(self, inference: str, metric: str, value: bool | float | str, rater: Rater = ANONYMOUS) -> Feedback:  # noqa: FBT001 - a value
         """Give the value of a metric that the project declares: true or false, a number, or one of its choices.

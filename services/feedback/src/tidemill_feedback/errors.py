@@ -2,6 +2,7 @@
 
 InvalidInput
 ├── NotLive                 the inference is not a live one
+├── NotComparable           a choice between answers of which one cannot be preferred to the other
 └── NothingCorrected        the correction equals the answer
 NotFound
 ├── FeedbackNotFound
@@ -17,6 +18,7 @@ AlreadyExists
 └── ReviewGiven             the claim has another review
 PreconditionFailed
 ├── InferenceUnanswered     it has no answer yet; by event the reaction is pending
+├── AnswerNotRecorded       it was recorded without its text: nothing is learnt from it
 ├── AnswerUsesTools         it calls tools, or rests on what they returned: nothing is learnt from it
 ├── TooManyWait             the limit of pending reactions for one inference
 ├── ReviewQueueFull         the limit of open items of a queue
@@ -40,6 +42,13 @@ from tidemill_core.errors import (
 )
 from tidemill_core.rights import REVIEW_FEEDBACK
 
+_DIFFERENCES = {
+    "END_USERS_DIFFER": "the answers were given to different end users",
+    "DEPLOYMENTS_DIFFER": "the answers are of different deployments",
+    "QUESTIONS_DIFFER": "the answers are to different questions",
+    "ANSWERS_ALIKE": "both answers are the same",
+}
+
 
 class NotLive(InvalidInput):
     """Only live inferences accept feedback."""
@@ -49,6 +58,15 @@ class NotLive(InvalidInput):
     def __init__(self, inference: str) -> None:
         text = f"{inference} is a shadow or evaluation request; only live inferences accept feedback"
         super().__init__(violations=[Violation("inference", text)], inference=inference)
+
+
+class NotComparable(InvalidInput):
+    """A choice is between two different answers to one question, of one deployment to one end user."""
+
+    def __init__(self, inference: str, *, reason: str) -> None:
+        self.reason = reason
+        text = f"{_DIFFERENCES[reason]}: choose between two answers to one question"
+        super().__init__(violations=[Violation("preference", text)], inference=inference)
 
 
 class NothingCorrected(InvalidInput):
@@ -73,6 +91,17 @@ class AnswerUsesTools(PreconditionFailed):
         super().__init__(
             f"the answer {inference} calls tools, or rests on what they returned: no example is made of it",
             inference=inference,
+        )
+
+
+class AnswerNotRecorded(PreconditionFailed):
+    """Without its text, an answer is neither preferred nor good or bad."""
+
+    reason = "ANSWER_NOT_RECORDED"
+
+    def __init__(self, inference: str) -> None:
+        super().__init__(
+            f"the text of answer {inference} was not recorded: no example is made of it", inference=inference
         )
 
 

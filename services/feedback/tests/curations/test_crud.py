@@ -78,7 +78,7 @@ async def test_the_same_request_creates_once_and_a_taken_id_is_refused() -> None
     [
         ({"dataset": "No Slug"}, "dataset: is 'No Slug'"),
         ({"deployment": ""}, "deployment: is ''"),
-        ({"feedback": ()}, r"feedback: is \[\]; only \[correction\]"),
+        ({"feedback": ()}, r"feedback: is \[\]; examples of kind demonstration are made of \[corr"),
         ({"feedback": ("rating",)}, r"feedback: is \[rating\]"),
         ({"new_examples": 0}, "new_examples: is 0; use 1 to 1000"),
         ({"new_examples": 1001}, "new_examples: is 1001; use 1 to 1000"),

@@ -53,6 +53,7 @@ def test_a_curation_that_was_stored_before_there_were_kinds_is_one_of_demonstrat
     assert (curation.rule, curation.incarnations, curation.epoch) == (RULE, 2, 4)
     added = {
         "kind": "demonstration",
+        "rating_threshold": 0.0,
         "max_user_share": 0.0,
         "cohort_label": "",
         "max_cohort_share": 0.0,

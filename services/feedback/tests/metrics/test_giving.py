@@ -83,7 +83,7 @@ async def test_an_event_has_what_a_value_means_and_nothing_of_it_where_nothing_i
         (rating(1, flag=True), "flag: a rating is given in number"),
         (
             Reaction(metric="copied", flag=True, inference="i1"),
-            "metric: is 'copied'; use one of rating, comment, correction, left, reopened, stars, or declare it",
+            "metric: is 'copied'; use one of rating, comment, correction, preference, left, reopened, stars, or",
         ),
     ],
 )
@@ -101,7 +101,7 @@ async def test_a_metric_is_its_projects_and_ends_with_its_deletion() -> None:
     harness.inferences.put("i1", project="other")
     given = await harness.give(FLAG)
 
-    with pytest.raises(InvalidInput, match="use one of rating, comment, correction, or declare"):
+    with pytest.raises(InvalidInput, match="use one of rating, comment, correction, preference, or"):
         await harness.give(FLAG, caller=EVE)
     await harness.declare.delete(ADA, "reopened", write())
     with pytest.raises(InvalidInput, match="metric: is 'reopened'"):

@@ -12,6 +12,7 @@ import structlog
 from services.feedback.tests.harness import FeedbackHarness
 from services.feedback.tests.inference_server import settings
 from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
+from tidemill_feedback.reactions.domain.reaction import Preference
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
 from tidemill_feedback.reactions.http import OwnRpcs
 from tidemill_kit.grpc.admission import Admission, Limits
@@ -134,6 +135,22 @@ async def test_what_is_no_reaction_to_the_answer_that_was_shown_is_refused(
     refused = await page.react(**changes)
 
     assert (refused.status_code, named in refused.text) == (status, True)
+
+
+async def test_the_answer_that_was_shown_is_preferred_to_another_one_of_the_same_user(page: Page) -> None:
+    page.harness.inferences.put("i2", output="Another one.")
+    page.harness.inferences.put("i3", output="Another one.", end_user="eve")
+    choice = {"metric": "preference", "number": None}
+
+    given = await page.react(**choice, preference={"rejected": "i2", "chosen_position": 2})
+    of_another = await page.react(**choice, preference={"rejected": "i3"})
+    without = await page.react(**choice, preference={"chosen": "i1"})
+
+    saved = (await page.harness.feedback.get("acme", given.json()["id"])).current
+    assert saved
+    assert saved.preference == Preference(chosen="i1", rejected="i2", chosen_position=2)
+    assert [each.status_code for each in (of_another, without)] == [400, 400]
+    assert of_another.json()["details"][0]["reason"] == "END_USERS_DIFFER"
 
 
 async def test_the_user_who_asked_withdraws_a_reaction_and_no_one_else_does(page: Page) -> None:

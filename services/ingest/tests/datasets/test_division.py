@@ -7,7 +7,7 @@ import pytest
 
 from services.ingest.tests.datasets.examples import examples, message, numbered
 from tidemill.content.v1.content_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER, Message, Part
-from tidemill.feedback.v1.curation_pb2 import EXAMPLE_KIND_PREFERENCE
+from tidemill.feedback.v1.curation_pb2 import EXAMPLE_KIND_PREFERENCE, EXAMPLE_KIND_UNPAIRED_PREFERENCE
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_ingest.datasets.domain.division import (
     EXAMPLES_ALIKE,
@@ -131,6 +131,45 @@ def test_the_rejected_answer_of_a_preference_is_masked_and_has_to_say_something(
 
     assert "Ask [email]." in masked_one.line
     assert masked_one.answer == "Your team."
+
+
+def rated(question: str, answer: str, *, label: bool) -> ExampleMessage:
+    written = message(question, answer, name=f"{question} {answer} {label}")
+    written.kind, written.label = EXAMPLE_KIND_UNPAIRED_PREFERENCE, label
+    return written
+
+
+def test_a_bad_answer_is_trained_on_and_never_held_out() -> None:
+    batch = [
+        rated(f"Question {number}", f"Answer {number} {label}", label=label)
+        for number in range(40)
+        for label in (True, False)
+    ]
+
+    division = divided(examples(batch))
+
+    bad = [each for each in division.train if not each.good]
+    assert all(each.good for each in division.held_out)
+    assert {each.asked for each in bad}.isdisjoint(each.asked for each in division.held_out)
+    assert len(bad) + len(division.held_out) == 40
+    assert len(division.kept) + division.overlap == division.offered
+    assert '"label":false' in bad[0].line
+
+
+def test_an_answer_that_is_good_to_one_and_bad_to_another_is_two_examples() -> None:
+    batch = [rated("Question", "Answer", label=label) for label in (True, False)]
+
+    division = divided(examples(batch))
+
+    assert (division.duplicates, division.offered) == (0, 2)
+
+
+def test_an_unpaired_preference_has_a_label() -> None:
+    written = message("Question", "Answer")
+    written.kind = EXAMPLE_KIND_UNPAIRED_PREFERENCE
+
+    with pytest.raises(BatchUnusable, match="label: is empty"):
+        examples([written])
 
 
 def test_every_example_is_in_a_part_or_counted_as_left_out() -> None:

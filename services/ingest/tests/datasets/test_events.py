@@ -66,7 +66,7 @@ async def test_a_completion_for_no_dataset_or_of_another_project_is_refused() ->
         await datasets.curations.completed(context("e1", project="globex"), body_of(body))
 
 
-async def test_batches_of_demonstrations_and_preferences_are_offered_and_of_other_kinds_refused() -> None:
+async def test_batches_of_every_kind_are_offered_and_of_unknown_ones_refused() -> None:
     datasets = await Datasets().declared()
     body = completed(await stored(datasets.objects, numbered(20)))
 
@@ -74,13 +74,14 @@ async def test_batches_of_demonstrations_and_preferences_are_offered_and_of_othe
         return body_of({**body, "seq": seq, "batch": {**body["batch"], "kind": kind}})
 
     with pytest.raises(
-        InvalidInput, match=r"batch\.kind: is EXAMPLE_KIND_RIDDLE; a dataset accepts demonstrations and"
+        InvalidInput, match=r"batch\.kind: is EXAMPLE_KIND_RIDDLE; a dataset accepts one of EXAMPLE_KIND_UNSP"
     ):
         await datasets.curations.completed(context("e1"), of_kind("EXAMPLE_KIND_RIDDLE"))
     await datasets.curations.completed(context("e2"), of_kind("EXAMPLE_KIND_DEMONSTRATION"))
     await datasets.curations.completed(context("e3"), of_kind("EXAMPLE_KIND_PREFERENCE", seq="2"))
+    await datasets.curations.completed(context("e4"), of_kind("EXAMPLE_KIND_UNPAIRED_PREFERENCE", seq="3"))
 
-    assert len((await datasets.dataset()).offers) == 2
+    assert len((await datasets.dataset()).offers) == 3
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,18 @@ def test_a_preference_is_refused_and_named_by_its_kind(tmp_path: Path) -> None:
     assert refused.value.reason == "EXAMPLES_NOT_TRAINABLE"
 
 
+def test_an_unpaired_preference_is_an_answer_with_its_label(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    lines = [json.loads(line) for line in example_lines(2).splitlines()]
+    kind = "EXAMPLE_KIND_UNPAIRED_PREFERENCE"
+    path.write_text("\n".join(json.dumps(each | {"kind": kind, "label": n > 0}) for n, each in enumerate(lines)))
+
+    rows, _ = rows_of(read_examples(path, kinds=[kind]), CountsCharacters(), max_length=99)
+
+    assert [row.columns["label"] for row in rows] == [False, True]
+    assert "".join(map(str, rows[1].columns["completion_ids"])) == "It is 1."
+
+
 def preference(rejected: str, output: str = "Yes.") -> Example:
     (example,) = examples("Is it?", output=output)
     return replace(example, rejected=[{"role": "assistant", "content": rejected}] if rejected else [])

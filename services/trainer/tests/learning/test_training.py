@@ -146,7 +146,9 @@ def test_examples_of_another_kind_than_the_method_learns_from_are_refused(
     other = job_in(tmp_path / "other", base, method=of_other)
     job = replace(job_in(tmp_path / "run", base, method=method), examples=other.examples)
 
-    with pytest.raises(TrainingStopped, match="use sft for demonstrations, and dpo, orpo or kto") as stopped:
+    with pytest.raises(
+        TrainingStopped, match="use sft for demonstrations, dpo, orpo or kto for preferences"
+    ) as stopped:
         trained(job, RecordedReports())
     assert stopped.value.reason == "EXAMPLES_NOT_TRAINABLE"
 

@@ -8,13 +8,20 @@ from pydantic import Field, model_validator
 from tidemill_cli.loop.shapes import Declared, Duration, FromFile, Memory, Settings, SharedReference, SharedSlug, Slug
 
 Metric = Literal["rouge_l", "token_f1", "citation_valid", "output_chars"]
-Kind = Literal["demonstration", "preference"]
+Kind = Literal["demonstration", "preference", "unpaired_preference"]
+Reaction = Literal["correction", "preference", "rating"]
+MADE_OF: Mapping[Kind, Sequence[Reaction]] = {
+    "demonstration": ["correction"],
+    "preference": ["correction", "preference"],
+    "unpaired_preference": ["rating"],
+}
+"""The reactions that make examples of a kind."""
 Method = Literal["sft", "dpo", "orpo", "kto"]
 LEARNS_FROM: Mapping[Method, Sequence[Kind]] = {
     "sft": ["demonstration"],
     "dpo": ["preference"],
     "orpo": ["preference"],
-    "kto": ["preference"],
+    "kto": ["unpaired_preference", "preference"],
 }
 """The kinds of examples that a method can learn from."""
 
@@ -23,11 +30,17 @@ class Examples(Declared):
     """Selects the feedback that becomes examples."""
 
     deployment: Slug
-    feedback: Annotated[list[Literal["correction"]], Field(min_length=1)]
+    feedback: Annotated[list[Reaction], Field(min_length=1)]
     kind: Annotated[
         Kind,
-        Field(description="a preference has the model's own answer too, which the correction is preferred to"),
+        Field(
+            description="a preference has two answers, of which the correction, or the one that was chosen, is "
+            "preferred; an unpaired one is the model's own answer with the user's rating"
+        ),
     ] = "demonstration"
+    rating_threshold: Annotated[
+        float, Field(ge=0, le=1, description="an answer rated so or better is good; 0 means 0.5")
+    ] = 0
     per_user_at_most: Annotated[int, Field(ge=0, description="0 means unlimited")] = 0
     min_output_chars: Annotated[int, Field(ge=0, description="0 means 1")] = 0
     max_output_chars: Annotated[int, Field(ge=0, description="0 means 4000")] = 0
@@ -55,6 +68,13 @@ class Examples(Declared):
     def _cohort_is_whole(self) -> Self:
         if bool(self.cohort_label) != bool(self.max_cohort_share):
             message = "set both cohort_label and max_cohort_share, or neither"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _of_reactions(self) -> Self:
+        if not set(self.feedback) <= set(MADE_OF[self.kind]):
+            message = f"examples of kind {self.kind} are made of feedback: [{', '.join(MADE_OF[self.kind])}]"
             raise ValueError(message)
         return self
 
@@ -102,7 +122,9 @@ class Training(Declared):
 
     dataset: SharedSlug
     base: SharedReference
-    method: Annotated[Method, Field(description="dpo, orpo and kto learn from examples of kind preference")] = "sft"
+    method: Annotated[
+        Method, Field(description="dpo, orpo and kto learn from preferences, kto from unpaired ones too")
+    ] = "sft"
     lora: Annotated[Settings, Field(description="arguments of peft.LoraConfig")] = Field(default_factory=dict)
     args: Annotated[Settings, Field(description="arguments of TRL's config of the method, as trl.SFTConfig")] = Field(
         default_factory=dict

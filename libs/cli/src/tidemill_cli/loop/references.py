@@ -98,8 +98,8 @@ def _kind_problems(document: Document, loop: Loop) -> Iterator[Problem]:
         dataset, learns = loop.datasets.get(training.dataset), LEARNS_FROM[training.method]
         if dataset is not None and dataset.examples.kind not in learns:
             message = (
-                f"{training.method} learns from examples of kind {' or '.join(learns)}, and {training.dataset} has kind "
-                f"{dataset.examples.kind}: change one of them"
+                f"{training.method} learns from examples of kind {' or '.join(learns)}, and {training.dataset} has "
+                f"kind {dataset.examples.kind}: change one of them"
             )
             yield document.problem(("training", name, "method"), message)
 

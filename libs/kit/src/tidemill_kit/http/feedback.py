@@ -1,9 +1,10 @@
 """`POST /v1/feedback`: reactions to an answer, from the page that shows it; inference and feedback both serve it.
 
 The body has `inference`, its `token` (the `feedback_token` that came with the answer), `metric` ("rating", "comment",
-"correction", or one that the project declares), the value as `number`, `comment` or `correction`, of a declared metric
-as `flag`, `number` or `category`, and may have `request_id`. The reaction is the asking user's: a browser cannot name
-another one. Other fields are refused by name.
+"correction", "preference", or one that the project declares), the value as `number`, `comment`, `correction` or
+`preference` (`rejected` is the other inference, of the same user; `tie` and `chosen_position` are optional), of a
+declared metric as `flag`, `number` or `category`, and may have `request_id`. The reaction is the asking user's: a
+browser cannot name another one. Other fields are refused by name.
 
 `DELETE /v1/feedback/{id}` withdraws it, with the same token in the header `Feedback-Token` (an address is in too many
 logs) and, optionally, `?request_id=`. It withdraws only reactions of the asking user, not of reviewers.
@@ -36,7 +37,7 @@ _MAX_NAME = 512
 _TOKEN_HEADER = "feedback-token"  # noqa: S105 - a header's name
 _ASKER = "user"
 """The rater that the user who asked is."""
-_VALUES = ("flag", "number", "category", "comment", "correction")
+_VALUES = ("flag", "number", "category", "comment", "correction", "preference")
 
 
 class TokenRefused(PermissionDenied):
@@ -91,6 +92,14 @@ class FeedbackRpcs(Protocol):
         ...
 
 
+class PreferenceBody(Strict):
+    """The answer that `inference` is preferred to."""
+
+    rejected: Annotated[str, StringConstraints(min_length=1, max_length=_MAX_NAME)]
+    tie: bool = False
+    chosen_position: Annotated[int, Field(ge=0, le=2)] = 0
+
+
 class FeedbackBody(Strict):
     """What is taken."""
 
@@ -101,6 +110,7 @@ class FeedbackBody(Strict):
     category: str | None = None
     comment: str | None = None
     correction: str | None = None
+    preference: PreferenceBody | None = None
     token: Annotated[str, StringConstraints(max_length=_MAX_NAME)] = ""
     request_id: str = Field("", max_length=MAX_REQUEST_ID)
 
@@ -118,6 +128,8 @@ class FeedbackBody(Strict):
             part = content_pb2.Part(text=self.correction)
             output = content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=[part])
             value["correction"] = feedback_pb2.Correction(output=[output])
+        if self.preference is not None:
+            value["preference"] = feedback_pb2.Preference(chosen=self.inference, **self.preference.model_dump())
         feedback = feedback_pb2.Feedback(inference=self.inference, metric=self.metric, **value)
         return pb.SubmitFeedbackRequest(feedback=feedback, request_id=self.request_id)
 

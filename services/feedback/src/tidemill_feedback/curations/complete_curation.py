@@ -1,20 +1,21 @@
 """Store all examples that count as a batch, and complete the curation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Clock, Request, derived_id
 from tidemill_feedback.curations.domain.counting import Chosen
-from tidemill_feedback.curations.domain.curation import Batch, Curation
+from tidemill_feedback.curations.domain.curation import Batch, Curation, Rule
 from tidemill_feedback.curations.domain.example import Example, ExampleKind, Prompt
-from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, CurationRef
+from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, CurationRef, Row
 from tidemill_feedback.curations.ports import Batches, CurationStore, Ledger, Prompts
+from tidemill_feedback.errors import AnswerNotRecorded
 from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.ports import FeedbackStore
 
-NO_ANSWER = "ANSWER_NOT_RECORDED"
-"""Why a correction is no preference: there is no answer to prefer it to."""
+PROMPTS_DIFFER = "PROMPTS_DIFFER"
+"""Why a choice is no preference: the model was given something else for each answer."""
 _BATCH_SIZE = 200
 
 
@@ -106,40 +107,64 @@ class CompleteCuration:
 
         An erasure deletes prompts, which later feedback on the same inference may need again.
         """
-        ref, kind, examples = curation.ref, curation.rule.kind, list[Example]()
+        ref, examples = curation.ref, list[Example]()
         for begin in range(0, len(chosen.rows), _BATCH_SIZE):
             rows = chosen.rows[begin : begin + _BATCH_SIZE]
             texts = await self.feedback.get_many(ref.project, [row.candidate.feedback for row in rows])
-            prompts = await self.prompts.get(ref.project, [row.candidate.inference for row in rows])
+            named = [inference for row in rows for inference in row.candidate.inferences]
+            prompts = await self.prompts.get(ref.project, named)
             for row in rows:
-                text, prompt = texts.get(row.candidate.feedback), prompts.get(row.candidate.inference)
+                text = texts.get(row.candidate.feedback)
                 if text is None:
                     await self.ledger.forget({row.candidate.feedback: row.candidate.seq})
                 elif not text.teaches:
                     await self.ledger.exclude(text.id, seq=text.seq)
                 elif text.seq != row.candidate.seq:
                     await self.ledger.upsert_correction(ref, CandidateExample.of(text))
-                elif prompt is None or (kind is ExampleKind.PREFERENCE and prompt.answer is None):
-                    await self.ledger.reopen(ref, row, epoch=epoch)
-                elif kind is ExampleKind.PREFERENCE and not (prompt.answer or "").strip():
-                    await self.ledger.fail(ref, row, epoch=epoch, message=NO_ANSWER, final=True)
-                else:
-                    examples.append(_example(ref, kind, text, prompt))
+                elif example := await self._example(curation, row, text, prompts, epoch):
+                    examples.append(example)
             if len(examples) < begin + len(rows):
                 return None
         return examples
 
+    async def _example(
+        self, curation: Curation, row: Row, feedback: Feedback, prompts: Mapping[str, Prompt], epoch: int
+    ) -> Example | None:
+        """Return what is made of a row; None where its prompts are fetched again, or it never makes an example."""
+        ref, needs_answers = curation.ref, curation.rule.kind is not ExampleKind.DEMONSTRATION
+        asked = [prompts[inference] for inference in row.candidate.inferences if inference in prompts]
+        if len(asked) < len(row.candidate.inferences) or (needs_answers and any(each.answer is None for each in asked)):
+            await self.ledger.reopen(ref, row, epoch=epoch)
+        elif needs_answers and not all((each.answer or "").strip() for each in asked):
+            await self.ledger.fail(ref, row, epoch=epoch, message=AnswerNotRecorded.reason, final=True)
+        elif any(each.messages != asked[0].messages for each in asked):
+            await self.ledger.fail(ref, row, epoch=epoch, message=PROMPTS_DIFFER, final=True)
+        else:
+            return _example(ref, curation.rule, feedback, asked)
+        return None
 
-def _example(ref: CurationRef, kind: ExampleKind, feedback: Feedback, prompt: Prompt) -> Example:
-    assert feedback.current is not None  # noqa: S101 - recorded feedback has something given
+
+def _example(ref: CurationRef, rule: Rule, feedback: Feedback, asked: Sequence[Prompt]) -> Example:
+    """Return the example of what was asked: one prompt, of a choice a second one with the rejected answer."""
+    given, own = feedback.current, asked[0].answer
+    assert given is not None  # noqa: S101 - recorded feedback has something given
+    output, rejected, label = given.text, None, None
+    if given.preference:
+        output, rejected = own or "", asked[1].answer
+    elif rule.kind is ExampleKind.PREFERENCE:
+        rejected = own
+    elif rule.kind is ExampleKind.UNPAIRED_PREFERENCE and given.number is not None:
+        output, label = own or "", rule.is_good(given.number)
     return Example(
-        id=derived_id(ref.project, ref.curation, feedback.inference),
+        id=derived_id(ref.project, ref.curation, CandidateExample.of(feedback).about),
         inference=feedback.inference,
         feedback=feedback.id,
         end_user=feedback.end_user,
         asked_by=feedback.asked_by if feedback.asked_by != feedback.end_user else "",
-        prompt=prompt,
-        output=feedback.current.text,
-        observe_time=feedback.current.observe_time,
-        kind=kind,
+        prompt=asked[0],
+        output=output,
+        observe_time=given.observe_time,
+        kind=rule.kind,
+        rejected=rejected,
+        label=label,
     )

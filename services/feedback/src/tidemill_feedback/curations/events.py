@@ -1,9 +1,9 @@
-"""Consumes feedback's own events, so that each saved correction reaches the curations also after a crash."""
+"""Consumes feedback's own events, so that each saved reaction reaches the curations also after a crash."""
 
 from pydantic import BaseModel
 
 from tidemill_feedback.curations.record_correction import RecordCorrection
-from tidemill_feedback.reactions.domain.reaction import CORRECTION
+from tidemill_feedback.reactions.domain.reaction import TEACHING
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 NAME = "feedback.corrections"
@@ -23,7 +23,7 @@ def corrections(record: RecordCorrection) -> Subscription:
     """Return the subscription."""
 
     async def changed(event: EventContext, body: FeedbackChanged) -> None:
-        if body.metric == CORRECTION:
+        if body.metric in TEACHING:
             await record(event.caller, body.feedback)
 
     return Subscription(

@@ -18,4 +18,6 @@ class ForgetExamples:
     async def __call__(self, caller: Caller, erased: Sequence[Feedback], end_user: str) -> None:
         """Delete the rows of erased feedback, and the prompts of the end user's questions; idempotent."""
         await self.ledger.forget({each.id: each.seq for each in erased})
-        await self.prompts.forget(caller.project, [each.inference for each in erased if each.asked_by == end_user])
+        asked = [each for each in erased if each.asked_by == end_user]
+        named = [inference for each in asked for inference in (each.inference, each.other) if inference]
+        await self.prompts.forget(caller.project, named)

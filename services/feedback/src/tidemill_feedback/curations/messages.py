@@ -50,7 +50,6 @@ def curation_payload(curation: Curation, event: Event, seq: int) -> tuple[str, M
 def example_message(example: Example) -> pb.Example:
     """Return an example as a line of a batch."""
     prompt = example.prompt
-    is_preference = example.kind is ExampleKind.PREFERENCE
     return to_message(
         pb.Example,
         example,
@@ -61,7 +60,7 @@ def example_message(example: Example) -> pb.Example:
         passages=[content_pb2.Passage(**asdict(passage)) for passage in prompt.passages],
         output=_turn(Turn(role="assistant", text=example.output)),
         kind=_unless_demonstration(example.kind),
-        rejected=_turn(Turn(role="assistant", text=prompt.answer or "")) if is_preference else None,
+        rejected=None if example.rejected is None else _turn(Turn(role="assistant", text=example.rejected)),
     )
 
 

@@ -21,6 +21,7 @@ from tidemill_feedback.curations.domain.ledger import (
 )
 from tidemill_feedback.curations.domain.measures import Measures
 from tidemill_feedback.errors import EpochOver
+from tidemill_feedback.reactions.domain.reaction import CORRECTION
 from tidemill_kit.store.mongo import Collection, Document, read_page, translated, update_or_insert
 
 _OPEN: Document = {"open": True}
@@ -261,7 +262,9 @@ def _not_later(epoch: int) -> dict[str, Any]:
 def _row(document: Document) -> Row:
     names = ("feedback", "seq", "inference", "deployment", "end_user", "observe_time")
     rest = ("first_time", "resolved_seq", "chars", "attempts", "failure", "completion")
-    given = {name: document[name] for name in names} | {"rater": document.get("rater", "user")}
+    defaults = {"rater": "user", "metric": CORRECTION, "other": ""}
+    later = {name: document.get(name, default) for name, default in defaults.items()}
+    given = {name: document[name] for name in names} | later
     measures = document.get("measures")
     return Row(
         candidate=CandidateExample(**given),

@@ -13,7 +13,6 @@ from tidemill_feedback.curations.domain.curation import Curation
 from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_feedback.curations.ports import CurationStore, Ledger
 from tidemill_feedback.curations.resolve_examples import ResolveExamples
-from tidemill_feedback.reactions.domain.reaction import CORRECTION
 from tidemill_feedback.reactions.ports import FeedbackStore
 
 _NOW = timedelta(0)
@@ -102,7 +101,7 @@ class ReconcileCuration:
         found = await self.resolve(caller, curation.ref, rows, filters=filters, epoch=epoch)
         resolved = [row for row in found if not row.withdrawn]
         left = sum(row.pending for row in resolved) + (len(rows) == _BATCH_SIZE)
-        more = sum(filters.passes(row) and row.candidate.deployment == filters.deployment for row in resolved)
+        more = sum(filters.passes(row) and filters.selects(row) for row in resolved)
         counts = Counts(
             examples=min(tally.counts.examples + more, self.at_most),
             new=min(tally.counts.new + more, self.at_most),
@@ -137,19 +136,32 @@ class ReconcileCuration:
         await self.ledger.record_refusals(ref, {name: now[name] for name in changed}, epoch=epoch)
 
     async def _list(self, curation: Curation, tally: Tally, epoch: int) -> None:
-        """Add a row for each correction of the deployment; each process lists those since the last listing."""
-        token = tally.listed if tally.deployments == curation.deployments else ""
+        """Add a row for each reaction of the deployment that counts; each process lists those since the last listing.
+
+        How far that is says the metric with its page token; one without a metric is of the first.
+        """
+        listed = tally.listed if tally.deployments == curation.deployments else ""
+        reached, _, token = listed.rpartition(" ")
+        metrics = curation.rule.feedback
+        begin = metrics.index(reached) if reached in metrics else 0
+        for metric in metrics[begin:]:
+            await self._list_metric(curation, metric, token, epoch)
+            token = ""
+        self._listed[curation.ref] = curation.deployments
+
+    async def _list_metric(self, curation: Curation, metric: str, token: str, epoch: int) -> None:
+        ref, deployments = curation.ref, curation.deployments
         while True:
             page = await self.feedback.list(
                 curation.project,
                 page=PageRequest(size=_BATCH_SIZE, token=token),
-                where={"deployment": curation.rule.deployment, "metric": CORRECTION},
+                where={"deployment": curation.rule.deployment, "metric": metric},
             )
             for feedback in page.items:
                 if feedback.teaches:
-                    await self.ledger.upsert_correction(curation.ref, CandidateExample.of(feedback))
+                    await self.ledger.upsert_correction(ref, CandidateExample.of(feedback))
             if not page.next_token:
                 break
             token = page.next_token
-            await self.ledger.record_listed(curation.ref, deployments=curation.deployments, token=token, epoch=epoch)
-        self._listed[curation.ref] = curation.deployments
+            listed = f"{metric} {token}"
+            await self.ledger.record_listed(ref, deployments=deployments, token=listed, epoch=epoch)

@@ -1,4 +1,4 @@
-"""Resolve corrections: measure the text and cache the prompt."""
+"""Resolve reactions: measure what an example would have as its output, and cache the prompt."""
 
 import asyncio
 from collections import defaultdict
@@ -21,7 +21,9 @@ from tidemill_feedback.curations.domain.filters import Filters
 from tidemill_feedback.curations.domain.ledger import WITHDRAWN, CurationRef, Row
 from tidemill_feedback.curations.domain.measures import Measures
 from tidemill_feedback.curations.ports import Ledger, Measure, MeasuredText, Prompts, RecordedPrompts
+from tidemill_feedback.errors import AnswerNotRecorded
 from tidemill_feedback.reactions.domain.feedback import Feedback
+from tidemill_feedback.reactions.domain.reaction import CORRECTION
 from tidemill_feedback.reactions.ports import FeedbackStore
 
 MAX_ATTEMPTS = 5
@@ -32,7 +34,7 @@ _LATER = (DependencyUnavailable, RateLimited, DeadlineExceeded)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolveExamples:
-    """Measures each correction, and fetches its prompt once, several concurrently.
+    """Measures corrections, and answers that were rated or chosen; fetches each prompt once, several concurrently.
 
     What corrections are compared by is measured only where the filters compare them, also of those that were resolved
     before they did.
@@ -68,13 +70,15 @@ class ResolveExamples:
         requested_by = defaultdict[str, list[str]](list)
         for row in rows:
             if row.candidate.feedback in texts:
-                requested_by[row.candidate.inference].append(row.candidate.feedback)
+                for inference in row.candidate.inferences:
+                    requested_by[inference].append(row.candidate.feedback)
         missing = await self.prompts.missing(ref.project, list(requested_by))
         failures = await self._fetch(caller, {inference: requested_by[inference] for inference in missing})
         measured = await self._measured(ref.project, texts, filters)
+        outputs = await self._outputs(ref.project, texts)
         resolved = []
         for row in rows:
-            failure = failures.get(row.candidate.inference)
+            failure = next((failures[each] for each in row.candidate.inferences if each in failures), None)
             found = texts.get(row.candidate.feedback)
             if failure is not None:
                 resolved.append(await self._fail(ref, row, epoch, failure))
@@ -83,13 +87,24 @@ class ResolveExamples:
             elif not found.teaches or found.current is None:
                 await self.ledger.exclude(found.id, seq=found.seq)
                 resolved.append(replace(row, failure=WITHDRAWN))
-            elif filters.measures and found.id not in measured:
+            elif found.id not in outputs or (filters.measures and found.id not in measured):
                 resolved.append(row)  # its prompt was erased concurrently
             else:
-                resolved.append(await self._finish(ref, row, epoch, found.current.text, measured.get(found.id)))
+                resolved.append(await self._finish(ref, row, epoch, outputs[found.id], measured.get(found.id)))
         return resolved
 
+    async def _outputs(self, project: str, found: Mapping[str, Feedback]) -> Mapping[str, str]:
+        """Return by feedback what an example would have as its output: the correction, or the answer, if it is kept."""
+        given = [each for each in found.values() if each.current is not None]
+        corrections = {each.id: each.current.text for each in given if each.current and each.metric == CORRECTION}
+        others = [each for each in given if each.metric != CORRECTION]
+        prompts = await self.prompts.get(project, [each.inference for each in others]) if others else {}
+        answers = {each.id: prompts[each.inference].answer or "" for each in others if each.inference in prompts}
+        return {**corrections, **answers}
+
     async def _finish(self, ref: CurationRef, row: Row, epoch: int, text: str, measures: Measures | None) -> Row:
+        if row.candidate.metric != CORRECTION and not text.strip():
+            return await self._fail(ref, row, epoch, AnswerNotRecorded(row.candidate.inference))
         chars = len(text.strip())
         if await self.ledger.resolve(ref, row, epoch=epoch, chars=chars, measures=measures):
             return replace(row, resolved_seq=row.candidate.seq, chars=chars, attempts=0, measures=measures)
@@ -159,4 +174,4 @@ class ResolveExamples:
 
 def _awaits(row: Row, filters: Filters) -> bool:
     """Return whether a row is to be resolved; what another deployment answered is not compared."""
-    return row.pending or (row.candidate.deployment == filters.deployment and filters.awaits(row))
+    return row.pending or (filters.selects(row) and filters.awaits(row))

@@ -100,8 +100,9 @@ def _first_of(waiting: Sequence[Waiting], size: int) -> Sequence[Waiting]:
 
 def _shown(waiting: Waiting) -> Feedback:
     """Return a reaction that waits as feedback that is PENDING; whose it is may only be known with the inference."""
-    inference = "" if waiting.reaction.conversation else waiting.inference
-    shown = Feedback.fresh(waiting.project, waiting.reaction, inference=inference, end_user="")
+    of, reaction = waiting.inference, waiting.reaction
+    inference = "" if reaction.conversation else (reaction.preference.chosen if reaction.preference else of)
+    shown = Feedback.fresh(waiting.project, reaction, inference=inference, end_user="")
     shown.current, shown.times = Given.of(waiting.reaction, waiting.event.time, now=waiting.since), 1
     shown.labels = dict(waiting.reaction.labels)
     shown.create_time = shown.update_time = waiting.since

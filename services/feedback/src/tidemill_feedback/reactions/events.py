@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, St
 from pydantic.alias_generators import to_camel
 
 from tidemill_core.errors import InvalidInput
-from tidemill_feedback.reactions.domain.reaction import OF_CONVERSATION, Reaction
+from tidemill_feedback.reactions.domain.reaction import OF_CONVERSATION, Preference, Reaction
 from tidemill_feedback.reactions.handle_submission import HandleSubmission
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.messages import check_correction
@@ -53,6 +53,17 @@ class CorrectionGiven(BaseModel):
     output: list[AssistantMessage]
 
 
+class PreferenceGiven(BaseModel):
+    """Which of two answers is preferred."""
+
+    model_config = _STRICT
+
+    chosen: StrictStr
+    rejected: StrictStr
+    tie: StrictBool = False
+    chosen_position: StrictInt = 0
+
+
 class FeedbackGiven(BaseModel):
     """The body of feedback_given: what a sender may say of Feedback; any other field is refused by its name."""
 
@@ -67,6 +78,7 @@ class FeedbackGiven(BaseModel):
     category: StrictStr | None = None
     comment: StrictStr | None = None
     correction: CorrectionGiven | None = None
+    preference: PreferenceGiven | None = None
     end_user: StrictStr = ""
     rater: StrictStr = ""
     observe_time: Annotated[AwareDatetime, Field(strict=True)] | None = None
@@ -143,6 +155,7 @@ def reaction_of_body(body: FeedbackGiven) -> Reaction:
         category=body.category,
         comment=body.comment,
         correction=None if body.correction is None else _text(body.correction),
+        preference=None if body.preference is None else Preference(**body.preference.model_dump()),
         end_user=body.end_user,
         rater=body.rater,
         observe_time=body.observe_time,

@@ -35,10 +35,12 @@ class HandleSubmission:
         submission = Submission(reaction=reaction, request=request, observed_at=event.time, keep_ignored=True)
         try:
             await self.submit(caller, submission)
-        except (InferenceUnknown, InferenceUnanswered):
+        except (InferenceUnknown, InferenceUnanswered) as error:
             waiting = Waiting(
                 project=caller.project,
-                inference=reaction.target_in(caller.project),
+                inference=str(error.metadata["inference"])
+                if reaction.preference
+                else reaction.target_in(caller.project),
                 reaction=reaction,
                 request=request,
                 event=event,

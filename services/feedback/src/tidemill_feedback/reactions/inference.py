@@ -1,7 +1,11 @@
 """Reads answers from inference, and has it erase those of an end user."""
 
+import hashlib
+from collections.abc import Iterable
+
 import grpc
 
+from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_pb2
 from tidemill.inference.v1.conversation_service_pb2 import GetConversationRequest
 from tidemill.inference.v1.conversation_service_pb2_grpc import ConversationServiceStub
@@ -15,6 +19,11 @@ from tidemill_feedback.reactions.domain.feedback import Answer
 from tidemill_feedback.reactions.domain.reaction import OF_CONVERSATION
 
 _LIVE = {inference_pb2.PURPOSE_UNSPECIFIED, inference_pb2.PURPOSE_LIVE}
+
+
+def _digest(messages: Iterable[content_pb2.Message]) -> str:
+    written = [message.SerializeToString(deterministic=True) for message in messages]
+    return hashlib.sha256(b"".join(len(each).to_bytes(8) + each for each in written)).hexdigest() if written else ""
 
 
 class InferenceAnswers:
@@ -42,6 +51,7 @@ class InferenceAnswers:
             live=found.purpose in _LIVE,
             completed=found.state == inference_pb2.INFERENCE_STATE_COMPLETED,
             output=" ".join("".join(part.text or part.json for part in message.parts) for message in found.output),
+            question=_digest(found.messages),
         )
 
     async def _last_of(self, caller: Caller, conversation: str) -> str:

@@ -1,6 +1,6 @@
 """Bring reactions and the inference that they waited for together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tidemill_core.application import Caller
@@ -18,7 +18,8 @@ class MatchPending:
     """Records every reaction that waits for an inference, once it is completed; what can never count is dead-lettered.
 
     A reaction waits no longer only after it was saved or dead-lettered, so a crash in between repeats it: saved once
-    by its request, and a dead letter at least once. One that is older than the erasure of its user is dropped.
+    by its request, and a dead letter at least once. One that is older than the erasure of its user is dropped. A choice
+    waits for one of its two inferences at a time, and as long as one is unknown.
     """
 
     pending: Pending
@@ -43,6 +44,13 @@ class MatchPending:
         return None
 
     async def _record(self, caller: Caller, waiting: Waiting, answer: Answer) -> None:
+        rejected = None
+        if choice := waiting.reaction.preference:
+            is_chosen = answer.inference == choice.chosen
+            other = await self._other(caller, waiting, choice.rejected if is_chosen else choice.chosen)
+            if other is None:
+                return
+            answer, rejected = (answer, other) if is_chosen else (other, answer)
         if await is_erased(self.erased, caller, waiting.reaction.end_user, answer.end_user, sent_at=waiting.event.time):
             await self.pending.remove(waiting)
             return
@@ -55,10 +63,28 @@ class MatchPending:
         )
         publisher = Caller.of_publisher(caller.project, waiting.event.source)  # as if it had not waited
         try:
-            await self.submit.record(publisher, submission, answer)
+            await self.submit.record(publisher, submission, answer, rejected=rejected)
         except PERMANENT as error:
             await self.dead_letters.put(waiting, error)
         await self.pending.remove(waiting)
+
+    async def _other(self, caller: Caller, waiting: Waiting, inference: str) -> Answer | None:
+        """Return the other answer of a choice; None where the choice waits for that one from now on."""
+        try:
+            other = await self.inferences.answer(caller, inference)
+        except InferenceUnknown:
+            other = None
+        if other is not None and other.completed:
+            return other
+        try:
+            await self.pending.add(replace(waiting, inference=inference))
+        except PERMANENT as error:
+            await self.dead_letters.put(waiting, error)
+            await self.pending.remove(waiting)
+            return None
+        await self.pending.remove(waiting)
+        await self(caller, inference)  # it may have been completed before the choice waited for it
+        return None
 
 
 async def is_erased(erased: ErasedUsers, caller: Caller, *users: str, sent_at: datetime) -> bool:

@@ -17,8 +17,8 @@ from tidemill_feedback.reactions.domain.feedback import (
     FeedbackWasWithdrawn,
     Given,
 )
-from tidemill_feedback.reactions.domain.reaction import COMMENT, CORRECTION, Reaction
-from tidemill_kit.mapping import from_timestamp, to_message
+from tidemill_feedback.reactions.domain.reaction import COMMENT, CORRECTION, PREFERENCE, Preference, Reaction
+from tidemill_kit.mapping import from_message, from_timestamp, to_message
 
 TOPIC = "tidemill.feedback.feedback.v1"
 RECORDED = "tidemill.feedback.feedback.recorded.v1"
@@ -44,6 +44,7 @@ def reaction_of(message: feedback_pb2.Feedback) -> Reaction:
         category=message.category if value == "category" else None,
         comment=message.comment if value == COMMENT else None,
         correction=_correction_of(message.correction) if value == CORRECTION else None,
+        preference=from_message(Preference, message.preference) if value == PREFERENCE else None,
         end_user=message.end_user,
         rater=message.rater,
         observe_time=observed,
@@ -123,4 +124,6 @@ def _value(metric: str, given: Given) -> dict[str, object]:
         part = content_pb2.Part(text=given.text)
         output = content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=[part])
         return {"correction": feedback_pb2.Correction(output=[output])}
+    if given.preference:
+        return {"preference": to_message(feedback_pb2.Preference, given.preference)}
     return {"comment": given.text} if metric == COMMENT else {"number": given.number}

@@ -8,7 +8,7 @@ from tidemill_core.application import Page, PageRequest, Request, ResourceKey
 from tidemill_core.errors import Conflict
 from tidemill_core.quotas import Quota
 from tidemill_feedback.errors import TooManyWait
-from tidemill_feedback.reactions.domain.reaction import Reaction
+from tidemill_feedback.reactions.domain.reaction import Preference, Reaction
 from tidemill_feedback.reactions.ports import SubmittedEvent, Waiting
 from tidemill_kit.store.batching import Batched
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, count_up_to, translated
@@ -124,11 +124,13 @@ def _entry(waiting: Waiting) -> Document:
 
 
 def _waiting(project: str, inference: str, entry: Document) -> Waiting:
-    labels = dict(entry["reaction"]["labels"])
+    reaction = entry["reaction"]
+    choice = reaction.get("preference")
+    nested = {"labels": dict(reaction["labels"]), "preference": Preference(**choice) if choice else None}
     return Waiting(
         project=project,
         inference=inference,
-        reaction=Reaction(**(entry["reaction"] | {"labels": labels})),
+        reaction=Reaction(**(reaction | nested)),
         request=Request(id=entry["request"], digest=entry["digest"]),
         event=SubmittedEvent(**entry["event"]),
         since=entry["since"],

@@ -57,6 +57,7 @@ class SubmitFeedback:
             SpeaksForAnother: it names a user or a rater that the credential does not.
             NotLive: the answer was not for a user.
             NothingCorrected: the correction is what was answered.
+            NotComparable: the choice is between answers that cannot be compared.
             InferenceUnknown: there is no such inference.
             InferenceUnanswered: it has no answer yet.
             ProjectDeleted: the project was deleted.
@@ -67,21 +68,33 @@ class SubmitFeedback:
         metric = await self._checked(caller, submission)
         reaction = said_by(caller, submission.reaction)
         submission = replace(submission, reaction=reaction)
-        answer = await self.inferences.answer(caller, reaction.target_in(caller.project))
+        answer = await self._answer(caller, reaction.target_in(caller.project))
+        choice = reaction.preference
+        rejected = await self._answer(caller, choice.rejected) if choice else None
+        return await self._record(caller, submission, answer, metric=metric, rejected=rejected)
+
+    async def _answer(self, caller: Caller, inference: str) -> Answer:
+        answer = await self.inferences.answer(caller, inference)
         if not answer.completed:
             raise InferenceUnanswered(answer.inference)
-        return await self._record(caller, submission, answer, metric)
+        return answer
 
-    async def record(self, caller: Caller, submission: Submission, answer: Answer) -> Feedback:
+    async def record(
+        self, caller: Caller, submission: Submission, answer: Answer, *, rejected: Answer | None = None
+    ) -> Feedback:
         """Save a reaction to a completed answer, which it may have waited for: its metric may be another one by now.
+
+        Of a choice, `answer` is the chosen one.
 
         Raises:
             InvalidInput: its metric is not declared any more, or takes other values.
             NotLive: the answer was not for a user.
             NothingCorrected: the correction is what was answered.
+            NotComparable: the choice is between answers that cannot be compared.
 
         """
-        return await self._record(caller, submission, answer, await self._checked(caller, submission))
+        metric = await self._checked(caller, submission)
+        return await self._record(caller, submission, answer, metric=metric, rejected=rejected)
 
     async def _checked(self, caller: Caller, submission: Submission) -> FeedbackMetric | None:
         """Return the declared metric of what can be taken, whatever the inference is.
@@ -98,9 +111,18 @@ class SubmitFeedback:
         return metric
 
     async def _record(
-        self, caller: Caller, submission: Submission, answer: Answer, metric: FeedbackMetric | None
+        self,
+        caller: Caller,
+        submission: Submission,
+        answer: Answer,
+        *,
+        metric: FeedbackMetric | None,
+        rejected: Answer | None,
     ) -> Feedback:
         reaction = submission.reaction
+        if rejected is not None:
+            answer.check_compares(rejected)
+            answer = answer if rejected.live else replace(answer, live=False)
         if not answer.live and not submission.keep_ignored:
             raise NotLive(answer.inference)
         fresh = Feedback.fresh(caller.project, reaction, inference=answer.inference, end_user=answer.end_user)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
 
+from tidemill.feedback.v1.curation_pb2 import ExampleKind
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput
 from tidemill_ingest.datasets.domain.version import Batch, ExampleBatchOffer
@@ -13,7 +14,7 @@ from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Sub
 
 NAME = "ingest.curations"
 COMPLETED = "tidemill.feedback.curation.completed.v1"
-_KINDS = frozenset({"", *(f"EXAMPLE_KIND_{kind}" for kind in ("UNSPECIFIED", "DEMONSTRATION", "PREFERENCE"))})
+_KINDS = frozenset({"", *ExampleKind.keys()})
 
 
 class ExampleBatch(BaseModel):
@@ -64,7 +65,7 @@ class Curations:
         """
         batch = body.batch
         if batch.kind not in _KINDS:
-            text = f"is {batch.kind[:40]}; a dataset accepts demonstrations and preferences"
+            text = f"is {batch.kind[:40]}; a dataset accepts one of {', '.join(ExampleKind.keys())}"
             raise InvalidInput.at(field="batch.kind", text=text)
         ref = ObjectRef(bucket=batch.bucket, key=batch.key, size=batch.size, sha256=batch.sha256)
         offer = ExampleBatchOffer(

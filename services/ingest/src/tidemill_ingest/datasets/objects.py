@@ -7,7 +7,7 @@ from datetime import UTC
 
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 
-from tidemill.feedback.v1.curation_pb2 import EXAMPLE_KIND_PREFERENCE
+from tidemill.feedback.v1.curation_pb2 import EXAMPLE_KIND_PREFERENCE, EXAMPLE_KIND_UNPAIRED_PREFERENCE
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Page, ResourceKey
@@ -192,10 +192,13 @@ def _example(line: bytes) -> Example:
         observed_at=message.observe_time.ToDatetime(tzinfo=UTC),
         line=canonical(written),
         context=context_of(written),
+        good=message.label or not message.HasField("label"),
     )
     said = {"id": example.id, "question": example.question, "output": example.answer}
     if message.kind == EXAMPLE_KIND_PREFERENCE:
         said["rejected"] = text_of(written.get("rejected", {}))
+    if message.kind == EXAMPLE_KIND_UNPAIRED_PREFERENCE and not message.HasField("label"):
+        said["label"] = ""
     for name, value in said.items():
         if not value.strip():
             raise InvalidInput.at(field=name, text="is empty")

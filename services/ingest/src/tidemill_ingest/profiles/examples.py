@@ -88,6 +88,8 @@ def _add(sketch: Sketch, split: str, example: Mapping[str, Any], users: Counter[
         yield "question_language", detected_language(question[:_WITHIN]) or "unknown", 1
         yield "answer_language", traits.language or "unknown", 1
         yield "near_documents", "some" if passages else "none", 1
+        if "label" in example:
+            yield "labels", "good" if example["label"] else "bad", 1
         for kind, count in found.items():
             yield "identifiers", kind, count
             yield "with_identifiers", kind, 1

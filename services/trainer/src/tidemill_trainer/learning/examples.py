@@ -15,6 +15,7 @@ from tidemill_trainer.training.domain.fit import ExampleCounts
 
 LONGEST_SHOWN = 200
 DEMONSTRATION, PREFERENCE = "EXAMPLE_KIND_DEMONSTRATION", "EXAMPLE_KIND_PREFERENCE"
+UNPAIRED = "EXAMPLE_KIND_UNPAIRED_PREFERENCE"
 """The kinds of examples; those that name none are demonstrations."""
 _REFUSALS = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """Errors of a chat template: its own, or those of an unsupported turn."""
@@ -28,6 +29,8 @@ class Example:
     prompt: Turns
     completion: Turns
     rejected: Turns | None = None
+    good: bool | None = None
+    """Of an unpaired preference: whether the answer is good."""
 
     @property
     def is_whole(self) -> bool:
@@ -203,6 +206,8 @@ def _words(error: Exception, template: object) -> str:
 
 def _row(example: Example, tokenizer: Any, control: ControlTokens) -> AnyRow:  # noqa: ANN401 - of transformers
     chosen = _answered(example.prompt, example.completion, tokenizer, control)
+    if example.good is not None:
+        return Labelled(chosen, good=example.good)
     if example.rejected is None:
         return chosen
     return Pair(chosen, _answered(example.prompt, example.rejected, tokenizer, control))
@@ -226,11 +231,12 @@ def _example(example: Mapping[str, Any], kinds: Collection[str]) -> Example:
     if kind not in kinds:
         message = (
             f"the dataset has an example of kind {kind[:40]}, and this method learns from {' or '.join(kinds)}: use "
-            "sft for demonstrations, and dpo, orpo or kto for preferences"
+            "sft for demonstrations, dpo, orpo or kto for preferences, kto for unpaired preferences"
         )
         raise TrainingStopped(message, reason="EXAMPLES_NOT_TRAINABLE")
     rejected = _turns([example.get("rejected")]) if kind == PREFERENCE else None
-    return Example(_turns(example.get("messages", [])), _turns([example.get("output")]), rejected)
+    good = bool(example.get("label")) if kind == UNPAIRED else None
+    return Example(_turns(example.get("messages", [])), _turns([example.get("output")]), rejected, good)
 
 
 def _turns(messages: Sequence[Mapping[str, Any] | None]) -> Turns:

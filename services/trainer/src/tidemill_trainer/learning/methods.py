@@ -12,7 +12,7 @@ from trl.trainer.kto_trainer import KTOTrainer
 from trl.trainer.sft_config import SFTConfig
 
 from tidemill_trainer.learning.completion_trainer import CompletionTrainer
-from tidemill_trainer.learning.examples import DEMONSTRATION, PREFERENCE
+from tidemill_trainer.learning.examples import DEMONSTRATION, PREFERENCE, UNPAIRED
 
 
 class PreferenceTrainer(DPOTrainer):
@@ -85,5 +85,5 @@ METHODS = {
     ),
     "dpo": Method(kinds=[PREFERENCE], trainer=PreferenceTrainer, config=DPOConfig),
     "orpo": Method(kinds=[PREFERENCE], trainer=_orpo_trainer, config=_orpo_config, fixed={"disable_dropout": False}),
-    "kto": Method(kinds=[PREFERENCE], trainer=LabelledTrainer, config=KTOConfig, labelled=True),
+    "kto": Method(kinds=[UNPAIRED, PREFERENCE], trainer=LabelledTrainer, config=KTOConfig, labelled=True),
 }

@@ -35,6 +35,8 @@ class _ExampleKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExampleKi
     """A prompt and its right answer."""
     EXAMPLE_KIND_PREFERENCE: _ExampleKind.ValueType  # 2
     """A prompt, an answer, and the answer that it is preferred to."""
+    EXAMPLE_KIND_UNPAIRED_PREFERENCE: _ExampleKind.ValueType  # 3
+    """A prompt, and an answer that is good or bad."""
 
 class ExampleKind(_ExampleKind, metaclass=_ExampleKindEnumTypeWrapper):
     """ExampleKind is what an example teaches."""
@@ -45,6 +47,8 @@ EXAMPLE_KIND_DEMONSTRATION: ExampleKind.ValueType  # 1
 """A prompt and its right answer."""
 EXAMPLE_KIND_PREFERENCE: ExampleKind.ValueType  # 2
 """A prompt, an answer, and the answer that it is preferred to."""
+EXAMPLE_KIND_UNPAIRED_PREFERENCE: ExampleKind.ValueType  # 3
+"""A prompt, and an answer that is good or bad."""
 Global___ExampleKind: _TypeAlias = ExampleKind  # noqa: Y015
 
 @_typing.final
@@ -99,6 +103,7 @@ class Curation(_message.Message):
     EXCLUDE_CONTRADICTED_FIELD_NUMBER: _builtins.int
     MIN_RATER_RELIABILITY_FIELD_NUMBER: _builtins.int
     EXCLUDE_SPAM_FIELD_NUMBER: _builtins.int
+    RATING_THRESHOLD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -147,6 +152,8 @@ class Curation(_message.Message):
     """Optional. True leaves out corrections without words, of links or repeated words alone, and in another language than
     the answer.
     """
+    rating_threshold: _builtins.float
+    """Optional. Of unpaired preferences: an answer rated so or better is good, below it is bad. 0 means 0.5."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -161,7 +168,9 @@ class Curation(_message.Message):
 
     @_builtins.property
     def feedback(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Required. Which metrics count: "correction"."""
+        """Required. Which metrics make examples: "correction" demonstrations and preferences,
+        "preference" preferences, "rating" unpaired preferences.
+        """
 
     @_builtins.property
     def at_latest_every(self) -> _duration_pb2.Duration:
@@ -200,10 +209,11 @@ class Curation(_message.Message):
         exclude_contradicted: _builtins.bool = ...,
         min_rater_reliability: _builtins.float = ...,
         exclude_spam: _builtins.bool = ...,
+        rating_threshold: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "create_time", b"create_time", "progress", b"progress", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "at_least", b"at_least", "cohort_label", b"cohort_label", "create_time", b"create_time", "dataset", b"dataset", "deployment", b"deployment", "etag", b"etag", "exclude_contradicted", b"exclude_contradicted", "exclude_spam", b"exclude_spam", "feedback", b"feedback", "id", b"id", "kind", b"kind", "labels", b"labels", "max_cohort_share", b"max_cohort_share", "max_output_chars", b"max_output_chars", "max_repeats", b"max_repeats", "max_user_share", b"max_user_share", "min_output_chars", b"min_output_chars", "min_rater_reliability", b"min_rater_reliability", "new_examples", b"new_examples", "paused", b"paused", "per_user_at_most", b"per_user_at_most", "progress", b"progress", "project", b"project", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "at_least", b"at_least", "cohort_label", b"cohort_label", "create_time", b"create_time", "dataset", b"dataset", "deployment", b"deployment", "etag", b"etag", "exclude_contradicted", b"exclude_contradicted", "exclude_spam", b"exclude_spam", "feedback", b"feedback", "id", b"id", "kind", b"kind", "labels", b"labels", "max_cohort_share", b"max_cohort_share", "max_output_chars", b"max_output_chars", "max_repeats", b"max_repeats", "max_user_share", b"max_user_share", "min_output_chars", b"min_output_chars", "min_rater_reliability", b"min_rater_reliability", "new_examples", b"new_examples", "paused", b"paused", "per_user_at_most", b"per_user_at_most", "progress", b"progress", "project", b"project", "rating_threshold", b"rating_threshold", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,7 +258,7 @@ class CurationProgress(_message.Message):
     examples: _builtins.int
     """Output only. Examples that count in all."""
     filtered: _builtins.int
-    """Output only. Corrections excluded by caps and filters."""
+    """Output only. Reactions excluded by caps and filters."""
     completions: _builtins.int
     """Output only. The number of completions."""
     message: _builtins.str
@@ -373,7 +383,7 @@ Global___ExampleBatch: _TypeAlias = ExampleBatch  # noqa: Y015
 
 @_typing.final
 class Example(_message.Message):
-    """Example is a training example made from one correction."""
+    """Example is a training example made from one reaction."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -392,27 +402,30 @@ class Example(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     ASKED_BY_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project, the curation and the inference."""
     inference: _builtins.str
-    """Output only. The inference that was corrected."""
+    """Output only. The inference that was reacted to; of a choice the chosen one."""
     feedback: _builtins.str
-    """Output only. The correction."""
+    """Output only. The reaction."""
     end_user: _builtins.str
-    """Output only. The pseudonym of the correction's author."""
+    """Output only. The pseudonym of the reaction's author."""
     question: _builtins.str
     """Output only. The user's question, as asked."""
     kind: Global___ExampleKind.ValueType
     """Output only. What the example teaches; unspecified means a demonstration."""
     asked_by: _builtins.str
-    """Output only. The pseudonym of who asked the question, where that is not the author of the correction."""
+    """Output only. The pseudonym of who asked the question, where that is not the author of the reaction."""
+    label: _builtins.bool
+    """Output only. Of an unpaired preference: whether `output` is a good answer."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
         """Output only. The prompt as the model saw it: system and user message, with passages."""
 
     @_builtins.property
     def output(self) -> _content_pb2.Message:
-        """Output only. The right answer."""
+        """Output only. The right answer; of a choice the chosen one, of an unpaired preference the one that `label` is of."""
 
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Passage]:
@@ -420,7 +433,7 @@ class Example(_message.Message):
 
     @_builtins.property
     def observe_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the correction was observed."""
+        """Output only. When the reaction was observed."""
 
     @_builtins.property
     def earlier(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
@@ -436,7 +449,7 @@ class Example(_message.Message):
 
     @_builtins.property
     def rejected(self) -> _content_pb2.Message:
-        """Output only. Of a preference: the model's answer, which `output` is preferred to."""
+        """Output only. Of a preference: the model's answer that `output` is preferred to."""
 
     def __init__(
         self,
@@ -456,11 +469,14 @@ class Example(_message.Message):
         kind: Global___ExampleKind.ValueType = ...,
         rejected: _content_pb2.Message | None = ...,
         asked_by: _builtins.str = ...,
+        label: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["observe_time", b"observe_time", "output", b"output", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "label", b"label", "observe_time", b"observe_time", "output", b"output", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_by", b"asked_by", "earlier", b"earlier", "end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "kind", b"kind", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "principals", b"principals", "question", b"question", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "asked_by", b"asked_by", "earlier", b"earlier", "end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "kind", b"kind", "label", b"label", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "principals", b"principals", "question", b"question", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
+    _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__label) -> _WhichOneofReturnType__label | None: ...
 
 Global___Example: _TypeAlias = Example  # noqa: Y015

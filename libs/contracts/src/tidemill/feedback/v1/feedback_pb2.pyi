@@ -59,8 +59,9 @@ Global___FeedbackState: _TypeAlias = FeedbackState  # noqa: Y015
 
 @_typing.final
 class Feedback(_message.Message):
-    """Feedback is a rating, comment or correction of one inference by one end user, or a value of a metric that the project
-    declares. A later one for the same inference and metric replaces it; its history is kept.
+    """Feedback is a rating, comment or correction of one inference by one end user, a choice between two, or a value of a
+    metric that the project declares. A later one for the same inference (of a choice: the same two) and metric replaces it;
+    its history is kept.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -96,6 +97,7 @@ class Feedback(_message.Message):
     CATEGORY_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     CORRECTION_FIELD_NUMBER: _builtins.int
+    PREFERENCE_FIELD_NUMBER: _builtins.int
     END_USER_FIELD_NUMBER: _builtins.int
     RATER_FIELD_NUMBER: _builtins.int
     OBSERVE_TIME_FIELD_NUMBER: _builtins.int
@@ -111,7 +113,7 @@ class Feedback(_message.Message):
     COUNTS_FIELD_NUMBER: _builtins.int
     LAST_INFERENCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Output only. uuid5 of the project, the inference, the metric, the end user and the rater."""
+    """Output only. uuid5 of the project, the inference (of a choice: both), the metric, the end user and the rater."""
     state: Global___FeedbackState.ValueType
     """Output only. The state."""
     inference: _builtins.str
@@ -121,7 +123,7 @@ class Feedback(_message.Message):
     inference_request_id: _builtins.str
     """The request id that the caller chose when it asked."""
     metric: _builtins.str
-    """Required. "rating", "comment", "correction", or the id of a FeedbackMetric."""
+    """Required. "rating", "comment", "correction", "preference", or the id of a FeedbackMetric."""
     flag: _builtins.bool
     """The value of a boolean metric."""
     number: _builtins.float
@@ -157,6 +159,10 @@ class Feedback(_message.Message):
         """The right answer."""
 
     @_builtins.property
+    def preference(self) -> Global___Preference:
+        """A choice between two answers."""
+
+    @_builtins.property
     def observe_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. When it was observed; empty means now."""
 
@@ -186,6 +192,7 @@ class Feedback(_message.Message):
         category: _builtins.str = ...,
         comment: _builtins.str = ...,
         correction: Global___Correction | None = ...,
+        preference: Global___Preference | None = ...,
         end_user: _builtins.str = ...,
         rater: _builtins.str = ...,
         observe_time: _timestamp_pb2.Timestamp | None = ...,
@@ -201,13 +208,13 @@ class Feedback(_message.Message):
         counts: _builtins.bool = ...,
         last_inference: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "conversation", b"conversation", "correction", b"correction", "create_time", b"create_time", "flag", b"flag", "inference", b"inference", "inference_request_id", b"inference_request_id", "number", b"number", "observe_time", b"observe_time", "target", b"target", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "conversation", b"conversation", "correction", b"correction", "create_time", b"create_time", "flag", b"flag", "inference", b"inference", "inference_request_id", b"inference_request_id", "number", b"number", "observe_time", b"observe_time", "preference", b"preference", "target", b"target", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "conversation", b"conversation", "correction", b"correction", "counts", b"counts", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "etag", b"etag", "flag", b"flag", "id", b"id", "inference", b"inference", "inference_request_id", b"inference_request_id", "labels", b"labels", "last_inference", b"last_inference", "message", b"message", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "project", b"project", "rater", b"rater", "seq", b"seq", "state", b"state", "target", b"target", "times", b"times", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "conversation", b"conversation", "correction", b"correction", "counts", b"counts", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "etag", b"etag", "flag", b"flag", "id", b"id", "inference", b"inference", "inference_request_id", b"inference_request_id", "labels", b"labels", "last_inference", b"last_inference", "message", b"message", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "preference", b"preference", "project", b"project", "rater", b"rater", "seq", b"seq", "state", b"state", "target", b"target", "times", b"times", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["inference", "conversation", "inference_request_id"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
-    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["flag", "number", "category", "comment", "correction"]  # noqa: Y015
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["flag", "number", "category", "comment", "correction", "preference"]  # noqa: Y015
     _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
@@ -239,3 +246,37 @@ class Correction(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Correction: _TypeAlias = Correction  # noqa: Y015
+
+@_typing.final
+class Preference(_message.Message):
+    """Preference is a choice between two answers to the same question, of one deployment and to one end user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    TIE_FIELD_NUMBER: _builtins.int
+    CHOSEN_POSITION_FIELD_NUMBER: _builtins.int
+    chosen: _builtins.str
+    """Required. The inference whose answer is preferred; of a tie either one."""
+    rejected: _builtins.str
+    """Required. The other inference."""
+    tie: _builtins.bool
+    """Optional. True where neither is preferred: it is recorded, and makes no example."""
+    chosen_position: _builtins.int
+    """Optional. The place in which the chosen answer was shown, 1 or 2; 0 if that is not known."""
+    def __init__(
+        self,
+        *,
+        chosen: _builtins.str = ...,
+        rejected: _builtins.str = ...,
+        tie: _builtins.bool = ...,
+        chosen_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "chosen_position", b"chosen_position", "rejected", b"rejected", "tie", b"tie"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Preference: _TypeAlias = Preference  # noqa: Y015

@@ -120,7 +120,7 @@ class TrainingPlan(_message.Message):
     `<project>/<model>`.
     """
     method: _builtins.str
-    """Required. "sft" (learns from demonstrations), "dpo", "orpo" or "kto" (from preferences)."""
+    """Required. "sft" (learns from demonstrations), "dpo", "orpo" or "kto" (from preferences; "kto" from unpaired ones, too)."""
     paused: _builtins.bool
     """Optional. True starts no run until it is false again."""
     @_builtins.property

@@ -1,4 +1,4 @@
-"""Which corrections count, and why the others do not: the one place that decides it."""
+"""Which reactions count, and why the others do not: the one place that decides it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ from tidemill_feedback.curations.domain.shares import ShareLimit, within_shares
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """The rows that count, one for each inference, and all in numbers."""
+    """The rows that count, one for each answer or choice, and all in numbers."""
 
     rows: Sequence[Row]
     counts: Counts
@@ -55,16 +55,16 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
     An answer that repeats over questions counts for the first of them, and has no say in the others; nor has a rater
     whom others contradict too often. Per end user the
     first `per_user_at_most` count, ordered by their first corrections, so that one that counts keeps counting;
-    reviewers and judges have no limit. Of several corrections of one answer, a reviewer's precedes a judge's, a judge's
+    reviewers and judges have no limit. Of several reactions to one answer, a reviewer's precedes a judge's, a judge's
     a user's, and then the latest wins. An example is new if its inference was in no completion, also by a correction
     that is withdrawn since. Of more than `at_most` the latest count, so that a curation continues at the limit of a
     batch; shares are those of a batch, of which the most reliable raters keep theirs, and then the first.
     """
-    ours = [row for row in rows if row.candidate.deployment == filters.deployment and not row.withdrawn]
+    ours = [row for row in rows if filters.selects(row) and not row.withdrawn]
     ready = sorted((row for row in ours if not filters.awaits(row)), key=_age)
     refusals = {row.candidate.feedback: why for row in ready if (why := filters.refusal(row))}
     selection = _Selection([row for row in ready if row.candidate.feedback not in refusals], refusals)
-    correctors = Counter(row.candidate.inference for row in selection.rows)
+    correctors = Counter(row.candidate.about for row in selection.rows)
     if filters.max_repeats:
         selection.refuse(REPEATED_TEXT, repeated(selection.rows, max_questions=filters.max_repeats))
     known_raters: Mapping[str, float] = {}
@@ -81,14 +81,14 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
     by_worth = sorted(latest, key=lambda row: (-known_raters.get(row.candidate.end_user, _NEW_RATER), *_age(row)))
     kept, above = within_shares(by_worth, _limits(filters))
     chosen = sorted(kept, key=_lateness, reverse=True)
-    known = {row.candidate.inference for row in rows if 0 < row.completion <= completions}
+    known = {row.candidate.about for row in rows if 0 < row.completion <= completions}
     refused = selection.refusals | above
     counts = Counts(
         examples=len(chosen),
-        new=sum(row.candidate.inference not in known for row in chosen),
+        new=sum(row.candidate.about not in known for row in chosen),
         filtered=len(refused),
         pending=len(ours) - len(ready),
-        contested=sum(correctors[row.candidate.inference] > 1 for row in selection.rows),
+        contested=sum(correctors[row.candidate.about] > 1 for row in selection.rows),
         refused=dict(sorted(Counter(refused.values()).items())),
     )
     return Chosen(rows=chosen, counts=counts, left_out=left_out, refusals=refused)
@@ -117,9 +117,9 @@ def _superseded(rows: Sequence[Row]) -> AbstractSet[str]:
     """Return all but the one of each answer that precedes the others."""
     of_inference: dict[str, Row] = {}
     for row in rows:
-        other = of_inference.get(row.candidate.inference)
+        other = of_inference.get(row.candidate.about)
         if other is None or _precedence(row) > _precedence(other):
-            of_inference[row.candidate.inference] = row
+            of_inference[row.candidate.about] = row
     return {row.candidate.feedback for row in rows} - {row.candidate.feedback for row in of_inference.values()}
 
 

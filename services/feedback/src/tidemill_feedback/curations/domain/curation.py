@@ -1,7 +1,7 @@
-"""The rule by which corrections become a batch of examples."""
+"""The rule by which reactions become a batch of examples."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,11 +14,20 @@ from tidemill_feedback.curations.domain.filters import Filters
 from tidemill_feedback.curations.domain.ledger import Counts, CurationRef
 from tidemill_feedback.curations.domain.reliability import reliability
 from tidemill_feedback.errors import CurationExists, EpochOver
-from tidemill_feedback.reactions.domain.reaction import CORRECTION
+from tidemill_feedback.reactions.domain.reaction import CORRECTION, PREFERENCE, RATING
 
 DEFAULT_MIN_OUTPUT_CHARS = 1
 DEFAULT_MAX_OUTPUT_CHARS = 4000
 DEFAULT_MINIMUM = 1
+DEFAULT_RATING_THRESHOLD = 0.5
+MADE_OF: Mapping[ExampleKind, tuple[str, ...]] = {
+    ExampleKind.DEMONSTRATION: (CORRECTION,),
+    ExampleKind.PREFERENCE: (CORRECTION, PREFERENCE),
+    ExampleKind.UNPAIRED_PREFERENCE: (RATING,),
+}
+"""The metrics whose reactions make examples of a kind."""
+_OF_CORRECTIONS = ("max_repeats", "exclude_contradicted", "min_rater_reliability", "exclude_spam")
+"""Rules that compare corrections, or read them."""
 MAX_CHARS = 100_000
 _MAX_RELIABILITY = math.floor(100 * reliability(0, 0)) / 100
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=3650)
@@ -36,6 +45,7 @@ class Rule:
     per_user_at_most: int = 0
     min_output_chars: int = 0
     max_output_chars: int = 0
+    rating_threshold: float = 0.0
     at_latest_every: timedelta | None = None
     at_least: int = 0
     paused: bool = False
@@ -66,7 +76,12 @@ class Rule:
             exclude_contradicted=self.exclude_contradicted,
             min_rater_reliability=self.min_rater_reliability,
             exclude_spam=self.exclude_spam,
+            feedback=self.feedback,
         )
+
+    def is_good(self, rating: float) -> bool:
+        """Return whether an answer that was rated so is a good one."""
+        return rating >= (self.rating_threshold or DEFAULT_RATING_THRESHOLD)
 
     def check(self, curation_id: str, *, at_most: int) -> None:
         """Refuse a rule that cannot be followed, as one that asks for more than the `at_most` examples of a batch.
@@ -115,7 +130,7 @@ class Curation(Aggregate):
     incarnations: int = 0
     """How often it was created; rows of earlier incarnations do not count."""
     deployments: int = 0
-    """How often its rule changed the deployment."""
+    """How often its rule changed whose reactions count, by deployment and metric: they are listed anew."""
     authors: tuple[str, ...] = ()
     """The subjects that created this incarnation or changed what it selects; of very many the last."""
 
@@ -143,7 +158,8 @@ class Curation(Aggregate):
 
     def configure(self, rule: Rule) -> None:
         """Take another rule."""
-        self.deployments += rule.deployment != self.rule.deployment
+        before = self.rule
+        self.deployments += (rule.deployment, rule.feedback) != (before.deployment, before.feedback)
         self.rule, self.labels = rule, dict(rule.labels)
 
     def holds(self, counts: Counts, *, now: datetime) -> bool:
@@ -212,13 +228,25 @@ class Curation(Aggregate):
         return waits
 
 
+def _feedback_violations(rule: Rule) -> Iterator[Violation]:
+    makers = MADE_OF[rule.kind]
+    if not rule.feedback or not set(rule.feedback) <= set(makers):
+        names = ", ".join(each[:80] for each in rule.feedback[:10])
+        text = f"is [{names}]; examples of kind {rule.kind.value} are made of [{', '.join(makers)}]"
+        yield Violation("feedback", text)
+    if rule.feedback != (CORRECTION,):
+        for name in _OF_CORRECTIONS:
+            if getattr(rule, name):
+                yield Violation(name, f"is {getattr(rule, name)}; only corrections are compared: leave it out")
+    if not 0 <= rule.rating_threshold <= 1:
+        yield Violation("rating_threshold", f"is {rule.rating_threshold}; use 0 to 1, 0 means 0.5")
+
+
 def _violations(curation_id: str, rule: Rule, at_most: int) -> Iterator[Violation]:
     for name, value in (("id", curation_id), ("dataset", rule.dataset), ("deployment", rule.deployment)):
         yield from slug_violations(name, value)
     yield from label_violations("labels", rule.labels)
-    if rule.feedback != (CORRECTION,):
-        names = ", ".join(each[:80] for each in rule.feedback[:10])
-        yield Violation("feedback", f"is [{names}]; only [{CORRECTION}] makes examples")
+    yield from _feedback_violations(rule)
     minimum = {"new_examples": 1}
     maximum = {"min_output_chars": MAX_CHARS, "max_output_chars": MAX_CHARS}
     bounded = ("new_examples", "per_user_at_most", "min_output_chars", "max_output_chars", "at_least", "max_repeats")

@@ -1,4 +1,4 @@
-"""What a model learns from: a question as it was asked, and the right answer."""
+"""What a model learns from: a question as it was asked, and an answer that is right, preferred, good or bad."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,12 +44,14 @@ class Prompt:
 
 
 class ExampleKind(Enum):
-    """What a correction teaches."""
+    """What a reaction teaches."""
 
     DEMONSTRATION = "demonstration"
     """The right answer to a prompt."""
     PREFERENCE = "preference"
-    """The right answer, and the model's own, which it is preferred to."""
+    """A better answer, and the model's own, which it is preferred to."""
+    UNPAIRED_PREFERENCE = "unpaired_preference"
+    """The model's own answer, which is good or bad."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,5 +66,9 @@ class Example:
     output: str
     observe_time: datetime
     asked_by: str = ""
-    """Who asked the question, where that is not the author of the correction."""
+    """Who asked the question, where that is not the author of the reaction."""
     kind: ExampleKind = ExampleKind.DEMONSTRATION
+    rejected: str | None = None
+    """Of a preference: the answer that the output is preferred to."""
+    label: bool | None = None
+    """Of an unpaired preference: whether the answer is good."""

@@ -1,8 +1,10 @@
-"""What an example must be, by itself and among others, and why a correction is none."""
+"""What an example must be, by itself and among others, and why a reaction is none."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from tidemill_feedback.curations.domain.ledger import Row
+from tidemill_feedback.reactions.domain.reaction import CORRECTION
 
 TOO_SHORT = "TOO_SHORT"
 TOO_LONG = "TOO_LONG"
@@ -17,7 +19,7 @@ UNRELIABLE_RATER = "UNRELIABLE_RATER"
 """Its user was contradicted too often."""
 PER_USER_LIMIT = "PER_USER_LIMIT"
 SUPERSEDED = "SUPERSEDED"
-"""Another correction of the same answer counts."""
+"""Another reaction to the same answer, or to the same two, counts."""
 USER_SHARE = "USER_SHARE"
 COHORT_SHARE = "COHORT_SHARE"
 
@@ -30,6 +32,8 @@ class Filters:
     per_user_at_most: int
     min_output_chars: int
     max_output_chars: int
+    feedback: Collection[str] = (CORRECTION,)
+    """The metrics that make examples."""
     max_user_share: float = 0.0
     max_cohort_share: float = 0.0
     cohort_label: str = ""
@@ -43,6 +47,10 @@ class Filters:
         """Return whether more than the length of corrections is measured."""
         compares = self.max_repeats or self.exclude_contradicted or self.min_rater_reliability
         return bool(compares or self.cohort_label or self.exclude_spam)
+
+    def selects(self, row: Row) -> bool:
+        """Return whether a row is of the deployment, and of a metric that makes examples."""
+        return row.candidate.deployment == self.deployment and row.candidate.metric in self.feedback
 
     def awaits(self, row: Row) -> bool:
         """Return whether a row has to be resolved, or something is not measured yet that these filters need."""

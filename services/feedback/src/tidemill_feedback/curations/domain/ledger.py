@@ -1,15 +1,16 @@
-"""What is stored of corrections that may become examples, and of a curation's progress."""
+"""What is stored of reactions that may become examples, and of a curation's progress."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_feedback.curations.domain.measures import Measures
 from tidemill_feedback.reactions.domain.feedback import Feedback
+from tidemill_feedback.reactions.domain.reaction import CORRECTION
 
 WITHDRAWN = "WITHDRAWN"
-"""Why a correction is no example any more that was one."""
+"""Why a reaction is no example any more that was one."""
 _USER = "user"
 _RANKS = {_USER: 0, "judge": 1, "reviewer": 2}
 
@@ -30,7 +31,7 @@ class CurationRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateExample:
-    """A correction that may become an example, as of event `seq` of the feedback."""
+    """A reaction that may become an example, as of event `seq` of the feedback."""
 
     feedback: str
     seq: int
@@ -39,10 +40,23 @@ class CandidateExample:
     end_user: str
     observe_time: datetime
     rater: str = "user"
+    metric: str = CORRECTION
+    other: str = ""
+    """Of a choice: the rejected inference."""
+
+    @property
+    def inferences(self) -> Sequence[str]:
+        """The inferences whose answers it is about."""
+        return [self.inference, self.other] if self.other else [self.inference]
+
+    @property
+    def about(self) -> str:
+        """What there is one example of: the answer, or the two between which there was a choice."""
+        return " ".join(sorted(self.inferences))
 
     @classmethod
     def of(cls, feedback: Feedback) -> "CandidateExample":
-        """Return a correction's reference without its text."""
+        """Return a reaction's reference without what it says."""
         assert feedback.current is not None  # noqa: S101 - recorded feedback has something given
         return cls(
             feedback=feedback.id,
@@ -52,12 +66,14 @@ class CandidateExample:
             end_user=feedback.end_user,
             observe_time=feedback.current.observe_time,
             rater=feedback.rater,
+            metric=feedback.metric,
+            other=feedback.other,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One correction in one curation."""
+    """One reaction in one curation."""
 
     candidate: CandidateExample
     first_time: datetime
@@ -106,7 +122,7 @@ class Counts:
     filtered: int = 0
     pending: int = 0
     contested: int = 0
-    """Answers that several people have corrected."""
+    """Answers that several people have reacted to."""
     refused: Mapping[str, int] = field(default_factory=dict)
     """How many are filtered, by reason."""
 

@@ -9,8 +9,8 @@ from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import Violation
 from tidemill_core.resources import SLUG, SLUG_FORM, label_violations, refuse, slug_violations
 
-BUILT_IN = ("rating", "comment", "correction")
-RESERVED = (*BUILT_IN, "preference", "demonstration")
+BUILT_IN = ("rating", "comment", "correction", "preference")
+RESERVED = (*BUILT_IN, "demonstration")
 MIN_CHOICES, MAX_CHOICES = 2, 50
 MAX_WEIGHT = 1000
 MAX_UNIT_CHARS = 32

@@ -7,8 +7,10 @@ from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
+from tidemill_core.characters import same_words
+from tidemill_feedback.errors import NotComparable
 from tidemill_feedback.metrics.domain.metric import Measure
-from tidemill_feedback.reactions.domain.reaction import RATERS, Reaction
+from tidemill_feedback.reactions.domain.reaction import RATERS, Preference, Reaction
 
 ASKER = "user"
 """The rater of the person who asked."""
@@ -37,11 +39,30 @@ class Answer:
     completed: bool
     output: str
     """The recorded answer, "" where it was not recorded."""
+    question: str = ""
+    """The digest of what was asked, "" where that was not recorded."""
+
+    def check_compares(self, rejected: "Answer") -> None:
+        """Refuse a choice between answers that cannot be compared.
+
+        Raises:
+            NotComparable: naming what differs, or that nothing does.
+
+        """
+        differences = {
+            "END_USERS_DIFFER": self.end_user != rejected.end_user,
+            "DEPLOYMENTS_DIFFER": self.deployment != rejected.deployment,
+            "QUESTIONS_DIFFER": self.question != rejected.question,
+            "ANSWERS_ALIKE": self.output != "" and same_words(self.output, rejected.output),
+        }
+        for reason, differs in differences.items():
+            if differs:
+                raise NotComparable(self.inference, reason=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """One reaction: a number for a rating, a text for comments and corrections, and values of declared metrics."""
+    """One reaction: a number for a rating, a text for others, a choice, or the value of a declared metric."""
 
     number: float | None
     text: str
@@ -50,6 +71,7 @@ class Given:
     category: str = ""
     measure: Measure | None = None
     """What it means by a declared metric."""
+    preference: Preference | None = None
 
     @classmethod
     def of(cls, reaction: Reaction, observed_at: datetime, *, now: datetime, measure: Measure | None = None) -> "Given":
@@ -63,6 +85,7 @@ class Given:
             flag=reaction.flag,
             category=reaction.category or "",
             measure=measure,
+            preference=reaction.preference,
         )
 
 
@@ -102,11 +125,13 @@ class Feedback(Aggregate):
     """The reaction with the latest observe time is current; a bounded number of earlier ones is kept."""
 
     inference: str
-    """Of a conversation the last of its answers when it was first given, which it counts for."""
+    """Of a choice the chosen one; of a conversation its last answer when it was first given, which it counts for."""
     conversation: str = ""
     metric: str
     end_user: str
     rater: str
+    other: str = ""
+    """Of a choice: the rejected inference."""
     asked_by: str = ""
     """The end user of the inference, who need not be the one who reacts."""
     deployment: str = ""
@@ -126,12 +151,14 @@ class Feedback(Aggregate):
     def fresh(cls, project: str, reaction: Reaction, *, inference: str, end_user: str) -> "Feedback":
         """Return feedback to which nothing was given yet; `end_user` is the one who asked."""
         end_user, rater = reaction.end_user or end_user, reaction.rater or RATERS[0]
-        about = reaction.target_in(project) if reaction.conversation else inference
+        choice = reaction.preference
+        about = choice.pair if choice else reaction.target_in(project) if reaction.conversation else inference
         return cls(
             id=derived_id(project, about, reaction.metric, end_user, rater),
             project=project,
             inference=inference,
             conversation=reaction.conversation,
+            other=choice.rejected if choice else "",
             metric=reaction.metric,
             end_user=end_user,
             rater=rater,
@@ -139,8 +166,9 @@ class Feedback(Aggregate):
 
     @property
     def teaches(self) -> bool:
-        """Whether a correction may become an example."""
-        return self.state is FeedbackState.RECORDED and self.counts
+        """Whether a reaction may become an example."""
+        is_tie = self.current and self.current.preference and self.current.preference.tie
+        return self.state is FeedbackState.RECORDED and self.counts and not is_tie
 
     def give(  # noqa: PLR0913 - a reaction, its answer, and what is kept of both
         self,
@@ -201,6 +229,8 @@ class Feedback(Aggregate):
         latest = self.current.observe_time if self.current else self.withdraw_time
         if latest is None or given.observe_time >= latest:
             earlier, self.current, self.labels = self.current, given, labels
+            if given.preference:
+                self.inference, self.other = given.preference.chosen, given.preference.rejected
         else:
             earlier = given
         if earlier is not None:

@@ -10,13 +10,17 @@ from tidemill_core.characters import clean, clean_line, says_something
 from tidemill_core.errors import Violation
 from tidemill_feedback.metrics.domain.metric import BUILT_IN, FIELD_OF, FeedbackMetric, Level, Value
 
-RATING, COMMENT, CORRECTION = "rating", "comment", "correction"
+RATING, COMMENT, CORRECTION, PREFERENCE = "rating", "comment", "correction", "preference"
+TEACHING = (CORRECTION, RATING, PREFERENCE)
+"""The metrics of which examples can be made."""
 RATERS = ("user", "reviewer", "judge")
 OF_CONVERSATION = "conversation:"
 """Begins the targets that are conversations; no id of an inference begins so."""
 _EARLIEST_YEAR = 2000
-_FIELD_OF = {RATING: "number", COMMENT: "comment", CORRECTION: "correction"}
-_FIELDS = ("flag", "number", "category", "comment", "correction")
+_FIELD_OF = {RATING: "number", COMMENT: "comment", CORRECTION: "correction", PREFERENCE: "preference"}
+_FIELDS = ("flag", "number", "category", "comment", "correction", "preference")
+_PLACES = 2
+"""Where the answers of a choice were shown: 1 or 2, 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,21 @@ class ReactionLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """A choice between the answers of two inferences; of a tie neither is preferred."""
+
+    chosen: str
+    rejected: str
+    tie: bool = False
+    chosen_position: int = 0
+
+    @property
+    def pair(self) -> str:
+        """Both inferences, whichever is chosen."""
+        return " ".join(sorted((self.chosen, self.rejected)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction:
     """A reaction as it is sent; one of the fields of values is set, as `metric` says."""
 
@@ -45,6 +64,7 @@ class Reaction:
     category: str | None = None
     comment: str | None = None
     correction: str | None = None
+    preference: Preference | None = None
     end_user: str = ""
     rater: str = ""
     observe_time: datetime | None = None
@@ -67,6 +87,8 @@ class Reaction:
         """
         if self.conversation:
             return f"{OF_CONVERSATION}{self.conversation}"
+        if self.preference:
+            return self.preference.chosen
         return self.inference or derived_id(project, "inference", self.inference_request_id)
 
     @property
@@ -76,7 +98,7 @@ class Reaction:
 
     @property
     def text(self) -> str:
-        """Return what was written, "" for a rating, and for values of declared metrics."""
+        """Return what was written, "" for a rating, a choice, and for values of declared metrics."""
         return self.correction or self.comment or ""
 
 
@@ -116,13 +138,28 @@ def violations(  # noqa: PLR0913 - a reaction, and all that it is checked agains
 
 def _target_violations(reaction: Reaction, declared: FeedbackMetric | None) -> Iterator[Violation]:
     named = [each for each in ("inference", "inference_request_id", "conversation") if getattr(reaction, each)]
-    if declared is not None and declared.level is Level.CONVERSATION:
+    if reaction.preference is not None:
+        yield from _choice_violations(reaction, reaction.preference)
+    elif declared is not None and declared.level is Level.CONVERSATION:
         if named != ["conversation"]:
             yield Violation("target", f"name the conversation that the {declared.id} is about in conversation")
     elif named not in (["inference"], ["inference_request_id"]):
         yield Violation("target", "name the inference by one of inference and inference_request_id")
     if reaction.inference.startswith(OF_CONVERSATION):
         yield Violation("inference", f"begins with {OF_CONVERSATION!r}; no id of an inference does")
+
+
+def _choice_violations(reaction: Reaction, choice: Preference) -> Iterator[Violation]:
+    other = reaction.inference_request_id or reaction.conversation
+    if other or reaction.inference not in ("", choice.chosen):
+        yield Violation("target", "is not preference.chosen: leave it out")
+    for name in ("chosen", "rejected"):
+        if not getattr(choice, name) or getattr(choice, name).startswith(OF_CONVERSATION):
+            yield Violation(f"preference.{name}", "names no inference: send the id of an answer")
+    if choice.chosen == choice.rejected:
+        yield Violation("preference.rejected", "is preference.chosen: name two inferences")
+    if not 0 <= choice.chosen_position <= _PLACES:
+        yield Violation("preference.chosen_position", f"is {choice.chosen_position}; use 1 or 2, 0 if it is not known")
 
 
 def _value_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
@@ -145,6 +182,9 @@ def _field_violations(reaction: Reaction, expected: str) -> Iterator[Violation]:
 
 
 def _length_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
+    for name in ("chosen", "rejected") if reaction.preference else ():
+        if (length := len(getattr(reaction.preference, name))) > limits.name_chars:
+            yield Violation(f"preference.{name}", f"has {length} characters; use at most {limits.name_chars}")
     for name in ("inference", "inference_request_id", "conversation", "end_user"):
         if len(getattr(reaction, name)) > limits.name_chars:
             yield Violation(name, f"has {len(getattr(reaction, name))} characters; use at most {limits.name_chars}")

@@ -90,7 +90,8 @@ def divide(  # noqa: PLR0913 - what decides about each example
 ) -> Division:
     """Divide by the groups' assignment; new groups are assigned with this share.
 
-    `erased` are ids of examples that must go. Of the same question and answer the one that was observed first stays.
+    `erased` are ids of examples that must go. Of the same question and answer the one that was observed first stays;
+    one that is good and one that is bad are two. A bad answer is no reference: to a held-out question it is left out.
     An example whose question occurs in the held-out part leaves train, and so does one whose answer does, because it
     gives away what the other is asked: unless the answer is common, such as a refusal or yes, and no held-out question
     with it has the same words.
@@ -100,15 +101,16 @@ def divide(  # noqa: PLR0913 - what decides about each example
     distinct = _distinct(saying)
     groups = {each.id: group_of(each.asked) for each in distinct}
     split = split.with_groups(groups.values(), share=share, salt=salt)
-    held_out = [each for each in distinct if groups[each.id] in split.held_out]
-    others = [each for each in distinct if groups[each.id] not in split.held_out]
+    held_out = [each for each in distinct if each.good and groups[each.id] in split.held_out]
+    others = [each for each in distinct if not each.good or groups[each.id] not in split.held_out]
     asked, answered = {each.asked for each in held_out}, {each.answered for each in held_out}
     given_away = {(words_of(each.asked), each.answered) for each in held_out}
     rare = answered - common_answers(((each.asked, each.answered) for each in distinct), common_from)
     train = [
         each
         for each in others
-        if each.asked not in asked
+        if groups[each.id] not in split.held_out
+        and each.asked not in asked
         and each.answered not in rare
         and (words_of(each.asked), each.answered) not in given_away
     ]
@@ -125,8 +127,8 @@ def divide(  # noqa: PLR0913 - what decides about each example
 
 
 def _distinct(examples: Sequence[Example]) -> list[Example]:
-    """Return the first observed of each question and answer, ordered by id."""
-    first: dict[tuple[str, str], Example] = {}
+    """Return the first observed of each question and answer that is good or bad, ordered by id."""
+    first: dict[tuple[str, str, bool], Example] = {}
     for each in sorted(examples, key=lambda example: (example.observed_at, example.id)):
-        first.setdefault((each.asked, each.answered), each)
+        first.setdefault((each.asked, each.answered, each.good), each)
     return sorted(first.values(), key=lambda example: example.id)

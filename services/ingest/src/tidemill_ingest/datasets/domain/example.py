@@ -36,7 +36,9 @@ class Example:
     context: str = ""
     """What was said before the question, and given with it, normalised; "" where nothing was."""
     asked_by: str = ""
-    """Who asked the question, where that is not the author of the correction."""
+    """Who asked the question, where that is not the author of the reaction."""
+    good: bool = True
+    """Whether the answer is right, as far as is known; a bad one is learnt from, but is no reference."""
 
     @property
     def asked(self) -> str:

@@ -37,7 +37,7 @@ OF_DATASETS = Columns(
         "examples_of_end_user",
     ),
     exclusive=("split", "question_language", "answer_language", "near_documents"),
-    categories=("identifiers", "with_identifiers", "fields"),
+    categories=("identifiers", "with_identifiers", "labels", "fields"),
 )
 
 
