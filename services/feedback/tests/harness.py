@@ -85,7 +85,14 @@ class FeedbackHarness:
         self.reactions = EraseReactions(
             feedback=self.feedback, forget_examples=ForgetExamples(ledger=self.ledger, prompts=self.prompts)
         )
-        self.erase = EraseEndUser(pending=self.pending, reactions=self.reactions, inferences=self.inferences)
+        self.reviews = {"u1": 2}
+        """How often something is left of reviews, by end user."""
+        self.erase = EraseEndUser(
+            pending=self.pending,
+            reactions=self.reactions,
+            reviews=self._erase_reviews,
+            inferences=self.inferences,
+        )
         self.record = RecordCorrection(
             feedback=self.feedback, curations=self.curations, ledger=self.ledger, enqueue=self.enqueued.append
         )
@@ -116,6 +123,10 @@ class FeedbackHarness:
         )
         self.reconcile = self.new_incarnation()
         self.epoch = 0
+
+    async def _erase_reviews(self, _: Caller, end_user: str) -> int:
+        self.reviews[end_user] = max(0, self.reviews.get(end_user, 0) - 1)
+        return self.reviews[end_user]
 
     async def _erased(self, _: str, end_users: Collection[str]) -> Mapping[str, datetime]:
         return {each: moment for each, moment in self.erased_until.items() if each in end_users}

@@ -35,12 +35,18 @@ async def build_app(settings: FeedbackSettings) -> App:
     backend = Backend(settings, serves_without_objects=True)
     feedback = backend.aggregates("feedback", FEEDBACK, missing=FeedbackNotFound, topic=TOPIC, lists=LISTS)
     inference = backend.channel("inference", settings.inference_address)
+    reviews = wire_reviews(settings, backend, inference)
     curations = wire_curations(settings, backend, feedback, inference)
     metrics = wire_metrics(settings, backend)
     reactions = wire_reactions(
-        settings, backend, feedback, inference, metric=metrics.find, forget_examples=curations.forget_examples
+        settings,
+        backend,
+        feedback,
+        inference,
+        metric=metrics.find,
+        forget_examples=curations.forget_examples,
+        erase_reviews=reviews.erase.of_end_user,
     )
-    reviews = wire_reviews(settings, backend, inference)
     servicers: Sequence[Registration] = [
         (add_FeedbackServiceServicer_to_server, reactions.servicer),
         (add_CurationServiceServicer_to_server, GrpcCurationService(curations=curations.crud)),
@@ -64,7 +70,7 @@ async def build_app(settings: FeedbackSettings) -> App:
             curations.controller,
             reactions.expiry,
             reviews.controller,
-            wire_sweeps(settings, backend, feedback, reactions.erase),
+            wire_sweeps(settings, backend, feedback, reactions.erase, reviews.erase),
         ],
         servers=[server_of(http, settings)] if settings.http_port else [],
         erasures=joined(

@@ -9,6 +9,7 @@ from tidemill_feedback.reactions.forget_old import ForgetOldFeedback
 from tidemill_feedback.reactions.mongo import MongoOldFeedback
 from tidemill_feedback.reactions.ports import FeedbackStore, Pending
 from tidemill_feedback.reviews.erase_items import EraseItems
+from tidemill_feedback.reviews.forget_old import ForgetOldItems
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.access.retention import RetentionKind
 from tidemill_kit.erasure.documents import by_id, documents
@@ -98,20 +99,26 @@ def joined(*parts: Steps) -> Steps:
 
 
 def wire_sweeps(
-    settings: FeedbackSettings, backend: Backend, feedback: FeedbackStore, reactions: EraseReactions
+    settings: FeedbackSettings,
+    backend: Backend,
+    feedback: FeedbackStore,
+    reactions: EraseReactions,
+    reviews: EraseItems,
 ) -> Controller[SweepKey]:
-    """Return the sweep of reactions and batches past the retention of their project."""
+    """Return the sweeps of reactions with batches, and of review items, past the retention of their project."""
+    retained = Retained(holds=backend.holds, retention=backend.retention, kind=RetentionKind.FEEDBACK)
     batches = EraseBatches(backend.objects, settings.exchange_bucket)
     forget = ForgetOldFeedback(
         feedback=feedback,
         old=MongoOldFeedback(backend.database["feedback"]),
         forget_examples=reactions.forget_examples,
         remove_batches=lambda project, before: batches.older(project, before=before),
-        retained=Retained(holds=backend.holds, retention=backend.retention, kind=RetentionKind.FEEDBACK),
+        retained=retained,
         clock=SystemClock(),
     )
+    forget_items = ForgetOldItems(erase=reviews, retained=retained, clock=SystemClock())
     return sweep_controller(
-        {"old_feedback": forget},
+        {"old_feedback": forget, "old_review_items": forget_items},
         leases=backend.leases("sweep_leases"),
         poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
     )

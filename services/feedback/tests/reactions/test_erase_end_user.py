@@ -186,3 +186,13 @@ async def test_an_empty_name_erases_no_user() -> None:
 
     with pytest.raises(InvalidInput, match="end_user: is empty"):
         await harness.erase(ADA, "", write())
+
+
+async def test_reviews_of_the_users_questions_are_erased_until_none_is_left() -> None:
+    harness = FeedbackHarness()
+
+    await harness.erase(ADA, "u1", write(validate_only=True))
+    assert harness.reviews["u1"] == 2
+    await harness.erase(ADA, "u1", write())
+
+    assert harness.reviews["u1"] == 0

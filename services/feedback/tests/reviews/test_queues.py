@@ -1,5 +1,7 @@
 """Queues, the items that callers add to them, and what is removed with queue, end user and document."""
 
+from datetime import timedelta
+
 import pytest
 
 from services.feedback.tests.builders import write
@@ -20,6 +22,8 @@ from tidemill_feedback.reviews.add_items import GivenItem, GivenReview
 from tidemill_feedback.reviews.domain.item import ItemState, Subject, SubjectKind
 from tidemill_feedback.reviews.domain.labels import LabelField, LabelKind
 from tidemill_feedback.reviews.domain.queue import EndedQueue, SamplingStrategy
+from tidemill_feedback.reviews.forget_old import ForgetOldItems
+from tidemill_testkit.retained import FakeRetained
 
 FEEDBACK = Caller.of_service("acme", "feedback")
 PAGE = PageRequest(size=10)
@@ -207,3 +211,19 @@ async def test_a_person_who_reviewed_is_named_no_more_and_what_is_resolved_stays
     assert "ada" not in repr(item)
     assert item.resolved is not None
     assert (item.state, item.resolved.reviewers) == (ItemState.RESOLVED, ("user:bob",))
+
+
+async def test_items_that_a_project_keeps_no_longer_are_removed_unless_they_changed_since(
+    harness: ReviewsHarness,
+) -> None:
+    await harness.open_queue()
+    old, reviewed = await harness.give("i1", "i2")
+    harness.pass_time(days=20)
+    await harness.adjudicate(OPERATOR, reviewed.id, labels(correct=True), write())
+    harness.pass_time(days=20)
+    retained = FakeRetained({"acme": timedelta(days=30)})
+
+    removed = await ForgetOldItems(erase=harness.erase, retained=retained, clock=harness.clock)()
+
+    assert removed == 1
+    assert {each.id: each.deleted for each in harness.items.all()} == {old.id: True, reviewed.id: False}

@@ -7,7 +7,7 @@ from tidemill_core.application import Caller, PageRequest, Request
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write
 from tidemill_feedback.reactions.domain.feedback import Feedback
-from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, Inferences, Pending
+from tidemill_feedback.reactions.ports import EraseReviews, FeedbackStore, ForgetExamples, Inferences, Pending
 
 _BATCH_SIZE = 200
 _ROLES = ("end_user", "asked_by")
@@ -92,6 +92,7 @@ class EraseEndUser:
 
     pending: Pending
     reactions: EraseReactions
+    reviews: EraseReviews
     inferences: Inferences
 
     async def __call__(self, caller: Caller, end_user: str, write: Write) -> Erased:
@@ -111,5 +112,7 @@ class EraseEndUser:
             erased |= {each.id for each in page if not each.deleted}
             if not write.validate_only:
                 await self.reactions.erase(caller, page, end_user, request=write.request)
+        while not write.validate_only and await self.reviews(caller, end_user):
+            pass
         records = await self.inferences.erase(caller, end_user, validate_only=write.validate_only)
         return Erased(reactions=len(erased), inferences=records)

@@ -14,7 +14,8 @@ FeedbackStore = Aggregates[Feedback]
 ForgetExamples = Callable[[Caller, Sequence[Feedback], str], Awaitable[None]]
 """Deletes what is kept of erased feedback elsewhere, and the prompts of an end user's questions."""
 
-
+EraseReviews = Callable[[Caller, str], Awaitable[int]]
+"""Erases some reviews that an end user's questions are about, or that name the user; returns how many, 0 for none."""
 RemoveOldBatches = Callable[[str, datetime], Awaitable[int]]
 """Removes a project's batches that were written before a time; returns how many."""
 

@@ -21,7 +21,7 @@ from tidemill_feedback.reactions.http import OwnRpcs
 from tidemill_feedback.reactions.inference import InferenceAnswers
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.mongo_pending import MongoPending
-from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, Pending
+from tidemill_feedback.reactions.ports import EraseReviews, FeedbackStore, ForgetExamples, Pending
 from tidemill_feedback.reactions.submit_feedback import SubmitFeedback
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.erasure.steps import Scope
@@ -51,6 +51,7 @@ def wire_reactions(  # noqa: PLR0913 - what the features give each other
     *,
     metric: FindMetric,
     forget_examples: ForgetExamples,
+    erase_reviews: EraseReviews,
 ) -> WiredReactions:
     """Return entry points, and the controller that expires pending reactions."""
     clock, answers = SystemClock(), InferenceAnswers(inference)
@@ -78,7 +79,7 @@ def wire_reactions(  # noqa: PLR0913 - what the features give each other
     servicer = GrpcFeedbackService(
         feedback=FeedbackCrud(feedback=feedback, pending=pending, clock=clock, keep=settings.kept_reactions),
         submit=submit,
-        erase=EraseEndUser(pending=pending, reactions=erase, inferences=answers),
+        erase=EraseEndUser(pending=pending, reactions=erase, reviews=erase_reviews, inferences=answers),
         clock=clock,
     )
     return WiredReactions(
