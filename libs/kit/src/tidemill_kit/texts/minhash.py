@@ -20,7 +20,12 @@ HASHES = 128
 """How many hash functions there are."""
 _STEP = 256
 """Shingles whose hashes are in memory at once: 256 KB, which stay near the processor."""
+_MOST = np.iinfo(np.uint64).max
 _BASE = np.uint64(0x9E3779B97F4A7C15)
+_INVERSE_BASE = pow(int(_BASE), -1, 2**64)
+_SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
+_FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+"""Of `mixed`; made once, as all of a short text takes little more than making such numbers does."""
 _TABLED = 0x20000
 """Characters from here on are ideographs, but for a few."""
 _SPACE, _LETTER, _WORD = 0, 1, 2
@@ -111,21 +116,23 @@ def _minima(shingles: Sequence[Numbers]) -> Numbers:
     factors, terms = _functions()
     minima = np.empty((len(shingles), HASHES), dtype=np.uint64)
     for number, of_text in enumerate(shingles):
-        column = of_text[:, None]
-        smallest = np.full(HASHES, np.iinfo(np.uint64).max, dtype=np.uint64)
+        column, smallest = of_text[:, None], minima[number]
+        smallest.fill(_MOST)
         for start in range(0, len(column), _STEP):
             hashes = column[start : start + _STEP] * factors
             hashes += terms
-            np.minimum(smallest, hashes.min(axis=0), out=smallest)
-        minima[number] = smallest
+            np.minimum(smallest, np.minimum.reduce(hashes), out=smallest)
     return minima
 
 
 def mixed(numbers: Numbers) -> Numbers:
     """Return the numbers with all their bits mixed (the finalizer of splitmix64; Steele et al., 2014)."""
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
+    result = numbers ^ (numbers >> _SHIFTS[0])
+    result *= _FACTORS[0]
+    result ^= result >> _SHIFTS[1]
+    result *= _FACTORS[1]
+    result ^= result >> _SHIFTS[2]
+    return result
 
 
 @cache
@@ -152,7 +159,7 @@ def powers_of(count: int) -> Numbers:
 
 
 def _inverse_powers(count: int) -> Numbers:
-    return _all_powers(_rounded(count), pow(int(_BASE), -1, 2**64))[:count]
+    return _all_powers(_rounded(count), _INVERSE_BASE)[:count]
 
 
 def _rounded(count: int) -> int:
