@@ -290,7 +290,7 @@ SECONDS: Mapping[str, float] = {
     GATEWAY: 150,
     MASKING: 10,
     QUANTIZATION: 130,
-    HYBRID: 170,
+    HYBRID: 240,
     DUPLICATES: 170,
 }
 """About how long each takes, for the estimate."""
