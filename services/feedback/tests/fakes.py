@@ -91,7 +91,7 @@ class InMemoryLedger:
     async def exclude(self, feedback: str, *, seq: int) -> None:
         for place, row in self._until({feedback: seq}).items():
             candidate = replace(row.candidate, seq=seq)
-            self.stored[place] = replace(row, candidate=candidate, failure=WITHDRAWN, refusal="")
+            self.stored[place] = replace(row, candidate=candidate, failure=WITHDRAWN, refusal="", measures=None)
 
     async def forget(self, feedback: Mapping[str, int]) -> None:
         for place in self._until(feedback):

@@ -1,8 +1,10 @@
 """Which corrections count beside others: users who agree, texts that repeat, and shares of a batch."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
+from tidemill_feedback.curations.domain.agreement import measures_of
 from tidemill_feedback.curations.domain.counting import Chosen, choose
 from tidemill_feedback.curations.domain.filters import Filters
 from tidemill_feedback.curations.domain.ledger import CandidateExample, Row
@@ -171,3 +173,14 @@ def test_each_refused_correction_has_one_reason() -> None:
 
     assert chosen.refusals == {"f02": "PER_USER_LIMIT", "f03": "TOO_LONG", "f04": "INFERENCE_NOT_FOUND"}
     assert chosen.counts.filtered == sum(chosen.counts.refused.values()) == 3
+
+
+def test_ratings_and_choices_are_compared_with_no_text_and_are_within_the_shares_of_their_users() -> None:
+    rated = [row(number, user=f"u{number % 4}", question="q", answer="none") for number in range(8)]
+    rows = [replace(each, candidate=replace(each.candidate, metric="rating")) for each in rated]
+    spam = [replace(each, measures=replace(measures_of(each), spam="NO_WORDS")) for each in rows]
+    rules = {"max_repeats": 1, "exclude_contradicted": True, "min_rater_reliability": 0.2, "exclude_spam": True}
+
+    assert refused(spam, feedback=("rating",), **rules) == {}
+    assert set(refused(spam, feedback=("rating",), max_user_share=0.25, **rules).values()) == set()
+    assert set(refused(spam, feedback=("rating",), max_user_share=0.1, **rules).values()) == {"USER_SHARE"}

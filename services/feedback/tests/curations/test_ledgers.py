@@ -294,7 +294,8 @@ async def test_what_is_refused_is_listed_by_its_time_in_both_orders_and_by_reaso
 async def test_what_is_corrected_anew_or_withdrawn_is_not_refused_any_more(ledger: Ledger) -> None:
     for name in ("f1", "f2"):
         await ledger.upsert_correction(SFT, candidate(name))
-        await ledger.resolve(SFT, await the_row(ledger, name), epoch=1, chars=3)
+        measures = Measures(question="q", answer="a")
+        await ledger.resolve(SFT, await the_row(ledger, name), epoch=1, chars=3, measures=measures)
     await ledger.record_refusals(SFT, {"f1": "CONTRADICTED", "f2": "CONTRADICTED"}, epoch=1)
 
     await ledger.upsert_correction(SFT, candidate("f1", seq=2))
@@ -302,6 +303,7 @@ async def test_what_is_corrected_anew_or_withdrawn_is_not_refused_any_more(ledge
     await ledger.exclude("f2", seq=2)
 
     assert await listed(ledger) == []
+    assert (await the_row(ledger, "f2")).measures is None
 
 
 async def listed(ledger: Ledger, *, newest_first: bool = False, **where: str) -> list[Row]:

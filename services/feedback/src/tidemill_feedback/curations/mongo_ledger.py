@@ -122,9 +122,8 @@ class MongoLedger:
         theirs = {"feedback": feedback, "seq": {"$lte": seq}}
         with translated():
             curations = await self._rows.distinct("curation", theirs)
-            await self._rows.update_many(
-                theirs, {"$set": {"seq": seq, "failure": WITHDRAWN, "open": False, **_NOT_REFUSED}}
-            )
+            kept = {"seq": seq, "failure": WITHDRAWN, "open": False, "measures": None, **_NOT_REFUSED}
+            await self._rows.update_many(theirs, {"$set": kept})
         for key in curations:
             await self._changed(key)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -10,7 +9,7 @@ from tidemill_core.application import Caller, Clock, PageRequest, Requeue
 from tidemill_feedback.curations.complete_curation import CompleteCuration
 from tidemill_feedback.curations.domain.counting import Chosen, choose
 from tidemill_feedback.curations.domain.curation import Curation
-from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Tally
 from tidemill_feedback.curations.ports import CurationStore, Ledger
 from tidemill_feedback.curations.resolve_examples import ResolveExamples
 from tidemill_feedback.reactions.ports import FeedbackStore
@@ -120,20 +119,15 @@ class ReconcileCuration:
         ref, begun = curation.ref, time.monotonic()
         filters, completions = curation.rule.filters, curation.completions
         rows = await self.resolve(caller, ref, await self.ledger.rows(ref), filters=filters, epoch=epoch)
-        # In a thread, because it sorts all corrections.
+        # In a thread, because it sorts and compares all corrections.
         chosen = await asyncio.to_thread(choose, rows, filters, completions=completions, at_most=self.at_most)
-        await self._record_refusals(ref, rows, chosen, epoch)
+        # Before it is recorded that all were counted.
+        await self.ledger.record_refusals(ref, chosen.changed, epoch=epoch)
         recorded = replace(tally, counts=chosen.counts, seen=tally.changes, rows=len(rows), version=curation.version)
         await self.ledger.record_counts(ref, recorded, epoch=epoch)
         if (took := time.monotonic() - begun) > _LONG_S and len(rows) > min(_FEW_ROWS, self.exact_rows):
             self._rest_until[ref] = time.monotonic() + _RESTS * took
         return chosen
-
-    async def _record_refusals(self, ref: CurationRef, rows: Sequence[Row], chosen: Chosen, epoch: int) -> None:
-        """Store what changed of why corrections are no examples, before it is recorded that all were counted."""
-        now = {row.candidate.feedback: chosen.refusals.get(row.candidate.feedback, "") for row in rows}
-        changed = {row.candidate.feedback for row in rows if row.refusal != now[row.candidate.feedback]}
-        await self.ledger.record_refusals(ref, {name: now[name] for name in changed}, epoch=epoch)
 
     async def _list(self, curation: Curation, tally: Tally, epoch: int) -> None:
         """Add a row for each reaction of the deployment that counts; each process lists those since the last listing.

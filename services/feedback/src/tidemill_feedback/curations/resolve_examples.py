@@ -56,8 +56,8 @@ class ResolveExamples:
             DependencyUnavailable: a dependency is down; progress is kept.
 
         """
-        pending = [row for row in rows if _awaits(row, filters)]
-        finished = {row.candidate.feedback: row for row in rows if not _awaits(row, filters)}
+        # In a thread, because these may be all corrections.
+        pending, finished = await asyncio.to_thread(_divided, rows, filters)
         for begin in range(0, len(pending), _BATCH):
             for row in await self._resolve_batch(caller, ref, pending[begin : begin + _BATCH], filters, epoch):
                 finished[row.candidate.feedback] = row
@@ -172,6 +172,12 @@ class ResolveExamples:
         return row
 
 
-def _awaits(row: Row, filters: Filters) -> bool:
-    """Return whether a row is to be resolved; what another deployment answered is not compared."""
-    return row.pending or (filters.selects(row) and filters.awaits(row))
+def _divided(rows: Sequence[Row], filters: Filters) -> tuple[list[Row], dict[str, Row]]:
+    """Return the rows to resolve, and the others; what is not selected is not compared."""
+    pending, finished = list[Row](), dict[str, Row]()
+    for row in rows:
+        if row.pending or (filters.selects(row) and filters.awaits(row)):
+            pending.append(row)
+        else:
+            finished[row.candidate.feedback] = row
+    return pending, finished

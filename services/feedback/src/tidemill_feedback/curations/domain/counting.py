@@ -32,6 +32,8 @@ class Chosen:
     """Older ones above the limit."""
     refusals: Mapping[str, str]
     """By feedback, why it is no example."""
+    changed: Mapping[str, str]
+    """Those that differ from what the rows say, "" where one is no refusal any more."""
 
 
 _NEW_RATER = reliability(0, 0)
@@ -44,41 +46,59 @@ class _Selection:
     rows: list[Row]
     refusals: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def corrections(self) -> list[Row]:
+        """Return the rows that are left and have a text of their own."""
+        return [row for row in self.rows if row.corrects]
+
     def refuse(self, reason: str, refused: AbstractSet[str]) -> None:
         self.refusals |= dict.fromkeys(refused, reason)
         self.rows = [row for row in self.rows if row.candidate.feedback not in refused]
+
+    def refuse_each(self, filters: Filters) -> None:
+        """Refuse what is no example by itself."""
+        self.refusals |= {row.candidate.feedback: why for row in self.rows if (why := filters.refusal(row))}
+        self.rows = [row for row in self.rows if row.candidate.feedback not in self.refusals]
+
+    def refuse_among(self, filters: Filters) -> Mapping[str, float]:
+        """Refuse what is none beside the others, the oldest first; return how reliable users are, if that counts.
+
+        Only corrections are compared: what is rated or chosen is the model's own text.
+        """
+        raters: Mapping[str, float] = {}
+        if filters.max_repeats:
+            self.refuse(REPEATED_TEXT, repeated(self.corrections, max_questions=filters.max_repeats))
+        if filters.min_rater_reliability:
+            raters = reliabilities(self.corrections, agreement(self.corrections))
+            self.refuse(UNRELIABLE_RATER, _unreliable(self.rows, raters, filters.min_rater_reliability))
+        if filters.exclude_contradicted:
+            self.refuse(CONTRADICTED, agreement(self.corrections).contradicted)
+        if filters.per_user_at_most:
+            self.refuse(PER_USER_LIMIT, _above(self.rows, filters.per_user_at_most))
+        self.refuse(SUPERSEDED, _superseded(self.rows))
+        return raters
 
 
 def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: int) -> Chosen:
     """Return what counts after all filters.
 
     An answer that repeats over questions counts for the first of them, and has no say in the others; nor has a rater
-    whom others contradict too often. Per end user the
-    first `per_user_at_most` count, ordered by their first corrections, so that one that counts keeps counting;
-    reviewers and judges have no limit. Of several reactions to one answer, a reviewer's precedes a judge's, a judge's
-    a user's, and then the latest wins. An example is new if its inference was in no completion, also by a correction
-    that is withdrawn since. Of more than `at_most` the latest count, so that a curation continues at the limit of a
-    batch; shares are those of a batch, of which the most reliable raters keep theirs, and then the first.
+    whom others contradict too often. Per end user the first `per_user_at_most` count, ordered by their first
+    corrections, so that one that counts keeps counting; reviewers and judges have no limit. Of several reactions to
+    one answer, a reviewer's precedes a judge's, a judge's a user's, and then the latest wins. An example is new if its
+    inference was in no completion, also by a correction that is withdrawn since. Of more than `at_most` the latest
+    count, so that a curation continues at the limit of a batch; shares are those of a batch, of which the most reliable
+    raters keep theirs, and then the first.
     """
     ours = [row for row in rows if filters.selects(row) and not row.withdrawn]
     ready = sorted((row for row in ours if not filters.awaits(row)), key=_age)
-    refusals = {row.candidate.feedback: why for row in ready if (why := filters.refusal(row))}
-    selection = _Selection([row for row in ready if row.candidate.feedback not in refusals], refusals)
+    selection = _Selection(ready)
+    selection.refuse_each(filters)
     correctors = Counter(row.candidate.about for row in selection.rows)
-    if filters.max_repeats:
-        selection.refuse(REPEATED_TEXT, repeated(selection.rows, max_questions=filters.max_repeats))
-    known_raters: Mapping[str, float] = {}
-    if filters.min_rater_reliability:
-        known_raters = reliabilities(selection.rows, agreement(selection.rows))
-        selection.refuse(UNRELIABLE_RATER, _unreliable(selection.rows, known_raters, filters.min_rater_reliability))
-    if filters.exclude_contradicted:
-        selection.refuse(CONTRADICTED, agreement(selection.rows).contradicted)
-    if filters.per_user_at_most:
-        selection.refuse(PER_USER_LIMIT, _above(selection.rows, filters.per_user_at_most))
-    selection.refuse(SUPERSEDED, _superseded(selection.rows))
+    raters = selection.refuse_among(filters)
     latest = sorted(selection.rows, key=_lateness, reverse=True)[:at_most]
     left_out = len(selection.rows) - len(latest)
-    by_worth = sorted(latest, key=lambda row: (-known_raters.get(row.candidate.end_user, _NEW_RATER), *_age(row)))
+    by_worth = sorted(latest, key=lambda row: (-raters.get(row.candidate.end_user, _NEW_RATER), *_age(row)))
     kept, above = within_shares(by_worth, _limits(filters))
     chosen = sorted(kept, key=_lateness, reverse=True)
     known = {row.candidate.about for row in rows if 0 < row.completion <= completions}
@@ -91,7 +111,10 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
         contested=sum(correctors[row.candidate.about] > 1 for row in selection.rows),
         refused=dict(sorted(Counter(refused.values()).items())),
     )
-    return Chosen(rows=chosen, counts=counts, left_out=left_out, refusals=refused)
+    changed = {
+        row.candidate.feedback: why for row in rows if (why := refused.get(row.candidate.feedback, "")) != row.refusal
+    }
+    return Chosen(rows=chosen, counts=counts, left_out=left_out, refusals=refused, changed=changed)
 
 
 def _unreliable(rows: Sequence[Row], known: Mapping[str, float], bound: float) -> AbstractSet[str]:

@@ -70,7 +70,7 @@ class Filters:
             return TOO_SHORT
         if row.chars > self.max_output_chars:
             return TOO_LONG
-        return (row.measures.spam or "") if row.measures and self.exclude_spam else ""
+        return (row.measures.spam or "") if row.measures and self.exclude_spam and row.corrects else ""
 
     def passes(self, row: Row) -> bool:
         """Return whether a row passes the filters by itself."""

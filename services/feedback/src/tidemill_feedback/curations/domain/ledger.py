@@ -98,6 +98,11 @@ class Row:
         return self.resolved_seq != self.candidate.seq and not self.failure
 
     @property
+    def corrects(self) -> bool:
+        """Return whether it is a text of its author, and no verdict on one of the model."""
+        return self.candidate.metric == CORRECTION
+
+    @property
     def by_user(self) -> bool:
         """Return whether a user gave it, and no reviewer or judge."""
         return self.candidate.rater == _USER
