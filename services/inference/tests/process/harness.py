@@ -162,7 +162,7 @@ async def another_replica(harness: Harness, folder: Path) -> AsyncIterator[Harne
 
 async def _open(harness: Harness) -> None:
     """Wait until the API is open."""
-    for _ in range(300):
+    for _ in range(1200):
         try:
             await harness.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(page_size=1))
         except TidemillError:

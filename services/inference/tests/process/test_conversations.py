@@ -145,7 +145,7 @@ async def test_turns_are_summarised_and_facts_remembered_beside_answers_and_an_e
         async def summarised() -> bool:
             return (await conversation(harness, name)).summary.through == 2
 
-        await eventually(summarised, within_s=60)
+        await eventually(summarised)
         answer = await harness.inferences.Generate(
             asked("four", deployment="working", conversation=name, end_user=user)
         )
@@ -158,7 +158,7 @@ async def test_turns_are_summarised_and_facts_remembered_beside_answers_and_an_e
         async def erased() -> bool:
             return not (await harness.inferences.EraseEndUser(EraseEndUserRequest(end_user=user))).more
 
-        await eventually(erased, within_s=60)
+        await eventually(erased)
         with pytest.raises(NotFound):
             await service.GetConversation(rpc.GetConversationRequest(id=name))
         assert await memories() == []
@@ -219,7 +219,7 @@ async def test_killed_in_a_turn_and_behind_one_a_conversation_keeps_each_turn_on
     turns = (await found()).turns
     assert [turn.number for turn in turns] == sorted(turn.number for turn in turns)
     assert len({turn.inference for turn in turns}) == len(turns) == 3
-    await eventually(lambda: _through(found), within_s=60)
+    await eventually(lambda: _through(found))
 
 
 async def _through(found: Any) -> bool:  # noqa: ANN401 - a function of the test

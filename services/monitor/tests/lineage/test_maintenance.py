@@ -18,7 +18,7 @@ from tidemill_testkit.clocks import FixedClock
 
 async def while_running(work: Callable[[], Coroutine[Any, Any, None]], check: Callable[[], bool]) -> None:
     task = asyncio.create_task(work())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     try:
         while not check():
             assert time.monotonic() < deadline

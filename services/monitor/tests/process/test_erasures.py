@@ -100,7 +100,7 @@ async def test_reports_that_came_while_monitor_was_down_are_certified_and_record
     async def own_report() -> bool:  # services of other tests on the same topics may have reported as well
         return "monitor" not in (await get(monitor, project, erasure.id)).awaited_services
 
-    await eventually(own_report, within_s=60)
+    await eventually(own_report)
     await asyncio.to_thread(monitor.kill)
     await report(monitor.stack, erasure, others)
     await report(monitor.stack, erasure, others[:2])
@@ -109,7 +109,7 @@ async def test_reports_that_came_while_monitor_was_down_are_certified_and_record
     async def completed() -> bool:
         return (await get(monitor, project, erasure.id)).state == erasure_pb2.ERASURE_STATE_COMPLETED
 
-    await eventually(completed, within_s=60)
+    await eventually(completed)
     async with channel(monitor, project, admin_token(monitor)) as opened:
         asked = pb.GetErasureCertificateRequest(id=erasure.id)
         found = await ErasureServiceStub(opened).GetErasureCertificate(asked)
@@ -119,7 +119,7 @@ async def test_reports_that_came_while_monitor_was_down_are_certified_and_record
         async def recorded() -> bool:
             return len((await audit.ListAuditRecords(chosen)).records) == 1
 
-        await eventually(recorded, within_s=60)
+        await eventually(recorded)
         (record,) = (await audit.ListAuditRecords(chosen)).records
 
     certificate = json.loads(found.certificate)
@@ -149,7 +149,7 @@ async def test_a_deleted_project_is_erased_to_its_end_but_not_while_it_is_held(m
         async def requested() -> bool:
             return len((await erasures.ListErasures(pb.ListErasuresRequest())).erasures) == 1
 
-        await eventually(requested, within_s=60)
+        await eventually(requested)
         (erasure,) = (await erasures.ListErasures(pb.ListErasuresRequest())).erasures
         await report(monitor.stack, erasure, [each for each in SERVICES if each != "monitor"])
 
@@ -157,7 +157,7 @@ async def test_a_deleted_project_is_erased_to_its_end_but_not_while_it_is_held(m
             found = (await access.GetProject(access_rpcs.GetProjectRequest(id=project))).project
             return found.state == access_pb2.PROJECT_STATE_DELETED
 
-        await eventually(deleted, within_s=90)
+        await eventually(deleted)
         done = (await erasures.GetErasure(pb.GetErasureRequest(id=erasure.id))).erasure
         project_left = (await access.GetProject(access_rpcs.GetProjectRequest(id=project))).project
         holds_left = (await held.ListHolds(holds.ListHoldsRequest())).holds

@@ -111,7 +111,7 @@ async def test_what_is_written_to_the_topics_is_reported_at_the_api(
     async with admin_channel(f"127.0.0.1:{monitor.port}", project=project) as channel:
         stub = LineageServiceStub(channel)
         asked = pb.GetLineageRequest(kind="dataset_version", id="helpdesk_sft@1", direction=pb.LINEAGE_DIRECTION_BACK)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         kinds: set[str] = set()
         updates: list[str] = []
         while not {"feedback", "document_version"} <= kinds or len(updates) < 2:
