@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -103,13 +104,30 @@ def list_items(
 @reviews.command("add")
 def add_items(
     queue: QueueArgument,
-    names: Annotated[list[str], typer.Argument(metavar="ID...", help="Inferences, or with --documents documents.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Inferences, or with --documents documents.")
+    ] = None,
     *,
     documents: Annotated[bool, typer.Option("--documents", help="The ids are those of documents.")] = False,
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="In place of ids: the training examples of name@number, or of the newest.")
+    ] = "",
+    max_items: Annotated[int, typer.Option("--max-items", min=1, help="Of a dataset: a sample of so many.")] = 100,
 ) -> None:
-    """Add answers or documents to a queue."""
-    make = document_item if documents else inference_item
-    added = call(lambda c: Reviews(c).add(queue, [make(name) for name in names]))
+    """Add answers, documents or a dataset's examples to a queue."""
+    if bool(names) == bool(dataset):
+        message = "give ids, or --dataset"
+        raise typer.BadParameter(message)
+
+    async def work(connection: Connection) -> list[ReviewItem]:
+        client = Reviews(connection)
+        if dataset:
+            found = await client.examples(dataset)
+            return await client.add(queue, random.sample(found, min(max_items, len(found))))
+        make = document_item if documents else inference_item
+        return await client.add(queue, [make(name) for name in names or ()])
+
+    added = call(work)
     show([plain(each) for each in added], f"{len(added)} items are in review queue {escape(queue)}")
 
 

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from libs.cli.tests.commands.conftest import Terminal
 from libs.cli.tests.commands.review_answers import ITEM, LABELS, QUEUE, ReviewAnswers
 from libs.cli.tests.loop.running import Running
 from tidemill.feedback.v1.review_pb2 import ReviewLabel
+from tidemill.ingest.v1.dataset_service_pb2 import ExportDatasetVersionResponse
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +81,21 @@ async def test_what_is_exported_can_be_imported(terminal: Terminal, reviews: Rev
     file.write_text("[1]\n")
     refused = await asyncio.to_thread(terminal, "reviews", "import", "answers", str(file))
     assert "line 1 is no review item" in refused.text
+
+
+async def test_examples_of_a_dataset_become_items_that_name_their_inference(
+    terminal: Terminal, running: Running, reviews: ReviewAnswers
+) -> None:
+    async def exported(_: object) -> AsyncIterator[ExportDatasetVersionResponse]:
+        yield ExportDatasetVersionResponse(chunk=b'{"id": "e1", "inference": "i1"}\n{"id": "e2", "inf')
+        yield ExportDatasetVersionResponse(chunk=b'erence": "i2"}\n')
+
+    running.answers["ingest.v1.dataset_service:ExportDatasetVersion"] = exported
+
+    said = await asyncio.to_thread(terminal, "reviews", "add", "answers", "--dataset", "sft@2")
+    neither = await asyncio.to_thread(terminal, "reviews", "add", "answers")
+
+    assert "2 items are in" in said.text
+    subjects = sorted((each.subject.id, each.subject.dataset, each.subject.inference) for each in reviews.added)
+    assert subjects == [("e1", "sft", "i1"), ("e2", "sft", "i2")]
+    assert neither.code != 0

@@ -1,5 +1,6 @@
 """Review queues: what reviewers say of answers, documents and examples."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from tidemill.feedback.v1.review_pb2 import (
     ReviewSubject,
 )
 from tidemill.inference.v1.inference_service_pb2 import GetInferenceRequest
+from tidemill_client.datasets import Datasets
 from tidemill_client.documents import Documents
 from tidemill_client.pages import each
 from tidemill_client.resources import Resources
@@ -55,6 +57,12 @@ class Reviews(Resources[ReviewQueue]):
             request = reviews.AddReviewItemsRequest(queue=queue, items=items[start : start + ITEMS_PER_CALL])
             added += (await self._connection.reviews.AddReviewItems(request)).items
         return added
+
+    async def examples(self, reference: str) -> list[ReviewItem]:
+        """Return items about the training examples of `dataset@number`, or for `dataset` of its newest version."""
+        data = b"".join([piece async for piece in Datasets(self._connection).export(reference)])
+        lines, dataset = map(json.loads, data.splitlines()), reference.partition("@")[0]
+        return [example_item(line["id"], dataset=dataset, inference=line["inference"]) for line in lines]
 
     async def claim(self, queue: str) -> ReviewClaim | None:
         """Return the next item to review, or again the one that was claimed; None where there is none."""
