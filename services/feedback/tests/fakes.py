@@ -289,7 +289,7 @@ class FakeInferences:
         live: bool = True,
         completed: bool = True,
         output: str = "It is wrong.",
-        question: str = "",
+        question: str = "q",
     ) -> None:
         self.answers[project, inference] = Answer(
             inference=inference,

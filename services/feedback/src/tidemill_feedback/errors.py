@@ -45,6 +45,7 @@ from tidemill_core.rights import REVIEW_FEEDBACK
 _DIFFERENCES = {
     "END_USERS_DIFFER": "the answers were given to different end users",
     "DEPLOYMENTS_DIFFER": "the answers are of different deployments",
+    "QUESTION_NOT_RECORDED": "what was asked is not recorded, which `record: full` does",
     "QUESTIONS_DIFFER": "the answers are to different questions",
     "ANSWERS_ALIKE": "both answers are the same",
 }

@@ -15,6 +15,7 @@ from tidemill_feedback.errors import InferenceUnanswered, InferenceUnknown, NotL
 from tidemill_feedback.reactions.domain.feedback import FeedbackState
 from tidemill_feedback.reactions.domain.reaction import Preference
 from tidemill_feedback.reactions.messages import feedback_message, reaction_of
+from tidemill_feedback.reactions.submit_feedback import Submission
 
 
 def compared(harness: FeedbackHarness, *names: str, **other: Any) -> None:  # noqa: ANN401 - of an answer
@@ -49,6 +50,27 @@ async def test_a_later_choice_between_the_same_answers_replaces_the_earlier_one(
     assert [each.preference for each in second.history] == [Preference(chosen="i1", rejected="i2")]
 
 
+async def test_an_earlier_choice_that_arrives_late_changes_nothing_of_the_later_one() -> None:
+    harness = FeedbackHarness()
+    compared(harness, "i1", "i2")
+    now = harness.clock.now()
+
+    await harness.give(replace(choice("i1", "i2"), observe_time=now))
+    late = await harness.submit(
+        ADA,
+        Submission(
+            reaction=replace(choice("i2", "i1"), observe_time=now - timedelta(hours=1)),
+            request=request("late"),
+            observed_at=now,
+        ),
+    )
+
+    assert (late.inference, late.other) == ("i1", "i2")
+    assert late.current is not None
+    assert late.current.preference == Preference(chosen="i1", rejected="i2")
+    assert [each.preference for each in late.history] == [Preference(chosen="i2", rejected="i1")]
+
+
 async def test_a_tie_is_recorded_and_teaches_nothing() -> None:
     harness = FeedbackHarness()
     compared(harness, "i1", "i2")
@@ -64,6 +86,7 @@ async def test_a_tie_is_recorded_and_teaches_nothing() -> None:
         ({"end_user": "eve"}, "END_USERS_DIFFER"),
         ({"deployment": "sales"}, "DEPLOYMENTS_DIFFER"),
         ({"question": "p"}, "QUESTIONS_DIFFER"),
+        ({"question": ""}, "QUESTION_NOT_RECORDED"),
         ({"output": "  Answer   i1. "}, "ANSWERS_ALIKE"),
     ],
 )

@@ -52,6 +52,7 @@ class Answer:
         differences = {
             "END_USERS_DIFFER": self.end_user != rejected.end_user,
             "DEPLOYMENTS_DIFFER": self.deployment != rejected.deployment,
+            "QUESTION_NOT_RECORDED": not (self.question and rejected.question),
             "QUESTIONS_DIFFER": self.question != rejected.question,
             "ANSWERS_ALIKE": self.output != "" and same_words(self.output, rejected.output),
         }
@@ -220,17 +221,18 @@ class Feedback(Aggregate):
             self.end_user, self.asked_by = "", ""
 
     def _record(self, answer: Answer, *, keep: int, given: Given, labels: dict[str, str]) -> None:
-        if not (self.conversation and self.times):  # a conversation goes on, and it stays with one answer
+        latest = self.current.observe_time if self.current else self.withdraw_time
+        is_current = latest is None or given.observe_time >= latest
+        if not self.times or not (self.conversation or (given.preference and not is_current)):
+            # A conversation goes on, and stays with its first answer; a choice is about what was chosen last.
             self.inference, self.deployment = answer.inference, answer.deployment
             self.variant, self.rollout = answer.variant, answer.rollout
+            self.other = given.preference.rejected if given.preference else ""
         self.asked_by = answer.end_user
         self.deleted, self.message = False, ""
         self.times += 1
-        latest = self.current.observe_time if self.current else self.withdraw_time
-        if latest is None or given.observe_time >= latest:
+        if is_current:
             earlier, self.current, self.labels = self.current, given, labels
-            if given.preference:
-                self.inference, self.other = given.preference.chosen, given.preference.rejected
         else:
             earlier = given
         if earlier is not None:
