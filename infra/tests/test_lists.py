@@ -16,6 +16,7 @@ FILTERS = {
     "evaluator/evaluations/crud.py": [{"gate"}, {"candidate"}, {"gate", "candidate"}],
     "feedback/reactions/erase_end_user.py": [{"end_user"}, {"asked_by"}],
     "feedback/curations/record_correction.py": [{"rule.deployment"}],
+    "feedback/maturity/mature_value.py": [{"inference"}],
     "feedback/reactions/crud.py": [{"inference"}, {"deployment"}, {"inference", "deployment"}],
     "feedback/curations/reconcile_curation.py": [{"deployment", "metric"}],
     "feedback/reviews/crud.py": [{"queue_key"}, {"queue_key", "state"}],

@@ -29,10 +29,12 @@ from tidemill_feedback.errors import (
     InferenceUnknown,
     TooManyWait,
 )
+from tidemill_feedback.maturity.domain import ExpectedValue
 from tidemill_feedback.reactions.domain.feedback import Answer
 from tidemill_feedback.reactions.domain.reaction import OF_CONVERSATION
 from tidemill_feedback.reactions.ports import Waiting
 from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_testkit.clocks import NOON
 from tidemill_testkit.objects import InMemoryObjects
 
 
@@ -224,6 +226,30 @@ class InMemoryPending:
         return len({place for place, _ in theirs})
 
 
+class InMemoryExpectedValues:
+    """Does what `MongoExpectedValues` does: both pass tests/maturity/test_expected_values.py."""
+
+    def __init__(self) -> None:
+        self.stored: dict[ResourceKey, ExpectedValue] = {}
+
+    async def add(self, values: Sequence[ExpectedValue]) -> None:
+        for each in values:
+            self.stored.setdefault(each.key, each)
+
+    async def get(self, key: ResourceKey) -> ExpectedValue | None:
+        return self.stored.get(key)
+
+    async def due(self, now: datetime, *, page: PageRequest, without: frozenset[str]) -> Page[ResourceKey]:
+        found = [each for each in self.stored.values() if each.due <= now and each.project not in without]
+        found = sorted(found, key=lambda each: (each.due, each.key.project, each.key.id))
+        start = int(page.token or 0)
+        keys = [each.key for each in found[start : start + page.size]]
+        return Page(items=keys, next_token=str(start + page.size) if len(keys) == page.size else "")
+
+    async def remove(self, key: ResourceKey) -> None:
+        self.stored.pop(key, None)
+
+
 class InMemoryPrompts:
     """Does what `MongoPrompts` does."""
 
@@ -301,6 +327,7 @@ class FakeInferences:
             completed=completed,
             output=output,
             question=question,
+            create_time=NOON,
         )
 
     async def answer(self, caller: Caller, target: str) -> Answer:

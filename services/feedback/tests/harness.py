@@ -8,6 +8,7 @@ from services.feedback.tests.builders import ADA, BUCKET, SFT, correction, reque
 from services.feedback.tests.fakes import (
     BreakingBatches,
     FakeInferences,
+    InMemoryExpectedValues,
     InMemoryLedger,
     InMemoryPending,
     InMemoryPrompts,
@@ -29,6 +30,8 @@ from tidemill_feedback.errors import (
     FeedbackMetricNotFound,
     FeedbackNotFound,
 )
+from tidemill_feedback.maturity.expect_values import ExpectValues, MaturingMetrics
+from tidemill_feedback.maturity.mature_value import MatureValue
 from tidemill_feedback.metrics.crud import FeedbackMetricCrud
 from tidemill_feedback.metrics.domain.metric import FeedbackMetric
 from tidemill_feedback.metrics.find_metric import FindMetric
@@ -112,6 +115,19 @@ class FeedbackHarness:
             submit=self.submit,
             dead_letters=self.dead_letters,
             erased=self._erased,
+        )
+        self.expected = InMemoryExpectedValues()
+        find = FindMetric(metrics=self.metrics)
+        maturing = MaturingMetrics(metrics=self.metrics, clock=self.clock, recheck=timedelta(seconds=5))
+        self.expect = ExpectValues(maturing=maturing, expected=self.expected)
+        self.mature = MatureValue(
+            expected=self.expected,
+            feedback=self.feedback,
+            inferences=self.inferences,
+            metric=find,
+            submit=self.submit,
+            erased=self._erased,
+            clock=self.clock,
         )
         self.take = HandleSubmission(submit=self.submit, match=self.match, pending=self.pending, clock=self.clock)
         self.expire = ExpirePending(
@@ -203,6 +219,13 @@ class FeedbackHarness:
                 return requeue.after if requeue else None
         message = "it never comes to rest"
         raise AssertionError(message)
+
+    async def ripen(self) -> int:
+        """Record what is due of metrics that mature, and return how many values were."""
+        keys = (await self.mature.due(without=frozenset())).items
+        for key in keys:
+            await self.mature(Caller.of_service(key.project, "feedback"), key)
+        return len(keys)
 
     async def sweep(self) -> int:
         """Expire what is due, and return how many reactions became dead letters."""

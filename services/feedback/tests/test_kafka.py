@@ -152,7 +152,7 @@ async def test_an_answer_that_is_completed_brings_out_what_waited_for_it() -> No
     harness.inferences.put("i1")
     completed = Read({"inference": "i1", "seq": "1", "deployment": "helpdesk"}, ce_type=COMPLETED)
     letters = await consume(
-        inferences(harness.match), completed, Read({"inference": "i9"}, ce_type=COMPLETED, offset=1)
+        inferences(harness.match, harness.expect), completed, Read({"inference": "i9"}, ce_type=COMPLETED, offset=1)
     )
 
     assert letters.records == []
@@ -202,7 +202,7 @@ async def test_more_than_may_wait_for_one_inference_are_dead_letters_and_hold_up
 def test_the_subscriptions_have_the_names_that_their_topics_derive_from() -> None:
     harness = FeedbackHarness()
 
-    received = [submissions(harness), inferences(harness.match), corrections(harness.record)]
+    received = [submissions(harness), inferences(harness.match, harness.expect), corrections(harness.record)]
 
     assert [each.dead_letter_topic for each in received] == [
         "tidemill.feedback.submissions.dead.v1",

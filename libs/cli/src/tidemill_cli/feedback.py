@@ -119,7 +119,7 @@ def _report(give: Callable[[Reactions], Awaitable[Feedback]]) -> None:
         f.metric,
         _value(f),
         f.inference or f.inference_request_id or f"conversation {f.conversation}",
-        f.end_user or "-",
+        "(no value)" if f.absent else f.end_user or "-",
         word(FeedbackState, f.state) + ("" if f.counts else ", does not count"),
         f.times,
         f.message,

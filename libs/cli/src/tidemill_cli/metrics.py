@@ -85,6 +85,9 @@ def value_of(kind: FeedbackMetricKind.ValueType, text: str) -> bool | float | st
 
 
 def _values(metric: FeedbackMetric) -> str:
+    if metric.HasField("matures_after"):
+        absent = str(metric.absent).lower()
+        return f"true, false; {absent} after {metric.matures_after.ToTimedelta()} without a value"
     if metric.HasField("min"):
         return f"{metric.min:g} to {metric.max:g}"
     return ", ".join(metric.choices) or "true, false"

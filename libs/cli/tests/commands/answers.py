@@ -4,6 +4,8 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
+
 from libs.cli.tests.loop.running import Running
 from tidemill.evaluator.v1 import evaluation_pb2 as ev
 from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
@@ -245,6 +247,7 @@ REOPENED = FeedbackMetric(
     id="reopened",
     kind=FEEDBACK_METRIC_KIND_BOOLEAN,
     optimise=FEEDBACK_METRIC_OPTIMISE_MIN,
+    matures_after=Duration(seconds=7 * 86400),
     value=FeedbackMetricValue(unit="EUR", amount=-12.5),
     weights=FeedbackMetricWeights(user=1, reviewer=3, judge=1),
 )

@@ -147,50 +147,6 @@ def test_a_budget_that_limits_nothing_and_a_price_that_is_no_number_are_problems
     assert "there is no deployment 'nowhere'" in problems["budgets.money.deployment"][1]
 
 
-METRICS = """\
-metrics:
-  reopened: {kind: boolean, optimise: min, value: {unit: EUR, of: -12.5}, weights: {reviewer: 3}}
-  stars: {kind: number, min: 1, max: 5, optimise: max, level: conversation}
-  left: {kind: category, choices: [bought, gone], value: {unit: EUR, of: {bought: 30}}}
-"""
-
-
-def test_metrics_become_resources(folder: Path) -> None:
-    made = {each.name: each for each in desired_resources(read_loop(written(folder, RIGHT + METRICS)))}
-
-    reopened, stars = MessageToDict(made["reopened"].message), MessageToDict(made["stars"].message)
-    left = MessageToDict(made["left"].message)
-    assert (reopened["kind"], reopened["optimise"]) == (
-        "FEEDBACK_METRIC_KIND_BOOLEAN",
-        "FEEDBACK_METRIC_OPTIMISE_MIN",
-    )
-    assert reopened["value"] == {"unit": "EUR", "amount": -12.5}
-    assert reopened["weights"] == {"user": 1.0, "reviewer": 3.0, "judge": 1.0}
-    assert (reopened["level"], stars["level"]) == (
-        "FEEDBACK_METRIC_LEVEL_INFERENCE",
-        "FEEDBACK_METRIC_LEVEL_CONVERSATION",
-    )
-    assert (stars["min"], stars["max"], stars["kind"]) == (1.0, 5.0, "FEEDBACK_METRIC_KIND_NUMBER")
-    assert (left["choices"], left["value"]) == (["bought", "gone"], {"unit": "EUR", "amounts": {"bought": 30.0}})
-
-
-@pytest.mark.parametrize(
-    ("right", "wrong", "reported"),
-    [
-        ("min: 1, max: 5", "min: 1", "a number has a min and a max"),
-        ("choices: [bought, gone], ", "", "a category has choices"),
-        ("kind: boolean", "kind: boolean, choices: [a, b]", "a category has choices, and nothing else"),
-        ("of: -12.5", "of: {a: 1}", r"value.of is a map of choices for a category"),
-        ("of: -12.5", "of: dear", "number"),
-        ("kind: number", "kind: stars", "boolean"),
-    ],
-)
-def test_what_is_no_metric_is_a_problem_at_its_line(folder: Path, right: str, wrong: str, reported: str) -> None:
-    problems = problems_of(folder, RIGHT + METRICS.replace(right, wrong))
-
-    assert any(reported in problem[1] for problem in problems.values()), problems
-
-
 REVIEWS = """\
 reviews:
   answers:

@@ -11,6 +11,7 @@ from tidemill_feedback.curations.grpc import GrpcCurationService
 from tidemill_feedback.curations.wiring import wire_curations
 from tidemill_feedback.erasure import joined, review_steps, steps, wire_sweeps
 from tidemill_feedback.errors import FeedbackNotFound
+from tidemill_feedback.maturity.wiring import wire_maturity
 from tidemill_feedback.metrics.wiring import wire_metrics
 from tidemill_feedback.reactions.events import inferences
 from tidemill_feedback.reactions.messages import TOPIC
@@ -47,6 +48,7 @@ async def build_app(settings: FeedbackSettings) -> App:
         forget_examples=curations.forget_examples,
         erase_reviews=reviews.erase.of_end_user,
     )
+    maturity = wire_maturity(settings, backend, metrics.find, reactions.match)
     servicers: Sequence[Registration] = [
         (add_FeedbackServiceServicer_to_server, reactions.servicer),
         (add_CurationServiceServicer_to_server, GrpcCurationService(curations=curations.crud)),
@@ -62,7 +64,7 @@ async def build_app(settings: FeedbackSettings) -> App:
         servicers=servicers,
         consumers=[
             reactions.submissions.subscription(topics, verify=verify),
-            inferences(reactions.match),
+            inferences(reactions.match, maturity.expect),
             corrections(curations.record),
             answers(reviews.sample),
         ],
@@ -70,6 +72,7 @@ async def build_app(settings: FeedbackSettings) -> App:
             curations.controller,
             reactions.expiry,
             reviews.controller,
+            maturity.controller,
             wire_sweeps(settings, backend, feedback, reactions.erase, reviews.erase),
         ],
         servers=[server_of(http, settings)] if settings.http_port else [],

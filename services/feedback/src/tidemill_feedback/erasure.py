@@ -55,6 +55,7 @@ def steps(settings: FeedbackSettings, backend: Backend, pending: Pending, reacti
             documents("reactions", database["feedback"]),
             documents("curations", database["curations"]),
             documents("metrics", database["metrics"]),
+            documents("values that mature", database["expected"]),
             documents("examples", database["examples"]),
             documents("counts of curations", database["counts"]),
             documents("prompts of examples", database["prompts"]),

@@ -52,6 +52,12 @@ class FeedbackSettings(RpcHttpSettings):
     """Quota of curations per project."""
     max_feedback_metrics: int = Field(default=200, ge=1)
     """Quota of declared metrics per project."""
+    metrics_recheck_s: float = Field(default=5.0, gt=0, le=3600)
+    """How long a project's maturing metrics are cached: from then on, answers expect values of a new one."""
+    maturity_poll_interval_s: float = Field(default=30.0, gt=0)
+    """The interval of the search for metrics of answers that have matured."""
+    maturity_max_concurrent: int = Field(default=4, ge=1, le=64)
+    """How many values that were not given are recorded concurrently."""
     kept_reactions: int = Field(default=20, ge=0, le=1000)
     """How many earlier reactions are kept."""
     max_comment_chars: int = Field(default=4000, ge=1, le=100_000)

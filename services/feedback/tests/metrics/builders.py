@@ -1,6 +1,7 @@
 """Metrics for tests."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 from tidemill_feedback.metrics.domain.metric import (
     BusinessValue,
@@ -32,6 +33,9 @@ LEFT = FeedbackMetric(
 SOLVED = FeedbackMetric(
     id="solved", project="acme", kind=MetricKind.BOOLEAN, level=Level.CONVERSATION, optimise=Optimise.MAX
 )
+
+
+LATE = replace(REOPENED, matures_after=timedelta(days=7))
 
 
 def metric(of: FeedbackMetric = REOPENED, /, **fields: object) -> FeedbackMetric:

@@ -113,7 +113,7 @@ async def test_a_signal_waits_for_the_first_answer_of_its_conversation_whose_eve
     [(_, waiting)] = harness.pending.stored.items()
     assert [each.inference for each in waiting] == ["conversation:c1"]
     harness.inferences.conversations["acme", "c1"] = "i1"
-    [route] = inferences(harness.match).routes.values()
+    [route] = inferences(harness.match, harness.expect).routes.values()
 
     await route.handle(context(), InferenceCompleted(inference="i1"))
     assert harness.pending.stored

@@ -1,10 +1,12 @@
 """How metrics are declared, changed and deleted."""
 
+from datetime import timedelta
+
 import pytest
 
 from services.feedback.tests.builders import ADA, EVE, write
 from services.feedback.tests.harness import FeedbackHarness
-from services.feedback.tests.metrics.builders import LEFT, REOPENED, STARS, metric
+from services.feedback.tests.metrics.builders import LEFT, REOPENED, SOLVED, STARS, metric
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput
 from tidemill_feedback.errors import FeedbackMetricNotFound
@@ -57,6 +59,10 @@ async def test_a_metric_is_read_as_it_was_declared(declared: FeedbackMetric) -> 
         (metric(weights=RaterWeights(judge=-1)), r"metric\.weights\.judge: is -1; use 0 to 1000"),
         (metric(weights=RaterWeights(user=float("nan"))), r"metric\.weights\.user: is nan"),
         (metric(labels={"": "a"}), r"metric\.labels"),
+        (metric(absent=True), r"metric\.absent: is set without matures_after"),
+        (metric(matures_after=timedelta(0)), r"metric\.matures_after: is 0:00:00; use 0:00:01 to 365 days"),
+        (metric(STARS, matures_after=timedelta(days=1)), r"only a boolean of inferences matures: stars is a number"),
+        (metric(SOLVED, matures_after=timedelta(days=1)), r"matures: solved is a boolean of conversations"),
     ],
 )
 async def test_what_is_no_metric_is_refused_by_field_value_and_limit(wrong: FeedbackMetric, reported: str) -> None:

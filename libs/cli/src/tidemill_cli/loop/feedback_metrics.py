@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from tidemill.feedback.v1 import feedback_metric_pb2 as pb
 from tidemill_cli.loop.desired import Desired
-from tidemill_cli.loop.shapes import Declared, Slug
+from tidemill_cli.loop.durations import duration_of
+from tidemill_cli.loop.shapes import Declared, Duration, Slug
 
 _MAX_AMOUNT = 10**12
 
@@ -37,6 +38,10 @@ class Metric(Declared):
     optimise: Literal["max", "min", "none"] = "none"
     min: Amount | None = None
     max: Amount | None = None
+    matures_after: Annotated[
+        Duration | None, Field(description="of a boolean of inferences: from then on, no value means `absent`")
+    ] = None
+    absent: bool = False
     choices: list[Slug] = Field(default_factory=list, max_length=50)
     value: BusinessValue | None = None
     weights: Weights = Weights()
@@ -51,6 +56,12 @@ class Metric(Declared):
             raise ValueError(message)
         if category != bool(self.choices):
             message = "a category has choices, and nothing else has them"
+            raise ValueError(message)
+        if self.matures_after is not None and (self.kind != "boolean" or self.level != "inference"):
+            message = "matures_after: only a boolean of inferences matures"
+            raise ValueError(message)
+        if self.absent and self.matures_after is None:
+            message = "absent: is nothing without matures_after"
             raise ValueError(message)
         if category and self.optimise != "none":
             message = f"optimise: {self.optimise}: no choice of a category is better than another"
@@ -74,6 +85,8 @@ def metric_resource(name: str, part: Metric, labels: dict[str, str]) -> Desired:
         min=part.min,
         max=part.max,
         choices=part.choices,
+        matures_after=duration_of(part.matures_after),
+        absent=part.absent,
         value=_value(part.value),
         weights=pb.FeedbackMetricWeights(**part.weights.model_dump()),
     )

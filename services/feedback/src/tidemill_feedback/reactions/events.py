@@ -12,7 +12,7 @@ from tidemill_feedback.reactions.domain.reaction import OF_CONVERSATION, Prefere
 from tidemill_feedback.reactions.handle_submission import HandleSubmission
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.messages import check_correction
-from tidemill_feedback.reactions.ports import SubmittedEvent
+from tidemill_feedback.reactions.ports import AnswerGiven, SubmittedEvent
 from tidemill_kit.events.bodies import double
 from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription, Verify
@@ -23,6 +23,7 @@ GIVEN = "tidemill.feedback.submission.feedback_given.v1"
 INFERENCES = "feedback.inferences"
 INFERENCE_TOPIC = "tidemill.inference.inference.v1"
 COMPLETED = "tidemill.inference.inference.completed.v1"
+_LIVE = ("PURPOSE_LIVE", "PURPOSE_UNSPECIFIED", "")
 
 # Proto-JSON may be written with the names of the contract or in camel case, and is read in both.
 _STRICT = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
@@ -177,15 +178,19 @@ class InferenceCompleted(BaseModel):
 
     inference: str
     conversation: str = ""
+    purpose: str = ""
+    create_time: AwareDatetime | None = None
 
 
-def inferences(match: MatchPending) -> Subscription:
+def inferences(match: MatchPending, given: AnswerGiven) -> Subscription:
     """Return the subscription; an answer without pending reactions costs one read by id."""
 
     async def completed(event: EventContext, body: InferenceCompleted) -> None:
         await match(event.caller, body.inference)
         if body.conversation:
             await match(event.caller, f"{OF_CONVERSATION}{body.conversation}")
+        if body.purpose in _LIVE:
+            await given(event.caller, body.inference, asked_at=body.create_time or event.time)
 
     return Subscription(
         name=INFERENCES,

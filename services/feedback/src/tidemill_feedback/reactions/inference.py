@@ -17,6 +17,7 @@ from tidemill_core.grpc.context import acting_as
 from tidemill_feedback.errors import ConversationUnknown, InferenceUnknown
 from tidemill_feedback.reactions.domain.feedback import Answer
 from tidemill_feedback.reactions.domain.reaction import OF_CONVERSATION
+from tidemill_kit.mapping import from_timestamp
 
 _LIVE = {inference_pb2.PURPOSE_UNSPECIFIED, inference_pb2.PURPOSE_LIVE}
 
@@ -48,6 +49,9 @@ class InferenceAnswers:
             end_user=found.end_user,
             variant=found.variant.name,
             rollout=found.variant.rollout,
+            create_time=from_timestamp(found.create_time, field="create_time")
+            if found.HasField("create_time")
+            else None,
             live=found.purpose in _LIVE,
             completed=found.state == inference_pb2.INFERENCE_STATE_COMPLETED,
             output=" ".join("".join(part.text or part.json for part in message.parts) for message in found.output),

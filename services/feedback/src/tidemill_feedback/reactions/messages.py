@@ -1,6 +1,7 @@
 """Mapping of feedback to its messages and events: those have ids and numbers, never what people wrote."""
 
 from dataclasses import asdict
+from datetime import datetime
 
 from google.protobuf.message import Message
 
@@ -85,6 +86,8 @@ def feedback_message(feedback: Feedback) -> feedback_pb2.Feedback:
         conversation=feedback.conversation or None,
         last_inference=feedback.inference if feedback.conversation else None,
         observe_time=given.observe_time if given else None,
+        absent=given.absent if given else None,
+        mature_time=given.measure.mature_time if given and given.measure else None,
         counts=feedback.state is FeedbackState.RECORDED and feedback.counts,
         **({"number": None} if given is None else _value(feedback.metric, given)),
     )
@@ -108,10 +111,10 @@ def feedback_payload(feedback: Feedback, event: Event, seq: int) -> tuple[str, M
             raise TypeError(event)
 
 
-def _measured(measure: Measure | None) -> dict[str, float | str | None]:
+def _measured(measure: Measure | None) -> dict[str, float | str | datetime | None]:
     """Return what an event says of a declared metric; of the others nothing."""
     if measure is None:
-        return dict.fromkeys(("value", "score", "weight", "business_value", "unit"))
+        return dict.fromkeys(("value", "score", "weight", "business_value", "unit", "mature_time"))
     return asdict(measure) | {"unit": measure.unit or None}
 
 

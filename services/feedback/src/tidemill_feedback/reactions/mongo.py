@@ -11,7 +11,7 @@ FEEDBACK = DocumentCodec(
     Feedback,
     {  # of declared metrics alone
         Feedback: Form(sparse=("conversation",)),
-        Given: Form(sparse=("flag", "category", "measure")),
+        Given: Form(sparse=("flag", "category", "measure", "absent")),
     },
     event=feedback_payload,
 )

@@ -20,6 +20,14 @@ RemoveOldBatches = Callable[[str, datetime], Awaitable[int]]
 """Removes a project's batches that were written before a time; returns how many."""
 
 
+class AnswerGiven(Protocol):
+    """What is done about each live answer, besides matching what waits for it."""
+
+    async def __call__(self, caller: Caller, inference: str, *, asked_at: datetime) -> None:
+        """Do it; idempotent."""
+        ...
+
+
 class ErasedUsers(Protocol):
     """The erasures of end users that this service has carried out."""
 

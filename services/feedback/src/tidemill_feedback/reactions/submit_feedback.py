@@ -127,7 +127,9 @@ class SubmitFeedback:
             raise NotLive(answer.inference)
         fresh = Feedback.fresh(caller.project, reaction, inference=answer.inference, end_user=answer.end_user)
         labels, now = dict(reaction.labels), self.clock.now()
-        measure = metric.measure(reaction.value, rater=fresh.rater) if metric else None
+        measure = None
+        if metric is not None:
+            measure = metric.measure(reaction.value, rater=fresh.rater, asked_at=answer.create_time)
         arrived = min(submission.arrive_time or now, now)
         given = Given.of(reaction, submission.observed_at, now=arrived, measure=measure)
         trusted = trusted_raters(caller, self.trusted)

@@ -48,6 +48,8 @@ class FeedbackRecorded(_message.Message):
     BUSINESS_VALUE_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     CONVERSATION_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
+    MATURE_TIME_FIELD_NUMBER: _builtins.int
     feedback: _builtins.str
     """Output only. The feedback."""
     seq: _builtins.int
@@ -84,9 +86,15 @@ class FeedbackRecorded(_message.Message):
     """Output only. The unit of business_value."""
     conversation: _builtins.str
     """Output only. The conversation that it is about, of which `inference` is the last answer then; unset for others."""
+    absent: _builtins.bool
+    """Output only. True where it was not given: its metric matured, and it is what no value means; unset for others."""
     @_builtins.property
     def observe_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was observed."""
+
+    @_builtins.property
+    def mature_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When its metric matures for its answer: before that, answers without a value count for nothing yet."""
 
     def __init__(
         self,
@@ -110,11 +118,15 @@ class FeedbackRecorded(_message.Message):
         business_value: _builtins.float | None = ...,
         unit: _builtins.str | None = ...,
         conversation: _builtins.str | None = ...,
+        absent: _builtins.bool | None = ...,
+        mature_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_business_value", b"_business_value", "_category", b"_category", "_conversation", b"_conversation", "_counts", b"_counts", "_number", b"_number", "_score", b"_score", "_unit", b"_unit", "_value", b"_value", "_weight", b"_weight", "business_value", b"business_value", "category", b"category", "conversation", b"conversation", "counts", b"counts", "number", b"number", "observe_time", b"observe_time", "score", b"score", "unit", b"unit", "value", b"value", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_absent", b"_absent", "_business_value", b"_business_value", "_category", b"_category", "_conversation", b"_conversation", "_counts", b"_counts", "_number", b"_number", "_score", b"_score", "_unit", b"_unit", "_value", b"_value", "_weight", b"_weight", "absent", b"absent", "business_value", b"business_value", "category", b"category", "conversation", b"conversation", "counts", b"counts", "mature_time", b"mature_time", "number", b"number", "observe_time", b"observe_time", "score", b"score", "unit", b"unit", "value", b"value", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_business_value", b"_business_value", "_category", b"_category", "_conversation", b"_conversation", "_counts", b"_counts", "_number", b"_number", "_score", b"_score", "_unit", b"_unit", "_value", b"_value", "_weight", b"_weight", "business_value", b"business_value", "category", b"category", "conversation", b"conversation", "counts", b"counts", "deployment", b"deployment", "end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "rater", b"rater", "rollout", b"rollout", "score", b"score", "seq", b"seq", "unit", b"unit", "value", b"value", "variant", b"variant", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_absent", b"_absent", "_business_value", b"_business_value", "_category", b"_category", "_conversation", b"_conversation", "_counts", b"_counts", "_number", b"_number", "_score", b"_score", "_unit", b"_unit", "_value", b"_value", "_weight", b"_weight", "absent", b"absent", "business_value", b"business_value", "category", b"category", "conversation", b"conversation", "counts", b"counts", "deployment", b"deployment", "end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "mature_time", b"mature_time", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "rater", b"rater", "rollout", b"rollout", "score", b"score", "seq", b"seq", "unit", b"unit", "value", b"value", "variant", b"variant", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__absent: _TypeAlias = _typing.Literal["absent"]  # noqa: Y015
+    _WhichOneofArgType__absent: _TypeAlias = _typing.Literal["_absent", b"_absent"]  # noqa: Y015
     _WhichOneofReturnType__business_value: _TypeAlias = _typing.Literal["business_value"]  # noqa: Y015
     _WhichOneofArgType__business_value: _TypeAlias = _typing.Literal["_business_value", b"_business_value"]  # noqa: Y015
     _WhichOneofReturnType__category: _TypeAlias = _typing.Literal["category"]  # noqa: Y015
@@ -133,6 +145,8 @@ class FeedbackRecorded(_message.Message):
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__absent) -> _WhichOneofReturnType__absent | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__business_value) -> _WhichOneofReturnType__business_value | None: ...
     @_typing.overload

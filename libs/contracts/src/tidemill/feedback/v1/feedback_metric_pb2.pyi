@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -143,6 +144,8 @@ class FeedbackMetric(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    MATURES_AFTER_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project, and the `metric` of its feedback."""
     project: _builtins.str
@@ -161,6 +164,8 @@ class FeedbackMetric(_message.Message):
     """Required for a number, and for nothing else. The highest value."""
     level: Global___FeedbackMetricLevel.ValueType
     """Optional. What its values are about; unspecified means inferences. It cannot be changed."""
+    absent: _builtins.bool
+    """Optional. What no value means once it has matured; only with matures_after."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -185,6 +190,10 @@ class FeedbackMetric(_message.Message):
     def weights(self) -> Global___FeedbackMetricWeights:
         """Optional. How much a reaction counts by its rater."""
 
+    @_builtins.property
+    def matures_after(self) -> _duration_pb2.Duration:
+        """Optional. Of a boolean of inferences: until then after the question, no value is no verdict; then `absent` is the value."""
+
     def __init__(
         self,
         *,
@@ -203,10 +212,12 @@ class FeedbackMetric(_message.Message):
         value: Global___FeedbackMetricValue | None = ...,
         weights: Global___FeedbackMetricWeights | None = ...,
         level: Global___FeedbackMetricLevel.ValueType = ...,
+        matures_after: _duration_pb2.Duration | None = ...,
+        absent: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "create_time", b"create_time", "max", b"max", "min", b"min", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "create_time", b"create_time", "matures_after", b"matures_after", "max", b"max", "min", b"min", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "choices", b"choices", "create_time", b"create_time", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "level", b"level", "max", b"max", "min", b"min", "optimise", b"optimise", "project", b"project", "seq", b"seq", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "absent", b"absent", "choices", b"choices", "create_time", b"create_time", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "level", b"level", "matures_after", b"matures_after", "max", b"max", "min", b"min", "optimise", b"optimise", "project", b"project", "seq", b"seq", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015

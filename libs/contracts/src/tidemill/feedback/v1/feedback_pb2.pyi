@@ -112,6 +112,8 @@ class Feedback(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     LAST_INFERENCE_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
+    MATURE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project, the inference (of a choice: both), the metric, the end user and the rater."""
     state: Global___FeedbackState.ValueType
@@ -154,6 +156,8 @@ class Feedback(_message.Message):
     """
     last_inference: _builtins.str
     """Output only. Of a conversation: the last of its answers when it was first given, whose variant it counts for."""
+    absent: _builtins.bool
+    """Output only. Whether it was not given: its metric matured, and it is what no value means."""
     @_builtins.property
     def correction(self) -> Global___Correction:
         """The right answer."""
@@ -177,6 +181,10 @@ class Feedback(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it last changed."""
+
+    @_builtins.property
+    def mature_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When its metric matures for its answer; unset for metrics that do not."""
 
     def __init__(
         self,
@@ -207,10 +215,12 @@ class Feedback(_message.Message):
         message: _builtins.str = ...,
         counts: _builtins.bool = ...,
         last_inference: _builtins.str = ...,
+        absent: _builtins.bool = ...,
+        mature_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "conversation", b"conversation", "correction", b"correction", "create_time", b"create_time", "flag", b"flag", "inference", b"inference", "inference_request_id", b"inference_request_id", "number", b"number", "observe_time", b"observe_time", "preference", b"preference", "target", b"target", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "conversation", b"conversation", "correction", b"correction", "create_time", b"create_time", "flag", b"flag", "inference", b"inference", "inference_request_id", b"inference_request_id", "mature_time", b"mature_time", "number", b"number", "observe_time", b"observe_time", "preference", b"preference", "target", b"target", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "conversation", b"conversation", "correction", b"correction", "counts", b"counts", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "etag", b"etag", "flag", b"flag", "id", b"id", "inference", b"inference", "inference_request_id", b"inference_request_id", "labels", b"labels", "last_inference", b"last_inference", "message", b"message", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "preference", b"preference", "project", b"project", "rater", b"rater", "seq", b"seq", "state", b"state", "target", b"target", "times", b"times", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "category", b"category", "comment", b"comment", "conversation", b"conversation", "correction", b"correction", "counts", b"counts", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "etag", b"etag", "flag", b"flag", "id", b"id", "inference", b"inference", "inference_request_id", b"inference_request_id", "labels", b"labels", "last_inference", b"last_inference", "mature_time", b"mature_time", "message", b"message", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "preference", b"preference", "project", b"project", "rater", b"rater", "seq", b"seq", "state", b"state", "target", b"target", "times", b"times", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["inference", "conversation", "inference_request_id"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate
@@ -15,6 +16,8 @@ MIN_CHOICES, MAX_CHOICES = 2, 50
 MAX_WEIGHT = 1000
 MAX_UNIT_CHARS = 32
 MAX_AMOUNT = 1e12
+SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=365)
+"""Of the time in which a metric matures."""
 
 
 class MetricKind(Enum):
@@ -88,6 +91,8 @@ class Measure:
     weight: float = 1.0
     business_value: float | None = None
     unit: str = ""
+    mature_time: datetime | None = None
+    """Until when its answer may still get another one, by what the metric says of late outcomes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,6 +105,9 @@ class FeedbackMetric(Aggregate):
     min: float | None = None
     max: float | None = None
     choices: tuple[str, ...] = ()
+    matures_after: timedelta | None = None
+    absent: bool = False
+    """What no value means once it has matured."""
     value: BusinessValue | None = None
     weights: RaterWeights = field(default_factory=RaterWeights)
 
@@ -121,8 +129,8 @@ class FeedbackMetric(Aggregate):
             shown = repr(given.category) if SLUG.fullmatch(given.category) else f"of {len(given.category)} characters"
             yield Violation("category", f"is {shown}; {self.id} is one of {', '.join(self.choices)}")
 
-    def measure(self, given: Value, *, rater: str) -> Measure:
-        """Return what a checked value means."""
+    def measure(self, given: Value, *, rater: str, asked_at: datetime | None = None) -> Measure:
+        """Return what a checked value means; `asked_at` is when the question came, where that is known."""
         value = self._number_of(given)
         worth = self.value
         return Measure(
@@ -131,6 +139,7 @@ class FeedbackMetric(Aggregate):
             weight=self.weights.of(rater),
             business_value=None if worth is None else _worth(worth, value, given.category),
             unit="" if worth is None else worth.unit,
+            mature_time=asked_at + self.matures_after if asked_at and self.matures_after else None,
         )
 
     @staticmethod
@@ -151,6 +160,7 @@ class FeedbackMetric(Aggregate):
         yield from label_violations("metric.labels", self.labels)
         yield from self._bound_violations()
         yield from self._choice_violations()
+        yield from self._maturity_violations()
         if self.value is not None:
             yield from _worth_violations(self, self.value)
         for name in ("user", "reviewer", "judge"):
@@ -171,6 +181,17 @@ class FeedbackMetric(Aggregate):
                 yield Violation(f"metric.{name}", f"is {bound!r}; use {-MAX_AMOUNT:g} to {MAX_AMOUNT:g}")
         if self.min is not None and self.max is not None and self.min >= self.max:
             yield Violation("metric.max", f"is {self.max:g}; use more than min, which is {self.min:g}")
+
+    def _maturity_violations(self) -> Iterator[Violation]:
+        if self.matures_after is None:
+            if self.absent:
+                yield Violation("metric.absent", "is set without matures_after: set both, or none")
+            return
+        if not SHORTEST <= self.matures_after <= LONGEST:
+            yield Violation("metric.matures_after", f"is {self.matures_after}; use {SHORTEST} to {LONGEST}")
+        if self.kind is not MetricKind.BOOLEAN or self.level is not Level.INFERENCE:
+            text = f"is set, and only a boolean of inferences matures: {self.id} is a {self.kind.value} of"
+            yield Violation("metric.matures_after", f"{text} {self.level.value}s")
 
     def _choice_violations(self) -> Iterator[Violation]:
         if self.kind is not MetricKind.CATEGORY:

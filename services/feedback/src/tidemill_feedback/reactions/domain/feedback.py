@@ -39,6 +39,8 @@ class Answer:
     completed: bool
     output: str
     """The recorded answer, "" where it was not recorded."""
+    create_time: datetime | None = None
+    """When its question came."""
     question: str = ""
     """The digest of what was asked, "" where that was not recorded."""
 
@@ -73,6 +75,8 @@ class Given:
     measure: Measure | None = None
     """What it means by a declared metric."""
     preference: Preference | None = None
+    absent: bool = False
+    """Whether it was not given: it is what no value means."""
 
     @classmethod
     def of(cls, reaction: Reaction, observed_at: datetime, *, now: datetime, measure: Measure | None = None) -> "Given":
@@ -87,6 +91,7 @@ class Given:
             category=reaction.category or "",
             measure=measure,
             preference=reaction.preference,
+            absent=reaction.absent,
         )
 
 
@@ -99,6 +104,7 @@ class FeedbackWasRecorded(Event):
     category: str | None = None
     measure: Measure | None = None
     """Of a declared metric."""
+    absent: bool | None = None
     observe_time: datetime
 
     @classmethod
@@ -109,6 +115,7 @@ class FeedbackWasRecorded(Event):
             number=None if given.measure else given.number,
             category=given.category or None,
             measure=given.measure,
+            absent=given.absent or None,
             observe_time=given.observe_time,
         )
 

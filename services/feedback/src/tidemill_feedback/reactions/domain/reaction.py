@@ -69,6 +69,8 @@ class Reaction:
     rater: str = ""
     observe_time: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    absent: bool = False
+    """Whether it was not sent: it is what no value means."""
 
     def cleaned(self) -> "Reaction":
         """Return it without invisible and control characters."""
