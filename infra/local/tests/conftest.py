@@ -25,6 +25,7 @@ from tidemill_local.kafka import ADMIN, BROKER, KafkaNode
 from tidemill_local.places import JARS
 
 ISSUER, AUDIENCE = "https://id.example", "kafka"
+CLUSTER = "-KtH3T0mQnyDLxSfHk9ZLw"
 _BEARER = "org.apache.kafka.common.security.oauthbearer"
 _START_S = 90
 
@@ -87,7 +88,7 @@ def node_in(folder: Path, *, passwords: bool) -> KafkaNode:
         jars=JARS,
         data=folder / "data",
         settings=folder / "kafka.properties",
-        cluster="abcdefghijklmnopqrstuv",
+        cluster=CLUSTER,
         broker_port=client,
         controller_port=controller,
         passwords=PasswordFiles(folder / "passwords") if passwords else None,

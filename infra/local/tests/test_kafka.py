@@ -13,26 +13,8 @@ from tidemill_kit.events.connection import client_options
 from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.events.passwords import PasswordFiles
 from tidemill_local import topics
-from tidemill_local.kafka import KafkaNode
-from tidemill_local.places import JARS
 
 TOPIC, GROUP = "tidemill.ingest.document.v1", "tidemill.rag.documents"
-
-
-def test_a_cluster_id_may_begin_with_a_dash(tmp_path: Path) -> None:
-    node = KafkaNode(
-        jars=JARS,
-        data=tmp_path / "kafka",
-        settings=tmp_path / "kafka.properties",
-        cluster="-KtH3T0mQnyDLxSfHk9ZLw",
-        broker_port=9092,
-        controller_port=9093,
-        passwords=None,
-    )
-
-    node.prepare()
-
-    assert "cluster.id=-KtH3T0mQnyDLxSfHk9ZLw" in (tmp_path / "kafka/meta.properties").read_text()
 
 
 @pytest.mark.server
