@@ -110,6 +110,34 @@ async def test_a_metric_is_its_projects_and_ends_with_its_deletion() -> None:
     assert (await harness.read.get(ADA, given.id)).current == given.current
 
 
+async def test_a_request_that_was_recorded_is_answered_alike_after_its_metric_is_gone() -> None:
+    harness = await declaring()
+    given = await harness.give(FLAG, request_id="r1")
+    await harness.declare.delete(ADA, "reopened", write())
+
+    again = await harness.give(FLAG, request_id="r1")
+    with pytest.raises(InvalidInput, match="metric: is 'reopened'"):
+        await harness.give(FLAG, request_id="r2")
+
+    assert (again.id, again.times, again.current) == (given.id, 1, given.current)
+
+
+async def test_a_signal_that_was_recorded_and_is_matched_again_is_no_dead_letter_after_its_metric_is_gone() -> None:
+    harness = await declaring()
+    sent = event("e2")
+    await harness.take(ADA, replace(FLAG, inference="i2"), request=request("e2"), event=sent)
+    [waiting] = await harness.pending.of("acme", "i2")
+    harness.inferences.put("i2")
+    await harness.match(ADA, "i2")
+    await harness.pending.add(waiting)  # as after a kill between the record and the end of the waiting
+    await harness.declare.delete(ADA, "reopened", write())
+
+    await harness.match(ADA, "i2")
+
+    assert harness.dead_letters.letters == []
+    assert await harness.pending.of("acme", "i2") == []
+
+
 async def test_what_was_given_means_what_its_metric_was_then_also_after_a_withdrawal() -> None:
     harness = await declaring(REOPENED)
     given = await harness.give(FLAG)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.characters import same_words
+from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied, PreconditionFailed
 from tidemill_core.resources import refuse
 from tidemill_feedback.errors import InferenceUnanswered, NothingCorrected, NotLive, ProjectDeleted
 from tidemill_feedback.metrics.domain.metric import BUILT_IN, FeedbackMetric
@@ -65,7 +66,10 @@ class SubmitFeedback:
         """
         if self.deleted(caller.project):
             raise ProjectDeleted(caller.project)
-        metric = await self._checked(caller, submission)
+        try:
+            metric = await self._checked(caller, submission)
+        except InvalidInput as refused:
+            return await self._repeated(caller, submission, refused)
         reaction = said_by(caller, submission.reaction)
         submission = replace(submission, reaction=reaction)
         answer = await self._answer(caller, reaction.target_in(caller.project))
@@ -93,8 +97,36 @@ class SubmitFeedback:
             NotComparable: the choice is between answers that cannot be compared.
 
         """
-        metric = await self._checked(caller, submission)
+        try:
+            metric = await self._checked(caller, submission)
+        except InvalidInput as refused:
+            return await self._repeated(caller, submission, refused, answer)
         return await self._record(caller, submission, answer, metric=metric, rejected=rejected)
+
+    async def _repeated(
+        self, caller: Caller, submission: Submission, refused: InvalidInput, answer: Answer | None = None
+    ) -> Feedback:
+        """Return what the same request recorded while its metric, which was changed or deleted since, still took it.
+
+        Raises:
+            InvalidInput: it recorded nothing.
+
+        """
+        reaction = submission.reaction
+        if reaction.metric in BUILT_IN or not reaction.metric or submission.validate_only:
+            raise refused
+        try:
+            if answer is None:
+                reaction = said_by(caller, reaction)
+                answer = await self._answer(caller, reaction.target_in(caller.project))
+        except (InvalidInput, NotFound, PermissionDenied, PreconditionFailed):
+            raise refused from None
+        fresh = Feedback.fresh(caller.project, reaction, inference=answer.inference, end_user=answer.end_user)
+
+        def change(_: Feedback) -> None:
+            raise refused
+
+        return await self.feedback.upsert(fresh, change, request=submission.request)
 
     async def _checked(self, caller: Caller, submission: Submission) -> FeedbackMetric | None:
         """Return the declared metric of what can be taken, whatever the inference is.
