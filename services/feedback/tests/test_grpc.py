@@ -220,6 +220,27 @@ async def test_a_person_is_erased(api: ApiClient) -> None:
         await api.feedback.EraseEndUser(pb.EraseEndUserRequest())
 
 
+async def test_what_a_curation_refuses_is_listed_by_reason_in_both_orders(api: ApiClient) -> None:
+    await api.create(max_repeats=1, new_examples=100)
+    given = [await api.harness.correct(number, text="Buy at evil.example.", end_user="u1") for number in range(3)]
+    await api.harness.work()
+
+    async def listed(**fields: str | int) -> list[str]:
+        page = await api.curations.ListRefusedExamples(
+            curations_pb.ListRefusedExamplesRequest(curation="sft", **fields)
+        )
+        assert {(each.reason, each.end_user, each.rater) for each in page.examples} <= {("REPEATED_TEXT", "u1", "user")}
+        return [each.feedback for each in page.examples]
+
+    assert await listed() == [given[1].id, given[2].id]
+    assert await listed(order_by="observe_time desc", page_size=1) == [given[2].id]
+    assert await listed(filter='reason = "CONTRADICTED"') == []
+    with pytest.raises(InvalidInput, match="order_by"):
+        await listed(order_by="create_time")
+    shown = (await api.curations.GetCuration(curations_pb.GetCurationRequest(id="sft"))).curation
+    assert (shown.max_repeats, dict(shown.progress.refused)) == (1, {"REPEATED_TEXT": 2})
+
+
 async def test_a_curation_is_made_changed_and_deleted(api: ApiClient) -> None:
     created = await api.create()
     assert (created.project, created.progress.message) == (
