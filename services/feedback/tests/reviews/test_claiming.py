@@ -190,7 +190,10 @@ async def test_gold_items_come_by_their_share_to_every_reviewer_and_never_resolv
         claimed = await harness.next(name)
         assert claimed is not None
         assert claimed.item.id == item.id
-        await harness.submit(reviewer(name), item.id, claimed.claim.id, labels(correct=name == "ada"), write())
+        for _ in range(2):
+            said = labels(correct=name == "ada", better="A text.")
+            await harness.submit(reviewer(name), item.id, claimed.claim.id, said, write())
+    assert "A text." not in repr(harness.items.all())
     harness.drawn = 0.3
     other = await harness.next("ada")
 

@@ -48,6 +48,7 @@ def named(name: str, kind: LabelKind = LabelKind.BOOLEAN, **fields: object) -> L
         ({"fields": (named("a", LabelKind.NUMBER, min=2, max=1),)}, "fields[0].min"),
         ({"fields": (named("a", LabelKind.NUMBER, tolerance=-1),)}, "fields[0].tolerance"),
         ({"fields": (named("a", max_chars=3),)}, "fields[0].max_chars"),
+        ({"fields": [named(name, LabelKind.TEXT, max_chars=16_000) for name in "abcd"], "reviewers": 16}, "fields"),
         ({"reviewers": 26}, "reviewers"),
         ({"gold_share": 0.6}, "gold_share"),
         ({"min_agreement": 1.1}, "min_agreement"),
@@ -196,6 +197,23 @@ async def test_items_about_documents_and_examples_are_erased_with_what_they_come
     assert await harness.erase.of_end_user(FEEDBACK, "u7") == 1
 
     assert [(each.state, each.subject.id) for each in harness.items.all()] == [(ItemState.REMOVED, "")] * 2
+
+
+async def test_an_item_that_is_gone_when_it_is_erased_does_not_come_back(
+    harness: ReviewsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await harness.open_queue()
+    (item,) = await harness.give("i1")
+
+    async def found(project: str, document: str, *, limit: int) -> list[str]:
+        del document, limit
+        harness.items.remove(project, item.id)
+        return [item.id]
+
+    monkeypatch.setattr(harness.find, "of_document", found)
+    await harness.erase.of_document(FEEDBACK, "d1")
+
+    assert harness.items.all() == []
 
 
 async def test_a_person_who_reviewed_is_named_no_more_and_what_is_resolved_stays(harness: ReviewsHarness) -> None:

@@ -1,10 +1,12 @@
 """Remove the items about an end user or a document, and the name of a person from what they did."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from tidemill_core.application import Caller, Request
+from tidemill_feedback.errors import ReviewItemNotFound
 from tidemill_feedback.reviews.domain.item import ReviewItem
 from tidemill_feedback.reviews.ports import Items, ReviewItemStore
 
@@ -42,6 +44,7 @@ class EraseItems:
         return await self._change(caller, found, remove)
 
     async def _change(self, caller: Caller, ids: Sequence[str], change: Callable[[ReviewItem], None]) -> int:
-        for each in (await self.items.get_many(caller.project, ids)).values():
-            await self.items.upsert(each, change, request=Request.internal())
+        for each in ids:
+            with suppress(ReviewItemNotFound):  # removed meanwhile, with its queue
+                await self.items.update(caller.project, each, change, request=Request.internal())
         return len(ids)

@@ -74,7 +74,7 @@ class ReportQueue:
                 page=PageRequest(size=size, token=token, newest_first=True),
                 where={"queue_key": queue.key, "state": state.value},
             )
-            found += page.items
+            found += [each.without_texts() for each in page.items]
             token = page.next_token
             if not token:
                 break

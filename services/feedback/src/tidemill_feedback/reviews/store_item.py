@@ -1,11 +1,12 @@
 """Store an item, unless what it is about was erased or its queue deleted meanwhile."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from tidemill_core.application import Request, derived_id
-from tidemill_feedback.errors import ReviewQueueNotFound
+from tidemill_feedback.errors import ReviewItemNotFound, ReviewQueueNotFound
 from tidemill_feedback.reviews.domain.item import ReviewItem, Subject
 from tidemill_feedback.reviews.domain.queue import ReviewQueue
 from tidemill_feedback.reviews.domain.sampling import RecordedAnswer, fraction_of
@@ -26,7 +27,9 @@ class StoreItem:
         """Return the item as stored; `known_at` is when what it names was read or reported."""
         stored = await self.items.upsert(fresh, change, request=request)
         if await self.is_erased(fresh, known_at) or not await self._has_queue(fresh):
-            return await self.items.upsert(stored, ReviewItem.remove, request=Request.internal())
+            with suppress(ReviewItemNotFound):  # removed meanwhile
+                await self.items.update(stored.project, stored.id, ReviewItem.remove, request=Request.internal())
+            stored.remove()
         return stored
 
     async def is_erased(self, item: ReviewItem, known_at: datetime) -> bool:

@@ -8,7 +8,7 @@ from enum import Enum
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
 from tidemill_feedback.errors import ClaimExpired, NotReviewable, ReviewGiven
-from tidemill_feedback.reviews.domain.labels import Label
+from tidemill_feedback.reviews.domain.labels import Label, comparable
 from tidemill_feedback.reviews.domain.queue import ReviewQueue
 from tidemill_feedback.reviews.domain.resolving import Dispute, decide
 
@@ -165,6 +165,7 @@ class ReviewItem(Aggregate):
             ClaimExpired: the claim is not the reviewer's, or others have its place.
 
         """
+        review = self._kept(review)
         if earlier := next((each for each in self.reviews if each.claim == review.claim), None):
             if (earlier.reviewer, earlier.labels) != (review.reviewer, review.labels):
                 raise ReviewGiven(self.id)
@@ -183,7 +184,7 @@ class ReviewItem(Aggregate):
         full = len(self.reviews) >= self.slots and not self.gold
         if review.reviewer in self.seen_by or full or self.state is not ItemState.OPEN:
             return
-        self.reviews = (*self.reviews, review)
+        self.reviews = (*self.reviews, self._kept(review))
         if self.gold or len(self.reviews) < self.slots:
             return
         said = [each.labels for each in self.reviews]
@@ -223,6 +224,12 @@ class ReviewItem(Aggregate):
         self.end_user, self.documents, self.stratum, self.expected = "", (), "", ()
         self.claims, self.released_by, self.reviews, self.resolved = (), (), (), None
 
+    def without_texts(self) -> "ReviewItem":
+        """Return it with the labels that can be compared, which take little memory."""
+        reviews = tuple(replace(each, labels=comparable(each.labels)) for each in self.reviews)
+        resolved = self.resolved and replace(self.resolved, labels=comparable(self.resolved.labels))
+        return replace(self, reviews=reviews, resolved=resolved, expected=comparable(self.expected))
+
     def restore(self, fresh: "ReviewItem") -> None:
         """Take up a removed item again, as another one about the same."""
         self.deleted, self.state, self.message = False, ItemState.OPEN, ""
@@ -241,6 +248,10 @@ class ReviewItem(Aggregate):
                 reviewers=tuple(each for each in resolved.reviewers if each != reviewer),
                 adjudicator="" if resolved.adjudicator == reviewer else resolved.adjudicator,
             )
+
+    def _kept(self, review: Review) -> Review:
+        """Return what is stored of a review: of gold items, which may have many, what can be compared."""
+        return replace(review, labels=comparable(review.labels)) if self.gold else review
 
     def _has_place(self, reviewer: str, now: datetime) -> bool:
         live = sum(each.expire_time > now and each.reviewer != reviewer for each in self.claims)

@@ -48,6 +48,11 @@ class LabelField:
         """Whether reviews can agree on it: texts are not compared."""
         return self.kind is not LabelKind.TEXT
 
+    @property
+    def text_chars(self) -> int:
+        """The maximum length of a text; 0 of other kinds."""
+        return 0 if self.compared else self.max_chars or DEFAULT_TEXT_CHARS
+
     def violations(self, place: str) -> Iterator[Violation]:
         """Yield what is wrong with the declaration."""
         yield from slug_violations(f"{place}.name", self.name)
@@ -141,6 +146,11 @@ def label_violations(
             yield Violation(f"{place}[{name}]", "is missing, and the queue requires it")
 
 
+def comparable(labels: Iterable[Label]) -> tuple[Label, ...]:
+    """Return the labels without texts."""
+    return tuple(each for each in labels if each.kind is not LabelKind.TEXT)
+
+
 def values_of(labels: Iterable[Label]) -> Mapping[str, Value]:
     """Return the values by field."""
     return {each.field: each.value for each in labels}
@@ -178,7 +188,7 @@ def _refusal(field: LabelField, label: Label) -> str:
 
 
 def _text_refusal(field: LabelField, value: str) -> str:
-    limit = field.max_chars or DEFAULT_TEXT_CHARS
+    limit = field.text_chars
     if not says_something(value):
         return "says nothing: write a text, or leave the field out"
     return f"has {len(value)} characters, and {limit} is the limit" if len(value) > limit else ""

@@ -16,6 +16,7 @@ SHORTEST, LONGEST = timedelta(seconds=10), timedelta(days=7)
 DEFAULT_OPEN_ITEMS = 1000
 MAX_OPEN_ITEMS = 10_000
 MAX_REVIEWERS = 25
+MAX_ITEM_CHARS = 1_000_000
 MAX_GOLD_SHARE = 0.5
 MAX_INSTRUCTIONS_CHARS = 10_000
 DEFAULT_BELOW = 0.5
@@ -169,6 +170,13 @@ def _violations(queue_id: str, spec: QueueSpec) -> Iterator[Violation]:
     if len(spec.instructions) > MAX_INSTRUCTIONS_CHARS:
         text = f"has {len(spec.instructions)} characters, and {MAX_INSTRUCTIONS_CHARS} is the limit"
         yield Violation("instructions", text)
+    text_chars = sum(each.text_chars for each in spec.fields)
+    if text_chars * max(1, spec.reviewers) > MAX_ITEM_CHARS:
+        text = (
+            f"allow {text_chars} characters of text in each of {max(1, spec.reviewers)} reviews, and {MAX_ITEM_CHARS} "
+            "is the limit of an item: lower max_chars, or reviewers"
+        )
+        yield Violation("fields", text)
     if spec.sampling is not None:
         yield from spec.sampling.violations()
     for name, limit in (("reviewers", MAX_REVIEWERS), ("max_open_items", MAX_OPEN_ITEMS)):
