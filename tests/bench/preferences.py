@@ -39,13 +39,13 @@ SYSTEM = "You answer questions about Python in one or two short sentences. Use o
 PASSAGE_CHARACTERS = 700
 ANSWER_TOKENS = 48
 BATCH = 8
-COMMON = {"max_steps": 24, "per_device_train_batch_size": 4, "seed": 7}
+COMMON = {"per_device_train_batch_size": 4, "seed": 7}
 RECIPES: dict[str, dict[str, Any]] = {
     "sft": {"method": "sft", "args": COMMON | {"learning_rate": 1e-3}},
     "dpo": {"method": "dpo", "args": COMMON | {"learning_rate": 2e-4}},
     "dpo and sft": {"method": "dpo", "args": COMMON | {"learning_rate": 5e-4, "loss_type": ["sigmoid", "sft"]}},
     "orpo": {"method": "orpo", "args": COMMON | {"learning_rate": 5e-4}},
-    "kto": {"method": "kto", "args": COMMON | {"learning_rate": 5e-4, "per_device_train_batch_size": 8}},
+    "kto": {"method": "kto", "args": COMMON | {"learning_rate": 1e-3, "undesirable_weight": 0.2}},
 }
 
 
@@ -114,13 +114,14 @@ def prepared(folder: Path, lines: Sequence[dict[str, Any]], *, method: str) -> R
     return run
 
 
-async def trained(base: Path, run: RunFolder, how: dict[str, Any]) -> float:
+async def trained(base: Path, run: RunFolder, how: dict[str, Any], *, steps: int) -> float:
     """Train an adapter into the folder as a run does; return the seconds from the first step to the last."""
+    args = how["args"] | {"max_steps": steps}
     job = TrainingJob(
         folder=run,
         base=base,
         base_name="base@1",
-        recipe=recipe_of(method=how["method"], lora={"r": 8, "lora_alpha": 16}, args=how["args"]),
+        recipe=recipe_of(method=how["method"], lora={"r": 8, "lora_alpha": 16}, args=args),
         seconds_left=3600,
         memory_bytes=2**33,
         memory_auto=True,
@@ -153,7 +154,7 @@ async def main(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         for recipe in options.only or RECIPES:
             run = prepared(Path(name, recipe.replace(" ", "_")), lines, method=RECIPES[recipe]["method"])
-            seconds = await trained(options.base, run, RECIPES[recipe])
+            seconds = await trained(options.base, run, RECIPES[recipe], steps=options.steps)
             adapted = PeftModel.from_pretrained(model, str(run.adapter))
             after = await scores(held_out, answers(adapted, tokenizer, held_out, name=recipe))
             model = adapted.unload()
@@ -168,5 +169,6 @@ if __name__ == "__main__":
     parser.add_argument("--base", type=Path, default=ROOT / ".tidemill" / "models" / "smollm2")
     parser.add_argument("--train", type=int, default=96)
     parser.add_argument("--held-out", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--only", action="append", choices=RECIPES)
     asyncio.run(main(parser.parse_args()))
