@@ -7,6 +7,7 @@ import pytest
 from services.inference.tests.caching.cached import CachedHarness
 from services.inference.tests.fakes import ADA, question
 from tidemill_core.application import Request
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.caching.ports import Entry
 from tidemill_inference.generation.domain.errors import LeaseLost
 from tidemill_inference.generation.domain.inference import Inference, InferenceWasCancelled, State
@@ -56,3 +57,39 @@ async def test_a_client_that_leaves_while_its_record_is_saved_leaves_it_cancelle
 
     assert (await harness.only_record()).state is State.CANCELLED
     assert [type(event) for event in harness.inferences.published] == [InferenceWasCancelled]
+
+
+async def test_an_end_user_s_question_is_recorded_while_kept_answers_are_searched_for_it() -> None:
+    harness = CachedHarness()
+    await harness.answer.whole(ADA, question(end_user="bob"), request=Request.digested("", ""))
+    add, get, searching = harness.inferences.add, harness.cached.get, asyncio.Event()
+
+    async def after_search(record: Inference, *, request: Request) -> Inference:
+        await searching.wait()
+        return await add(record, request=request)
+
+    async def searched(project: str, key: str) -> Entry | None:
+        searching.set()
+        return await get(project, key)
+
+    harness.inferences.add = after_search  # type: ignore[assignment,method-assign]
+    harness.cached.get = searched  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        again = await harness.answer.whole(ADA, question(end_user="ada"), request=UNNAMED)
+
+    stored = await harness.inferences.get(ADA.project, again.id)
+    assert again.cache is not None
+    assert (stored.state, stored.end_user, stored.version) == (State.COMPLETED, "ada", 2)
+
+
+async def test_an_end_user_s_question_that_cannot_be_recorded_is_not_answered_by_a_kept_answer() -> None:
+    harness = CachedHarness()
+    await harness.answer.whole(ADA, question(end_user="bob"), request=Request.digested("", ""))
+
+    async def down(_record: Inference, *, request: Request) -> Inference:
+        message = f"down for {request.id}"
+        raise DependencyUnavailable(message, dependency="mongodb")
+
+    harness.inferences.add = down  # type: ignore[assignment,method-assign]
+    with pytest.raises(DependencyUnavailable):
+        await harness.answer.whole(ADA, question(end_user="ada"), request=UNNAMED)

@@ -271,12 +271,10 @@ class AnswerQuestion:
 def _is_alone(accepted: _Accepted, request: Request) -> bool:
     """Whether no caller can ask for this answer while it is made, and it needs no record yet.
 
-    Nothing is kept of what was asked, or the answer may be there already, and is then recorded with it. What is kept
-    with an end user is recorded first: erasing that person has to find it while it is answered.
+    Nothing is kept of what was asked, or the answer may be there already: it is recorded with it then, or of an end
+    user's question while it is searched for.
     """
-    question = accepted.question
-    given_again = accepted.deployment.spec.cache is not None and not question.end_user
-    later = question.record is RecordMode.NONE or given_again
+    later = accepted.question.record is RecordMode.NONE or accepted.deployment.spec.cache is not None
     return later and not request.named and not accepted.chosen.rollout and accepted.place is None
 
 

@@ -1,7 +1,8 @@
 """Make one answer, step by step: retrieve, render and generate, cite."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -64,7 +65,8 @@ class GenerateAnswer:
     ) -> Answer:
         """Return the whole answer; `started` and `deadline` are on time.monotonic().
 
-        `begin` is awaited before a model is asked, and not where an answer is given again.
+        `begin` is awaited before a model is asked, and of an end user's question before an answer is given again: it is
+        called first then, as erasing the person has to find what is searched for.
 
         Raises:
             PromptTooLong: the messages do not fit the model.
@@ -92,8 +94,10 @@ class GenerateAnswer:
         )
         try:
             async with asyncio.timeout(context.remaining_s()):
-                await search(context)
-                if cache and (reused := await self._reused(context, cache, search, configuration.digest)):
+                async with _beside(begin if cache and question.end_user else None):
+                    await search(context)
+                    reused = await self._reused(context, cache, search, configuration.digest) if cache else None
+                if reused:
                     return context.again(reused)
                 generation.waiting_for = "mongodb"
                 await begin()
@@ -119,6 +123,23 @@ class GenerateAnswer:
         )
         context.generation.waiting_for = "the answer to an equal question"
         return await self.reusing.find(context.caller, cache, asked)
+
+
+@asynccontextmanager
+async def _beside(work: Callable[[], Awaitable[None]] | None) -> AsyncIterator[None]:
+    """Do the work at the same time as the block; both have ended after it, and an error of either ends both."""
+    if work is None:
+        yield
+        return
+    doing = asyncio.ensure_future(work())
+    try:
+        yield
+        await doing
+    finally:
+        doing.cancel()
+        await asyncio.wait({doing})
+        if not doing.cancelled():
+            doing.exception()  # the block's own error is raised
 
 
 async def _search_again(search: Retrieve, context: Context, messages: tuple[Message, ...]) -> Found:
