@@ -15,6 +15,7 @@ FILTERS = {
     "evaluator/evaluations/erasure.py": [{"state"}],
     "evaluator/evaluations/crud.py": [{"gate"}, {"candidate"}, {"gate", "candidate"}],
     "feedback/reactions/erase_end_user.py": [{"end_user"}, {"asked_by"}],
+    "feedback/reactions/read_figures.py": [{"deployment", "metric"}],
     "feedback/curations/record_correction.py": [{"rule.deployment"}],
     "feedback/maturity/mature_value.py": [{"inference"}],
     "feedback/reactions/crud.py": [{"inference"}, {"deployment"}, {"inference", "deployment"}],

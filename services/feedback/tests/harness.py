@@ -44,6 +44,7 @@ from tidemill_feedback.reactions.expire_pending import ExpirePending
 from tidemill_feedback.reactions.handle_submission import HandleSubmission
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.mongo import FEEDBACK
+from tidemill_feedback.reactions.read_figures import ReadFigures
 from tidemill_feedback.reactions.submit_feedback import Submission, SubmitFeedback
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
@@ -118,6 +119,7 @@ class FeedbackHarness:
         )
         self.expected = InMemoryExpectedValues()
         find = FindMetric(metrics=self.metrics)
+        self.figures = ReadFigures(feedback=self.feedback, metric=find, clock=self.clock, at_most=4)
         maturing = MaturingMetrics(metrics=self.metrics, clock=self.clock, recheck=timedelta(seconds=5))
         self.expect = ExpectValues(maturing=maturing, expected=self.expected)
         self.mature = MatureValue(

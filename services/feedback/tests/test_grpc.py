@@ -90,7 +90,7 @@ async def open_api(harness: FeedbackHarness) -> AsyncIterator[ApiClient]:
             (add_CurationServiceServicer_to_server, GrpcCurationService(curations=harness.crud)),
             (
                 add_FeedbackMetricServiceServicer_to_server,
-                GrpcFeedbackMetricService(metrics=harness.declare),
+                GrpcFeedbackMetricService(metrics=harness.declare, figures=harness.figures),
             ),
         ],
         access=access_of(),
@@ -298,6 +298,18 @@ async def test_a_metric_is_declared_given_changed_and_deleted(api: ApiClient) ->
         "bought",
         feedback_pb2.FEEDBACK_STATE_RECORDED,
     )
+
+    asked = metrics_pb.GetFeedbackMetricFiguresRequest(id="left", deployment="helpdesk")
+    reply = await api.metrics.GetFeedbackMetricFigures(asked)
+    [figures] = reply.figures
+    assert (figures.variant, figures.rollout, figures.count, figures.business_value, dict(figures.choices)) == (
+        "candidate",
+        "r1",
+        1,
+        30,
+        {"bought": 1},
+    )
+    assert (reply.unit, reply.truncated, figures.HasField("mean")) == ("EUR", False, False)
 
     update = metrics_pb.UpdateFeedbackMetricRequest(metric=created, update_mask=FieldMask(paths=["choices", "value"]))
     update.metric.choices[:] = ["gone", "escalated"]

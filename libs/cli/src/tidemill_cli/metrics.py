@@ -13,9 +13,13 @@ from tidemill.feedback.v1.feedback_metric_pb2 import (
     FeedbackMetricLevel,
     FeedbackMetricOptimise,
 )
-from tidemill.feedback.v1.feedback_metric_service_pb2 import ListFeedbackMetricsRequest
+from tidemill.feedback.v1.feedback_metric_service_pb2 import (
+    GetFeedbackMetricFiguresRequest,
+    ListFeedbackMetricsRequest,
+    VariantFigures,
+)
 from tidemill_cli.options import Commands
-from tidemill_cli.output import call, card, plain, show, word
+from tidemill_cli.output import call, card, plain, show, table, word
 from tidemill_cli.pages import lists
 from tidemill_client.declared import FeedbackMetrics
 
@@ -61,6 +65,32 @@ def show_metric(name: NameArgument) -> None:
     show(plain(metric), card(facts))
 
 
+@metrics.command("figures")
+def show_figures(
+    name: Annotated[str, typer.Argument(help="The metric, or rating.")],
+    *,
+    deployment: Annotated[str, typer.Option("--deployment", "-d", help="The deployment that answered.")],
+) -> None:
+    """Show what the values of a metric say of the variants of a deployment."""
+    request = GetFeedbackMetricFiguresRequest(id=name, deployment=deployment)
+    reply = call(lambda c: c.metrics.GetFeedbackMetricFigures(request))
+    columns = ("variant", "rollout", "values", "not given", "immature", "mean", "95 %", f"worth {reply.unit}".strip())
+    rows = [
+        (
+            each.variant,
+            each.rollout or "-",
+            each.count,
+            each.absent,
+            each.immature,
+            f"{each.mean:.3f}" if each.HasField("mean") else ", ".join(_choices(each)) or "-",
+            f"{each.low:.3f} to {each.high:.3f}" if each.HasField("low") else "-",
+            f"{each.business_value:g}",
+        )
+        for each in reply.figures
+    ]
+    show(plain(reply), table(columns, rows))
+
+
 @metrics.command("delete")
 def delete_metric(name: NameArgument) -> None:
     """Delete a metric; its feedback is kept, and no further one is taken."""
@@ -99,6 +129,11 @@ def _worth(metric: FeedbackMetric) -> Iterator[str]:
         yield f"{value.amount:g} {value.unit}"
     for choice, amount in sorted(value.amounts.items()):
         yield f"{choice} {amount:g} {value.unit}"
+
+
+def _choices(figures: VariantFigures) -> Iterator[str]:
+    for choice, count in sorted(figures.choices.items()):
+        yield f"{choice} {count}"
 
 
 def _weights(metric: FeedbackMetric) -> str:

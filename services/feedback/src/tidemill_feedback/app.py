@@ -1,5 +1,6 @@
 """The composition root: the only module that sees all features."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tidemill.feedback.v1.curation_service_pb2_grpc import add_CurationServiceServicer_to_server
@@ -16,7 +17,7 @@ from tidemill_feedback.metrics.wiring import wire_metrics
 from tidemill_feedback.reactions.events import inferences
 from tidemill_feedback.reactions.messages import TOPIC
 from tidemill_feedback.reactions.mongo import FEEDBACK, LISTS
-from tidemill_feedback.reactions.wiring import wire_http, wire_reactions
+from tidemill_feedback.reactions.wiring import wire_figures, wire_http, wire_reactions
 from tidemill_feedback.reviews.events import answers
 from tidemill_feedback.reviews.wiring import wire_reviews
 from tidemill_feedback.settings import FeedbackSettings
@@ -38,7 +39,7 @@ async def build_app(settings: FeedbackSettings) -> App:
     inference = backend.channel("inference", settings.inference_address)
     reviews = wire_reviews(settings, backend, inference)
     curations = wire_curations(settings, backend, feedback, inference)
-    metrics = wire_metrics(settings, backend)
+    metrics = wire_metrics(settings, backend, partial(wire_figures, settings, feedback))
     reactions = wire_reactions(
         settings,
         backend,

@@ -52,6 +52,8 @@ class FeedbackSettings(RpcHttpSettings):
     """Quota of curations per project."""
     max_feedback_metrics: int = Field(default=200, ge=1)
     """Quota of declared metrics per project."""
+    max_figure_values: int = Field(default=10_000, ge=1, le=100_000)
+    """How many values of a metric, the newest, its figures are worked out of."""
     metrics_recheck_s: float = Field(default=5.0, gt=0, le=3600)
     """How long a project's maturing metrics are cached: from then on, answers expect values of a new one."""
     maturity_poll_interval_s: float = Field(default=30.0, gt=0)

@@ -8,8 +8,9 @@ from tidemill.feedback.v1 import feedback_metric_service_pb2 as pb
 from tidemill.feedback.v1.feedback_metric_service_pb2_grpc import FeedbackMetricServiceServicer
 from tidemill_feedback.metrics.crud import CHANGEABLE, FeedbackMetricCrud
 from tidemill_feedback.metrics.domain.metric import FeedbackMetric, MetricKind
+from tidemill_feedback.metrics.ports import FiguresOf
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, required, write_of
-from tidemill_kit.mapping import from_message, to_message
+from tidemill_kit.mapping import from_message, from_timestamp, to_message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,7 @@ class GrpcFeedbackMetricService(FeedbackMetricServiceServicer):
     """Serves metrics; errors are translated by the server's interceptor."""
 
     metrics: FeedbackMetricCrud
+    figures: FiguresOf
 
     async def CreateFeedbackMetric(
         self, request: pb.CreateFeedbackMetricRequest, _context: object
@@ -58,6 +60,14 @@ class GrpcFeedbackMetricService(FeedbackMetricServiceServicer):
         """Delete a metric."""
         deleted = await self.metrics.delete(current_caller(), request.id, write_of(request))
         return to_message(pb.DeleteFeedbackMetricResponse, metric=deleted)
+
+    async def GetFeedbackMetricFigures(
+        self, request: pb.GetFeedbackMetricFiguresRequest, _context: object
+    ) -> pb.GetFeedbackMetricFiguresResponse:
+        """Return what the values of a metric say of the variants of a deployment."""
+        since = from_timestamp(request.since, field="since") if request.HasField("since") else None
+        found = await self.figures(current_caller(), request.id, request.deployment, since=since)
+        return to_message(pb.GetFeedbackMetricFiguresResponse, found)
 
 
 def _metric_of(

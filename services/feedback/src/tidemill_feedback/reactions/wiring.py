@@ -22,6 +22,7 @@ from tidemill_feedback.reactions.inference import InferenceAnswers
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.mongo_pending import MongoPending
 from tidemill_feedback.reactions.ports import EraseReviews, FeedbackStore, ForgetExamples, Pending
+from tidemill_feedback.reactions.read_figures import ReadFigures
 from tidemill_feedback.reactions.submit_feedback import SubmitFeedback
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.erasure.steps import Scope
@@ -97,6 +98,11 @@ def wire_reactions(  # noqa: PLR0913 - what the features give each other
 
 async def _erased_users(backend: Backend, project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
     return await backend.erased(project, Scope.END_USER, end_users)
+
+
+def wire_figures(settings: FeedbackSettings, feedback: FeedbackStore, metric: FindMetric) -> ReadFigures:
+    """Return what reads values of metrics."""
+    return ReadFigures(feedback=feedback, metric=metric, clock=SystemClock(), at_most=settings.max_figure_values)
 
 
 def wire_http(settings: FeedbackSettings, rpcs: HttpRpcs) -> list[Route]:

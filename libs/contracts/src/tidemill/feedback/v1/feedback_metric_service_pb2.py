@@ -23,17 +23,20 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tidemill.feedback.v1 import feedback_metric_pb2 as tidemill_dot_feedback_dot_v1_dot_feedback__metric__pb2
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2tidemill/feedback/v1/feedback_metric_service.proto\x12\x14tidemill.feedback.v1\x1a google/protobuf/field_mask.proto\x1a*tidemill/feedback/v1/feedback_metric.proto\x1a!tidemill/options/v1/options.proto\"~\n\x1b\x43reateFeedbackMetricRequest\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"T\n\x1c\x43reateFeedbackMetricResponse\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\"&\n\x18GetFeedbackMetricRequest\x12\n\n\x02id\x18\x01 \x01(\t\"Q\n\x19GetFeedbackMetricResponse\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\"e\n\x1aListFeedbackMetricsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"m\n\x1bListFeedbackMetricsResponse\x12\x35\n\x07metrics\x18\x01 \x03(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xaf\x01\n\x1bUpdateFeedbackMetricRequest\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"T\n\x1cUpdateFeedbackMetricResponse\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\"b\n\x1b\x44\x65leteFeedbackMetricRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"T\n\x1c\x44\x65leteFeedbackMetricResponse\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric2\xe3\x05\n\x15\x46\x65\x65\x64\x62\x61\x63kMetricService\x12\x94\x01\n\x14\x43reateFeedbackMetric\x12\x31.tidemill.feedback.v1.CreateFeedbackMetricRequest\x1a\x32.tidemill.feedback.v1.CreateFeedbackMetricResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tmetric.id\x12\x84\x01\n\x11GetFeedbackMetric\x12..tidemill.feedback.v1.GetFeedbackMetricRequest\x1a/.tidemill.feedback.v1.GetFeedbackMetricResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12\x84\x01\n\x13ListFeedbackMetrics\x12\x30.tidemill.feedback.v1.ListFeedbackMetricsRequest\x1a\x31.tidemill.feedback.v1.ListFeedbackMetricsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x94\x01\n\x14UpdateFeedbackMetric\x12\x31.tidemill.feedback.v1.UpdateFeedbackMetricRequest\x1a\x32.tidemill.feedback.v1.UpdateFeedbackMetricResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tmetric.id\x12\x8d\x01\n\x14\x44\x65leteFeedbackMetric\x12\x31.tidemill.feedback.v1.DeleteFeedbackMetricRequest\x1a\x32.tidemill.feedback.v1.DeleteFeedbackMetricResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2tidemill/feedback/v1/feedback_metric_service.proto\x12\x14tidemill.feedback.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*tidemill/feedback/v1/feedback_metric.proto\x1a!tidemill/options/v1/options.proto\"~\n\x1b\x43reateFeedbackMetricRequest\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"T\n\x1c\x43reateFeedbackMetricResponse\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\"&\n\x18GetFeedbackMetricRequest\x12\n\n\x02id\x18\x01 \x01(\t\"Q\n\x19GetFeedbackMetricResponse\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\"e\n\x1aListFeedbackMetricsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"m\n\x1bListFeedbackMetricsResponse\x12\x35\n\x07metrics\x18\x01 \x03(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xaf\x01\n\x1bUpdateFeedbackMetricRequest\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"T\n\x1cUpdateFeedbackMetricResponse\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\"b\n\x1b\x44\x65leteFeedbackMetricRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"T\n\x1c\x44\x65leteFeedbackMetricResponse\x12\x34\n\x06metric\x18\x01 \x01(\x0b\x32$.tidemill.feedback.v1.FeedbackMetric\"l\n\x1fGetFeedbackMetricFiguresRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n GetFeedbackMetricFiguresResponse\x12\x35\n\x07\x66igures\x18\x01 \x03(\x0b\x32$.tidemill.feedback.v1.VariantFigures\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"\xc1\x02\n\x0eVariantFigures\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\x12\x10\n\x08immature\x18\x04 \x01(\x05\x12\x0e\n\x06\x61\x62sent\x18\x05 \x01(\x05\x12\x11\n\x04mean\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03low\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04high\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x16\n\x0e\x62usiness_value\x18\t \x01(\x01\x12\x42\n\x07\x63hoices\x18\n \x03(\x0b\x32\x31.tidemill.feedback.v1.VariantFigures.ChoicesEntry\x1a.\n\x0c\x43hoicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x42\x07\n\x05_meanB\x06\n\x04_lowB\x07\n\x05_high2\xff\x06\n\x15\x46\x65\x65\x64\x62\x61\x63kMetricService\x12\x94\x01\n\x14\x43reateFeedbackMetric\x12\x31.tidemill.feedback.v1.CreateFeedbackMetricRequest\x1a\x32.tidemill.feedback.v1.CreateFeedbackMetricResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tmetric.id\x12\x84\x01\n\x11GetFeedbackMetric\x12..tidemill.feedback.v1.GetFeedbackMetricRequest\x1a/.tidemill.feedback.v1.GetFeedbackMetricResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12\x84\x01\n\x13ListFeedbackMetrics\x12\x30.tidemill.feedback.v1.ListFeedbackMetricsRequest\x1a\x31.tidemill.feedback.v1.ListFeedbackMetricsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x94\x01\n\x14UpdateFeedbackMetric\x12\x31.tidemill.feedback.v1.UpdateFeedbackMetricRequest\x1a\x32.tidemill.feedback.v1.UpdateFeedbackMetricResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tmetric.id\x12\x8d\x01\n\x14\x44\x65leteFeedbackMetric\x12\x31.tidemill.feedback.v1.DeleteFeedbackMetricRequest\x1a\x32.tidemill.feedback.v1.DeleteFeedbackMetricResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x99\x01\n\x18GetFeedbackMetricFigures\x12\x35.tidemill.feedback.v1.GetFeedbackMetricFiguresRequest\x1a\x36.tidemill.feedback.v1.GetFeedbackMetricFiguresResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.feedback.v1.feedback_metric_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_VARIANTFIGURES_CHOICESENTRY']._loaded_options = None
+  _globals['_VARIANTFIGURES_CHOICESENTRY']._serialized_options = b'8\001'
   _globals['_FEEDBACKMETRICSERVICE'].methods_by_name['CreateFeedbackMetric']._loaded_options = None
   _globals['_FEEDBACKMETRICSERVICE'].methods_by_name['CreateFeedbackMetric']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\tmetric.id'
   _globals['_FEEDBACKMETRICSERVICE'].methods_by_name['GetFeedbackMetric']._loaded_options = None
@@ -44,26 +47,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEEDBACKMETRICSERVICE'].methods_by_name['UpdateFeedbackMetric']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\tmetric.id'
   _globals['_FEEDBACKMETRICSERVICE'].methods_by_name['DeleteFeedbackMetric']._loaded_options = None
   _globals['_FEEDBACKMETRICSERVICE'].methods_by_name['DeleteFeedbackMetric']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\002id'
-  _globals['_CREATEFEEDBACKMETRICREQUEST']._serialized_start=189
-  _globals['_CREATEFEEDBACKMETRICREQUEST']._serialized_end=315
-  _globals['_CREATEFEEDBACKMETRICRESPONSE']._serialized_start=317
-  _globals['_CREATEFEEDBACKMETRICRESPONSE']._serialized_end=401
-  _globals['_GETFEEDBACKMETRICREQUEST']._serialized_start=403
-  _globals['_GETFEEDBACKMETRICREQUEST']._serialized_end=441
-  _globals['_GETFEEDBACKMETRICRESPONSE']._serialized_start=443
-  _globals['_GETFEEDBACKMETRICRESPONSE']._serialized_end=524
-  _globals['_LISTFEEDBACKMETRICSREQUEST']._serialized_start=526
-  _globals['_LISTFEEDBACKMETRICSREQUEST']._serialized_end=627
-  _globals['_LISTFEEDBACKMETRICSRESPONSE']._serialized_start=629
-  _globals['_LISTFEEDBACKMETRICSRESPONSE']._serialized_end=738
-  _globals['_UPDATEFEEDBACKMETRICREQUEST']._serialized_start=741
-  _globals['_UPDATEFEEDBACKMETRICREQUEST']._serialized_end=916
-  _globals['_UPDATEFEEDBACKMETRICRESPONSE']._serialized_start=918
-  _globals['_UPDATEFEEDBACKMETRICRESPONSE']._serialized_end=1002
-  _globals['_DELETEFEEDBACKMETRICREQUEST']._serialized_start=1004
-  _globals['_DELETEFEEDBACKMETRICREQUEST']._serialized_end=1102
-  _globals['_DELETEFEEDBACKMETRICRESPONSE']._serialized_start=1104
-  _globals['_DELETEFEEDBACKMETRICRESPONSE']._serialized_end=1188
-  _globals['_FEEDBACKMETRICSERVICE']._serialized_start=1191
-  _globals['_FEEDBACKMETRICSERVICE']._serialized_end=1930
+  _globals['_FEEDBACKMETRICSERVICE'].methods_by_name['GetFeedbackMetricFigures']._loaded_options = None
+  _globals['_FEEDBACKMETRICSERVICE'].methods_by_name['GetFeedbackMetricFigures']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\002id'
+  _globals['_CREATEFEEDBACKMETRICREQUEST']._serialized_start=222
+  _globals['_CREATEFEEDBACKMETRICREQUEST']._serialized_end=348
+  _globals['_CREATEFEEDBACKMETRICRESPONSE']._serialized_start=350
+  _globals['_CREATEFEEDBACKMETRICRESPONSE']._serialized_end=434
+  _globals['_GETFEEDBACKMETRICREQUEST']._serialized_start=436
+  _globals['_GETFEEDBACKMETRICREQUEST']._serialized_end=474
+  _globals['_GETFEEDBACKMETRICRESPONSE']._serialized_start=476
+  _globals['_GETFEEDBACKMETRICRESPONSE']._serialized_end=557
+  _globals['_LISTFEEDBACKMETRICSREQUEST']._serialized_start=559
+  _globals['_LISTFEEDBACKMETRICSREQUEST']._serialized_end=660
+  _globals['_LISTFEEDBACKMETRICSRESPONSE']._serialized_start=662
+  _globals['_LISTFEEDBACKMETRICSRESPONSE']._serialized_end=771
+  _globals['_UPDATEFEEDBACKMETRICREQUEST']._serialized_start=774
+  _globals['_UPDATEFEEDBACKMETRICREQUEST']._serialized_end=949
+  _globals['_UPDATEFEEDBACKMETRICRESPONSE']._serialized_start=951
+  _globals['_UPDATEFEEDBACKMETRICRESPONSE']._serialized_end=1035
+  _globals['_DELETEFEEDBACKMETRICREQUEST']._serialized_start=1037
+  _globals['_DELETEFEEDBACKMETRICREQUEST']._serialized_end=1135
+  _globals['_DELETEFEEDBACKMETRICRESPONSE']._serialized_start=1137
+  _globals['_DELETEFEEDBACKMETRICRESPONSE']._serialized_end=1221
+  _globals['_GETFEEDBACKMETRICFIGURESREQUEST']._serialized_start=1223
+  _globals['_GETFEEDBACKMETRICFIGURESREQUEST']._serialized_end=1331
+  _globals['_GETFEEDBACKMETRICFIGURESRESPONSE']._serialized_start=1333
+  _globals['_GETFEEDBACKMETRICFIGURESRESPONSE']._serialized_end=1455
+  _globals['_VARIANTFIGURES']._serialized_start=1458
+  _globals['_VARIANTFIGURES']._serialized_end=1779
+  _globals['_VARIANTFIGURES_CHOICESENTRY']._serialized_start=1707
+  _globals['_VARIANTFIGURES_CHOICESENTRY']._serialized_end=1753
+  _globals['_FEEDBACKMETRICSERVICE']._serialized_start=1782
+  _globals['_FEEDBACKMETRICSERVICE']._serialized_end=2677
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tidemill.feedback.v1 import feedback_metric_pb2 as _feedback_metric_pb2
 import builtins as _builtins
@@ -303,3 +304,158 @@ class DeleteFeedbackMetricResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteFeedbackMetricResponse: _TypeAlias = DeleteFeedbackMetricResponse  # noqa: Y015
+
+@_typing.final
+class GetFeedbackMetricFiguresRequest(_message.Message):
+    """GetFeedbackMetricFiguresRequest names a metric and a deployment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The metric's id, or "rating"."""
+    deployment: _builtins.str
+    """Required. The deployment whose answers the values are about."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Only what was first given since then."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "id", b"id", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFeedbackMetricFiguresRequest: _TypeAlias = GetFeedbackMetricFiguresRequest  # noqa: Y015
+
+@_typing.final
+class GetFeedbackMetricFiguresResponse(_message.Message):
+    """GetFeedbackMetricFiguresResponse carries the figures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIGURES_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    unit: _builtins.str
+    """Output only. The unit of business_value."""
+    truncated: _builtins.bool
+    """Output only. True where only the newest values were read, since there are too many."""
+    @_builtins.property
+    def figures(self) -> _containers.RepeatedCompositeFieldContainer[Global___VariantFigures]:
+        """Output only. By variant and rollout."""
+
+    def __init__(
+        self,
+        *,
+        figures: _abc.Iterable[Global___VariantFigures] | None = ...,
+        unit: _builtins.str = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "truncated", b"truncated", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFeedbackMetricFiguresResponse: _TypeAlias = GetFeedbackMetricFiguresResponse  # noqa: Y015
+
+@_typing.final
+class VariantFigures(_message.Message):
+    """VariantFigures is what the values of a metric say of one variant, in one rollout or outside of any."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ChoicesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VARIANT_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    IMMATURE_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
+    MEAN_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    BUSINESS_VALUE_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    variant: _builtins.str
+    """Output only. The variant that answered."""
+    rollout: _builtins.str
+    """Output only. The rollout that it answered in; empty outside of one."""
+    count: _builtins.int
+    """Output only. Values that have matured, or have no need to."""
+    immature: _builtins.int
+    """Output only. Values of answers that may still get another one: they count for nothing yet."""
+    absent: _builtins.int
+    """Output only. Those of `count` that were not given: they are what no value means."""
+    mean: _builtins.float
+    """Output only. The mean by weights, the share of true for a boolean; unset for categories."""
+    low: _builtins.float
+    """Output only. The lower bound of the mean, by an interval of 95 %; unset where there are too few values."""
+    high: _builtins.float
+    """Output only. The upper bound of the mean."""
+    business_value: _builtins.float
+    """Output only. The sum of what the values are worth."""
+    @_builtins.property
+    def choices(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Output only. Values by choice, of a category."""
+
+    def __init__(
+        self,
+        *,
+        variant: _builtins.str = ...,
+        rollout: _builtins.str = ...,
+        count: _builtins.int = ...,
+        immature: _builtins.int = ...,
+        absent: _builtins.int = ...,
+        mean: _builtins.float | None = ...,
+        low: _builtins.float | None = ...,
+        high: _builtins.float | None = ...,
+        business_value: _builtins.float = ...,
+        choices: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "_mean", b"_mean", "high", b"high", "low", b"low", "mean", b"mean"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "_mean", b"_mean", "absent", b"absent", "business_value", b"business_value", "choices", b"choices", "count", b"count", "high", b"high", "immature", b"immature", "low", b"low", "mean", b"mean", "rollout", b"rollout", "variant", b"variant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
+    _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015
+    _WhichOneofReturnType__low: _TypeAlias = _typing.Literal["low"]  # noqa: Y015
+    _WhichOneofArgType__low: _TypeAlias = _typing.Literal["_low", b"_low"]  # noqa: Y015
+    _WhichOneofReturnType__mean: _TypeAlias = _typing.Literal["mean"]  # noqa: Y015
+    _WhichOneofArgType__mean: _TypeAlias = _typing.Literal["_mean", b"_mean"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__high) -> _WhichOneofReturnType__high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__low) -> _WhichOneofReturnType__low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean) -> _WhichOneofReturnType__mean | None: ...
+
+Global___VariantFigures: _TypeAlias = VariantFigures  # noqa: Y015

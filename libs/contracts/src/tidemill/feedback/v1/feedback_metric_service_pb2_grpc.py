@@ -60,6 +60,11 @@ class FeedbackMetricServiceStub:
                 request_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.DeleteFeedbackMetricRequest.SerializeToString,
                 response_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.DeleteFeedbackMetricResponse.FromString,
                 _registered_method=True)
+        self.GetFeedbackMetricFigures = channel.unary_unary(
+                '/tidemill.feedback.v1.FeedbackMetricService/GetFeedbackMetricFigures',
+                request_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.GetFeedbackMetricFiguresRequest.SerializeToString,
+                response_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.GetFeedbackMetricFiguresResponse.FromString,
+                _registered_method=True)
 
 
 class FeedbackMetricServiceServicer:
@@ -101,6 +106,13 @@ class FeedbackMetricServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetFeedbackMetricFigures(self, request, context):
+        """Returns what the values of a metric say of the variants of a deployment: also of "rating".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeedbackMetricServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_FeedbackMetricServiceServicer_to_server(servicer, server):
                     servicer.DeleteFeedbackMetric,
                     request_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.DeleteFeedbackMetricRequest.FromString,
                     response_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.DeleteFeedbackMetricResponse.SerializeToString,
+            ),
+            'GetFeedbackMetricFigures': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFeedbackMetricFigures,
+                    request_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.GetFeedbackMetricFiguresRequest.FromString,
+                    response_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.GetFeedbackMetricFiguresResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class FeedbackMetricService:
             '/tidemill.feedback.v1.FeedbackMetricService/DeleteFeedbackMetric',
             tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.DeleteFeedbackMetricRequest.SerializeToString,
             tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.DeleteFeedbackMetricResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFeedbackMetricFigures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.feedback.v1.FeedbackMetricService/GetFeedbackMetricFigures',
+            tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.GetFeedbackMetricFiguresRequest.SerializeToString,
+            tidemill_dot_feedback_dot_v1_dot_feedback__metric__service__pb2.GetFeedbackMetricFiguresResponse.FromString,
             options,
             channel_credentials,
             insecure,

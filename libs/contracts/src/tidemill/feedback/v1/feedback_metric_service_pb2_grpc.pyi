@@ -26,6 +26,8 @@ class FeedbackMetricServiceStub:
     """Updates the fields of the mask, for the reactions that come from then on."""
     DeleteFeedbackMetric: _aio.UnaryUnaryMultiCallable[_feedback_metric_service_pb2.DeleteFeedbackMetricRequest, _feedback_metric_service_pb2.DeleteFeedbackMetricResponse]
     """Deletes a metric: no further reaction of it is taken, and its feedback stays."""
+    GetFeedbackMetricFigures: _aio.UnaryUnaryMultiCallable[_feedback_metric_service_pb2.GetFeedbackMetricFiguresRequest, _feedback_metric_service_pb2.GetFeedbackMetricFiguresResponse]
+    """Returns what the values of a metric say of the variants of a deployment: also of "rating"."""
 
 class FeedbackMetricServiceServicer(metaclass=_abc_1.ABCMeta):
     """FeedbackMetricService manages the metrics that a project declares for its feedback."""
@@ -69,5 +71,13 @@ class FeedbackMetricServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_feedback_metric_service_pb2.DeleteFeedbackMetricRequest, _abc.Awaitable[_feedback_metric_service_pb2.DeleteFeedbackMetricResponse]],
     ) -> _abc.Awaitable[_feedback_metric_service_pb2.DeleteFeedbackMetricResponse]:
         """Deletes a metric: no further reaction of it is taken, and its feedback stays."""
+
+    @_abc_1.abstractmethod
+    def GetFeedbackMetricFigures(
+        self,
+        request: _feedback_metric_service_pb2.GetFeedbackMetricFiguresRequest,
+        context: _aio.ServicerContext[_feedback_metric_service_pb2.GetFeedbackMetricFiguresRequest, _abc.Awaitable[_feedback_metric_service_pb2.GetFeedbackMetricFiguresResponse]],
+    ) -> _abc.Awaitable[_feedback_metric_service_pb2.GetFeedbackMetricFiguresResponse]:
+        """Returns what the values of a metric say of the variants of a deployment: also of "rating"."""
 
 def add_FeedbackMetricServiceServicer_to_server(servicer: FeedbackMetricServiceServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,116 @@
+"""What the values of a metric say of the variants that answered."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from services.feedback.tests.builders import ADA, EVE, rating, write
+from services.feedback.tests.harness import FeedbackHarness
+from services.feedback.tests.metrics.builders import LATE, REOPENED, STARS
+from tidemill_core.errors import InvalidInput
+from tidemill_feedback.errors import FeedbackMetricNotFound
+from tidemill_feedback.metrics.domain.figures import Observed, figures_of
+from tidemill_feedback.reactions.domain.reaction import Reaction
+from tidemill_testkit.clocks import NOON
+
+ONE = Observed(variant="live", rollout="", value=1.0)
+
+
+def test_a_share_has_wilsons_interval_which_its_authors_formula_gives() -> None:
+    [found] = figures_of([ONE] * 8 + [replace(ONE, value=0.0)] * 2, is_share=True)
+
+    assert (found.count, found.mean) == (10, 0.8)
+    assert (found.low, found.high) == (pytest.approx(0.49016, abs=1e-5), pytest.approx(0.94331, abs=1e-5))
+
+
+def test_a_mean_is_weighted_and_its_interval_is_by_the_effective_number() -> None:
+    values = [replace(ONE, value=float(value)) for value in (1, 2, 3, 4, 5)]
+
+    [even], [uneven] = (
+        figures_of(values, is_share=False),
+        figures_of([replace(values[0], weight=3.0), *values[1:], replace(ONE, value=9.0, weight=0.0)], is_share=False),
+    )
+
+    assert (even.mean, even.low) == (3, pytest.approx(3 - 1.959964 * (2.5 / 5) ** 0.5, abs=1e-5))
+    assert (uneven.mean, uneven.count) == (pytest.approx(17 / 7), 6)
+    [alone] = figures_of(values[:1], is_share=False)
+    assert (alone.mean, alone.low, alone.high) == (1, None, None)
+
+
+def test_variants_are_apart_and_what_is_immature_counts_for_nothing_yet() -> None:
+    candidate = replace(ONE, variant="candidate", rollout="r1", business_value=-2.5)
+
+    found = figures_of(
+        [ONE, candidate, replace(candidate, value=0.0, absent=True), replace(candidate, immature=True)], is_share=True
+    )
+
+    assert [(each.variant, each.count, each.immature, each.absent) for each in found] == [
+        ("candidate", 2, 1, 1),
+        ("live", 1, 0, 0),
+    ]
+    assert (found[0].mean, found[0].business_value) == (0.5, -5)
+
+
+async def given(harness: FeedbackHarness, count: int) -> None:
+    for number in range(count):
+        harness.inferences.put(f"i{number}")
+        harness.clock.advance(timedelta(seconds=1))
+        await harness.give(Reaction(metric="reopened", flag=number % 2 == 0, inference=f"i{number}"))
+
+
+async def test_the_newest_values_of_a_deployment_are_read_and_no_more() -> None:
+    harness = FeedbackHarness()
+    await harness.declare.create(ADA, REOPENED, write())
+    await given(harness, 3)
+
+    found = await harness.figures(ADA, "reopened", "helpdesk", since=None)
+    [figures] = found.figures
+    assert (figures.count, figures.mean, figures.business_value, found.unit) == (3, pytest.approx(2 / 3), -25, "EUR")
+    assert not found.truncated
+    [recent] = (await harness.figures(ADA, "reopened", "helpdesk", since=NOON + timedelta(seconds=3))).figures
+    assert recent.count == 1
+
+    await given(harness, 6)
+    more = await harness.figures(ADA, "reopened", "helpdesk", since=None)
+    assert (more.figures[0].count, more.truncated) == (4, True)
+
+
+async def test_what_does_not_count_and_what_was_withdrawn_is_left_out_and_ratings_have_figures_too() -> None:
+    harness = FeedbackHarness()
+    await harness.declare.create(ADA, STARS, write())
+    harness.inferences.put("i1")
+    kept = await harness.give(rating(0.5))
+    await harness.give(rating(1, end_user="u9"))
+    stars = await harness.give(Reaction(metric="stars", number=2, inference="i1"))
+    await harness.read.withdraw(ADA, stars.id, write())
+
+    [rated] = (await harness.figures(ADA, "rating", "helpdesk", since=None)).figures
+
+    assert (rated.count, rated.mean, kept.counts) == (1, 0.5, True)
+    assert not (await harness.figures(ADA, "stars", "helpdesk", since=None)).figures
+
+
+async def test_values_of_answers_that_have_not_matured_are_counted_apart() -> None:
+    harness = FeedbackHarness()
+    await harness.declare.create(ADA, LATE, write())
+    await given(harness, 1)
+
+    [early] = (await harness.figures(ADA, "reopened", "helpdesk", since=None)).figures
+    harness.clock.advance(timedelta(days=7))
+    [late] = (await harness.figures(ADA, "reopened", "helpdesk", since=None)).figures
+
+    assert (early.count, early.immature, early.mean) == (0, 1, None)
+    assert (late.count, late.immature, late.mean) == (1, 0, 1)
+
+
+async def test_figures_of_what_is_not_declared_or_names_no_deployment_are_refused() -> None:
+    harness = FeedbackHarness()
+    await harness.declare.create(ADA, REOPENED, write())
+
+    with pytest.raises(FeedbackMetricNotFound):
+        await harness.figures(EVE, "reopened", "helpdesk", since=None)
+    with pytest.raises(FeedbackMetricNotFound):
+        await harness.figures(ADA, "comment", "helpdesk", since=None)
+    with pytest.raises(InvalidInput, match="deployment: is ''"):
+        await harness.figures(ADA, "reopened", "", since=None)
