@@ -54,7 +54,7 @@ async def curated() -> FeedbackHarness:
     harness = FeedbackHarness(trusted=["reviewer"])
     await harness.curate()
     await harness.correct(1, text="CANARY said by u1")
-    harness.inferences.put("i9", end_user="u1")
+    harness.inferences.put("i9", end_user="u1", question="i9")
     await harness.give(correction("By a reviewer", inference="i9", end_user="rita", rater="reviewer"))
     for number in (2, 3):
         await harness.correct(number)
