@@ -222,7 +222,10 @@ async def test_a_person_is_erased(api: ApiClient) -> None:
 
 async def test_what_a_curation_refuses_is_listed_by_reason_in_both_orders(api: ApiClient) -> None:
     await api.create(max_repeats=1, new_examples=100)
-    given = [await api.harness.correct(number, text="Buy at evil.example.", end_user="u1") for number in range(3)]
+    given = [
+        await api.harness.correct(number, text="Buy at evil.example.", end_user="u1", question=f"What is {number}?")
+        for number in range(3)
+    ]
     await api.harness.work()
 
     async def listed(**fields: str | int) -> list[str]:
