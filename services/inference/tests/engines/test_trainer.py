@@ -11,6 +11,7 @@ from services.inference.tests.fakes import ADA
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.approvals import ApprovalMissing
+from tidemill_core.deadlines import bind_deadline
 from tidemill_inference.engines.trainer import TrainerModels
 from tidemill_inference.rollouts.trainer import TrainerCandidates
 from tidemill_testkit.access import service_channel
@@ -123,6 +124,17 @@ async def test_of_several_calls_at_the_same_time_one_asks_for_a_model() -> None:
         found = await asyncio.gather(*(trainer.models.resolve(ADA, "gpt@1", field="model") for _ in range(5)))
 
         assert found == [found[0]] * 5
+        assert trainer.registry.asked == 1
+
+
+async def test_a_caller_with_little_time_left_does_not_cut_off_the_others_that_wait_with_it() -> None:
+    async with known(remote("KEY"), recheck_s=5) as trainer:
+
+        async def asked(left_s: float) -> str:
+            bind_deadline(left_s)
+            return (await trainer.models.resolve(ADA, "gpt@1", field="model")).id
+
+        assert await asyncio.gather(asked(0.0), asked(60.0)) == ["gpt@1", "gpt@1"]
         assert trainer.registry.asked == 1
 
 

@@ -15,8 +15,9 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
 from tidemill.options.v1 import options_pb2
+from tidemill_core.deadlines import remaining_s
 from tidemill_core.errors import DependencyTimedOut, DependencyUnavailable, Internal, RateLimited, TidemillError
-from tidemill_core.grpc.context import AUTHORIZATION, ON_BEHALF_OF, PERSON, PROJECT, acting_caller, remaining_s
+from tidemill_core.grpc.context import AUTHORIZATION, ON_BEHALF_OF, PERSON, PROJECT, acting_caller
 from tidemill_core.grpc.credentials import Credential, NoCredential
 from tidemill_core.grpc.status import from_rpc_error
 from tidemill_core.tracing import TRACEPARENT, traceparent

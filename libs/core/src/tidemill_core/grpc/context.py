@@ -1,12 +1,12 @@
 """What an RPC, or work done for a project, carries along: who calls and how much time is left."""
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from tidemill_core.application import Caller
+from tidemill_core.deadlines import bind_deadline
 from tidemill_core.errors import Unauthenticated
 
 PROJECT = "tidemill-project"
@@ -27,7 +27,6 @@ HOW_TO_NAME_A_PROJECT = f'send your project once, in the gRPC metadata "{PROJECT
 
 _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 _acting: ContextVar[Caller | None] = ContextVar("acting", default=None)
-_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 def current_caller() -> Caller:
@@ -58,13 +57,7 @@ def acting_caller() -> Caller | None:
     return _acting.get()
 
 
-def remaining_s(at_most: float) -> float:
-    """Return the seconds until the caller's deadline, or `at_most` where that is less or there is none."""
-    deadline = _deadline.get()
-    return at_most if deadline is None else max(0.0, min(at_most, deadline - time.monotonic()))
-
-
 def bind_call(caller: Caller | None, *, remaining_s: float | None) -> None:
     """Set both for the rest of this task and for what it starts; `remaining_s` None is no deadline."""
     _caller.set(caller)
-    _deadline.set(None if remaining_s is None else time.monotonic() + remaining_s)
+    bind_deadline(remaining_s)

@@ -11,8 +11,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from tidemill_core.deadlines import remaining_s
 from tidemill_core.grpc.client import KEEPALIVE_ANSWER_MS, KEEPALIVE_MS
-from tidemill_core.grpc.context import current_caller, remaining_s
+from tidemill_core.grpc.context import current_caller
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.tokens import MAX_TOKEN
 from tidemill_kit.audit.trail import AuditTrail

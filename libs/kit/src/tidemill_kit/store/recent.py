@@ -11,6 +11,7 @@ from cachetools import LRUCache
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Aggregates, Page, PageRequest, Request
+from tidemill_core.deadlines import begin_shared
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -59,7 +60,7 @@ class RecentAggregates(Generic[A]):
 
     def _begun(self, key: tuple[str, str]) -> asyncio.Task[A]:
         if (reading := self._reading.get(key)) is None:
-            reading = self._reading[key] = asyncio.create_task(self._read(key), name=f"read {key[1]}")
+            reading = self._reading[key] = begin_shared(self._read(key), name=f"read {key[1]}")
             reading.add_done_callback(partial(self._was_read, key))
         return reading
 

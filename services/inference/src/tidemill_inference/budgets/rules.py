@@ -7,6 +7,7 @@ from functools import partial
 
 from cachetools import LRUCache
 
+from tidemill_core.deadlines import begin_shared
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.resources import list_all
 from tidemill_inference.budgets.ports import Budgets, Rules
@@ -69,7 +70,7 @@ class CachedRules:
 
     def _begun(self, project: str) -> asyncio.Task[Rules]:
         if (reading := self._reading.get(project)) is None:
-            reading = self._reading[project] = asyncio.create_task(self._read(project), name=f"rules of {project}")
+            reading = self._reading[project] = begin_shared(self._read(project), name=f"rules of {project}")
             reading.add_done_callback(partial(self._was_read, project))
         return reading
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from tidemill_core.deadlines import begin_shared
 from tidemill_core.errors import DependencyUnavailable, TidemillError, isolated
 from tidemill_inference.engines.loading import EngineLoader, EngineOptions, import_libraries
 from tidemill_inference.engines.memory import Base, EngineMemory, PlacedEngine, SharedEngine
@@ -199,7 +200,7 @@ class LoadedEngines:
         mine = False
         while not mine:
             if placed.has_to_load:
-                mine, placed.loading = True, asyncio.create_task(self._load(project, model, placed))
+                mine, placed.loading = True, begin_shared(self._load(project, model, placed), name=f"load {model.id}")
                 placed.loading.add_done_callback(lambda _: self._remove_failed(placed))
             assert placed.loading is not None  # noqa: S101 - else it has to load
             try:
@@ -256,7 +257,7 @@ class LoadedEngines:
         if shared.loaded is None:
             folder = folder or await self._measured_files(project, model, placed)
             if shared.failed:
-                shared.loading = asyncio.create_task(self._loader.loaded_base(project, folder, shared))
+                shared.loading = begin_shared(self._loader.loaded_base(project, folder, shared), name="load weights")
         assert shared.loading is not None  # noqa: S101 - an engine with granted memory keeps its weights
         placed.stage = "loading"
         return await asyncio.shield(shared.loading)

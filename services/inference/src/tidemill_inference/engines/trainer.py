@@ -13,6 +13,7 @@ from cachetools import LRUCache
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
+from tidemill_core.deadlines import begin_shared
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.resources import ResolveShared, nothing_shared
@@ -27,10 +28,9 @@ _AHEAD = 0.5
 
 
 class _Asked(NamedTuple):
-    """What is asked once for all who ask it at the same time; the trainer may answer another subject otherwise."""
+    """What is asked once for all who ask it at the same time; the trainer may answer another caller otherwise."""
 
-    project: str
-    subject: str
+    caller: Caller
     reference: str
     field: str
 
@@ -93,10 +93,10 @@ class TrainerModels:
             return known.model
 
     def _begun(self, caller: Caller, reference: str, field: str) -> asyncio.Task[ModelVersion]:
-        asked = _Asked(caller.project, caller.subject, reference, field)
+        asked = _Asked(caller, reference, field)
         if (asking := self._asking.get(asked)) is None:
             ask = self._ask(caller, reference, field, self._forgotten)
-            asking = self._asking[asked] = asyncio.create_task(ask, name=f"model {reference}")
+            asking = self._asking[asked] = begin_shared(ask, name=f"model {reference}")
             asking.add_done_callback(partial(self._was_asked, asked))
         return asking
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tidemill_core.deadlines import begin_shared
 from tidemill_core.errors import (
     Blame,
     DeadlineExceeded,
@@ -205,7 +206,7 @@ class SharedGenerations:
     ) -> Generation:
         generation = Generation(digest=digest)
         self._running[key] = generation
-        generation.task = asyncio.create_task(self._placed(generation, work, share), name=f"generation {key[1]}")
+        generation.task = begin_shared(self._placed(generation, work, share), name=f"generation {key[1]}")
         generation.task.add_done_callback(lambda _: generation.report())
         return generation
 

@@ -14,6 +14,7 @@ from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
+from tidemill_core.deadlines import begin_shared
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_kit.mapping import REST, from_message
@@ -123,7 +124,7 @@ class RegistryModels:
             return loaded
         # It goes on without its caller: searches that wait for less long than it takes would never find it loaded.
         if (loading := self._under_way.get(place)) is None:
-            loading = self._under_way[place] = asyncio.create_task(self._load(caller, place, kind))
+            loading = self._under_way[place] = begin_shared(self._load(caller, place, kind), name=f"load {reference}")
             loading.add_done_callback(lambda done: self._ended(place, done))
         return await asyncio.shield(loading)
 
