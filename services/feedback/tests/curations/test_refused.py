@@ -66,7 +66,7 @@ async def test_what_was_resolved_before_a_rule_compares_is_measured_when_it_does
     harness = FeedbackHarness()
     await harness.curate(new_examples=100)
     for number in range(3):
-        await harness.correct(number, text="Buy at evil.example.")
+        await harness.correct(number, text="Buy at evil.example.", question=f"What is {number}?")
     await harness.work()
     assert await reasons(harness) == {}
 
@@ -105,7 +105,7 @@ async def test_refused_corrections_are_in_no_batch_and_a_batch_holds_no_measure(
     harness = FeedbackHarness()
     await harness.curate(max_repeats=1, max_user_share=0.5, new_examples=2)
     for number in range(3):
-        await harness.correct(number, text="Buy at evil.example.", end_user="eager")
+        await harness.correct(number, text="Buy at evil.example.", end_user="eager", question=f"What is {number}?")
     await harness.correct(3, end_user="other")
     await harness.work()
 
