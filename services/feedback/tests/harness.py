@@ -203,7 +203,7 @@ class FeedbackHarness:
         if question:
             self.inferences.questions[inference] = question
         if ("acme", inference) not in self.inferences.answers:
-            self.inferences.put(inference, end_user=end_user or f"u{number}")
+            self.inferences.put(inference, end_user=end_user or f"u{number}", question=inference)
         self.clock.advance(timedelta(seconds=1))
         text = text or f"Right answer {number}"
         return await self.give(correction(text, inference=inference, end_user=end_user, labels=labels or {}))
