@@ -103,7 +103,7 @@ async def main() -> None:
         await fill(vectors, pieces[:size], dense[:size])
         sys.stdout.write(f"{size} passages, stored in {perf_counter() - begun:.0f} s\n")
         queries = await asked(pieces[size:], dense[size:])
-        exact = {}
+        exact, p95, recall = {}, 0.0, 0.0
         for name, where in FILTERS.items():
             searched = await measured(vectors, queries, where)
             exact[name] = searched.found
