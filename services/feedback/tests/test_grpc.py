@@ -228,16 +228,18 @@ async def test_what_a_curation_refuses_is_listed_by_reason_in_both_orders(api: A
     ]
     await api.harness.work()
 
-    async def listed(**fields: str | int) -> list[str]:
+    async def listed(*, order_by: str = "", page_size: int = 0, filter_text: str = "") -> list[str]:
         page = await api.curations.ListRefusedExamples(
-            curations_pb.ListRefusedExamplesRequest(curation="sft", **fields)
+            curations_pb.ListRefusedExamplesRequest(
+                curation="sft", order_by=order_by, page_size=page_size, filter=filter_text
+            )
         )
         assert {(each.reason, each.end_user, each.rater) for each in page.examples} <= {("REPEATED_TEXT", "u1", "user")}
         return [each.feedback for each in page.examples]
 
     assert await listed() == [given[1].id, given[2].id]
     assert await listed(order_by="observe_time desc", page_size=1) == [given[2].id]
-    assert await listed(filter='reason = "CONTRADICTED"') == []
+    assert await listed(filter_text='reason = "CONTRADICTED"') == []
     with pytest.raises(InvalidInput, match="order_by"):
         await listed(order_by="create_time")
     shown = (await api.curations.GetCuration(curations_pb.GetCurationRequest(id="sft"))).curation

@@ -21,7 +21,8 @@ def test_a_share_has_wilsons_interval_which_its_authors_formula_gives() -> None:
     [found] = figures_of([ONE] * 8 + [replace(ONE, value=0.0)] * 2, is_share=True)
 
     assert (found.count, found.mean) == (10, 0.8)
-    assert (found.low, found.high) == (pytest.approx(0.49016, abs=1e-5), pytest.approx(0.94331, abs=1e-5))
+    assert found.low == pytest.approx(0.49016, abs=1e-5)
+    assert found.high == pytest.approx(0.94331, abs=1e-5)
 
 
 def test_a_mean_is_weighted_and_its_interval_is_by_the_effective_number() -> None:
@@ -32,8 +33,10 @@ def test_a_mean_is_weighted_and_its_interval_is_by_the_effective_number() -> Non
         figures_of([replace(values[0], weight=3.0), *values[1:], replace(ONE, value=9.0, weight=0.0)], is_share=False),
     )
 
-    assert (even.mean, even.low) == (3, pytest.approx(3 - 1.959964 * (2.5 / 5) ** 0.5, abs=1e-5))
-    assert (uneven.mean, uneven.count) == (pytest.approx(17 / 7), 6)
+    assert even.mean == 3
+    assert even.low == pytest.approx(3 - 1.959964 * (2.5 / 5) ** 0.5, abs=1e-5)
+    assert uneven.mean == pytest.approx(17 / 7)
+    assert uneven.count == 6
     [alone] = figures_of(values[:1], is_share=False)
     assert (alone.mean, alone.low, alone.high) == (1, None, None)
 
@@ -66,7 +69,8 @@ async def test_the_newest_values_of_a_deployment_are_read_and_no_more() -> None:
 
     found = await harness.figures(ADA, "reopened", "helpdesk", since=None)
     [figures] = found.figures
-    assert (figures.count, figures.mean, figures.business_value, found.unit) == (3, pytest.approx(2 / 3), -25, "EUR")
+    assert figures.mean == pytest.approx(2 / 3)
+    assert (figures.count, figures.business_value, found.unit) == (3, -25, "EUR")
     assert not found.truncated
     [recent] = (await harness.figures(ADA, "reopened", "helpdesk", since=NOON + timedelta(seconds=3))).figures
     assert recent.count == 1
