@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.feedback.tests.reviews.harness import OPERATOR, ReviewsHarness
-from tidemill_feedback.reviews.domain.agreement import Rating, alpha
-from tidemill_feedback.reviews.domain.labels import LabelField, LabelKind
+from services.feedback.tests.reviews.harness import FIELDS, OPERATOR, ReviewsHarness, labels
+from tidemill_feedback.reviews.domain.agreement import Rating, alpha, reviewer_alphas, reviewer_reports
+from tidemill_feedback.reviews.domain.item import Review, ReviewItem, Subject, SubjectKind
+from tidemill_feedback.reviews.domain.labels import LabelField, LabelKind, Value
 from tidemill_feedback.reviews.kappa import NltkKappa
+from tidemill_testkit.clocks import NOON
 
 NOMINAL = LabelField(name="f", kind=LabelKind.CATEGORY)
 INTERVAL = LabelField(name="f", kind=LabelKind.NUMBER)
@@ -28,6 +30,25 @@ def units(observers: Sequence[str]) -> list[list[str]]:
     return [[each for each in unit if each != "."] for unit in zip(*map(str.split, observers), strict=True)]
 
 
+def item_of(name: str, **said: bool) -> ReviewItem:
+    reviews = tuple(
+        Review(claim=each, reviewer=each, labels=labels(correct=value), submit_time=NOON)
+        for each, value in said.items()
+    )
+    subject = Subject(kind=SubjectKind.INFERENCE, id=name)
+    return ReviewItem(
+        id=name,
+        project="acme",
+        queue="answers",
+        incarnation=1,
+        subject=subject,
+        reason="given",
+        place=0,
+        slots=len(said),
+        reviews=reviews,
+    )
+
+
 @pytest.mark.parametrize(
     ("observers", "expected"), [(FOUR_OBSERVERS, 0.743), (TWO_NOMINAL, 0.692), (TWO_BINARY, 0.095)]
 )
@@ -45,7 +66,39 @@ def test_alpha_is_not_defined_where_nothing_differs_or_one_unit_is_left() -> Non
     assert alpha(NOMINAL, [["a", "a"], ["a", "a"]]) is None
     assert alpha(INTERVAL, [[0.1 + 0.2, 0.3], [0.3, 0.3]]) is not None
     assert alpha(INTERVAL, [[0.3, 0.3, 0.3], [0.3, 0.3]]) is None
+    assert alpha(INTERVAL, [[0.1, 0.1, 0.1], [0.1, 0.1, 0.1]]) is None
     assert alpha(NOMINAL, [["a", "b"], ["a"]]) is None
+
+
+@pytest.mark.parametrize(("field", "values"), [(NOMINAL, "yn"), (INTERVAL, (0.1, 0.7))])
+def test_a_reviewer_is_compared_with_the_others_and_not_the_others_with_one_another(
+    field: LabelField, values: Sequence[Value]
+) -> None:
+    rights = [values[number % 2] for number in range(40)]
+    units = [
+        {"ann": right, "bob": right, "coin": values[number // 2 % 2], "dan": right}
+        for number, right in enumerate(rights)
+    ]
+
+    found = reviewer_alphas(field, units)
+
+    assert found["ann"] == found["bob"] == found["dan"] == pytest.approx(0.66, abs=0.01)
+    assert found["coin"] == pytest.approx(0, abs=0.05)
+
+
+def test_of_two_reviewers_each_has_the_alpha_of_the_field() -> None:
+    pairs = [dict(zip("ab", unit, strict=True)) for unit in units(TWO_NOMINAL)]
+
+    assert reviewer_alphas(NOMINAL, pairs) == {"a": pytest.approx(0.692, abs=0.0005)} | {
+        "b": pytest.approx(0.692, abs=0.0005)
+    }
+
+
+def test_who_says_yes_where_most_others_do_does_not_label_everything_alike() -> None:
+    right = [number % 10 > 0 for number in range(20)]
+    items = [item_of(f"i{number}", ann=True, bob=each, eve=each) for number, each in enumerate(right)]
+
+    assert [each.constant_fields for each in reviewer_reports(FIELDS[:1], items)] == [(), (), ()]
 
 
 def test_kappas_are_those_of_published_examples() -> None:

@@ -4,15 +4,18 @@ Krippendorff, K. (2011): Computing Krippendorff's Alpha-Reliability.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from statistics import fmean
 
 from tidemill_feedback.reviews.domain.item import Review, ReviewItem
 from tidemill_feedback.reviews.domain.labels import Label, LabelField, LabelKind, Value, same, values_of
 
 MIN_CONSTANT = 20
-"""So many equal labels in a row of items are no chance any more, where others differ."""
+"""Of fewer items it is not said that a reviewer labels all alike."""
+CHANCE = 0.01
+"""What is less likely is no chance any more: that all labels are alike, by the share of others' that are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,12 @@ def alpha(field: LabelField, units: Sequence[Sequence[Value]]) -> float | None:
     units = [each for each in units if len(each) > 1]
     if len(units) < 2:  # noqa: PLR2004 - one unit has nothing that chance could be
         return None
-    spread = _interval if field.kind is LabelKind.NUMBER else _nominal
+    differs = _differences(field)
     together = [value for unit in units for value in unit]
-    expected = spread(together) / (len(together) - 1)
-    if not expected:
+    if not (chance := _by_chance(field, together)):
         return None
-    return 1 - sum(spread(unit) / (len(unit) - 1) for unit in units) / expected
+    observed = sum(sum(differs(unit)) / (len(unit) - 1) for unit in units)
+    return 1 - observed / len(together) / chance
 
 
 def reviewer_reports(fields: Sequence[LabelField], items: Sequence[ReviewItem]) -> Sequence[ReviewerReport]:
@@ -79,28 +82,76 @@ def reviewer_reports(fields: Sequence[LabelField], items: Sequence[ReviewItem]) 
     for item in items:
         for review in item.reviews:
             reviews[review.reviewer].append((item, review))
-    by_field = {each.name: paired(ratings_of(each, items)) for each in compared}
+    by_field = {each.name: _against_others(each, [*paired(ratings_of(each, items)).values()]) for each in compared}
     return [_report(name, compared, reviews[name], by_field) for name in sorted(reviews)]
+
+
+def reviewer_alphas(field: LabelField, units: Sequence[Mapping[str, Value]]) -> Mapping[str, float | None]:
+    """Return of each reviewer how well they agree with the others: alpha of the pairs that have a value of theirs.
+
+    What chance would do is taken from all values of the field. None where that or two units of theirs lack.
+    """
+    return {name: each.alpha for name, each in _against_others(field, units).items()}
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """What a reviewer said of one field, beside what the others said of the same items."""
+
+    units: int = 0
+    differing: float = 0.0
+    """The sum over units of the mean difference from the others."""
+    own: set[Value] = dataclass_field(default_factory=set)
+    others: int = 0
+    others_alike: int = 0
+    """How many values of others there are, and how many of them are the reviewer's own."""
+    alpha: float | None = None
+
+    @property
+    def constant(self) -> bool:
+        """Whether they say always the same, and by what others say that is no chance."""
+        if self.units < MIN_CONSTANT or len(self.own) > 1:
+            return False
+        return bool((self.others_alike / self.others) ** self.units < CHANCE)
+
+
+def _against_others(field: LabelField, units: Sequence[Mapping[str, Value]]) -> Mapping[str, _Comparison]:
+    """Compare each reviewer with the others of the same units, each of which has at least two values."""
+    found, differs = defaultdict[str, _Comparison](_Comparison), _differences(field)
+    for unit in units:
+        counted, others = Counter(unit.values()), len(unit) - 1
+        differences = differs([*unit.values()])
+        for (reviewer, value), difference in zip(unit.items(), differences, strict=True):
+            each = found[reviewer]
+            each.units += 1
+            each.differing += difference / others
+            each.own.add(value)
+            each.others += others
+            each.others_alike += counted[value] - 1
+    chance = _by_chance(field, [value for unit in units for value in unit.values()])
+    for each in found.values():
+        if chance and each.units > 1:
+            each.alpha = 1 - each.differing / each.units / chance
+    return found
 
 
 def _report(
     reviewer: str,
     fields: Sequence[LabelField],
     reviews: Sequence[tuple[ReviewItem, Review]],
-    by_field: Mapping[str, Mapping[str, Mapping[str, Value]]],
+    by_field: Mapping[str, Mapping[str, _Comparison]],
 ) -> ReviewerReport:
-    shared = {each.name: [values for values in by_field[each.name].values() if reviewer in values] for each in fields}
-    alphas = [alpha(each, [[*values.values()] for values in shared[each.name]]) for each in fields]
+    compared = {each.name: found for each in fields if (found := by_field[each.name].get(reviewer))}
     gold = [(item, review) for item, review in reviews if item.gold]
     resolved = [(item, review) for item, review in reviews if item.resolved is not None]
     return ReviewerReport(
         reviewer=reviewer,
         reviews=len(reviews),
-        alpha=_mean(each for each in alphas if each is not None),
+        alpha=_mean(each.alpha for each in compared.values() if each.alpha is not None),
         resolved_share=_share(fields, [(item.resolved.labels, review) for item, review in resolved if item.resolved]),
         gold_reviews=len(gold),
         gold_accuracy=_share(fields, [(item.expected, review) for item, review in gold]),
-        constant_fields=tuple(each.name for each in fields if _constant(reviewer, shared[each.name])),
+        constant_fields=tuple(name for name, each in compared.items() if each.constant),
     )
 
 
@@ -113,24 +164,31 @@ def _share(fields: Sequence[LabelField], judged: Sequence[tuple[Sequence[Label],
     return _mean(hits)
 
 
-def _constant(reviewer: str, shared: Sequence[Mapping[str, Value]]) -> bool:
-    own = {values[reviewer] for values in shared}
-    others = {value for values in shared for name, value in values.items() if name != reviewer}
-    return len(shared) >= MIN_CONSTANT and len(own) == 1 and len(others) > 1
-
-
 def _mean(values: Iterable[float]) -> float | None:
     found = list(values)
     return fmean(found) if found else None
 
 
-def _nominal(values: Sequence[Value]) -> float:
-    """Return the number of ordered pairs of values that differ."""
-    return len(values) ** 2 - sum(count**2 for count in Counter(values).values())
+def _by_chance(field: LabelField, values: Sequence[Value]) -> float:
+    """Return the mean difference of two of the values; 0 where no two differ."""
+    return sum(_differences(field)(values)) / len(values) / (len(values) - 1) if len(values) > 1 else 0.0
 
 
-def _interval(values: Sequence[Value]) -> float:
-    """Return the sum of the squared differences of ordered pairs."""
+def _differences(field: LabelField) -> Callable[[Sequence[Value]], Sequence[float]]:
+    return _interval if field.kind is LabelKind.NUMBER else _nominal
+
+
+def _nominal(values: Sequence[Value]) -> Sequence[float]:
+    """Return for each value how many of all differ from it."""
+    counted = Counter(values)
+    return [len(values) - counted[each] for each in values]
+
+
+def _interval(values: Sequence[Value]) -> Sequence[float]:
+    """Return for each value the sum of the squared differences of all from it."""
+    if len(set(values)) == 1:
+        return [0.0] * len(values)  # the mean of equal numbers may be another number
     numbers = [float(each) for each in values]
-    middle = fmean(numbers)  # keeps the sums small, so that equal values differ by nothing
-    return 2 * len(numbers) * sum((each - middle) ** 2 for each in numbers)
+    middle = fmean(numbers)
+    around = sum((each - middle) ** 2 for each in numbers)
+    return [len(numbers) * (each - middle) ** 2 + around for each in numbers]
