@@ -3,7 +3,16 @@
 import pytest
 
 from services.feedback.tests.builders import write
-from services.feedback.tests.reviews.harness import OPERATOR, ReviewsHarness, about, by_reviewer, labels, reviewer
+from services.feedback.tests.reviews.harness import (
+    FIELDS,
+    OPERATOR,
+    ReviewsHarness,
+    about,
+    by_reviewer,
+    labels,
+    reviewer,
+    spec,
+)
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput
 from tidemill_feedback.errors import ClaimExpired, NotReviewable, NotReviewer, ReviewGiven, ReviewItemNotFound
@@ -94,6 +103,19 @@ async def test_a_review_is_given_once_for_a_claim(harness: ReviewsHarness) -> No
     with pytest.raises(ReviewGiven):
         await harness.submit(reviewer("eve"), item.id, claim, labels(correct=True), write())
     assert len((await harness.item(item.id)).reviews) == 1
+
+
+async def test_the_same_review_is_the_same_after_the_fields_were_reordered(harness: ReviewsHarness) -> None:
+    await harness.open_queue(reviewers=2)
+    await harness.give("i1")
+    held = await harness.next("ada")
+    assert held is not None
+    said = labels(correct=True, tone="rude")
+    first = await harness.submit(reviewer("ada"), held.item.id, held.claim.id, said, write())
+
+    await harness.crud.update(OPERATOR, "answers", spec(fields=FIELDS[::-1], reviewers=2), {"fields"}, write())
+
+    assert await harness.submit(reviewer("ada"), held.item.id, held.claim.id, said, write()) == first
 
 
 async def test_a_claim_of_another_reviewer_gives_no_review(harness: ReviewsHarness) -> None:

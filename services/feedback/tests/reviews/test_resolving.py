@@ -1,9 +1,11 @@
 """How reviews become labels, and who decides where they differ."""
 
+from collections.abc import Collection, Sequence
+
 import pytest
 
 from services.feedback.tests.builders import write
-from services.feedback.tests.reviews.harness import FIELDS, OPERATOR, ReviewsHarness, about, labels
+from services.feedback.tests.reviews.harness import FIELDS, OPERATOR, ReviewsHarness, about, labels, spec
 from tidemill_core.errors import Conflict
 from tidemill_feedback.errors import NotReviewable
 from tidemill_feedback.reviews.add_items import GivenItem
@@ -12,8 +14,10 @@ from tidemill_feedback.reviews.domain.labels import Label, Value, values_of
 from tidemill_feedback.reviews.domain.resolving import Dispute, decide
 
 
-def decided(*reviews: tuple[Label, ...], min_agreement: float = 0) -> dict[str, Value] | str:
-    found = decide(FIELDS, reviews, min_agreement=min_agreement)
+def decided(
+    *reviews: tuple[Label, ...], min_agreement: float = 0, asked: Sequence[Collection[str]] = ()
+) -> dict[str, Value] | str:
+    found = decide(FIELDS, reviews, min_agreement=min_agreement, asked=asked)
     return found.message if isinstance(found, Dispute) else dict(values_of(found))
 
 
@@ -36,6 +40,30 @@ def test_a_declared_share_is_needed_where_there_is_one() -> None:
     assert "at least 80%" in decided(*two_of_three, min_agreement=0.8)
 
 
+@pytest.mark.parametrize("half", [1, 2])
+def test_a_share_above_half_is_not_met_by_half(half: int) -> None:
+    said = [labels(correct=True)] * half + [labels(correct=False)] * half
+
+    assert decided(*said, min_agreement=0.5) == {"correct": True}
+    for share in (0.501, 0.51):
+        assert "are needed" in decided(*said, min_agreement=share)
+        assert "are needed" in decided(*said[::-1], min_agreement=share)
+
+
+def test_a_share_is_met_by_what_rounds_to_it_and_by_no_less() -> None:
+    three_of_four = [labels(correct=True)] * 3 + [labels(correct=False)]
+
+    assert decided(*three_of_four, min_agreement=0.75) == {"correct": True}
+    assert "correct" in decided(*three_of_four, min_agreement=0.76)
+    assert isinstance(decided(*three_of_four, min_agreement=0.76), str)
+
+
+def test_where_less_than_half_is_enough_a_number_counts_that_more_said_than_the_median() -> None:
+    apart = [labels(correct=True, score=value) for value in (1.0, 1.0, 3.0, 4.5, 4.5)]
+    assert decided(*apart, min_agreement=0.4) == {"correct": True, "score": 1.0}
+    assert "1 of 5 reviews agree on score" in decided(*apart)
+
+
 def test_of_numbers_the_median_is_resolved_where_enough_are_near_it() -> None:
     said = [labels(correct=True, score=value) for value in (3.0, 4.0, 5.0)]
 
@@ -45,6 +73,28 @@ def test_of_numbers_the_median_is_resolved_where_enough_are_near_it() -> None:
 
 def test_a_field_that_most_leave_out_is_left_out() -> None:
     assert decided(labels(correct=True), labels(correct=True), labels(correct=True, tone="rude")) == {"correct": True}
+
+
+def test_a_field_that_was_added_is_decided_by_the_reviews_that_were_asked_for_it() -> None:
+    said = [labels(correct=True), labels(correct=True, tone="rude")]
+
+    assert "1 of 2 reviews agree on tone" in decided(*said)
+    assert decided(*said, asked=[{"correct"}, {"correct", "tone"}]) == {"correct": True, "tone": "rude"}
+    assert decided(*said, asked=[{"correct"}, {"correct"}]) == {"correct": True}
+
+
+async def test_a_field_that_is_added_between_two_reviews_makes_no_dispute() -> None:
+    harness = ReviewsHarness()
+    await harness.open_queue(reviewers=2, fields=FIELDS[:1])
+    (item,) = await harness.give("i1")
+    await harness.review("ada", correct=True)
+
+    await harness.crud.update(OPERATOR, "answers", spec(reviewers=2), {"fields"}, write())
+    await harness.review("bob", correct=True, tone="rude")
+
+    resolved = (await harness.item(item.id)).resolved
+    assert resolved is not None
+    assert values_of(resolved.labels) == {"correct": True, "tone": "rude"}
 
 
 def test_a_text_is_that_of_the_review_that_agrees_most() -> None:

@@ -8,7 +8,7 @@ from enum import Enum
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
 from tidemill_feedback.errors import ClaimExpired, NotReviewable, ReviewGiven
-from tidemill_feedback.reviews.domain.labels import Label, comparable
+from tidemill_feedback.reviews.domain.labels import Label, comparable, values_of
 from tidemill_feedback.reviews.domain.queue import ReviewQueue
 from tidemill_feedback.reviews.domain.resolving import Dispute, decide
 
@@ -62,6 +62,8 @@ class Review:
     reviewer: str
     labels: tuple[Label, ...]
     submit_time: datetime
+    asked: tuple[str, ...] = ()
+    """The fields that the queue had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +169,7 @@ class ReviewItem(Aggregate):
         """
         review = self._kept(review)
         if earlier := next((each for each in self.reviews if each.claim == review.claim), None):
-            if (earlier.reviewer, earlier.labels) != (review.reviewer, review.labels):
+            if earlier.reviewer != review.reviewer or values_of(earlier.labels) != values_of(review.labels):
                 raise ReviewGiven(self.id)
             return earlier
         held = self.claim_of(review.reviewer)
@@ -184,11 +186,12 @@ class ReviewItem(Aggregate):
         full = len(self.reviews) >= self.slots and not self.gold
         if review.reviewer in self.seen_by or full or self.state is not ItemState.OPEN:
             return
-        self.reviews = (*self.reviews, self._kept(review))
+        asked = () if self.gold else tuple(each.name for each in queue.spec.fields)
+        self.reviews = (*self.reviews, replace(self._kept(review), asked=asked))
         if self.gold or len(self.reviews) < self.slots:
             return
-        said = [each.labels for each in self.reviews]
-        decided = decide(queue.spec.fields, said, min_agreement=queue.spec.min_agreement)
+        said, asked = [each.labels for each in self.reviews], [each.asked for each in self.reviews]
+        decided = decide(queue.spec.fields, said, min_agreement=queue.spec.min_agreement, asked=asked)
         self.claims = ()
         if isinstance(decided, Dispute):
             self.state, self.message = ItemState.DISPUTED, decided.message

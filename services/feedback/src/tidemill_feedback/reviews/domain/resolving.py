@@ -1,10 +1,14 @@
 """How the reviews of an item become its labels, or a dispute."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 
 from tidemill_feedback.reviews.domain.labels import Label, LabelField, LabelKind, Value, same, values_of
+
+HALF = 0.5
+_ROUNDED = 0.005
+"""A share such as 2/3, written .67, is met by 2 of 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,25 +19,33 @@ class Dispute:
 
 
 def decide(
-    fields: Sequence[LabelField], reviews: Sequence[Sequence[Label]], *, min_agreement: float
+    fields: Sequence[LabelField],
+    reviews: Sequence[Sequence[Label]],
+    *,
+    min_agreement: float,
+    asked: Sequence[Collection[str]] = (),
 ) -> tuple[Label, ...] | Dispute:
     """Return the labels that enough reviews agree on: more than half of them, or the share `min_agreement`.
 
     Of numbers it is the median, which values within the field's tolerance agree with. Texts are not compared: one is
-    taken from the review that agrees with most of the other labels, of equal ones the first.
+    taken from the review that agrees with most of the other labels, of equal ones the first. `asked` has for each
+    review the fields that there were: one that was added later is decided by the other reviews. Empty is all.
     """
     said, resolved = [values_of(each) for each in reviews], dict[str, Value]()
     agreeing = [0] * len(said)
     for field in fields:
         if not field.compared:
             continue
-        values = [each.get(field.name) for each in said]
-        best = _best(field, values)
-        agree = [same(field, each, best) for each in values]
-        if not _enough(sum(agree), len(values), min_agreement):
+        places = [
+            place for place in range(len(said)) if not any(asked[place : place + 1]) or field.name in asked[place]
+        ]
+        values = [said[place].get(field.name) for place in places]
+        best = _best(field, values, min_agreement)
+        agree = {place for place, each in zip(places, values, strict=True) if same(field, each, best)}
+        if values and not _enough(len(agree), len(values), min_agreement):
             needed = f"at least {min_agreement:.0%}" if min_agreement else "more than half"
-            return Dispute(f"{sum(agree)} of {len(values)} reviews agree on {field.name}, and {needed} are needed")
-        agreeing = [count + each for count, each in zip(agreeing, agree, strict=True)]
+            return Dispute(f"{len(agree)} of {len(values)} reviews agree on {field.name}, and {needed} are needed")
+        agreeing = [count + (place in agree) for place, count in enumerate(agreeing)]
         if best is not None:
             resolved[field.name] = best
     for field in fields:
@@ -45,14 +57,20 @@ def decide(
     )
 
 
-def _best(field: LabelField, values: Sequence[Value | None]) -> Value | None:
-    """Return the value that most agree with, of equal ones the first that was said."""
+def _best(field: LabelField, values: Sequence[Value | None], min_agreement: float) -> Value | None:
+    """Return the value that most agree with, of equal ones the first that was said; of numbers the median.
+
+    Where half of the reviews or fewer are enough, another number than the median may have more of them.
+    """
     candidates = list(dict.fromkeys(values))
     if field.kind is LabelKind.NUMBER and (numbers := [float(each) for each in values if each is not None]):
-        candidates = [median_low(numbers), None]
-    return max(candidates, key=lambda value: sum(same(field, each, value) for each in values))
+        others = candidates if 0 < min_agreement <= HALF else []
+        candidates = list(dict.fromkeys([median_low(numbers), *others, None]))
+    return max(candidates, key=lambda value: sum(same(field, each, value) for each in values), default=None)
 
 
 def _enough(agree: int, reviews: int, min_agreement: float) -> bool:
-    # A share such as 2/3, written .667, is met by 2 of 3.
-    return agree / reviews >= min_agreement - 0.01 if min_agreement else 2 * agree > reviews
+    more_than_half = 2 * agree > reviews
+    if not min_agreement:
+        return more_than_half
+    return agree / reviews >= min_agreement - _ROUNDED and (more_than_half or min_agreement <= HALF)
