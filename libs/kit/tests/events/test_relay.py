@@ -74,6 +74,20 @@ class PublishesAndHangs:
         await asyncio.Event().wait()
 
 
+@dataclass
+class HangsOnce:
+    """Does not come back from publishing the first record, as where no broker takes it."""
+
+    behind: Publishing
+    hung: list[OutgoingRecord] = field(default_factory=list)
+
+    async def publish(self, record: OutgoingRecord) -> None:
+        if not self.hung:
+            self.hung.append(record)
+            await asyncio.Event().wait()
+        await self.behind.publish(record)
+
+
 @pytest.fixture
 async def office(database: Database, topics: Topics) -> Office:
     return Office(database["notes"], topics, await topics.make(partitions=3))
@@ -295,6 +309,23 @@ async def test_events_that_come_one_after_the_other_wait_for_a_round_unless_the_
         await eventually(lambda: relay.outbox_length() == 0)
     assert by_subject(await office.published()) == {"n0": [1], "n1": [1], "n2": [1]}
     assert await office.waiting() == 0
+
+
+async def test_as_many_as_make_a_round_do_not_wait_for_an_event_that_is_stuck(
+    office: Office, publisher: Publisher
+) -> None:
+    stuck = HangsOnce(publisher)
+    relay = office.relay(stuck, round_s=3600)
+    async with running(relay):
+        notes = office.aggregates(relay.enqueuer(office.notes))
+        await write(notes, "stuck", "after a pause")
+        await eventually(lambda: len(stuck.hung) == 1)
+        for turn in range(2):
+            for note in range(16):
+                await write(notes, f"n{turn}-{note}", "soon after")
+            await eventually(lambda: relay.outbox_length() == 1)
+    assert by_subject(await office.published()) == {f"n{turn}-{note}": [1] for turn in range(2) for note in range(16)}
+    assert await office.waiting() == 1
 
 
 async def test_documents_that_are_there_for_their_events_are_removed_together_but_not_with_another_event(

@@ -7,7 +7,8 @@ that alone; two at once may repeat each other's events, and lose none. It knows 
 others, as there may be any number while Kafka is down, stay in the store, and are read in batches once these are done.
 
 An event that comes after a pause is published at once. Those that come one after the other are published, and taken
-out, together a few times a second: each by itself would cost as much as what it reports, beside the next request.
+out, together a few times a second: each by itself would cost as much as what it reports, beside the next request. One
+that is not taken keeps its worker, and no other event waits for it while there are workers left.
 """
 
 import asyncio
@@ -148,7 +149,7 @@ class Relay(Worker):
         self._max_known = max_known
         self._unread: set[str] = set()  # collections in which more wait than are known
         self._capacity = asyncio.Event()
-        self._rounds = Rounds(every_s=round_s, full=_CONCURRENCY)
+        self._rounds = Rounds(self._queue.put_nowait, every_s=round_s, full=_CONCURRENCY)
 
     def enqueuer(self, collection: Collection, *, passing: bool = False) -> Callable[[NewEvents], None]:
         """Return what enqueues a document of this collection that got new events; all in it are swept from now on.
@@ -189,7 +190,7 @@ class Relay(Worker):
             self._since[outbox] = since
             if new is not None and new.entries and len(self._kept) < _MAX_KEPT:
                 self._kept[outbox] = new
-            self._queue.put_nowait(outbox)
+            self._rounds.join(outbox)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -264,7 +265,6 @@ class Relay(Worker):
     async def _work(self) -> None:
         while True:
             outbox = await self._queue.get()
-            await self._rounds.join()
             self._busy.add(outbox)
             try:
                 with isolated():
