@@ -1,6 +1,6 @@
 """Whose conversations and memories are shown, corrected and erased."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from tidemill_inference.conversations.crud import ConversationCrud, EraseConvers
 from tidemill_inference.conversations.domain.conversation import Conversation, Summary
 from tidemill_inference.conversations.domain.errors import ConversationNotFound, MemoryNotFound
 from tidemill_inference.conversations.domain.memory import EndUserMemory, Statement, memory_id
+from tidemill_inference.generation.domain.inference import State
 from tidemill_inference.generation.erase_end_user import EraseEndUser
 from tidemill_testkit.clocks import NOON
 
@@ -73,7 +74,11 @@ def erasing(harness: AnsweringHarness) -> EraseConversations:
 
 
 def crud(harness: AnsweringHarness) -> ConversationCrud:
-    return ConversationCrud(conversations=harness.conversations, inferences=harness.inferences)
+    async def states(project: str, inferences: Collection[str]) -> Mapping[str, State]:
+        found = (await harness.inferences.get_many(project, list(inferences))).values()
+        return {each.id: each.state for each in found if each.state in (State.RESERVED, State.COMPLETED)}
+
+    return ConversationCrud(conversations=harness.conversations, states=states)
 
 
 def facts(harness: AnsweringHarness) -> MemoryCrud:

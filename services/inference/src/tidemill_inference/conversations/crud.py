@@ -10,10 +10,9 @@ from tidemill_core.rights import ACT_FOR_USERS, has_right
 from tidemill_inference.conversations.domain.conversation import Conversation
 from tidemill_inference.conversations.domain.errors import ConversationNotFound, MemoryNotFound
 from tidemill_inference.conversations.domain.memory import EndUserMemory, Fact, memory_id, memory_of_fact
-from tidemill_inference.conversations.ports import Conversations, Ended, Memories
+from tidemill_inference.conversations.ports import Conversations, Ended, Memories, TurnStates
 from tidemill_inference.generation.domain.inference import State
 from tidemill_inference.generation.domain.speaker import owned
-from tidemill_inference.generation.ports import Inferences
 
 _BATCH = 200
 
@@ -39,7 +38,7 @@ class ConversationCrud:
     """What is not the caller's is answered as what is not there."""
 
     conversations: Conversations
-    inferences: Inferences
+    states: TurnStates
 
     async def get(self, caller: Caller, conversation_id: str) -> ShownConversation:
         """Return a conversation.
@@ -51,9 +50,7 @@ class ConversationCrud:
         conversation = await self.conversations.get(caller.project, conversation_id)
         if not owned(caller, conversation.end_user):
             raise ConversationNotFound(conversation_id)
-        ids = [turn.inference for turn in conversation.turns]
-        records = await self.inferences.get_many(caller.project, ids)
-        states = {each.id: each.state for each in records.values() if each.state in (State.RESERVED, State.COMPLETED)}
+        states = await self.states(caller.project, [turn.inference for turn in conversation.turns])
         return ShownConversation(conversation=conversation, states=states)
 
     async def list(self, caller: Caller, *, page: PageRequest) -> Page[Conversation]:

@@ -1,13 +1,15 @@
-"""Conversations and memories as documents, and what erases them."""
+"""Conversations and memories as documents, how their turns stand, and what erases them."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from tidemill_core.application import Clock, Page, ResourceKey
 from tidemill_inference.conversations.domain.conversation import Conversation
 from tidemill_inference.conversations.domain.memory import EndUserMemory
+from tidemill_inference.generation.domain.inference import State
 from tidemill_kit.erasure.documents import erase_documents
 from tidemill_kit.mapping import DocumentCodec
-from tidemill_kit.store.mongo import Collection, Document, translated
+from tidemill_kit.store.mongo import Collection, Document, document_id, translated
 from tidemill_kit.workers.pending import PendingDocuments
 
 CONVERSATIONS = DocumentCodec(Conversation)
@@ -45,6 +47,24 @@ class ConversationsWithWork:
             return page if page.next_token else Page(items=page.items, next_token=_WAITED)
         page = await self._waited(token.removeprefix(_WAITED), without=without)
         return Page(items=page.items, next_token=f"{_WAITED}{page.next_token}" if page.next_token else "")
+
+
+class MongoTurnStates:
+    """Implements `ports.TurnStates`: a conversation may have thousands of turns, whose texts stay where they are."""
+
+    def __init__(self, inferences: Collection) -> None:
+        self._inferences = inferences
+
+    async def __call__(self, project: str, inferences: Iterable[str]) -> Mapping[str, State]:
+        """See `TurnStates`."""
+        where: Document = {
+            "_id": {"$in": [document_id(project, each) for each in inferences]},
+            "deleted": False,
+            "state.state": {"$in": [State.RESERVED.name, State.COMPLETED.name]},
+        }
+        with translated():
+            found = await self._inferences.find(where, {"id": True, "state.state": True}).to_list(None)
+        return {each["id"]: State[each["state"]["state"]] for each in found}
 
 
 class MongoEnded:

@@ -8,6 +8,7 @@ from tidemill_core.application import Aggregates, Caller
 from tidemill_inference.conversations.domain.conversation import Conversation
 from tidemill_inference.conversations.domain.memory import EndUserMemory
 from tidemill_inference.generation.domain.content import Message
+from tidemill_inference.generation.domain.inference import State
 
 Conversations = Aggregates[Conversation]
 Memories = Aggregates[EndUserMemory]
@@ -34,6 +35,14 @@ class AskingFor(Protocol):
             TidemillError: the model or the store does not answer.
 
         """
+        ...
+
+
+class TurnStates(Protocol):
+    """How the answers of turns stand, without what they say."""
+
+    async def __call__(self, project: str, inferences: Collection[str]) -> Mapping[str, State]:
+        """Return the states of those of them that have an answer, or will have one."""
         ...
 
 

@@ -9,7 +9,13 @@ from tidemill_inference.conversations.crud import ConversationCrud, EraseConvers
 from tidemill_inference.conversations.domain.errors import ConversationNotFound, MemoryNotFound
 from tidemill_inference.conversations.grpc import GrpcConversationService
 from tidemill_inference.conversations.join import JoinConversation
-from tidemill_inference.conversations.mongo import CONVERSATIONS, MEMORIES, ConversationsWithWork, MongoEnded
+from tidemill_inference.conversations.mongo import (
+    CONVERSATIONS,
+    MEMORIES,
+    ConversationsWithWork,
+    MongoEnded,
+    MongoTurnStates,
+)
 from tidemill_inference.conversations.ports import AskingFor, Conversations, Memories
 from tidemill_inference.conversations.reconcile import working
 from tidemill_inference.conversations.remember import RememberFacts
@@ -69,7 +75,7 @@ def wire_conversations(
             enqueue=controller.enqueue,
         ),
         servicer=GrpcConversationService(
-            ConversationCrud(conversations=conversations, inferences=inferences),
+            ConversationCrud(conversations=conversations, states=MongoTurnStates(backend.database["inferences"])),
             MemoryCrud(memories=memories, clock=clock, max_characters=settings.memory_max_characters),
         ),
         erase=EraseConversations(conversations=conversations, memories=memories, ended=ended, clock=clock),
