@@ -1,5 +1,6 @@
 """Where blocks are counted: in memory and in MongoDB, by the same rules."""
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -82,6 +83,56 @@ async def test_a_process_finds_what_another_one_left_of_a_forgotten_source(datab
     assert [(each.project, each.id) for each in found.items] == [("acme", "cms")]
     assert (await pending("", without=frozenset())).items == []
     assert [await database[name].count_documents({}) for name in ("block_counts", "document_blocks")] == [0, 0]
+
+
+class Sleeping:
+    """A collection whose next search lasts until another process has done something."""
+
+    def __init__(self, collection: "Collection", meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self.collection = collection
+        self._meanwhile: Callable[[], Awaitable[None]] | None = meanwhile
+
+    def find(self, *given: Any) -> "Sleeping":  # noqa: ANN401 - as the collection has it
+        self._found = self.collection.find(*given)
+        return self
+
+    def limit(self, number: int) -> "Sleeping":
+        self._found = self._found.limit(number)
+        return self
+
+    async def to_list(self, length: int | None) -> list[Any]:
+        if self._meanwhile is not None:
+            meanwhile, self._meanwhile = self._meanwhile, None
+            await meanwhile()
+        return await self._found.to_list(length)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the collection has it
+        return getattr(self.collection, name)
+
+
+@pytest.mark.parametrize("deleted_again", [False, True])
+async def test_a_process_that_slept_while_another_removed_a_source_removes_nothing_of_the_next_one_of_its_name(
+    database: "Database",
+    deleted_again: bool,  # noqa: FBT001
+) -> None:
+    other = MongoBlocks(database["block_counts"], database["document_blocks"])
+    await other.put("acme", "cms", "d1", ["a"])
+    await other.forget("acme", "cms")
+
+    async def removed_and_made_anew() -> None:
+        await other.remove_forgotten("acme", "cms")
+        await other.put("acme", "cms", "d2", ["b"])
+        if deleted_again:
+            await other.forget("acme", "cms")
+
+    documents = cast("Collection", Sleeping(database["document_blocks"], removed_and_made_anew))
+    await MongoBlocks(database["block_counts"], documents).remove_forgotten("acme", "cms")
+
+    counts, rows = [
+        [each["_id"] async for each in database[name].find()] for name in ("block_counts", "document_blocks")
+    ]
+    assert sorted(counts) == [*["acme/cms/!"] * deleted_again, "acme/cms/-", "acme/cms/b"]
+    assert rows == ["acme/cms/d2"]
 
 
 async def test_a_removed_document_counts_no_longer_and_removing_it_again_changes_nothing(blocks: SharedBlocks) -> None:

@@ -3,12 +3,14 @@
 `block_counts`: `{_id: "<project>/<source>/<digest>", documents}`, and under the digest `-` all documents of the source.
 `document_blocks`: `{_id: "<project>/<source>/<document>", blocks: [digest]}`. While the counts do not have a change of
 a row yet, the row has it, too: `{add: [digest], drop: [digest]}`, and no `blocks` if the document is to be removed.
-While a source is being forgotten, it has a row `{_id: "<project>/<source>/!", project, id: source, forgotten: true}` in
-`block_counts`: nothing counts until a controller has removed the others, and then this one.
+While a source is being forgotten, it has a row `{_id: "<project>/<source>/!", project, id: source, forgotten: true,
+deletion: <uuid>}` in `block_counts`: nothing counts until a controller has removed the others, and then this one. Who
+finds the row of a later deletion, or none, removes nothing more.
 """
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 from tidemill_ingest.quality.boilerplate import BlockCounts
 from tidemill_kit.store.mongo import (
@@ -74,21 +76,27 @@ class MongoBlocks:
     async def forget(self, project: str, source: str) -> None:
         """See `SharedBlocks.forget`."""
         row = {"_id": _id(project, source, _FORGOTTEN), "project": project, "id": source, "forgotten": True}
-        await insert_new(self._counts, [row])
+        await insert_new(self._counts, [row | {"deletion": str(uuid4())}])
 
     async def remove_forgotten(self, project: str, source: str) -> None:
         """See `SharedBlocks.remove_forgotten`."""
-        marker = _id(project, source, _FORGOTTEN)
-        others = {"_id": {"$gt": marker, "$lt": f"{document_id(project, source)}0"}}
+        with translated():
+            marker = await self._counts.find_one({"_id": _id(project, source, _FORGOTTEN)}, {"deletion": True})
+        if marker is None:
+            return
+        this = {"_id": marker["_id"], "deletion": marker.get("deletion")}
+        others = {"_id": {"$gt": marker["_id"], "$lt": f"{document_id(project, source)}0"}}
         for collection in (self._documents, self._counts):
-            while await self._is_forgotten(project, source):  # else another process has come to the end
+            while True:
                 with translated():
                     found = await collection.find(others, {"_id": True}).limit(self._batch).to_list(None)
+                    if await self._counts.find_one(this, {"_id": True}) is None:
+                        return  # another process came to the end, and these may count for a new source
                     if not found:
                         break
                     await delete_many(collection, [each["_id"] for each in found])
         with translated():
-            await self._counts.delete_one({"_id": marker})
+            await self._counts.delete_one(this)
 
     async def _is_forgotten(self, project: str, source: str) -> bool:
         with translated():

@@ -87,9 +87,9 @@ def duplicates_controller(
 
 
 def forgotten_sources_controller(
-    blocks: SharedBlocks, *, pending: Pending[ResourceKey], poll_interval: timedelta, projects: Projects
+    blocks: SharedBlocks, *, pending: Pending[ResourceKey], leases: Holder, poll_interval: timedelta, projects: Projects
 ) -> Controller[ResourceKey]:
-    """Return the controller that removes what was counted of deleted sources; two processes may do it at once."""
+    """Return the controller that removes what was counted of deleted sources."""
 
     async def removed(name: ResourceKey, _: int) -> None:
         await blocks.remove_forgotten(name.project, name.id)
@@ -98,6 +98,7 @@ def forgotten_sources_controller(
         "forgotten_sources",
         reconcile=removed,
         pending=pending,
+        leases=leases,
         max_concurrent=1,
         poll_interval=poll_interval,
         deleted=projects.deleted,

@@ -240,6 +240,7 @@ def _forgetting(
     controller = forgotten_sources_controller(
         blocks,
         pending=backend.indexed(forgotten_sources(backend.database["block_counts"])),
+        leases=backend.leases("block_leases"),
         poll_interval=timedelta(seconds=settings.quality_poll_interval_s),
         projects=projects,
     )
