@@ -114,6 +114,10 @@ async def no_documents(_project: str, _documents: object) -> Mapping[str, dateti
     return {}
 
 
+async def nothing_waits(*_: object, **__: object) -> None:
+    """Stand for a project whose metrics mean nothing where an answer has no value."""
+
+
 async def projections(database: Database) -> Mapping[str, Subscription]:
     """Return what handles the event of an answer, by name."""
     edges = MongoEdges(database["edges"], database["edge_places"], list_length=50)
@@ -128,7 +132,7 @@ async def projections(database: Database) -> Mapping[str, Subscription]:
         "monitor.lineage": lineage(RecordEvent(graph=graph, erased=no_documents)),
         "monitor.usage": usage(CountEvent(max_projects=100)),
         "monitor.audit": audit(unused),
-        "feedback.inferences": inferences(match),
+        "feedback.inferences": inferences(match, nothing_waits),
     }
 
 
