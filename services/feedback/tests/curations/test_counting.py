@@ -36,6 +36,9 @@ def row(  # noqa: PLR0913 - a correction has many sides
     return Row(candidate=candidate, first_time=at, resolved_seq=1, chars=10, measures=measures)
 
 
+ALL = {"per_user_at_most": 20, "max_repeats": 1, "exclude_contradicted": True, "min_rater_reliability": 0.2}
+
+
 def counted(rows: list[Row], **rules: object) -> Chosen:
     return choose(rows, filters(**rules), completions=0, at_most=100)
 
@@ -45,15 +48,61 @@ def refused(rows: list[Row], **rules: object) -> dict[str, str]:
 
 
 def test_of_a_question_that_users_corrected_otherwise_the_answer_of_most_of_them_counts() -> None:
-    rows = [row(1, question="q", answer="wrong"), *(row(number, question="q", answer="right") for number in (2, 3))]
+    rows = [row(1, question="q", answer="wrong"), *(row(number, question="q", answer="right") for number in (2, 3, 4))]
 
     assert refused(rows, exclude_contradicted=True) == {"f01": "CONTRADICTED"}
     assert refused(rows) == {}
 
 
+def test_two_users_who_agree_do_not_contradict_the_words_of_a_third() -> None:
+    expert = [row(number, user="expert", question=f"q{number}", answer=f"own{number}") for number in range(6)]
+    pairs = [
+        row(10 + 2 * number + voice, user=name, question=f"q{number}", answer="pasted")
+        for number in range(6)
+        for voice, name in enumerate(("ann", "bob"))
+    ]
+
+    assert refused([*expert, *pairs], exclude_contradicted=True, min_rater_reliability=0.2) == {}
+
+
+def test_what_is_above_the_limit_of_its_user_has_no_voice() -> None:
+    crowd = [
+        row(10 * number + voice, user=name, question=f"q{number}", answer="wrong")
+        for number in range(6)
+        for voice, name in enumerate(("mallory", "trudy", "eve"))
+    ]
+    honest = [row(80 + number, user=f"h{number}", question=f"q{number}", answer="right") for number in range(6)]
+
+    reasons = refused([*crowd, *honest], exclude_contradicted=True, per_user_at_most=2)
+
+    assert {each for each, why in reasons.items() if why == "CONTRADICTED"} == {"f80", "f81"}
+
+
+def without_pseudonym(*rows: Row) -> list[Row]:
+    return [replace(each, candidate=replace(each.candidate, end_user="")) for each in rows]
+
+
+def test_who_has_no_pseudonym_is_not_one_rater() -> None:
+    right = without_pseudonym(*(row(number, question="q", answer="right") for number in range(10)))
+    wrong = [row(20 + number, question="q", answer="wrong") for number in range(2)]
+
+    assert refused([*right, *wrong], exclude_contradicted=True) == {}
+
+
+def test_who_has_no_pseudonym_contradicts_no_one_and_has_no_reliability() -> None:
+    flood = without_pseudonym(*(row(number, question=f"q{number % 5}", answer="wrong") for number in range(30)))
+    named = [row(40 + number, question=f"q{number % 5}", answer="right") for number in range(5)]
+    crowd = [row(50 + number, question="q0", answer="right") for number in range(8)]
+
+    reasons = refused([*flood, *named, *crowd], exclude_contradicted=True, min_rater_reliability=0.2)
+
+    assert set(reasons.values()) == {"CONTRADICTED"}
+    assert set(reasons) == {each.candidate.feedback for each in flood if measures_of(each).question == "q0"}
+
+
 def test_where_no_answer_has_more_users_than_another_all_count() -> None:
     rows = [row(1, question="q", answer="a"), row(2, question="q", answer="b"), row(3, question="other")]
-    pairs = [row(number, question="q", answer="ab"[number % 2]) for number in range(4)]
+    pairs = [row(number, question="q", answer="ab"[number % 2]) for number in range(6)]
 
     assert refused(rows, exclude_contradicted=True) == {}
     assert refused([*pairs, row(9, question="q", answer="c")], exclude_contradicted=True) == {"f09": "CONTRADICTED"}
@@ -76,12 +125,22 @@ def test_a_reviewer_decides_what_any_number_of_users_contradict() -> None:
     assert reasons == dict.fromkeys(("f00", "f01", "f02"), "CONTRADICTED")
 
 
-def test_the_same_correction_of_many_questions_counts_for_the_first_ones() -> None:
-    rows = [row(number, answer="pasted") for number in range(5)]
-    same_question = row(9, question="q0", answer="pasted")
+def test_the_same_correction_of_a_user_to_many_questions_counts_for_the_first_ones() -> None:
+    rows = [row(number, user="mallory", answer="pasted") for number in range(5)]
+    same_question = row(9, user="mallory", question="q0", answer="pasted")
 
     assert set(refused([*rows, same_question], max_repeats=1)) == {"f01", "f02", "f03", "f04"}
     assert refused(rows, max_repeats=3) == dict.fromkeys(("f03", "f04"), "REPEATED_TEXT")
+
+
+def test_no_one_takes_the_say_from_others_by_giving_their_answer_to_another_question_first() -> None:
+    junk, honest = (
+        row(0, user="mallory", answer="yes"),
+        [row(1 + number, question="q", answer="yes") for number in range(9)],
+    )
+    reasons = refused([junk, *honest, row(20, user="mallory", question="q", answer="no")], **ALL)
+
+    assert reasons == {"f20": "CONTRADICTED"}
 
 
 def test_a_reviewer_may_give_the_same_correction_to_any_question() -> None:
@@ -89,16 +148,18 @@ def test_a_reviewer_may_give_the_same_correction_to_any_question() -> None:
 
 
 def test_a_text_that_repeats_has_no_say_in_later_questions() -> None:
-    pasted = [row(1, answer="pasted"), *(row(number, question="q", answer="pasted") for number in (2, 3))]
+    names = ("mallory", "trudy", "eve")
+    own = [row(number, user=name, answer="pasted") for number, name in enumerate(names)]
+    pasted = [row(10 + number, user=name, question="q", answer="pasted") for number, name in enumerate(names)]
 
-    reasons = refused([*pasted, row(4, question="q", answer="right")], max_repeats=1, exclude_contradicted=True)
+    reasons = refused([*own, *pasted, row(20, question="q", answer="right")], max_repeats=1, exclude_contradicted=True)
 
-    assert reasons == dict.fromkeys(("f02", "f03"), "REPEATED_TEXT")
+    assert reasons == dict.fromkeys(("f10", "f11", "f12"), "REPEATED_TEXT")
 
 
 def test_texts_that_are_nearly_the_same_repeat_and_a_chain_of_changes_does_not() -> None:
     first, near, far = bytes(128), bytes(128 - 20) + bytes([1] * 20), bytes(128 - 40) + bytes([1] * 40)
-    rows = [row(number, answer=f"a{number}") for number in range(3)]
+    rows = [row(number, user="mallory", answer=f"a{number}") for number in range(3)]
     signed = [
         Row(
             candidate=each.candidate,

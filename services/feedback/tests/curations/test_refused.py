@@ -19,10 +19,10 @@ async def reasons(harness: FeedbackHarness, **where: str) -> dict[str, str]:
 
 
 async def disputed() -> FeedbackHarness:
-    """Return a curation of one question that three users corrected, one of them otherwise."""
+    """Return a curation of one question that four users corrected, one of them otherwise."""
     harness = FeedbackHarness()
     await harness.curate(exclude_contradicted=True, new_examples=100)
-    for number, text in enumerate(("No, never.", "Yes, always.", "yes always")):
+    for number, text in enumerate(("No, never.", "Yes, always.", "yes always", "YES. Always")):
         await harness.correct(number, text=text, question="Is it free?")
     await harness.work()
     return harness
@@ -33,11 +33,11 @@ async def test_a_contradiction_is_listed_with_its_reason_and_counts_once_others_
     assert await reasons(harness) == {"i0": "CONTRADICTED"}
     assert (await harness.crud.get(ADA, "sft")).counts.refused == {"CONTRADICTED": 1}
 
-    for number in (3, 4):
+    for number in range(4, 8):
         await harness.correct(number, text="No, never!", question="is it free")
     await harness.work()
 
-    assert await reasons(harness) == {"i1": "CONTRADICTED", "i2": "CONTRADICTED"}
+    assert await reasons(harness) == dict.fromkeys(("i1", "i2", "i3"), "CONTRADICTED")
     assert await reasons(harness, refusal="USER_SHARE") == {}
 
 
@@ -49,7 +49,7 @@ async def test_a_withdrawal_changes_who_is_contradicted() -> None:
     await harness.work()
 
     assert await reasons(harness) == {}
-    assert (await harness.crud.get(ADA, "sft")).counts.examples == 2
+    assert (await harness.crud.get(ADA, "sft")).counts.examples == 3
 
 
 async def test_erased_users_have_no_say() -> None:
@@ -59,14 +59,15 @@ async def test_erased_users_have_no_say() -> None:
     await harness.work()
 
     assert await reasons(harness) == {}
-    assert (await harness.crud.get(ADA, "sft")).counts.examples == 1
+    assert (await harness.crud.get(ADA, "sft")).counts.examples == 2
 
 
 async def test_what_was_resolved_before_a_rule_compares_is_measured_when_it_does() -> None:
     harness = FeedbackHarness()
     await harness.curate(new_examples=100)
     for number in range(3):
-        await harness.correct(number, text="Buy at evil.example.", question=f"What is {number}?")
+        question = f"What is {number}?"
+        await harness.correct(number, text="Buy at evil.example.", question=question, end_user="mallory")
     await harness.work()
     assert await reasons(harness) == {}
 

@@ -22,11 +22,13 @@ def test_evidence_moves_it_and_much_of_it_is_bounded() -> None:
 
 
 def contradicted(user: str, times: int, *, begin: int = 0) -> list[Row]:
-    """Return corrections of a user to questions of which two others say something else."""
+    """Return corrections of a user to questions of which three others say something else."""
     return [
-        row(begin + 3 * number + voice, user=name, question=f"s{begin}-{number}", answer=said)
+        row(begin + 4 * number + voice, user=name, question=f"s{begin}-{number}", answer=said)
         for number in range(times)
-        for voice, (name, said) in enumerate(((user, f"wrong{number}"), ("ann", "right"), ("bob", "right")))
+        for voice, (name, said) in enumerate(
+            ((user, f"wrong{number}"), ("ann", "right"), ("bob", "right"), ("cid", "right"))
+        )
     ]
 
 
@@ -35,24 +37,26 @@ def test_who_is_contradicted_too_often_is_left_out_also_where_no_other_user_has_
 
     reasons = refused([*contradicted("mallory", 4), own], min_rater_reliability=0.2)
 
-    assert reasons == dict.fromkeys(("f00", "f03", "f06", "f09", "f90"), "UNRELIABLE_RATER")
+    assert reasons == dict.fromkeys(("f00", "f04", "f08", "f12", "f90"), "UNRELIABLE_RATER")
     assert refused([*contradicted("mallory", 3), own], min_rater_reliability=0.2) == {}
 
 
 def test_the_voice_of_an_unreliable_rater_decides_no_question() -> None:
-    crowd = [row(80, user="mallory", question="q", answer="wrong"), row(81, user="trudy", question="q", answer="wrong")]
-    rows = [*contradicted("mallory", 6), *contradicted("trudy", 6, begin=20), *crowd]
-    rows.append(row(82, user="carol", question="q", answer="right"))
+    names = ("mallory", "trudy", "eve")
+    crowd = [row(80 + number, user=name, question="q", answer="wrong") for number, name in enumerate(names)]
+    known = [each for number, name in enumerate(names) for each in contradicted(name, 6, begin=100 * (1 + number))]
+    rows = [*known, *crowd]
+    rows.append(row(83, user="carol", question="q", answer="right"))
 
     reasons = refused(rows, min_rater_reliability=0.2, exclude_contradicted=True)
 
-    assert reasons["f80"] == reasons["f81"] == "UNRELIABLE_RATER"
-    assert "f82" not in reasons
-    assert refused(rows, exclude_contradicted=True)["f82"] == "CONTRADICTED"
+    assert reasons["f80"] == reasons["f81"] == reasons["f82"] == "UNRELIABLE_RATER"
+    assert "f83" not in reasons
+    assert refused(rows, exclude_contradicted=True)["f83"] == "CONTRADICTED"
 
 
 def test_a_question_is_evidence_once_however_often_it_is_corrected() -> None:
-    right = [row(10 + number, user=f"v{number}", question="q", answer="right") for number in range(2)]
+    right = [row(10 + number, user=f"v{number}", question="q", answer="right") for number in range(3)]
     often = [row(number, user="mallory", question="q", answer="wrong") for number in range(9)]
 
     assert refused([*often, *right], min_rater_reliability=0.2) == {}

@@ -132,7 +132,7 @@ class Curation(_message.Message):
     """Optional. What its examples are; unspecified means demonstrations."""
     max_user_share: _builtins.float
     """Optional. The maximum share of a batch that one end user may have, 0 to 1; at least one example each. 0 means
-    unlimited.
+    unlimited. Users without a pseudonym share one.
     """
     cohort_label: _builtins.str
     """Optional. A label of reactions: those with the same value, or without the label, are of one cohort."""
@@ -141,9 +141,13 @@ class Curation(_message.Message):
     unlimited, else `cohort_label` is required.
     """
     max_repeats: _builtins.int
-    """Optional. How many different questions the same, or nearly the same, correction may answer; 0 means unlimited."""
+    """Optional. How many different questions the same, or nearly the same, correction of a user may answer; 0 means
+    unlimited.
+    """
     exclude_contradicted: _builtins.bool
-    """Optional. True leaves out a correction of a question that more users, or a reviewer, corrected otherwise."""
+    """Optional. True leaves out a correction of a question that at least two users more, or a reviewer, corrected
+    otherwise.
+    """
     min_rater_reliability: _builtins.float
     """Optional. The minimum reliability of a user: the lower bound, with 95 % confidence, of the share of questions on which
     others confirm what they say. 0 means none; at most 0.47, which a user of whom nothing is known has.

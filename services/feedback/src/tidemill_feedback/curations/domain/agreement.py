@@ -1,6 +1,6 @@
 """Whether users agree: corrections of one question that contradict each other, and corrections that repeat."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from tidemill_feedback.curations.domain.ledger import Row
 from tidemill_feedback.curations.domain.measures import Answers, Measures
 
+MARGIN = 2
+"""How many users more must have given another answer before it contradicts one of users: a person's own words are not
+wrong because two others gave the same text."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """The feedback that others confirm, and that which they contradict; what only one person says is neither."""
+    """The feedback that others confirm, and that which they contradict; most is neither."""
 
     confirmed: AbstractSet[str]
     contradicted: AbstractSet[str]
@@ -21,8 +25,12 @@ def agreement(rows: Sequence[Row]) -> Agreement:
     """Return what the raters of each question agree on.
 
     Reviewers decide where there are any, then judges, then users: the answer that most of them gave. Of several such
-    answers none contradicts the others. A user counts once for an answer, however often they gave it. Only equal
-    answers agree: one that differs in a number or by a "not" is nearly the same text, and says the opposite.
+    answers none contradicts the others, and users contradict an answer only with `MARGIN` more voices than it has. A
+    user has one voice for an answer, however often they gave it. Only equal answers agree: one that differs in a number
+    or by a "not" is nearly the same text, and says the opposite.
+
+    Who has no pseudonym may be anyone, also one person many times: their corrections contradict and confirm none, and
+    have a voice each for themselves.
     """
     confirmed, contradicted = set[str](), set[str]()
     questions: defaultdict[str, list[Row]] = defaultdict(list)
@@ -35,13 +43,16 @@ def agreement(rows: Sequence[Row]) -> Agreement:
 
 
 def repeated(rows: Sequence[Row], *, max_questions: int) -> AbstractSet[str]:
-    """Return the feedback of users whose answer was given to so many other questions before, in the order of `rows`."""
+    """Return what users gave to so many other questions before, in the order of `rows`.
+
+    It is counted for each user: what one says under any question must not take the right answer from others.
+    """
     answers, found = Answers(), set[str]()
-    questions: defaultdict[int, set[str]] = defaultdict(set)
+    questions: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
     for row in rows:
         if not row.by_user:
             continue
-        answered = questions[answers.number(measures_of(row))]
+        answered = questions[row.candidate.end_user, answers.number(measures_of(row))]
         if measures_of(row).question in answered or len(answered) < max_questions:
             answered.add(measures_of(row).question)
         else:
@@ -59,13 +70,19 @@ def _compare(rows: Sequence[Row], confirmed: set[str], contradicted: set[str]) -
     """Add what is confirmed and contradicted of one question."""
     deciding = max(row.rank for row in rows)
     raters: defaultdict[str, set[tuple[int, str]]] = defaultdict(set)
+    anonymous = Counter[str]()
     for row in rows:
-        raters[measures_of(row).answer].add((row.rank, row.candidate.end_user))
+        if row.anonymous:
+            anonymous[measures_of(row).answer] += 1
+        else:
+            raters[measures_of(row).answer].add((row.rank, row.candidate.end_user))
     votes = {answer: sum(rank == deciding for rank, _ in those) for answer, those in raters.items()}
-    top = max(votes.values())
+    top = max(votes.values(), default=0)
+    margin = 1 if deciding else MARGIN
     for row in rows:
         answer = measures_of(row).answer
-        if votes[answer] < top:
+        voices = votes.get(answer, 0) + (anonymous[answer] if row.anonymous and not deciding else 0)
+        if top >= voices + margin:
             contradicted.add(row.candidate.feedback)
-        elif len(raters[answer]) > 1:
+        elif len(raters[answer]) > 1 and voices == top and not row.anonymous:
             confirmed.add(row.candidate.feedback)

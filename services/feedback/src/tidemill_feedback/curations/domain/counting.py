@@ -63,9 +63,12 @@ class _Selection:
     def refuse_among(self, filters: Filters) -> Mapping[str, float]:
         """Refuse what is none beside the others, the oldest first; return how reliable users are, if that counts.
 
-        Only corrections are compared: what is rated or chosen is the model's own text.
+        Only corrections are compared: what is rated or chosen is the model's own text. What is above the limit of its
+        user has no voice either: so one user speaks on no more questions than that.
         """
         raters: Mapping[str, float] = {}
+        if filters.per_user_at_most:
+            self.refuse(PER_USER_LIMIT, _above(self.rows, filters.per_user_at_most))
         if filters.max_repeats:
             self.refuse(REPEATED_TEXT, repeated(self.corrections, max_questions=filters.max_repeats))
         if filters.min_rater_reliability:
@@ -73,8 +76,6 @@ class _Selection:
             self.refuse(UNRELIABLE_RATER, _unreliable(self.rows, raters, filters.min_rater_reliability))
         if filters.exclude_contradicted:
             self.refuse(CONTRADICTED, agreement(self.corrections).contradicted)
-        if filters.per_user_at_most:
-            self.refuse(PER_USER_LIMIT, _above(self.rows, filters.per_user_at_most))
         self.refuse(SUPERSEDED, _superseded(self.rows))
         return raters
 
@@ -82,13 +83,13 @@ class _Selection:
 def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: int) -> Chosen:
     """Return what counts after all filters.
 
-    An answer that repeats over questions counts for the first of them, and has no say in the others; nor has a rater
-    whom others contradict too often. Per end user the first `per_user_at_most` count, ordered by their first
-    corrections, so that one that counts keeps counting; reviewers and judges have no limit. Of several reactions to
-    one answer, a reviewer's precedes a judge's, a judge's a user's, and then the latest wins. An example is new if its
-    inference was in no completion, also by a correction that is withdrawn since. Of more than `at_most` the latest
-    count, so that a curation continues at the limit of a batch; shares are those of a batch, of which the most reliable
-    raters keep theirs, and then the first.
+    Per end user the first `per_user_at_most` count and have a voice, ordered by their first corrections, so that one
+    that counts keeps counting; reviewers and judges have no limit. An answer that a user repeats over questions counts
+    for the first of them, and has no say in the others; nor has a rater whom others contradict too often. Of several
+    reactions to one answer, a reviewer's precedes a judge's, a judge's a user's, and then the latest wins. An example
+    is new if its inference was in no completion, also by a correction that is withdrawn since. Of more than `at_most`
+    the latest count, so that a curation continues at the limit of a batch; shares are those of a batch, of which the
+    most reliable raters keep theirs, and then the first.
     """
     ours = [row for row in rows if filters.selects(row) and not row.withdrawn]
     ready = sorted((row for row in ours if not filters.awaits(row)), key=_age)

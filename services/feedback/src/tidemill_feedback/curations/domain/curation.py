@@ -54,7 +54,7 @@ class Rule:
     """A label of reactions: those with the same value are of one cohort."""
     max_cohort_share: float = 0.0
     max_repeats: int = 0
-    """How many different questions the same, or nearly the same, correction may answer."""
+    """How many different questions the same, or nearly the same, correction of a user may answer."""
     exclude_contradicted: bool = False
     min_rater_reliability: float = 0.0
     """At most that of a rater of whom nothing is known, so that new ones can begin."""

@@ -108,6 +108,11 @@ class Row:
         return self.candidate.rater == _USER
 
     @property
+    def anonymous(self) -> bool:
+        """Return whether it is of a user without a pseudonym, who may be anyone."""
+        return self.by_user and not self.candidate.end_user
+
+    @property
     def rank(self) -> int:
         """Return whose correction precedes: the greater one's."""
         return _RANKS.get(self.candidate.rater, 0)

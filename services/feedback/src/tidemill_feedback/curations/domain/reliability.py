@@ -19,14 +19,16 @@ _HALVINGS = 40
 def reliabilities(rows: Sequence[Row], agreed: Agreement) -> Mapping[str, float]:
     """Return the reliability of each user with evidence; that of all others is `reliability(0, 0)`.
 
-    A question counts once, as contradicted if any correction of it was.
+    A question counts once, as contradicted if any correction of it was. Who has no pseudonym has no reliability.
     """
     confirmed: defaultdict[str, set[str]] = defaultdict(set)
     contradicted: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row.by_user and row.candidate.feedback in agreed.contradicted:
+        if not row.by_user or row.anonymous:
+            continue
+        if row.candidate.feedback in agreed.contradicted:
             contradicted[row.candidate.end_user].add(measures_of(row).question)
-        elif row.by_user and row.candidate.feedback in agreed.confirmed:
+        elif row.candidate.feedback in agreed.confirmed:
             confirmed[row.candidate.end_user].add(measures_of(row).question)
     return {
         user: reliability(len(confirmed[user] - contradicted[user]), len(contradicted[user]))
