@@ -9,8 +9,10 @@ import httpx
 import pytest
 import structlog
 
+from services.feedback.tests.builders import ADA, write
 from services.feedback.tests.harness import FeedbackHarness
 from services.feedback.tests.inference_server import settings
+from services.feedback.tests.metrics.builders import SOLVED
 from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
 from tidemill_feedback.reactions.domain.reaction import Preference
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
@@ -135,6 +137,16 @@ async def test_what_is_no_reaction_to_the_answer_that_was_shown_is_refused(
     refused = await page.react(**changes)
 
     assert (refused.status_code, named in refused.text) == (status, True)
+
+
+async def test_a_value_of_a_conversation_is_refused_with_the_way_that_takes_it(page: Page) -> None:
+    await page.harness.declare.create(ADA, SOLVED, write())
+
+    refused = await page.react(metric="solved", number=None, flag=True)
+
+    assert refused.status_code == 400
+    assert "metric: is about conversations, and the token of one answer: give it by gRPC" in refused.text
+    assert "in conversation" not in refused.text
 
 
 async def test_the_answer_that_was_shown_is_preferred_to_another_one_of_the_same_user(page: Page) -> None:

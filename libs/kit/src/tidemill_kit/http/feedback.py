@@ -23,7 +23,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import feedback_pb2
 from tidemill.feedback.v1 import feedback_service_pb2 as pb
 from tidemill_core.application import Caller, Clock
-from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied, PreconditionFailed
+from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Violation
 from tidemill_core.resources import MAX_REQUEST_ID, check_request_id
 from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.bodies import Strict, body_of
@@ -37,6 +37,9 @@ _MAX_NAME = 512
 _TOKEN_HEADER = "feedback-token"  # noqa: S105 - a header's name
 _ASKER = "user"
 """The rater that the user who asked is."""
+_OF_CONVERSATIONS = Violation(
+    "metric", "is about conversations, and the token of one answer: give it by gRPC, or as an event"
+)
 _VALUES = ("flag", "number", "category", "comment", "correction", "preference")
 
 
@@ -171,7 +174,7 @@ class HttpFeedback:
         try:
             return _reply(await self.rpcs(caller, body.message()))
         except InvalidInput as error:
-            raise error.renamed(_field) from error
+            raise _as_sent(error) from error
 
     async def withdraw(self, http: Request) -> Response:
         """Withdraw a reaction of the user who asked."""
@@ -208,6 +211,14 @@ def _reply(feedback: feedback_pb2.Feedback) -> Response:
     state = feedback_pb2.FeedbackState.Name(feedback.state).removeprefix("FEEDBACK_STATE_").lower()
     answer = {"id": feedback.id, "object": "feedback", "state": state}
     return JSONResponse(answer | {"inference": feedback.inference, "metric": feedback.metric})
+
+
+def _as_sent(error: InvalidInput) -> InvalidInput:
+    """Return the error at the fields of the body, which names an answer: at its target is only what is of no answer."""
+    if not error.violations:
+        return error
+    named = [Violation(_field(each.field), each.description) for each in error.violations]
+    return error.with_violations(_OF_CONVERSATIONS if each.field == "target" else each for each in named)
 
 
 def _field(path: str) -> str:
