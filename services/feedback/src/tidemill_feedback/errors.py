@@ -247,7 +247,9 @@ class ReviewGiven(AlreadyExists):
     reason = "REVIEW_GIVEN"
 
     def __init__(self, item: str) -> None:
-        super().__init__(f"another review of item {item} was submitted for this claim: it stays", item=item)
+        super().__init__(
+            f"another review of item {item} was submitted for this claim, or imported in your name: it stays", item=item
+        )
 
 
 class ReviewQueueFull(PreconditionFailed):

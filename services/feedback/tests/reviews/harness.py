@@ -123,7 +123,10 @@ class InMemoryItems:
         found = [
             each
             for each in self._open(project, key)
-            if each.gold == gold and reviewer not in each.seen_by and each.free_at is not None and each.free_at <= now
+            if each.gold == gold
+            and reviewer not in (*each.seen_by, each.end_user)
+            and each.free_at is not None
+            and each.free_at <= now
         ]
         found.sort(key=lambda each: (each.place < start, each.place))
         return [each.id for each in found[:limit]]
@@ -205,7 +208,7 @@ class ReviewsHarness:
         self.add = AddItems(queues=queues, items=items, find=find, store=self.store, answers=self.answers, clock=clock)
         self.claim = ClaimItem(queues=queues, items=items, find=find, clock=clock, draw=lambda: self.drawn)
         self.submit = SubmitReview(queues=queues, items=items, clock=clock)
-        self.release = ReleaseItem(items=items)
+        self.release = ReleaseItem(items=items, clock=clock)
         self.adjudicate = AdjudicateItem(queues=queues, items=items, clock=clock)
         self.report = ReportQueue(queues=queues, items=items, find=find, kappa=NoKappa(), max_items=100)
         self.sampled = RecentSampledQueues(queues, max_age_s=0)

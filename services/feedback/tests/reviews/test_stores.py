@@ -99,6 +99,7 @@ async def test_a_reviewer_finds_what_is_free_and_not_seen_in_the_order_of_the_ri
         "gold": made("i6", place=0.6, expected=labels(correct=True)),
         "resolved": made("i7", place=0.7, state=ItemState.RESOLVED),
         "of another queue": made("i8", place=0.8, queue=replace(QUEUE, incarnations=2)),
+        "asked by her": made("i9", place=0.9, stratum="", end_user="ada"),
     }
     for each in given.values():
         await items.add(each, request=Request.internal())
@@ -116,7 +117,7 @@ async def test_a_reviewer_finds_what_is_free_and_not_seen_in_the_order_of_the_ri
     assert await find.open("acme", KEY, limit=3) == 3
     assert await find.open("acme", KEY, limit=10, stratum="c1") == 5
     counts = await find.counts("acme", KEY)
-    assert (counts.gold, counts.by_state[ItemState.OPEN], counts.by_state[ItemState.RESOLVED]) == (1, 5, 1)
+    assert (counts.gold, counts.by_state[ItemState.OPEN], counts.by_state[ItemState.RESOLVED]) == (1, 6, 1)
 
 
 async def test_items_are_found_by_whom_and_what_they_name_and_removed_ones_are_not(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -10,7 +11,15 @@ from tidemill_core.application import Caller, Clock, derived_id
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, Violation
 from tidemill_core.resources import Write, line_violations, refuse, slug_violations
 from tidemill_feedback.errors import ReviewQueueFull
-from tidemill_feedback.reviews.domain.item import GIVEN, Review, ReviewItem, Subject, SubjectKind
+from tidemill_feedback.reviews.domain.item import (
+    GIVEN,
+    MAX_NAMES,
+    ItemState,
+    Review,
+    ReviewItem,
+    Subject,
+    SubjectKind,
+)
 from tidemill_feedback.reviews.domain.labels import Label, in_order, label_violations
 from tidemill_feedback.reviews.domain.queue import ReviewQueue
 from tidemill_feedback.reviews.domain.sampling import RecordedAnswer
@@ -70,19 +79,18 @@ class AddItems:
         answers = await self._answers(caller, {_inference(each.subject): place for place, each in enumerate(given)})
         fresh = [item_of(queue, each.subject, answers.get(_inference(each.subject)), reason=GIVEN) for each in given]
         existing = await self.items.get_many(caller.project, [each.id for each in fresh])
-        await self._check_limit(queue, [each for each in fresh if each.id not in existing])
+        tried = [deepcopy(existing.get(each.id, each)) for each in fresh]
+        refuse(bad for n, item in enumerate(tried) for bad in _given(queue, item, fresh[n], given[n], now=now, place=n))
+        await self._check_limit(queue, [each for each in tried if each.id not in existing])
+        if write.validate_only:
+            return tried
         added = []
-        for item, said in zip(fresh, given, strict=True):
+        for place, (item, said) in enumerate(zip(fresh, given, strict=True)):
 
-            def change(stored: ReviewItem, item: ReviewItem = item, said: GivenItem = said) -> None:
-                _give(queue, stored, item, said, now)
+            def change(stored: ReviewItem, item: ReviewItem = item, said: GivenItem = said, place: int = place) -> None:
+                refuse(_given(queue, stored, item, said, now=now, place=place))
 
-            if write.validate_only:
-                preview = existing.get(item.id, item)
-                change(preview)
-                added.append(preview)
-            else:
-                added.append(await self.store(item, change, request=write.request, known_at=now))
+            added.append(await self.store(item, change, request=write.request, known_at=now))
         return added
 
     async def _answers(self, caller: Caller, requested: Mapping[str, int]) -> Mapping[str, RecordedAnswer]:
@@ -103,21 +111,31 @@ class AddItems:
 
     async def _check_limit(self, queue: ReviewQueue, new: Collection[ReviewItem]) -> None:
         limit = queue.spec.open_limit
+        new = [each for each in new if each.state is ItemState.OPEN and not each.gold]
         if new and await self.find.open(queue.project, queue.key, limit=limit) + len(new) > limit:
             raise ReviewQueueFull(queue.id, limit=limit)
 
 
-def _give(queue: ReviewQueue, stored: ReviewItem, fresh: ReviewItem, said: GivenItem, now: datetime) -> None:
-    """Make an item of what a caller gave, or add reviews to the one that is there."""
+def _given(  # noqa: PLR0913 - what is given of which item, and where it is named
+    queue: ReviewQueue, stored: ReviewItem, fresh: ReviewItem, said: GivenItem, *, now: datetime, place: int
+) -> Iterator[Violation]:
+    """Make an item of what a caller gave, or add reviews to the one that is there; yield what it does not take."""
     fields = queue.spec.fields
     if stored.deleted:
         stored.restore(fresh)
-    if said.expected and not stored.reviews and not stored.claims:
-        stored.expected = in_order(said.expected, fields)
-    for each in said.reviews:
+    if said.expected and not stored.expect(in_order(said.expected, fields)):
+        text = "are given of an item that was reviewed, claimed or resolved: it becomes no gold item"
+        yield Violation(f"items[{place}].expected", text)
+    for number, each in enumerate(said.reviews):
         claim = derived_id(stored.project, stored.id, each.reviewer, "given")
         labels = in_order(each.labels, fields)
-        stored.add_review(queue, Review(claim=claim, reviewer=each.reviewer, labels=labels, submit_time=now), now=now)
+        review = Review(claim=claim, reviewer=each.reviewer, labels=labels, submit_time=now)
+        if not stored.add_review(queue, review, now=now):
+            text = (
+                f"is not taken: the item has {len(stored.reviews)} of {MAX_NAMES if stored.gold else stored.slots} "
+                "reviews, is resolved, or its reviewer gave it back or another review: leave it out"
+            )
+            yield Violation(f"items[{place}].reviews[{number}]", text)
 
 
 def _inference(subject: Subject) -> str:
@@ -136,8 +154,6 @@ def _item_violations(queue: ReviewQueue, place: str, given: GivenItem) -> Iterat
     subject, fields = given.subject, queue.spec.fields
     yield from _subject_violations(f"{place}.subject", subject)
     yield from label_violations(f"{place}.expected", given.expected, fields, complete=False)
-    if given.expected and given.reviews:
-        yield Violation(f"{place}.reviews", "are given with expected: a gold item has none of others")
     for number, review in enumerate(given.reviews):
         at = f"{place}.reviews[{number}]"
         if not review.reviewer:

@@ -82,7 +82,7 @@ class ClaimItem:
         except ReviewItemNotFound:
             return None  # removed meanwhile
         held = item.claim_of(reviewer)
-        if held is None or held.expire_time <= now:
+        if held is None or held.expire_time <= now or reviewer in item.seen_by:
             return None
         return Claimed(item=item, claim=replace(held, id="") if write.validate_only else held)
 
@@ -92,6 +92,7 @@ class ReleaseItem:
     """Emits nothing: the item is free for others, and its reviewer gets it no more."""
 
     items: ReviewItemStore
+    clock: Clock
 
     async def __call__(self, caller: Caller, item_id: str, claim: str, write: Write) -> ReviewItem:
         """Return the item; a claim that is not held any more changes nothing.
@@ -101,9 +102,9 @@ class ReleaseItem:
             NotReviewer: the caller has not the right to review.
 
         """
-        reviewer = reviewer_of(caller)
+        reviewer, now = reviewer_of(caller), self.clock.now()
         return await resources.update(
-            self.items, caller.project, item_id, lambda item: item.release(reviewer, claim), write
+            self.items, caller.project, item_id, lambda item: item.release(reviewer, claim, now=now), write
         )
 
 

@@ -43,6 +43,7 @@ class MongoItems:
         """See `Items.free`."""
         query = _open(project, key, gold=gold)
         query |= {"state.free_at": {"$lte": now}, "state.seen_by": {"$ne": reviewer}}
+        query["state.end_user"] = {"$ne": reviewer}
         found = [*await self._ids(query | {"state.place": {"$gte": start}}, order_by="state.place", limit=limit)]
         if len(found) < limit:
             rest, left = query | {"state.place": {"$lt": start}}, limit - len(found)

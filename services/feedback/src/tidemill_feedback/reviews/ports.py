@@ -43,7 +43,7 @@ class Items(Protocol):
     async def free(  # noqa: PLR0913 - whose next items, of which
         self, project: str, key: str, reviewer: str, *, start: float, gold: bool, now: datetime, limit: int
     ) -> Sequence[str]:
-        """Return open items that a reviewer has not seen and that are free, in the order of the ring from `start`."""
+        """Return open items in the order of the ring from `start`: free ones that a reviewer has not seen or asked."""
         ...
 
     async def open(self, project: str, key: str, *, limit: int, stratum: str = "") -> int:

@@ -103,7 +103,7 @@ def _servicer(settings: FeedbackSettings, stores: _Stores, controller: Controlle
         add=AddItems(queues=queues, items=items, find=find, store=stores.store, answers=stores.answers, clock=clock),
         claim=ClaimItem(queues=queues, items=items, find=find, clock=clock, draw=random.random),
         submit=SubmitReview(queues=queues, items=items, clock=clock),
-        release=ReleaseItem(items=items),
+        release=ReleaseItem(items=items, clock=clock),
         adjudicate=AdjudicateItem(queues=queues, items=items, clock=clock),
         report=ReportQueue(
             queues=queues, items=items, find=find, kappa=NltkKappa(), max_items=settings.review_report_items

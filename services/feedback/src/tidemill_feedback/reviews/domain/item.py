@@ -16,6 +16,8 @@ GIVEN = "given"
 ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_NAMES = 500
 """Reviewers of one gold item, and those who gave an item back."""
+GIVEN_BACK = 3
+"""An item that so many reviewers gave back, or as many as it needs, is offered to no others."""
 
 
 class ItemState(Enum):
@@ -141,7 +143,8 @@ class ReviewItem(Aggregate):
     def claim(self, reviewer: str, *, now: datetime, lasts: timedelta) -> Claim | None:
         """Return the claim of a reviewer, the one that holds or a new one; None where it has no place for them."""
         held = self.claim_of(reviewer)
-        if self.state is not ItemState.OPEN or reviewer in self.seen_by or len(self.seen_by) >= MAX_NAMES:
+        mine = reviewer in self.seen_by or reviewer == self.end_user
+        if self.state is not ItemState.OPEN or mine or len(self.seen_by) >= MAX_NAMES:
             return None
         if held and held.expire_time > now:
             return held
@@ -149,8 +152,9 @@ class ReviewItem(Aggregate):
             return None
         number = str(int(now.timestamp() * 1000))
         made = Claim(id=derived_id(self.project, self.id, reviewer, number), reviewer=reviewer, expire_time=now + lasts)
-        others = (each for each in self.claims if each.expire_time > now and each.reviewer != reviewer)
-        self.claims = (*others, made)
+        others = sorted((each for each in self.claims if each is not held), key=lambda each: each.expire_time)
+        places = (MAX_NAMES if self.gold else self.slots - len(self.reviews)) - 1
+        self.claims = (*others[max(0, len(others) - places) :], made)
         return made
 
     def claim_of(self, reviewer: str) -> Claim | None:
@@ -163,7 +167,7 @@ class ReviewItem(Aggregate):
         A claim that expired is as good, unless others have taken its place.
 
         Raises:
-            ReviewGiven: the claim has another review.
+            ReviewGiven: the claim has another review, or one of the reviewer was imported.
             ClaimExpired: the claim is not the reviewer's, or others have its place.
 
         """
@@ -172,39 +176,65 @@ class ReviewItem(Aggregate):
             if earlier.reviewer != review.reviewer or values_of(earlier.labels) != values_of(review.labels):
                 raise ReviewGiven(self.id)
             return earlier
+        if any(each.reviewer == review.reviewer for each in self.reviews):
+            raise ReviewGiven(self.id)
         held = self.claim_of(review.reviewer)
         if held is None or held.id != review.claim or self.state is not ItemState.OPEN:
             raise ClaimExpired(self.id)
-        if not self._has_place(review.reviewer, now):
+        if not self._has_place(review.reviewer, now) or not self.add_review(queue, review, now=now):
             raise ClaimExpired(self.id)
-        self.claims = tuple(each for each in self.claims if each is not held)
-        self.add_review(queue, review, now=now)
         return review
 
-    def add_review(self, queue: ReviewQueue, review: Review, *, now: datetime) -> None:
-        """Add a review, once a reviewer; the last one that is needed resolves the item, or makes it disputed."""
-        full = len(self.reviews) >= self.slots and not self.gold
+    def add_review(self, queue: ReviewQueue, review: Review, *, now: datetime) -> bool:
+        """Add a review, once a reviewer; the last one that is needed resolves the item, or makes it disputed.
+
+        Return whether it is there: not of a reviewer who said something else or gave the item back, nor one too many.
+        """
+        if earlier := next((each for each in self.reviews if each.reviewer == review.reviewer), None):
+            return values_of(earlier.labels) == values_of(self._kept(review).labels)
+        full = len(self.seen_by) >= MAX_NAMES if self.gold else len(self.reviews) >= self.slots
         if review.reviewer in self.seen_by or full or self.state is not ItemState.OPEN:
-            return
+            return False
+        self.claims = tuple(each for each in self.claims if each.reviewer != review.reviewer)
         asked = () if self.gold else tuple(each.name for each in queue.spec.fields)
         self.reviews = (*self.reviews, replace(self._kept(review), asked=asked))
         if self.gold or len(self.reviews) < self.slots:
-            return
-        said, asked = [each.labels for each in self.reviews], [each.asked for each in self.reviews]
-        decided = decide(queue.spec.fields, said, min_agreement=queue.spec.min_agreement, asked=asked)
+            return True
+        decided = decide(
+            queue.spec.fields,
+            [each.labels for each in self.reviews],
+            min_agreement=queue.spec.min_agreement,
+            asked=[each.asked for each in self.reviews],
+        )
         self.claims = ()
         if isinstance(decided, Dispute):
             self.state, self.message = ItemState.DISPUTED, decided.message
         else:
             self._resolve(decided, adjudicator="", now=now)
+        return True
 
-    def release(self, reviewer: str, claim: str) -> None:
-        """Give a claim back; the reviewer gets the item no more. Repeated, it changes nothing."""
+    def expect(self, labels: tuple[Label, ...]) -> bool:
+        """Make it a gold item; return whether it is one with these labels: not where reviewers have been at it."""
+        if values_of(labels) != values_of(self.expected):
+            if self.state is not ItemState.OPEN or self.reviews or self.claims:
+                return False
+            self.expected = labels
+        return True
+
+    def release(self, reviewer: str, claim: str, *, now: datetime) -> None:
+        """Give a claim back; the reviewer gets the item no more. Repeated, it changes nothing.
+
+        What several reviewers gave back, and no other one has now, waits for an adjudicator.
+        """
         held = self.claim_of(reviewer)
         if held is None or held.id != claim or self.state is not ItemState.OPEN:
             return
         self.claims = tuple(each for each in self.claims if each is not held)
         self.released_by = (*self.released_by, reviewer)
+        live = any(each.expire_time > now for each in self.claims)
+        if len(self.released_by) >= max(GIVEN_BACK, self.slots) and not live and not self.gold:
+            self.claims, self.state = (), ItemState.DISPUTED
+            self.message = f"{len(self.released_by)} reviewers gave it back"
 
     def adjudicate(self, labels: Sequence[Label], *, adjudicator: str, now: datetime) -> None:
         """Resolve it by a decision.
@@ -240,7 +270,12 @@ class ReviewItem(Aggregate):
         self.end_user, self.documents, self.stratum = fresh.end_user, fresh.documents, fresh.stratum
 
     def forget_reviewer(self, reviewer: str) -> None:
-        """Name a person no more: their claims and reviews go, and what is resolved stays without their name."""
+        """Name a person no more: their claims and reviews go, and what is resolved stays without their name.
+
+        A disputed item that lacks a review then is open again.
+        """
+        if self.state is ItemState.DISPUTED and any(each.reviewer == reviewer for each in self.reviews):
+            self.state, self.message = ItemState.OPEN, ""
         self.claims = tuple(each for each in self.claims if each.reviewer != reviewer)
         self.reviews = tuple(each for each in self.reviews if each.reviewer != reviewer)
         self.released_by = tuple(each for each in self.released_by if each != reviewer)
