@@ -109,6 +109,11 @@ class FeedbackHarness:
             keep=3,
             trusted=self.trusted,
         )
+        self._add_what_comes_later()
+        self.reconcile = self.new_incarnation()
+        self.epoch = 0
+
+    def _add_what_comes_later(self) -> None:
         self.erased_until: dict[str, datetime] = {}
         self.match = MatchPending(
             pending=self.pending,
@@ -139,8 +144,6 @@ class FeedbackHarness:
             clock=self.clock,
             wait=timedelta(hours=1),
         )
-        self.reconcile = self.new_incarnation()
-        self.epoch = 0
 
     async def _erase_reviews(self, _: Caller, end_user: str) -> int:
         self.reviews[end_user] = max(0, self.reviews.get(end_user, 0) - 1)

@@ -93,17 +93,15 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
 ) -> GenerationParts:
     """Return what answers; `observe` is called with each answer in a rollout."""
     places, clock = FairQueue("places for answers", settings.answer_queue, weight=settings.weight_of), SystemClock()
-    make = GenerateAnswer(
+    make = _making(
+        settings,
         templates=templates,
         models=models,
         router=router,
         retriever=retriever,
         engines=engines,
         reusing=reusing,
-        rewrite=Rewrite(ask=ask, timeout_s=settings.rewrite_timeout_s),
-        threshold=settings.citation_threshold,
-        cited_characters=settings.citation_max_characters,
-        citation_turns=Turns(settings.citation_threads),
+        ask=ask,
     )
     answer = AnswerQuestion(
         deployments=deployments,
@@ -129,6 +127,31 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         servicer=_servicer(answer, show, replace(erase, others=others, files=files)),
         reading=show.reading,
         erase_end_user=erase,
+    )
+
+
+def _making(  # noqa: PLR0913 - keyword-only, and each of another kind
+    settings: InferenceSettings,
+    *,
+    templates: Templates,
+    models: Models,
+    router: Router,
+    retriever: Retriever,
+    engines: Engines,
+    reusing: Reusing,
+    ask: Asking,
+) -> GenerateAnswer:
+    return GenerateAnswer(
+        templates=templates,
+        models=models,
+        router=router,
+        retriever=retriever,
+        engines=engines,
+        reusing=reusing,
+        rewrite=Rewrite(ask=ask, timeout_s=settings.rewrite_timeout_s),
+        threshold=settings.citation_threshold,
+        cited_characters=settings.citation_max_characters,
+        citation_turns=Turns(settings.citation_threads),
     )
 
 

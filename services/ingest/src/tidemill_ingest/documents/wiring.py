@@ -116,14 +116,13 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     submissions = Submissions(
         find_source=find_source, accept=accept, delete=delete, reject=reject, limits=limits, projects=projects
     )
-    servicer = _servicer(settings, accept, delete, reading)
     unpacking = _unpacking(backend, settings, accept, delete, reject)
     forgetting, forget = _forgetting(backend, settings, accept.boilerplate.blocks, projects)
     verify = backend.submission_check(settings.submission_topics, tolerance_s=settings.submission_tolerance_s)
     return WiredDocuments(
         polled=PolledDocuments(accept=accept, delete_document=delete, reject=reject, limits=limits),
         forget=forget,
-        servicer=(add_DocumentServiceServicer_to_server, servicer),
+        servicer=(add_DocumentServiceServicer_to_server, _servicer(settings, accept, delete, reading)),
         consumers=[submissions.subscription(settings.submission_topics, verify=verify)],
         components=[preparation],
         workers=[
