@@ -1,10 +1,12 @@
 """Corrections that a curation leaves out: each with its reason, listed without its text."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from services.feedback.tests.builders import ADA, EVE, write
+from services.feedback.tests.builders import ADA, EVE, SFT, write
 from services.feedback.tests.changed_rules import change
 from services.feedback.tests.harness import FeedbackHarness
 from tidemill_core.application import PageRequest
@@ -123,3 +125,57 @@ async def test_only_the_curation_s_project_lists_what_it_refuses() -> None:
     await harness.crud.delete(ADA, "sft", write())
     with pytest.raises(CurationNotFound):
         await harness.crud.refused(ADA, "sft", PageRequest())
+
+
+async def many_disputed(**rule: object) -> FeedbackHarness:
+    """Return a curation of more corrections than are counted exactly: 6 examples, and 2 that others contradict."""
+    harness = FeedbackHarness(exact_rows=3)
+    await harness.curate(new_examples=9, exclude_contradicted=True, **rule)
+    for number, text in enumerate(("Right.", "Right.", "Right.", "Right.", "Wrong.", "Wrong.")):
+        await harness.correct(number, text=text, question="Is it free?")
+    for number in range(6, 8):
+        await harness.correct(number)
+    await harness.work()
+    assert (await harness.crud.get(ADA, "sft")).counts.refused == {"CONTRADICTED": 2}
+    return harness
+
+
+async def test_a_correction_that_readmits_others_completes_a_curation_that_is_not_counted_exactly() -> None:
+    harness = await many_disputed()
+
+    await harness.correct(9, text="Wrong!", question="is it free")
+    await harness.work()
+
+    assert [each.batch.examples for each in harness.completions] == [9]
+
+
+async def test_what_others_readmit_completes_a_curation_when_its_time_has_come() -> None:
+    harness = await many_disputed(at_least=9, at_latest_every=timedelta(days=1))
+    await change(harness, new_examples=100)
+    await harness.work()
+    await harness.correct(9, text="Wrong!", question="is it free")
+    await harness.work()
+    assert harness.completions == []
+
+    harness.clock.advance(timedelta(days=2))
+    assert await harness.ledger.pending_curations(harness.clock.now()) == [SFT]
+    await harness.work()
+
+    assert [each.batch.examples for each in harness.completions] == [9]
+
+
+async def test_what_an_earlier_release_counted_without_reasons_is_counted_again() -> None:
+    harness = await disputed()
+    tally = await harness.ledger.tally(SFT)
+    earlier = replace(tally, counts=replace(tally.counts, refused={}))
+    await harness.ledger.record_counts(SFT, earlier, epoch=harness.epoch)
+    await harness.ledger.record_refusals(SFT, dict.fromkeys(await refused_feedback(harness), ""), epoch=harness.epoch)
+    assert await reasons(harness) == {}
+
+    await harness.work()
+
+    assert await reasons(harness) == {"i0": "CONTRADICTED"}
+
+
+async def refused_feedback(harness: FeedbackHarness) -> list[str]:
+    return [row.candidate.feedback for row in await harness.ledger.rows(SFT) if row.refusal]

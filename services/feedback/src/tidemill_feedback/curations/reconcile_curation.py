@@ -86,11 +86,13 @@ class ReconcileCuration:
         """Return the counts without reading all rows; None if all have to be read.
 
         Corrections since the last full count are counted as new, so that no completion is missed; the completion itself
-        is decided on all rows. Up to `exact_rows`, the estimate is used during a burst only, and a full count follows.
+        is decided on all rows. Where rules compare corrections, one may make examples of those that others kept out: if
+        that completes the curation, the changes stay unseen until a full count. Up to `exact_rows`, the estimate is
+        used during a burst only, and a full count follows.
         """
         exact = tally.rows <= self.exact_rows
-        if tally.version != curation.version:
-            return None
+        if tally.version != curation.version or (tally.counts.filtered and not tally.counts.refused):
+            return None  # an earlier release did not count by reason
         if tally.seen == tally.changes and not tally.counts.pending:
             return tally.counts
         if exact and not resting:
@@ -109,10 +111,13 @@ class ReconcileCuration:
             contested=tally.counts.contested,
             refused=tally.counts.refused,
         )
-        seen = tally.seen if exact else tally.changes
+        possible = counts.at_most(self.at_most) if filters.readmits else counts
+        latest = curation.latest or self.clock.now()
+        undecided = possible != counts and curation.holds(possible, now=max(latest, self.clock.now()))
+        seen = tally.seen if exact or undecided else tally.changes
         recorded = replace(tally, counts=counts, seen=seen, rows=tally.rows + len(rows))
         await self.ledger.record_counts(curation.ref, recorded, epoch=epoch)
-        return counts
+        return possible
 
     async def _counted(self, caller: Caller, curation: Curation, tally: Tally, epoch: int) -> Chosen:
         """Count all rows. After a slow count the next one waits for twenty times its duration."""

@@ -48,6 +48,12 @@ class Filters:
         compares = self.max_repeats or self.exclude_contradicted or self.min_rater_reliability
         return bool(compares or self.cohort_label or self.exclude_spam)
 
+    @property
+    def readmits(self) -> bool:
+        """Return whether a reaction may make examples of others that were none before."""
+        compares = self.max_repeats or self.exclude_contradicted or self.min_rater_reliability
+        return bool(compares or self.max_user_share or self.max_cohort_share)
+
     def selects(self, row: Row) -> bool:
         """Return whether a row is of the deployment, and of a metric that makes examples."""
         return row.candidate.deployment == self.deployment and row.candidate.metric in self.feedback

@@ -1,7 +1,7 @@
 """What is stored of reactions that may become examples, and of a curation's progress."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tidemill_core.aggregate import ObjectRef
@@ -135,6 +135,12 @@ class Counts:
     """Answers that several people have reacted to."""
     refused: Mapping[str, int] = field(default_factory=dict)
     """How many are filtered, by reason."""
+
+    def at_most(self, limit: int) -> "Counts":
+        """Return the counts as they are if all that is filtered were examples."""
+        return replace(
+            self, examples=min(self.examples + self.filtered, limit), new=min(self.new + self.filtered, limit)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
