@@ -1,6 +1,5 @@
 """reviews: queues, items and reviews; `work` shows one item after the other and asks for its labels."""
 
-import asyncio
 import json
 import random
 from collections.abc import Sequence
@@ -15,29 +14,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from tidemill.feedback.v1.review_pb2 import (
-    LABEL_KIND_BOOLEAN,
-    LABEL_KIND_CATEGORY,
-    LABEL_KIND_NUMBER,
     REVIEW_ITEM_STATE_UNSPECIFIED,
-    LabelField,
     LabelKind,
     Review,
     ReviewClaim,
     ReviewItem,
     ReviewItemState,
     ReviewLabel,
-    ReviewQueue,
     ReviewQueueReport,
     SamplingStrategy,
 )
 from tidemill.feedback.v1.review_service_pb2 import ListReviewItemsRequest, ListReviewQueuesRequest
 from tidemill_cli.options import Commands
-from tidemill_cli.output import call, card, plain, show, stdout, table, word, writing
+from tidemill_cli.output import call, card, plain, show, table, word, writing
 from tidemill_cli.pages import lists
+from tidemill_cli.reviewing import bounds, work_through
 from tidemill_client.connection import Connection
-from tidemill_client.reviews import Reviews, Shown, document_item, inference_item, label_of, labels_of
-from tidemill_core.characters import printable
-from tidemill_core.errors import InvalidInput, NotFound, TidemillError
+from tidemill_client.reviews import Reviews, document_item, inference_item, labels_of
+from tidemill_core.errors import InvalidInput
 
 reviews = Commands(help="Review queues: label answers and documents, and see how well reviewers agree.")
 
@@ -45,7 +39,6 @@ QueueArgument = Annotated[str, typer.Argument(help="The review queue.")]
 ItemArgument = Annotated[str, typer.Argument(help="The item (see `tidemill reviews items`).")]
 LabelOption = Annotated[list[str], typer.Option("--label", "-l", help="field=value; once for each field.")]
 ClaimOption = Annotated[str, typer.Option("--claim", help="The claim (see `tidemill reviews claim`).")]
-SKIP, QUIT = ":skip", ":quit"
 _TAKEN = ("subject", "expected", "reviews")
 """What of an exported item is imported."""
 
@@ -73,7 +66,7 @@ def show_queue(queue: QueueArgument) -> None:
     """Show what a queue asks."""
     found = call(lambda c: Reviews(c).get(queue))
     rows = [
-        (each.name, word(LabelKind, each.kind), _bounds(each), "yes" if each.required else "-") for each in found.fields
+        (each.name, word(LabelKind, each.kind), bounds(each), "yes" if each.required else "-") for each in found.fields
     ]
     show(plain(found), table(("field", "kind", "values", "required"), rows, title=found.instructions))
 
@@ -250,68 +243,8 @@ def import_items(
 @reviews.command("work")
 def work_on(queue: QueueArgument) -> None:
     """Review one item after the other: it is shown, and its labels are asked for. `:skip` and `:quit` do so."""
-    count = call(lambda c: _work(Reviews(c), queue))
+    count = call(lambda c: work_through(Reviews(c), queue))
     show({"reviews": count}, f"you submitted {count} reviews to review queue {escape(queue)}")
-
-
-async def _work(client: Reviews, name: str) -> int:
-    """Return how many reviews were submitted."""
-    queue, count = await client.get(name), 0
-    while (claim := await client.claim(name)) is not None:
-        _print_item(queue, claim, await _texts(client, claim))
-        try:
-            labels = await asyncio.to_thread(_asked, queue.fields)
-        except _Skipped:
-            await client.release(claim)
-            continue
-        except _Stopped:
-            break
-        await client.submit(claim, labels)
-        count += 1
-    return count
-
-
-class _Skipped(Exception):
-    """The reviewer gives the item back."""
-
-
-class _Stopped(Exception):
-    """The reviewer stops; the claim expires, or is the next one."""
-
-
-async def _texts(client: Reviews, claim: ReviewClaim) -> Shown:
-    try:
-        return await client.read(claim.subject)
-    except NotFound:
-        return Shown(text="(it is not there any more: answer :skip)")
-
-
-def _print_item(queue: ReviewQueue, claim: ReviewClaim, shown: Shown) -> None:
-    stdout.rule(escape(claim.subject.id))
-    for text in (queue.instructions, shown.question, shown.text):
-        if text:
-            stdout.print(escape(printable(text)), end="\n\n")
-
-
-def _asked(fields: Sequence[LabelField]) -> list[ReviewLabel]:
-    """Ask for every field until each has a value, or is left out."""
-    return [label for field in fields if (label := _ask(field)) is not None]
-
-
-def _ask(field: LabelField) -> ReviewLabel | None:
-    stdout.print(f"[bold]{escape(field.name)}[/bold] {escape(field.description)} {escape(_bounds(field))}")
-    while True:
-        said = str(typer.prompt(field.name, default="", show_default=False)).strip()
-        if said == SKIP:
-            raise _Skipped
-        if said == QUIT:
-            raise _Stopped
-        if not said and not field.required:
-            return None
-        try:
-            return label_of(field, said)
-        except TidemillError as error:
-            stdout.print(escape(error.message))
 
 
 def _read(file: Path) -> list[ReviewItem]:
@@ -342,18 +275,6 @@ def _state(name: str) -> ReviewItemState.ValueType:
         message = f"{name!r} is no state: use open, resolved or disputed"
         raise typer.BadParameter(message)
     return states[name.lower()]
-
-
-def _bounds(field: LabelField) -> str:
-    """Return what may be said of a field."""
-    if field.kind == LABEL_KIND_CATEGORY:
-        return ", ".join(f"{number} {choice}" for number, choice in enumerate(field.choices, 1))
-    if field.kind == LABEL_KIND_BOOLEAN:
-        return "yes or no"
-    if field.kind != LABEL_KIND_NUMBER:
-        return "text"
-    low = f"{field.min:g}" if field.HasField("min") else "any"
-    return f"{low} to {field.max:g}" if field.HasField("max") else f"a number from {low}"
 
 
 def _said(labels: Sequence[ReviewLabel]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from tidemill.feedback.v1 import review_pb2 as pb
 from tidemill.feedback.v1 import review_service_pb2 as rpc
+from tidemill_core.errors import PreconditionFailed
 
 QUEUE = pb.ReviewQueue(
     id="answers",
@@ -45,6 +46,9 @@ class ReviewAnswers:
         self.added: list[pb.ReviewItem] = []
         self.left = ["d-1", "d-2", "d-3"]
         """The documents that wait for a review."""
+        self.kind: pb.SubjectKind.ValueType = pb.SUBJECT_KIND_DOCUMENT
+        self.refusal = ""
+        """Why a review is refused."""
 
     def answers(self) -> dict[str, Callable[[Any], Any]]:
         answers: dict[str, Callable[[Any], Any]] = {
@@ -67,12 +71,14 @@ class ReviewAnswers:
     def _claimed(self, _: rpc.ClaimReviewItemRequest) -> rpc.ClaimReviewItemResponse:
         if not self.left:
             return rpc.ClaimReviewItemResponse()
-        subject = pb.ReviewSubject(kind=pb.SUBJECT_KIND_DOCUMENT, id=self.left[0])
+        subject = pb.ReviewSubject(kind=self.kind, id=self.left[0])
         return rpc.ClaimReviewItemResponse(claim=pb.ReviewClaim(id="c-1", item=f"item-{self.left[0]}", subject=subject))
 
     def _submitted(self, request: rpc.SubmitReviewRequest) -> rpc.SubmitReviewResponse:
-        self.submitted.append(request)
         del self.left[:1]
+        if self.refusal:
+            raise PreconditionFailed(self.refusal)
+        self.submitted.append(request)
         return rpc.SubmitReviewResponse(review=pb.Review(claim=request.claim, labels=request.labels))
 
     def _released(self, request: rpc.ReleaseReviewItemRequest) -> rpc.ReleaseReviewItemResponse:

@@ -8,8 +8,11 @@ import pytest
 from libs.cli.tests.commands.conftest import Terminal
 from libs.cli.tests.commands.review_answers import ITEM, LABELS, QUEUE, ReviewAnswers
 from libs.cli.tests.loop.running import Running
-from tidemill.feedback.v1.review_pb2 import ReviewLabel
+from tidemill.feedback.v1.review_pb2 import SUBJECT_KIND_INFERENCE, ReviewLabel
+from tidemill.inference.v1.inference_pb2 import Inference
+from tidemill.inference.v1.inference_service_pb2 import GetInferenceResponse
 from tidemill.ingest.v1.dataset_service_pb2 import ExportDatasetVersionResponse
+from tidemill_core.errors import PreconditionFailed
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +59,47 @@ async def test_one_item_after_the_other_is_shown_and_its_labels_are_asked_for(
         ]
     ]
     assert reviews.released == ["item-d-2"]
+
+
+async def test_an_answer_that_may_not_be_read_is_not_asked_about(
+    terminal: Terminal, running: Running, reviews: ReviewAnswers
+) -> None:
+    reviews.kind = SUBJECT_KIND_INFERENCE
+    running.answers["inference.v1.inference_service:GetInference"] = lambda request: GetInferenceResponse(
+        inference=Inference(id=request.id, restricted=True)
+    )
+
+    said = await asyncio.to_thread(lambda: terminal.typed("reviews", "work", "answers", piped="yes\n:skip\n:quit\n"))
+
+    assert "it rests on documents that you may not read" in said.text
+    assert (said.code, reviews.released, reviews.submitted) == (0, ["item-d-1"], [])
+
+
+async def test_an_owner_that_does_not_answer_ends_no_work(
+    terminal: Terminal, running: Running, reviews: ReviewAnswers
+) -> None:
+    def down(_: object) -> GetInferenceResponse:
+        message = "what the answer rests on cannot be asked"
+        raise PreconditionFailed(message)
+
+    reviews.kind = SUBJECT_KIND_INFERENCE
+    running.answers["inference.v1.inference_service:GetInference"] = down
+
+    said = await asyncio.to_thread(lambda: terminal.typed("reviews", "work", "answers", piped=":quit\n"))
+
+    assert (said.code, reviews.released) == (0, [])
+    assert "cannot be asked" in said.text
+
+
+async def test_a_review_that_comes_too_late_ends_no_work(terminal: Terminal, reviews: ReviewAnswers) -> None:
+    reviews.refusal = "others have its place"
+    typed = "yes\n\n\n\n" * 3
+
+    said = await asyncio.to_thread(lambda: terminal.typed("reviews", "work", "answers", piped=typed))
+
+    assert said.code == 0
+    assert said.text.count("others have its place") == 3
+    assert "you submitted 0 reviews" in said.text
 
 
 async def test_a_label_of_no_field_is_refused(terminal: Terminal, reviews: ReviewAnswers) -> None:

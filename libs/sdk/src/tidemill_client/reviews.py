@@ -43,6 +43,8 @@ class Shown:
     """Of an answer; empty where the record has it not."""
     text: str = ""
     """The answer, or the document."""
+    restricted: bool = False
+    """It may not be read: it rests on documents that the credential has no right to."""
 
 
 class Reviews(Resources[ReviewQueue]):
@@ -103,7 +105,8 @@ class Reviews(Resources[ReviewQueue]):
         request = GetInferenceRequest(id=subject.inference or subject.id)
         found = (await self._connection.inferences.GetInference(request)).inference
         asked = (part.text for message in found.messages[-1:] for part in message.parts)
-        return Shown(question="".join(asked), text=text_of(found))
+        text = text_of(found)  # of a restricted record only what was said earlier may be left out
+        return Shown(question="".join(asked), text=text, restricted=found.restricted and not text)
 
 
 def inference_item(inference: str) -> ReviewItem:
