@@ -191,6 +191,7 @@ async def test_feedback_and_its_history_come_back_whole_and_are_listed(database:
     )
     await store.ensure_indexes()
     fresh = Feedback(id="f1", project="acme", inference="i1", metric="comment", end_user="u", rater="user")
+    fresh.conversation = "c1"
 
     def give(feedback: Feedback) -> None:
         for minute in range(3):
@@ -203,7 +204,7 @@ async def test_feedback_and_its_history_come_back_whole_and_are_listed(database:
     assert read == saved
     assert (read.seq, len(read.history)) == (3, 2)
     assert enqueued == ["acme/f1"]
-    for where in ({"inference": "i1"}, {"deployment": "d", "metric": "comment"}):
+    for where in ({"inference": "i1"}, {"conversation": "c1"}, {"deployment": "d", "metric": "comment"}):
         assert len((await store.list("acme", page=PageRequest(), where=where)).items) == 1
     assert not (await store.list("acme", page=PageRequest(), where={"inference": "i2"})).items
 

@@ -128,10 +128,11 @@ def _report(give: Callable[[Reactions], Awaitable[Feedback]]) -> None:
 def list_feedback(
     *,
     inference: Annotated[str, typer.Option("--inference", "-i", help="Only for this answer.")] = "",
+    conversation: Annotated[str, typer.Option("--conversation", help="Only for this conversation as a whole.")] = "",
     deployment: Annotated[str, typer.Option("--deployment", "-d", help="Only for answers of this deployment.")] = "",
 ) -> ListFeedbackRequest:
     """List feedback, oldest first."""
-    return ListFeedbackRequest(inference=inference, deployment=deployment)
+    return ListFeedbackRequest(inference=inference, conversation=conversation, deployment=deployment)
 
 
 @lists(

@@ -104,9 +104,9 @@ class Reactions:
         """Return one feedback."""
         return (await self._connection.feedback.GetFeedback(GetFeedbackRequest(id=feedback))).feedback
 
-    def all(self, *, inference: str = "", deployment: str = "") -> AsyncIterator[Feedback]:
-        """Yield the feedback, oldest first."""
-        request = ListFeedbackRequest(inference=inference, deployment=deployment)
+    def all(self, *, inference: str = "", conversation: str = "", deployment: str = "") -> AsyncIterator[Feedback]:
+        """Yield the feedback, oldest first; of an inference or a conversation also what waits for it."""
+        request = ListFeedbackRequest(inference=inference, conversation=conversation, deployment=deployment)
         return each(self._connection.feedback.ListFeedback, request, lambda page: page.feedback)
 
     async def erase(self, end_user: str, *, validate_only: bool = False) -> EraseEndUserResponse:

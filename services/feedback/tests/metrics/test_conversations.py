@@ -124,6 +124,36 @@ async def test_a_signal_waits_for_the_first_answer_of_its_conversation_whose_eve
     assert not harness.pending.stored
 
 
+async def test_values_of_a_conversation_are_listed_by_it_also_while_they_wait() -> None:
+    harness = await talking(answered=False)
+    await harness.take(ADA, FLAG, request=request("e1"), event=event("e1"))
+
+    [waiting] = (await harness.read.list(ADA, PageRequest(), conversation="c1")).items
+    assert (waiting.state, waiting.conversation) == (FeedbackState.PENDING, "c1")
+    assert not (await harness.read.list(ADA, PageRequest(), conversation="c2")).items
+
+    harness.inferences.conversations["acme", "c1"] = "i1"
+    await harness.match(ADA, "conversation:c1")
+    await harness.give(Reaction(metric="reopened", flag=True, inference="i1"))
+    [given] = (await harness.read.list(ADA, PageRequest(), conversation="c1")).items
+    assert (given.state, given.conversation, given.metric) == (FeedbackState.RECORDED, "c1", "solved")
+
+
+@pytest.mark.parametrize(
+    ("asked", "reported"),
+    [
+        ({"inference": "conversation:c1"}, "inference: begins with 'conversation:'"),
+        ({"conversation": "c1", "inference": "i1"}, "conversation: is set beside another target"),
+        ({"conversation": "c1", "deployment": "helpdesk"}, "conversation: is set beside another target"),
+    ],
+)
+async def test_a_list_is_of_one_target_under_its_own_name(asked: dict[str, str], reported: str) -> None:
+    harness = await talking()
+
+    with pytest.raises(InvalidInput, match=reported):
+        await harness.read.list(ADA, PageRequest(), **asked)
+
+
 async def test_what_never_finds_its_conversation_is_a_dead_letter() -> None:
     harness = await talking(answered=False)
     await harness.take(ADA, FLAG, request=request("e1"), event=event("e1"))

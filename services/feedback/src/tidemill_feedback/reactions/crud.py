@@ -1,6 +1,6 @@
 """Use cases: get, list and withdraw feedback."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from tidemill_core.errors import InvalidInput
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_core.resources import Write
 from tidemill_feedback.reactions.domain.feedback import Feedback, Given
+from tidemill_feedback.reactions.domain.reaction import OF_CONVERSATION
 from tidemill_feedback.reactions.domain.speaker import check_withdraws
 from tidemill_feedback.reactions.ports import FeedbackStore, Pending, Waiting
 
@@ -39,26 +40,28 @@ class FeedbackCrud:
         return await self.feedback.get(caller.project, feedback_id)
 
     async def list(
-        self, caller: Caller, page: PageRequest, *, inference: str = "", deployment: str = ""
+        self, caller: Caller, page: PageRequest, *, inference: str = "", conversation: str = "", deployment: str = ""
     ) -> Page[Feedback]:
-        """Return a page; the first pages of one inference show before that what waits for it, oldest first.
+        """Return a page; the first ones of an inference or a conversation begin with what waits for it, oldest first.
 
         Raises:
-            InvalidInput: the page is not usable, or of one inference and newest first.
+            InvalidInput: the page is not usable, or of one inference or conversation and newest first.
 
         """
-        asked = {"inference": inference, "deployment": deployment}
+        asked = {"inference": inference, "conversation": conversation, "deployment": deployment}
         where = {name: value for name, value in asked.items() if value}
+        _check_target(where)
         size, among_waiting = checked_size(page), page.token.startswith(_WAITING)
-        if not inference or deployment or (page.token and not among_waiting):
+        awaited = f"{OF_CONVERSATION}{conversation}" if conversation else inference
+        if not awaited or deployment or (page.token and not among_waiting):
             return await self.feedback.list(caller.project, page=page, where=where)
         if page.newest_first or page.where:
-            text = "is not supported for the feedback of one inference: leave it empty"
+            text = "is not supported for the feedback of one inference or conversation: leave it empty"
             field = "order_by" if page.newest_first else "filter"
             raise InvalidInput.at(field=field, text=text)
         digest = list_digest(caller.project, where, show_deleted=False)
         after = place_of(page.token.removeprefix(_WAITING), digest=digest)
-        waiting = sorted(await self.pending.of(caller.project, inference), key=_order)
+        waiting = sorted(await self.pending.of(caller.project, awaited), key=_order)
         left = [each for each in waiting if after is None or _order(each) > (after.create_time, after.id)]
         begin = _first_of(left, size)
         shown = [_shown(each) for each in begin]
@@ -82,6 +85,14 @@ class FeedbackCrud:
             feedback.withdraw(keep=self.keep, now=now)
 
         return await resources.update(self.feedback, caller.project, feedback_id, change, write)
+
+
+def _check_target(where: Mapping[str, str]) -> None:
+    if "conversation" in where and len(where) > 1:
+        raise InvalidInput.at(field="conversation", text="is set beside another target: list by one of them")
+    if where.get("inference", "").startswith(OF_CONVERSATION):
+        text = f"begins with {OF_CONVERSATION!r}; no id of an inference does: name the conversation in conversation"
+        raise InvalidInput.at(field="inference", text=text)
 
 
 def _order(waiting: Waiting) -> tuple[datetime, str]:

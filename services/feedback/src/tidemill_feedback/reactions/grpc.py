@@ -50,6 +50,7 @@ class GrpcFeedbackService(FeedbackServiceServicer):
             current_caller(),
             page_of(request, filters={"deployment": "deployment"}),
             inference=request.inference,
+            conversation=request.conversation,
             deployment=request.deployment,
         )
         return pb.ListFeedbackResponse(

@@ -17,6 +17,7 @@ FEEDBACK = DocumentCodec(
 )
 LISTS = (
     ("inference",),
+    ("conversation",),
     ("deployment",),
     ("inference", "deployment"),
     ("deployment", "metric"),

@@ -187,20 +187,27 @@ class ListFeedbackRequest(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
     """Optional. The next_page_token of the previous page, with the same order and filter."""
     inference: _builtins.str
-    """Optional. Only about this inference."""
+    """Optional. Only about this inference. What is pending on it comes first."""
     deployment: _builtins.str
     """Optional. Only about answers of this deployment."""
     order_by: _builtins.str
     """Optional. The order: "create_time" (the default, oldest first) or "create_time desc" (newest first). Not with
-    `inference`.
+    `inference` or `conversation`.
     """
     filter: _builtins.str
-    """Optional. Which items: `field = "value"` (AIP-160). Fields: `deployment`. Not with `inference`."""
+    """Optional. Which items: `field = "value"` (AIP-160). Fields: `deployment`. Not with `inference` or
+    `conversation`.
+    """
+    conversation: _builtins.str
+    """Optional. Only about this conversation as a whole. What is pending on it comes first. Not with `inference` or
+    `deployment`.
+    """
     def __init__(
         self,
         *,
@@ -210,10 +217,11 @@ class ListFeedbackRequest(_message.Message):
         deployment: _builtins.str = ...,
         order_by: _builtins.str = ...,
         filter: _builtins.str = ...,
+        conversation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "filter", b"filter", "inference", b"inference", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "deployment", b"deployment", "filter", b"filter", "inference", b"inference", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
