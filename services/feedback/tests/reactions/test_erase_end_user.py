@@ -6,7 +6,7 @@ import pytest
 
 from services.feedback.tests.builders import ADA, EVE, correction, event, rating, request, write
 from services.feedback.tests.harness import FeedbackHarness
-from tidemill_core.application import PageRequest
+from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_feedback.errors import FeedbackNotFound
 from tidemill_feedback.reactions.domain.feedback import FeedbackState
@@ -193,6 +193,20 @@ async def test_reviews_of_the_users_questions_are_erased_until_none_is_left() ->
 
     await harness.erase(ADA, "u1", write(validate_only=True))
     assert harness.reviews["u1"] == 2
+    await harness.erase(ADA, "u1", write())
+
+    assert harness.reviews["u1"] == 0
+
+
+async def test_reviews_that_come_while_the_users_records_are_erased_are_erased(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = FeedbackHarness()
+    erase = harness.inferences.erase
+
+    async def sampled_meanwhile(caller: Caller, end_user: str, *, validate_only: bool) -> int:
+        harness.reviews[end_user] = 2
+        return await erase(caller, end_user, validate_only=validate_only)
+
+    monkeypatch.setattr(harness.inferences, "erase", sampled_meanwhile)
     await harness.erase(ADA, "u1", write())
 
     assert harness.reviews["u1"] == 0

@@ -112,9 +112,26 @@ async def test_a_queue_that_is_deleted_while_an_item_is_added_keeps_none(
         return await read(caller, inference)
 
     monkeypatch.setattr(harness.answers, "read", deleted_meanwhile)
+    (item,) = await harness.give("i1")
+
+    assert item.state is ItemState.REMOVED
+    assert harness.items.all() == []
+
+
+async def test_a_queue_that_is_deleted_while_an_item_is_stored_keeps_a_tombstone(
+    harness: ReviewsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await harness.open_queue()
+    upsert = harness.items.upsert
+
+    async def deleted_meanwhile(*given: object, **how: object) -> object:
+        await harness.crud.delete(OPERATOR, "answers", write())
+        return await upsert(*given, **how)  # type: ignore[arg-type]  # as it came
+
+    monkeypatch.setattr(harness.items, "upsert", deleted_meanwhile)
     await harness.give("i1")
 
-    assert [each.deleted for each in harness.items.all()] == [True]
+    assert [(each.deleted, each.end_user) for each in harness.items.all()] == [(True, "")]
 
 
 async def test_an_erased_project_gets_no_queue_back(harness: ReviewsHarness) -> None:

@@ -1,5 +1,6 @@
 """Which answers become items by themselves."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from services.feedback.tests.builders import write
 from services.feedback.tests.reviews.harness import OPERATOR, ReviewsHarness, answered, sampling, spec
 from tidemill_core.application import Caller
-from tidemill_feedback.reviews.domain.queue import SamplingStrategy
-from tidemill_feedback.reviews.mongo import RecentSampledQueues
+from tidemill_feedback.reviews.domain.queue import ReviewQueue, SamplingStrategy
+from tidemill_feedback.reviews.mongo import RecentlyFull, RecentSampledQueues
 from tidemill_testkit.clocks import NOON
 
 FEEDBACK = Caller.of_service("acme", "feedback")
@@ -123,6 +124,44 @@ async def test_a_removed_item_does_not_come_back_with_a_late_event(harness: Revi
     await completed(harness, "i1")
 
     assert [each.deleted for each in harness.items.all()] == [True]
+
+
+async def test_a_full_queue_is_counted_once_in_a_while(harness: ReviewsHarness) -> None:
+    queue, moments, counted = await harness.open_queue(), [0.0], list[str]()
+    await harness.give("i1", "i2")
+
+    class Counting:
+        async def open(self, project: str, key: str, *, limit: int, stratum: str = "") -> int:
+            counted.append(stratum)
+            return await harness.find.open(project, key, limit=limit, stratum=stratum)
+
+    recent = RecentlyFull(Counting(), max_age_s=2, monotonic=lambda: moments[0])
+
+    async def full(limit: int, *, stratum: str = "") -> bool:
+        return await recent.open("acme", queue.key, limit=limit, stratum=stratum) >= limit
+
+    assert [await full(2), await full(2), await full(1)] == [True, True, True]
+    assert counted == [""]
+    assert [await full(3), await full(3), await full(2, stratum="c1")] == [False, False, True]
+    assert counted == ["", "", "", "c1"]
+    moments[0] = 2.0
+    assert await full(2)
+    assert len(counted) == 5
+
+
+async def test_an_answer_of_a_deleted_queue_leaves_nothing(harness: ReviewsHarness) -> None:
+    queue = await harness.open_queue(sampling=sampling())
+    await harness.crud.delete(OPERATOR, "answers", write())
+
+    class AsBefore:
+        async def of(self, project: str, deployment: str) -> list[ReviewQueue]:
+            assert (project, deployment) == ("acme", "helpdesk")
+            return [queue]
+
+    late = replace(harness.sample, queues=AsBefore())
+    await late.completed(FEEDBACK, answered("i1"))
+
+    assert harness.items.all() == []
 
 
 async def test_the_queues_of_a_deployment_are_read_once_in_a_while(harness: ReviewsHarness) -> None:

@@ -86,8 +86,9 @@ class EraseReactions:
 class EraseEndUser:
     """Emits nothing: no event carries user text, and the next batch has what counts by then.
 
-    inference's records are erased last, because they attribute reactions to the user's questions. Feedback that is
-    already erased is visited again, so that a repeated call completes an interrupted one.
+    inference's records are erased after the reactions, because they attribute them to the user's questions, and review
+    items once more after them, because until then items may be made of them. Feedback that is already erased is visited
+    again, so that a repeated call completes an interrupted one.
     """
 
     pending: Pending
@@ -112,7 +113,11 @@ class EraseEndUser:
             erased |= {each.id for each in page if not each.deleted}
             if not write.validate_only:
                 await self.reactions.erase(caller, page, end_user, request=write.request)
+        await self._erase_reviews(caller, end_user, write)
+        records = await self.inferences.erase(caller, end_user, validate_only=write.validate_only)
+        await self._erase_reviews(caller, end_user, write)
+        return Erased(reactions=len(erased), inferences=records)
+
+    async def _erase_reviews(self, caller: Caller, end_user: str, write: Write) -> None:
         while not write.validate_only and await self.reviews(caller, end_user):
             pass
-        records = await self.inferences.erase(caller, end_user, validate_only=write.validate_only)
-        return Erased(reactions=len(erased), inferences=records)

@@ -11,7 +11,7 @@ from tidemill_core.resources import list_all
 from tidemill_feedback.reviews.domain.item import ReviewItem
 from tidemill_feedback.reviews.domain.queue import EndedQueue, ReviewQueue, key_of
 from tidemill_feedback.reviews.messages import item_payload
-from tidemill_feedback.reviews.ports import ReviewQueueStore
+from tidemill_feedback.reviews.ports import OpenItems, ReviewQueueStore
 from tidemill_kit.mapping import DocumentCodec, Form
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Collection, Document, translated
@@ -72,6 +72,24 @@ class RecentSampledQueues:
             where = {"spec.sampling.deployment": deployment}
             found = [each async for each in list_all(self._queues, project, where=where)]
             self._recent[project, deployment] = found
+        return found
+
+
+class RecentlyFull:
+    """Implements `ports.OpenItems`: asked for every answer, it counts a full queue once in a while."""
+
+    def __init__(self, find: OpenItems, *, max_age_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._find = find
+        self._full: TTLCache[tuple[str, str, str], int] = TTLCache(_MAX_KEPT, ttl=max_age_s, timer=monotonic)
+
+    async def open(self, project: str, key: str, *, limit: int, stratum: str = "") -> int:
+        """See `OpenItems.open`."""
+        counted = project, key, stratum
+        if self._full.get(counted, 0) >= limit:
+            return limit
+        found = await self._find.open(project, key, limit=limit, stratum=stratum)
+        if found >= limit:
+            self._full[counted] = found
         return found
 
 

@@ -12,6 +12,7 @@ from tidemill_kit.store.mongo import Collection, Document, count_up_to, translat
 _BATCH = 500
 _INDEXES = (
     ("project", "state.queue_key", "state.state", "state.gold", "state.place"),
+    ("project", "state.queue_key", "state.state", "state.gold", "state.stratum"),
     ("project", "state.queue_key", "state.claimed_by"),
     ("project", "state.queue", "state.incarnation"),
     ("project", "state.end_user"),

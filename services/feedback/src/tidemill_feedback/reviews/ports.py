@@ -33,7 +33,15 @@ class ItemCounts:
     gold: int
 
 
-class Items(Protocol):
+class OpenItems(Protocol):
+    """Counts the open items of an incarnation of a queue (`ReviewQueue.key`) by an index."""
+
+    async def open(self, project: str, key: str, *, limit: int, stratum: str = "") -> int:
+        """Return how many items are open, gold ones aside, counting no further than `limit`."""
+        ...
+
+
+class Items(OpenItems, Protocol):
     """Finds items of an incarnation of a queue (`ReviewQueue.key`), each by an index."""
 
     async def claimed(self, project: str, key: str, reviewer: str) -> Sequence[str]:
@@ -44,10 +52,6 @@ class Items(Protocol):
         self, project: str, key: str, reviewer: str, *, start: float, gold: bool, now: datetime, limit: int
     ) -> Sequence[str]:
         """Return open items in the order of the ring from `start`: free ones that a reviewer has not seen or asked."""
-        ...
-
-    async def open(self, project: str, key: str, *, limit: int, stratum: str = "") -> int:
-        """Return how many items are open, gold ones aside, counting no further than `limit`."""
         ...
 
     async def counts(self, project: str, key: str) -> ItemCounts:

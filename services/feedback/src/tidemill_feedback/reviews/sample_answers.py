@@ -7,7 +7,7 @@ from tidemill_feedback.errors import InferenceUnanswered, InferenceUnknown
 from tidemill_feedback.reviews.domain.item import Subject, SubjectKind
 from tidemill_feedback.reviews.domain.queue import ReviewQueue, SamplingStrategy
 from tidemill_feedback.reviews.domain.sampling import RecordedAnswer, selects, selects_rated
-from tidemill_feedback.reviews.ports import Answers, Items, SampledQueues
+from tidemill_feedback.reviews.ports import Answers, OpenItems, SampledQueues
 from tidemill_feedback.reviews.store_item import StoreItem, item_of
 
 
@@ -19,7 +19,7 @@ class SampleAnswers:
     """
 
     queues: SampledQueues
-    find: Items
+    find: OpenItems
     store: StoreItem
     answers: Answers
 

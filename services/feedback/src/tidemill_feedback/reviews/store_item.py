@@ -15,7 +15,10 @@ from tidemill_feedback.reviews.ports import Erased, ReviewItemStore, ReviewQueue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreItem:
-    """Asks for erasures after the item is stored, too: one that began meanwhile may not have seen it."""
+    """Asks for erasures and the queue after the item is stored, too: one that ended meanwhile may not have seen it.
+
+    Of a queue that was deleted before, nothing is stored: its items may have been removed already.
+    """
 
     queues: ReviewQueueStore
     items: ReviewItemStore
@@ -25,6 +28,9 @@ class StoreItem:
         self, fresh: ReviewItem, change: Callable[[ReviewItem], None], *, request: Request, known_at: datetime
     ) -> ReviewItem:
         """Return the item as stored; `known_at` is when what it names was read or reported."""
+        if not await self._has_queue(fresh):
+            fresh.remove()
+            return fresh
         stored = await self.items.upsert(fresh, change, request=request)
         if await self.is_erased(fresh, known_at) or not await self._has_queue(fresh):
             with suppress(ReviewItemNotFound):  # removed meanwhile

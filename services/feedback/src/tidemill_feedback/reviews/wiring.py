@@ -26,6 +26,7 @@ from tidemill_feedback.reviews.mongo import (
     QUEUE_LISTS,
     QUEUES,
     MongoEndedQueues,
+    RecentlyFull,
     RecentSampledQueues,
 )
 from tidemill_feedback.reviews.mongo_items import MongoItems
@@ -73,7 +74,7 @@ def wire_reviews(settings: FeedbackSettings, backend: Backend, inference: grpc.a
         servicer=_servicer(settings, stores, controller),
         sample=SampleAnswers(
             queues=RecentSampledQueues(stores.queues, max_age_s=settings.review_queue_cache_s),
-            find=stores.find,
+            find=RecentlyFull(stores.find, max_age_s=settings.review_queue_cache_s),
             store=stores.store,
             answers=stores.answers,
         ),
