@@ -88,7 +88,8 @@ def show_figures(
         )
         for each in reply.figures
     ]
-    show(plain(reply), table(columns, rows))
+    title = "There are more values: these are of the newest." if reply.truncated else ""
+    show(plain(reply), table(columns, rows, title=title))
 
 
 @metrics.command("delete")

@@ -275,6 +275,7 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "feedback.v1.feedback_metric_service:GetFeedbackMetricFigures": lambda _: fm_rpc.GetFeedbackMetricFiguresResponse(
         figures=[fm_rpc.VariantFigures(variant="live", count=9, mean=0.25, low=0.1, high=0.5, business_value=-25)],
         unit="EUR",
+        truncated=True,
     ),
     "feedback.v1.feedback_metric_service:DeleteFeedbackMetric": lambda _: fm_rpc.DeleteFeedbackMetricResponse(
         metric=REOPENED

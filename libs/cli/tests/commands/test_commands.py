@@ -68,7 +68,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("loop list", ["helpdesk", "5"]),
         ("metrics list", ["reopened", "boolean", "min", "true, false", "-12.5 EUR", "reviewer 3", "bought 30 EUR"]),
         ("metrics show reopened", ["reopened", "boolean", "true, false; false after 7 days", "-12.5 EUR"]),
-        ("metrics figures reopened -d helpdesk", ["live", "9", "0.250", "0.100 to 0.500", "worth EUR", "-25"]),
+        ("metrics figures reopened -d helpdesk", ["live", "9", "0.250", "0.100 to 0.500", "worth EUR", "-25", "more"]),
         ("metrics delete reopened", ["reopened is deleted"]),
         ("feedback give in-1 reopened true", ["reopened", "recorded"]),
         ("feedback give chat-1 left bought", ["left", "recorded"]),

@@ -11,6 +11,7 @@ from services.feedback.tests.metrics.builders import LATE, REOPENED, STARS
 from tidemill_core.errors import InvalidInput
 from tidemill_feedback.errors import FeedbackMetricNotFound
 from tidemill_feedback.metrics.domain.figures import Observed, figures_of
+from tidemill_feedback.metrics.domain.metric import BusinessValue
 from tidemill_feedback.reactions.domain.reaction import Reaction
 from tidemill_testkit.clocks import NOON
 
@@ -106,6 +107,76 @@ async def test_values_of_answers_that_have_not_matured_are_counted_apart() -> No
 
     assert (early.count, early.immature, early.mean) == (0, 1, None)
     assert (late.count, late.immature, late.mean) == (1, 0, 1)
+
+
+async def reopened(harness: FeedbackHarness, *, of: int, given: int) -> None:
+    """Let so many answers mature, of which the first were reopened an hour after the question."""
+    for number in range(of):
+        harness.inferences.put(f"i{number}")
+        await harness.expect(ADA, f"i{number}", asked_at=NOON)
+    harness.clock.advance(timedelta(hours=1))
+    for number in range(given):
+        await harness.give(Reaction(metric="reopened", flag=True, inference=f"i{number}"))
+    harness.clock.advance(timedelta(days=7))
+    await harness.ripen()
+
+
+async def test_of_a_metric_that_matures_since_is_when_answers_matured_so_that_early_values_are_not_missed() -> None:
+    harness = FeedbackHarness()
+    await harness.declare.create(ADA, LATE, write())
+    await reopened(harness, of=4, given=2)
+
+    [found] = (await harness.figures(ADA, "reopened", "helpdesk", since=NOON + timedelta(days=6))).figures
+    later = await harness.figures(ADA, "reopened", "helpdesk", since=NOON + timedelta(days=7, seconds=1))
+
+    assert (found.count, found.absent, found.mean) == (4, 2, 0.5)
+    assert not later.figures
+
+
+async def test_where_early_values_of_a_metric_that_matures_are_too_many_to_read_nothing_one_sided_is_shown() -> None:
+    harness = FeedbackHarness()
+    await harness.declare.create(ADA, LATE, write())
+    await reopened(harness, of=6, given=2)
+
+    found = await harness.figures(ADA, "reopened", "helpdesk", since=None)
+
+    assert (found.truncated, list(found.figures)) == (True, [])
+
+
+async def test_answers_from_before_a_metric_that_matures_have_no_figures_as_their_absences_are_not_recorded() -> None:
+    harness = FeedbackHarness()
+    await harness.declare.create(ADA, REOPENED, write())
+    await given(harness, 1)
+    harness.clock.advance(timedelta(days=1))
+    await harness.declare.delete(ADA, "reopened", write())
+    await harness.declare.create(ADA, replace(LATE, id="again"), write())
+    await harness.give(Reaction(metric="again", flag=True, inference="i0"))
+    harness.clock.advance(timedelta(days=8))
+
+    assert not (await harness.figures(ADA, "again", "helpdesk", since=None)).figures
+
+
+async def test_worth_in_another_unit_is_not_added_up() -> None:
+    harness = FeedbackHarness()
+    await harness.declare.create(ADA, REOPENED, write())
+    await given(harness, 1)
+    in_dollars = replace(REOPENED, value=BusinessValue(unit="USD", amount=-10))
+    await harness.declare.update(ADA, in_dollars, {"value"}, write())
+    harness.inferences.put("i7")
+    harness.clock.advance(timedelta(seconds=1))
+    await harness.give(Reaction(metric="reopened", flag=True, inference="i7"))
+
+    found = await harness.figures(ADA, "reopened", "helpdesk", since=None)
+
+    assert (found.unit, found.figures[0].count, found.figures[0].business_value) == ("USD", 2, -10)
+
+
+async def test_as_many_values_as_are_read_are_all_there_are() -> None:
+    harness = FeedbackHarness()
+    await harness.declare.create(ADA, REOPENED, write())
+    await given(harness, 4)
+
+    assert not (await harness.figures(ADA, "reopened", "helpdesk", since=None)).truncated
 
 
 async def test_figures_of_what_is_not_declared_or_names_no_deployment_are_refused() -> None:

@@ -320,7 +320,7 @@ class GetFeedbackMetricFiguresRequest(_message.Message):
     """Required. The deployment whose answers the values are about."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Only what was first given since then."""
+        """Optional. Only what was first given since then; of a metric that matures, only of answers that matured since then."""
 
     def __init__(
         self,
@@ -347,7 +347,7 @@ class GetFeedbackMetricFiguresResponse(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     unit: _builtins.str
-    """Output only. The unit of business_value."""
+    """Output only. The unit of business_value, that of the newest value."""
     truncated: _builtins.bool
     """Output only. True where only the newest values were read, since there are too many."""
     @_builtins.property
@@ -422,7 +422,7 @@ class VariantFigures(_message.Message):
     high: _builtins.float
     """Output only. The upper bound of the mean."""
     business_value: _builtins.float
-    """Output only. The sum of what the values are worth."""
+    """Output only. The sum of what the values are worth, of those that have this unit."""
     @_builtins.property
     def choices(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Output only. Values by choice, of a category."""
