@@ -127,7 +127,9 @@ async def projections(database: Database) -> Mapping[str, Subscription]:
     for store in (graph, pending):
         await store.ensure_indexes()
     unused = cast("Any", None)  # no reaction waits for these answers
-    match = MatchPending(pending=pending, inferences=unused, submit=unused, dead_letters=unused, erased=unused)
+    match = MatchPending(
+        pending=pending, inferences=unused, submit=unused, dead_letters=unused, erased=unused, late=unused
+    )
     return {
         "monitor.lineage": lineage(RecordEvent(graph=graph, erased=no_documents)),
         "monitor.usage": usage(CountEvent(max_projects=100)),

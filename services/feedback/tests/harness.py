@@ -40,6 +40,7 @@ from tidemill_feedback.reactions.crud import FeedbackCrud
 from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.domain.reaction import Reaction, ReactionLimits
 from tidemill_feedback.reactions.erase_end_user import EraseEndUser, EraseReactions
+from tidemill_feedback.reactions.erase_late import EraseLate
 from tidemill_feedback.reactions.expire_pending import ExpirePending
 from tidemill_feedback.reactions.handle_submission import HandleSubmission
 from tidemill_feedback.reactions.match_pending import MatchPending
@@ -121,6 +122,7 @@ class FeedbackHarness:
             submit=self.submit,
             dead_letters=self.dead_letters,
             erased=self._erased,
+            late=EraseLate(reactions=self.reactions, erased=self._erased),
         )
         self.expected = InMemoryExpectedValues()
         find = FindMetric(metrics=self.metrics)
@@ -134,6 +136,7 @@ class FeedbackHarness:
             metric=find,
             submit=self.submit,
             erased=self._erased,
+            late=self.match.late,
             clock=self.clock,
         )
         self.take = HandleSubmission(submit=self.submit, match=self.match, pending=self.pending, clock=self.clock)

@@ -9,6 +9,7 @@ import pytest
 from services.feedback.tests.builders import ADA, EVE, write
 from services.feedback.tests.harness import FeedbackHarness
 from services.feedback.tests.metrics.builders import LATE, REOPENED, metric
+from services.feedback.tests.reactions.test_pending import erased_while_saving
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_feedback.metrics.domain.metric import FeedbackMetric, Measure
@@ -141,6 +142,17 @@ async def test_nothing_is_recorded_of_what_is_gone_meanwhile(
 
     assert not harness.feedback.all()
     assert not harness.expected.stored
+
+
+async def test_a_value_that_is_recorded_while_its_user_is_erased_is_erased_behind_that() -> None:
+    harness = await answered()
+    harness.clock.advance(WEEK)
+    erased_while_saving(harness, "u1")
+
+    await harness.ripen()
+
+    [tombstone] = harness.feedback.all()
+    assert (tombstone.deleted, tombstone.current, tombstone.end_user) == (True, None, "")
 
 
 async def test_an_answer_that_was_not_for_a_user_has_no_value() -> None:

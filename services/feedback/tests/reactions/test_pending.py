@@ -1,5 +1,6 @@
 """Reactions that come ahead of the inference that they are about."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -7,11 +8,11 @@ import pytest
 
 from services.feedback.tests.builders import ADA, correction, event, rating, request
 from services.feedback.tests.harness import FeedbackHarness
-from tidemill_core.application import PageRequest
+from tidemill_core.application import PageRequest, Request
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_feedback.errors import InferenceUnknown, NothingCorrected
 from tidemill_feedback.reactions import expire_pending
-from tidemill_feedback.reactions.domain.feedback import FeedbackState
+from tidemill_feedback.reactions.domain.feedback import Feedback, FeedbackState
 from tidemill_feedback.reactions.domain.reaction import Reaction
 
 
@@ -106,6 +107,54 @@ async def test_a_reaction_that_waited_for_an_answer_to_an_erased_user_is_dropped
 
     assert (harness.pending.stored, harness.dead_letters.letters) == ({}, [])
     assert (await harness.read.list(ADA, PageRequest())).items == []
+
+
+def erased_while_saving(harness: FeedbackHarness, end_user: str) -> None:
+    """Have the erasure of a user begin once a reaction is being saved, so that its search has passed before."""
+    save = harness.feedback.upsert
+
+    async def saved(fresh: Feedback, change: Callable[[Feedback], None], *, request: Request) -> Feedback:
+        harness.erased_until.setdefault(end_user, harness.clock.now())
+        return await save(fresh, change, request=request)
+
+    harness.feedback.upsert = saved  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("end_user", ["u-17", "asker"])
+async def test_a_reaction_that_is_saved_while_its_user_is_erased_is_erased_behind_that(
+    end_user: str, *, known: bool
+) -> None:
+    harness = FeedbackHarness()
+    if known:
+        harness.inferences.put("i1", end_user="asker")
+    erased_while_saving(harness, end_user)
+
+    await take(harness, correction("The canary.", end_user="u-17", rater="reviewer"))
+    harness.inferences.put("i1", end_user="asker")
+    await harness.match(ADA, "i1")
+
+    [tombstone] = harness.feedback.all()
+    assert (tombstone.deleted, tombstone.current, tombstone.history) == (True, None, ())
+    assert (tombstone.end_user, tombstone.asked_by) == ("", "")
+    assert harness.dead_letters.letters == []
+
+
+async def test_what_a_user_gave_since_stays_where_an_older_reaction_is_erased_behind_their_erasure() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", end_user="u-17")
+    erased_at = harness.clock.now()
+    harness.clock.advance(timedelta(seconds=1))
+    await take(harness, correction("What came since."))
+    old = correction("The canary.", observe_time=erased_at - timedelta(minutes=1))
+    saved = await harness.give(old)
+    harness.erased_until = {"u-17": erased_at}
+
+    await harness.match.late(ADA, saved, sent_at=erased_at)
+
+    [left] = harness.feedback.all()
+    assert left.current
+    assert (left.deleted, left.current.text, left.history) == (False, "What came since.", ())
 
 
 async def test_what_waits_too_long_becomes_a_dead_letter_and_may_be_sent_again() -> None:

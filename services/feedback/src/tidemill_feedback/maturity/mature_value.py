@@ -10,6 +10,7 @@ from tidemill_feedback.maturity.domain import ExpectedValue
 from tidemill_feedback.maturity.ports import ExpectedValues
 from tidemill_feedback.metrics.find_metric import FindMetric
 from tidemill_feedback.reactions.domain.reaction import Reaction
+from tidemill_feedback.reactions.erase_late import EraseLate
 from tidemill_feedback.reactions.match_pending import PERMANENT, is_erased
 from tidemill_feedback.reactions.ports import ErasedUsers, FeedbackStore, Inferences
 from tidemill_feedback.reactions.submit_feedback import Submission, SubmitFeedback
@@ -32,6 +33,7 @@ class MatureValue:
     metric: FindMetric
     submit: SubmitFeedback
     erased: ErasedUsers
+    late: EraseLate
     clock: Clock
 
     async def __call__(self, caller: Caller, key: ResourceKey) -> None:
@@ -72,7 +74,8 @@ class MatureValue:
         )
         request = Request(id=derived_id(value.project, "matured", value.inference, value.metric), digest="")
         submission = Submission(reaction=default, request=request, observed_at=value.since)
-        await self.submit.record(caller, submission, answer)
+        saved = await self.submit.record(caller, submission, answer)
+        await self.late(caller, saved, sent_at=value.since)
 
     async def _is_given(self, caller: Caller, value: ExpectedValue) -> bool:
         async for each in list_all(self.feedback, caller.project, where={"inference": value.inference}):

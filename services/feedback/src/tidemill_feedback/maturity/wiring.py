@@ -36,6 +36,7 @@ def wire_maturity(
         metric=metric,
         submit=match.submit,
         erased=match.erased,
+        late=match.late,
         clock=clock,
     )
     controller = Controller(

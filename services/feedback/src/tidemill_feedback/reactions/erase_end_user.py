@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from tidemill_core.application import Caller, PageRequest, Request
 from tidemill_core.errors import InvalidInput
@@ -49,6 +50,15 @@ class EraseReactions:
             if erased.deleted:  # else it was submitted after this request was completed
                 tombstones.append(erased)
         await self.forget_examples(caller, tombstones, end_user)
+
+    async def late(self, caller: Caller, saved: Feedback, end_user: str, *, until: datetime) -> None:
+        """Erase a reaction that was saved while its user was erased, or since, but for what was observed later."""
+        left = await self.feedback.upsert(
+            saved, lambda feedback: feedback.erase_until(until), request=Request.internal()
+        )
+        if left.deleted:
+            await self.forget_examples(caller, [left], end_user)
+            await self.feedback.upsert(left, lambda tombstone: tombstone.forget(), request=Request.internal())
 
     async def naming(self, caller: Caller, end_user: str) -> AsyncIterator[Sequence[Feedback]]:
         """Yield what names the user, tombstones too, in pages; reactions of users to their own questions come twice."""

@@ -34,7 +34,8 @@ class HandleSubmission:
             return
         submission = Submission(reaction=reaction, request=request, observed_at=event.time, keep_ignored=True)
         try:
-            await self.submit(caller, submission)
+            saved = await self.submit(caller, submission)
+            await self.match.late(caller, saved, sent_at=event.time)
         except (InferenceUnknown, InferenceUnanswered) as error:
             waiting = Waiting(
                 project=caller.project,

@@ -7,6 +7,7 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, TidemillError
 from tidemill_feedback.errors import InferenceUnanswered, InferenceUnknown
 from tidemill_feedback.reactions.domain.feedback import Answer
+from tidemill_feedback.reactions.erase_late import EraseLate
 from tidemill_feedback.reactions.ports import DeadLetters, ErasedUsers, Inferences, Pending, Waiting
 from tidemill_feedback.reactions.submit_feedback import Submission, SubmitFeedback
 
@@ -27,6 +28,7 @@ class MatchPending:
     submit: SubmitFeedback
     dead_letters: DeadLetters
     erased: ErasedUsers
+    late: EraseLate
 
     async def __call__(self, caller: Caller, inference: str) -> TidemillError | None:
         """Return None when nothing waits for the inference any more, else why it still does."""
@@ -63,7 +65,8 @@ class MatchPending:
         )
         publisher = Caller.of_publisher(caller.project, waiting.event.source)  # as if it had not waited
         try:
-            await self.submit.record(publisher, submission, answer, rejected=rejected)
+            saved = await self.submit.record(publisher, submission, answer, rejected=rejected)
+            await self.late(caller, saved, sent_at=waiting.event.time)
         except PERMANENT as error:
             await self.dead_letters.put(waiting, error)
         await self.pending.remove(waiting)

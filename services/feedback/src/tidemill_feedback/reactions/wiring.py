@@ -13,6 +13,7 @@ from tidemill_feedback.metrics.find_metric import FindMetric
 from tidemill_feedback.reactions.crud import FeedbackCrud
 from tidemill_feedback.reactions.dead_letters import DeadSubmissions
 from tidemill_feedback.reactions.erase_end_user import EraseEndUser, EraseReactions
+from tidemill_feedback.reactions.erase_late import EraseLate
 from tidemill_feedback.reactions.events import DEAD_LETTERS, SUBMISSIONS, Submissions
 from tidemill_feedback.reactions.expire_pending import ExpirePending
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
@@ -69,14 +70,15 @@ def wire_reactions(  # noqa: PLR0913 - what the features give each other
         trusted=settings.trusted_raters,
         deleted=backend.access.revocations.deleted,
     )
+    erased, erase = partial(_erased_users, backend), EraseReactions(feedback=feedback, forget_examples=forget_examples)
     match = MatchPending(
         pending=pending,
         inferences=answers,
         submit=submit,
         dead_letters=dead_letters,
-        erased=partial(_erased_users, backend),
+        erased=erased,
+        late=EraseLate(reactions=erase, erased=erased),
     )
-    erase = EraseReactions(feedback=feedback, forget_examples=forget_examples)
     servicer = GrpcFeedbackService(
         feedback=FeedbackCrud(feedback=feedback, pending=pending, clock=clock, keep=settings.kept_reactions),
         submit=submit,

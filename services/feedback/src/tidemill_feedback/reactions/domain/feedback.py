@@ -222,6 +222,12 @@ class Feedback(Aggregate):
         self.deleted, self.state, self.message = True, FeedbackState.IGNORED, "was erased"
         self.current, self.history, self.labels, self.withdraw_time = None, (), {}, None
 
+    def erase_until(self, until: datetime) -> None:
+        """Erase what was observed until then; nothing is left where no later reaction is current."""
+        self.history = tuple(each for each in self.history if each.observe_time > until)
+        if self.current is None or self.current.observe_time <= until:
+            self.erase()
+
     def forget(self) -> None:
         """Name no end user any more, unless the same person has reacted anew since it was erased."""
         if self.deleted:
