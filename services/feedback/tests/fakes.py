@@ -246,6 +246,9 @@ class InMemoryExpectedValues:
         keys = [each.key for each in found[start : start + page.size]]
         return Page(items=keys, next_token=str(start + page.size) if len(keys) == page.size else "")
 
+    async def put_off(self, key: ResourceKey, *, until: datetime) -> None:
+        self.stored |= {key: replace(self.stored[key], due=until)} if key in self.stored else {}
+
     async def remove(self, key: ResourceKey) -> None:
         self.stored.pop(key, None)
 

@@ -60,6 +60,9 @@ async def test_values_are_found_when_they_are_due_and_once_added_stay_as_they_ar
     assert await due(2 * WEEK) == ["other/i3/reopened", "acme/i1/reopened", "acme/i2/reopened"]
     assert await due(2 * WEEK, without="other") == ["acme/i1/reopened", "acme/i2/reopened"]
     assert await expected.get(VALUE.key) == VALUE
+    await expected.put_off(VALUE.key, until=NOON + 3 * WEEK)
+    await expected.put_off(replace(VALUE, inference="i9").key, until=NOON)
+    assert await due(2 * WEEK) == ["other/i3/reopened", "acme/i2/reopened"]
     for _ in range(2):
         await expected.remove(VALUE.key)
     assert await expected.get(VALUE.key) is None

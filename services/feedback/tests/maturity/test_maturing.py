@@ -12,6 +12,7 @@ from services.feedback.tests.metrics.builders import LATE, REOPENED, metric
 from services.feedback.tests.reactions.test_pending import erased_while_saving
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.rights import REVIEW_FEEDBACK
 from tidemill_feedback.metrics.domain.metric import FeedbackMetric, Measure
 from tidemill_feedback.reactions.domain.feedback import FeedbackState, FeedbackWasRecorded
 from tidemill_feedback.reactions.domain.reaction import Reaction
@@ -20,6 +21,7 @@ from tidemill_feedback.reactions.messages import feedback_message, feedback_payl
 from tidemill_testkit.clocks import NOON
 
 WEEK = timedelta(days=7)
+REVIEWER = Caller(project="acme", subject="user:rita", permissions=frozenset({REVIEW_FEEDBACK}))
 FLAG = Reaction(metric="reopened", flag=True, inference="i1")
 
 
@@ -81,13 +83,44 @@ async def test_a_value_that_comes_after_all_replaces_what_no_value_meant() -> No
 
 async def test_a_value_of_another_rater_and_one_that_was_withdrawn_are_no_absence() -> None:
     harness = await answered()
-    reviewed = await harness.give(replace(FLAG, rater="reviewer"))
+    reviewed = await harness.give(FLAG, caller=REVIEWER)
+    assert (reviewed.rater, reviewed.counts) == ("reviewer", True)
     await harness.read.withdraw(ADA, reviewed.id, write())
     harness.clock.advance(WEEK)
 
     await harness.ripen()
 
     assert [each.state for each in harness.feedback.all()] == [FeedbackState.WITHDRAWN]
+
+
+async def test_a_value_that_does_not_count_leaves_the_answer_to_mature() -> None:
+    harness = await answered()
+    other = await harness.give(replace(FLAG, end_user="u9"))
+    assert not other.counts
+    harness.clock.advance(WEEK)
+
+    await harness.ripen()
+
+    [matured] = [each for each in harness.feedback.all() if each.end_user == "u1"]
+    assert matured.current
+    assert (matured.counts, matured.current.absent) == (True, True)
+
+
+async def test_a_value_of_a_metric_that_matures_later_by_now_waits_until_then() -> None:
+    harness = await answered()
+    await harness.declare.update(ADA, replace(LATE, matures_after=2 * WEEK), {"matures_after"}, write())
+    harness.clock.advance(WEEK)
+
+    assert await harness.ripen() == 1
+    assert await harness.ripen() == 0
+    assert not harness.feedback.all()
+    harness.clock.advance(WEEK)
+    await harness.ripen()
+
+    [given] = harness.feedback.all()
+    assert given.current
+    assert given.current.absent
+    assert not harness.expected.stored
 
 
 async def test_a_crash_after_the_record_repeats_nothing() -> None:

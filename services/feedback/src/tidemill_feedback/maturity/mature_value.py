@@ -23,8 +23,8 @@ class MatureValue:
     """Gives the declared default in the name of who asked, as observed when they asked: any other value replaces it.
 
     A value is expected no more only after it was recorded, and is recorded once by its request. Nothing is recorded of
-    an answer that is gone, of a user who was erased since, where anything was given or withdrawn, or once the metric
-    does not mature any more.
+    an answer that is gone, of a user who was erased since, where anything that counts was given or withdrawn, or once
+    the metric does not mature any more. Where it matures later than it did, the value waits until then.
     """
 
     expected: ExpectedValues
@@ -46,8 +46,13 @@ class MatureValue:
         value = await self.expected.get(key)
         if value is None or value.due > self.clock.now():
             return
-        with suppress(*PERMANENT):  # it is not live, or its metric takes other values by now
-            await self._record(caller, value)
+        metric = await self.metric(caller, value.metric)
+        if metric is not None and metric.matures_after is not None:
+            if (due := value.since + metric.matures_after) > self.clock.now():
+                await self.expected.put_off(key, until=due)  # it takes longer since the answer was given
+                return
+            with suppress(*PERMANENT):  # it is not live, or its metric takes other values by now
+                await self._record(caller, value, absent=metric.absent)
         await self.expected.remove(key)
 
     async def due(self, token: str = "", /, *, without: frozenset[str] = frozenset()) -> Page[ResourceKey]:
@@ -55,9 +60,8 @@ class MatureValue:
         page = PageRequest(size=_PAGE, token=token)
         return await self.expected.due(self.clock.now(), page=page, without=without)
 
-    async def _record(self, caller: Caller, value: ExpectedValue) -> None:
-        metric = await self.metric(caller, value.metric)
-        if metric is None or metric.matures_after is None or await self._is_given(caller, value):
+    async def _record(self, caller: Caller, value: ExpectedValue, *, absent: bool) -> None:
+        if await self._is_given(caller, value):
             return
         try:
             answer = await self.inferences.answer(caller, value.inference)
@@ -68,7 +72,7 @@ class MatureValue:
         default = Reaction(
             metric=value.metric,
             inference=value.inference,
-            flag=metric.absent,
+            flag=absent,
             absent=True,
             observe_time=value.since,
         )
@@ -79,6 +83,6 @@ class MatureValue:
 
     async def _is_given(self, caller: Caller, value: ExpectedValue) -> bool:
         async for each in list_all(self.feedback, caller.project, where={"inference": value.inference}):
-            if each.metric == value.metric:
+            if each.metric == value.metric and each.counts:  # what does not count says nothing, nor that it is absent
                 return True
         return False

@@ -50,6 +50,11 @@ class MongoExpectedValues:
         keys = [ResourceKey(project=each["project"], id=each["id"]) for each in found.items]
         return Page(items=keys, next_token=found.next_token)
 
+    async def put_off(self, key: ResourceKey, *, until: datetime) -> None:
+        """See `ExpectedValues.put_off`."""
+        with translated():
+            await self._collection.update_one({"_id": _id(key)}, {"$set": {"due": until}})
+
     async def remove(self, key: ResourceKey) -> None:
         """See `ExpectedValues.remove`."""
         with translated():

@@ -23,6 +23,10 @@ class ExpectedValues(Protocol):
         """Return the values that are due, the oldest first, but for those of the projects in `without`."""
         ...
 
+    async def put_off(self, key: ResourceKey, *, until: datetime) -> None:
+        """Expect a value until then; nothing where it is expected no more."""
+        ...
+
     async def remove(self, key: ResourceKey) -> None:
         """Expect a value no more; idempotent."""
         ...
