@@ -61,7 +61,8 @@ class Examples(Declared):
         float, Field(ge=0, le=0.47, description="leave out users whom others contradict too often; 0 means none")
     ] = 0
     exclude_spam: Annotated[
-        bool, Field(description="leave out links or repeated words alone, and another language than the answer's")
+        bool,
+        Field(description="leave out links or repeated words alone, and a language of neither question nor answer"),
     ] = False
 
     @model_validator(mode="after")

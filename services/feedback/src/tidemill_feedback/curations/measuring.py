@@ -27,13 +27,19 @@ async def measure(texts: Sequence[MeasuredText], *, find_spam: bool) -> Sequence
 
 
 def _measured(correction: MeasuredText, *, find_spam: bool) -> Measures:
-    text, answer = correction.text[:_WITHIN], correction.prompt.answer or ""
+    text, prompt = correction.text[:_WITHIN], correction.prompt
     return Measures(
         question=_digest(_question(correction.prompt)),
         answer=_digest(_alike(correction.text)),
         signature=_signature(text),
-        spam=spam_in(text, answer=answer) if find_spam else None,
+        spam=spam_in(text, question=_asked(prompt), answer=prompt.answer or "") if find_spam else None,
     )
+
+
+def _asked(prompt: Prompt) -> str:
+    """Return what the user wrote, with their earlier messages: a short question is in no clear language."""
+    said = [turn.text for turn in prompt.earlier if turn.role == "user"]
+    return "\n".join([*said, prompt.question])[-_WITHIN:]
 
 
 def _question(prompt: Prompt) -> list[object]:

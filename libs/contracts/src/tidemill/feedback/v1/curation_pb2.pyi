@@ -153,8 +153,8 @@ class Curation(_message.Message):
     others confirm what they say. 0 means none; at most 0.47, which a user of whom nothing is known has.
     """
     exclude_spam: _builtins.bool
-    """Optional. True leaves out corrections without words, of links or repeated words alone, and in another language than
-    the answer.
+    """Optional. True leaves out corrections without words, of links or repeated words alone, and of users in a language that
+    is neither that of the question nor that of the answer.
     """
     rating_threshold: _builtins.float
     """Optional. Of unpaired preferences: an answer rated so or better is good, below it is bad. 0 means 0.5."""

@@ -10,7 +10,7 @@ TOO_SHORT = "TOO_SHORT"
 TOO_LONG = "TOO_LONG"
 NO_WORDS, ONLY_LINKS, WORDS_REPEATED = "NO_WORDS", "ONLY_LINKS", "WORDS_REPEATED"
 OTHER_LANGUAGE = "OTHER_LANGUAGE"
-"""The correction is in another language than the answer."""
+"""The correction is neither in the language of the question nor in that of the answer."""
 REPEATED_TEXT = "REPEATED_TEXT"
 """Its user gave the same correction, or nearly the same, to other questions before."""
 CONTRADICTED = "CONTRADICTED"
@@ -76,7 +76,12 @@ class Filters:
             return TOO_SHORT
         if row.chars > self.max_output_chars:
             return TOO_LONG
-        return (row.measures.spam or "") if row.measures and self.exclude_spam and row.corrects else ""
+        return self._spam(row) if self.exclude_spam and row.corrects else ""
+
+    def _spam(self, row: Row) -> str:
+        """Return why a correction is spam; which language is right, a reviewer or judge knows better than a guess."""
+        found = (row.measures.spam or "") if row.measures else ""
+        return found if row.by_user or found != OTHER_LANGUAGE else ""
 
     def passes(self, row: Row) -> bool:
         """Return whether a row passes the filters by itself."""
