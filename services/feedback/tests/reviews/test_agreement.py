@@ -1,5 +1,6 @@
 """Coefficients of agreement, on the examples of their authors."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -9,6 +10,7 @@ from tidemill_feedback.reviews.domain.agreement import Rating, alpha, reviewer_a
 from tidemill_feedback.reviews.domain.item import Review, ReviewItem, Subject, SubjectKind
 from tidemill_feedback.reviews.domain.labels import LabelField, LabelKind, Value
 from tidemill_feedback.reviews.kappa import NltkKappa
+from tidemill_feedback.reviews.ports import ItemCounts
 from tidemill_testkit.clocks import NOON
 
 NOMINAL = LabelField(name="f", kind=LabelKind.CATEGORY)
@@ -143,3 +145,26 @@ async def test_a_report_shows_progress_and_who_labels_everything_alike() -> None
     )
     assert [reviewers[f"user:{name}"].constant_fields for name in ("ada", "bob", "lazy")] == [(), (), ("correct",)]
     assert report.examined_items == sum(bool(each.reviews) for each in harness.items.all())
+
+
+async def test_one_report_of_a_queue_is_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = ReviewsHarness()
+    await harness.open_queue()
+    counts, asked, began, goes_on = harness.find.counts, list[str](), asyncio.Event(), asyncio.Event()
+
+    async def slow(project: str, key: str) -> ItemCounts:
+        asked.append(key)
+        began.set()
+        await goes_on.wait()
+        return await counts(project, key)
+
+    monkeypatch.setattr(harness.find, "counts", slow)
+    gone, *others = [asyncio.create_task(harness.report(OPERATOR, "answers")) for _ in range(3)]
+    await began.wait()
+    gone.cancel()
+    goes_on.set()
+
+    assert [(await each).examined_items for each in others] == [0, 0]
+    assert asked == ["answers/1"]
+    await harness.report(OPERATOR, "answers")
+    assert len(asked) == 2

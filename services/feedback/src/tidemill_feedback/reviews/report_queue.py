@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tidemill_core.application import Caller, PageRequest
+from tidemill_core.deadlines import begin_shared
 from tidemill_core.paging import MAX_PAGE_SIZE
 from tidemill_feedback.reviews.domain.agreement import (
     ReviewerReport,
@@ -44,13 +45,19 @@ class QueueReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportQueue:
-    """Reads and changes nothing. The figures are made in a thread, of at most `max_items` items of each state."""
+    """Reads and changes nothing. The figures are made in a thread, of at most `max_items` items of each state.
+
+    One report of a queue is made at a time: who asks meanwhile gets it, too, so that callers who do not wait and ask
+    again begin no further one.
+    """
 
     queues: ReviewQueueStore
     items: ReviewItemStore
     find: Items
     kappa: Kappa
     max_items: int
+    running: dict[str, asyncio.Task[QueueReport]] = field(default_factory=dict)
+    """By project and incarnation of a queue."""
 
     async def __call__(self, caller: Caller, queue_id: str) -> QueueReport:
         """Return the report.
@@ -60,6 +67,13 @@ class ReportQueue:
 
         """
         queue = await self.queues.get(caller.project, queue_id)
+        key = f"{queue.project}/{queue.key}"
+        if (report := self.running.get(key)) is None:
+            report = self.running[key] = begin_shared(self._report(queue), name=f"report of {queue.id}")
+            report.add_done_callback(lambda _: self.running.pop(key, None))
+        return await asyncio.shield(report)  # which others may wait for
+
+    async def _report(self, queue: ReviewQueue) -> QueueReport:
         counts = await self.find.counts(queue.project, queue.key)
         items = [item for state in _STATES for item in await self._latest(queue, state) if item.reviews]
         fields, reviewers = await asyncio.to_thread(self._figures, queue, items)
@@ -86,14 +100,14 @@ class ReportQueue:
         compared = [each for each in queue.spec.fields if each.compared]
         return [self._agreement(queue, each, items) for each in compared], reviewer_reports(queue.spec.fields, items)
 
-    def _agreement(self, queue: ReviewQueue, field: LabelField, items: Sequence[ReviewItem]) -> FieldAgreement:
-        ratings = ratings_of(field, items)
+    def _agreement(self, queue: ReviewQueue, asked: LabelField, items: Sequence[ReviewItem]) -> FieldAgreement:
+        ratings = ratings_of(asked, items)
         units = paired(ratings)
-        nominal = [each for each in ratings if each.item in units] if field.kind is not LabelKind.NUMBER else []
+        nominal = [each for each in ratings if each.item in units] if asked.kind is not LabelKind.NUMBER else []
         return FieldAgreement(
-            field=field.name,
+            field=asked.name,
             items=len(units),
-            alpha=alpha(field, [[*values.values()] for values in units.values()]),
+            alpha=alpha(asked, [[*values.values()] for values in units.values()]),
             cohen_kappa=self.kappa.cohen(nominal),
             fleiss_kappa=self.kappa.fleiss(nominal, raters=queue.slots),
         )
