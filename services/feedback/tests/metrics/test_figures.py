@@ -11,7 +11,7 @@ from services.feedback.tests.metrics.builders import LATE, REOPENED, STARS
 from tidemill_core.errors import InvalidInput
 from tidemill_feedback.errors import FeedbackMetricNotFound
 from tidemill_feedback.metrics.domain.figures import Observed, figures_of
-from tidemill_feedback.metrics.domain.metric import BusinessValue
+from tidemill_feedback.metrics.domain.metric import BusinessValue, FeedbackMetric, MetricKind
 from tidemill_feedback.reactions.domain.reaction import Reaction
 from tidemill_testkit.clocks import NOON
 
@@ -61,6 +61,21 @@ async def given(harness: FeedbackHarness, count: int) -> None:
         harness.inferences.put(f"i{number}")
         harness.clock.advance(timedelta(seconds=1))
         await harness.give(Reaction(metric="reopened", flag=number % 2 == 0, inference=f"i{number}"))
+
+
+async def test_values_of_a_deleted_metric_of_the_same_name_are_none_of_a_new_one_of_another_kind() -> None:
+    harness = FeedbackHarness()
+    await harness.declare.create(ADA, REOPENED, write())
+    await given(harness, 2)
+    await harness.declare.delete(ADA, "reopened", write())
+    times = FeedbackMetric(id="reopened", project="", kind=MetricKind.NUMBER, min=0, max=9)
+    await harness.declare.create(ADA, times, write())
+    harness.inferences.put("i9")
+    await harness.give(Reaction(metric="reopened", number=4, inference="i9"))
+
+    [figures] = (await harness.figures(ADA, "reopened", "helpdesk", since=None)).figures
+
+    assert (figures.count, figures.mean) == (1, 4)
 
 
 async def test_the_newest_values_of_a_deployment_are_read_and_no_more() -> None:

@@ -9,7 +9,7 @@ from tidemill_core.paging import MAX_PAGE_SIZE
 from tidemill_core.resources import check_slug
 from tidemill_feedback.errors import FeedbackMetricNotFound
 from tidemill_feedback.metrics.domain.figures import MetricFigures, Observed, figures_of
-from tidemill_feedback.metrics.domain.metric import Measure, MetricKind
+from tidemill_feedback.metrics.domain.metric import FIELD_OF, FeedbackMetric, Measure, MetricKind
 from tidemill_feedback.metrics.find_metric import FindMetric
 from tidemill_feedback.reactions.domain.feedback import Feedback, Given
 from tidemill_feedback.reactions.domain.reaction import RATING
@@ -53,7 +53,7 @@ class ReadFigures:
                 truncated = True
                 break
             read, oldest = read + 1, created
-            if each.teaches and each.current:
+            if each.teaches and each.current and _is_of(metric, each.current):
                 found.append((each.current.measure, _observed(each, each.current, now)))
         if metric and matures:
             asked_from = max(metric.create_time or oldest, oldest) if truncated else metric.create_time or oldest
@@ -76,6 +76,11 @@ class ReadFigures:
                 yield each
             if not (token := found.next_token):
                 return
+
+
+def _is_of(metric: FeedbackMetric | None, given: Given) -> bool:
+    """Return whether a value is of the metric's kind: a deleted one of its name may have been of another."""
+    return metric is None or getattr(given, FIELD_OF[metric.kind]) not in (None, "")
 
 
 def _matures(measure: Measure | None, begin: datetime) -> bool:
