@@ -72,6 +72,21 @@ async def test_a_correction_of_an_empty_answer_is_no_preference() -> None:
     assert (await harness.crud.get(ADA, "sft")).counts.filtered == 1
 
 
+async def test_a_correction_of_an_answer_without_text_becomes_a_demonstration_when_the_kind_changes() -> None:
+    harness = await three_corrections(kind=PREFERENCE, new_examples=2)
+    harness.inferences.silent.add("i0")
+    await harness.work()
+    await harness.work()
+    assert len(harness.batch()) == 2
+
+    await change(harness, kind=ExampleKind.DEMONSTRATION, new_examples=1)
+    await harness.work()
+    await harness.work()
+
+    assert len(harness.batch()) == 3
+    assert (await harness.crud.get(ADA, "sft")).counts.filtered == 0
+
+
 async def test_prompts_of_earlier_versions_are_fetched_again_for_the_answer() -> None:
     harness = await three_corrections(new_examples=100)
     harness.inferences.forgets_answers = True

@@ -77,6 +77,7 @@ class Rule:
             min_rater_reliability=self.min_rater_reliability,
             exclude_spam=self.exclude_spam,
             feedback=self.feedback,
+            needs_answers=self.kind is not ExampleKind.DEMONSTRATION,
         )
 
     def is_good(self, rating: float) -> bool:

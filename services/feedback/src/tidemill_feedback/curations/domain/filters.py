@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from tidemill_feedback.curations.domain.ledger import Row
+from tidemill_feedback.errors import AnswerNotRecorded
 from tidemill_feedback.reactions.domain.reaction import CORRECTION
 
 TOO_SHORT = "TOO_SHORT"
@@ -34,6 +35,8 @@ class Filters:
     max_output_chars: int
     feedback: Collection[str] = (CORRECTION,)
     """The metrics that make examples."""
+    needs_answers: bool = False
+    """Whether an example has the model's own answer, of which the text may not be recorded."""
     max_user_share: float = 0.0
     max_cohort_share: float = 0.0
     cohort_label: str = ""
@@ -61,12 +64,16 @@ class Filters:
     def awaits(self, row: Row) -> bool:
         """Return whether a row has to be resolved, or something is not measured yet that these filters need."""
         if row.pending or row.failure:
-            return row.pending
+            return row.pending or self._is_readmitted(row)
         if row.measures is None:
             return self.measures
         if self.exclude_spam and row.measures.spam is None:
             return True
         return bool(self.cohort_label) and row.measures.cohort_label != self.cohort_label
+
+    def _is_readmitted(self, row: Row) -> bool:
+        """Return whether a correction failed only because examples were of another kind, which needed the answer."""
+        return row.corrects and not self.needs_answers and row.failure == AnswerNotRecorded.reason
 
     def refusal(self, row: Row) -> str:
         """Return why a row that awaits nothing is no example by itself, "" where nothing is wrong."""
