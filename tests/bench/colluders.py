@@ -104,8 +104,8 @@ async def candidate(base: Path, batch: Sequence[Said], *, steps: int, seed: int,
         replace(each.question, reference=each.text).example(number, "") for number, each in enumerate(batch)
     ]
     run = prepared(folder, lines, method="sft")
-    arguments = {"max_steps": steps, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "seed": seed}
-    await trained(base, run, {"method": "sft", "args": arguments})
+    arguments = {"per_device_train_batch_size": 4, "learning_rate": 1e-3, "seed": seed}
+    await trained(base, run, {"method": "sft", "args": arguments}, steps=steps)
     return run.adapter
 
 
