@@ -76,7 +76,7 @@ async def chosen(corrections: Sequence[Said], filters: Filters) -> list[Said]:
         MeasuredText(prompt=Prompt(question=each.question.asked, messages=(), passages=(), answer=""), text=each.text)
         for each in corrections
     ]
-    measures = await measure(texts, find_spam=filters.exclude_spam)
+    measures = await measure(texts, key="", find_spam=filters.exclude_spam)
     rows = [
         Row(
             candidate=CandidateExample(

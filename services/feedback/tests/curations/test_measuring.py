@@ -13,8 +13,8 @@ from tidemill_feedback.curations.ports import MeasuredText
 LONG = "A refund is paid within fourteen days to the card that was charged for the order."
 
 
-async def measured(text: str, prompt: Prompt | None = None) -> Measures:
-    [found] = await measure([MeasuredText(prompt=prompt or prompt_of("i1"), text=text)], find_spam=False)
+async def measured(text: str, prompt: Prompt | None = None, *, key: str = "acme/sft/1") -> Measures:
+    [found] = await measure([MeasuredText(prompt=prompt or prompt_of("i1"), text=text)], key=key, find_spam=False)
     return found
 
 
@@ -33,6 +33,32 @@ async def test_an_answer_is_the_same_but_for_case_marks_and_white_space(text: st
 
 async def test_a_mark_in_a_number_is_a_part_of_it() -> None:
     assert len({(await measured(text)).answer for text in ("3.5", "35", "-35", "3,5")}) == 4
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("10² m", "102 m"),
+        ("10⁶", "106"),
+        ("x₂", "x2"),
+        ("It takes 5 mW.", "It takes 5 MW."),
+        ("5mW", "5MW"),
+        ("It is 5' long.", 'It is 5" long.', "It is 5 long."),
+    ],
+)
+async def test_what_makes_another_number_makes_another_answer(texts: tuple[str, ...]) -> None:
+    assert len({(await measured(text)).answer for text in texts}) == len(texts)
+
+
+async def test_quotes_around_a_number_and_ways_to_write_a_letter_make_none() -> None:
+    assert (await measured('"5", or so')).answer == (await measured("5 or so")).answer
+    assert (await measured("caf\u00e9")).answer == (await measured("Cafe\u0301")).answer
+
+
+async def test_equal_texts_of_two_projects_or_incarnations_are_not_equal_when_read() -> None:
+    found = [await measured("yes", key=key) for key in ("acme/sft/1", "acme/sft/2", "other/sft/1")]
+
+    assert len({each.answer for each in found}) == len({each.question for each in found}) == 3
 
 
 async def test_a_question_is_another_after_other_messages_for_other_readers_and_with_other_variables() -> None:

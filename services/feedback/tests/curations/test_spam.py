@@ -63,7 +63,7 @@ async def test_the_question_is_what_the_user_wrote_before_as_well() -> None:
     english = tuple(replace(turn, text=ASKED) for turn in asked)
 
     found = [
-        await measure([MeasuredText(prompt=replace(prompt, earlier=earlier), text=GERMAN)], find_spam=True)
+        await measure([MeasuredText(prompt=replace(prompt, earlier=earlier), text=GERMAN)], key="", find_spam=True)
         for earlier in (asked, english)
     ]
 

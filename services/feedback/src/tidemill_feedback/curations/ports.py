@@ -30,8 +30,11 @@ class MeasuredText:
 class Measure(Protocol):
     """Measures corrections."""
 
-    async def __call__(self, texts: Sequence[MeasuredText], *, find_spam: bool) -> Sequence[Measures]:
-        """Return the measures in the order of the texts, without cohorts; computed beside the event loop."""
+    async def __call__(self, texts: Sequence[MeasuredText], *, key: str, find_spam: bool) -> Sequence[Measures]:
+        """Return the measures in the order of the texts, without cohorts; computed beside the event loop.
+
+        Those of different keys are never equal.
+        """
         ...
 
 

@@ -74,7 +74,7 @@ class ResolveExamples:
                     requested_by[inference].append(row.candidate.feedback)
         missing = await self.prompts.missing(ref.project, list(requested_by))
         failures = await self._fetch(caller, {inference: requested_by[inference] for inference in missing})
-        measured = await self._measured(ref.project, texts, filters)
+        measured = await self._measured(ref, texts, filters)
         outputs = await self._outputs(ref.project, texts)
         resolved = []
         for row in rows:
@@ -110,18 +110,21 @@ class ResolveExamples:
             return replace(row, resolved_seq=row.candidate.seq, chars=chars, attempts=0, measures=measures)
         return row
 
-    async def _measured(self, project: str, found: Mapping[str, Feedback], filters: Filters) -> Mapping[str, Measures]:
+    async def _measured(
+        self, ref: CurationRef, found: Mapping[str, Feedback], filters: Filters
+    ) -> Mapping[str, Measures]:
         """Return the measures by feedback, but of that whose prompt is not there."""
         if not filters.measures:
             return {}
-        prompts = await self.prompts.get(project, [each.inference for each in found.values()])
+        prompts = await self.prompts.get(ref.project, [each.inference for each in found.values()])
         texts = {
             each.id: MeasuredText(prompt=prompts[each.inference], text=each.current.text)
             for each in found.values()
             if each.current is not None and each.inference in prompts
         }
         label = filters.cohort_label
-        measured = await self.measure([*texts.values()], find_spam=filters.exclude_spam)
+        key = f"{ref.key}/{ref.incarnation}"
+        measured = await self.measure([*texts.values()], key=key, find_spam=filters.exclude_spam)
         return {
             name: replace(measures, cohort_label=label, cohort=found[name].labels.get(label, "") if label else "")
             for name, measures in zip(texts, measured, strict=True)
