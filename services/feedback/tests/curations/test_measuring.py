@@ -85,6 +85,10 @@ async def test_a_long_correction_is_nearly_the_same_with_another_word_and_a_shor
     assert [len(each.signature) for each in found] == [SIGNATURE_BYTES, SIGNATURE_BYTES, 0, 0, 0]
 
 
+async def test_a_signature_is_the_one_that_earlier_releases_stored() -> None:
+    assert (await measured(LONG)).signature[:8].hex() == "f129ea9ab4170eb5"
+
+
 async def test_measures_hold_no_word_and_odd_characters_are_measured() -> None:
     found = await measured("secret \ud800 \u3164 text", replace(prompt_of("i1"), question="\udfff"))
 
