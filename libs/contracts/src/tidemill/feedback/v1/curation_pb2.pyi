@@ -132,13 +132,14 @@ class Curation(_message.Message):
     """Optional. What its examples are; unspecified means demonstrations."""
     max_user_share: _builtins.float
     """Optional. The maximum share of a batch that one end user may have, 0 to 1; at least one example each. 0 means
-    unlimited. Users without a pseudonym share one.
+    unlimited. Users without a pseudonym share one. It is a share of what counts, before the oldest of a batch that exceeds
+    the bytes that ingest takes are left out.
     """
     cohort_label: _builtins.str
     """Optional. A label of reactions: those with the same value, or without the label, are of one cohort."""
     max_cohort_share: _builtins.float
     """Optional. The maximum share of a batch that one cohort may have, 0 to 1; at least one example each. 0 means
-    unlimited, else `cohort_label` is required.
+    unlimited, else `cohort_label` is required. Of what counts, as `max_user_share`.
     """
     max_repeats: _builtins.int
     """Optional. How many different questions the same, or nearly the same, correction of a user may answer; 0 means
