@@ -1,7 +1,12 @@
+from dataclasses import replace
+
 from services.monitor.tests.story import a_turn
 from tidemill_core.application import Caller
-from tidemill_monitor.metrics import ANSWERS, LOOP_EVENTS
+from tidemill_monitor.events.feedback import FeedbackRecorded
+from tidemill_monitor.events.meta import EventMeta
+from tidemill_monitor.metrics import ANSWERS, LOOP_EVENTS, REACTIONS
 from tidemill_monitor.usage.count_event import CountEvent
+from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
 
 
@@ -17,3 +22,14 @@ def test_events_are_counted_by_type_and_only_so_many_projects_by_name() -> None:
     answered = ANSWERS.labels(projects[0], "live", "candidate", "completed")._value.get()  # noqa: SLF001 - no other way
     assert answered == 1
     assert others._value.get() - before == 2  # noqa: SLF001 - two documents of the third project
+
+
+def test_a_reaction_is_counted_if_it_counts_and_was_given() -> None:
+    count, project = CountEvent(max_projects=1), unique_name("counted")
+    meta = EventMeta(type="tidemill.feedback.feedback.recorded.v1", time=NOON)
+    given = FeedbackRecorded(feedback="f1", seq=1, inference="i1", metric="rating")
+
+    for each in (given, replace(given, counts=True), replace(given, counts=False), replace(given, absent=True)):
+        count(Caller(project=project), meta, each)
+
+    assert REACTIONS.labels(project, "rating")._value.get() == 2  # noqa: SLF001 - no other way

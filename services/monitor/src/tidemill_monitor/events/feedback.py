@@ -18,6 +18,10 @@ class FeedbackRecorded:
     number: float | None = None
     rater: str = ""
     variant: str = ""
+    counts: bool | None = None
+    """None in events older than this field, of which all count."""
+    absent: bool | None = None
+    """True where it was not given: its metric matured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

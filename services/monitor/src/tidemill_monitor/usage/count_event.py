@@ -37,7 +37,7 @@ class CountEvent:
         if isinstance(body, InferenceCompleted):
             TOKENS.labels(label, "input").inc(max(0, body.usage.input_tokens))
             TOKENS.labels(label, "output").inc(max(0, body.usage.output_tokens))
-        elif isinstance(body, FeedbackRecorded):
+        elif isinstance(body, FeedbackRecorded) and body.counts is not False and not body.absent:
             REACTIONS.labels(label, _known(body.metric, _METRICS)).inc()
         elif isinstance(body, EvaluationCompleted):
             VERDICTS.labels(label, _known(word_of(body.verdict, "VERDICT_"), _VERDICTS)).inc()
