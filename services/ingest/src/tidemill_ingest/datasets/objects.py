@@ -192,11 +192,12 @@ def _example(line: bytes) -> Example:
         observed_at=message.observe_time.ToDatetime(tzinfo=UTC),
         line=canonical(written),
         context=context_of(written),
+        rejected=text_of(written.get("rejected", {})),
         good=message.label or not message.HasField("label"),
     )
     said = {"id": example.id, "question": example.question, "output": example.answer}
     if message.kind == EXAMPLE_KIND_PREFERENCE:
-        said["rejected"] = text_of(written.get("rejected", {}))
+        said["rejected"] = example.rejected
     if message.kind == EXAMPLE_KIND_UNPAIRED_PREFERENCE and not message.HasField("label"):
         said["label"] = ""
     for name, value in said.items():

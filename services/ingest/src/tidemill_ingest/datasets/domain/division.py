@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.characters import says_something
-from tidemill_ingest.datasets.domain.example import Example, common_answers, group_of, words_of
+from tidemill_ingest.datasets.domain.example import Example, common_answers, group_of, normalised, words_of
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.limits import COMMON_FROM
 
@@ -91,7 +91,8 @@ def divide(  # noqa: PLR0913 - what decides about each example
     """Divide by the groups' assignment; new groups are assigned with this share.
 
     `erased` are ids of examples that must go. Of the same question and answer the one that was observed first stays;
-    one that is good and one that is bad are two. A bad answer is no reference: to a held-out question it is left out.
+    one that is good and one that is bad are two, as are preferences to two other answers: held out, they are one
+    reference. A bad answer is no reference: to a held-out question it is left out.
     An example whose question occurs in the held-out part leaves train, and so does one whose answer does, because it
     gives away what the other is asked: unless the answer is common, such as a refusal or yes, and no held-out question
     with it has the same words.
@@ -101,7 +102,8 @@ def divide(  # noqa: PLR0913 - what decides about each example
     distinct = _distinct(saying)
     groups = {each.id: group_of(each.asked) for each in distinct}
     split = split.with_groups(groups.values(), share=share, salt=salt)
-    held_out = [each for each in distinct if each.good and groups[each.id] in split.held_out]
+    references = [each for each in distinct if each.good and groups[each.id] in split.held_out]
+    held_out = _distinct(references, compares_rejected=False)
     others = [each for each in distinct if not each.good or groups[each.id] not in split.held_out]
     asked, answered = {each.asked for each in held_out}, {each.answered for each in held_out}
     given_away = {(words_of(each.asked), each.answered) for each in held_out}
@@ -120,15 +122,16 @@ def divide(  # noqa: PLR0913 - what decides about each example
         split=split,
         offered=len(examples),
         erased=len(examples) - len(present),
-        duplicates=len(saying) - len(distinct),
+        duplicates=len(saying) - len(distinct) + len(references) - len(held_out),
         overlap=len(others) - len(train),
         empty=len(present) - len(saying),
     )
 
 
-def _distinct(examples: Sequence[Example]) -> list[Example]:
-    """Return the first observed of each question and answer that is good or bad, ordered by id."""
-    first: dict[tuple[str, str, bool], Example] = {}
+def _distinct(examples: Sequence[Example], *, compares_rejected: bool = True) -> list[Example]:
+    """Return the first observed of each question, answer that is good or bad, and rejected one, ordered by id."""
+    first: dict[tuple[str, str, bool, str], Example] = {}
     for each in sorted(examples, key=lambda example: (example.observed_at, example.id)):
-        first.setdefault((each.asked, each.answered, each.good), each)
+        rejected = normalised(each.rejected) if compares_rejected else ""
+        first.setdefault((each.asked, each.answered, each.good, rejected), each)
     return sorted(first.values(), key=lambda example: example.id)

@@ -37,6 +37,8 @@ class Example:
     """What was said before the question, and given with it, normalised; "" where nothing was."""
     asked_by: str = ""
     """Who asked the question, where that is not the author of the reaction."""
+    rejected: str = ""
+    """Of a preference: the answer that the other one is preferred to."""
     good: bool = True
     """Whether the answer is right, as far as is known; a bad one is learnt from, but is no reference."""
 

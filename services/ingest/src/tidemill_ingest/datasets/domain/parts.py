@@ -30,6 +30,7 @@ def masked(example: Example, mask: Callable[[str], str]) -> Example:
         example,
         question=written["question"],
         answer=text_of(written["output"]),
+        rejected=text_of(written.get("rejected", {})),
         context=context_of(written),
         line=canonical(written),
     )
