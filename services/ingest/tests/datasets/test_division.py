@@ -141,11 +141,8 @@ def preferred(question: str, answer: str, rejected: str) -> ExampleMessage:
 
 
 def test_an_answer_that_is_preferred_to_two_others_is_two_examples_to_train_on_and_one_reference() -> None:
-    batch = [
-        preferred(f"Question {number}", f"Answer {number}", rejected)
-        for number in range(40)
-        for rejected in ("Bad", "Worse", "worse.")
-    ]
+    bad = ("Bad", "Worse", "worse.")
+    batch = [preferred(f"Question {number}", f"Answer {number}", each) for number in range(40) for each in bad]
 
     division = divided(examples(batch))
 
@@ -162,10 +159,9 @@ def rated(question: str, answer: str, *, label: bool) -> ExampleMessage:
 
 
 def test_a_bad_answer_is_trained_on_and_never_held_out() -> None:
+    both = (True, False)
     batch = [
-        rated(f"Question {number}", f"Answer {number} {label}", label=label)
-        for number in range(40)
-        for label in (True, False)
+        rated(f"Question {number}", f"Answer {number} {each}", label=each) for number in range(40) for each in both
     ]
 
     division = divided(examples(batch))
