@@ -387,8 +387,7 @@ def test_the_check_of_the_bytes_finds_what_both_parts_have() -> None:
     batch = examples([message("A?", "One"), message("B?", "one."), message("a", "Two"), message("C", "Three")])
     one, same_answer, same_question, other = (lines_of([each]) for each in batch)
 
-    assert shared_between(one, same_answer) == 1
-    assert shared_between(one, same_question) == 1
+    assert shared_between(one, same_answer) == shared_between(one, same_question) == 1
     assert shared_between(one + same_answer, same_question + one) == 2
     assert shared_between(one, other) == 0
 
@@ -397,6 +396,4 @@ def test_the_content_hash_covers_what_is_in_which_part() -> None:
     a, b = lines_of(examples(numbered(1))), lines_of(examples(numbered(1, start=1)))
 
     assert content_digest(a, b) == content_digest(a, b)
-    assert (
-        len({content_digest(a, b), content_digest(b, a), content_digest(a + b, b""), content_digest(b"", a + b)}) == 4
-    )
+    assert len({content_digest(*each) for each in ((a, b), (b, a), (a + b, b""), (b"", a + b))}) == 4
