@@ -133,25 +133,6 @@ def test_the_rejected_answer_of_a_preference_is_masked_and_has_to_say_something(
     assert masked_one.answer == "Your team."
 
 
-def preferred(question: str, answer: str, rejected: str) -> ExampleMessage:
-    written = message(question, answer, name=f"{question} {rejected}")
-    written.kind = EXAMPLE_KIND_PREFERENCE
-    written.rejected.CopyFrom(Message(role=ROLE_ASSISTANT, parts=[Part(text=rejected)]))
-    return written
-
-
-def test_an_answer_that_is_preferred_to_two_others_is_two_examples_to_train_on_and_one_reference() -> None:
-    bad = ("Bad", "Worse", "worse.")
-    batch = [preferred(f"Question {number}", f"Answer {number}", each) for number in range(40) for each in bad]
-
-    division = divided(examples(batch))
-
-    assert len(division.train) == 2 * len({each.asked for each in division.train})
-    assert len(division.held_out) == len({each.asked for each in division.held_out}) > 0
-    assert division.duplicates == 40 + len(division.held_out)
-    assert len(division.kept) + division.duplicates == division.offered
-
-
 def rated(question: str, answer: str, *, label: bool) -> ExampleMessage:
     written = message(question, answer, name=f"{question} {answer} {label}")
     written.kind, written.label = EXAMPLE_KIND_UNPAIRED_PREFERENCE, label
