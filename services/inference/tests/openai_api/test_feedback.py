@@ -109,7 +109,11 @@ async def test_reactions_of_all_kinds_are_passed_on_for_the_callers_project() ->
         ({"metric": "rating", "number": 1}, "inference", "is required"),
         ({"inference": "i", "metric": "rating", "number": 1, "rater": "judge"}, "rater", "is not supported"),
         ({"inference": "i", "metric": "rating", "number": 1, "end_user": "u"}, "end_user", "is not supported"),
-        ({"inference": "i", "metric": "rating"}, "body", "exactly one of number, comment, correction"),
+        (
+            {"inference": "i", "metric": "rating"},
+            "body",
+            "exactly one of flag, number, category, comment, correction, preference",
+        ),
         ({"inference": "i", "metric": "rating", "number": 1, "comment": "x"}, "body", "exactly one of"),
         ({"inference": "i", "metric": "rating", "number": "1"}, "number", "valid number"),
         ({"inference": "i", "metric": "rating", "number": 1, "request_id": "x" * 999}, "request_id", "at most"),
