@@ -298,7 +298,7 @@ async def test_events_that_come_one_after_the_other_wait_for_a_round_unless_the_
 ) -> None:
     relay = office.relay(publisher, round_s=3600)
     async with running(relay):
-        notes = office.aggregates(relay.enqueuer(office.notes))
+        notes = office.aggregates(relay.enqueuer(office.notes, in_rounds=True))
         await write(notes, "n0", "after a pause")
         await eventually(lambda: relay.outbox_length() == 0)
         for note in ("n1", "n2"):
@@ -317,7 +317,7 @@ async def test_as_many_as_make_a_round_do_not_wait_for_an_event_that_is_stuck(
     stuck = HangsOnce(publisher)
     relay = office.relay(stuck, round_s=3600)
     async with running(relay):
-        notes = office.aggregates(relay.enqueuer(office.notes))
+        notes = office.aggregates(relay.enqueuer(office.notes, in_rounds=True))
         await write(notes, "stuck", "after a pause")
         await eventually(lambda: len(stuck.hung) == 1)
         for turn in range(2):
@@ -326,6 +326,16 @@ async def test_as_many_as_make_a_round_do_not_wait_for_an_event_that_is_stuck(
             await eventually(lambda: relay.outbox_length() == 1)
     assert by_subject(await office.published()) == {f"n{turn}-{note}": [1] for turn in range(2) for note in range(16)}
     assert await office.waiting() == 1
+
+
+async def test_events_of_a_document_that_replicas_share_wait_for_no_round(office: Office, publisher: Publisher) -> None:
+    relay = office.relay(publisher, round_s=3600)
+    async with running(relay):
+        notes = office.aggregates(relay.enqueuer(office.notes))
+        for note in ("n0", "n1", "n2"):
+            await write(notes, note, "one after the other")
+        await eventually(lambda: relay.outbox_length() == 0)
+    assert by_subject(await office.published()) == {"n0": [1], "n1": [1], "n2": [1]}
 
 
 async def test_documents_that_are_there_for_their_events_are_removed_together_but_not_with_another_event(

@@ -139,7 +139,9 @@ async def rollout_events(harness: Harness) -> list[str]:
         async for record in read_topic(harness.stack.kafka, "tidemill.inference.deployment.v1")
         if record.key == key
     ]
-    bodies = sorted((int(json.loads(record.value or b"")["seq"]), dict(record.headers)["ce_type"]) for record in found)
+    # By their ids: two replicas that change the deployment at one moment may both publish an event.
+    events = {dict(record.headers)["ce_id"]: record for record in found}.values()
+    bodies = sorted((int(json.loads(record.value or b"")["seq"]), dict(record.headers)["ce_type"]) for record in events)
     return [ce_type.decode().removeprefix("tidemill.inference.") for _, ce_type in bodies]
 
 

@@ -6,9 +6,10 @@ the start, and seldom after, finds what was missed. A relay holds on to what it 
 that alone; two at once may repeat each other's events, and lose none. It knows of a limited number of documents: the
 others, as there may be any number while Kafka is down, stay in the store, and are read in batches once these are done.
 
-An event that comes after a pause is published at once. Those that come one after the other are published, and taken
-out, together a few times a second: each by itself would cost as much as what it reports, beside the next request. One
-that is not taken keeps its worker, and no other event waits for it while there are workers left.
+Of collections in which documents are mostly new, events that come one after the other are published, and taken out,
+together a few times a second: each by itself would cost as much as what it reports, beside the next request. Events of
+others are published at once: a replica that changes the document meanwhile would publish them, too. One that is not
+taken keeps its worker, and no other event waits for it while there are workers left.
 """
 
 import asyncio
@@ -151,15 +152,19 @@ class Relay(Worker):
         self._capacity = asyncio.Event()
         self._rounds = Rounds(self._queue.put_nowait, every_s=round_s, full=_CONCURRENCY)
 
-    def enqueuer(self, collection: Collection, *, passing: bool = False) -> Callable[[NewEvents], None]:
+    def enqueuer(
+        self, collection: Collection, *, passing: bool = False, in_rounds: bool = False
+    ) -> Callable[[NewEvents], None]:
         """Return what enqueues a document of this collection that got new events; all in it are swept from now on.
 
-        With `passing` the documents are there for their events alone: each is removed with its last one.
+        With `passing` the documents are there for their events alone: each is removed with its last one. With
+        `in_rounds` one that comes shortly after another waits for the next round.
         """
         self._collections[collection.name] = collection
         taking_out = (_Removing if passing else _TakingOut)(collection)
         self._taking_out.setdefault(collection.name, Batched(taking_out, max_concurrent=1))
-        return lambda new: self._enqueue(_Outbox(collection.name, new.document_id), time.time(), new)
+        go_on = self._rounds.join if in_rounds else self._queue.put_nowait
+        return lambda new: self._enqueue(_Outbox(collection.name, new.document_id), time.time(), new, go_on)
 
     async def start(self) -> None:
         """Sweep, and begin."""
@@ -179,7 +184,13 @@ class Relay(Worker):
         """Return how long the oldest of them has waited."""
         return time.time() - min(self._since.values()) if self._since else 0.0
 
-    def _enqueue(self, outbox: _Outbox, since: float, new: NewEvents | None = None) -> None:
+    def _enqueue(
+        self,
+        outbox: _Outbox,
+        since: float,
+        new: NewEvents | None = None,
+        go_on: Callable[[_Outbox], None] | None = None,
+    ) -> None:
         if outbox in self._busy:
             self._enqueued_meanwhile.add(outbox)
         elif outbox in self._since:
@@ -190,7 +201,7 @@ class Relay(Worker):
             self._since[outbox] = since
             if new is not None and new.entries and len(self._kept) < _MAX_KEPT:
                 self._kept[outbox] = new
-            self._rounds.join(outbox)
+            (go_on or self._queue.put_nowait)(outbox)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -120,7 +120,7 @@ class Backend:
     ) -> MongoAggregates[A]:
         """Return the aggregates in the collection `name`: their indexes are created, and events go out to `topic`."""
         collection = self.database[name]
-        enqueue = self.relay.enqueuer(collection) if topic else lambda _: None
+        enqueue = self.relay.enqueuer(collection, in_rounds=usually_new) if topic else lambda _: None
         return self.indexed(
             MongoAggregates(
                 collection,
@@ -185,7 +185,7 @@ class Backend:
             MongoAuditTrail(
                 collection,
                 service=self.settings.service,
-                enqueue=self.relay.enqueuer(collection, passing=True),
+                enqueue=self.relay.enqueuer(collection, passing=True, in_rounds=True),
                 hold=timedelta(seconds=self.settings.audit_hold_s),
             )
         )
