@@ -12,7 +12,7 @@ from tidemill_feedback.errors import InferenceUnanswered, InferenceUnknown, Revi
 from tidemill_feedback.reviews.add_items import AddItems, GivenItem
 from tidemill_feedback.reviews.claim_item import Claimed, ClaimItem, ReleaseItem
 from tidemill_feedback.reviews.crud import ReviewQueueCrud
-from tidemill_feedback.reviews.domain.agreement import Rating
+from tidemill_feedback.reviews.domain.agreement import Units
 from tidemill_feedback.reviews.domain.item import (
     ItemState,
     Review,
@@ -175,10 +175,10 @@ class InMemoryItems:
 class NoKappa:
     """Knows no coefficient: NLTK takes a second to load."""
 
-    def cohen(self, _: Sequence[Rating]) -> float | None:
+    def cohen(self, _: Units) -> float | None:
         return None
 
-    def fleiss(self, _: Sequence[Rating], *, raters: int) -> float | None:
+    def fleiss(self, _: Units, *, raters: int) -> float | None:
         del raters
         return None
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from services.feedback.tests.reviews.harness import FIELDS, OPERATOR, ReviewsHarness, labels
-from tidemill_feedback.reviews.domain.agreement import Rating, alpha, reviewer_alphas, reviewer_reports
+from tidemill_feedback.reviews.domain.agreement import alpha, compare_reviewers, reviewer_reports, units_of
 from tidemill_feedback.reviews.domain.item import Review, ReviewItem, Subject, SubjectKind
 from tidemill_feedback.reviews.domain.labels import LabelField, LabelKind, Value
 from tidemill_feedback.reviews.kappa import NltkKappa
@@ -82,7 +82,7 @@ def test_a_reviewer_is_compared_with_the_others_and_not_the_others_with_one_anot
         for number, right in enumerate(rights)
     ]
 
-    found = reviewer_alphas(field, units)
+    found = {name: each.alpha for name, each in compare_reviewers(field, units).items()}
 
     assert found["ann"] == found["bob"] == found["dan"] == pytest.approx(0.66, abs=0.01)
     assert found["coin"] == pytest.approx(0, abs=0.05)
@@ -91,34 +91,36 @@ def test_a_reviewer_is_compared_with_the_others_and_not_the_others_with_one_anot
 def test_of_two_reviewers_each_has_the_alpha_of_the_field() -> None:
     pairs = [dict(zip("ab", unit, strict=True)) for unit in units(TWO_NOMINAL)]
 
-    assert reviewer_alphas(NOMINAL, pairs) == {"a": pytest.approx(0.692, abs=0.0005)} | {
-        "b": pytest.approx(0.692, abs=0.0005)
-    }
+    found = compare_reviewers(NOMINAL, pairs)
+
+    assert [found[name].alpha for name in "ab"] == [pytest.approx(0.692, abs=0.0005)] * 2
 
 
 def test_who_says_yes_where_most_others_do_does_not_label_everything_alike() -> None:
     right = [number % 10 > 0 for number in range(20)]
     items = [item_of(f"i{number}", ann=True, bob=each, eve=each) for number, each in enumerate(right)]
 
-    assert [each.constant_fields for each in reviewer_reports(FIELDS[:1], items)] == [(), (), ()]
+    reports = reviewer_reports(FIELDS[:1], items, {"correct": units_of(FIELDS[0], items)})
+
+    assert [each.constant_fields for each in reports] == [(), (), ()]
 
 
 def test_kappas_are_those_of_published_examples() -> None:
     # Cohen: 20 of 50 are yes by both, 15 no by both, 5 and 10 differ. Fleiss: 10 subjects, 14 raters, 5 categories.
     pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
-    cohen = [Rating(f"i{place}", rater, pair[at]) for place, pair in enumerate(pairs) for at, rater in enumerate("ab")]
+    cohen = {f"i{place}": dict(zip("ab", pair, strict=True)) for place, pair in enumerate(pairs)}
     table = "0 0 0 0 14,0 2 6 4 2,0 0 3 5 6,0 3 9 2 0,2 2 8 1 1,7 7 0 0 0,3 2 6 3 0,2 5 3 2 2,6 5 2 1 0,0 2 2 3 7"
-    fleiss = list[Rating]()
+    fleiss = dict[str, dict[str, str]]()
     for place, row in enumerate(table.split(",")):
         values = [str(kind) for kind, count in enumerate(row.split()) for _ in range(int(count))]
-        fleiss += [Rating(f"i{place}", f"r{number:02}", value) for number, value in enumerate(values)]
+        fleiss[f"i{place}"] = {f"r{number:02}": value for number, value in enumerate(values)}
 
     kappa = NltkKappa()
 
     assert kappa.cohen(cohen) == pytest.approx(0.4)
     assert kappa.fleiss(fleiss, raters=14) == pytest.approx(0.210, abs=0.0005)
     assert kappa.fleiss(fleiss, raters=13) is None
-    assert kappa.cohen([Rating("i1", rater, "y") for rater in "ab"]) is None
+    assert kappa.cohen({"i1": dict.fromkeys("ab", "y")}) is None
 
 
 async def test_a_report_shows_progress_and_who_labels_everything_alike() -> None:

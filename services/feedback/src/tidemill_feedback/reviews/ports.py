@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller
-from tidemill_feedback.reviews.domain.agreement import Rating
+from tidemill_feedback.reviews.domain.agreement import Units
 from tidemill_feedback.reviews.domain.item import ItemState, ReviewItem
 from tidemill_feedback.reviews.domain.queue import EndedQueue, ReviewQueue
 from tidemill_feedback.reviews.domain.sampling import RecordedAnswer
@@ -108,12 +108,12 @@ class Erased(Protocol):
 
 
 class Kappa(Protocol):
-    """Cohen's and Fleiss' kappa, of values by item and reviewer."""
+    """Cohen's and Fleiss' kappa of what reviewers say of a field."""
 
-    def cohen(self, ratings: Sequence[Rating]) -> float | None:
+    def cohen(self, units: Units) -> float | None:
         """Return the mean over pairs of reviewers; None where it is not defined."""
         ...
 
-    def fleiss(self, ratings: Sequence[Rating], *, raters: int) -> float | None:
+    def fleiss(self, units: Units, *, raters: int) -> float | None:
         """Return it over the items with as many values; None where it is not defined."""
         ...

@@ -7,13 +7,7 @@ from dataclasses import dataclass, field
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.deadlines import begin_shared
 from tidemill_core.paging import MAX_PAGE_SIZE
-from tidemill_feedback.reviews.domain.agreement import (
-    ReviewerReport,
-    alpha,
-    paired,
-    ratings_of,
-    reviewer_reports,
-)
+from tidemill_feedback.reviews.domain.agreement import ReviewerReport, Units, alpha, reviewer_reports, units_of
 from tidemill_feedback.reviews.domain.item import ItemState, ReviewItem
 from tidemill_feedback.reviews.domain.labels import LabelField, LabelKind
 from tidemill_feedback.reviews.domain.queue import ReviewQueue
@@ -98,12 +92,12 @@ class ReportQueue:
         self, queue: ReviewQueue, items: Sequence[ReviewItem]
     ) -> tuple[Sequence[FieldAgreement], Sequence[ReviewerReport]]:
         compared = [each for each in queue.spec.fields if each.compared]
-        return [self._agreement(queue, each, items) for each in compared], reviewer_reports(queue.spec.fields, items)
+        units = {each.name: units_of(each, items) for each in compared}
+        fields = [self._agreement(queue, each, units[each.name]) for each in compared]
+        return fields, reviewer_reports(compared, items, units)
 
-    def _agreement(self, queue: ReviewQueue, asked: LabelField, items: Sequence[ReviewItem]) -> FieldAgreement:
-        ratings = ratings_of(asked, items)
-        units = paired(ratings)
-        nominal = [each for each in ratings if each.item in units] if asked.kind is not LabelKind.NUMBER else []
+    def _agreement(self, queue: ReviewQueue, asked: LabelField, units: Units) -> FieldAgreement:
+        nominal = units if asked.kind is not LabelKind.NUMBER else {}
         return FieldAgreement(
             field=asked.name,
             items=len(units),

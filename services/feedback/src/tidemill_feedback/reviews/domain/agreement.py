@@ -4,7 +4,7 @@ Krippendorff, K. (2011): Computing Krippendorff's Alpha-Reliability.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from statistics import fmean
@@ -18,13 +18,8 @@ CHANCE = 0.01
 """What is less likely is no chance any more: that all labels are alike, by the share of others' that are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rating:
-    """A value that a reviewer gave to a field of an item."""
-
-    item: str
-    reviewer: str
-    value: Value
+Units = Mapping[str, Mapping[str, Value]]
+"""The values of a field by item and reviewer, of the items with at least two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +35,18 @@ class ReviewerReport:
     constant_fields: tuple[str, ...]
 
 
-def ratings_of(field: LabelField, items: Iterable[ReviewItem]) -> Sequence[Rating]:
-    """Return the values of a field, of all items but gold ones."""
-    return [
-        Rating(item.id, review.reviewer, values[field.name])
+def units_of(field: LabelField, items: Iterable[ReviewItem]) -> Units:
+    """Return what reviewers say of a field, without gold items."""
+    found = {
+        item.id: {
+            review.reviewer: said[field.name]
+            for review in item.reviews
+            if field.name in (said := values_of(review.labels))
+        }
         for item in items
         if not item.gold
-        for review in item.reviews
-        if field.name in (values := values_of(review.labels))
-    ]
-
-
-def paired(ratings: Iterable[Rating]) -> Mapping[str, Mapping[str, Value]]:
-    """Return the values by item and reviewer, of the items with at least two."""
-    items = defaultdict[str, dict[str, Value]](dict)
-    for each in ratings:
-        items[each.item][each.reviewer] = each.value
-    return {item: values for item, values in items.items() if len(values) > 1}
+    }
+    return {item: values for item, values in found.items() if len(values) > 1}
 
 
 def alpha(field: LabelField, units: Sequence[Sequence[Value]]) -> float | None:
@@ -75,27 +65,20 @@ def alpha(field: LabelField, units: Sequence[Sequence[Value]]) -> float | None:
     return 1 - observed / len(together) / chance
 
 
-def reviewer_reports(fields: Sequence[LabelField], items: Sequence[ReviewItem]) -> Sequence[ReviewerReport]:
-    """Return a report for each reviewer, by name."""
-    compared = [each for each in fields if each.compared]
+def reviewer_reports(
+    fields: Sequence[LabelField], items: Iterable[ReviewItem], units: Mapping[str, Units]
+) -> Sequence[ReviewerReport]:
+    """Return a report for each reviewer, by name; `units` are those of each of the fields, which are compared ones."""
     reviews = defaultdict[str, list[tuple[ReviewItem, Review]]](list)
     for item in items:
         for review in item.reviews:
             reviews[review.reviewer].append((item, review))
-    by_field = {each.name: _against_others(each, [*paired(ratings_of(each, items)).values()]) for each in compared}
-    return [_report(name, compared, reviews[name], by_field) for name in sorted(reviews)]
-
-
-def reviewer_alphas(field: LabelField, units: Sequence[Mapping[str, Value]]) -> Mapping[str, float | None]:
-    """Return of each reviewer how well they agree with the others: alpha of the pairs that have a value of theirs.
-
-    What chance would do is taken from all values of the field. None where that or two units of theirs lack.
-    """
-    return {name: each.alpha for name, each in _against_others(field, units).items()}
+    by_field = {each.name: compare_reviewers(each, units[each.name].values()) for each in fields}
+    return [_report(name, fields, reviews[name], by_field) for name in sorted(reviews)]
 
 
 @dataclass(slots=True)
-class _Comparison:
+class Comparison:
     """What a reviewer said of one field, beside what the others said of the same items."""
 
     units: int = 0
@@ -106,6 +89,7 @@ class _Comparison:
     others_alike: int = 0
     """How many values of others there are, and how many of them are the reviewer's own."""
     alpha: float | None = None
+    """Of the pairs that have a value of theirs, by chance as in the whole field; None where that or two units lack."""
 
     @property
     def constant(self) -> bool:
@@ -115,9 +99,9 @@ class _Comparison:
         return bool((self.others_alike / self.others) ** self.units < CHANCE)
 
 
-def _against_others(field: LabelField, units: Sequence[Mapping[str, Value]]) -> Mapping[str, _Comparison]:
+def compare_reviewers(field: LabelField, units: Collection[Mapping[str, Value]]) -> Mapping[str, Comparison]:
     """Compare each reviewer with the others of the same units, each of which has at least two values."""
-    found, differs = defaultdict[str, _Comparison](_Comparison), _differences(field)
+    found, differs = defaultdict[str, Comparison](Comparison), _differences(field)
     for unit in units:
         counted, others = Counter(unit.values()), len(unit) - 1
         differences = differs([*unit.values()])
@@ -139,7 +123,7 @@ def _report(
     reviewer: str,
     fields: Sequence[LabelField],
     reviews: Sequence[tuple[ReviewItem, Review]],
-    by_field: Mapping[str, Mapping[str, _Comparison]],
+    by_field: Mapping[str, Mapping[str, Comparison]],
 ) -> ReviewerReport:
     compared = {each.name: found for each in fields if (found := by_field[each.name].get(reviewer))}
     gold = [(item, review) for item, review in reviews if item.gold]
@@ -147,7 +131,7 @@ def _report(
     return ReviewerReport(
         reviewer=reviewer,
         reviews=len(reviews),
-        alpha=_mean(each.alpha for each in compared.values() if each.alpha is not None),
+        alpha=mean_of(each.alpha for each in compared.values() if each.alpha is not None),
         resolved_share=_share(fields, [(item.resolved.labels, review) for item, review in resolved if item.resolved]),
         gold_reviews=len(gold),
         gold_accuracy=_share(fields, [(item.expected, review) for item, review in gold]),
@@ -161,10 +145,11 @@ def _share(fields: Sequence[LabelField], judged: Sequence[tuple[Sequence[Label],
     for labels, review in judged:
         right, said = values_of(labels), values_of(review.labels)
         hits += [same(each, said.get(each.name), right[each.name]) for each in fields if each.name in right]
-    return _mean(hits)
+    return mean_of(hits)
 
 
-def _mean(values: Iterable[float]) -> float | None:
+def mean_of(values: Iterable[float]) -> float | None:
+    """Return the mean; None of no values."""
     found = list(values)
     return fmean(found) if found else None
 
