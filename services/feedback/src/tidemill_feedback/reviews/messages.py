@@ -19,7 +19,7 @@ from tidemill_feedback.reviews.domain.item import (
     ReviewItemWasResolved,
     Subject,
 )
-from tidemill_feedback.reviews.domain.labels import Label, LabelKind
+from tidemill_feedback.reviews.domain.labels import Label, LabelKind, comparable
 from tidemill_feedback.reviews.domain.queue import QueueSpec, ReviewQueue
 from tidemill_feedback.reviews.report_queue import QueueReport
 from tidemill_kit.mapping import from_message, to_message
@@ -120,8 +120,8 @@ def item_payload(item: ReviewItem, event: Event, seq: int) -> tuple[str, Message
     if not isinstance(event, ReviewItemWasResolved):
         raise TypeError(event)
     resolved = event.resolved
-    said = [each for each in resolved.labels if each.kind is not LabelKind.TEXT]
-    return RESOLVED, to_message(events.ReviewItemResolved, resolved, item, item=item.id, seq=seq, labels=_labels(said))
+    said = _labels(comparable(resolved.labels))
+    return RESOLVED, to_message(events.ReviewItemResolved, resolved, item, item=item.id, seq=seq, labels=said)
 
 
 def _resolution(resolved: Resolution) -> pb.Resolution:
