@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from tidemill_feedback.reactions.domain.reaction import RATING
 from tidemill_feedback.reviews.domain.sampling import RecordedAnswer
 from tidemill_feedback.reviews.sample_answers import SampleAnswers
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
@@ -14,7 +15,6 @@ FEEDBACK_TOPIC = "tidemill.feedback.feedback.v1"
 COMPLETED = "tidemill.inference.inference.completed.v1"
 RECORDED = "tidemill.feedback.feedback.recorded.v1"
 _LIVE = frozenset({"", "PURPOSE_UNSPECIFIED", "PURPOSE_LIVE"})
-_RATING = "rating"
 
 
 class UsedDocument(BaseModel):
@@ -58,7 +58,7 @@ def answers(sample: SampleAnswers) -> Subscription:
         await sample.completed(event.caller, _answer(body, event.time))
 
     async def rated(event: EventContext, body: AnswerRated) -> None:
-        if body.metric == _RATING and body.number is not None:
+        if body.metric == RATING and body.number is not None:
             await sample.rated(event.caller, deployment=body.deployment, inference=body.inference, rating=body.number)
 
     return Subscription(
