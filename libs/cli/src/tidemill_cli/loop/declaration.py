@@ -18,6 +18,7 @@ from tidemill_cli.loop.shapes import (
     FromFile,
     Reference,
     SecretName,
+    Share,
     SharedReference,
     SharedSlug,
     ShortDuration,
@@ -53,9 +54,6 @@ class Model(Declared):
     base_url: str | None = None
     api_key: Secret | None = None
     approval: Approval = Approval()
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 MaskKind = Literal[

@@ -7,9 +7,7 @@ from pydantic import Field, model_validator
 from tidemill.feedback.v1 import review_pb2 as pb
 from tidemill_cli.loop.desired import Desired
 from tidemill_cli.loop.durations import duration_of
-from tidemill_cli.loop.shapes import Declared, Duration, Slug
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from tidemill_cli.loop.shapes import Declared, Duration, Share, Slug
 
 
 class ReviewField(Declared):

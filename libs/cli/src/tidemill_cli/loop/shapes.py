@@ -30,6 +30,7 @@ SharedReference = Annotated[
     ),
 ]
 SecretName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,127}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _duration(value: object) -> object:
