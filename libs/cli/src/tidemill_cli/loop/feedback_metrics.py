@@ -49,9 +49,7 @@ class Metric(Declared):
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
         number, category = self.kind == "number", self.kind == "category"
-        if number != (self.min is not None and self.max is not None) or (
-            not number and (self.min is not None or self.max is not None)
-        ):
+        if {self.min is None, self.max is None} != {not number}:
             message = "a number has a min and a max, and nothing else has one"
             raise ValueError(message)
         if category != bool(self.choices):
