@@ -1,6 +1,6 @@
 """metrics: list, show and delete what a project declares for its feedback; loop.yaml declares it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -27,23 +27,22 @@ metrics = Commands(help="Metrics of feedback that the project declares.")
 
 NameArgument = Annotated[str, typer.Argument(help="The metric.")]
 _FLAGS = {"true": True, "false": False}
+_COLUMNS = ("metric", "kind", "of", "optimise", "values", "worth", "weights")
 
 
-@lists(
-    metrics,
-    "list",
-    lambda c: c.metrics.ListFeedbackMetrics,
-    ("metric", "kind", "of", "optimise", "values", "worth", "weights"),
-    lambda m: (
-        m.id,
-        word(FeedbackMetricKind, m.kind),
-        word(FeedbackMetricLevel, m.level),
-        word(FeedbackMetricOptimise, m.optimise),
-        _values(m),
-        ", ".join(_worth(m)) or "-",
-        _weights(m),
-    ),
-)
+def _row(metric: FeedbackMetric) -> Sequence[str]:
+    return (
+        metric.id,
+        word(FeedbackMetricKind, metric.kind),
+        word(FeedbackMetricLevel, metric.level),
+        word(FeedbackMetricOptimise, metric.optimise),
+        _values(metric),
+        ", ".join(_worth(metric)) or "-",
+        _weights(metric),
+    )
+
+
+@lists(metrics, "list", lambda c: c.metrics.ListFeedbackMetrics, _COLUMNS, _row)
 def list_metrics() -> ListFeedbackMetricsRequest:
     """List the metrics that the project declares; rating, comment and correction are always there."""
     return ListFeedbackMetricsRequest()
@@ -53,16 +52,7 @@ def list_metrics() -> ListFeedbackMetricsRequest:
 def show_metric(name: NameArgument) -> None:
     """Show a metric."""
     metric = call(lambda c: FeedbackMetrics(c).get(name))
-    facts = {
-        "metric": metric.id,
-        "kind": word(FeedbackMetricKind, metric.kind),
-        "of": word(FeedbackMetricLevel, metric.level),
-        "optimise": word(FeedbackMetricOptimise, metric.optimise),
-        "values": _values(metric),
-        "worth": ", ".join(_worth(metric)),
-        "weights": _weights(metric),
-    }
-    show(plain(metric), card(facts))
+    show(plain(metric), card(dict(zip(_COLUMNS, _row(metric), strict=True))))
 
 
 @metrics.command("figures")
