@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +26,7 @@ from tidemill.feedback.v1.review_pb2 import (
 )
 from tidemill.feedback.v1.review_service_pb2 import ListReviewItemsRequest, ListReviewQueuesRequest
 from tidemill_cli.options import Commands
-from tidemill_cli.output import call, card, plain, show, table, word, writing
+from tidemill_cli.output import call, card, plain, show, table, word, written
 from tidemill_cli.pages import lists
 from tidemill_cli.reviewing import bounds, work_through
 from tidemill_client.connection import Connection
@@ -213,16 +213,15 @@ def export_items(
     state: Annotated[str, typer.Option("--state", "-s", help="Only open, resolved or disputed ones.")] = "",
 ) -> None:
     """Write the items of a queue, with what was said of them, as JSON lines."""
+    count, chosen = 0, _state(state)
 
-    async def work(connection: Connection) -> int:
-        count = 0
-        with writing(file), file.open("w", encoding="utf-8") as out:
-            async for item in Reviews(connection).items(queue, state=_state(state)):
-                out.write(json.dumps(plain(item)) + "\n")
-                count += 1
-        return count
+    async def lines(connection: Connection) -> AsyncIterator[bytes]:
+        nonlocal count
+        async for item in Reviews(connection).items(queue, state=chosen):
+            count += 1
+            yield f"{json.dumps(plain(item))}\n".encode()
 
-    count = call(work)
+    call(lambda c: written(lines(c), file))
     show({"file": str(file), "items": count}, f"{count} items are in {escape(str(file))}")
 
 

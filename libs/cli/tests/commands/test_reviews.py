@@ -9,6 +9,7 @@ from libs.cli.tests.commands.conftest import Terminal
 from libs.cli.tests.commands.review_answers import ITEM, LABELS, QUEUE, ReviewAnswers
 from libs.cli.tests.loop.running import Running
 from tidemill.feedback.v1.review_pb2 import SUBJECT_KIND_INFERENCE, ReviewLabel
+from tidemill.feedback.v1.review_service_pb2 import ListReviewItemsResponse
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GetInferenceResponse
 from tidemill.ingest.v1.dataset_service_pb2 import ExportDatasetVersionResponse
@@ -125,6 +126,24 @@ async def test_what_is_exported_can_be_imported(terminal: Terminal, reviews: Rev
     file.write_text("[1]\n")
     refused = await asyncio.to_thread(terminal, "reviews", "import", "answers", str(file))
     assert "line 1 is no review item" in refused.text
+
+
+async def test_an_export_that_fails_leaves_the_file_as_it_was(
+    terminal: Terminal, running: Running, tmp_path: Path
+) -> None:
+    def down(_: object) -> ListReviewItemsResponse:
+        message = "the queue is gone"
+        raise PreconditionFailed(message)
+
+    running.answers["feedback.v1.review_service:ListReviewItems"] = down
+    file = tmp_path / "items.jsonl"
+    file.write_text("of before\n")
+
+    for options in ([], ["--state", "lost"]):
+        failed = await asyncio.to_thread(terminal, "reviews", "export", "answers", str(file), *options)
+        assert failed.code != 0
+
+    assert file.read_text() == "of before\n"
 
 
 async def test_examples_of_a_dataset_become_items_that_name_their_inference(
