@@ -135,5 +135,6 @@ def bounds(field: LabelField) -> str:
         return "yes or no"
     if field.kind != LABEL_KIND_NUMBER:
         return "text"
-    low = f"{field.min:g}" if field.HasField("min") else "any"
-    return f"{low} to {field.max:g}" if field.HasField("max") else f"a number from {low}"
+    low = [f"from {field.min:g}"] if field.HasField("min") else []
+    high = [f"to {field.max:g}"] if field.HasField("max") else []
+    return " ".join(("a number", *low, *high))

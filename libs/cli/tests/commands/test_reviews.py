@@ -8,11 +8,12 @@ import pytest
 from libs.cli.tests.commands.conftest import Terminal
 from libs.cli.tests.commands.review_answers import ITEM, LABELS, QUEUE, ReviewAnswers
 from libs.cli.tests.loop.running import Running
-from tidemill.feedback.v1.review_pb2 import SUBJECT_KIND_INFERENCE, ReviewLabel
+from tidemill.feedback.v1.review_pb2 import LABEL_KIND_NUMBER, SUBJECT_KIND_INFERENCE, LabelField, ReviewLabel
 from tidemill.feedback.v1.review_service_pb2 import ListReviewItemsResponse
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GetInferenceResponse
 from tidemill.ingest.v1.dataset_service_pb2 import ExportDatasetVersionResponse
+from tidemill_cli.reviewing import bounds
 from tidemill_core.errors import PreconditionFailed
 
 
@@ -40,6 +41,19 @@ async def test_a_command_reports_what_it_did(terminal: Terminal, command: str, r
 
     assert said.code == 0, said.text
     assert [each for each in reported if each not in said.text] == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (None, None, "a number"),
+        (0, None, "a number from 0"),
+        (None, 5, "a number to 5"),
+        (1, 5, "a number from 1 to 5"),
+    ],
+)
+def test_a_number_is_asked_for_by_the_bounds_that_it_has(low: float | None, high: float | None, said: str) -> None:
+    assert bounds(LabelField(name="score", kind=LABEL_KIND_NUMBER, min=low, max=high)) == said
 
 
 async def test_one_item_after_the_other_is_shown_and_its_labels_are_asked_for(
