@@ -28,6 +28,14 @@ def test_pages_are_those_that_word_laid_out() -> None:
     assert extracted.anchors == (page(0, 1), page(5, 2))
 
 
+@pytest.mark.parametrize("style", ["heading 1", "heading 2"])
+def test_a_page_that_begins_with_a_heading_begins_with_its_markup(style: str) -> None:
+    extracted = extract(docx(paragraph("One") + paragraph("Two", style=style, before=BREAK)), DOCX)
+
+    assert extracted.text == f"One\n\n{'#' * int(style[-1])} Two"
+    assert extracted.anchors == (page(0, 1), page(5, 2))
+
+
 def test_breaks_that_an_author_set_count_where_word_laid_out_none() -> None:
     extracted = extract(docx(paragraph("One") + paragraph("Two", before='<w:br w:type="page"/>')), DOCX)
 

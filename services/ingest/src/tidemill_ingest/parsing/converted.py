@@ -10,6 +10,9 @@ from tidemill_ingest.errors import DocumentRefused
 _OPEN, _CLOSE = "\ufdd5", "\ufdd6"
 """Enclose a mark's number; noncharacters, which no text has (Unicode, 23.7)."""
 _MARK = re.compile(f"{_OPEN}([0-9]{{1,9}}){_CLOSE}")
+_BEGINS_BLOCK = re.compile(r"(?:[ \t]*(?:#{1,6}|[-*+>|]|[0-9]{1,9}[.)])[ \t]+)+")
+"""What Markdown has before the text of a heading, an item, a quotation or a row (CommonMark 0.31, 4 and 5)."""
+_LONGEST_BEGINNING = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,8 @@ def whole(text: str) -> str:
 def anchored(text: str, places: Sequence[Place]) -> tuple[str, tuple[Anchor, ...]]:
     """Return the text without its marks, and the anchors that stood there, in order.
 
-    A mark that conversion lost gives no anchor; of one that it repeated, as in merged cells, the first counts.
+    A mark that conversion lost gives no anchor; of one that it repeated, as in merged cells, the first counts. A place
+    that begins with the text of a heading or an item begins with its markup.
     """
     if not places:
         return text, ()
@@ -87,6 +91,16 @@ def anchored(text: str, places: Sequence[Place]) -> tuple[str, tuple[Anchor, ...
         if index < len(places) and index not in seen:
             seen.add(index)
             place = places[index]
-            anchors.append(Anchor(start=length, kind=place.kind, number=place.number, name=place.name))
+            start = length - _markup_before(text, mark.start())
+            anchors.append(Anchor(start=start, kind=place.kind, number=place.number, name=place.name))
     parts.append(text[end:])
     return unmarked("".join(parts)), tuple(anchors)
+
+
+def _markup_before(text: str, end: int) -> int:
+    """Return how many characters of a line are before `end`, marks aside, if they are markup alone; else 0."""
+    begin = text.rfind("\n", max(0, end - _LONGEST_BEGINNING), end) + 1
+    if not begin and end > _LONGEST_BEGINNING:
+        return 0
+    before = _MARK.sub("", text[begin:end])
+    return len(before) if _BEGINS_BLOCK.fullmatch(before) else 0
