@@ -8,7 +8,7 @@ from tidemill_feedback.curations.domain.agreement import measures_of
 from tidemill_feedback.curations.domain.counting import Chosen, choose
 from tidemill_feedback.curations.domain.filters import Filters
 from tidemill_feedback.curations.domain.ledger import CandidateExample, Row
-from tidemill_feedback.curations.domain.measures import Measures
+from tidemill_feedback.curations.domain.measures import SIGNATURE_BYTES, Measures
 from tidemill_testkit.clocks import NOON
 
 
@@ -157,21 +157,25 @@ def test_a_text_that_repeats_has_no_say_in_later_questions() -> None:
     assert reasons == dict.fromkeys(("f10", "f11", "f12"), "REPEATED_TEXT")
 
 
-def test_texts_that_are_nearly_the_same_repeat_and_a_chain_of_changes_does_not() -> None:
-    first, near, far = bytes(128), bytes(128 - 20) + bytes([1] * 20), bytes(128 - 40) + bytes([1] * 40)
-    rows = [row(number, user="mallory", answer=f"a{number}") for number in range(3)]
-    signed = [
-        Row(
-            candidate=each.candidate,
-            first_time=each.first_time,
-            resolved_seq=1,
-            chars=10,
-            measures=Measures(question=f"q{number}", answer=f"a{number}", signature=signature),
-        )
-        for number, (each, signature) in enumerate(zip(rows, (first, near, far), strict=True))
-    ]
+FIRST, NEAR, FAR = (bytes(SIGNATURE_BYTES - changed) + bytes([1] * changed) for changed in (0, 20, 40))
+"""Signatures of which the middle one is nearly the same as both others."""
 
-    assert set(refused(signed, max_repeats=1)) == {"f01"}
+
+def signed(number: int, signature: bytes, *, user: str) -> Row:
+    given = row(number, user=user)
+    return replace(given, measures=replace(measures_of(given), signature=signature))
+
+
+def test_texts_that_are_nearly_the_same_repeat_and_a_chain_of_changes_does_not() -> None:
+    rows = [signed(number, each, user="mallory") for number, each in enumerate((FIRST, NEAR, FAR))]
+
+    assert set(refused(rows, max_repeats=1)) == {"f01"}
+
+
+def test_two_texts_of_a_user_do_not_repeat_because_another_user_gave_one_between_them() -> None:
+    between, own = signed(0, NEAR, user="mallory"), [signed(1, FIRST, user="carol"), signed(2, FAR, user="carol")]
+
+    assert refused([between, *own], max_repeats=1) == {}
 
 
 def shares(chosen: Chosen) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Whether users agree: corrections of one question that contradict each other, and corrections that repeat."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -45,25 +45,33 @@ def agreement(rows: Sequence[Row]) -> Agreement:
 def repeated(rows: Sequence[Row], *, max_questions: int) -> AbstractSet[str]:
     """Return what users gave to so many other questions before, in the order of `rows`.
 
-    It is counted for each user: what one says under any question must not take the right answer from others.
+    Those of each user are compared among themselves: what one says under any question must not take the right answer
+    from others.
     """
-    answers, found = Answers(), set[str]()
-    questions: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    of_user: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if not row.by_user:
-            continue
-        answered = questions[row.candidate.end_user, answers.number(measures_of(row))]
-        if measures_of(row).question in answered or len(answered) < max_questions:
-            answered.add(measures_of(row).question)
-        else:
-            found.add(row.candidate.feedback)
-    return found
+        if row.by_user:
+            of_user[row.candidate.end_user].append(row)
+    several = (given for given in of_user.values() if len(given) > max_questions)
+    return {feedback for given in several for feedback in _repeats(given, max_questions)}
 
 
 def measures_of(row: Row) -> Measures:
     """Return the measures of a row that awaits none."""
     assert row.measures is not None  # noqa: S101 - what awaits measures is not compared
     return row.measures
+
+
+def _repeats(rows: Sequence[Row], max_questions: int) -> Iterator[str]:
+    """Yield what one user gave to so many other questions before."""
+    answers, questions = Answers(), defaultdict[int, set[str]](set)
+    for row in rows:
+        measures = measures_of(row)
+        answered = questions[answers.number(measures)]
+        if measures.question in answered or len(answered) < max_questions:
+            answered.add(measures.question)
+        else:
+            yield row.candidate.feedback
 
 
 def _compare(rows: Sequence[Row], confirmed: set[str], contradicted: set[str]) -> None:
