@@ -44,7 +44,7 @@ def counted(rows: list[Row], **rules: object) -> Chosen:
 
 
 def refused(rows: list[Row], **rules: object) -> dict[str, str]:
-    return dict(counted(rows, **rules).refusals)
+    return dict(counted(rows, **rules).changed)
 
 
 def test_of_a_question_that_users_corrected_otherwise_the_answer_of_most_of_them_counts() -> None:
@@ -236,7 +236,7 @@ def test_each_refused_correction_has_one_reason() -> None:
 
     chosen = counted(rows, per_user_at_most=1)
 
-    assert chosen.refusals == {"f02": "PER_USER_LIMIT", "f03": "TOO_LONG", "f04": "INFERENCE_NOT_FOUND"}
+    assert chosen.changed == {"f02": "PER_USER_LIMIT", "f03": "TOO_LONG", "f04": "INFERENCE_NOT_FOUND"}
     assert chosen.counts.filtered == sum(chosen.counts.refused.values()) == 3
 
 

@@ -30,10 +30,8 @@ class Chosen:
     counts: Counts
     left_out: int
     """Older ones above the limit."""
-    refusals: Mapping[str, str]
-    """By feedback, why it is no example."""
     changed: Mapping[str, str]
-    """Those that differ from what the rows say, "" where one is no refusal any more."""
+    """By feedback, why it is no example where its row does not say so yet, "" where it is no refusal any more."""
 
 
 _NEW_RATER = reliability(0, 0)
@@ -115,7 +113,7 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
     changed = {
         row.candidate.feedback: why for row in rows if (why := refused.get(row.candidate.feedback, "")) != row.refusal
     }
-    return Chosen(rows=chosen, counts=counts, left_out=left_out, refusals=refused, changed=changed)
+    return Chosen(rows=chosen, counts=counts, left_out=left_out, changed=changed)
 
 
 def _unreliable(rows: Sequence[Row], known: Mapping[str, float], bound: float) -> AbstractSet[str]:
