@@ -48,14 +48,16 @@ class Filters:
     @property
     def measures(self) -> bool:
         """Return whether more than the length of corrections is measured."""
-        compares = self.max_repeats or self.exclude_contradicted or self.min_rater_reliability
-        return bool(compares or self.cohort_label or self.exclude_spam)
+        return bool(self._compares or self.cohort_label or self.exclude_spam)
 
     @property
     def readmits(self) -> bool:
         """Return whether a reaction may make examples of others that were none before."""
-        compares = self.max_repeats or self.exclude_contradicted or self.min_rater_reliability
-        return bool(compares or self.max_user_share or self.max_cohort_share)
+        return bool(self._compares or self.max_user_share or self.max_cohort_share)
+
+    @property
+    def _compares(self) -> bool:
+        return bool(self.max_repeats or self.exclude_contradicted or self.min_rater_reliability)
 
     def selects(self, row: Row) -> bool:
         """Return whether a row is of the deployment, and of a metric that makes examples."""
@@ -64,14 +66,14 @@ class Filters:
     def awaits(self, row: Row) -> bool:
         """Return whether a row has to be resolved, or something is not measured yet that these filters need."""
         if row.pending or row.failure:
-            return row.pending or self._is_readmitted(row)
+            return row.pending or self._is_resolved_again(row)
         if row.measures is None:
             return self.measures
         if self.exclude_spam and row.measures.spam is None:
             return True
         return bool(self.cohort_label) and row.measures.cohort_label != self.cohort_label
 
-    def _is_readmitted(self, row: Row) -> bool:
+    def _is_resolved_again(self, row: Row) -> bool:
         """Return whether a correction failed only because examples were of another kind, which needed the answer."""
         return row.corrects and not self.needs_answers and row.failure == AnswerNotRecorded.reason
 
