@@ -1,7 +1,7 @@
 """Which reactions count, and why the others do not: the one place that decides it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -148,8 +148,9 @@ def _superseded(rows: Sequence[Row]) -> AbstractSet[str]:
 def _limits(filters: Filters) -> Sequence[ShareLimit]:
     found = list[ShareLimit]()
     if filters.max_user_share:
-        key: Callable[[Row], str] = lambda row: row.candidate.end_user  # noqa: E731 - a key is one expression
-        found.append(ShareLimit(share=filters.max_user_share, key=key, reason=USER_SHARE))
+        found.append(
+            ShareLimit(share=filters.max_user_share, key=lambda row: row.candidate.end_user, reason=USER_SHARE)
+        )
     if filters.max_cohort_share:
         found.append(
             ShareLimit(share=filters.max_cohort_share, key=lambda row: measures_of(row).cohort, reason=COHORT_SHARE)
