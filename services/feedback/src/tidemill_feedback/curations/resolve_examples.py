@@ -74,8 +74,10 @@ class ResolveExamples:
                     requested_by[inference].append(row.candidate.feedback)
         missing = await self.prompts.missing(ref.project, list(requested_by))
         failures = await self._fetch(caller, {inference: requested_by[inference] for inference in missing})
-        measured = await self._measured(ref, texts, filters)
-        outputs = await self._outputs(ref.project, texts)
+        read = [each.inference for each in texts.values() if filters.measures or each.metric != CORRECTION]
+        prompts = await self.prompts.get(ref.project, read) if read else {}
+        measured = await self._measured(ref, texts, prompts, filters)
+        outputs = _outputs(texts, prompts)
         resolved = []
         for row in rows:
             failure = next((failures[each] for each in row.candidate.inferences if each in failures), None)
@@ -93,15 +95,6 @@ class ResolveExamples:
                 resolved.append(await self._finish(ref, row, epoch, outputs[found.id], measured.get(found.id)))
         return resolved
 
-    async def _outputs(self, project: str, found: Mapping[str, Feedback]) -> Mapping[str, str]:
-        """Return by feedback what an example would have as its output: the correction, or the answer, if it is kept."""
-        given = [each for each in found.values() if each.current is not None]
-        corrections = {each.id: each.current.text for each in given if each.current and each.metric == CORRECTION}
-        others = [each for each in given if each.metric != CORRECTION]
-        prompts = await self.prompts.get(project, [each.inference for each in others]) if others else {}
-        answers = {each.id: prompts[each.inference].answer or "" for each in others if each.inference in prompts}
-        return {**corrections, **answers}
-
     async def _finish(self, ref: CurationRef, row: Row, epoch: int, text: str, measures: Measures | None) -> Row:
         if row.candidate.metric != CORRECTION and not text.strip():
             return await self._fail(ref, row, epoch, AnswerNotRecorded(row.candidate.inference))
@@ -111,12 +104,11 @@ class ResolveExamples:
         return row
 
     async def _measured(
-        self, ref: CurationRef, found: Mapping[str, Feedback], filters: Filters
+        self, ref: CurationRef, found: Mapping[str, Feedback], prompts: Mapping[str, Prompt], filters: Filters
     ) -> Mapping[str, Measures]:
         """Return the measures by feedback, but of that whose prompt is not there."""
         if not filters.measures:
             return {}
-        prompts = await self.prompts.get(ref.project, [each.inference for each in found.values()])
         texts = {
             each.id: MeasuredText(prompt=prompts[each.inference], text=each.current.text)
             for each in found.values()
@@ -173,6 +165,17 @@ class ResolveExamples:
         if await self.ledger.fail(ref, row, epoch=epoch, message=error.reason, final=final):
             return replace(row, attempts=row.attempts + 1, failure=error.reason if final else "")
         return row
+
+
+def _outputs(found: Mapping[str, Feedback], prompts: Mapping[str, Prompt]) -> Mapping[str, str]:
+    """Return by feedback what an example would have as its output: the correction, or the answer, if it is kept."""
+    outputs = dict[str, str]()
+    for each in found.values():
+        if each.current is not None and each.metric == CORRECTION:
+            outputs[each.id] = each.current.text
+        elif each.current is not None and each.inference in prompts:
+            outputs[each.id] = prompts[each.inference].answer or ""
+    return outputs
 
 
 def _divided(rows: Sequence[Row], filters: Filters) -> tuple[list[Row], dict[str, Row]]:
