@@ -5,7 +5,7 @@ from datetime import datetime
 
 from tidemill_core.application import Page, PageRequest, ResourceKey
 from tidemill_feedback.maturity.domain import ExpectedValue
-from tidemill_kit.store.mongo import Collection, translated, update_or_insert
+from tidemill_kit.store.mongo import Collection, document_id, insert_new, translated
 from tidemill_kit.workers.pending import page_of_documents
 
 
@@ -22,9 +22,11 @@ class MongoExpectedValues:
 
     async def add(self, values: Sequence[ExpectedValue]) -> None:
         """See `ExpectedValues.add`."""
-        for each in values:
-            fields = {"project": each.project, "id": each.key.id, "since": each.since, "due": each.due}
-            await update_or_insert(self._collection, {"_id": _id(each.key)}, {"$setOnInsert": fields})
+        new = [
+            {"_id": _id(each.key), "project": each.project, "id": each.key.id, "since": each.since, "due": each.due}
+            for each in values
+        ]
+        await insert_new(self._collection, new)
 
     async def get(self, key: ResourceKey) -> ExpectedValue | None:
         """See `ExpectedValues.get`."""
@@ -62,4 +64,4 @@ class MongoExpectedValues:
 
 
 def _id(key: ResourceKey) -> str:
-    return f"{key.project}/{key.id}"
+    return document_id(key.project, key.id)
