@@ -1,38 +1,35 @@
 """Expect a value of each metric that matures, once an answer is given."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from cachetools import TTLCache
 
 from tidemill_core.application import Caller, Clock
 from tidemill_core.resources import list_all
 from tidemill_feedback.maturity.domain import ExpectedValue
 from tidemill_feedback.maturity.ports import ExpectedValues
-from tidemill_feedback.metrics.domain.metric import FeedbackMetric
 from tidemill_feedback.metrics.ports import FeedbackMetrics
 
 _MAX_PROJECTS = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MaturingMetrics:
     """The metrics of projects that mature, cached: answers of projects that declare none cost no read each."""
 
-    metrics: FeedbackMetrics
-    clock: Clock
-    recheck: timedelta
-    _known: dict[str, tuple[datetime, Sequence[FeedbackMetric]]] = field(default_factory=dict)
+    def __init__(self, metrics: FeedbackMetrics, clock: Clock, *, recheck: timedelta) -> None:
+        self._metrics = metrics
+        self._recent: TTLCache[str, Mapping[str, timedelta], datetime] = TTLCache(
+            _MAX_PROJECTS, ttl=recheck, timer=clock.now
+        )
 
-    async def __call__(self, project: str) -> Sequence[FeedbackMetric]:
-        """Return them as they are, or were shorter than `recheck` ago."""
-        now = self.clock.now()
-        until, known = self._known.get(project, (now, ()))
-        if until > now:
-            return known
-        found = [each async for each in list_all(self.metrics, project) if each.matures_after is not None]
-        if len(self._known) >= _MAX_PROJECTS:
-            self._known.clear()
-        self._known[project] = now + self.recheck, found
+    async def __call__(self, project: str) -> Mapping[str, timedelta]:
+        """Return after how long each matures, by id, as that is or was at most `recheck` ago."""
+        if (found := self._recent.get(project)) is None:
+            declared = [each async for each in list_all(self._metrics, project)]
+            found = {each.id: each.matures_after for each in declared if each.matures_after is not None}
+            self._recent[project] = found
         return found
 
 
@@ -52,13 +49,8 @@ class ExpectValues:
             return
         values = [
             ExpectedValue(
-                project=caller.project,
-                inference=inference,
-                metric=each.id,
-                since=asked_at,
-                due=asked_at + each.matures_after,
+                project=caller.project, inference=inference, metric=metric, since=asked_at, due=asked_at + matures_after
             )
-            for each in metrics
-            if each.matures_after is not None
+            for metric, matures_after in metrics.items()
         ]
         await self.expected.add(values)

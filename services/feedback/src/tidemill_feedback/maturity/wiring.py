@@ -50,7 +50,7 @@ def wire_maturity(
     )
     return WiredMaturity(
         expect=ExpectValues(
-            maturing=MaturingMetrics(metrics=metric.metrics, clock=clock, recheck=recheck),
+            maturing=MaturingMetrics(metric.metrics, clock, recheck=recheck),
             expected=expected,
             deleted=backend.access.revocations.deleted,
         ),
