@@ -9,9 +9,9 @@ from tidemill_kit.store.mongo import Collection, Document, translated
 
 FEEDBACK = DocumentCodec(
     Feedback,
-    {  # of declared metrics alone
-        Feedback: Form(sparse=("conversation",)),
-        Given: Form(sparse=("flag", "category", "measure", "absent")),
+    {  # of declared metrics and choices alone
+        Feedback: Form(sparse=("conversation", "other")),
+        Given: Form(sparse=("flag", "category", "measure", "preference", "absent")),
     },
     event=feedback_payload,
 )
