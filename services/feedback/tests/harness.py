@@ -126,7 +126,7 @@ class FeedbackHarness:
         )
         self.expected = InMemoryExpectedValues()
         find = FindMetric(metrics=self.metrics)
-        self.figures = ReadFigures(feedback=self.feedback, metric=find, clock=self.clock, at_most=4)
+        self.figures = ReadFigures(feedback=self.feedback, metric=find, clock=self.clock, max_values=4)
         maturing = MaturingMetrics(self.metrics, self.clock, recheck=timedelta(seconds=5))
         self.expect = ExpectValues(maturing=maturing, expected=self.expected)
         self.mature = MatureValue(

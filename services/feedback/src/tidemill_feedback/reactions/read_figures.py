@@ -18,12 +18,12 @@ from tidemill_feedback.reactions.ports import FeedbackStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadFigures:
-    """Implements `metrics.ports.FiguresOf`. It reads the newest values, at most so many."""
+    """Implements `metrics.ports.FiguresOf`. It reads the newest `max_values` values."""
 
     feedback: FeedbackStore
     metric: FindMetric
     clock: Clock
-    at_most: int
+    max_values: int
 
     async def __call__(
         self, caller: Caller, metric_id: str, deployment: str, *, since: datetime | None
@@ -49,7 +49,7 @@ class ReadFigures:
             created = each.create_time or now
             if since and created + (matures or timedelta()) < since:
                 break
-            if read == self.at_most:
+            if read == self.max_values:
                 truncated = True
                 break
             read, oldest = read + 1, created
@@ -70,7 +70,7 @@ class ReadFigures:
     async def _newest(self, caller: Caller, where: dict[str, str]) -> AsyncIterator[Feedback]:
         token = ""
         while True:
-            page = PageRequest(size=min(MAX_PAGE_SIZE, self.at_most), token=token, newest_first=True)
+            page = PageRequest(size=min(MAX_PAGE_SIZE, self.max_values), token=token, newest_first=True)
             found = await self.feedback.list(caller.project, page=page, where=where)
             for each in found.items:
                 yield each

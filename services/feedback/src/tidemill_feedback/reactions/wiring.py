@@ -104,7 +104,7 @@ async def _erased_users(backend: Backend, project: str, end_users: Collection[st
 
 def wire_figures(settings: FeedbackSettings, feedback: FeedbackStore, metric: FindMetric) -> ReadFigures:
     """Return what reads values of metrics."""
-    return ReadFigures(feedback=feedback, metric=metric, clock=SystemClock(), at_most=settings.max_figure_values)
+    return ReadFigures(feedback=feedback, metric=metric, clock=SystemClock(), max_values=settings.max_figure_values)
 
 
 def wire_http(settings: FeedbackSettings, rpcs: HttpRpcs) -> list[Route]:
