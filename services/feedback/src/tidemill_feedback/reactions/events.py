@@ -183,7 +183,7 @@ class InferenceCompleted(BaseModel):
 
 
 def inferences(match: MatchPending, given: AnswerGiven) -> Subscription:
-    """Return the subscription; an answer without pending reactions costs one read by id."""
+    """Return the subscription; an answer without pending reactions costs a read by id, or two in a conversation."""
 
     async def completed(event: EventContext, body: InferenceCompleted) -> None:
         await match(event.caller, body.inference)
