@@ -9,7 +9,7 @@ from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Page
 from tidemill_core.resources import list_all
 from tidemill_feedback.reviews.domain.item import ReviewItem
-from tidemill_feedback.reviews.domain.queue import EndedQueue, ReviewQueue, key_of
+from tidemill_feedback.reviews.domain.queue import EndedQueue, ReviewQueue, ended_of, key_of
 from tidemill_feedback.reviews.messages import item_payload
 from tidemill_feedback.reviews.ports import OpenItems, ReviewQueueStore
 from tidemill_kit.mapping import DocumentCodec, Form
@@ -113,5 +113,5 @@ class MongoEndedQueues:
 
 
 def _ended(found: Document) -> EndedQueue:
-    until = found["state"]["incarnations"] - (0 if found["deleted"] else 1)
+    until = ended_of(found["state"]["incarnations"], deleted=found["deleted"])
     return EndedQueue(found["project"], found["id"], until)

@@ -132,7 +132,7 @@ class ReviewQueue(Aggregate):
     @property
     def ended(self) -> int:
         """The last incarnation that was deleted; 0 for none."""
-        return self.incarnations - (0 if self.deleted else 1)
+        return ended_of(self.incarnations, deleted=self.deleted)
 
     def begin(self, spec: QueueSpec) -> None:
         """Create the queue, also again after a deletion.
@@ -161,6 +161,11 @@ class ReviewQueue(Aggregate):
 def key_of(queue_id: str, incarnation: int) -> str:
     """Return what the items of an incarnation of a queue name."""
     return f"{queue_id}/{incarnation}"
+
+
+def ended_of(incarnations: int, *, deleted: bool) -> int:
+    """Return the last incarnation of a queue that was deleted; 0 for none."""
+    return incarnations if deleted else incarnations - 1
 
 
 def _violations(queue_id: str, spec: QueueSpec) -> Iterator[Violation]:
