@@ -45,10 +45,24 @@ class StoreItem:
 
     async def _has_queue(self, item: ReviewItem) -> bool:
         try:
-            queue = await self.queues.get(item.project, item.queue)
-        except ReviewQueueNotFound:
+            await queue_of(self.queues, item)
+        except (ReviewQueueNotFound, ReviewItemNotFound):
             return False
-        return queue.incarnations == item.incarnation
+        return True
+
+
+async def queue_of(queues: ReviewQueueStore, item: ReviewItem) -> ReviewQueue:
+    """Return the queue of an item.
+
+    Raises:
+        ReviewQueueNotFound: it was deleted.
+        ReviewItemNotFound: it was deleted and created again: the item is about to be removed.
+
+    """
+    queue = await queues.get(item.project, item.queue)
+    if queue.incarnations != item.incarnation:
+        raise ReviewItemNotFound(item.id)
+    return queue
 
 
 def item_of(queue: ReviewQueue, subject: Subject, answer: RecordedAnswer | None, *, reason: str) -> ReviewItem:

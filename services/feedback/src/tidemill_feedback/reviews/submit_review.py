@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from tidemill_core import resources
 from tidemill_core.application import Caller, Clock
 from tidemill_core.resources import Write, refuse
-from tidemill_feedback.errors import ReviewItemNotFound
 from tidemill_feedback.reviews.claim_item import reviewer_of
 from tidemill_feedback.reviews.domain.item import Review, ReviewItem
 from tidemill_feedback.reviews.domain.labels import Label, in_order, label_violations
-from tidemill_feedback.reviews.domain.queue import ReviewQueue
 from tidemill_feedback.reviews.ports import ReviewItemStore, ReviewQueueStore
+from tidemill_feedback.reviews.store_item import queue_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +71,3 @@ class AdjudicateItem:
             item.adjudicate(decided, adjudicator=caller.subject, now=now)
 
         return await resources.update(self.items, caller.project, item_id, change, write)
-
-
-async def queue_of(queues: ReviewQueueStore, item: ReviewItem) -> ReviewQueue:
-    """Return the queue of an item.
-
-    Raises:
-        ReviewQueueNotFound: it was deleted.
-        ReviewItemNotFound: it was deleted and created again: the item is about to be removed.
-
-    """
-    queue = await queues.get(item.project, item.queue)
-    if queue.incarnations != item.incarnation:
-        raise ReviewItemNotFound(item.id)
-    return queue
