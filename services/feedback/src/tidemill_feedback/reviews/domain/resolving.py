@@ -36,9 +36,7 @@ def decide(
     for field in fields:
         if not field.compared:
             continue
-        places = [
-            place for place in range(len(said)) if not any(asked[place : place + 1]) or field.name in asked[place]
-        ]
+        places = [place for place in range(len(said)) if not asked or not asked[place] or field.name in asked[place]]
         values = [said[place].get(field.name) for place in places]
         best = _best(field, values, min_agreement)
         agree = {place for place, each in zip(places, values, strict=True) if same(field, each, best)}
