@@ -13,6 +13,7 @@ from tidemill_cli.metrics import value_of
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, moment, plain, show, word
 from tidemill_cli.pages import lists
+from tidemill_client.connection import Connection
 from tidemill_client.declared import FeedbackMetrics
 from tidemill_client.pages import filter_of
 from tidemill_client.reactions import Rater, Reactions
@@ -85,13 +86,13 @@ def give(
     rater: RaterOption = "",
 ) -> None:
     """Give the value of a metric that the project declares. A later value replaces the earlier one."""
-    rates = Rater(end_user=end_user, rater=rater)
-    declared = call(lambda c: FeedbackMetrics(c).get(metric))
-    said = value_of(declared.kind, value)
-    if declared.level == FEEDBACK_METRIC_LEVEL_CONVERSATION:
-        _report(lambda r: r.give_conversation(target, metric, said, rates))
-    else:
-        _report(lambda r: r.give(target, metric, said, rates))
+
+    async def work(connection: Connection) -> Feedback:
+        declared, client = await FeedbackMetrics(connection).get(metric), Reactions(connection)
+        give = client.give_conversation if declared.level == FEEDBACK_METRIC_LEVEL_CONVERSATION else client.give
+        return await give(target, metric, value_of(declared.kind, value), Rater(end_user=end_user, rater=rater))
+
+    _show(call(work))
 
 
 @feedback.command("withdraw")
@@ -103,7 +104,10 @@ def withdraw(
 
 
 def _report(give: Callable[[Reactions], Awaitable[Feedback]]) -> None:
-    given = call(lambda c: give(Reactions(c)))
+    _show(call(lambda c: give(Reactions(c))))
+
+
+def _show(given: Feedback) -> None:
     why = f": {given.message}" if given.message else ""
     sentence = f"{given.metric} {given.id} is {word(FeedbackState, given.state)}{why}"
     show(plain(given), sentence)
