@@ -7,7 +7,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from libs.kit.tests.events.harness import BIG, Bench, Topics, Upstream
+from libs.kit.tests.events.relay_harness import Office
 from tidemill_kit.events.kafka import Publisher
+from tidemill_kit.store.mongo import Database
 from tidemill_local.addresses import Addresses
 
 
@@ -52,3 +54,8 @@ def make_bench(topics: Topics, publisher: Publisher) -> Callable[[int], Awaitabl
 @pytest.fixture
 async def bench(make_bench: Callable[[int], Awaitable[Bench]]) -> Bench:
     return await make_bench(1)
+
+
+@pytest.fixture
+async def office(database: Database, topics: Topics) -> Office:
+    return Office(database["notes"], topics, await topics.make(partitions=3))

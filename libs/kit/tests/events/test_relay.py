@@ -1,64 +1,19 @@
 """From the outbox to Kafka, on the real servers: nothing lost, nothing out of order."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from libs.kit.tests.events.harness import FlakyPublisher, Topics
-from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
-from tidemill_core.application import Request
-from tidemill_kit.events.cloudevents import CloudEvent, from_record
-from tidemill_kit.events.kafka import Publisher, read_topic
+from libs.kit.tests.events.harness import FlakyPublisher
+from libs.kit.tests.events.relay_harness import Office, by_subject, running, write
+from tidemill_kit.events.kafka import Publisher
 from tidemill_kit.events.records import OutgoingRecord, Publishing
-from tidemill_kit.events.relay import Relay
-from tidemill_kit.store.aggregates import MongoAggregates
-from tidemill_kit.store.mongo import Collection, Database, Document
+from tidemill_kit.store.mongo import Collection, Document
 from tidemill_kit.store.outbox import NewEvents
 from tidemill_testkit.polling import eventually
-
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-
-@dataclass
-class Office:
-    """Notes in MongoDB, and their topic."""
-
-    notes: Collection
-    topics: Topics
-    topic: str
-
-    def aggregates(self, enqueue: Callable[[NewEvents], None] = lambda _: None) -> MongoAggregates[Note]:
-        return MongoAggregates(
-            self.notes,
-            codec=NoteCodec(),
-            topic=self.topic,
-            source="/tidemill/notes",
-            missing=NoteNotFound,
-            enqueue=enqueue,
-        )
-
-    def relay(self, publisher: Publishing, **how: Any) -> Relay:  # noqa: ANN401 - as `Relay` takes it
-        relay = Relay(publisher, **how)
-        relay.enqueuer(self.notes)
-        return relay
-
-    async def published(self) -> list[CloudEvent]:
-        records = read_topic(self.topics.bootstrap, self.topic)
-        return [from_record(each.value, each.headers, arrive_time=NOW) async for each in records]
-
-    async def stored(self, note: str) -> Document:
-        document = await self.notes.find_one({"_id": f"acme/{note}"})
-        assert document is not None
-        return document
-
-    async def waiting(self) -> int:
-        return await self.notes.count_documents({"$or": [{"outbox.0": {"$exists": True}}, {"outbox_at": {"$gt": NOW}}]})
 
 
 @dataclass
@@ -72,50 +27,6 @@ class PublishesAndHangs:
         await self.behind.publish(record)
         self.published.append(record)
         await asyncio.Event().wait()
-
-
-@dataclass
-class HangsOnce:
-    """Does not come back from publishing the first record, as where no broker takes it."""
-
-    behind: Publishing
-    hung: list[OutgoingRecord] = field(default_factory=list)
-
-    async def publish(self, record: OutgoingRecord) -> None:
-        if not self.hung:
-            self.hung.append(record)
-            await asyncio.Event().wait()
-        await self.behind.publish(record)
-
-
-@pytest.fixture
-async def office(database: Database, topics: Topics) -> Office:
-    return Office(database["notes"], topics, await topics.make(partitions=3))
-
-
-@asynccontextmanager
-async def running(relay: Relay) -> AsyncIterator[Relay]:
-    await relay.start()
-    try:
-        yield relay
-    finally:
-        await relay.stop()
-
-
-def by_subject(events: list[CloudEvent]) -> dict[str, list[int]]:
-    """Return the numbers of each subject's events, each as often as it came first."""
-    numbers: dict[str, list[int]] = defaultdict(list)
-    for event in events:
-        assert event.seq is not None
-        if event.seq not in numbers[event.subject]:
-            numbers[event.subject].append(event.seq)
-    return numbers
-
-
-async def write(notes: MongoAggregates[Note], note: str, line: str, *, now: datetime = NOW) -> None:
-    await notes.upsert(
-        Note(id=note, project="acme"), lambda each: each.write(line, now=now), request=Request.of("", line.encode())
-    )
 
 
 async def test_events_come_in_order_and_without_gaps_while_many_save(office: Office, publisher: Publisher) -> None:
@@ -266,93 +177,6 @@ async def test_of_any_number_of_waiting_events_few_are_known_and_all_go_out_once
     assert by_subject(await office.published()) == {
         f"{kind}{note}": [1] for kind in ("before", "n") for note in range(40)
     }
-
-
-async def test_events_that_were_published_at_the_same_time_are_taken_out_together(
-    office: Office, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes = list[int]()
-
-    update_many = type(office.notes).update_many
-
-    def counting(notes: Collection, chosen: Document, update: Document) -> Any:  # noqa: ANN401 - what the driver returns
-        if "outbox.ce_id" in chosen:
-            sizes.append(len(chosen["_id"]["$in"]))
-        return update_many(notes, chosen, update)
-
-    monkeypatch.setattr(type(office.notes), "update_many", counting)
-    for note in range(20):
-        await write(office.aggregates(), f"n{note}", "first")
-    await write(office.aggregates(), "n0", "second")
-    async with running(office.relay(publisher)) as relay:
-        await eventually(lambda: bool(sizes))
-        await eventually(lambda: relay.outbox_length() == 0)
-
-    assert max(sizes) > 1
-    assert by_subject(await office.published()) == {"n0": [1, 2]} | {f"n{note}": [1] for note in range(1, 20)}
-    assert await office.waiting() == 0
-
-
-async def test_events_that_come_one_after_the_other_wait_for_a_round_unless_the_service_stops(
-    office: Office, publisher: Publisher
-) -> None:
-    relay = office.relay(publisher, round_s=3600)
-    async with running(relay):
-        notes = office.aggregates(relay.enqueuer(office.notes, in_rounds=True))
-        await write(notes, "n0", "after a pause")
-        await eventually(lambda: relay.outbox_length() == 0)
-        for note in ("n1", "n2"):
-            await write(notes, note, "soon after")
-        assert relay.outbox_length() == await office.waiting() == 2
-
-        relay.begin_stop()
-        await eventually(lambda: relay.outbox_length() == 0)
-    assert by_subject(await office.published()) == {"n0": [1], "n1": [1], "n2": [1]}
-    assert await office.waiting() == 0
-
-
-async def test_as_many_as_make_a_round_do_not_wait_for_an_event_that_is_stuck(
-    office: Office, publisher: Publisher
-) -> None:
-    stuck = HangsOnce(publisher)
-    relay = office.relay(stuck, round_s=3600)
-    async with running(relay):
-        notes = office.aggregates(relay.enqueuer(office.notes, in_rounds=True))
-        await write(notes, "stuck", "after a pause")
-        await eventually(lambda: len(stuck.hung) == 1)
-        for turn in range(2):
-            for note in range(16):
-                await write(notes, f"n{turn}-{note}", "soon after")
-            await eventually(lambda: relay.outbox_length() == 1)
-    assert by_subject(await office.published()) == {f"n{turn}-{note}": [1] for turn in range(2) for note in range(16)}
-    assert await office.waiting() == 1
-
-
-async def test_events_of_a_document_that_replicas_share_wait_for_no_round(office: Office, publisher: Publisher) -> None:
-    relay = office.relay(publisher, round_s=3600)
-    async with running(relay):
-        notes = office.aggregates(relay.enqueuer(office.notes))
-        for note in ("n0", "n1", "n2"):
-            await write(notes, note, "one after the other")
-        await eventually(lambda: relay.outbox_length() == 0)
-    assert by_subject(await office.published()) == {"n0": [1], "n1": [1], "n2": [1]}
-
-
-async def test_documents_that_are_there_for_their_events_are_removed_together_but_not_with_another_event(
-    office: Office, publisher: Publisher
-) -> None:
-    relay = Relay(publisher)
-    notes = office.aggregates(relay.enqueuer(office.notes, passing=True))
-    for note in range(5):
-        await write(notes, f"n{note}", "passing")
-    await office.notes.update_one({"_id": "acme/n0"}, {"$push": {"outbox": {"ce_id": "of another writer"}}})
-    async with running(relay):
-
-        async def one_is_left() -> bool:
-            return await office.notes.count_documents({}) == 1
-
-        await eventually(one_is_left)
-    assert (await office.stored("n0"))["outbox"][1]["ce_id"] == "of another writer"
 
 
 async def test_two_relays_share_what_is_too_much_to_know_of(office: Office, publisher: Publisher) -> None:
