@@ -1,8 +1,9 @@
 """Prints how the code stands against the bars of its structure, or of speed, and fails when one is missed.
 
 `python infra/bars.py` reads the tracked files; `--since REF` compares the size of the source with that of an earlier
-commit, `--stack` adds the memory of the running stack. `--speed` measures speed instead, on a stack of its own; names
-of measurements (`--speed engine aggregates`) run only those. `--json` prints all of it for programs.
+commit, `--stack` adds the memory of the running stack, `--missed` prints only what is missed. `--speed` measures speed
+instead, on a stack of its own; names of measurements (`--speed engine aggregates`) run only those. `--json` prints all
+of it for programs.
 """
 
 import argparse
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("--since", metavar="REF", help="compare the size of the source with that of this commit")
     parser.add_argument("--stack", action="store_true", help="measure the memory of the running stack")
     parser.add_argument("--speed", nargs="*", metavar="NAME", help="measure speed: by all measurements, or by these")
+    parser.add_argument("--missed", action="store_true", help="print only the bars that are missed")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     if chosen.speed is not None:
@@ -58,6 +60,8 @@ def main() -> int:
         bars.append(growth(files, chosen.since))
     if chosen.stack:
         bars += memory()
+    if chosen.missed:
+        bars = [bar for bar in bars if not bar.holds]
     if chosen.json:
         print(json.dumps([asdict(bar) | {"holds": bar.holds} for bar in bars], indent=2))  # noqa: T201 - a command prints
     else:

@@ -60,6 +60,7 @@ def commands(part: str) -> dict[str, list[str]]:
         **{name: [*pytest, "--quick", *those] for name, those in QUICK_TESTS.items()},
         "words": [sys.executable, "infra/words.py"],
         "imports": [sys.executable, "infra/imports.py"],
+        "bars": [sys.executable, "infra/bars.py", "--missed"],
         "buf": [str(BIN / "buf"), "lint", "protos"],
         "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
         "protos": [sys.executable, "infra/protos/generate.py", "--check"],
