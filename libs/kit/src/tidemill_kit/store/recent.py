@@ -1,6 +1,5 @@
 """Aggregates that are read far more often than they change: what was read a moment ago is read again from memory."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from cachetools import LRUCache
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Aggregates, Page, PageRequest, Request
-from tidemill_core.deadlines import begin_shared
+from tidemill_core.single_flight import SingleFlight
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -40,8 +39,7 @@ class RecentAggregates(Generic[A]):
         self._max_age_s = max_age_s
         self._monotonic = monotonic
         self._kept: LRUCache[tuple[str, str], tuple[A, float]] = LRUCache(max_kept)
-        self._reading: dict[tuple[str, str], asyncio.Task[A]] = {}
-        self._changes = 0
+        self._reading = SingleFlight[tuple[str, str], A]("read aggregate")
 
     async def recent(self, project: str, aggregate_id: str) -> A:
         """Return the aggregate as it was at most `max_age_s` ago.
@@ -51,31 +49,20 @@ class RecentAggregates(Generic[A]):
 
         """
         key, now = (project, aggregate_id), self._monotonic()
+        read = partial(self._read, key)
         found, until = self._kept.get(key, (None, 0.0))
         if found is not None and now < until:
             if now >= until - (1 - _AHEAD) * self._max_age_s:
-                self._begun(key)
+                self._reading.begin(key, read)
             return found
-        return await asyncio.shield(self._begun(key))  # which others may wait for
-
-    def _begun(self, key: tuple[str, str]) -> asyncio.Task[A]:
-        if (reading := self._reading.get(key)) is None:
-            reading = self._reading[key] = begin_shared(self._read(key), name=f"read {key[1]}")
-            reading.add_done_callback(partial(self._was_read, key))
-        return reading
+        return await self._reading(key, read)
 
     async def _read(self, key: tuple[str, str]) -> A:
-        changes, now = self._changes, self._monotonic()
+        now = self._monotonic()
         read = await self._aggregates.get(*key)
-        if self._max_age_s and changes == self._changes:  # else it may be from before a change
+        if self._max_age_s and self._reading.is_current(key):  # else it may be from before a change
             self._kept[key] = read, now + self._max_age_s
         return read
-
-    def _was_read(self, key: tuple[str, str], reading: asyncio.Task[A]) -> None:
-        if self._reading.get(key) is reading:
-            del self._reading[key]
-        if not reading.cancelled():
-            reading.exception()  # those who wait for it get it, and there may be none left
 
     @property
     def reads(self) -> "RecentReads[A]":
@@ -89,7 +76,7 @@ class RecentAggregates(Generic[A]):
 
     async def forget(self, project: str) -> int:
         """Forget a project; return how much that was."""
-        self._changes += 1
+        self._reading.forget_all()
         forgotten = [key for key in self._kept if key[0] == project]
         for key in forgotten:
             del self._kept[key]
@@ -139,9 +126,8 @@ class RecentAggregates(Generic[A]):
             self._changed(fresh.project, fresh.id)
 
     def _changed(self, project: str, aggregate_id: str) -> None:
-        self._changes += 1
         self._kept.pop((project, aggregate_id), None)
-        self._reading.pop((project, aggregate_id), None)  # it may be from before
+        self._reading.forget((project, aggregate_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tidemill_core.application import Caller, PageRequest
-from tidemill_core.deadlines import begin_shared
 from tidemill_core.paging import MAX_PAGE_SIZE
+from tidemill_core.single_flight import SingleFlight
 from tidemill_feedback.reviews.domain.agreement import ReviewerReport, Units, alpha, reviewer_reports, units_of
 from tidemill_feedback.reviews.domain.item import ItemState, ReviewItem
 from tidemill_feedback.reviews.domain.labels import LabelField, LabelKind
@@ -50,7 +50,7 @@ class ReportQueue:
     find: Items
     kappa: Kappa
     max_items: int
-    running: dict[str, asyncio.Task[QueueReport]] = field(default_factory=dict)
+    running: SingleFlight[str, QueueReport] = field(default_factory=lambda: SingleFlight("report of a queue"))
     """By project and incarnation of a queue."""
 
     async def __call__(self, caller: Caller, queue_id: str) -> QueueReport:
@@ -62,10 +62,7 @@ class ReportQueue:
         """
         queue = await self.queues.get(caller.project, queue_id)
         key = f"{queue.project}/{queue.key}"
-        if (report := self.running.get(key)) is None:
-            report = self.running[key] = begin_shared(self._report(queue), name=f"report of {queue.id}")
-            report.add_done_callback(lambda _: self.running.pop(key, None))
-        return await asyncio.shield(report)  # which others may wait for
+        return await self.running(key, lambda: self._report(queue))
 
     async def _report(self, queue: ReviewQueue) -> QueueReport:
         counts = await self.find.counts(queue.project, queue.key)

@@ -1,15 +1,14 @@
 """The budgets and prices of projects, cached for a moment: no answer asks the store for them."""
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 from functools import partial
 
 from cachetools import LRUCache
 
-from tidemill_core.deadlines import begin_shared
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.resources import list_all
+from tidemill_core.single_flight import SingleFlight
 from tidemill_inference.budgets.ports import Budgets, Rules
 from tidemill_inference.prices.domain.price import PriceBook
 from tidemill_inference.prices.ports import Prices
@@ -36,26 +35,27 @@ class CachedRules:
     currency: str
     ttl_s: float
     _known: LRUCache[str, _Known] = field(default_factory=lambda: LRUCache(_MAX_PROJECTS))
-    _reading: dict[str, asyncio.Task[Rules]] = field(default_factory=dict)
+    _reading: SingleFlight[str, Rules] = field(default_factory=lambda: SingleFlight("read rules"))
 
     async def of(self, project: str) -> Rules:
         """See `RulesOf.of`."""
         known, now = self._known.get(project), time.monotonic()
+        read = partial(self._read, project)
         if known is None or now - known.at > 2 * self.ttl_s:
             try:
-                return await asyncio.shield(self._begun(project))  # which others may wait for
+                return await self._reading(project, read)
             except DependencyUnavailable:
                 if known is None:
                     raise
                 return known.rules
         if now - known.at > self.ttl_s:
-            self._begun(project)
+            self._reading.begin(project, read)
         return known.rules
 
     def changed(self, project: str) -> None:
         """Read the rules of a project again, which have changed."""
         self._known.pop(project, None)
-        self._reading.pop(project, None)  # what it reads may be from before the change
+        self._reading.forget(project)
 
     @property
     def projects(self) -> set[str]:
@@ -68,23 +68,11 @@ class CachedRules:
         self.changed(project)
         return known
 
-    def _begun(self, project: str) -> asyncio.Task[Rules]:
-        if (reading := self._reading.get(project)) is None:
-            reading = self._reading[project] = begin_shared(self._read(project), name=f"rules of {project}")
-            reading.add_done_callback(partial(self._was_read, project))
-        return reading
-
-    def _was_read(self, project: str, reading: asyncio.Task[Rules]) -> None:
-        if self._reading.get(project) is reading:
-            del self._reading[project]
-        if not reading.cancelled():
-            reading.exception()  # those who wait for it get it; the next call tries again
-
     async def _read(self, project: str) -> Rules:
         begun = time.monotonic()
         budgets = [each async for each in list_all(self.budgets, project)]
         prices = [each async for each in list_all(self.prices, project)]
         rules = Rules(budgets=budgets, prices=PriceBook(prices, currency=self.currency))
-        if self._reading.get(project) is asyncio.current_task():
+        if self._reading.is_current(project):  # else it may be from before a change
             self._known[project] = _Known(rules=rules, at=begun)
         return rules

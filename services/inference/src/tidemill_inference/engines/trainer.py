@@ -1,6 +1,5 @@
 """Model versions, as the trainer's registry knows them."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,10 +12,10 @@ from cachetools import LRUCache
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
-from tidemill_core.deadlines import begin_shared
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.resources import ResolveShared, nothing_shared
+from tidemill_core.single_flight import SingleFlight
 from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.engines.ports import ModelVersion, RemoteModel
 from tidemill_inference.errors import ModelNotReady, ModelNotShared, ModelRefused
@@ -70,40 +69,28 @@ class TrainerModels:
         self._shared = shared
         self._monotonic = monotonic
         self._ready: LRUCache[tuple[str, str], _Known] = LRUCache(_REMEMBERED)
-        self._asking: dict[_Asked, asyncio.Task[ModelVersion]] = {}
-        self._forgotten = 0
+        self._asking = SingleFlight[_Asked, ModelVersion]("ask for model")
 
     async def resolve(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
         """See `Models.resolve`."""
         if self._shared(caller.project, reference.partition("@")[0]) is None:
             raise ReferenceNotFound(reference, field=field, known=await self._known(caller))
+        asked = _Asked(caller, reference, field)
+        ask = partial(self._ask, asked)
         known = self._ready.get((caller.project, reference))
         age_s = self._monotonic() - known.asked if known else 0.0
         if known and (not known.changes or age_s < self._recheck_s):
             if known.changes and age_s >= _AHEAD * self._recheck_s:
-                self._begun(caller, reference, field)
+                self._asking.begin(asked, ask)
             if known.model.base is not None and not known.model.owner and known.model.base.owner:
                 return replace(known.model, base=await self._base(caller, reference, known.model.base.id, field=field))
             return known.model
         try:
-            return await asyncio.shield(self._begun(caller, reference, field))  # which others may wait for
+            return await self._asking(asked, ask)
         except DependencyUnavailable:
             if known is None:
                 raise
             return known.model
-
-    def _begun(self, caller: Caller, reference: str, field: str) -> asyncio.Task[ModelVersion]:
-        asked = _Asked(caller, reference, field)
-        if (asking := self._asking.get(asked)) is None:
-            ask = self._ask(caller, reference, field, self._forgotten)
-            asking = self._asking[asked] = begin_shared(ask, name=f"model {reference}")
-            asking.add_done_callback(partial(self._was_asked, asked))
-        return asking
-
-    def _was_asked(self, asked: _Asked, asking: asyncio.Task[ModelVersion]) -> None:
-        del self._asking[asked]
-        if not asking.cancelled():
-            asking.exception()  # those who wait for it get it, and there may be none
 
     @property
     def projects(self) -> set[str]:
@@ -112,11 +99,12 @@ class TrainerModels:
 
     async def forget(self, project: str) -> int:
         """Forget a project's models, and those that it shares; return how many."""
-        self._forgotten += 1
+        self._asking.forget_all()
         theirs = [key for key, known in self._ready.items() if project in (key[0], *known.model.owners)]
         return len([self._ready.pop(key) for key in theirs])
 
-    async def _ask(self, caller: Caller, reference: str, field: str, forgotten: int) -> ModelVersion:
+    async def _ask(self, asked: _Asked) -> ModelVersion:
+        caller, reference, field = asked
         try:
             with acting_as(caller):
                 response = await self._registry.GetModelVersion(
@@ -135,7 +123,7 @@ class TrainerModels:
             model = replace(model, base=await self._base(caller, model.id, version.source.trained.base, field=field))
         if model.owner and model.remote is not None:
             raise ModelRefused(model.id, why="it is a remote model, whose key is its project's: import one of your own")
-        if forgotten == self._forgotten:  # else its project may have been deleted meanwhile
+        if self._asking.is_current(asked):  # else its project may have been deleted meanwhile
             self._ready[caller.project, model.id] = _Known(model, self._monotonic())
         return model
 

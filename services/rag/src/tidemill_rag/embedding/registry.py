@@ -14,9 +14,9 @@ from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
-from tidemill_core.deadlines import begin_shared
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.models.manifest import ArtifactFile, Manifest
+from tidemill_core.single_flight import SingleFlight
 from tidemill_kit.mapping import REST, from_message
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.store.objects import ExchangeBucket
@@ -81,7 +81,7 @@ class RegistryModels:
         """By kind and digest."""
         self._bytes: dict[tuple[str, str], int] = {}
         self._loading = asyncio.Lock()
-        self._under_way: dict[_Place, asyncio.Task[Any]] = {}
+        self._under_way = SingleFlight[_Place, Any]("load model")
 
     async def version(self, caller: Caller, reference: str, *, unusable: type[ModelUnusable]) -> model_pb2.ModelVersion:
         """Return a version of a model with files that can be loaded.
@@ -121,17 +121,10 @@ class RegistryModels:
         if known in self._loaded:
             self._loaded.move_to_end(known)
             loaded: M = self._loaded[known]
-            return loaded
-        # It goes on without its caller: searches that wait for less long than it takes would never find it loaded.
-        if (loading := self._under_way.get(place)) is None:
-            loading = self._under_way[place] = begin_shared(self._load(caller, place, kind), name=f"load {reference}")
-            loading.add_done_callback(lambda done: self._ended(place, done))
-        return await asyncio.shield(loading)
-
-    def _ended(self, place: _Place, done: "asyncio.Task[Any]") -> None:
-        del self._under_way[place]
-        if not done.cancelled():
-            done.exception()  # for those who waited; where none does any more, the next caller begins anew
+        else:
+            # It goes on without its caller: searches that wait for less long than it takes would never find it loaded.
+            loaded = await self._under_way(place, lambda: self._load(caller, place, kind))
+        return loaded
 
     async def _load(self, caller: Caller, place: _Place, kind: Kind[Any]) -> Any:  # noqa: ANN401 - as the kind has it
         """Verify the model, and return it loaded."""
