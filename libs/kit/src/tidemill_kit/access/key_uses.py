@@ -69,11 +69,11 @@ class KeyUses(Worker):
     def record(self, claims: Claims) -> None:
         """Remember that a key was used now; other tokens are none."""
         if claims.subject.startswith(_KEYS_OF):
-            self._keep(claims.project, claims.id, self._now())
+            self._uses[claims.project, claims.id] = self._now()
 
     def record_grant(self, owner: str, grant: str) -> None:
         """Remember that another project read now what a project shares with it."""
-        self._keep(owner, f"{GRANT}{grant}", self._now())
+        self._uses[owner, f"{GRANT}{grant}"] = self._now()
 
     async def stop(self) -> None:
         """Report what is left, if that is done soon."""
@@ -100,15 +100,12 @@ class KeyUses(Worker):
         except TidemillError as error:
             for credential, used in uses.items():
                 if (project, credential) not in self._uses:
-                    self._keep(project, credential, used)
+                    self._uses[project, credential] = used
             if not self._failed:  # once, however long it lasts
                 _log.warning("key_uses_not_reported", reason=error.reason)
             self._failed = True
         else:
             self._failed = False
-
-    def _keep(self, project: str, credential: str, used: float) -> None:
-        self._uses[project, credential] = used
 
     async def _report_all(self) -> None:
         while True:

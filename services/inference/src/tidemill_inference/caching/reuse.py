@@ -127,7 +127,7 @@ class ReuseAnswers:
         try:
             await self._remove_excess(project)
             await self.cached.put(project, entry)
-            self._name(flight.key, inference.id)
+            self._named[flight.key] = inference.id
         except DependencyUnavailable as error:
             _log.warning("cached_answer_not_kept: %s: %s", inference.id, error.reason)
             return
@@ -199,7 +199,7 @@ class ReuseAnswers:
         if entry is None:
             self._named.pop(at, None)
             return None, None
-        self._name(at, entry.inference)
+        self._named[at] = entry.inference
         if entry.inference != before:
             record = await self._record(project, entry.inference)
         return entry, record
@@ -211,9 +211,6 @@ class ReuseAnswers:
             return await self.inferences.get(project, inference)
         except NotFound:
             return None
-
-    def _name(self, at: tuple[str, str], inference: str) -> None:
-        self._named[at] = inference
 
     async def _remove_excess(self, project: str) -> None:
         """Remove entries where a project has too many; replicas that count at the same time allow a tenth more each."""
