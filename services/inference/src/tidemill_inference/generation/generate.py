@@ -127,7 +127,7 @@ class GenerateAnswer:
 
 @asynccontextmanager
 async def _beside(work: Callable[[], Awaitable[None]] | None) -> AsyncIterator[None]:
-    """Do the work at the same time as the block; both have ended after it, and an error of either ends both."""
+    """Do the work at the same time as the block; both have ended after it, and an error of the block ends the work."""
     if work is None:
         yield
         return
