@@ -69,10 +69,8 @@ DENIED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicA
 
 async def taken(broker: Broker, user: str, topics: Iterable[str]) -> set[str]:
     """Return the topics for which the broker takes a record of the user."""
-    producer, found = (
-        AIOKafkaProducer(**client_options(broker.servers(user)), acks="all", enable_idempotence=True),
-        set(),
-    )
+    producer = AIOKafkaProducer(**client_options(broker.servers(user)), acks="all", enable_idempotence=True)
+    found = set[str]()
     try:
         await producer.start()  # refused already for a user who may write nothing
         for topic in topics:

@@ -10,6 +10,7 @@ from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound, a_note, erase, i
 from tidemill_core.application import Request
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.store.recent import RecentAggregates
+from tidemill_testkit.polling import run_ready_tasks
 from tidemill_testkit.stores import InMemoryAggregates
 
 
@@ -73,8 +74,7 @@ async def test_what_is_in_use_is_read_again_beside_its_readers_before_its_time_i
     time.now = 0.6
     assert [await lines(kept), await lines(kept)] == [["first"], ["first"]]
     notes.gate.set()
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await run_ready_tasks()
     assert notes.reads == 2
 
     time.now = 1.5  # what was read first is too old, and what was read at 0.6 is not

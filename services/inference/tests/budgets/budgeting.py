@@ -1,6 +1,5 @@
 """Answers of a project that has declared budgets and prices."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -80,8 +79,3 @@ class BudgetHarness(AnsweringHarness):
         return SpendBudgets(
             rules=self.rules, ledger=self.ledger, budgets=self.budgets, clock=self.clock, output_tokens=1000, seen=seen
         )
-
-
-async def turns(number: int = 10) -> None:
-    for _ in range(number):
-        await asyncio.sleep(0)

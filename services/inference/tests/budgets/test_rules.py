@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from services.inference.tests.budgets.budgeting import BudgetHarness, budget, turns
+from services.inference.tests.budgets.budgeting import BudgetHarness, budget
 from tidemill_core.application import Page
+from tidemill_testkit.polling import run_ready_tasks
 
 
 class Gate:
@@ -39,9 +40,9 @@ async def test_of_many_calls_at_the_same_time_one_reads_and_one_that_leaves_ends
     harness: BudgetHarness, gate: Gate
 ) -> None:
     first, *others = [asyncio.create_task(harness.rules.of("acme")) for _ in range(20)]
-    await turns()
+    await run_ready_tasks()
     first.cancel()
-    await turns()
+    await run_ready_tasks()
     gate.open.set()
 
     found = await asyncio.gather(*others)
@@ -54,7 +55,7 @@ async def test_a_change_counts_at_once_also_while_the_rules_before_it_are_read(
     harness: BudgetHarness, gate: Gate
 ) -> None:
     before = asyncio.create_task(harness.rules.of("acme"))
-    await turns()
+    await run_ready_tasks()
 
     harness.rules.changed("acme")
     gate.open.set()

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.inference.tests.budgets.budgeting import BudgetHarness, budget, price, turns
+from services.inference.tests.budgets.budgeting import BudgetHarness, budget, price
 from services.inference.tests.budgets.test_spending import only_state
 from services.inference.tests.fakes import ADA, ScriptedEngine, asking, helpdesk, question
 from services.inference.tests.fakes import PROMPT as CONTENT
@@ -17,6 +17,7 @@ from tidemill_inference.generation.domain.bounds import expected
 from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.rollouts.domain.step_counts import LIVE
 from tidemill_inference.routing.domain.policy import RoutingPolicy
+from tidemill_testkit.polling import run_ready_tasks
 
 REMOTE = "openai 2 provider.example"
 LATE = DependencyTimedOut("it does not answer in time", dependency="it", blame=Blame.VARIANT)
@@ -63,11 +64,11 @@ async def test_a_client_that_leaves_before_the_first_token_pays_for_the_prompt()
     harness = BudgetHarness(budget(tokens=5000), RATES[0], engine=engine)
     asked = asyncio.create_task(harness.answer.whole(ADA, question(PROMPT), request=asking("r1")))
     while not engine.runs:
-        await turns()
+        await run_ready_tasks()
     asked.cancel()
     await asyncio.wait([asked])
     while not only_state(harness).used["daily"] or only_state(harness).reserved:
-        await turns()
+        await run_ready_tasks()
 
     record = await harness.only_record()
 

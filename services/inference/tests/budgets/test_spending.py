@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.inference.tests.budgets.budgeting import LIMITED, BudgetHarness, budget, price, turns
+from services.inference.tests.budgets.budgeting import LIMITED, BudgetHarness, budget, price
 from services.inference.tests.budgets.ledgers import InMemoryLedger
 from services.inference.tests.fakes import ADA, ScriptedEngine, all_steps, asking, helpdesk, question
 from tidemill_core.errors import DependencyUnavailable
@@ -26,6 +26,7 @@ from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.generation.domain.tools import OutputFormat
 from tidemill_inference.generation.ports import Finished, Started
 from tidemill_inference.prompts.domain.prompt import PromptContent
+from tidemill_testkit.polling import run_ready_tasks
 
 CALL = ToolCall(id="x" * 5000, name="look")
 RESULT = ToolResult(id="x" * 5000)
@@ -124,7 +125,7 @@ async def test_a_client_that_leaves_in_the_middle_pays_for_what_was_made() -> No
     await anext(steps)
     await anext(steps)
     await steps.aclose()
-    await turns()
+    await run_ready_tasks()
 
     used = only_state(harness).used["daily"][Kind.TOKENS]
     record = await harness.only_record()
@@ -295,11 +296,11 @@ async def test_a_caller_that_leaves_while_it_reserves_holds_nothing() -> None:
 
     harness.ledger.reserve = slow  # type: ignore[assignment, method-assign]
     begin = asyncio.create_task(harness.answer.spending.begin(ADA, _expected()))
-    await turns()
+    await run_ready_tasks()
     begin.cancel()
-    await turns()
+    await run_ready_tasks()
     gate.set()
-    await turns(20)
+    await run_ready_tasks()
 
     assert only_state(harness).used == {"daily": {Kind.REQUESTS: 0}}
 
@@ -329,9 +330,9 @@ async def test_a_caller_that_leaves_after_it_has_reserved_holds_nothing() -> Non
 
     harness.ledger.reserve, harness.ledger.state = unseen, hangs  # type: ignore[assignment, method-assign]
     begin = asyncio.create_task(spending.begin(ADA, _expected()))
-    await turns()
+    await run_ready_tasks()
     begin.cancel()
-    await turns(20)
+    await run_ready_tasks()
 
     assert only_state(harness).used == {"daily": {Kind.REQUESTS: 0}}
     assert only_state(harness).reserved == {}
