@@ -14,6 +14,7 @@ from tidemill_cli.tuning import MAX_CONCURRENT, Settings
 from tidemill_client.connection import Connection
 from tidemill_client.judged_questions import JudgedQuestion
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.intervals import share_interval
 
 READ = 10
 """Passages of which the best one decides, as in rag."""
@@ -21,8 +22,6 @@ MIN_UNANSWERABLE = 10
 ATTEMPTS, PAUSE_S = 4, 2.0
 """How often a search is made whose passages come without a reranker's scores, and how long to wait between."""
 _FOLDS = 5
-_Z = 1.959963984540054
-"""Of a normal distribution's 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +50,7 @@ class Share:
         """The interval."""
         if not self.of:
             return 0.0, 1.0
-        square = _Z**2 / self.of
-        middle = (self.value + square / 2) / (1 + square)
-        half = _Z / (1 + square) * math.sqrt(self.value * (1 - self.value) / self.of + square / (4 * self.of))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return share_interval(self.value, self.of)
 
     def __str__(self) -> str:
         """Return it for people."""

@@ -5,8 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-_Z = 1.959963984540054
-"""Of the normal distribution, for 95 %."""
+from tidemill_core.intervals import Z_95, share_interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +82,9 @@ def _interval(weighted: Sequence[tuple[float, float]], *, is_share: bool) -> tup
     mean = math.fsum(value * weight for value, weight in weighted) / total
     number = total**2 / math.fsum(weight**2 for _, weight in weighted)
     if is_share:
-        scale = 1 + _Z**2 / number
-        centre = (mean + _Z**2 / (2 * number)) / scale
-        half = _Z * math.sqrt(max(0.0, mean * (1 - mean)) / number + _Z**2 / (4 * number**2)) / scale
-        return mean, max(0.0, centre - half), min(1.0, centre + half)
+        return mean, *share_interval(mean, number)
     if number <= 1:
         return mean, None, None
     variance = math.fsum(weight * (value - mean) ** 2 for value, weight in weighted) / total * number / (number - 1)
-    half = _Z * math.sqrt(variance / number)
+    half = Z_95 * math.sqrt(variance / number)
     return mean, mean - half, mean + half
