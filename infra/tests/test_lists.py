@@ -32,6 +32,7 @@ FILTERS = {
     "ingest/documents/withheld.py": [{"source", "withheld"}],
     "monitor/holds/crud.py": [{"state"}],
     "trainer/registry/erasure.py": [{"state"}],
+    "trainer/sweeps/erasure.py": [{"state"}],
     "trainer/training/erasure.py": [{"state"}],
     "trainer/training/runs.py": [{"plan"}],
     "trainer/training/start_runs_for_dataset_version.py": [{"dataset"}],

@@ -51,6 +51,7 @@ from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.gates.mongo import GATES
+from tidemill_evaluator.gates.spend_level import SpendLevel
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
@@ -145,6 +146,7 @@ class Evaluator:
             gather=CollectCases(
                 suites=self.suites, models=self.models, datasets=self.datasets, limits=limits or Limits()
             ),
+            levels=SpendLevel(gates=self.gates),
             ask=PairedAnswers(
                 inference=self.inference,
                 evaluations=self.evaluations,

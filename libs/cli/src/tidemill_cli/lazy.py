@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = {
     "reviews": "reviews:reviews",
     "datasets": "datasets:datasets",
     "training": "training:training",
+    "sweeps": "sweeps:sweeps",
     "models": "resources:models",
     "collections": "retrieval:collections",
     "suites": "suites:suites",

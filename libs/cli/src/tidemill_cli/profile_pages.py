@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from tidemill.ingest.v1.profile_pb2 import ColumnShift
+from tidemill_cli.html_pages import html_page, html_table
 from tidemill_cli.profile_tables import QUANTILES, Side, facts, quantile_cells, shares, shift_row, title_of
 from tidemill_cli.svg_figures import ACCENT, BAD, FAINT, shortened, svg_of
 
@@ -13,14 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1f2933; max-width: 68rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
-table { border-collapse: collapse; margin: .6rem 0 } td, th { text-align: left; padding: .25rem .8rem .25rem 0 }
-tr { border-bottom: 1px solid #e4e7eb } td { overflow-wrap: anywhere } th { color: #52606d; font-weight: 600 }
-figure { margin: 1rem 0; overflow-x: auto } svg { max-width: 100%; height: auto }
-"""
 _COLOURS = (ACCENT, BAD)
 _EPOCH = date(1970, 1, 1).toordinal()
 """matplotlib counts days from then on."""
@@ -32,17 +25,16 @@ _WIDE = 20
 
 def profile_page(title: str, sides: Sequence[Side], shifts: Sequence[ColumnShift]) -> str:
     """Return the page of one profile, or of two that are compared."""
-    return "".join(_page(title, sides, shifts))
+    return html_page(title, _body(sides, shifts))
 
 
-def _page(title: str, sides: Sequence[Side], shifts: Sequence[ColumnShift]) -> Iterator[str]:
-    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-    yield f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
-    yield from _table(("", "versions"), [(side.name, facts(side.profile)) for side in sides])
+def _body(sides: Sequence[Side], shifts: Sequence[ColumnShift]) -> Iterator[str]:
+    yield from html_table(("", "versions"), [(side.name, facts(side.profile)) for side in sides])
     if len(sides) > 1:
         yield "<h2>What differs</h2>\n"
-        yield from _table(("column", "differs", "effect", "p adjusted", "test"), [shift_row(each) for each in shifts])
+        yield from html_table(
+            ("column", "differs", "effect", "p adjusted", "test"), [shift_row(each) for each in shifts]
+        )
     if any(side.profile.days for side in sides):
         yield f"<h2>By day</h2>\n<figure>\n{_days_svg(sides)}</figure>\n"
     for place, number in enumerate(sides[0].profile.numbers):
@@ -50,22 +42,14 @@ def _page(title: str, sides: Sequence[Side], shifts: Sequence[ColumnShift]) -> I
         if any(side.profile.numbers[place].quantiles for side in sides):
             yield f"<figure>\n{_distribution_svg(sides, place)}</figure>\n"
         heads = ("", *(name for _, name in QUANTILES), "mean", "outliers")
-        yield from _table(heads, [(side.name, *quantile_cells(side.profile.numbers[place])) for side in sides])
+        yield from html_table(heads, [(side.name, *quantile_cells(side.profile.numbers[place])) for side in sides])
     for place, column in enumerate(sides[0].profile.categories):
         found = [dict(shares(side.profile.categories[place], side.profile.count)) for side in sides]
         names = list(dict.fromkeys(name for each in found for name in each))
         if names:
             yield f"<h2>{escape(title_of(column.name))}</h2>\n<figure>\n{_bars_svg(sides, place, names)}</figure>\n"
             rows = [(name, *(each.get(name, "-") for each in found)) for name in names]
-            yield from _table(("", *(side.name for side in sides)), rows)
-    yield "</body>\n</html>\n"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield "<table>\n<tr>" + "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>\n"
-    for row in rows:
-        yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n"
-    yield "</table>\n"
+            yield from html_table(("", *(side.name for side in sides)), rows)
 
 
 def _days_svg(sides: Sequence[Side]) -> str:

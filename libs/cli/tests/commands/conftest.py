@@ -14,6 +14,7 @@ from libs.cli.tests.commands.erasure_answers import ERASURE_ANSWERS
 from libs.cli.tests.commands.profile_answers import ProfileAnswers
 from libs.cli.tests.commands.retrieval_answers import RetrievalAnswers
 from libs.cli.tests.commands.review_answers import ReviewAnswers
+from libs.cli.tests.commands.sweep_answers import SWEEP_ANSWERS
 from libs.cli.tests.loop.running import Running
 from tidemill_cli.main import app
 from tidemill_cli.output import stderr, stdout
@@ -82,7 +83,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """A platform in the middle of a turn."""
     services = Running()
-    services.answers.update(ANSWERS | ERASURE_ANSWERS | batches.answers() | searches.answers())
+    services.answers.update(ANSWERS | ERASURE_ANSWERS | SWEEP_ANSWERS | batches.answers() | searches.answers())
     services.answers.update(profiles.answers() | reviews.answers())
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it

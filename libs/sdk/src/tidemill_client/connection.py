@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
     from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
     from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
+    from tidemill.trainer.v1.sweep_service_pb2_grpc import SweepServiceStub
     from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub
 
 SERVICES = ("ingest", "rag", "trainer", "inference", "feedback", "evaluator", "monitor")
@@ -308,6 +309,8 @@ class Connection:
     """Search."""
     models: "_Stub[ModelRegistryServiceStub]" = _Stub("trainer", "model_registry")
     """Models and their versions."""
+    sweeps: "_Stub[SweepServiceStub]" = _Stub("trainer", "sweep")
+    """Searches for better settings of training plans."""
     training: "_Stub[TrainingServiceStub]" = _Stub("trainer", "training")
     """Training plans and their runs."""
     prompts: "_Stub[PromptServiceStub]" = _Stub("inference", "prompt")

@@ -46,6 +46,7 @@ from tidemill_client.reviews import Reviews
 from tidemill_client.rollouts import Rollouts
 from tidemill_client.secrets import Secrets
 from tidemill_client.stored_files import StoredFiles
+from tidemill_client.sweeps import Sweeps
 from tidemill_client.training import Training
 from tidemill_client.values import Json, struct_of, user
 from tidemill_core.errors import TidemillError
@@ -143,6 +144,8 @@ class Tidemill:
         """Datasets and their immutable versions."""
         self.training = Training(self.connection)
         """Training plans and runs."""
+        self.sweeps = Sweeps(self.connection)
+        """Searches for better settings of training plans."""
         self.evaluations = Evaluations(self.connection)
         """Gates and evaluations."""
         self.rollouts = Rollouts(self.connection)

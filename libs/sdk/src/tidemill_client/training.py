@@ -22,6 +22,8 @@ ENDED = frozenset(
         TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED,
         TrainingRunState.TRAINING_RUN_STATE_FAILED,
         TrainingRunState.TRAINING_RUN_STATE_CANCELLED,
+        TrainingRunState.TRAINING_RUN_STATE_MEASURED,
+        TrainingRunState.TRAINING_RUN_STATE_PRUNED,
     }
 )
 """Terminal states."""

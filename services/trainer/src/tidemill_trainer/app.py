@@ -1,10 +1,12 @@
-"""The composition root: the only module that sees both features."""
+"""The composition root: the only module that sees all features."""
 
+from tidemill_core.application import ResourceKey
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
 from tidemill_trainer.erasure import erasures, folders_of_deleted_projects
 from tidemill_trainer.registry.wiring import wire_registry
 from tidemill_trainer.settings import TrainerSettings
+from tidemill_trainer.sweeps.wiring import wire_sweeps
 from tidemill_trainer.training.wiring import wire_training
 
 
@@ -12,10 +14,20 @@ async def build_app(settings: TrainerSettings) -> App:
     """Build trainer on the running event loop; nothing connects before `start`."""
     backend = Backend(settings)
     registry = wire_registry(backend, settings)
-    training = wire_training(backend, settings, registry)
+
+    def notify_sweep(sweep: ResourceKey) -> None:
+        sweeps.controller.enqueue(sweep)
+
+    training = wire_training(backend, settings, registry, notify_sweep=notify_sweep)
+    sweeps = wire_sweeps(backend, settings, training)
     return backend.app(
-        servicers=[registry.service, training.service],
+        servicers=[registry.service, training.service, sweeps.service],
         consumers=[registry.subscription, training.subscription],
-        workers=[registry.imports, *training.workers, folders_of_deleted_projects(backend, settings.data_dir)],
-        erasures=erasures(backend, settings, registry, training),
+        workers=[
+            registry.imports,
+            *training.workers,
+            sweeps.controller,
+            folders_of_deleted_projects(backend, settings.data_dir),
+        ],
+        erasures=erasures(backend, settings, registry, training, sweeps),
     )

@@ -17,18 +17,24 @@ from tidemill_kit.workers.worker import Worker
 from tidemill_trainer.registry.erasure import DiscardImports
 from tidemill_trainer.registry.wiring import Registry
 from tidemill_trainer.settings import BASES_FOLDER, DOWNLOADS_FOLDER, RUNS_FOLDER, TrainerSettings
+from tidemill_trainer.sweeps.erasure import CancelSweeps
+from tidemill_trainer.sweeps.wiring import Sweeps
 from tidemill_trainer.training.erasure import CancelRuns
 from tidemill_trainer.training.wiring import Training
 
 
-def erasures(backend: Backend, settings: TrainerSettings, registry: Registry, training: Training) -> Steps:
+def erasures(
+    backend: Backend, settings: TrainerSettings, registry: Registry, training: Training, sweeps: Sweeps
+) -> Steps:
     """Return the steps: first what starts work and has work done, then what that leaves."""
     database, data = backend.database, settings.data_dir
     runs, versions = database["training_runs"], database["model_versions"]
+    end_sweeps = CancelSweeps(sweeps=sweeps.sweeps, clock=SystemClock())
     cancel = CancelRuns(runs=training.runs, clock=SystemClock())
     discard = DiscardImports(versions=registry.versions)
     return {
         Scope.PROJECT: [
+            documents_of_jobs("sweeps", database["sweeps"], end=end_sweeps, leases=sweeps.leases),
             documents("training plans", database["training_plans"]),
             documents_of_jobs("training runs", runs, end=cancel, leases=training.leases),
             folders("run folders", data / RUNS_FOLDER),

@@ -12,6 +12,7 @@ NotFound
 ├── ModelNotFound
 ├── ModelVersionNotFound
 ├── FileNotExpected
+├── SweepNotFound
 ├── TrainingPlanNotFound
 ├── TrainingRunNotFound
 └── DatasetVersionNotFound
@@ -19,7 +20,9 @@ Conflict
 ├── ModelChanged
 ├── ImportLost
 ├── PlanChanged
-└── RunLost
+├── RunLost
+├── SweepChanged
+└── SweepLost
 PreconditionFailed
 ├── VersionNotUploading
 ├── FilesMissing
@@ -27,6 +30,9 @@ PreconditionFailed
 ├── PlanPaused
 ├── RunFinished
 ├── RunNotRetriable
+├── SweepFinished
+├── SweepUnfinished
+├── TrialNotRetriable
 └── TrainingFailed          a run made nothing; `reason` says why
 """
 
@@ -244,6 +250,58 @@ class RunNotRetriable(PreconditionFailed):
         super().__init__(
             f"training run {run} is {state}: only failed and cancelled runs can be retried", run=run, state=state
         )
+
+
+class TrialNotRetriable(PreconditionFailed):
+    """A trial is not retried: its sweep has counted it."""
+
+    reason = "TRIAL_NOT_RETRIABLE"
+
+    def __init__(self, run: str, *, sweep: str) -> None:
+        message = f"training run {run} is a trial of sweep {sweep}, which has counted it: create another sweep"
+        super().__init__(message, run=run, sweep=sweep)
+
+
+class SweepNotFound(NotFound):
+    """The caller's project has no such sweep."""
+
+    reason = "SWEEP_NOT_FOUND"
+
+    def __init__(self, sweep: str) -> None:
+        super().__init__(f"sweep {sweep} does not exist in this project", sweep=sweep)
+
+
+class SweepChanged(Conflict):
+    """The sweep changed since the caller read it."""
+
+    reason = "SWEEP_CHANGED"
+
+
+class SweepLost(Conflict):
+    """The sweep ended or was taken over by another worker; writes of this worker are refused."""
+
+    reason = "SWEEP_LOST"
+
+    def __init__(self, sweep: str) -> None:
+        super().__init__(f"sweep {sweep} ended or was taken over by another worker", sweep=sweep)
+
+
+class SweepFinished(PreconditionFailed):
+    """The sweep has ended, so it cannot be cancelled."""
+
+    reason = "SWEEP_FINISHED"
+
+    def __init__(self, sweep: str, *, state: str) -> None:
+        super().__init__(f"sweep {sweep} cannot be cancelled: it is {state}", sweep=sweep, state=state)
+
+
+class SweepUnfinished(PreconditionFailed):
+    """The sweep still has work, so it cannot be deleted."""
+
+    reason = "SWEEP_UNFINISHED"
+
+    def __init__(self, sweep: str) -> None:
+        super().__init__(f"sweep {sweep} has runs in work: cancel it, and delete it once they ended", sweep=sweep)
 
 
 class TrainingFailed(PreconditionFailed):

@@ -90,6 +90,16 @@ class TrainerSettings(ModelSettings):
     """Workers that may exit without a further step before a run fails."""
     run_keep_s: float = Field(default=7 * 24 * 3600.0, gt=0)
     """Retention of a failed run's checkpoints, for a retry."""
+    max_sweeps: int = Field(default=1000, ge=1)
+    """Maximum number of sweeps per project."""
+    sweep_max_trials: int = Field(default=100, ge=1, le=500)
+    """Maximum number of trials of a sweep."""
+    sweep_max_failed_trials: int = Field(default=5, ge=1)
+    """Failed trials after which a sweep fails, as long as none was measured."""
+    sweep_max_concurrent: int = Field(default=4, ge=1, le=64)
+    """Sweeps that decide at the same time; their runs count as all runs do."""
+    sweep_poll_interval_s: float = Field(default=5.0, gt=0)
+    """Resync interval of sweeps, by which budgets are checked while nothing else happens."""
     run_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of trainings; auto uses CUDA if available."""
     run_threads: int = Field(default=0, ge=0, le=1024)

@@ -28,7 +28,7 @@ from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
 from tidemill_trainer.training.domain.run import TrainingRun, run_id
 from tidemill_trainer.training.mongo import PLANS, RUNS
-from tidemill_trainer.training.ports import Begun, Fitted, Report, Stepped, TrainingJob
+from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Stepped, TrainingJob
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.register_adapter import RegisterAdapter
 from tidemill_trainer.training.run_folders import RunFolders
@@ -117,6 +117,8 @@ class FakeTrainings:
     """Reports as scripted, then fails as scripted or writes an adapter."""
 
     losses: Sequence[float] = (2.0, 1.0)
+    held_out: Callable[[TrainingJob], Sequence[float]] = lambda _job: (2.5, 1.5)
+    """Of a trial, the losses on its held-out part."""
     fitted: Fitted | None = None
     out_of_memory: int = 0
     """Number of trainings that run out of memory first."""
@@ -147,12 +149,15 @@ class FakeTrainings:
                 self.begun.set()
                 if self.gate:
                     await self.gate.wait()
+            for loss in self.held_out(job) if job.held_out else ():
+                yield Measured(step=len(self.losses), loss=loss)
             if self.error:
                 raise self.error
             if len(self.jobs) <= self.out_of_memory:
                 message = "took too much"
                 raise TrainingFailed(message, reason="OUT_OF_MEMORY")
-            self._write(job)
+            if not job.held_out:
+                self._write(job)
             finished = True
 
         try:

@@ -30,7 +30,7 @@ from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, NotFou
 if TYPE_CHECKING:
     from tidemill.evaluator.v1.evaluation_pb2 import Gate
     from tidemill.feedback.v1.curation_pb2 import Curation
-    from tidemill.trainer.v1.training_pb2 import TrainingPlan
+    from tidemill.trainer.v1.training_pb2 import TrainingPlan, TrainingRun
 
 PAUSABLE = ("curation", "training", "gate")
 """Kinds with a field `paused`; for rollouts it is the deployment's `rollouts_paused`."""
@@ -149,8 +149,13 @@ class Loops:
 
     async def _training(self, loop: str) -> list[Stage]:
         plans: list[TrainingPlan] = await self._owned("training", loop)
-        runs = Training(self._connection).runs
-        return [training_stage(plan, await _current(runs(plan=plan.id), TRAINED)) for plan in plans]
+        return [training_stage(plan, await _current(self._runs(plan.id), TRAINED)) for plan in plans]
+
+    async def _runs(self, plan: str) -> "AsyncIterator[TrainingRun]":
+        """Yield the runs of a plan that are no trials of a sweep."""
+        async for run in Training(self._connection).runs(plan=plan):
+            if not run.trial:
+                yield run
 
     async def _evaluations(self, loop: str) -> list[Stage]:
         gates: list[Gate] = await self._owned("gate", loop)

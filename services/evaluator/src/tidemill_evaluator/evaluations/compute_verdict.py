@@ -57,7 +57,7 @@ class ComputeVerdict:
             if repeats:
                 interval = await self.intervals.of_mean(
                     averages(repeats, methodcaller("difference", asked.metric)),
-                    confidence=evaluation.comparing.confidence,
+                    confidence=evaluation.confidence,
                     bounded=asked.metric not in UNBOUNDED,
                 )
             comparisons.append(compared(asked, of_set, repeats, interval, evidence=self.evidence))

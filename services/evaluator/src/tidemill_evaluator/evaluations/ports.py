@@ -1,6 +1,6 @@
 """Ports of evaluations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -247,6 +247,20 @@ class Scores(Protocol):
 
     async def rouge_l(self, reference: str, texts: Sequence[str]) -> Sequence[float]:
         """Return ROUGE-L (F-measure) of each text."""
+        ...
+
+
+class Levels(Protocol):
+    """Counts the evaluations on the cases of gates, once per cause."""
+
+    async def of_gate(self, caller: Caller, gate_id: str, *, baseline: str, origin: str) -> int:
+        """Return which evaluation on the gate's cases against this baseline it is; 0 where none is counted."""
+        ...
+
+    async def by_hand(
+        self, caller: Caller, deployment: str, suites: Collection[str], *, baseline: str, origin: str
+    ) -> None:
+        """Count it at every gate of the deployment that asks one of the suites."""
         ...
 
 

@@ -35,6 +35,7 @@ from tidemill_evaluator.evaluations.ports import (
     CaseResults,
     Evaluations,
     Inference,
+    Levels,
     Live,
     PartialResult,
     RetrievalComparisons,
@@ -84,6 +85,7 @@ class RunEvaluation:
     cases: Cases
     results: CaseResults
     gather: CollectCases
+    levels: Levels
     ask: PairedAnswers
     compute_verdict: ComputeVerdict
     retrieval: RetrievalComparisons
@@ -184,6 +186,7 @@ class RunEvaluation:
 
     async def _begin(self, caller: Caller, evaluation: Evaluation, live: Live) -> Evaluation:
         gathered = await self.gather(caller, evaluation)
+        ordinal = await self._spend(caller, evaluation, live)
         now = self.clock.now()
         return await self._write(
             evaluation,
@@ -192,10 +195,19 @@ class RunEvaluation:
                 baseline_configuration=live.digest,
                 dataset_version=gathered.dataset_version,
                 case_sets=gathered.case_sets,
+                ordinal=ordinal,
                 now=now,
                 epoch=evaluation.epoch,
             ),
         )
+
+    async def _spend(self, caller: Caller, evaluation: Evaluation, live: Live) -> int:
+        """Return which evaluation on its gate's cases it is; one by hand counts for all gates that ask its suites."""
+        comparing, origin = evaluation.comparing, evaluation.origin
+        if comparing.gate:
+            return await self.levels.of_gate(caller, comparing.gate, baseline=live.model, origin=origin)
+        await self.levels.by_hand(caller, comparing.deployment, comparing.suites, baseline=live.model, origin=origin)
+        return 0
 
     async def _asked(self, evaluation: Evaluation, *, begins: bool) -> Asked:
         """Return every case with its set; missing or invalid cases raise NoVerdict.

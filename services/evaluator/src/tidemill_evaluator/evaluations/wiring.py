@@ -25,6 +25,7 @@ from tidemill_evaluator.evaluations.trainer import TrainerModels
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.gates.ports import Gates
+from tidemill_evaluator.gates.spend_level import SpendLevel
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.statistics.rouge import RougeScores
@@ -163,6 +164,7 @@ def _run_evaluation(
         gather=CollectCases(
             suites=others.suites, models=adapters.models, datasets=adapters.datasets, limits=settings.limits
         ),
+        levels=SpendLevel(gates=others.gates),
         ask=PairedAnswers(
             inference=adapters.inference,
             evaluations=adapters.evaluations,

@@ -59,7 +59,7 @@ class CompareForGate:
                 collection=comparing.collection,
                 candidate=candidate,
                 depth=required.depth or DEFAULT_DEPTH,
-                confidence=comparing.confidence,
+                confidence=evaluation.confidence,
             ),
             evaluation=evaluation.id,
             requester=evaluation.requester,

@@ -45,6 +45,19 @@ class CompletionTrainer(SFTTrainer):
         count = (targets != IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         return total / count.clamp(min=1)
 
+    def prediction_step(
+        self,
+        model: Any,  # noqa: ANN401 - ditto
+        inputs: dict[str, torch.Tensor],
+        prediction_loss_only: bool,  # noqa: FBT001 - TRL's signature
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor, None, None]:
+        """Return the loss of held-out rows, computed as that of training."""
+        del prediction_loss_only, ignore_keys
+        prepared: Any = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, prepared).detach(), None, None
+
     @cached_property
     def _able(self) -> bool:
         """Whether the base can compute logits for selected positions and its loss has no additional terms."""

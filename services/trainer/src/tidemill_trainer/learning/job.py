@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidemill_trainer.training.domain.fit import Choice
+from tidemill_trainer.training.domain.trial import HeldOut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,8 @@ class Job:
     memory_bytes: int = 2**63
     memory_auto: bool = False
     smaller_than: Choice | None = None
+    held_out: HeldOut | None = None
+    """Of a trial: it is measured on this part, and writes no adapter."""
 
     @property
     def checkpoints(self) -> Path:
@@ -46,5 +49,11 @@ class Job:
     def read(cls, path: Path) -> "Job":
         """Read a job file."""
         received = json.loads(path.read_text(encoding="utf-8"))
-        before = received["smaller_than"]
-        return cls(**received | {"smaller_than": Choice(**before) if before else None})
+        before, held_out = received["smaller_than"], received["held_out"]
+        return cls(
+            **received
+            | {
+                "smaller_than": Choice(**before) if before else None,
+                "held_out": HeldOut(**held_out) if held_out else None,
+            }
+        )

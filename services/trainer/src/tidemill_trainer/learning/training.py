@@ -33,15 +33,19 @@ from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_co
 from tidemill_trainer.learning.examples import AnyRow, labelled, read_examples, refuse_too_few, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.fitting import fit_of, steps_of
+from tidemill_trainer.learning.held_out import split
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.methods import METHODS
 from tidemill_trainer.learning.reports import Reports
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
+from tidemill_trainer.training.domain.recipe import min_batch_size
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors", "tidemill-trainer")
 MAX_LOGGED = 1000
 CHECKPOINTS_KEPT = 2
+_MEASURED = "eval_loss"
+"""How transformers logs the loss on held-out rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,14 @@ def train(job: Job, reports: Reports) -> None:
     dtype = _dtype(job, device)
     base = _Base(_tokenizer(job), _config(job))
     rows, counts = _rows(job, base.tokenizer)
+    held_out: list[AnyRow] = []
+    if job.held_out:
+        rows, held_out = split(rows, job.held_out, minimum=job.min_examples)
     fit = fit_of(job, base.config, rows, dtype=dtype, device=device)
     reports.report("fitted", fit=asdict(fit), examples=asdict(counts))
     job = replace(job, args={**job.args, **fit.choice.args})
     transformers.set_seed(job.args["seed"])  # before the adapter is initialized with random weights
-    trainer = _trainer(job, rows, base, device=device, dtype=dtype)
+    trainer = _trainer(job, rows, base, device=device, dtype=dtype, held_out=held_out)
     reporter = _ProgressReporter(job, reports, versions=_versions(device, dtype))
     checkpoint = last_complete(job.checkpoints)
     if checkpoint and (state := _whole(checkpoint)):
@@ -81,14 +88,17 @@ def train(job: Job, reports: Reports) -> None:
         trainer.add_callback(reporter)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _refuse_broken_weights(trainer.model)
-    _save(job, trainer)
+    if not job.held_out:
+        _save(job, trainer)
 
 
 class _ProgressReporter(TrainerCallback):
-    """Reports every step to the worker, and stops a training whose loss is not finite."""
+    """Reports every step to the worker, has a trial measured, and stops a training whose loss is not finite."""
 
     def __init__(self, job: Job, reports: Reports, *, versions: dict[str, str]) -> None:
         self._checkpoints = job.checkpoints
+        self._held_out = job.held_out
+        self._measured_at: frozenset[int] = frozenset()
         self._reports = reports
         self._versions = versions
         self._began_at = 0.0
@@ -100,31 +110,41 @@ class _ProgressReporter(TrainerCallback):
         """Report the number of steps."""
         del args, control, kwargs
         self._began_at, self._began_with = time.monotonic(), state.global_step
+        self._measured_at = self._held_out.measured_at(state.max_steps) if self._held_out else frozenset()
         history = [entry for entry in state.log_history if "loss" in entry]
         logged = thinned([LossPoint(int(entry["step"]), entry["loss"]) for entry in history])
-        losses = [(point.step, point.loss) for point in logged]
         self._reports.report(
-            "begun", step=state.global_step, steps=state.max_steps, versions=self._versions, losses=losses
+            "begun",
+            step=state.global_step,
+            steps=state.max_steps,
+            versions=self._versions,
+            losses=[(point.step, point.loss) for point in logged],
+            held_out_losses=[(int(each["step"]), each[_MEASURED]) for each in state.log_history if _MEASURED in each],
         )
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Report a step without a logged loss."""
-        del control, kwargs
+        del kwargs
+        control.should_evaluate = state.global_step in self._measured_at
         if state.global_step % args.logging_steps:
             self._report(state, loss=None)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ANN401 - as transformers calls it
-        """Report a logged step; the last log entry is a summary without a loss."""
+        """Report a logged step or a measurement; the last log entry is a summary without a loss."""
         del args, control
-        loss = kwargs.get("logs", {}).get("loss")
+        logs = kwargs.get("logs", {})
+        loss = logs.get("loss", logs.get(_MEASURED))
         if loss is None:
             return
         if not math.isfinite(loss):
             message = f"the loss is {loss} after step {state.global_step}: use a lower learning_rate, or warmup_steps"
             raise TrainingStopped(message, reason="DIVERGED")
-        self._report(state, loss=float(loss))
+        if "loss" in logs:
+            self._report(state, loss=float(loss))
+        else:
+            self._reports.report("measured", at=state.global_step, loss=float(loss))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Complete the checkpoint."""
@@ -180,7 +200,9 @@ def _config(job: Job) -> PretrainedConfig:
     return config
 
 
-def _trainer(job: Job, rows: list[AnyRow], base: _Base, *, device: str, dtype: torch.dtype) -> Trainer:
+def _trainer(  # noqa: PLR0913 - all of it is of one training
+    job: Job, rows: list[AnyRow], base: _Base, *, device: str, dtype: torch.dtype, held_out: list[AnyRow]
+) -> Trainer:
     with passed_on(Path(job.base)) as given:
         model = AutoModelForCausalLM.from_pretrained(
             given,
@@ -196,6 +218,7 @@ def _trainer(job: Job, rows: list[AnyRow], base: _Base, *, device: str, dtype: t
         model=model,
         args=_settings(job, examples=len(rows), device=device, dtype=dtype),
         train_dataset=Dataset.from_list([dict(row.columns) for row in rows]),
+        eval_dataset=Dataset.from_list([dict(row.columns) for row in held_out]) if held_out else None,
         processing_class=base.tokenizer,
         peft_config=LoraConfig(**job.lora),
     )
@@ -213,6 +236,7 @@ def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> Tr
         dataloader_pin_memory=device == "cuda",
         disable_tqdm=True,
         logging_first_step=False,
+        per_device_eval_batch_size=min_batch_size(job.method, job.args),  # the same for all trials, and takes least
         logging_nan_inf_filter=False,  # a NaN loss must be visible
         report_to="none",
         save_steps=job.checkpoint_steps,

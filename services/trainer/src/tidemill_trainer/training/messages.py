@@ -31,7 +31,10 @@ def plan_message(plan: TrainingPlan) -> pb.TrainingPlan:
 def run_message(run: TrainingRun) -> pb.TrainingRun:
     """Return the run message."""
     recipe = {"method": run.recipe.method, "lora": run.recipe.lora, "args": run.recipe.args}
-    return to_message(pb.TrainingRun, run, dataset_version=run.dataset.id, recipe=recipe, fit=_fit(run.fit))
+    trial = run.trial.number if run.trial else 0
+    return to_message(
+        pb.TrainingRun, run, dataset_version=run.dataset.id, recipe=recipe, fit=_fit(run.fit), trial=trial
+    )
 
 
 def run_event(run: TrainingRun, event: Event, seq: int) -> tuple[str, Message]:

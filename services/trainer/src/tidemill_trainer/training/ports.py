@@ -14,6 +14,7 @@ from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
 from tidemill_trainer.training.domain.recipe import Recipe
 from tidemill_trainer.training.domain.run import TrainingRun
+from tidemill_trainer.training.domain.trial import HeldOut
 
 Plans = Aggregates[TrainingPlan]
 Runs = Aggregates[TrainingRun]
@@ -154,6 +155,8 @@ class TrainingJob:
     """Choose a batch that fits the available memory, at most `memory_bytes`."""
     smaller_than: Choice | None = None
     """The choice that ran out of memory before, if any."""
+    held_out: HeldOut | None = None
+    """Of a trial, which writes no adapter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +175,7 @@ class Begun:
     steps: int
     versions: Mapping[str, str]
     losses: Sequence[LossPoint] = ()
+    held_out_losses: Sequence[LossPoint] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +188,15 @@ class Stepped:
     remaining_s: float
 
 
-Report = Fitted | Begun | Stepped
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Reported when a trial was measured on its held-out part."""
+
+    step: int
+    loss: float
+
+
+Report = Fitted | Begun | Stepped | Measured
 
 
 class Trainings(Protocol):

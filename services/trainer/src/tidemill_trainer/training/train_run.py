@@ -24,12 +24,14 @@ from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import DatasetVersion
 from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, Progress, RunState, TrainingRun
+from tidemill_trainer.training.domain.trial import DATASET_CHANGED
 from tidemill_trainer.training.ports import (
     Bases,
     Begun,
     Datasets,
     Fitted,
     Folders,
+    Measured,
     Plans,
     References,
     Report,
@@ -80,6 +82,8 @@ class TrainRun:
     register: RegisterAdapter
     needs: TrainingNeeds
     clock: Clock
+    notify_sweep: Callable[[ResourceKey], None] = lambda _sweep: None
+    """Called when a run of a sweep was measured or ended."""
 
     async def __call__(self, key: ResourceKey, *, epoch: int) -> Requeue | None:
         """Train the run as the holder of this epoch of its lease."""
@@ -105,21 +109,44 @@ class TrainRun:
             await self._write(key, lambda run: run.wait(message, epoch=epoch))
             return Requeue()
         except (InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Internal) as refused:
-            await self._fail(key, refused, epoch)
+            await self._fail(key, run, refused, epoch)
         except TidemillError:
             raise
         except Exception:
-            await self._fail(key, Internal("the training worker failed; see its log"), epoch)
+            await self._fail(key, run, Internal("the training worker failed; see its log"), epoch)
             raise
+        self._notify(run)
         return None
 
+    def _notify(self, run: TrainingRun) -> None:
+        if run.sweep:
+            self.notify_sweep(ResourceKey(project=run.project, id=run.sweep))
+
     async def _train(self, key: ResourceKey, run: TrainingRun, epoch: int) -> None:
+        if run.trial:
+            await self._measure(key, run, epoch)
+            return
         version = await self.register.made(run)
         if version is None:
             self._refuse_hopeless(run)
             version = await self._trained(key, run, epoch)
         now, made = self.clock.now(), version.id
         await self._write(key, lambda run: run.succeed(made, now=now, epoch=epoch))
+        await self.folders.remove(key)
+
+    async def _measure(self, key: ResourceKey, run: TrainingRun, epoch: int) -> None:
+        """Train a trial, which leaves nothing but its losses."""
+        self._refuse_hopeless(run)
+        folder = await self.folders.open(key)
+        base = await self.bases.fetch(await self.references.version(key.project, run.base, field="base"))
+        if await self.datasets.fetch(key.project, run.dataset, folder.examples) != run.dataset:
+            message = (
+                f"examples were erased from {run.dataset.id}, so that trials cannot be compared: start a new sweep"
+            )
+            raise TrainingFailed(message, reason=DATASET_CHANGED)
+        progress = await self._computed(key, run, epoch, folder=folder, base=base)
+        now = self.clock.now()
+        await self._write(key, lambda run: run.measure(progress, now=now, epoch=epoch))
         await self.folders.remove(key)
 
     def _refuse_hopeless(self, run: TrainingRun) -> None:
@@ -171,6 +198,7 @@ class TrainRun:
             memory_bytes=run.limits.memory_bytes or self.needs.memory_bytes,
             memory_auto=run.limits.memory_auto,
             smaller_than=run.smaller_than,
+            held_out=run.trial.held_out if run.trial else None,
         )
         try:
             async with self.trainings.running(job) as reports:
@@ -188,13 +216,13 @@ class TrainRun:
         watch = _Watch(run)
         reading = asyncio.create_task(watch.read(reports))
         begin, before = asyncio.get_running_loop().time(), run.progress.seconds
-        progress, written = run.progress, (run.progress.step, run.fit)
+        progress, written = run.progress, (run.progress.step, run.progress.held_out_losses, run.fit)
         try:
             while not reading.done():
                 await asyncio.wait([reading], timeout=POLL_INTERVAL_S)
                 seconds = before + asyncio.get_running_loop().time() - begin
                 progress = replace(watch.progress, seconds=seconds)
-                now = (progress.step, watch.fit)
+                now = (progress.step, progress.held_out_losses, watch.fit)
                 with suppress(DependencyUnavailable):  # the training continues as long as its lease holds
                     await self._check(key, progress, watch, epoch, news=now != written)
                     written = now
@@ -218,24 +246,27 @@ class TrainRun:
                 run.begin(versions=watch.versions, epoch=epoch)
             run.advance(progress, epoch=epoch)
 
-        await self._write(key, change)
+        run = await self._write(key, change)
+        if len(progress.held_out_losses) > watch.notified:
+            watch.notified = len(progress.held_out_losses)
+            self._notify(run)
 
     def _warnings(self, run: TrainingRun, examples: ExampleCounts) -> list[str]:
         if examples.left_out <= self.needs.warn_left_out:
             return []
         return [examples.described(max_length=run.recipe.args["max_length"])]
 
-    async def _fail(self, key: ResourceKey, refused: TidemillError, epoch: int) -> None:
+    async def _fail(self, key: ResourceKey, run: TrainingRun, refused: TidemillError, epoch: int) -> None:
         now = self.clock.now()
         reason, message = refused.reason, refused.message
         await self._write(key, lambda run: run.fail(reason=reason, message=message, now=now, epoch=epoch))
-        await self.folders.clean(key)
+        await (self.folders.remove(key) if run.trial else self.folders.clean(key))
 
     async def _tidy(self, key: ResourceKey) -> None:
         """Delete the folder of a run that is over; if it may go on, here or elsewhere, keep the checkpoints."""
         with suppress(NotFound, DependencyUnavailable):
             run = await self.runs.get(key.project, key.id)
-            may_go_on = run.is_in_work or run.state is RunState.FAILED
+            may_go_on = run.is_in_work or (run.state is RunState.FAILED and not run.trial)
             await (self.folders.clean(key) if may_go_on else self.folders.remove(key))
 
     async def _write(self, key: ResourceKey, change: Callable[[TrainingRun], None]) -> TrainingRun:
@@ -253,6 +284,8 @@ class _Watch:
     def __init__(self, run: TrainingRun) -> None:
         self.progress, self.versions = run.progress, run.versions
         self.fit, self.examples = run.fit, run.examples
+        self.notified = 0
+        """Held-out losses that the run's sweep knows of."""
 
     async def read(self, reports: AsyncIterator[Report]) -> None:
         """Read reports until the process is done; raises its failure."""
@@ -262,8 +295,17 @@ class _Watch:
                     self.fit, self.examples = report.fit, report.examples
                 case Begun():
                     self.versions = report.versions
-                    losses = tuple(report.losses)
-                    self.progress = replace(self.progress, step=report.step, steps=report.steps, losses=losses)
+                    self.progress = replace(
+                        self.progress,
+                        step=report.step,
+                        steps=report.steps,
+                        losses=tuple(report.losses),
+                        held_out_losses=tuple(report.held_out_losses),
+                    )
+                case Measured():
+                    point = LossPoint(report.step, report.loss)
+                    measured = self.progress.held_out_losses
+                    self.progress = replace(self.progress, held_out_losses=(*measured, point))
                 case Stepped():
                     logged = () if report.loss is None else (LossPoint(report.step, report.loss),)
                     self.progress = replace(

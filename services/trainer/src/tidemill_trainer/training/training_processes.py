@@ -5,11 +5,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tidemill_trainer.disk import disk_errors
 from tidemill_trainer.errors import TrainingFailed
@@ -17,7 +17,7 @@ from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.process_memory import taken_bytes
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
-from tidemill_trainer.training.ports import Begun, Fitted, Report, Stepped, TrainingJob
+from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Stepped, TrainingJob
 from tidemill_trainer.training.training_memory import available_bytes
 
 WATCH_EVERY_S = 0.25
@@ -108,6 +108,7 @@ class TrainingProcesses:
             memory_bytes=job.memory_bytes,
             memory_auto=job.memory_auto,
             smaller_than=job.smaller_than,
+            held_out=job.held_out,
         )
         await asyncio.to_thread(sent.write, job_file)
         with await asyncio.to_thread((folder / "stderr.log").open, "wb") as log:
@@ -130,31 +131,48 @@ async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> Asyn
         received = json.loads(line)
         if "step" in received:
             ending.computed = received["step"] >= received["steps"]
-        match received["event"]:
-            case "fitted":
-                fit = Fit(**received["fit"] | {"choice": Choice(**received["fit"]["choice"])})
-                yield Fitted(fit=fit, examples=ExampleCounts(**received["examples"]))
-            case "begun":
-                losses = tuple(LossPoint(step, loss) for step, loss in received["losses"])
-                yield Begun(
-                    step=received["step"], steps=received["steps"], versions=received["versions"], losses=losses
-                )
-            case "step":
-                yield Stepped(
-                    step=received["step"],
-                    steps=received["steps"],
-                    loss=received["loss"],
-                    remaining_s=received["remaining_s"],
-                )
-            case "failed":
-                ending.why = ending.why or TrainingFailed(received["message"], reason=received["reason"])
-            case "done":
-                ending.done = True
+        if (report := _report_of(received)) is not None:
+            yield report
+        elif received["event"] == "failed":
+            ending.why = ending.why or TrainingFailed(received["message"], reason=received["reason"])
+        elif received["event"] == "done":
+            ending.done = True
     status = await process.wait()
     if ending.why:
         raise ending.why
     if status or not ending.done:
         raise TrainingFailed(_described(status), reason="CRASHED")
+
+
+def _report_of(received: Mapping[str, Any]) -> Report | None:
+    """Return what a line reports of a training that goes on, None if it says how it ended."""
+    match received["event"]:
+        case "fitted":
+            fit = Fit(**received["fit"] | {"choice": Choice(**received["fit"]["choice"])})
+            return Fitted(fit=fit, examples=ExampleCounts(**received["examples"]))
+        case "begun":
+            return Begun(
+                step=received["step"],
+                steps=received["steps"],
+                versions=received["versions"],
+                losses=_points(received["losses"]),
+                held_out_losses=_points(received.get("held_out_losses", [])),
+            )
+        case "step":
+            return Stepped(
+                step=received["step"],
+                steps=received["steps"],
+                loss=received["loss"],
+                remaining_s=received["remaining_s"],
+            )
+        case "measured":
+            return Measured(step=received["at"], loss=received["loss"])
+        case _:
+            return None
+
+
+def _points(received: Sequence[tuple[int, float]]) -> Sequence[LossPoint]:
+    return tuple(LossPoint(step, loss) for step, loss in received)
 
 
 async def _watch(process: asyncio.subprocess.Process, job: TrainingJob, ending: _Ending) -> None:

@@ -1,5 +1,6 @@
 """Builds training from its adapters."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -46,6 +47,11 @@ class Training:
     subscription: Subscription
     workers: list[Component]
     runs: Runs
+    plans: Plans
+    datasets: Datasets
+    check: CheckPlan
+    enqueue: Callable[[ResourceKey], None]
+    """Has a run done soon."""
     leases: Leases
     """Of the runs."""
 
@@ -57,11 +63,13 @@ class _Stores:
     datasets: Datasets
 
 
-def wire_training(backend: Backend, settings: TrainerSettings, registry: Registry) -> Training:
-    """Build training on the registry."""
+def wire_training(
+    backend: Backend, settings: TrainerSettings, registry: Registry, *, notify_sweep: Callable[[ResourceKey], None]
+) -> Training:
+    """Build training on the registry; `notify_sweep` learns of each sweep whose run was measured or ended."""
     stores = _stores(backend, settings)
     poll_interval = timedelta(seconds=settings.run_poll_interval_s)
-    train = _train(backend, settings, registry, stores)
+    train = _train(backend, settings, registry, stores, notify_sweep=notify_sweep)
     leases = backend.leases("run_leases")
     runs = Controller(
         "runs",
@@ -101,6 +109,10 @@ def wire_training(backend: Backend, settings: TrainerSettings, registry: Registr
         subscription=datasets(start_runs),
         workers=[sweep, runs, deferred],
         runs=stores.runs,
+        plans=stores.plans,
+        datasets=stores.datasets,
+        check=check,
+        enqueue=runs.enqueue,
         leases=leases,
     )
 
@@ -125,7 +137,14 @@ def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:
     )
 
 
-def _train(backend: Backend, settings: TrainerSettings, registry: Registry, stores: _Stores) -> TrainRun:
+def _train(
+    backend: Backend,
+    settings: TrainerSettings,
+    registry: Registry,
+    stores: _Stores,
+    *,
+    notify_sweep: Callable[[ResourceKey], None],
+) -> TrainRun:
     clock = SystemClock()
     folders = RunFolders(
         settings.data_dir / RUNS_FOLDER,
@@ -156,6 +175,7 @@ def _train(backend: Backend, settings: TrainerSettings, registry: Registry, stor
             warn_left_out=settings.run_warn_left_out,
         ),
         clock=clock,
+        notify_sweep=notify_sweep,
     )
 
 

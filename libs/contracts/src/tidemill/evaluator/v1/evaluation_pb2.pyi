@@ -331,6 +331,7 @@ class Evaluation(_message.Message):
     REQUESTER_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     RETRIEVAL_EVALUATION_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -366,7 +367,9 @@ class Evaluation(_message.Message):
     message: _builtins.str
     """Output only. For people: what it waits for, why it failed, or of how many held-out cases it asked a sample."""
     confidence: _builtins.float
-    """Output only. Of all intervals."""
+    """Output only. Of all intervals: that of the gate, for the first evaluation on its cases against this baseline. The n-th
+    one has 1 - 2 * (1 - that) / (n * (n + 1)), so that all of them together are wrong with 1 - that at most.
+    """
     seed: _builtins.int
     """Output only. Names the evaluation as a number; intervals need no chance."""
     requester: _builtins.str
@@ -379,6 +382,10 @@ class Evaluation(_message.Message):
     """
     retrieval_evaluation: _builtins.str
     """Output only. The retrieval evaluation that compares what searches find; empty where `collection` is."""
+    ordinal: _builtins.int
+    """Output only. Which evaluation of the gate against this baseline it is, counted from 1; evaluations by hand of the
+    gate's suites count, too. 0 without a gate, before it begins, and for index versions.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -445,10 +452,11 @@ class Evaluation(_message.Message):
         requester: _builtins.str = ...,
         collection: _builtins.str = ...,
         retrieval_evaluation: _builtins.str = ...,
+        ordinal: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_latency", b"baseline_latency", "candidate_latency", b"candidate_latency", "create_time", b"create_time", "finish_time", b"finish_time", "remaining", b"remaining", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "collection", b"collection", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "project", b"project", "reason", b"reason", "remaining", b"remaining", "requester", b"requester", "retrieval_evaluation", b"retrieval_evaluation", "seed", b"seed", "seq", b"seq", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "collection", b"collection", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "ordinal", b"ordinal", "project", b"project", "reason", b"reason", "remaining", b"remaining", "requester", b"requester", "retrieval_evaluation", b"retrieval_evaluation", "seed", b"seed", "seq", b"seq", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

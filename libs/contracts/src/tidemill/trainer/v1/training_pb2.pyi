@@ -42,6 +42,10 @@ class _TrainingRunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trai
     """TRAINING_RUN_STATE_FAILED: it registered no version; see `reason`."""
     TRAINING_RUN_STATE_CANCELLED: _TrainingRunState.ValueType  # 6
     """TRAINING_RUN_STATE_CANCELLED: cancelled by a user."""
+    TRAINING_RUN_STATE_MEASURED: _TrainingRunState.ValueType  # 7
+    """TRAINING_RUN_STATE_MEASURED: a trial that was trained to its end; it registers no version."""
+    TRAINING_RUN_STATE_PRUNED: _TrainingRunState.ValueType  # 8
+    """TRAINING_RUN_STATE_PRUNED: a trial that its sweep ended early; it registers no version."""
 
 class TrainingRunState(_TrainingRunState, metaclass=_TrainingRunStateEnumTypeWrapper):
     """TrainingRunState is the state of a run."""
@@ -60,6 +64,10 @@ TRAINING_RUN_STATE_FAILED: TrainingRunState.ValueType  # 5
 """TRAINING_RUN_STATE_FAILED: it registered no version; see `reason`."""
 TRAINING_RUN_STATE_CANCELLED: TrainingRunState.ValueType  # 6
 """TRAINING_RUN_STATE_CANCELLED: cancelled by a user."""
+TRAINING_RUN_STATE_MEASURED: TrainingRunState.ValueType  # 7
+"""TRAINING_RUN_STATE_MEASURED: a trial that was trained to its end; it registers no version."""
+TRAINING_RUN_STATE_PRUNED: TrainingRunState.ValueType  # 8
+"""TRAINING_RUN_STATE_PRUNED: a trial that its sweep ended early; it registers no version."""
 Global___TrainingRunState: _TypeAlias = TrainingRunState  # noqa: Y015
 
 @_typing.final
@@ -282,6 +290,8 @@ class TrainingRun(_message.Message):
     EXAMPLES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     AUTHORS_FIELD_NUMBER: _builtins.int
+    SWEEP_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -308,6 +318,10 @@ class TrainingRun(_message.Message):
     """Output only. What was registered, `model@version`."""
     attempt: _builtins.int
     """Output only. Counted from 1; a kill and a retry begin another."""
+    sweep: _builtins.str
+    """Output only. The sweep that it is a trial of, or whose winner it trains; empty for others."""
+    trial: _builtins.int
+    """Output only. Which trial of the sweep it is, counted from 1; 0 for all that are none."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -383,10 +397,12 @@ class TrainingRun(_message.Message):
         examples: Global___TrainingExamples | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         authors: _abc.Iterable[_builtins.str] | None = ...,
+        sweep: _builtins.str = ...,
+        trial: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "progress", b"progress", "recipe", b"recipe", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "plan", b"plan", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "plan", b"plan", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "trial", b"trial", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -483,6 +499,7 @@ class TrainingProgress(_message.Message):
     LOSS_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
     LOSSES_FIELD_NUMBER: _builtins.int
+    HELD_OUT_LOSSES_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Output only. Steps that are done."""
     steps: _builtins.int
@@ -497,6 +514,10 @@ class TrainingProgress(_message.Message):
     def losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___LossPoint]:
         """Output only. The logged losses in the order of their steps, the last one among them; of more than 1000, only each 2nd, 4th, 8th... step, over the whole run."""
 
+    @_builtins.property
+    def held_out_losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___LossPoint]:
+        """Output only. Of a trial: the losses on the part of the train split that it does not learn from."""
+
     def __init__(
         self,
         *,
@@ -505,10 +526,11 @@ class TrainingProgress(_message.Message):
         loss: _builtins.float | None = ...,
         remaining: _duration_pb2.Duration | None = ...,
         losses: _abc.Iterable[Global___LossPoint] | None = ...,
+        held_out_losses: _abc.Iterable[Global___LossPoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "loss", b"loss", "remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "loss", b"loss", "losses", b"losses", "remaining", b"remaining", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "held_out_losses", b"held_out_losses", "loss", b"loss", "losses", b"losses", "remaining", b"remaining", "step", b"step", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
     _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015

@@ -11,6 +11,7 @@ from tidemill_evaluator.errors import BASELINE_CHANGED, COLLECTION_CHANGED, DATA
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, Verdict, verdict_of
 from tidemill_evaluator.evaluations.domain.job import EvaluationJob, State
 from tidemill_evaluator.gates.domain.gate import CONFIDENCE, Gate, Requirement, RetrievalRequirement
+from tidemill_evaluator.gates.domain.spending import corrected_confidence
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.names import number_of
 
@@ -106,6 +107,8 @@ class Evaluation(EvaluationJob):
     baseline_index: int = 0
     """The index version that was live when searches were compared: the baseline has to answer from it. 0 before."""
     verdict: Verdict | None = None
+    ordinal: int = 0
+    """Which evaluation on the gate's cases against this baseline it is; 0 where none is counted."""
 
     @classmethod
     def queued(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
@@ -143,6 +146,11 @@ class Evaluation(EvaluationJob):
         return int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:4], "big")
 
     @property
+    def confidence(self) -> float:
+        """Of all intervals: the gate's, corrected for the evaluations on its cases before."""
+        return corrected_confidence(self.comparing.confidence, self.ordinal)
+
+    @property
     def cases(self) -> int:
         """Total number of cases."""
         return sum(case_set.size for case_set in self.case_sets)
@@ -161,16 +169,17 @@ class Evaluation(EvaluationJob):
         baseline_configuration: str,
         dataset_version: str,
         case_sets: Sequence[CaseSet],
+        ordinal: int = 0,
         now: datetime,
         epoch: int,
     ) -> None:
-        """Pin baseline and cases."""
+        """Pin baseline, cases and the level that its verdict has."""
         self.refuse_unless_claimed(epoch)
         if self.state is State.RUNNING:
             return
         self.state, self.message = State.RUNNING, ""
         self.baseline, self.baseline_configuration = baseline, baseline_configuration
-        self.dataset_version, self.case_sets = dataset_version, tuple(case_sets)
+        self.dataset_version, self.case_sets, self.ordinal = dataset_version, tuple(case_sets), ordinal
         self.pending.append(EvaluationHasStarted(occurred_at=now))
 
     def compare_retrieval(self, retrieval_evaluation: str, *, epoch: int) -> None:
@@ -192,7 +201,20 @@ class Evaluation(EvaluationJob):
         self.comparisons, self.verdict = tuple(comparisons), verdict_of(comparisons)
         self.finish(State.COMPLETED, now, EvaluationHasCompleted(occurred_at=now))
         sampled = [each for each in self.case_sets if each.whole]
-        self.message = "; ".join(f"{each.size} of {each.whole} cases of {each.name} are sampled" for each in sampled)
+        notes = [f"{each.size} of {each.whole} cases of {each.name} are sampled" for each in sampled]
+        self.message = "; ".join([*notes, *self._correction()])
+
+    def _correction(self) -> list[str]:
+        """Return what its intervals are corrected for, for people."""
+        if self.ordinal <= 1:
+            return []
+        at_most = 1 - self.comparing.confidence
+        text = (
+            f"it is evaluation {self.ordinal} on the cases of {self.gate} against {self.baseline}: its intervals have "
+            f"confidence {self.confidence:.4g}, so that of all of them a model that is no better passes with "
+            f"probability {at_most:.2g} at most"
+        )
+        return [text]
 
     def withdraw(self, now: datetime) -> None:
         """Fail it because cases that it asks are erased.

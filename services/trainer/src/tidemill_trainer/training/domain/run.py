@@ -8,12 +8,13 @@ from enum import Enum
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
 from tidemill_core.approvals import with_author
-from tidemill_trainer.errors import RunFinished, RunLost, RunNotRetriable
+from tidemill_trainer.errors import RunFinished, RunLost, RunNotRetriable, TrialNotRetriable
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.recipe import Recipe
+from tidemill_trainer.training.domain.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class RunHasFailed(Event):
 
 
 class RunState(Enum):
-    """SUCCEEDED is final; FAILED and CANCELLED can be retried."""
+    """FAILED and CANCELLED can be retried, except trials; the other ends are final, of trials MEASURED and PRUNED."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -49,6 +50,8 @@ class RunState(Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    MEASURED = "measured"
+    PRUNED = "pruned"
 
 
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
@@ -64,6 +67,8 @@ class Progress:
     losses: tuple[LossPoint, ...] = ()
     remaining_s: float | None = None
     seconds: float = 0.0
+    held_out_losses: tuple[LossPoint, ...] = ()
+    """Of a trial, after each measurement."""
 
     @property
     def loss(self) -> float | None:
@@ -118,6 +123,10 @@ class TrainingRun(Aggregate):
     """The subject of the credential that started or last retried it; "" where its plan did."""
     authors: tuple[str, ...] = ()
     """The plan's authors when it was queued, and all that started or retried it."""
+    sweep: str = ""
+    """The sweep that it is a trial of, or whose winner it trains."""
+    trial: Trial | None = None
+    """None for all that are no trial. A trial registers nothing and emits no events: its sweep does."""
 
     @classmethod
     def queue(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
@@ -129,6 +138,8 @@ class TrainingRun(Aggregate):
         base: str,
         now: datetime,
         facts: BaseFacts | None = None,
+        sweep: str = "",
+        trial: Trial | None = None,
     ) -> "TrainingRun":
         """Return a new run of a plan, on a base with these facts."""
         queued = cls(
@@ -142,8 +153,11 @@ class TrainingRun(Aggregate):
             limits=plan.settings.limits,
             message="waits for a worker",
             authors=plan.authors,
+            sweep=sweep,
+            trial=trial,
         )
-        queued.pending.append(RunWasQueued(occurred_at=now))
+        if trial is None:
+            queued.pending.append(RunWasQueued(occurred_at=now))
         return queued
 
     def request(self, subject: str) -> None:
@@ -237,6 +251,16 @@ class TrainingRun(Aggregate):
             )
         )
 
+    def measure(self, progress: Progress, *, now: datetime, epoch: int) -> None:
+        """Record that a trial was trained and measured to its end."""
+        self.advance(progress, epoch=epoch)
+        self._end(RunState.MEASURED, reason="", message="", now=now)
+
+    def prune(self, *, now: datetime) -> None:
+        """End a trial early; no effect if it has ended."""
+        if self.state in {RunState.QUEUED, RunState.RUNNING}:
+            self._end(RunState.PRUNED, reason="PRUNED", message="other trials of its sweep did better", now=now)
+
     def fail(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
         """Fail the run."""
         self.refuse_unless_claimed(epoch)
@@ -262,8 +286,11 @@ class TrainingRun(Aggregate):
 
         Raises:
             RunNotRetriable: it neither failed nor was cancelled.
+            TrialNotRetriable: its sweep decides about it.
 
         """
+        if self.trial:
+            raise TrialNotRetriable(self.id, sweep=self.sweep)
         if self.state not in {RunState.FAILED, RunState.CANCELLED}:
             raise RunNotRetriable(self.id, state=self.state.value)
         self.base = self.base if self.has_begun else base
@@ -288,4 +315,5 @@ class TrainingRun(Aggregate):
 
     def _end(self, state: RunState, *, reason: str, message: str, now: datetime) -> None:
         self.state, self.reason, self.message, self.finish_time = state, reason, message, now
-        self.pending.append(RunHasFailed(occurred_at=now, reason=reason, message=message))
+        if self.trial is None:
+            self.pending.append(RunHasFailed(occurred_at=now, reason=reason, message=message))

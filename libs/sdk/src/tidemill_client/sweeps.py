@@ -1,0 +1,64 @@
+"""Sweeps: searches for better settings of training plans, and waiting for one."""
+
+from collections.abc import AsyncIterator, Callable
+
+from tidemill.trainer.v1.sweep_pb2 import Sweep, SweepState
+from tidemill.trainer.v1.sweep_service_pb2 import (
+    CancelSweepRequest,
+    CreateSweepRequest,
+    DeleteSweepRequest,
+    GetSweepRequest,
+    ListSweepsRequest,
+)
+from tidemill_client.connection import Connection
+from tidemill_client.pages import each, filter_of
+from tidemill_client.waiting import poll
+
+PATIENCE_S = 24 * 3600.0
+ENDED = frozenset({SweepState.SWEEP_STATE_SUCCEEDED, SweepState.SWEEP_STATE_FAILED, SweepState.SWEEP_STATE_CANCELLED})
+"""Terminal states."""
+
+
+class Sweeps:
+    """The sweeps of a project."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._stub = connection.sweeps
+
+    async def create(self, sweep: Sweep, *, request_id: str = "", validate_only: bool = False) -> Sweep:
+        """Create a sweep and start its trials."""
+        request = CreateSweepRequest(sweep=sweep, request_id=request_id, validate_only=validate_only)
+        return (await self._stub.CreateSweep(request)).sweep
+
+    async def get(self, sweep: str) -> Sweep:
+        """Return a sweep with its trials."""
+        return (await self._stub.GetSweep(GetSweepRequest(id=sweep))).sweep
+
+    def all(self, *, plan: str = "") -> AsyncIterator[Sweep]:
+        """Yield the sweeps, oldest first."""
+        return each(self._stub.ListSweeps, ListSweepsRequest(filter=filter_of(plan=plan)), lambda page: page.sweeps)
+
+    async def cancel(self, sweep: str) -> Sweep:
+        """Cancel a sweep and its runs; no model version is registered."""
+        return (await self._stub.CancelSweep(CancelSweepRequest(id=sweep))).sweep
+
+    async def delete(self, sweep: str) -> Sweep:
+        """Delete a sweep that has ended; its runs and its model version stay."""
+        return (await self._stub.DeleteSweep(DeleteSweepRequest(id=sweep))).sweep
+
+    async def wait(
+        self, sweep: str, *, within_s: float = PATIENCE_S, watch: Callable[[Sweep], None] = lambda _sweep: None
+    ) -> Sweep:
+        """Wait until a sweep is in a terminal state, and return it.
+
+        Raises:
+            DeadlineExceeded: `within_s` has passed; the sweep continues.
+
+        """
+        return await poll(
+            lambda: self.get(sweep),
+            lambda found: found.state in ENDED,
+            what=f"sweep {sweep}",
+            within_s=within_s,
+            watch=watch,
+        )

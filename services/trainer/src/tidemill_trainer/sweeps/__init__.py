@@ -1,0 +1,1 @@
+"""Sweeps: searches a plan's recipe for better settings."""

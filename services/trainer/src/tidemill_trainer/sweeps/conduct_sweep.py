@@ -1,0 +1,168 @@
+"""Conducts a sweep: starts its trials, ends them early, and has the best one trained on the whole train split."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tidemill_core.application import Clock, Request, ResourceKey
+from tidemill_core.errors import AlreadyExists, NotFound
+from tidemill_trainer.errors import RunFinished, SweepLost
+from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepState
+from tidemill_trainer.sweeps.ports import Search, Sweeps
+from tidemill_trainer.training.domain.run import RunState, TrainingRun
+from tidemill_trainer.training.domain.trial import DATASET_CHANGED
+from tidemill_trainer.training.ports import Runs
+
+BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
+ALL_TRIALS_FAILED = "ALL_TRIALS_FAILED"
+WINNER_FAILED = "WINNER_FAILED"
+_OF_DATASET = frozenset({DATASET_CHANGED, "DATASET_VERSION_NOT_FOUND"})
+"""Reasons of a trial that no other trial of the sweep can do without."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConductSweep:
+    """Reconciles a sweep with its runs, all decided from what is stored.
+
+    A trial is added to the sweep before its run is queued, and the run's id derives from the sweep: after a crash in
+    between, the run is queued once. Writes of an earlier epoch of the sweep's lease are refused.
+    """
+
+    sweeps: Sweeps
+    runs: Runs
+    search: Search
+    max_failed: int
+    """Failed trials after which a sweep ends, as long as none was measured."""
+    clock: Clock
+    enqueue_run: Callable[[ResourceKey], None]
+
+    async def __call__(self, key: ResourceKey, *, epoch: int) -> None:
+        """Do what there is to do now, as the holder of this epoch of the sweep's lease."""
+        with suppress(NotFound, SweepLost):
+            sweep = await self._write(key, lambda sweep: sweep.claim(epoch))
+            runs = await self.runs.get_many(key.project, [trial.run for trial in sweep.running])
+            sweep = await self._write(key, lambda sweep: sweep.observe(runs, epoch=epoch))
+            if sweep.state is SweepState.RUNNING:
+                sweep = await self._search(key, sweep, epoch)
+            if sweep.state is SweepState.TRAINING_WINNER:
+                sweep = await self._train_winner(key, sweep, epoch)
+            if sweep.state not in {SweepState.RUNNING, SweepState.TRAINING_WINNER}:
+                await self._close(key, sweep, epoch)
+
+    async def _search(self, key: ResourceKey, sweep: Sweep, epoch: int) -> Sweep:
+        now = self.clock.now()
+        spent = sweep.budget.is_spent(sweep.seconds)
+        if (end := self._end(sweep, spent=spent)) is not None:
+            reason, message = end
+            return await self._write(key, lambda s: s.fail(reason=reason, message=message, now=now, epoch=epoch))
+        if spent:
+            message = "the budget is spent: what was measured so far decides"
+            sweep = await self._write(key, lambda s: s.wait(message, epoch=epoch))
+            await self._stop_trials(sweep)
+        else:
+            for trial in await self.search.hopeless(sweep):
+                await self._end_run(sweep, trial.run, lambda run: run.prune(now=now))
+        sweep = await self._observed(key, sweep, epoch)
+        while not spent and len(sweep.running) < sweep.max_parallel and len(sweep.trials) < sweep.max_trials:
+            sweep = await self._start_trial(key, sweep, epoch)
+        if not spent:
+            await self._queue_missing(sweep)
+        if sweep.running:
+            return sweep
+        if sweep.best is None:
+            reason, message = self._without_winner(sweep, spent=spent)
+            return await self._write(key, lambda s: s.fail(reason=reason, message=message, now=now, epoch=epoch))
+        return await self._write(key, lambda s: s.choose(epoch=epoch))
+
+    async def _start_trial(self, key: ResourceKey, sweep: Sweep, epoch: int) -> Sweep:
+        point = await self.search.suggest(sweep)
+        return await self._write(key, lambda s: s.start_trial(point, epoch=epoch))
+
+    def _end(self, sweep: Sweep, *, spent: bool) -> tuple[str, str] | None:
+        """Return reason and message of an end before all trials are done."""
+        for trial in sweep.failed:
+            if trial.reason in _OF_DATASET:
+                message = (
+                    f"trial {trial.number} could not read {sweep.dataset.id} as it was when the sweep was created: "
+                    "create another sweep on what is there"
+                )
+                return trial.reason, message
+        if not spent and not sweep.measured and len(sweep.failed) >= min(self.max_failed, sweep.max_trials):
+            return ALL_TRIALS_FAILED, _described(sweep)
+        return None
+
+    @staticmethod
+    def _without_winner(sweep: Sweep, *, spent: bool) -> tuple[str, str]:
+        if spent:
+            return (
+                BUDGET_EXHAUSTED,
+                "the budget was spent before a trial came to its end: raise it, or train fewer steps",
+            )
+        return ALL_TRIALS_FAILED, _described(sweep)
+
+    async def _train_winner(self, key: ResourceKey, sweep: Sweep, epoch: int) -> Sweep:
+        run = (await self.runs.get_many(key.project, [sweep.run])).get(sweep.run)
+        if run is None:
+            await self._queue(sweep.queued_winner(now=self.clock.now()))
+            return sweep
+        now = self.clock.now()
+        if run.state is RunState.SUCCEEDED:
+            made = run.model_version
+            return await self._write(key, lambda s: s.succeed(made, now=now, epoch=epoch))
+        if run.is_in_work:
+            return sweep
+        message = f"run {run.id} of the winner is {run.state.value}: {run.reason}"
+        return await self._write(key, lambda s: s.fail(reason=WINNER_FAILED, message=message, now=now, epoch=epoch))
+
+    async def _close(self, key: ResourceKey, sweep: Sweep, epoch: int) -> None:
+        """Cancel what is in work. A run that was never queued is, so that no slower worker queues it afterwards."""
+        await self._queue_missing(sweep, cancelled=True)
+        await self._stop_trials(sweep)
+        if sweep.run and sweep.state is not SweepState.SUCCEEDED:
+            if sweep.run not in await self.runs.get_many(key.project, [sweep.run]):
+                await self._queue(sweep.queued_winner(now=self.clock.now()), cancelled=True)
+            await self._cancel(sweep, sweep.run)
+        sweep = await self._observed(key, sweep, epoch)
+        if not sweep.running:
+            await self._write(key, lambda s: s.close(epoch=epoch))
+
+    async def _stop_trials(self, sweep: Sweep) -> None:
+        for trial in sweep.running:
+            await self._cancel(sweep, trial.run)
+
+    async def _cancel(self, sweep: Sweep, run: str) -> None:
+        now = self.clock.now()
+        await self._end_run(sweep, run, lambda run: run.cancel(now=now))
+
+    async def _end_run(self, sweep: Sweep, run: str, end: Callable[[TrainingRun], None]) -> None:
+        with suppress(NotFound, RunFinished):  # one that registers its version has ended for the sweep
+            await self.runs.update(sweep.project, run, end, request=Request.internal())
+
+    async def _observed(self, key: ResourceKey, sweep: Sweep, epoch: int) -> Sweep:
+        runs: Mapping[str, TrainingRun] = await self.runs.get_many(key.project, [trial.run for trial in sweep.running])
+        return await self._write(key, lambda sweep: sweep.observe(runs, epoch=epoch))
+
+    async def _queue_missing(self, sweep: Sweep, *, cancelled: bool = False) -> None:
+        """Queue the runs of trials that have none, as after a crash."""
+        known = await self.runs.get_many(sweep.project, [trial.run for trial in sweep.running])
+        for trial in sweep.running:
+            if trial.run not in known:
+                await self._queue(sweep.queued(trial, now=self.clock.now()), cancelled=cancelled)
+
+    async def _queue(self, run: TrainingRun, *, cancelled: bool = False) -> None:
+        if cancelled:
+            run.cancel(now=self.clock.now())
+        with suppress(AlreadyExists):
+            await self.runs.add(run, request=Request(id=f"queue:{run.id}", digest=run.id))
+        if not cancelled:
+            self.enqueue_run(ResourceKey(project=run.project, id=run.id))
+
+    async def _write(self, key: ResourceKey, change: Callable[[Sweep], None]) -> Sweep:
+        return await self.sweeps.update(key.project, key.id, change, request=Request.internal())
+
+
+def _described(sweep: Sweep) -> str:
+    reasons = ", ".join(sorted({trial.reason for trial in sweep.failed}))
+    return (
+        f"no trial came to its end; {len(sweep.failed)} failed: {reasons}: see `tidemill training show` of their runs"
+    )

@@ -1,0 +1,1 @@
+"""Domain of sweeps: pure, without I/O."""

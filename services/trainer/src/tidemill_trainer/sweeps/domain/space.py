@@ -1,0 +1,194 @@
+"""What a sweep searches: settings of a recipe, each with a range or some choices."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_trainer.training.domain.plan import PlanSettings
+from tidemill_trainer.training.domain.recipe import LORA, METHODS, Setting, Value, recipe_of
+
+Point: TypeAlias = tuple[float, ...]
+"""A number for each dimension: of a range the value, of choices the index."""
+
+MAX_DIMENSIONS = 16
+MIN_CHOICES, MAX_CHOICES = 2, 32
+LONGEST_NAME = 64
+LONGEST_SHOWN = 40
+NOT_COMPARABLE = (
+    "max_length",
+    "beta",
+    "loss_type",
+    "loss_weights",
+    "desirable_weight",
+    "undesirable_weight",
+)
+"""Settings that change what the loss is, or on which examples: trials with different ones cannot be compared by it."""
+NOT_SEARCHED = ("seed", "logging_steps", "task_type", "bias")
+"""Settings that make no model better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """The numbers from low to high."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """One setting, `args.<name>` or `lora.<name>`, with a range or choices."""
+
+    setting: str
+    range: Range | None = None
+    choices: tuple[object, ...] = ()
+
+    @property
+    def part(self) -> str:
+        """Return `args` or `lora`."""
+        return self.setting.partition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """The setting's name in its part."""
+        return self.setting.partition(".")[2]
+
+    def is_whole(self, method: str) -> bool:
+        """Return whether it is of whole numbers."""
+        known = _known(self, method)
+        return known is not None and isinstance(known.default, int)
+
+    def value(self, number: float, *, method: str) -> object:
+        """Return the setting's value at a number of a point."""
+        if self.choices:
+            return self.choices[int(number)]
+        return int(number) if self.is_whole(method) else number
+
+    def number(self, value: Value) -> float | None:
+        """Return the number of a point where the setting has this value, None where there is none."""
+        if self.range is None:
+            equal = (index for index, choice in enumerate(self.choices) if _plain(choice) == _plain(value))
+            return next(equal, None)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if self.range.low <= value <= self.range.high else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """Dimensions over the recipe that a plan's settings describe."""
+
+    start: PlanSettings
+    dimensions: tuple[Dimension, ...]
+
+    def settings(self, point: Point) -> Mapping[str, object]:
+        """Return the values at a point by setting."""
+        method = self.start.method
+        return {
+            dimension.setting: dimension.value(number, method=method)
+            for dimension, number in zip(self.dimensions, point, strict=True)
+        }
+
+    def at(self, point: Point) -> PlanSettings:
+        """Return the plan's settings at a point."""
+        return _with(self.start, self.settings(point))
+
+    def start_point(self) -> Point | None:
+        """Return the point of the plan's own settings, None where the space has it not."""
+        recipe = self.start.recipe
+        parts = {"args": recipe.args, "lora": recipe.lora}
+        numbers = [each.number(parts[each.part][each.name]) for each in self.dimensions]
+        known = [number for number in numbers if number is not None]
+        return tuple(map(float, known)) if len(known) == len(numbers) else None
+
+    def check(self) -> None:
+        """Check every dimension, and the recipe at both ends of each range and at each choice.
+
+        Raises:
+            InvalidInput: names field, value and what is allowed.
+
+        """
+        violations = list(self._violations())
+        if violations:
+            raise InvalidInput.of(*violations)
+
+    def _violations(self) -> Iterator[Violation]:
+        if not 1 <= len(self.dimensions) <= MAX_DIMENSIONS:
+            yield Violation("sweep.space", f"has {len(self.dimensions)} settings; send 1 to {MAX_DIMENSIONS}")
+        names = [dimension.setting for dimension in self.dimensions]
+        for place, dimension in enumerate(self.dimensions[:MAX_DIMENSIONS]):
+            field = f"sweep.space[{place}]"
+            if dimension.setting in names[:place]:
+                yield Violation(
+                    f"{field}.setting", f"{dimension.setting[:LONGEST_NAME]!r} is there twice: send it once"
+                )
+                continue
+            found = [*_own_violations(dimension, field, self.start.method)]
+            yield from found or self._violations_of_values(dimension, field)
+
+    def _violations_of_values(self, dimension: Dimension, field: str) -> Iterator[Violation]:
+        values = dimension.choices
+        if dimension.range:
+            ends = (dimension.range.low, dimension.range.high)
+            values = tuple(dimension.value(end, method=self.start.method) for end in ends)
+        for value in values:
+            changed = _with(self.start, {dimension.setting: value})
+            try:
+                recipe_of(method=changed.method, lora=changed.lora, args=changed.args)
+            except InvalidInput as refused:
+                yield from (Violation(field, f"{dimension.setting} {each.description}") for each in refused.violations)
+                return
+
+
+def _own_violations(dimension: Dimension, field: str, method: str) -> Iterator[Violation]:
+    known = _known(dimension, method)
+    if known is None:
+        there = ", ".join(f"args.{name}" for name in sorted(METHODS[method].args))
+        text = f"{dimension.setting[:LONGEST_NAME]!r} is no setting of {method}: use lora.r, lora.lora_alpha or {there}"
+        yield Violation(f"{field}.setting", text)
+    elif dimension.name in NOT_COMPARABLE:
+        text = f"{dimension.setting} changes what the loss measures, and trials are compared by it: set it in the plan"
+        yield Violation(f"{field}.setting", text)
+    elif dimension.name in NOT_SEARCHED:
+        yield Violation(f"{field}.setting", f"{dimension.setting} is not searched: set it in the plan")
+    elif (dimension.range is None) == (not dimension.choices):
+        yield Violation(field, "send either range or choices")
+    elif dimension.range:
+        yield from _range_violations(dimension.range, f"{field}.range", known, whole=dimension.is_whole(method))
+    elif not MIN_CHOICES <= len(dimension.choices) <= MAX_CHOICES:
+        text = f"has {len(dimension.choices)} values; send {MIN_CHOICES} to {MAX_CHOICES}"
+        yield Violation(f"{field}.choices", text)
+    elif len({repr(_plain(choice)) for choice in dimension.choices}) < len(dimension.choices):
+        yield Violation(f"{field}.choices", "has a value twice: send each once")
+
+
+def _range_violations(found: Range, field: str, known: Setting, *, whole: bool) -> Iterator[Violation]:
+    if isinstance(known.default, bool) or not isinstance(known.default, int | float):
+        yield Violation(field, f"is of numbers, and the setting is {known.allowed}: send choices")
+    elif not (math.isfinite(found.low) and math.isfinite(found.high) and found.low < found.high):
+        yield Violation(field, f"is {found.low:g} to {found.high:g}: low must be below high")
+    elif found.log and found.low <= 0:
+        yield Violation(f"{field}.low", f"is {found.low:g}: with log it must be above 0")
+    elif whole and (found.low % 1 or found.high % 1):
+        yield Violation(field, f"is {found.low:g} to {found.high:g}: the setting is {known.allowed}")
+
+
+def _known(dimension: Dimension, method: str) -> Setting | None:
+    parts: Mapping[str, Mapping[str, Setting]] = {"args": METHODS[method].args, "lora": LORA}
+    return parts.get(dimension.part, {}).get(dimension.name)
+
+
+def _with(settings: PlanSettings, values: Mapping[str, object]) -> PlanSettings:
+    lora = {name.removeprefix("lora."): value for name, value in values.items() if name.startswith("lora.")}
+    args = {name.removeprefix("args."): value for name, value in values.items() if name.startswith("args.")}
+    return replace(settings, lora={**settings.lora, **lora}, args={**settings.args, **args})
+
+
+def _plain(value: object) -> object:
+    """Return a value so that equal settings are equal: lists as tuples, whole numbers as they are."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(map(_plain, value))
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

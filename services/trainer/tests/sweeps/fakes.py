@@ -1,0 +1,128 @@
+"""In-memory harness of sweeps, on that of training."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.trainer.tests.registry.fakes import ADA
+from services.trainer.tests.training.fakes import Harness, dataset_version, request
+from tidemill_core.application import ResourceKey
+from tidemill_core.resources import Write
+from tidemill_testkit.stores import InMemoryAggregates
+from tidemill_trainer.errors import SweepNotFound
+from tidemill_trainer.sweeps.conduct_sweep import ConductSweep
+from tidemill_trainer.sweeps.crud import SweepCrud, SweepRequest
+from tidemill_trainer.sweeps.domain.space import Dimension, Point, Range
+from tidemill_trainer.sweeps.domain.sweep import Budget, Pruning, Sweep, SweepTrial
+from tidemill_trainer.sweeps.mongo import SWEEPS
+from tidemill_trainer.training.ports import TrainingJob
+
+KEY = ResourceKey(project="acme", id="rates")
+RATES = Dimension(setting="args.learning_rate", range=Range(low=1e-4, high=1e-2, log=True))
+RANKS = Dimension(setting="lora.r", choices=(4.0, 8.0, 16.0))
+
+
+def sweep_request(**changes: object) -> SweepRequest:
+    """Return the request of a sweep over learning rates."""
+    said: dict[str, object] = {
+        "id": "rates",
+        "labels": {},
+        "plan": "lora",
+        "dataset_version": "",
+        "space": (RATES,),
+        "max_trials": 4,
+        "max_parallel": 1,
+        "held_out": 0.25,
+        "measurements": 2,
+        "pruning": Pruning(keep_percent=100.0),
+        "budget": Budget(),
+        "seed": 0,
+    }
+    return SweepRequest(**(said | changes))  # type: ignore[arg-type] # each test gives what the field takes
+
+
+@dataclass(kw_only=True)
+class ScriptedSearch:
+    """Suggests the points it was given, in turn; ends the running trials that it is told to."""
+
+    points: Sequence[Point] = ((1e-4,), (1e-3,), (5e-3,), (1e-2,))
+    prune: Callable[[SweepTrial], bool] = lambda _trial: False
+
+    async def suggest(self, sweep: Sweep) -> Point:
+        return self.points[len(sweep.trials)]
+
+    async def hopeless(self, sweep: Sweep) -> list[SweepTrial]:
+        return [trial for trial in sweep.running if self.prune(trial)]
+
+
+def loss_by_rate(job: TrainingJob) -> Sequence[float]:
+    """Return held-out losses that are lowest at a learning rate of 1e-3."""
+    loss = 1.0 + abs(float(str(job.recipe.args["learning_rate"])) - 1e-3)
+    return (loss + 1, loss)
+
+
+@dataclass(kw_only=True)
+class Sweeping:
+    """The use cases of sweeps."""
+
+    folder: Path
+    search: ScriptedSearch = field(default_factory=ScriptedSearch)
+    enqueued: list[ResourceKey] = field(default_factory=list)
+    """Runs that a worker is asked for."""
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        self.training = Harness(folder=self.folder)
+        clock = self.training.registry.clock
+        self.sweeps = InMemoryAggregates[Sweep](codec=SWEEPS, missing=SweepNotFound, clock=clock)
+        self.crud = SweepCrud(
+            sweeps=self.sweeps,
+            plans=self.training.plans,
+            datasets=self.training.datasets,
+            check=self.training.plan_crud.check,
+            max_trials=100,
+            clock=clock,
+            enqueue=lambda _key: None,
+        )
+        self.conduct = ConductSweep(
+            sweeps=self.sweeps,
+            runs=self.training.runs,
+            search=self.search,
+            max_failed=3,
+            clock=clock,
+            enqueue_run=self.enqueued.append,
+        )
+        self.training.trainings.held_out = loss_by_rate
+
+    async def ready(self) -> "Sweeping":
+        """Register the base, create the plan `lora` and publish a version of its dataset."""
+        await self.training.with_base()
+        await self.training.plan()
+        self.training.datasets.publish(dataset_version())
+        return self
+
+    async def create(self, **changes: object) -> Sweep:
+        return await self.crud.create(ADA, sweep_request(**changes), Write(request=request()))
+
+    async def reconcile(self) -> Sweep:
+        """Conduct the sweep once, with the next epoch of its lease."""
+        self.epoch += 1
+        await self.conduct(KEY, epoch=self.epoch)
+        return await self.sweeps.get(KEY.project, KEY.id)
+
+    async def train(self) -> None:
+        """Train every run that a worker was asked for."""
+        while self.enqueued:
+            await self.training.train(self.enqueued.pop(0))
+
+    async def conclude(self) -> Sweep:
+        """Reconcile and train until the sweep is closed."""
+        while (sweep := await self.reconcile()).open:
+            assert self.enqueued, sweep
+            await self.train()
+        return sweep
+
+    @property
+    def registered(self) -> Sequence[str]:
+        """The model versions besides the base."""
+        return [each.id for each in self.training.registry.versions.all() if each.model == "lora"]
