@@ -42,7 +42,7 @@ PRUNED, FULL = Pruning(keep_percent=25.0, startup_trials=3), Pruning(keep_percen
 
 
 class _Left(Exception):
-    """Nobody reads the reports any more."""
+    """The worker reads no more reports."""
 
 
 @dataclass

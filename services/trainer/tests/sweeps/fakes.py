@@ -43,7 +43,7 @@ def sweep_request(**changes: object) -> SweepRequest:
 
 @dataclass(kw_only=True)
 class ScriptedSearch:
-    """Suggests the points it was given, in turn; ends the running trials that it is told to."""
+    """Suggests the points it was given, in turn; ends the running trials that `prune` names."""
 
     points: Sequence[Point] = ((1e-4,), (1e-3,), (5e-3,), (1e-2,))
     prune: Callable[[SweepTrial], bool] = lambda _trial: False

@@ -49,6 +49,7 @@ async def test_only_the_winner_of_a_sweep_publishes_events_of_runs(sweeping: Swe
     await sweeping.conclude()
 
     assert [type(event).__name__ for event in sweeping.training.runs.published] == ["RunWasQueued", "RunHasSucceeded"]
+    assert [type(event).__name__ for event in sweeping.sweeps.published] == ["SweepHasEnded"]
 
 
 async def test_trials_run_side_by_side_up_to_the_limit(sweeping: Sweeping) -> None:

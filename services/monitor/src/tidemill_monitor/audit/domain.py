@@ -63,6 +63,7 @@ DECISIONS: Mapping[str, str] = {
     "tidemill.ingest.dataset.version_withheld.v1": "curation",
     "tidemill.trainer.run.queued.v1": "training",
     "tidemill.trainer.run.failed.v1": "training",
+    "tidemill.trainer.sweep.ended.v1": "training",
     "tidemill.evaluator.evaluation.completed.v1": "gate verdict",
     "tidemill.evaluator.evaluation.failed.v1": "gate verdict",
     "tidemill.inference.budget.exhausted.v1": "budget stop",

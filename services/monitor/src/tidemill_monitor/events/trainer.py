@@ -85,4 +85,5 @@ TYPES: Mapping[str, type] = {
     "tidemill.trainer.model.version_registered.v1": ModelVersionRegistered,
     "tidemill.trainer.model.version_failed.v1": ModelVersionFailed,
     "tidemill.trainer.model.deleted.v1": Counted,
+    "tidemill.trainer.sweep.ended.v1": Counted,
 }

@@ -4,8 +4,11 @@ from datetime import timedelta
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 
+from tidemill.trainer.v1 import events_pb2 as events
 from tidemill.trainer.v1 import sweep_pb2 as pb
+from tidemill_core.aggregate import Event
 from tidemill_kit.mapping import from_message, to_message
 from tidemill_trainer.sweeps.crud import SweepRequest
 from tidemill_trainer.sweeps.domain.space import Dimension, Range
@@ -16,6 +19,7 @@ from tidemill_trainer.sweeps.domain.sweep import (
     Budget,
     Pruning,
     Sweep,
+    SweepHasEnded,
     SweepTrial,
 )
 
@@ -56,6 +60,14 @@ def sweep_message(sweep: Sweep) -> pb.Sweep:
         trials=[_trial_message(sweep, trial) for trial in sweep.trials],
         time=timedelta(seconds=sweep.seconds),
     )
+
+
+def sweep_event(sweep: Sweep, event: Event, seq: int) -> tuple[str, Message]:
+    """Return the ce_type and the payload."""
+    if not isinstance(event, SweepHasEnded):
+        raise TypeError(event)
+    given = {"sweep": sweep.id, "seq": seq, "dataset_version": sweep.dataset.id, "trials": len(sweep.trials)}
+    return "tidemill.trainer.sweep.ended.v1", to_message(events.SweepEnded, sweep, **given)
 
 
 def _dimension(message: pb.SweepDimension) -> Dimension:

@@ -4,9 +4,10 @@ from tidemill_kit.mapping import DocumentCodec, Form
 from tidemill_kit.store.mongo import Collection
 from tidemill_kit.workers.pending import PendingDocuments
 from tidemill_trainer.sweeps.domain.sweep import Sweep
+from tidemill_trainer.sweeps.messages import sweep_event
 from tidemill_trainer.training.domain.plan import RunLimits
 
-SWEEPS = DocumentCodec(Sweep, {RunLimits: Form(renames={"time": "time_s"})})
+SWEEPS = DocumentCodec(Sweep, {RunLimits: Form(renames={"time": "time_s"})}, event=sweep_event)
 
 
 def open_sweeps(sweeps: Collection) -> PendingDocuments:

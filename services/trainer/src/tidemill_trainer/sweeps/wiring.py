@@ -17,7 +17,7 @@ from tidemill_trainer.sweeps.grpc import GrpcSweepService
 from tidemill_trainer.sweeps.mongo import SWEEPS, open_sweeps
 from tidemill_trainer.sweeps.optuna_search import OptunaSearch
 from tidemill_trainer.sweeps.ports import Sweeps as SweepStore
-from tidemill_trainer.training.wiring import Training
+from tidemill_trainer.training.wiring import TOPIC, Training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,7 @@ def wire_sweeps(backend: Backend, settings: TrainerSettings, training: Training)
         "sweeps",
         SWEEPS,
         missing=SweepNotFound,
+        topic=TOPIC,
         lists=[("plan",), ("state",)],
         quota=settings.quota("sweeps"),
     )

@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from tidemill.trainer.v1 import sweep_pb2 as _sweep_pb2
 from tidemill.trainer.v1 import training_pb2 as _training_pb2
 import builtins as _builtins
 import sys
@@ -273,3 +274,59 @@ class TrainingRunFailed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingRunFailed: _TypeAlias = TrainingRunFailed  # noqa: Y015
+
+@_typing.final
+class SweepEnded(_message.Message):
+    """SweepEnded is tidemill.trainer.sweep.ended.v1: a sweep has registered the model version of its winner, failed, or was
+    cancelled.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TRIALS_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    sweep: _builtins.str
+    """Output only. The sweep."""
+    seq: _builtins.int
+    """Output only. The number of this event of the sweep."""
+    plan: _builtins.str
+    """Output only. The plan."""
+    dataset_version: _builtins.str
+    """Output only. `dataset@number`."""
+    state: _sweep_pb2.SweepState.ValueType
+    """Output only. The final state."""
+    reason: _builtins.str
+    """Output only. Why it failed, UPPER_SNAKE; empty if it succeeded."""
+    trials: _builtins.int
+    """Output only. How many trials it started."""
+    run: _builtins.str
+    """Output only. The winner's run; empty without one."""
+    model_version: _builtins.str
+    """Output only. `model@version` of the winner; empty without one."""
+    def __init__(
+        self,
+        *,
+        sweep: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        plan: _builtins.str = ...,
+        dataset_version: _builtins.str = ...,
+        state: _sweep_pb2.SweepState.ValueType = ...,
+        reason: _builtins.str = ...,
+        trials: _builtins.int = ...,
+        run: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_version", b"dataset_version", "model_version", b"model_version", "plan", b"plan", "reason", b"reason", "run", b"run", "seq", b"seq", "state", b"state", "sweep", b"sweep", "trials", b"trials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepEnded: _TypeAlias = SweepEnded  # noqa: Y015

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
-from tidemill_core.aggregate import Aggregate
+from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
 from tidemill_core.errors import Violation
 from tidemill_core.resources import label_violations, refuse, slug_violations
@@ -20,6 +20,11 @@ MIN_HELD_OUT, MAX_HELD_OUT = 0.05, 0.5
 MAX_MEASUREMENTS = 50
 MAX_SEED = 2**31 - 1
 DEFAULT_TRIALS, DEFAULT_HELD_OUT, DEFAULT_MEASUREMENTS = 12, 0.2, 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepHasEnded(Event):
+    """The sweep succeeded, failed or was cancelled."""
 
 
 class SweepState(Enum):
@@ -246,13 +251,14 @@ class Sweep(Aggregate):
     def succeed(self, model_version: str, *, now: datetime, epoch: int) -> None:
         """Record what the winner's run registered."""
         self._refuse_unless(SweepState.TRAINING_WINNER, epoch)
-        self.state, self.model_version, self.finish_time = SweepState.SUCCEEDED, model_version, now
+        self.model_version = model_version
+        self._end(SweepState.SUCCEEDED, now=now, message=self.message)
 
     def fail(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
         """Fail it."""
         self.refuse_unless_claimed(epoch)
         if self.state in IN_WORK:
-            self.state, self.reason, self.message, self.finish_time = SweepState.FAILED, reason, message, now
+            self._end(SweepState.FAILED, reason=reason, message=message, now=now)
 
     def wait(self, message: str, *, epoch: int) -> None:
         """Record for people what it does or waits for."""
@@ -275,8 +281,7 @@ class Sweep(Aggregate):
             return
         if self.state not in IN_WORK:
             raise SweepFinished(self.id, state=self.state.value)
-        self.state, self.reason, self.finish_time = SweepState.CANCELLED, "CANCELLED", now
-        self.message = "cancelled by a user"
+        self._end(SweepState.CANCELLED, reason="CANCELLED", message="cancelled by a user", now=now)
 
     def refuse_open(self) -> None:
         """Check that it may be deleted.
@@ -302,6 +307,10 @@ class Sweep(Aggregate):
         self.refuse_unless_claimed(epoch)
         if self.state is not state:
             raise SweepLost(self.id)
+
+    def _end(self, state: SweepState, *, now: datetime, message: str, reason: str = "") -> None:
+        self.state, self.reason, self.message, self.finish_time = state, reason, message, now
+        self.pending.append(SweepHasEnded(occurred_at=now))
 
     def _in(self, state: SweepTrialState) -> list[SweepTrial]:
         return [trial for trial in self.trials if trial.state is state]
