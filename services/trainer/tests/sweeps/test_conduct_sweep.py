@@ -139,6 +139,17 @@ async def test_a_budget_that_ends_before_any_measurement_fails_the_sweep(sweepin
     assert (sweep.state, sweep.reason) == (SweepState.FAILED, "BUDGET_EXHAUSTED")
 
 
+async def test_a_spent_budget_ends_a_trial_whose_run_a_killed_controller_never_queued(sweeping: Sweeping) -> None:
+    await sweeping.create(max_parallel=2, budget=Budget(time=timedelta(seconds=1)))
+    sweep = await sweeping.reconcile()
+    await sweeping.training.runs.update("acme", sweep.trials[0].run, spend(2), request=Request.internal())
+    sweeping.training.runs.remove("acme", sweep.trials[1].run)
+
+    sweep = await sweeping.reconcile()
+
+    assert (sweep.state, sweep.reason, sweep.open) == (SweepState.FAILED, "BUDGET_EXHAUSTED", False)
+
+
 async def test_a_sweep_whose_dataset_lost_examples_meanwhile_fails(sweeping: Sweeping) -> None:
     await sweeping.create(max_parallel=2)
     await sweeping.reconcile()

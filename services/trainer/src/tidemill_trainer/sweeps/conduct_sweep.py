@@ -116,7 +116,6 @@ class ConductSweep:
 
     async def _close(self, key: ResourceKey, sweep: Sweep, epoch: int) -> None:
         """Cancel what is in work. A run that was never queued is, so that no slower worker queues it afterwards."""
-        await self._queue_missing(sweep, cancelled=True)
         await self._stop_trials(sweep)
         if sweep.run and sweep.state is not SweepState.SUCCEEDED:
             if sweep.run not in await self.runs.get_many(key.project, [sweep.run]):
@@ -127,6 +126,7 @@ class ConductSweep:
             await self._write(key, lambda s: s.close(epoch=epoch))
 
     async def _stop_trials(self, sweep: Sweep) -> None:
+        await self._queue_missing(sweep, cancelled=True)
         for trial in sweep.running:
             await self._cancel(sweep, trial.run)
 
