@@ -94,7 +94,7 @@ def create(
             max_trials=trials,
             max_parallel=parallel,
             pruning=SweepPruning(keep_percent=keep_percent),
-            budget=SweepBudget(time=timedelta(hours=hours) if hours else None, cost=cost, price_per_hour=price),
+            budget=_budget(hours, cost, price),
             seed=seed,
         )
         created = await Sweeps(connection).create(requested, validate_only=dry_run)
@@ -117,6 +117,13 @@ def delete(name: SweepArgument) -> None:
     """Delete a sweep that has ended; its runs and its model version stay."""
     found = call(lambda c: Sweeps(c).delete(name))
     show(plain(found), f"{name} is deleted")
+
+
+def _budget(hours: float, cost: float, price: float) -> SweepBudget:
+    budget = SweepBudget(cost=cost, price_per_hour=price)
+    if hours:
+        budget.time.FromTimedelta(timedelta(hours=hours))
+    return budget
 
 
 def _dimension(text: str) -> SweepDimension:

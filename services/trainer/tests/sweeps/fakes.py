@@ -96,6 +96,7 @@ class Sweeping:
 
     async def ready(self) -> "Sweeping":
         """Register the base, create the plan `lora` and publish a version of its dataset."""
+        self.folder.mkdir(exist_ok=True)
         await self.training.with_base()
         await self.training.plan()
         self.training.datasets.publish(dataset_version())

@@ -72,7 +72,7 @@ async def test_what_is_only_validated_is_not_stored(sweeping: Sweeping) -> None:
         ({"budget": Budget(cost=1.0)}, "sweep.budget.price_per_hour"),
         ({"budget": Budget(time=timedelta(0))}, "sweep.budget.time"),
         ({"dataset_version": "other@1"}, "plan lora trains on versions of sft"),
-        ({"labels": {"k" * 100: "v"}}, "sweep.labels"),
+        ({"labels": {"": "v"}}, "sweep.labels"),
     ],
 )
 async def test_bad_input_is_refused_by_field_and_limit(sweeping: Sweeping, changes: dict[str, Any], says: str) -> None:

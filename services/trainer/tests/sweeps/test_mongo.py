@@ -21,6 +21,7 @@ async def test_a_sweep_is_read_as_it_was_saved_and_pending_while_it_is_open(data
         database["sweeps"], codec=SWEEPS, topic="topic", source="/test", missing=SweepNotFound, lists=[("plan",)]
     )
     pending = open_sweeps(database["sweeps"])
+    await sweeps.ensure_indexes()
     await pending.ensure_indexes()
     sweeping = await Sweeping(folder=tmp_path).ready()
     budget = Budget(time=timedelta(minutes=3), cost=2.0, price_per_hour=1.5)

@@ -71,7 +71,13 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
     run = RUNS.decode(IDENTITY, RUN, 1)
 
     assert run.recipe.lora["target_modules"] == ("q_proj",)
-    added = {"requester": "", "authors": [], "examples": {**RUN["examples"], "alike": 0}, "sweep": "", "trial": None}
+    added: dict[str, Any] = {
+        "requester": "",
+        "authors": [],
+        "examples": {**RUN["examples"], "alike": 0},
+        "sweep": "",
+        "trial": None,
+    }
     assert RUNS.encode(run) == {**RUN, **added, "progress": {**RUN["progress"], "held_out_losses": []}}
 
 

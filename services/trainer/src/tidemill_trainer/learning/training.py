@@ -5,6 +5,7 @@ import math
 import platform
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -201,7 +202,7 @@ def _config(job: Job) -> PretrainedConfig:
 
 
 def _trainer(  # noqa: PLR0913 - all of it is of one training
-    job: Job, rows: list[AnyRow], base: _Base, *, device: str, dtype: torch.dtype, held_out: list[AnyRow]
+    job: Job, rows: list[AnyRow], base: _Base, *, device: str, dtype: torch.dtype, held_out: Sequence[AnyRow] = ()
 ) -> Trainer:
     with passed_on(Path(job.base)) as given:
         model = AutoModelForCausalLM.from_pretrained(

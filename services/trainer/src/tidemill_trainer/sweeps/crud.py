@@ -133,4 +133,4 @@ class SweepCrud:
             if dimension.setting == "lora.target_modules":
                 for choice in dimension.choices:
                     lora = {**sweep.start.lora, dimension.name: choice}
-                    await self.check.base_of(sweep.project, replace(sweep.start, lora=lora))
+                    await self.check(sweep.project, sweep.plan, replace(sweep.start, lora=lora))

@@ -72,7 +72,7 @@ def sweep_event(sweep: Sweep, event: Event, seq: int) -> tuple[str, Message]:
 
 def _dimension(message: pb.SweepDimension) -> Dimension:
     found = message.range
-    values: list[Any] = MessageToDict(message.choices) if message.HasField("choices") else []
+    values: Any = MessageToDict(message.choices) if message.HasField("choices") else []
     return Dimension(
         setting=message.setting,
         range=Range(low=found.low, high=found.high, log=found.log) if message.HasField("range") else None,
@@ -84,7 +84,8 @@ def _dimension_message(dimension: Dimension) -> pb.SweepDimension:
     message = pb.SweepDimension(setting=dimension.setting)
     if dimension.range:
         message.range.CopyFrom(to_message(pb.SweepRange, dimension.range))
-    for choice in dimension.choices:
+    choices: tuple[Any, ...] = dimension.choices
+    for choice in choices:
         message.choices.append(list(choice) if isinstance(choice, tuple) else choice)
     return message
 
