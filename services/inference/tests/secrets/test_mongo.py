@@ -10,10 +10,11 @@ from tidemill_core.envelope import Envelope
 from tidemill_core.origins import Origin
 from tidemill_inference.secrets.domain.errors import SecretNotFound
 from tidemill_inference.secrets.domain.secret import Secret
-from tidemill_inference.secrets.mongo import SECRETS, under_other_keys
+from tidemill_inference.secrets.mongo import SECRETS
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.envelope import Keyring
 from tidemill_kit.store.mongo import Database, connect
+from tidemill_kit.workers.rewrapping import rewrap, under_other_keys
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 
@@ -47,11 +48,8 @@ async def test_secrets_under_another_key_are_found_until_they_are_wrapped_again(
     assert isinstance(read.envelope, Envelope)
     assert OLD.open(read.envelope, *read.belongs) == CANARY.encode()
 
-    def wrapped(secret: Secret) -> None:
-        assert secret.envelope is not None
-        secret.envelope = Keyring.of(f"{NEW_KEY} {OLD_KEY}").rewrap(secret.envelope)
+    await rewrap(store, Keyring.of(f"{NEW_KEY} {OLD_KEY}"), found)
 
-    await store.update("acme", "OLD", wrapped, request=Request.internal())
     assert not (await pending("", without=frozenset())).items
 
 

@@ -14,7 +14,8 @@ from tidemill_core.application import ResourceKey
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, RequestIdReused
 from tidemill_inference.secrets.domain.errors import SecretMissing, SecretsNotKept
 from tidemill_inference.secrets.domain.secret import Secret
-from tidemill_kit.store.envelope import EncryptionKeyMissing, EnvelopeBroken
+from tidemill_kit.store.envelope import EncryptionKeyMissing, EnvelopeBroken, Keyring
+from tidemill_kit.workers.rewrapping import rewrap
 
 DELETE = pb.DeleteSecretRequest(id="KEY")
 
@@ -218,8 +219,8 @@ async def test_a_rotated_key_takes_over_every_secret() -> None:
         await clients.acme.SetSecret(setting())
     keeping.restart(f"{NEW_KEY} {OLD_KEY}")
     assert await keeping.key_for() == CANARY
-    await keeping.crud.rewrap(ResourceKey(project="acme", id="KEY"))
-    await keeping.crud.rewrap(ResourceKey(project="acme", id="ABSENT"))
+    await rewrap(keeping.store, Keyring.of(f"{NEW_KEY} {OLD_KEY}"), ResourceKey(project="acme", id="KEY"))
+    await rewrap(keeping.store, Keyring.of(NEW_KEY), ResourceKey(project="acme", id="ABSENT"))
     keeping.restart(NEW_KEY)
     assert await keeping.key_for() == CANARY
 

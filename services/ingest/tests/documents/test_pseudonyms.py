@@ -33,6 +33,7 @@ from tidemill_ingest.pseudonyms.mongo import ProjectKeyNotFound
 from tidemill_ingest.quality.policy import DuplicatePolicy, Quality
 from tidemill_ingest.sources.domain import Source
 from tidemill_kit.store.envelope import Keyring
+from tidemill_kit.workers.rewrapping import rewrap
 
 PSEUDONYMS = Masking.of([], none=False, pseudonyms=True)
 ADMIN = Caller(project="acme", roles=frozenset({"admin"}))
@@ -293,9 +294,9 @@ async def test_pseudonyms_stay_what_they_are_under_another_key_of_the_operator()
 
     with pytest.raises(PreconditionFailed, match="add it to SECRETS_KEY_FILE again"):
         await revealed(under(NEW), document, *tokens)
-    both = replace(ingest.secrets, seals=Keyring.of(f"{NEW} {OLD}"))
-    await both.rewrap(ResourceKey(project="acme", id=KEY_ID))
-    await both.rewrap(ResourceKey(project="globex", id=KEY_ID))  # erased meanwhile
+    both = Keyring.of(f"{NEW} {OLD}")
+    await rewrap(ingest.secrets.keys, both, ResourceKey(project="acme", id=KEY_ID))
+    await rewrap(ingest.secrets.keys, both, ResourceKey(project="globex", id=KEY_ID))  # erased meanwhile
 
     assert len((await revealed(under(NEW), document, *tokens)).values) == 2
     again = await ingest.accept(ACME, submitted(LETTER, of=spec("kb/2")))

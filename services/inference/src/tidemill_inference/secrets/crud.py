@@ -1,15 +1,15 @@
-"""Secrets: set one, delete one, put all of them under the operator's newest key."""
+"""Secrets: set one, delete one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from tidemill_core.application import Caller, Request, ResourceKey
-from tidemill_core.envelope import Envelope
+from tidemill_core.application import Caller
+from tidemill_core.envelope import Envelope, Seals
 from tidemill_core.resources import Write, check_etag, check_labels, create, delete
-from tidemill_inference.secrets.domain.errors import SecretNotFound, SecretsNotKept
+from tidemill_inference.secrets.domain.errors import SecretsNotKept
 from tidemill_inference.secrets.domain.secret import HostRules, Secret, check_secret, checked_hosts
-from tidemill_inference.secrets.ports import Seals, Secrets
+from tidemill_inference.secrets.ports import Secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,24 +67,6 @@ class SecretCrud:
 
         """
         return await delete(self.secrets, caller.project, name, write, change=Secret.forget)
-
-    async def rewrap(self, key: ResourceKey) -> None:
-        """Put one secret under the first of the operator's keys; its value stays encrypted for it.
-
-        Raises:
-            PreconditionFailed: the key that it is under is missing.
-
-        """
-        seals = self._seals()
-
-        def change(secret: Secret) -> None:
-            if secret.envelope is not None:
-                secret.envelope = seals.rewrap(secret.envelope)
-
-        try:
-            await self.secrets.update(key.project, key.id, change, request=Request.internal())
-        except SecretNotFound:
-            return  # deleted meanwhile
 
     def _seals(self) -> Seals:
         if self.seals is None:

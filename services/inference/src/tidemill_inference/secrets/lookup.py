@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from tidemill_core.envelope import Seals
 from tidemill_core.origins import Origin
 from tidemill_inference.secrets.domain.errors import SecretMissing
 from tidemill_inference.secrets.domain.secret import HostRules
 from tidemill_inference.secrets.operator import OperatorSecrets
-from tidemill_inference.secrets.ports import Seals, Secrets
+from tidemill_inference.secrets.ports import Secrets
 from tidemill_kit.store.envelope import EncryptionKeyMissing
 
 

@@ -9,13 +9,13 @@ from tidemill_inference.secrets.domain.errors import SecretNotFound
 from tidemill_inference.secrets.domain.secret import HostRules
 from tidemill_inference.secrets.grpc import GrpcSecretService
 from tidemill_inference.secrets.lookup import ProjectKeys
-from tidemill_inference.secrets.mongo import SECRETS, under_other_keys
+from tidemill_inference.secrets.mongo import SECRETS
 from tidemill_inference.secrets.operator import OperatorSecrets
-from tidemill_inference.secrets.reconcile import rewrapping
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.store.envelope import keyring_of
 from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.rewrapping import rewrapping, under_other_keys
 
 _COLLECTION = "secrets"
 
@@ -38,7 +38,7 @@ def wire_secrets(settings: InferenceSettings, backend: Backend, environment: Map
     controllers = []
     if seals is not None:
         pending = backend.indexed(under_other_keys(backend.database[_COLLECTION], seals.first))
-        controllers.append(rewrapping(crud, pending))
+        controllers.append(rewrapping("secret", store, seals, pending))
     return SecretParts(
         servicer=GrpcSecretService(store, crud, operators),
         keys=ProjectKeys(operators=operators, secrets=store, seals=seals, rules=rules),

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_core.aggregate import Aggregate
-from tidemill_core.envelope import Envelope
+from tidemill_core.envelope import Encrypted, Envelope
 
 KEY_ID = "pseudonyms"
 KEY_BYTES = 32
@@ -11,11 +10,8 @@ _PURPOSE = "ingest.pseudonyms"
 
 
 @dataclass(slots=True, kw_only=True)
-class ProjectKey(Aggregate):
+class ProjectKey(Encrypted):
     """Made at random with the project's first pseudonym, and the same from then on. It publishes no events."""
-
-    envelope: Envelope | None = None
-    """The key, under one of the operator's keys."""
 
     @property
     def belongs(self) -> tuple[str, ...]:

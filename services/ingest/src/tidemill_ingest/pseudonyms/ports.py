@@ -10,33 +10,6 @@ from tidemill_ingest.pseudonyms.domain import ProjectKey
 ProjectKeys = Aggregates[ProjectKey]
 
 
-class Seals(Protocol):
-    """Encrypts the keys of projects; the operator's keys."""
-
-    @property
-    def first(self) -> str:
-        """The id of the key that encrypts."""
-
-    def seal(self, value: bytes, *belongs: str) -> Envelope:
-        """Return a value encrypted for what it belongs to."""
-
-    def open(self, envelope: Envelope, *belongs: str) -> bytes:
-        """Return the value.
-
-        Raises:
-            PreconditionFailed: its key is missing, or it does not belong there.
-
-        """
-
-    def rewrap(self, envelope: Envelope) -> Envelope:
-        """Return it under the first key.
-
-        Raises:
-            PreconditionFailed: its key is missing.
-
-        """
-
-
 class ProjectSecret(Protocol):
     """What is derived from a project's key."""
 

@@ -1,15 +1,16 @@
-"""The secret of a project: made when it is needed first, opened when it is needed, put under the operator's new key."""
+"""The secret of a project: made when it is needed first, opened when it is needed."""
 
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Request, ResourceKey
+from tidemill_core.application import Caller, Request
+from tidemill_core.envelope import Seals
 from tidemill_core.errors import NotFound
 from tidemill_ingest.errors import PseudonymsNotKept
 from tidemill_ingest.projects import Projects, require_project
 from tidemill_ingest.pseudonyms.domain import KEY_BYTES, KEY_ID, ProjectKey
-from tidemill_ingest.pseudonyms.ports import ProjectKeys, ProjectSecret, Seals
+from tidemill_ingest.pseudonyms.ports import ProjectKeys, ProjectSecret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,24 +35,6 @@ class KeepProjectSecrets:
         if key.envelope is None:
             raise PseudonymsNotKept
         return self.derive(seals.open(key.envelope, *key.belongs))
-
-    async def rewrap(self, name: ResourceKey) -> None:
-        """Put a project's key under the first of the operator's keys; it is not opened for it.
-
-        Raises:
-            PreconditionFailed: the key that it is under is missing.
-
-        """
-        seals = self._seals()
-
-        def change(key: ProjectKey) -> None:
-            if key.envelope is not None:
-                key.envelope = seals.rewrap(key.envelope)
-
-        try:
-            await self.keys.update(name.project, name.id, change, request=Request.internal())
-        except NotFound:
-            return  # its project was erased meanwhile
 
     async def _made(self, project: str, seals: Seals) -> ProjectKey:
         require_project(self.projects, project)

@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tidemill_core.aggregate import Aggregate
-from tidemill_core.envelope import Envelope
+from tidemill_core.envelope import Encrypted, Envelope
 from tidemill_core.errors import Violation
 from tidemill_core.origins import AllowedHosts, Origin
 from tidemill_core.resources import refuse
@@ -47,14 +46,12 @@ class HostRules:
 
 
 @dataclass(slots=True, kw_only=True)
-class Secret(Aggregate):
+class Secret(Encrypted):
     """A value in its envelope, and the origins that it may be sent to. It publishes no events."""
 
     hosts: tuple[str, ...] = ()
     revision: int = 0
     """How often a value was set, also before a deletion."""
-    envelope: Envelope | None = None
-    """None after a deletion: nothing of the value stays."""
 
     def set(self, hosts: Sequence[Origin], labels: dict[str, str], seal: Seal) -> None:
         """Take a value, sealed for this secret, revision and hosts; it replaces the one before."""
