@@ -17,6 +17,7 @@ from tidemill_feedback.reviews.domain.item import (
     ItemState,
     Review,
     ReviewItem,
+    ReviewItemWasRemoved,
     ReviewItemWasResolved,
     Subject,
     SubjectKind,
@@ -154,18 +155,21 @@ class InMemoryItems:
         found = [each for each in self._of(project) if each.update_time and each.update_time < before]
         return [each.id for each in found][:limit]
 
+    async def resolved(self, ended: EndedQueue) -> Sequence[str]:
+        return [each.id for each in self._ended(ended) if each.state is ItemState.RESOLVED]
+
     async def drop(self, ended: EndedQueue) -> int:
-        found = [
-            each
-            for each in self._items.all()
-            if (each.project, each.queue) == (ended.project, ended.queue) and each.incarnation <= ended.until
-        ]
+        found = self._ended(ended)
         for each in found:
             self._items.remove(each.project, each.id)
         return len(found)
 
     def _of(self, project: str) -> Sequence[ReviewItem]:
         return [each for each in self._items.all() if each.project == project and not each.deleted]
+
+    def _ended(self, ended: EndedQueue) -> Sequence[ReviewItem]:
+        of_queue = (each for each in self._items.all() if (each.project, each.queue) == (ended.project, ended.queue))
+        return [each for each in of_queue if each.incarnation <= ended.until]
 
     def _open(self, project: str, key: str) -> Sequence[ReviewItem]:
         found = (each for each in self._of(project) if key_of(each.queue, each.incarnation) == key)
@@ -213,8 +217,8 @@ class ReviewsHarness:
         self.report = ReportQueue(queues=queues, items=items, find=find, kappa=NoKappa(), max_items=100)
         self.sampled = RecentSampledQueues(queues, max_age_s=0)
         self.sample = SampleAnswers(queues=self.sampled, find=find, store=self.store, answers=self.answers)
-        self.erase = EraseItems(items=items, find=find)
-        self.drop = DropItems(queues=queues, items=find)
+        self.erase = EraseItems(items=items, find=find, clock=clock)
+        self.drop = DropItems(queues=queues, items=items, find=find, clock=clock)
 
     async def _erased(self, _: str, end_user: str, documents: Collection[str]) -> datetime | None:
         named = {end_user, *documents}
@@ -245,6 +249,11 @@ class ReviewsHarness:
 
     def pass_time(self, **by: float) -> None:
         self.clock.advance(timedelta(**by))
+
+    @property
+    def removed(self) -> int:
+        """How many items whose labels counted were reported as removed."""
+        return sum(isinstance(event, ReviewItemWasRemoved) for event in self.items.published)
 
     @property
     def resolved(self) -> list[ReviewItemWasResolved]:

@@ -101,6 +101,35 @@ async def test_a_deleted_queue_takes_its_items_with_it_and_its_name_is_free(harn
     assert [each.dropping for each in harness.queues.all()] == [False]
 
 
+async def test_labels_that_counted_are_reported_as_removed_with_a_document_that_their_items_show(
+    harness: ReviewsHarness,
+) -> None:
+    await harness.open_queue()
+    asked, shown, of_queue, left_open = await harness.give("i1", "i2", "i3", "i4")
+    for each in (asked, shown, of_queue):
+        await harness.adjudicate(OPERATOR, each.id, labels(correct=True), write())
+
+    await harness.erase.of_document(FEEDBACK, "d1")
+    assert harness.removed == 3
+    for each in (asked, left_open):
+        assert (await harness.item(each.id)).deleted
+
+
+async def test_the_labels_of_a_deleted_queue_are_reported_as_removed_before_its_items_are(
+    harness: ReviewsHarness,
+) -> None:
+    await harness.open_queue()
+    resolved, _ = await harness.give("i1", "i2")
+    await harness.adjudicate(OPERATOR, resolved.id, labels(correct=True), write())
+    await harness.crud.delete(OPERATOR, "answers", write())
+
+    for _ in range(2):
+        await harness.drop(harness.ended[0])
+
+    assert harness.removed == 1
+    assert harness.items.all() == []
+
+
 async def test_a_queue_that_is_deleted_while_an_item_is_added_keeps_none(
     harness: ReviewsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

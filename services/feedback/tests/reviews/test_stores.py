@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -133,7 +134,7 @@ async def test_items_are_found_by_whom_and_what_they_name_and_removed_ones_are_n
     assert await find.of_document("acme", "d2", limit=5) == [reviewed.id]
     assert [await find.naming("acme", each, limit=5) for each in ("ada", "bob")] == [[reviewed.id]] * 2
     assert await find.of_end_user("other", "u1", limit=5) == []
-    await items.upsert(reviewed, ReviewItem.remove, request=Request.internal())
+    await items.upsert(reviewed, partial(ReviewItem.remove, now=NOON), request=Request.internal())
     assert await find.of_end_user("acme", "u1", limit=5) == []
     assert await find.naming("acme", "ada", limit=5) == []
 

@@ -88,6 +88,7 @@ def test_what_adds_nothing_to_the_history_is_chosen_by_name() -> None:
 
     assert skipped == {ce_type for ce_type, received in EVENT_TYPES.items() if issubclass(received, Counted)}
     assert skipped == {
+        "tidemill.feedback.review.removed.v1",
         "tidemill.feedback.review.resolved.v1",
         "tidemill.inference.budget.exhausted.v1",
         "tidemill.ingest.dataset.version_approved.v1",

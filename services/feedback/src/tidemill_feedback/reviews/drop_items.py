@@ -1,19 +1,27 @@
 """Remove the items of deleted queues."""
 
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from tidemill_core.application import Request
-from tidemill_feedback.errors import ReviewQueueNotFound
+from tidemill_core.application import Clock, Request
+from tidemill_feedback.errors import ReviewItemNotFound, ReviewQueueNotFound
+from tidemill_feedback.reviews.domain.item import ReviewItem
 from tidemill_feedback.reviews.domain.queue import EndedQueue, QueueSpec, ReviewQueue
-from tidemill_feedback.reviews.ports import Items, ReviewQueueStore
+from tidemill_feedback.reviews.ports import Items, ReviewItemStore, ReviewQueueStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropItems:
-    """Idempotent; a queue that was created again meanwhile keeps the items of its own incarnation."""
+    """Emits ReviewItemWasRemoved of resolved items. Idempotent.
+
+    A queue that was created again meanwhile keeps the items of its own incarnation.
+    """
 
     queues: ReviewQueueStore
-    items: Items
+    items: ReviewItemStore
+    find: Items
+    clock: Clock
 
     async def __call__(self, ended: EndedQueue) -> None:
         """Remove what is left of a queue's deleted incarnations.
@@ -22,7 +30,12 @@ class DropItems:
             Conflict: events of some items are not published yet: it is tried again.
 
         """
-        while await self.items.drop(ended):
+        while resolved := await self.find.resolved(ended):
+            for each in resolved:
+                remove = partial(ReviewItem.remove, now=self.clock.now())
+                with suppress(ReviewItemNotFound):  # removed meanwhile
+                    await self.items.update(ended.project, each, remove, request=Request.internal())
+        while await self.find.drop(ended):
             pass
 
         def finish(queue: ReviewQueue) -> None:

@@ -16,6 +16,7 @@ from tidemill_feedback.reviews.domain.item import (
     Resolution,
     Review,
     ReviewItem,
+    ReviewItemWasRemoved,
     ReviewItemWasResolved,
     Subject,
 )
@@ -26,6 +27,7 @@ from tidemill_kit.mapping import from_message, to_message
 
 TOPIC = "tidemill.feedback.review.v1"
 RESOLVED = "tidemill.feedback.review.resolved.v1"
+REMOVED = "tidemill.feedback.review.removed.v1"
 
 
 def spec_of(message: pb.ReviewQueue) -> QueueSpec:
@@ -117,6 +119,8 @@ def report_message(report: QueueReport) -> pb.ReviewQueueReport:
 
 def item_payload(item: ReviewItem, event: Event, seq: int) -> tuple[str, Message]:
     """Return the ce_type and the payload of an event of an item."""
+    if isinstance(event, ReviewItemWasRemoved):
+        return REMOVED, to_message(events.ReviewItemRemoved, item, item=item.id, seq=seq, remove_time=event.occurred_at)
     if not isinstance(event, ReviewItemWasResolved):
         raise TypeError(event)
     resolved = event.resolved

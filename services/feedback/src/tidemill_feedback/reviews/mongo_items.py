@@ -14,6 +14,7 @@ _INDEXES = (
     ("project", "state.queue_key", "state.state", "state.gold", "state.place"),
     ("project", "state.queue_key", "state.state", "state.gold", "state.stratum"),
     ("project", "state.queue_key", "state.claimed_by"),
+    ("project", "state.queue", "state.state", "state.incarnation"),
     ("project", "state.queue", "state.incarnation"),
     ("project", "state.end_user"),
     ("project", "state.documents"),
@@ -84,15 +85,15 @@ class MongoItems:
         query = {"project": project, "create_time": {"$lt": before}, "update_time": {"$lt": before}}
         return await self._ids(query, order_by="create_time", limit=limit)
 
+    async def resolved(self, ended: EndedQueue) -> Sequence[str]:
+        """See `Items.resolved`."""
+        query = _of_ended(ended) | {"state.state": ItemState.RESOLVED.value}
+        return await self._ids(query, order_by="", limit=_BATCH)
+
     async def drop(self, ended: EndedQueue) -> int:
         """See `Items.drop`."""
-        theirs: Document = {
-            "project": ended.project,
-            "state.queue": ended.queue,
-            "state.incarnation": {"$lte": ended.until},
-        }
         with translated():
-            found = await self._collection.find(theirs, {"_id": True}).limit(_BATCH).to_list(None)
+            found = await self._collection.find(_of_ended(ended), {"_id": True}).limit(_BATCH).to_list(None)
             if not found:
                 return 0
             published = {"_id": {"$in": [each["_id"] for each in found]}, "outbox": []}
@@ -108,6 +109,10 @@ class MongoItems:
             if order_by:
                 found = found.sort([(order_by, 1)])
             return [each["id"] for each in await found.limit(limit).to_list(None)]
+
+
+def _of_ended(ended: EndedQueue) -> Document:
+    return {"project": ended.project, "state.queue": ended.queue, "state.incarnation": {"$lte": ended.until}}
 
 
 def _open(project: str, key: str, *, gold: bool) -> Document:

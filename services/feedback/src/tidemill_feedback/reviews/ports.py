@@ -74,6 +74,10 @@ class Items(OpenItems, Protocol):
         """Return items that were added earlier and have not changed since."""
         ...
 
+    async def resolved(self, ended: EndedQueue) -> Sequence[str]:
+        """Return some items of a deleted queue that are resolved."""
+        ...
+
     async def drop(self, ended: EndedQueue) -> int:
         """Delete some items of a deleted queue; return how many, 0 when none is left.
 

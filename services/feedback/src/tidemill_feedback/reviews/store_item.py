@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from tidemill_core.application import Request, derived_id
 from tidemill_feedback.errors import ReviewItemNotFound, ReviewQueueNotFound
@@ -29,13 +30,14 @@ class StoreItem:
     ) -> ReviewItem:
         """Return the item as stored; `known_at` is when what it names was read or reported."""
         if not await self._has_queue(fresh):
-            fresh.remove()
+            fresh.remove(now=known_at)
             return fresh
         stored = await self.items.upsert(fresh, change, request=request)
         if await self.is_erased(fresh, known_at) or not await self._has_queue(fresh):
             with suppress(ReviewItemNotFound):  # removed meanwhile
-                await self.items.update(stored.project, stored.id, ReviewItem.remove, request=Request.internal())
-            stored.remove()
+                remove = partial(ReviewItem.remove, now=known_at)
+                await self.items.update(stored.project, stored.id, remove, request=Request.internal())
+            stored.remove(now=known_at)
         return stored
 
     async def is_erased(self, item: ReviewItem, known_at: datetime) -> bool:

@@ -65,7 +65,7 @@ def wire_reviews(settings: FeedbackSettings, backend: Backend, inference: grpc.a
     """Return entry points, use cases and the controller that removes the items of deleted queues."""
     stores = _stores(settings, backend, inference)
     controller = ended_queues(
-        DropItems(queues=stores.queues, items=stores.find),
+        DropItems(queues=stores.queues, items=stores.items, find=stores.find, clock=SystemClock()),
         pending=backend.indexed(MongoEndedQueues(backend.database["review_queues"])),
         leases=backend.leases("review_leases"),
         poll_interval=timedelta(seconds=settings.curation_poll_interval_s),
@@ -78,7 +78,7 @@ def wire_reviews(settings: FeedbackSettings, backend: Backend, inference: grpc.a
             store=stores.store,
             answers=stores.answers,
         ),
-        erase=EraseItems(items=stores.items, find=stores.find),
+        erase=EraseItems(items=stores.items, find=stores.find, clock=SystemClock()),
         controller=controller,
     )
 

@@ -89,6 +89,7 @@ NO_DECISIONS = frozenset(
         "tidemill.evaluator.retrieval_evaluation.started.v1",
         "tidemill.feedback.feedback.recorded.v1",
         "tidemill.feedback.feedback.withdrawn.v1",
+        "tidemill.feedback.review.removed.v1",
         "tidemill.feedback.review.resolved.v1",
         "tidemill.inference.inference.cancelled.v1",
         "tidemill.inference.inference.completed.v1",

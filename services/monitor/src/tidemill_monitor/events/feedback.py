@@ -63,9 +63,14 @@ class ReviewItemResolved(Counted):
     """review.resolved. What was said, of what and by whom, is not read."""
 
 
+class ReviewItemRemoved(Counted):
+    """review.removed."""
+
+
 TYPES: Mapping[str, type] = {
     "tidemill.feedback.feedback.recorded.v1": FeedbackRecorded,
     "tidemill.feedback.feedback.withdrawn.v1": FeedbackWithdrawn,
     "tidemill.feedback.curation.completed.v1": CurationCompleted,
     "tidemill.feedback.review.resolved.v1": ReviewItemResolved,
+    "tidemill.feedback.review.removed.v1": ReviewItemRemoved,
 }

@@ -333,3 +333,47 @@ class ReviewItemResolved(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReviewItemResolved: _TypeAlias = ReviewItemResolved  # noqa: Y015
+
+@_typing.final
+class ReviewItemRemoved(_message.Message):
+    """ReviewItemRemoved is tidemill.feedback.review.removed.v1: what was resolved of an item counts no longer, because what it is
+    about or its queue was removed, or its retention ended.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    REMOVE_TIME_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    item: _builtins.str
+    """Output only. The item."""
+    seq: _builtins.int
+    """Output only. The number of this event of the item."""
+    queue: _builtins.str
+    """Output only. The queue."""
+    @_builtins.property
+    def remove_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was removed."""
+
+    @_builtins.property
+    def subject(self) -> _review_pb2.ReviewSubject:
+        """Output only. What it was about: the kind alone."""
+
+    def __init__(
+        self,
+        *,
+        item: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        queue: _builtins.str = ...,
+        remove_time: _timestamp_pb2.Timestamp | None = ...,
+        subject: _review_pb2.ReviewSubject | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["remove_time", b"remove_time", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "queue", b"queue", "remove_time", b"remove_time", "seq", b"seq", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewItemRemoved: _TypeAlias = ReviewItemRemoved  # noqa: Y015

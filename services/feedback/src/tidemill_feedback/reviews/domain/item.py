@@ -85,6 +85,11 @@ class ReviewItemWasResolved(Event):
     resolved: Resolution
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewItemWasRemoved(Event):
+    """The labels of an item count no longer."""
+
+
 @dataclass(slots=True, kw_only=True)
 class ReviewItem(Aggregate):
     """One thing to review. A gold item has `expected` labels: any number of reviewers gets it, and it stays open."""
@@ -250,8 +255,10 @@ class ReviewItem(Aggregate):
         self.claims = ()
         self._resolve(tuple(labels), adjudicator=adjudicator, now=now)
 
-    def remove(self) -> None:
+    def remove(self, *, now: datetime) -> None:
         """Erase what it is about and all that was said of it; a tombstone stays, which names nothing."""
+        if self.resolved:
+            self.pending.append(ReviewItemWasRemoved(occurred_at=now))
         self.deleted, self.state, self.message = True, ItemState.REMOVED, ""
         self.subject = Subject(kind=self.subject.kind, id="")
         self.end_user, self.documents, self.stratum, self.expected = "", (), "", ()
