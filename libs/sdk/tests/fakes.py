@@ -1,6 +1,7 @@
 """Services in memory behind real gRPC servers on free ports."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ from tidemill.ingest.v1 import document_service_pb2 as document_rpc
 from tidemill.ingest.v1 import source_service_pb2 as source_rpc
 from tidemill.ingest.v1.document_pb2 import Breach, Document, Withheld
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceServicer, add_DocumentServiceServicer_to_server
+from tidemill.ingest.v1.label_pb2 import DocumentLabel
 from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceServicer, add_SourceServiceServicer_to_server
 from tidemill.rag.v1.collection_pb2 import Collection, IndexState, IndexVersion
@@ -61,6 +63,7 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
         self.contents: dict[str, bytes] = {}
         self.sources: dict[str, Source] = {}
         self.outdated: set[str] = set()
+        self.labels = defaultdict[str, list[DocumentLabel]](list)
         self.deleted: list[str] = []
         self.request_ids: list[str] = []
         self.running = self.max_seen = 0
@@ -97,7 +100,8 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
         if found is None:
             message = f"there is no document {request.key}"
             raise NotFound(message)
-        return document_rpc.GetDocumentResponse(document=found, outdated=request.key in self.outdated)
+        labels = self.labels[request.key]
+        return document_rpc.GetDocumentResponse(document=found, outdated=request.key in self.outdated, labels=labels)
 
     async def DeleteDocument(  # noqa: N802 - ditto
         self, request: document_rpc.DeleteDocumentRequest, _context: object

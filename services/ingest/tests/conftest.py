@@ -16,6 +16,7 @@ from tidemill.ingest.v1 import (
 )
 from tidemill_ingest.datasets.grpc import DatasetServicer
 from tidemill_ingest.documents.grpc import DocumentServicer
+from tidemill_ingest.documents.labelled import ReadLabelled
 from tidemill_ingest.documents.uploads import Uploads
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.profiles.examples import ProcessExamples
@@ -109,6 +110,7 @@ async def client() -> AsyncIterator[ApiClient]:
         accept=ingest.accept,
         delete=ingest.delete,
         reading=ingest.reading,
+        labelled=ReadLabelled(labels=ingest.labels, documents=ingest.documents),
         release=ingest.release,
         reveal=ingest.reveal,
         uploads=uploads,
@@ -116,9 +118,13 @@ async def client() -> AsyncIterator[ApiClient]:
     sources, audit = SourceServicer(ingest.managing), RecordedCalls()
     curated = Datasets()
     datasets = DatasetServicer(datasets=curated.managing, versions=curated.reading, approve=curated.approving)
-    reading = ReadProfiles(sources=ingest.sources, sketches=ingest.profiles.sketches)
+    reading = ReadProfiles(sources=ingest.sources, sketches=ingest.profiles.sketches, labels=ingest.labels)
     of_datasets = ProfileDatasets(
-        datasets=curated.datasets, parts=curated.parts, count=ProcessExamples(ProcessesHere()), limits=SMALL
+        datasets=curated.datasets,
+        parts=curated.parts,
+        count=ProcessExamples(ProcessesHere()),
+        labels=curated.labels,
+        limits=SMALL,
     )
     profiles = ProfileServicer(reading, datasets=of_datasets, clock=ingest.clock)
     server = GrpcServer(

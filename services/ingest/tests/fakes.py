@@ -8,6 +8,7 @@ from services.ingest.tests.blocks import BlocksHere
 from services.ingest.tests.fake_stores import CursorHere, OutboxHere, RecordsHere, VersionTextsHere
 from services.ingest.tests.fingerprints import FingerprintsHere
 from services.ingest.tests.keys import project_secrets
+from services.ingest.tests.labelled import LabelsHere
 from services.ingest.tests.profiled import ProfilesHere
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import NotFound
@@ -170,7 +171,7 @@ class Ingest:
         self.cursor = CursorHere()
         self.preparation = PreparationHere(self.limits.conversion)
         self.to_unpack: list[ResourceKey] = []
-        self.fingerprints, self.profiles = FingerprintsHere(), ProfilesHere()
+        self.fingerprints, self.profiles, self.labels = FingerprintsHere(), ProfilesHere(), LabelsHere()
         self.compare = CompareDocuments(documents=self.documents, fingerprints=self.fingerprints, clock=self.clock)
         self.events = BindEvents(sources=self.sources, bindings=self.bindings, clock=self.clock)
         self.blocks = BlocksHere()
@@ -281,6 +282,7 @@ class Ingest:
             clock=self.clock,
             limits=self.limits,
             projects=self.projects,
+            labels=self.labels,
             enqueue=self.to_unpack.append,
         )
 

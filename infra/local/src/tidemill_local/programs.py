@@ -28,7 +28,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
 """The port names of each service; all services have a gRPC API."""
 
 CALLS: Mapping[str, tuple[str, ...]] = {
-    "ingest": ("trainer",),
+    "ingest": ("trainer", "feedback"),
     "rag": ("ingest", "trainer"),
     "trainer": ("ingest",),
     "inference": ("rag", "trainer", "ingest", "feedback"),

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
+from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion, LabelRule
 from tidemill.ingest.v1.dataset_service_pb2 import ListDatasetsRequest, ListDatasetVersionsRequest
 from tidemill_cli.options import Commands
 from tidemill_cli.output import (
@@ -65,7 +65,9 @@ def show_dataset(name: VersionArgument) -> None:
 def _show_version(data: object, version: DatasetVersion) -> None:
     rows = [(given.approver, moment(given.approve_time), given.rationale) for given in version.approvals]
     approvals: list[RenderableType] = ["", table(("approved by", "when", "why"), rows)] if rows else []
-    show(data, Group(card(_facts(version)), *approvals))
+    counts = [(f"{each.queue}.{each.field}", each.value or "none", each.examples) for each in version.label_use.counts]
+    labels: list[RenderableType] = ["", table(("label", "value", "offered examples"), counts)] if counts else []
+    show(data, Group(card(_facts(version)), *labels, *approvals))
 
 
 @datasets.command("approve")
@@ -95,14 +97,21 @@ def _facts(version: DatasetVersion) -> dict[str, object]:
         "held out": f"{version.held_out.examples} examples",
         "offered": statistics.offered,
         "left out": f"{statistics.duplicates} duplicates, {statistics.overlap} overlapping with the held-out split, "
-        f"{statistics.erased} erased, {statistics.unmasked} not maskable, {statistics.empty} empty",
+        f"{statistics.erased} erased, {statistics.unmasked} not maskable, {statistics.empty} empty, "
+        f"{statistics.excluded} by label rules",
         "in both parts": statistics.train_held_out_shared,
         "questions": statistics.groups,
         "people": statistics.end_users,
         "answer length": f"{statistics.mean_output_chars:.0f} characters (mean)",
         "made from": f"curation {version.curation}, event seq {version.curation_seq}",
+        **({"label rules": "; ".join(map(_rule, version.label_use.rules))} if version.HasField("label_use") else {}),
         **_approval(version),
     }
+
+
+def _rule(rule: LabelRule) -> str:
+    low, high = (f"{getattr(rule, each):g}" if rule.HasField(each) else "any" for each in ("min", "max"))
+    return f"{rule.queue}.{rule.field} {'not ' if rule.exclude else ''}{' or '.join(rule.values) or f'{low} to {high}'}"
 
 
 def _approval(version: DatasetVersion) -> dict[str, object]:

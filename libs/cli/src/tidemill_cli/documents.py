@@ -21,6 +21,7 @@ from tidemill.ingest.v1.document_service_pb2 import (
     ReleaseDocumentRequest,
     RevealPseudonymsRequest,
 )
+from tidemill.ingest.v1.label_pb2 import DocumentLabel
 from tidemill.rag.v1.collection_service_pb2 import GetIndexedDocumentRequest, ListCollectionsRequest
 from tidemill_cli.following import Followed, FollowFolders, until_signalled
 from tidemill_cli.options import Commands, options
@@ -191,17 +192,22 @@ def list_documents(
     inside: Annotated[
         str, typer.Option("--inside", help="Only what is inside of this archive or mail, by its id.")
     ] = "",
+    label: Annotated[
+        str,
+        typer.Option("--label", help="Only those that reviewers labelled so: QUEUE[.FIELD[=VALUE]]."),
+    ] = "",
     show_all: Annotated[bool, typer.Option("--all", help="Include deleted, rejected and withheld documents.")] = False,
 ) -> ListDocumentsRequest:
-    """List documents, oldest first."""
-    return ListDocumentsRequest(source=source, parent=inside, show_all=show_all)
+    """List documents, oldest first; with --label, in the order of their ids."""
+    return ListDocumentsRequest(source=source, parent=inside, label=label, show_all=show_all)
 
 
 @documents.command("show")
 def show_document(key: KeyArgument, *, source: SourceOption = "") -> None:
     """Show a document and its current version."""
     request = GetDocumentRequest(**_name(key, source))
-    document = call(lambda c: c.documents.GetDocument(request)).document
+    found = call(lambda c: c.documents.GetDocument(request))
+    document = found.document
     facts = {
         "document": document.id,
         "key": f"{document.source}/{document.key}",
@@ -216,7 +222,20 @@ def show_document(key: KeyArgument, *, source: SourceOption = "") -> None:
         facts["withheld"] = f"version {document.withheld.version}: {_why_withheld(document)}"
     if document.HasField("duplicate_of"):
         facts["duplicate of"] = f"{document.duplicate_of.document}, {document.duplicate_of.similarity:.2f} in common"
-    show(plain(document), card(facts))
+    labels = [*map(_label_row, found.labels)]
+    picture = Group(card(facts), *(("", table(LABEL_COLUMNS, labels)) if labels else ()))
+    show({**plain(document), **({"labels": plain(found)["labels"]} if labels else {})}, picture)
+
+
+LABEL_COLUMNS = ("label", "value", "of", "resolved", "by")
+
+
+def _label_row(label: DocumentLabel) -> tuple[str, str, str, str, str]:
+    value = getattr(label, kind) if (kind := label.WhichOneof("value")) else ""
+    text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    by = f"{label.adjudicator} (adjudicated)" if label.adjudicator else ", ".join(label.reviewers)
+    of = "an earlier version" if label.earlier_version else "this version"
+    return f"{label.queue}.{label.field}", text, of, label.resolve_time.ToJsonString(), by or "-"
 
 
 @documents.command("text")
@@ -261,6 +280,7 @@ def explain(key: KeyArgument, *, source: SourceOption = "") -> None:
         "",
         table(("collection", "index", "searchable", "message"), index),
         *(("", table(("member", "state", "reason", "message"), members)) if members else ()),
+        *(("", table(LABEL_COLUMNS, [*map(_label_row, way.labels)])) if way.labels else ()),
     )
     show({**plain(way), "indexes": standing}, picture)
 

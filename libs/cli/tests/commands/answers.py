@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
+from libs.cli.tests.commands.review_answers import LABEL_USE
 from libs.cli.tests.loop.running import Running
 from tidemill.evaluator.v1 import evaluation_pb2 as ev
 from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
@@ -99,7 +100,8 @@ def dataset_version() -> DatasetVersion:
         number=2,
         train=DatasetPart(examples=128),
         held_out=DatasetPart(examples=52),
-        statistics=DatasetStatistics(offered=186, duplicates=4, overlap=2),
+        statistics=DatasetStatistics(offered=186, duplicates=4, overlap=2, excluded=7),
+        label_use=LABEL_USE,
     )
 
 

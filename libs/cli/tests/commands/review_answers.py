@@ -5,8 +5,16 @@ from typing import Any
 
 from tidemill.feedback.v1 import review_pb2 as pb
 from tidemill.feedback.v1 import review_service_pb2 as rpc
+from tidemill.ingest.v1.dataset_pb2 import LabelCount, LabelRule, LabelUse
 from tidemill_core.errors import PreconditionFailed
 
+LABEL_USE = LabelUse(
+    rules=[
+        LabelRule(queue="quality", field="verdict", values=["good", "odd"]),
+        LabelRule(queue="quality", field="score", max=1, exclude=True),
+    ],
+    counts=[LabelCount(queue="quality", field="verdict", examples=12)],
+)
 QUEUE = pb.ReviewQueue(
     id="answers",
     instructions="Is the answer right?",

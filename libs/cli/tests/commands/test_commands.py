@@ -34,6 +34,10 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("datasets list", ["helpdesk_sft", "30%"]),
         ("datasets show helpdesk_sft", ["helpdesk_sft@2", "128 examples", "52 examples", "4 duplicates"]),
         (
+            "datasets show helpdesk_sft@2",
+            ["7 by label rules", "quality.verdict good or odd; quality.score not any to 1"],
+        ),
+        (
             "datasets approve helpdesk_sft@2 -m read",
             ["approved by", "user:ada", "read", "1 of 3 of role reviewer, no training starts before 2 more"],
         ),

@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from libs.cli.tests.commands.conftest import Said, Terminal
 from libs.sdk.tests.fakes import WITHHELD, FakeTidemill
+from tidemill.ingest.v1.label_pb2 import DocumentLabel
 from tidemill_testkit.access import admin_token
 
 
@@ -54,6 +55,26 @@ async def test_what_is_withheld_is_shown_with_its_reason_and_fails(typed: Termin
     assert said.code == 1
     assert "1 accepted, 0 rejected, 1 withheld" in said.text
     assert "min_characters is 40, it has" in said.text
+
+
+async def test_a_document_is_shown_with_its_labels(typed: Terminal, services: FakeTidemill) -> None:
+    _write("a.md", "first")
+    await asyncio.to_thread(typed, "documents", "add", "a.md")
+    services.ingest.labels["a.md"] = [
+        DocumentLabel(queue="quality", field="verdict", category="good", reviewers=["user:ada", "user:bob"]),
+        DocumentLabel(queue="quality", field="ok", boolean=True, adjudicator="user:olga", earlier_version=True),
+        DocumentLabel(queue="quality", field="score", number=4),
+    ]
+
+    said = await asyncio.to_thread(typed, "documents", "show", "a.md", "--source", "manual")
+    as_json: Said = await asyncio.to_thread(typed, "documents", "show", "a.md", "--source", "manual", "--json")
+
+    lines = [line.split() for line in said.text.splitlines() if "quality." in line]
+    assert [line[:2] for line in lines] == [["quality.verdict", "good"], ["quality.ok", "true"], ["quality.score", "4"]]
+    assert "user:ada, user:bob" in said.text
+    assert "user:olga (adjudicated)" in said.text
+    assert "an earlier version" in said.text
+    assert [each["queue"] for each in as_json.data["labels"]] == ["quality"] * 3
 
 
 async def test_a_new_version_of_what_was_there_is_reported(typed: Terminal) -> None:

@@ -120,6 +120,18 @@ def test_what_the_guide_of_learning_shows_can_be_declared() -> None:
     assert all(datasets[each.dataset].examples.kind in LEARNS_FROM[each.method] for each in training.values())
 
 
+def test_the_label_rules_that_the_guide_of_data_shows_can_be_declared() -> None:
+    (written,) = re.findall(r"^```yaml\n(.+?)^```", DATA, flags=re.MULTILINE | re.DOTALL)
+    loop = YAML(typ="safe", pure=True).load(written)
+
+    queues = {name: ReviewQueue.model_validate(each) for name, each in loop["reviews"].items()}
+    (dataset,) = (Dataset.model_validate(each) for each in loop["datasets"].values())
+
+    rules = [name.split(".") for name in (*dataset.labels.require, *dataset.labels.exclude)]
+    assert len(rules) == 3
+    assert all(field in queues[queue].fields for queue, field in rules)
+
+
 def test_the_metrics_that_the_guide_of_feedback_shows_can_be_declared() -> None:
     (written,) = re.findall(r"^```yaml\n(.+?)^```", FEEDBACK, flags=re.MULTILINE | re.DOTALL)
 

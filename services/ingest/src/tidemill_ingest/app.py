@@ -7,6 +7,7 @@ from tidemill_core.application import SystemClock
 from tidemill_ingest.datasets.wiring import wire_datasets
 from tidemill_ingest.documents.wiring import wire_documents
 from tidemill_ingest.feature import Wired, erasures_of
+from tidemill_ingest.labels.wiring import wire_labels
 from tidemill_ingest.polling.wiring import source_polls, wire_polling
 from tidemill_ingest.profiles.wiring import wire_profiles
 from tidemill_ingest.pseudonyms.wiring import wire_pseudonyms
@@ -37,6 +38,7 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         parts=shared.parts,
         processes=shared.processes,
         projects=shared.projects,
+        labels=shared.labels,
     )
     secrets, pseudonyms = wire_pseudonyms(backend, settings, projects=shared.projects)
     of_documents = wire_documents(
@@ -50,6 +52,7 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         projects=shared.projects,
         profiles=count_version,
         secrets=secrets,
+        labels=shared.labels,
     )
     polls = source_polls(backend)
     polling, enqueue = wire_polling(
@@ -70,7 +73,9 @@ async def build_app(settings: IngestSettings, *, environment: Mapping[str, str] 
         enqueue=enqueue,
         pseudonyms=secrets.seals is not None,
     )
-    features = [pseudonyms, of_sources, polling, profiles, of_documents, _of_datasets(backend, settings, shared)]
+    labels = wire_labels(backend, settings, labels=shared.labels, documents=shared.documents, projects=shared.projects)
+    features = [pseudonyms, of_sources, polling, profiles, of_documents, labels]
+    features.append(_of_datasets(backend, settings, shared))
     return _app(backend, features)
 
 
@@ -83,6 +88,7 @@ def _of_datasets(backend: Backend, settings: IngestSettings, shared: Shared) -> 
         documents=shared.documents,
         processes=shared.processes,
         projects=shared.projects,
+        labels=shared.labels,
     )
 
 

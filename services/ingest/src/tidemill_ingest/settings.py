@@ -41,6 +41,8 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
     """How far the signed time of a submission may be from its record's."""
     curation_topics: Separated = ("tidemill.feedback.curation.v1",)
     """The topics of completed curations, joined by commas."""
+    review_topics: Separated = ("tidemill.feedback.review.v1",)
+    """The topics of resolved review items, joined by commas."""
     quarantine_bucket: str = "tidemill-ingest-quarantine"
     """The private bucket of what is not masked yet; only ingest may read it."""
     exchange_bucket: str = "tidemill-ingest-exchange"
@@ -71,6 +73,8 @@ class IngestSettings(EncryptionSettings, ServiceSettings):
     """How long that may take in all, on a machine however busy."""
     trainer_address: str = ""
     """The gRPC host:port of trainer, whose registry has models that find names; without it no source has one."""
+    feedback_address: str = ""
+    """The gRPC host:port of feedback; without it, label rules of datasets are not compared with its review queues."""
     trainer_bucket: str = "tidemill-trainer-exchange"
     """The bucket that models are read from."""
     data_dir: Path = Path()

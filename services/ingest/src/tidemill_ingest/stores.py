@@ -10,6 +10,7 @@ from tidemill_ingest.documents.mongo import DOCUMENTS, TOPIC
 from tidemill_ingest.documents.ports import Documents
 from tidemill_ingest.errors import DatasetNotFound, DocumentNotFound, SourceNotFound
 from tidemill_ingest.known_projects import KnownProjects
+from tidemill_ingest.labels.mongo import COLLECTION, MongoLabels
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.mongo import SOURCES
@@ -27,6 +28,7 @@ class Shared:
     parts: DatasetParts
     processes: Processes
     projects: KnownProjects
+    labels: MongoLabels
 
 
 def shared_by_features(backend: Backend, settings: IngestSettings) -> Shared:
@@ -38,6 +40,7 @@ def shared_by_features(backend: Backend, settings: IngestSettings) -> Shared:
         parts=DatasetParts(backend.objects, settings.datasets_bucket),
         processes=_processes(settings),
         projects=KnownProjects(backend),
+        labels=backend.indexed(MongoLabels(backend.database[COLLECTION])),
     )
 
 

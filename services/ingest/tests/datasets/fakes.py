@@ -6,14 +6,16 @@ from datetime import datetime, timedelta
 
 from services.ingest.tests.datasets.examples import FEEDBACK, offer_of, stored
 from services.ingest.tests.fakes import ACME, Ingest
+from services.ingest.tests.labelled import LabelsHere
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
-from tidemill_core.application import Request, ResourceKey
+from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.resources import Write
 from tidemill_ingest.datasets import mongo
 from tidemill_ingest.datasets.approve_version import ApproveVersion
 from tidemill_ingest.datasets.crud import ManageDatasets
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.division import Minimum
+from tidemill_ingest.datasets.domain.label_rules import FieldKind, LabelRule, QueueField
 from tidemill_ingest.datasets.domain.version import DatasetVersion
 from tidemill_ingest.datasets.erase_examples import EraseExamples
 from tidemill_ingest.datasets.erasures import Erasures
@@ -55,6 +57,20 @@ class GroupsInMemory:
         return {group for (_, group), (held_out, _) in self.stored.items() if held_out}
 
 
+class QueuesHere:
+    """Implements `ports.ReviewQueues`: the project acme has the queue quality."""
+
+    async def fields(self, caller: Caller, queue: str) -> Mapping[str, QueueField] | None:
+        if (caller.project, queue) != ("acme", "quality"):
+            return None
+        return {
+            "verdict": QueueField(kind=FieldKind.CATEGORY, choices=("good", "bad")),
+            "ok": QueueField(kind=FieldKind.BOOLEAN),
+            "score": QueueField(kind=FieldKind.NUMBER),
+            "better": QueueField(kind=FieldKind.TEXT),
+        }
+
+
 @dataclass
 class Datasets:
     """Everything that an entry point calls, on the stores of ingest."""
@@ -74,7 +90,8 @@ class Datasets:
         self.parts = DatasetParts(self.objects, DATASETS)
         self.groups = GroupsInMemory()
         self.leases = InMemoryLeases()
-        self.managing = ManageDatasets(datasets=self.datasets, clock=self.clock)
+        self.queues, self.labels = QueuesHere(), LabelsHere()
+        self.managing = ManageDatasets(datasets=self.datasets, queues=self.queues, clock=self.clock)
         self.approving = ApproveVersion(datasets=self.datasets, clock=self.clock)
         self.reading = ReadVersions(
             datasets=self.datasets,
@@ -93,6 +110,7 @@ class Datasets:
             parts=self.parts,
             groups=self.groups,
             erasures=Erasures(documents=self.ingest.documents, users=self._erased),
+            labels=self.labels,
             minimum=self.minimum,
             common_from=COMMON_FROM,
             kept_versions=self.limits.kept_dataset_versions,
@@ -106,6 +124,7 @@ class Datasets:
             deleted_after=timedelta(days=1),
             unreferenced_after=timedelta(days=1),
             projects=self.ingest.projects,
+            labels=self.labels,
         )
         self.erasing = EraseExamples(datasets=self.datasets, parts=self.parts, leases=self.leases)
 
@@ -125,8 +144,8 @@ class Datasets:
                 deleted += 0 if lease is None else await (sweeping or self.sweeping)(name, epoch=lease.epoch)
         return deleted
 
-    async def declared(self, *, share: float = 0.3) -> "Datasets":
-        dataset = Dataset(id=NAME.id, project=NAME.project, held_out_share=share)
+    async def declared(self, *, share: float = 0.3, rules: tuple[LabelRule, ...] = ()) -> "Datasets":
+        dataset = Dataset(id=NAME.id, project=NAME.project, held_out_share=share, label_rules=rules)
         await self.managing.create(ACME, dataset, Write(request=Request.internal()))
         return self
 

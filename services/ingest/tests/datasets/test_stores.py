@@ -169,6 +169,7 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
         parts=parts,
         groups=MongoGroups(database["groups"]),
         erasures=Datasets().publishing.erasures,
+        labels=Datasets().labels,
         minimum=Datasets().minimum,
         common_from=5,
         kept_versions=9,

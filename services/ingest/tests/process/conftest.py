@@ -14,15 +14,15 @@ from tidemill_testkit.stack import unique_name
 @pytest.fixture(scope="package")
 def new_process(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IngestProcess]:
     topic, curations = unique_name("submissions"), unique_name("curations")
-    for each in (topic, curations):
-        asyncio.run(_topic(stack.kafka, create=each))
     process = IngestProcess(stack=stack, folder=tmp_path_factory.mktemp("ingest"), topic=topic, curations=curations)
+    for each in (topic, curations, process.reviews):
+        asyncio.run(_topic(stack.kafka, create=each))
     yield process
     asyncio.run(_clean_up(process))
 
 
 async def _clean_up(process: IngestProcess) -> None:
-    for topic in (process.topic, process.curations):
+    for topic in (process.topic, process.curations, process.reviews):
         await _topic(process.stack.kafka, delete=topic)
     for bucket in (process.quarantine, process.exchange, process.datasets, process.feedback):
         await remove_bucket(process.stack, bucket)

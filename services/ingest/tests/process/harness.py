@@ -38,6 +38,11 @@ class IngestProcess(ServiceProcess):
     curations: str
 
     @property
+    def reviews(self) -> str:
+        """The topic of reviewed items."""
+        return f"{self.curations}-reviews"
+
+    @property
     def quarantine(self) -> str:
         return f"{self.database}-quarantine"
 
@@ -76,6 +81,7 @@ class IngestProcess(ServiceProcess):
             "FEEDBACK_EXCHANGE_BUCKET": self.feedback,
             "SUBMISSION_TOPICS": self.topic,
             "CURATION_TOPICS": self.curations,
+            "REVIEW_TOPICS": self.reviews,
             "DATASET_POLL_INTERVAL_S": "0.5",
             "ORIGIN_ALLOWED_HOSTS": "127.0.0.1",
             "LOG_LEVEL": "debug",

@@ -80,6 +80,7 @@ class Filled:
         await self.store.put(
             self.process.quarantine, f"{self.name}/{self.document}/left", CANARY.encode(), media_type="text/plain"
         )
+        await self.review()
         await self.curate(
             [
                 *numbered(40),
@@ -89,6 +90,26 @@ class Filled:
                 ),
             ]
         )
+
+    async def review(self) -> None:
+        """Do what feedback does when a reviewer has labelled the document, and wait until that is kept."""
+        body = {
+            "item": "item-1",
+            "seq": "1",
+            "queue": "quality",
+            "subject": {"kind": "SUBJECT_KIND_DOCUMENT", "id": self.document},
+            "labels": [{"field": "verdict", "category": CANARY}],
+            "reviewers": [f"user:{CANARY}"],
+            "resolve_time": datetime.now(UTC).isoformat(),
+        }
+        await self.publish(
+            self.process.reviews, "tidemill.feedback.review.resolved.v1", body, ce_source="/tidemill/feedback"
+        )
+
+        async def is_kept() -> bool:
+            return bool(await self.database["labels"].find_one({"_id": f"{self.name}/item-1"}))
+
+        await eventually(is_kept)
 
     async def curate(self, examples: list[Example]) -> None:
         """Do what feedback does, and wait for the version."""
@@ -200,6 +221,7 @@ async def test_no_store_has_a_word_of_an_erased_document(filled: Filled) -> None
         "quarantined submissions": 1,
         "document texts": 2,
         "dataset examples": 8,
+        "labels": 1,
         "fingerprints": 0,
         "counted blocks": 0,
         "versions to be profiled": 0,

@@ -5,6 +5,7 @@ import pytest
 from services.ingest.tests.conftest import ApiClient
 from services.ingest.tests.datasets.examples import message, numbered
 from services.ingest.tests.fakes import ACME, spec, submitted
+from services.ingest.tests.labelled import labels_of
 from tidemill.ingest.v1.profile_pb2 import CategoryColumn, ProfilePeriod
 from tidemill.ingest.v1.profile_service_pb2 import GetDatasetProfileRequest, GetSourceProfileRequest
 from tidemill_core.errors import InvalidInput, NotFound
@@ -33,6 +34,20 @@ async def test_a_profile_says_what_came_in_and_what_differs_from_the_baseline(cl
     assert compared.baseline == compared.profile
     assert [each.adjusted_p_value for each in compared.shifts] == [1.0] * len(compared.shifts)
     assert {"characters", "language"} <= {each.column for each in compared.shifts}
+
+
+async def test_a_profile_of_a_source_has_the_labels_that_its_documents_have_now(client: ApiClient) -> None:
+    for number, verdict in enumerate(("good", "good", "bad")):
+        found = labels_of(f"i{number}", document=f"d{number % 2}", source="cms", verdict=verdict)
+        await client.ingest.labels.put("acme", found)
+    await client.ingest.labels.put("acme", labels_of("i3", document="d3", source="wiki", verdict="bad"))
+
+    reply = await client.profiles.GetSourceProfile(GetSourceProfileRequest(source="cms", baseline=FIRST))
+
+    categories = {each.name: counts(each) for each in reply.profile.categories}
+    assert categories["reviewed"] == {"yes": 2}
+    assert categories["review_labels"] == {"quality.verdict=good": 2, "quality.verdict=bad": 1}
+    assert not any(each.counts for each in reply.baseline.categories if each.name == "review_labels")
 
 
 async def test_a_source_without_versions_has_an_empty_profile(client: ApiClient) -> None:
@@ -84,6 +99,21 @@ async def test_a_version_is_profiled_by_its_examples(client: ApiClient) -> None:
     assert (numbers["best_passage_score"].count, numbers["best_passage_score"].mean) == (1, 0.5)
     assert numbers["passages"].quantiles[-1] == 2
     assert not reply.HasField("baseline")
+
+
+async def test_a_profile_has_the_labels_of_the_examples_and_how_many_have_none(client: ApiClient) -> None:
+    await client.curated.declared()
+    examples = numbered(20)
+    await client.curated.turned(examples)
+    for number, each in enumerate(examples[:5]):
+        found = labels_of(f"i{number}", example=each.id, verdict="good" if number else "bad", score=4.0)
+        await client.curated.labels.put("acme", found)
+
+    reply = await client.profiles.GetDatasetProfile(GetDatasetProfileRequest(version="helpdesk_sft"))
+
+    categories = {each.name: counts(each) for each in reply.profile.categories}
+    assert categories["reviewed"] == {"no": 15, "yes": 5}
+    assert categories["review_labels"] == {"quality.score=4": 5, "quality.verdict=good": 4, "quality.verdict=bad": 1}
 
 
 async def test_two_versions_are_compared(client: ApiClient) -> None:

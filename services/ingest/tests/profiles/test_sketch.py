@@ -55,7 +55,7 @@ async def test_a_long_part_is_counted_in_pieces_each_line_once(monkeypatch: pyte
     users = [f"user:{number % 3}" for number in range(20)]
     lines = [json.dumps({"question": f"q{number}", "asked_by": user}).encode() for number, user in enumerate(users)]
 
-    whole = await examples.ProcessExamples(ProcessesHere())("acme", {"train": b"\n".join(lines) + end})
+    whole = await examples.ProcessExamples(ProcessesHere())("acme", {"train": b"\n".join(lines) + end}, {})
 
     assert whole.count == whole.counts("split")["train"] == 20
     assert whole.numbers["examples_of_end_user"].count == 3

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tidemill_cli.loop.label_rules import Labels
 from tidemill_cli.loop.shapes import Declared, Duration, FromFile, Memory, Settings, SharedReference, SharedSlug, Slug
 
 Metric = Literal["rouge_l", "token_f1", "citation_valid", "output_chars"]
@@ -109,6 +110,7 @@ class Dataset(Declared):
     publish: Publish
     held_out: HeldOut = HeldOut()
     approval: Approval = Approval()
+    labels: Annotated[Labels, Field(description="by which labels of review queues examples are taken")] = Labels()
 
 
 class Limits(Declared):

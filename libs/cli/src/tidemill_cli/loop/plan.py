@@ -26,8 +26,8 @@ _DIGEST = "digest"
 """Suites are compared by digest: only Get returns the cases."""
 _MOVED = {"model", "digest"}
 """Fields of the live configuration that rollouts change, if the deployment follows a training."""
-_RESOLVING = {"collection", "deployment"}
-"""Kinds that change with new versions of the models or prompts that they refer to."""
+_RESOLVING = {"collection", "dataset", "deployment"}
+"""Kinds that change, or are validated, with new versions of what they refer to: models, prompts, review queues."""
 T = TypeVar("T")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from tidemill_cli.loop.declaration import Deployment, Follow, Loop
+from tidemill_cli.loop.label_rules import rule_problems
 from tidemill_cli.loop.learning import LEARNS_FROM, Gate
 from tidemill_cli.loop.problems import Document, Problem, matching, nearest
 from tidemill_cli.loop.shapes import FromFile
@@ -62,6 +63,7 @@ def turn_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     yield from _suite_problems(document, loop)
     yield from _gate_problems(document, loop)
     yield from _rollout_problems(document, loop)
+    yield from rule_problems(document, {name: each.labels for name, each in loop.datasets.items()}, loop.reviews)
 
 
 def gate_deployments(loop: Loop, gate: str) -> list[str]:

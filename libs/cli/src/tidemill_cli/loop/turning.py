@@ -22,6 +22,7 @@ from tidemill_cli.loop import learning
 from tidemill_cli.loop.declaration import Loop
 from tidemill_cli.loop.desired import Desired
 from tidemill_cli.loop.durations import duration_of
+from tidemill_cli.loop.label_rules import label_rules
 from tidemill_cli.loop.references import gate_deployments
 from tidemill_cli.loop.shapes import FromFile
 from tidemill_client.values import struct_of
@@ -68,15 +69,17 @@ def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
 
 
 def _dataset(name: str, part: learning.Dataset, labels: dict[str, str]) -> Desired:
-    held_out = part.held_out
+    held_out, rules = part.held_out, list(label_rules(part.labels))
     return Desired.of(
         "dataset",
         Dataset,
         name,
+        [("review_queue", each) for each in dict.fromkeys(rule.queue for rule in rules)],
         labels=labels,
         held_out_share=held_out.share,
         group_by=held_out.group_by,
         approval=DatasetApproval(role=part.approval.role, count=part.approval.count),
+        label_rules=rules,
     )
 
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest
 from tidemill_core.approvals import ApprovalPolicy
-from tidemill_core.resources import Write, copy_fields, create, update
+from tidemill_core.resources import Write, copy_fields, create, refuse, update
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
-from tidemill_ingest.datasets.ports import Datasets
+from tidemill_ingest.datasets.domain.label_rules import rule_violations
+from tidemill_ingest.datasets.ports import ANY_FIELDS, Datasets, ReviewQueues
 from tidemill_ingest.errors import DatasetChanged
 
-CHANGEABLE = frozenset({"labels", "held_out_share", "group_by", "approval"})
+CHANGEABLE = frozenset({"labels", "held_out_share", "group_by", "approval", "label_rules"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,7 @@ class ManageDatasets:
     """Emits nothing: versions have events of their own. The same request again has no second effect."""
 
     datasets: Datasets
+    queues: ReviewQueues
     clock: Clock
 
     async def create(self, caller: Caller, dataset: Dataset, write: Write) -> Dataset:
@@ -25,11 +27,23 @@ class ManageDatasets:
         Raises:
             InvalidInput: naming every field that breaks its rule.
             DatasetExists: the id is taken.
+            DependencyUnavailable: feedback, which has the review queues of its rules, does not answer.
 
         """
         dataset.check()
+        await self._check_rules(caller, dataset)
         fresh = Dataset(id=dataset.id, project=caller.project)
         return await create(self.datasets, fresh, write, begin=lambda each: each.declare(dataset))
+
+    async def _check_rules(self, caller: Caller, dataset: Dataset) -> None:
+        """Refuse rules about what a review queue does not have; each queue is read once."""
+        queues = {each: await self.queues.fields(caller, each) for each in {each.queue for each in dataset.label_rules}}
+        refuse(
+            violation
+            for place, each in enumerate(dataset.label_rules)
+            if (fields := queues[each.queue]) is not ANY_FIELDS
+            for violation in each.unfit(fields, f"dataset.label_rules[{place}]")
+        )
 
     async def get(self, caller: Caller, dataset_id: str) -> Dataset:
         """Return the dataset; a deleted one is not found, though its versions are.
@@ -54,8 +68,12 @@ class ManageDatasets:
             DatasetNotFound: there is none.
             DatasetChanged: it changed since the etag.
             ApprovalPolicyLowered: fewer or other people would have to agree to versions, and the caller is no admin.
+            DependencyUnavailable: feedback, which has the review queues of its rules, does not answer.
 
         """
+        if "label_rules" in fields:
+            refuse(rule_violations(given.label_rules, field="dataset.label_rules"))
+            await self._check_rules(caller, given)
 
         def change(dataset: Dataset) -> None:
             dataset.require_active()

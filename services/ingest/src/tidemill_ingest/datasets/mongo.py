@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tidemill_core.application import ResourceKey
 from tidemill_ingest.datasets.domain.dataset import Dataset, Withheld
+from tidemill_ingest.datasets.domain.version import Statistics, VersionDraft
 from tidemill_ingest.datasets.messages import payload_of
 from tidemill_kit.mapping import DocumentCodec, FieldForm, Form
 from tidemill_kit.store.mongo import Collection, Document, insert_new, translated
@@ -27,8 +28,11 @@ DATASETS = DocumentCodec(
                 "last_seq_by_curation": FieldForm(lambda seqs: [list(each) for each in sorted(seqs.items())], dict)
             },
             derived={"waiting": lambda dataset: len(dataset.offers)},
+            sparse={"label_rules"},
         ),
         Withheld: Form(renames={"withhold_time": "withheld_at"}),
+        VersionDraft: Form(sparse={"label_use"}),
+        Statistics: Form(sparse={"excluded"}),
     },
     schema=2,  # 1 had all groups in the object `split`: an older process would begin anew where there is none
     event=payload_of,

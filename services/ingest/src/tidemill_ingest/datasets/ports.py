@@ -11,6 +11,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.example import CitedPassage, Example
+from tidemill_ingest.datasets.domain.label_rules import QueueField
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import Batch
 
@@ -69,6 +70,23 @@ class ErasedUsers(Protocol):
 
 Restricted = Callable[[Caller, AbstractSet[CitedPassage]], Awaitable[AbstractSet[CitedPassage]]]
 """Returns which versions of documents a caller may not read, of the project's."""
+
+
+ANY_FIELDS: Mapping[str, QueueField] = {}
+"""Of a review queue whose fields are not known: no rule about it is refused."""
+
+
+class ReviewQueues(Protocol):
+    """The review queues of feedback."""
+
+    async def fields(self, caller: Caller, queue: str) -> Mapping[str, QueueField] | None:
+        """Return the fields of a queue by name, ANY_FIELDS where they cannot be known, and None if there is no queue.
+
+        Raises:
+            DependencyUnavailable: feedback does not answer.
+
+        """
+        ...
 
 
 class Batches(Protocol):

@@ -2,19 +2,21 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from tidemill_core.application import Clock, Request, Requeue, ResourceKey, derived_id
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.division import Division, Minimum, Shortcoming, divide
 from tidemill_ingest.datasets.domain.example import Example, group_of
+from tidemill_ingest.datasets.domain.label_rules import LabelSelection, LabelUse, select
 from tidemill_ingest.datasets.domain.parts import content_digest, lines_of, shared_between
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import ExampleBatchOffer, Part, Statistics, VersionDraft
 from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.ports import Batches, Datasets, ExampleMasking, Groups, Parts
 from tidemill_ingest.errors import BatchAlreadyHandled, BatchUnusable, DatasetNotFound, ProjectDeleted
+from tidemill_ingest.labels.ports import Labels
 from tidemill_ingest.projects import Projects, require_project
 
 PARTS_OVERLAP = "PARTS_OVERLAP"
@@ -30,6 +32,7 @@ class _Made:
     digest: str
     statistics: Statistics
     short: Shortcoming | None
+    label_use: LabelUse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class PublishVersions:
     parts: Parts
     groups: Groups
     erasures: Erasures
+    labels: Labels
     minimum: Minimum
     common_from: int
     """So many different questions make an answer a common one; see `divide`."""
@@ -77,6 +81,9 @@ class PublishVersions:
             examples = await self.masking.mask_examples(name.project, offered)
         except BatchUnusable as error:
             return await self._withhold(name, offer, error.reason, error.message, held_out_debt=None, epoch=epoch)
+        selection = await self._select(dataset, examples)
+        if selection:
+            examples = [each for each in examples if each.id not in selection.left_out]
         erased = await self.erasures.among(name.project, examples)
         held_out_debt = await self._held_out_debt(name, dataset)
         made: _Made | None = None
@@ -84,7 +91,9 @@ class PublishVersions:
         # since; else what is assigned stays, and decides.
         for but_by in (offer.id, ""):
             split = await self._split(name, examples, held_out_debt, but_by=but_by)
-            made = await asyncio.to_thread(self._made, name, dataset, examples, erased, split, offered=len(offered))
+            made = await asyncio.to_thread(
+                self._made, name, dataset, examples, erased, split, offered=len(offered), selection=selection
+            )
             require_project(self.projects, name.project)
             if await self.groups.assign(name, made.division.split.added_to(split), offer=offer.id):
                 break
@@ -95,6 +104,14 @@ class PublishVersions:
                 name, offer, made.short.reason, made.short.message, held_out_debt=left, epoch=epoch
             )
         return await self._publish(name, offer, made, held_out_debt=left, epoch=epoch)
+
+    async def _select(self, dataset: Dataset, examples: Sequence[Example]) -> LabelSelection | None:
+        """Return what the rules of the dataset leave out by the labels that there are now; None without rules."""
+        if not dataset.label_rules:
+            return None
+        ids = [each.id for each in examples]
+        found = await self.labels.of_examples(dataset.project, dataset.id, ids)
+        return await asyncio.to_thread(select, dataset.label_rules, ids, found)
 
     async def _held_out_debt(self, name: ResourceKey, dataset: Dataset) -> int:
         """Return what rounding left over; groups that are still in one object become documents first."""
@@ -123,13 +140,22 @@ class PublishVersions:
         split: Split,
         *,
         offered: int,
+        selection: LabelSelection | None,
     ) -> _Made:
         """Divide and write the parts: work for the processor, done in a thread."""
         salt = f"{name.project}/{name.id}"
         division = divide(
             examples, erased=erased, split=split, share=dataset.held_out_share, salt=salt, common_from=self.common_from
         )
-        return _made(division, self.minimum, common_from=self.common_from, unmasked=offered - len(examples))
+        excluded = len(selection.left_out) if selection else 0
+        made = _made(
+            division,
+            self.minimum,
+            common_from=self.common_from,
+            unmasked=offered - len(examples) - excluded,
+            excluded=excluded,
+        )
+        return replace(made, label_use=selection.use if selection else None)
 
     async def _publish(
         self, name: ResourceKey, offer: ExampleBatchOffer, made: _Made, *, held_out_debt: int, epoch: int
@@ -141,6 +167,7 @@ class PublishVersions:
             train=Part(object=await self.parts.put_part(name, made.train), examples=len(division.train)),
             held_out=Part(object=await self.parts.put_part(name, made.held_out), examples=len(division.held_out)),
             statistics=made.statistics,
+            label_use=made.label_use,
         )
         now, keep = self.clock.now(), self.kept_versions
 
@@ -167,9 +194,11 @@ class PublishVersions:
         return await self.datasets.update(name.project, name.id, change, request=_finish_request(offer))
 
 
-def _made(division: Division, minimum: Minimum, *, common_from: int, unmasked: int) -> _Made:
+def _made(division: Division, minimum: Minimum, *, common_from: int, unmasked: int, excluded: int) -> _Made:
     train, held_out = lines_of(division.train), lines_of(division.held_out)
     short = division.shortcoming(minimum)
+    if short and excluded:
+        short = replace(short, message=f"{short.message}; label rules leave out {excluded} more")
     shared = shared_between(train, held_out, common_from=common_from)
     if not short and shared:
         message = f"{shared} questions or answers occur in both parts: this is a bug in ingest, report it"
@@ -179,15 +208,15 @@ def _made(division: Division, minimum: Minimum, *, common_from: int, unmasked: i
         train=train,
         held_out=held_out,
         digest=content_digest(train, held_out),
-        statistics=_statistics(division, shared=shared, unmasked=unmasked),
+        statistics=_statistics(division, shared=shared, unmasked=unmasked, excluded=excluded),
         short=short,
     )
 
 
-def _statistics(division: Division, *, shared: int, unmasked: int) -> Statistics:
+def _statistics(division: Division, *, shared: int, unmasked: int, excluded: int) -> Statistics:
     kept = division.kept
     return Statistics(
-        offered=division.offered + unmasked,
+        offered=division.offered + unmasked + excluded,
         duplicates=division.duplicates,
         overlap=division.overlap,
         erased=division.erased,
@@ -197,6 +226,7 @@ def _statistics(division: Division, *, shared: int, unmasked: int) -> Statistics
         shared=shared,
         unmasked=unmasked,
         empty=division.empty,
+        excluded=excluded,
     )
 
 

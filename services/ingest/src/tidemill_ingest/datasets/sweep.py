@@ -1,4 +1,4 @@
-"""Delete what no dataset needs any more: versions past their retention, and what a kill left behind."""
+"""Delete what no dataset needs any more: versions and labels past their retention, and what a kill left behind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.ports import Datasets, Parts, StoredPart
 from tidemill_ingest.errors import DatasetNotFound
+from tidemill_ingest.labels.ports import Labels
 from tidemill_ingest.projects import Projects
 
 
@@ -27,6 +28,7 @@ class SweepDatasets:
     unreferenced_after: timedelta
     """Longer than any version takes from its first put to its save."""
     projects: Projects
+    labels: Labels
 
     async def __call__(self, name: ResourceKey, *, epoch: int) -> int:
         """Go once through the objects of a dataset, under a lease with this epoch, and return how many went."""
@@ -41,6 +43,9 @@ class SweepDatasets:
                 name.project, name.id, lambda each: each.claim(epoch), request=Request.internal()
             )
             unneeded = self._unneeded(dataset, stored, now)
+        if dataset is not None and dataset.is_past(deleted_before=now - self.deleted_after):
+            while await self.labels.erase_dataset(name.project, name.id):
+                pass
         await self.parts.delete(unneeded)
         return len(unneeded)
 

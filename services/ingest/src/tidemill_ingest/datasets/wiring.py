@@ -12,12 +12,13 @@ from tidemill_ingest.datasets.domain.division import Minimum
 from tidemill_ingest.datasets.erase_examples import EraseExamples
 from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.events import Curations
+from tidemill_ingest.datasets.feedback import FeedbackReviewQueues, UnknownReviewQueues
 from tidemill_ingest.datasets.grpc import DatasetServicer
 from tidemill_ingest.datasets.masking import ProcessExampleMasking
 from tidemill_ingest.datasets.mongo import MongoGroups, datasets_with_offers
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.offer_examples import OfferExamples
-from tidemill_ingest.datasets.ports import Datasets, ErasedSubject
+from tidemill_ingest.datasets.ports import Datasets, ErasedSubject, ReviewQueues
 from tidemill_ingest.datasets.publish_versions import PublishVersions
 from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.datasets.readers import Readers
@@ -26,6 +27,7 @@ from tidemill_ingest.datasets.sweep import SweepDatasets
 from tidemill_ingest.documents.ports import Documents
 from tidemill_ingest.errors import DatasetBusy
 from tidemill_ingest.feature import Wired
+from tidemill_ingest.labels.ports import Labels
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.projects import Projects
 from tidemill_ingest.settings import IngestSettings
@@ -47,6 +49,7 @@ def wire_datasets(  # noqa: PLR0913 - what datasets share with other features
     documents: Documents,
     processes: Processes,
     projects: Projects,
+    labels: Labels,
 ) -> Wired:
     """Put DatasetService, the consumer of curations, the making of versions and the sweep together."""
     clock, limits, leases = SystemClock(), settings.limits, backend.leases("dataset_leases")
@@ -58,6 +61,7 @@ def wire_datasets(  # noqa: PLR0913 - what datasets share with other features
         parts=parts,
         groups=MongoGroups(backend.database["dataset_groups"]),
         erasures=Erasures(documents=documents, users=partial(_erased_users, backend)),
+        labels=labels,
         common_from=settings.dataset_common_answers_from,
         minimum=Minimum(train=settings.dataset_min_train, held_out=settings.dataset_min_held_out),
         kept_versions=limits.kept_dataset_versions,
@@ -67,7 +71,7 @@ def wire_datasets(  # noqa: PLR0913 - what datasets share with other features
     controller = _controller(backend, settings, publish, leases)
     offering = OfferExamples(datasets=datasets, batches=batches, limits=limits, clock=clock, enqueue=controller.enqueue)
     servicer = DatasetServicer(
-        datasets=ManageDatasets(datasets=datasets, clock=clock),
+        datasets=ManageDatasets(datasets=datasets, queues=_queues(backend, settings), clock=clock),
         approve=ApproveVersion(datasets=datasets, clock=clock),
         versions=ReadVersions(
             datasets=datasets,
@@ -80,9 +84,15 @@ def wire_datasets(  # noqa: PLR0913 - what datasets share with other features
     return Wired(
         servicer=(add_DatasetServiceServicer_to_server, servicer),
         consumers=[Curations(offering=offering).subscription(settings.curation_topics)],
-        workers=[controller, _sweep(settings, datasets, parts, leases, projects)],
+        workers=[controller, _sweep(settings, datasets, parts, leases, projects, labels)],
         erasures=_erasures(backend, settings, EraseExamples(datasets=datasets, parts=parts, leases=leases)),
     )
+
+
+def _queues(backend: Backend, settings: IngestSettings) -> ReviewQueues:
+    if not settings.feedback_address:
+        return UnknownReviewQueues()
+    return FeedbackReviewQueues(backend.channel("feedback", settings.feedback_address))
 
 
 async def _erased_users(backend: Backend, project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
@@ -121,8 +131,13 @@ def _controller(
     )
 
 
-def _sweep(
-    settings: IngestSettings, datasets: Datasets, parts: DatasetParts, leases: Leases, projects: Projects
+def _sweep(  # noqa: PLR0913, PLR0917 - the stores that it goes through
+    settings: IngestSettings,
+    datasets: Datasets,
+    parts: DatasetParts,
+    leases: Leases,
+    projects: Projects,
+    labels: Labels,
 ) -> Controller[ResourceKey]:
     sweep = SweepDatasets(
         datasets=datasets,
@@ -131,6 +146,7 @@ def _sweep(
         deleted_after=timedelta(hours=settings.dataset_hours),
         unreferenced_after=timedelta(hours=settings.garbage_after_hours),
         projects=projects,
+        labels=labels,
     )
     poll_interval = timedelta(seconds=settings.sweep_poll_interval_s)
     return sweep_controller(sweep, pending=parts.pending, leases=leases, poll_interval=poll_interval)

@@ -23,6 +23,7 @@ from tidemill_ingest.documents.duplicates import CompareDocuments
 from tidemill_ingest.documents.ports import Documents, Outbox, Preparation, Texts, ignored
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
 from tidemill_ingest.errors import DocumentNotFound, KeyAmbiguous, TextGone, VersionNotFound
+from tidemill_ingest.labels.ports import Labels
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.projects import Projects, require_project
 from tidemill_ingest.sources.domain import Source
@@ -229,6 +230,7 @@ class DeleteDocument:
     clock: Clock
     limits: Limits
     projects: Projects
+    labels: Labels
     enqueue: Callable[[ResourceKey], None] = ignored
     """Called with a document whose members are to be deleted too."""
 
@@ -262,6 +264,8 @@ class DeleteDocument:
         if document.newest is None:
             await self.compare.erase(caller.project, document.id)
             await self.reading.boilerplate.erase(caller.project, document.source, document.id)
+            while command.erase and await self.labels.erase_document(caller.project, document.id):
+                pass
         elif compared:  # a withheld version stays, and what was current went
             await self.compare.changed(caller.project, document.id)
         if not document.readable_by(caller):  # the same request again, after another caller's

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 
 from tidemill.ingest.v1 import document_pb2, document_service_pb2_grpc
 from tidemill.ingest.v1 import document_service_pb2 as pb
+from tidemill_core.application import Page
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocument
 from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument, ReadDocuments, VersionName
+from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import DocumentName, Submission, SubmissionChannel
+from tidemill_ingest.documents.labelled import ReadLabelled
 from tidemill_ingest.documents.messages import (
     document_message,
+    label_messages,
     member_messages,
     spec_of,
     step_message,
@@ -31,6 +36,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     accept: AcceptDocument
     delete: DeleteDocument
     reading: ReadDocuments
+    labelled: ReadLabelled
     release: ReleaseDocument
     reveal: RevealPseudonyms
     uploads: Uploads
@@ -61,9 +67,11 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     async def GetDocument(self, request: pb.GetDocumentRequest, _context: object) -> pb.GetDocumentResponse:
         """See the contract."""
         document = await self.reading.get(current_caller(), _name(request))
-        outdated = await self.reading.is_outdated(document)
         return pb.GetDocumentResponse(
-            document=document_message(document), members=member_messages(document), outdated=outdated
+            document=document_message(document),
+            members=member_messages(document),
+            outdated=await self.reading.is_outdated(document),
+            labels=label_messages(document, await self.labelled.of_document(current_caller(), document)),
         )
 
     async def GetDocumentText(self, request: pb.GetDocumentTextRequest, _context: object) -> pb.GetDocumentTextResponse:
@@ -73,6 +81,11 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
 
     async def ListDocuments(self, request: pb.ListDocumentsRequest, _context: object) -> pb.ListDocumentsResponse:
         """See the contract."""
+        if request.label:
+            page = await self._with_label(request)
+            return pb.ListDocumentsResponse(
+                documents=[document_message(document) for document in page.items], next_page_token=page.next_token
+            )
         page = await self.reading.list(
             current_caller(),
             page_of(request, filters={"source": "source"}),
@@ -122,7 +135,10 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         document, waiting = await self.reading.explain(current_caller(), _name(request))
         steps = [step_message(step, published=step.seq > 0 and step.seq not in waiting) for step in document.steps]
         return pb.ExplainDocumentResponse(
-            document=document_message(document), steps=steps, members=member_messages(document)
+            document=document_message(document),
+            steps=steps,
+            members=member_messages(document),
+            labels=label_messages(document, await self.labelled.of_document(current_caller(), document)),
         )
 
     async def RevealPseudonyms(
@@ -137,6 +153,13 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             revealed=[pb.RevealedPseudonym(pseudonym=each, value=value) for each, value in found.values.items()],
             unknown=found.unknown,
             version=found.version,
+        )
+
+    async def _with_label(self, request: pb.ListDocumentsRequest) -> Page[Document]:
+        if given := [name for name in ("order_by", "filter", "parent") if getattr(request, name)]:
+            raise InvalidInput.of(*(Violation(name, "is not for lists by label: leave it empty") for name in given))
+        return await self.labelled.documents_with(
+            current_caller(), request.label, page_of(request), source=request.source, show_all=request.show_all
         )
 
     async def _accept(

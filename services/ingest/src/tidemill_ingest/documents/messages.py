@@ -1,11 +1,11 @@
 """Documents: what the contract's messages and events mean inside, where names differ."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
-from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
+from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2, label_pb2
 from tidemill_core.aggregate import Event
 from tidemill_core.errors import InvalidInput, named
 from tidemill_ingest.documents.domain.document import Document, DocumentState
@@ -18,6 +18,7 @@ from tidemill_ingest.documents.domain.events import (
 from tidemill_ingest.documents.domain.steps import Step
 from tidemill_ingest.documents.domain.submission import DocumentSpec, Fact, document_id, media_type_of
 from tidemill_ingest.documents.domain.version import Version
+from tidemill_ingest.labels.domain import ItemLabels, LabelValue
 from tidemill_ingest.members import member_key
 from tidemill_kit.mapping import from_message, to_message
 
@@ -72,6 +73,25 @@ def member_messages(document: Document) -> Iterator[document_pb2.DocumentMember]
             document=document_id(document.project, document.source, key),
             key=key,
         )
+
+
+def label_messages(document: Document, found: Sequence[ItemLabels]) -> Iterator[label_pb2.DocumentLabel]:
+    """Yield a message for each label of a document."""
+    for item in found:
+        earlier = bool(document.current and item.resolve_time and item.resolve_time < document.current.create_time)
+        for each in item.labels:
+            value = {_kind_of(each.value): each.value}
+            yield to_message(label_pb2.DocumentLabel, item, field=each.field, earlier_version=earlier, **value)
+
+
+def _kind_of(value: LabelValue) -> str:
+    match value:
+        case bool():
+            return "boolean"
+        case str():
+            return "category"
+        case _:
+            return "number"
 
 
 def version_message(version: Version) -> document_pb2.DocumentVersion:

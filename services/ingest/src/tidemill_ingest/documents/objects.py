@@ -19,7 +19,7 @@ from tidemill_ingest.documents.ports import StoredText
 from tidemill_ingest.listed_objects import ListedObjects
 from tidemill_ingest.metrics import EXCHANGE, QUARANTINE
 from tidemill_kit.mapping import REST, from_message, to_message
-from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 
 _log = structlog.get_logger(__name__)
 _SHORT = 32 * 1024
@@ -36,6 +36,14 @@ class HeldObject:
     def keep(self, *, keep: bool = True) -> None:
         """See `ports.HeldBytes.keep`."""
         self.kept = keep
+
+
+async def expire_quarantine(store: ObjectStore, bucket: str, *, hours: int) -> None:
+    """Have the server delete what is older, in whole days, where it knows lifecycles; the sweep does it for all."""
+    try:
+        await store.expire_after(bucket, days=-(-hours // 24))
+    except DependencyUnavailable as error:
+        _log.info("quarantine_lifecycle_not_set", why=error.message)
 
 
 class ObjectStoreQuarantine:

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-
-import structlog
+from functools import partial
 
 from tidemill.ingest.v1.document_service_pb2_grpc import add_DocumentServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
-from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.documents.accept_document import AcceptDocument
 from tidemill_ingest.documents.boilerplate import FindBoilerplate
 from tidemill_ingest.documents.crud import DeleteDocument, ReadDocuments
@@ -16,6 +14,7 @@ from tidemill_ingest.documents.duplicates import CompareDocuments, JudgeDuplicat
 from tidemill_ingest.documents.erase_document import EraseDocument
 from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.grpc import DocumentServicer
+from tidemill_ingest.documents.labelled import ReadLabelled
 from tidemill_ingest.documents.mongo import (
     MongoOutbox,
     MongoRecords,
@@ -26,7 +25,7 @@ from tidemill_ingest.documents.mongo import (
 from tidemill_ingest.documents.mongo_blocks import MongoBlocks, forgotten_sources
 from tidemill_ingest.documents.mongo_fingerprints import MongoFingerprints, checks_due
 from tidemill_ingest.documents.names import ProcessNames
-from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
+from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine, expire_quarantine
 from tidemill_ingest.documents.polled import PolledDocuments
 from tidemill_ingest.documents.ports import Documents, NameModels, Quarantine, SharedBlocks, SweepRules, Texts
 from tidemill_ingest.documents.preparation import ProcessPreparation
@@ -46,6 +45,7 @@ from tidemill_ingest.documents.uploads import Uploads
 from tidemill_ingest.documents.withheld import JudgeDocuments, ReleaseDocument
 from tidemill_ingest.errors import MembersUnderWay, SubmissionsUnderWay
 from tidemill_ingest.feature import Wired
+from tidemill_ingest.labels.ports import Labels
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.profiles.ports import CountNewVersion
 from tidemill_ingest.projects import Projects
@@ -63,7 +63,6 @@ from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller, Pending
 from tidemill_kit.workers.worker import Worker
 
-_log = structlog.get_logger(__name__)
 _BLOCKS = ("block_counts", "document_blocks")
 _FINGERPRINTS = ("fingerprints", "fingerprint_keys", "fingerprint_links", "fingerprint_checks")
 
@@ -88,12 +87,14 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     projects: Projects,
     secrets: ProjectSecrets,
     profiles: CountNewVersion,
+    labels: Labels,
 ) -> WiredDocuments:
     """Put DocumentService, the consumer of submissions and the sweep together."""
     clock, limits = SystemClock(), settings.limits
     texts = ExchangeTexts(backend.objects, settings.exchange_bucket)
     quarantine = ObjectStoreQuarantine(backend.objects, settings.quarantine_bucket)
-    backend.on_start(lambda: _expire_quarantine(backend, settings))
+    expire = partial(expire_quarantine, backend.objects, settings.quarantine_bucket, hours=settings.quarantine_hours)
+    backend.on_start(expire)
     preparation = _preparation(backend, settings, processes)
     accept = AcceptDocument(
         sources=sources,
@@ -111,7 +112,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         enqueue=lambda key: unpacking.enqueue(key),  # noqa: PLW0108 - it is made below
     )
     reading = _reading(backend, accept)
-    delete = _deleting(accept, reading)
+    delete = _deleting(accept, reading, labels)
     reject = _rejecting(accept)
     submissions = Submissions(
         find_source=find_source, accept=accept, delete=delete, reject=reject, limits=limits, projects=projects
@@ -162,6 +163,7 @@ def _servicer(
         accept=accept,
         delete=delete,
         reading=reading,
+        labelled=ReadLabelled(labels=delete.labels, documents=accept.documents),
         release=_releasing(accept, reading),
         reveal=RevealPseudonyms(reading=reading, texts=accept.texts, secrets=accept.secrets),
         uploads=Uploads(limits=accept.limits, places=UploadPlaces(settings.patience)),
@@ -208,7 +210,7 @@ def _names(backend: Backend, settings: IngestSettings) -> ProcessNames:
     return names
 
 
-def _deleting(accept: AcceptDocument, reading: ReadDocuments) -> DeleteDocument:
+def _deleting(accept: AcceptDocument, reading: ReadDocuments, labels: Labels) -> DeleteDocument:
     """Return what deletes documents, on the stores of what accepts them."""
     return DeleteDocument(
         sources=accept.sources,
@@ -220,6 +222,7 @@ def _deleting(accept: AcceptDocument, reading: ReadDocuments) -> DeleteDocument:
         clock=accept.clock,
         limits=accept.limits,
         projects=accept.projects,
+        labels=labels,
         enqueue=accept.enqueue,
     )
 
@@ -373,7 +376,7 @@ def _sweep(  # noqa: PLR0913, PLR0917 - the stores that it goes through
         uses=MongoVersionTexts(backend.database["documents"]),
         cursor=MongoSweepCursor(backend.database["sweep"]),
         texts=texts,
-        records=MongoRecords(backend.database["documents"], backend.database["pseudonym_keys"]),
+        records=MongoRecords(*(backend.database[name] for name in ("documents", "pseudonym_keys", "labels"))),
         quarantine=quarantine,
         clock=SystemClock(),
         rules=SweepRules(
@@ -390,11 +393,3 @@ def _sweep(  # noqa: PLR0913, PLR0917 - the stores that it goes through
     )
     models, deleted, spares = [settings.data_dir / "models"], projects.deleted, projects.spares
     return [texts_sweep, Worker("deleted_models", lambda: sweep_folders(models, deleted=deleted, spares=spares))]
-
-
-async def _expire_quarantine(backend: Backend, settings: IngestSettings) -> None:
-    try:
-        await backend.objects.expire_after(settings.quarantine_bucket, days=-(-settings.quarantine_hours // 24))
-    except DependencyUnavailable as error:
-        # Not every S3 server knows lifecycles; the sweep is there for all of them.
-        _log.info("quarantine_lifecycle_not_set", why=error.message)

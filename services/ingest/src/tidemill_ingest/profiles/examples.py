@@ -10,13 +10,16 @@ from tidemill_ingest.limits import MEBIBYTE
 from tidemill_ingest.masking.kinds import MaskKind
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.profiles.domain.sketch import Distribution, Sketch
+from tidemill_ingest.profiles.ports import ExampleLabels
 
 _PLACEHOLDER = re.compile(r"\[([A-Z_]{2,20})(?::[^\[\]\s]{1,64})?\]")
 _WITHIN = 100_000
 """Characters of a question or an answer that are measured."""
 
 
-def sketch_of_lines(split: str, lines: bytes, kinds: frozenset[str]) -> tuple[Sketch, Counter[str]]:
+def sketch_of_lines(
+    split: str, lines: bytes, kinds: frozenset[str], labels: ExampleLabels
+) -> tuple[Sketch, Counter[str]]:
     """Return what JSON lines of a split say together, and how many examples there are of each end user.
 
     `kinds` are those of identifiers, whose placeholders are counted in masked texts.
@@ -24,7 +27,8 @@ def sketch_of_lines(split: str, lines: bytes, kinds: frozenset[str]) -> tuple[Sk
     sketch, users = Sketch(), Counter[str]()
     for line in lines.split(b"\n"):
         if line.strip():
-            _add(sketch, split, json.loads(line), users, kinds)
+            example = json.loads(line)
+            _add(sketch, split, example, users, kinds, labels.get(example.get("id"), ()))
     return sketch, users
 
 
@@ -35,12 +39,14 @@ class ProcessExamples:
         self._processes = processes
         self._kinds = frozenset(kind.value for kind in MaskKind)
 
-    async def __call__(self, project: str, parts: Mapping[str, bytes], /) -> Sketch:
+    async def __call__(self, project: str, parts: Mapping[str, bytes], labels: ExampleLabels, /) -> Sketch:
         """See `ports.CountExamples`."""
         whole, users = Sketch(), Counter[str]()
         for split, data in parts.items():
             for lines in _in_pieces(data):
-                sketch, of_users = await self._processes.run(project, sketch_of_lines, split, lines, self._kinds)
+                sketch, of_users = await self._processes.run(
+                    project, sketch_of_lines, split, lines, self._kinds, labels
+                )
                 whole.merge(sketch)
                 users += of_users
         if users:
@@ -59,7 +65,14 @@ def _in_pieces(data: bytes) -> Iterator[bytes]:
         start = end
 
 
-def _add(sketch: Sketch, split: str, example: Mapping[str, Any], users: Counter[str], kinds: frozenset[str]) -> None:
+def _add(  # noqa: PLR0913, PLR0917 - an example, and what it is counted by
+    sketch: Sketch,
+    split: str,
+    example: Mapping[str, Any],
+    users: Counter[str],
+    kinds: frozenset[str],
+    labels: Sequence[str],
+) -> None:
     from tidemill_ingest.quality.measuring import traits_of  # noqa: PLC0415 - of the processes only
     from tidemill_kit.texts.language import detected_language  # noqa: PLC0415 - ditto
 
@@ -88,6 +101,8 @@ def _add(sketch: Sketch, split: str, example: Mapping[str, Any], users: Counter[
         yield "question_language", detected_language(question[:_WITHIN]) or "unknown", 1
         yield "answer_language", traits.language or "unknown", 1
         yield "near_documents", "some" if passages else "none", 1
+        yield "reviewed", "yes" if labels else "no", 1
+        yield from (("review_labels", each, 1) for each in labels)
         if "label" in example:
             yield "labels", "good" if example["label"] else "bad", 1
         for kind, count in found.items():

@@ -81,10 +81,14 @@ class Outcomes(Protocol):
         ...
 
 
+ExampleLabels = Mapping[str, Sequence[str]]
+"""What reviewers agreed on of examples, by id, such as `quality.verdict=good`."""
+
+
 class CountExamples(Protocol):
     """Counts the examples of a dataset version. CPU work: it never runs on the event loop."""
 
-    async def __call__(self, project: str, parts: Mapping[str, bytes], /) -> Sketch:
+    async def __call__(self, project: str, parts: Mapping[str, bytes], labels: ExampleLabels, /) -> Sketch:
         """Return what the JSON lines of its parts, by split, say together.
 
         Raises:

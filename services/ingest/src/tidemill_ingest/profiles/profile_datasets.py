@@ -8,6 +8,8 @@ from tidemill_core.errors import InvalidInput
 from tidemill_ingest.datasets.domain.version import DatasetVersion
 from tidemill_ingest.datasets.ports import Datasets, Parts
 from tidemill_ingest.errors import DifferenceTooLarge
+from tidemill_ingest.labels.domain import values_of
+from tidemill_ingest.labels.ports import Labels
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.profiles.domain.profile import OF_DATASETS
 from tidemill_ingest.profiles.ports import CountExamples
@@ -30,6 +32,7 @@ class ProfileDatasets:
     datasets: Datasets
     parts: Parts
     count: CountExamples
+    labels: Labels
     limits: Limits
 
     async def __call__(
@@ -64,4 +67,6 @@ class ProfileDatasets:
             "train": await self.parts.lines(version.draft.train.object),
             "held_out": await self.parts.lines(version.draft.held_out.object),
         }
-        return await self.count(caller.project, parts), ()
+        found = await self.labels.of_dataset(caller.project, version.dataset, limit=self.limits.compared_examples)
+        labels = {example: [*dict.fromkeys(values_of(items))] for example, items in found.items()}
+        return await self.count(caller.project, parts, labels), ()

@@ -2,13 +2,23 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Self
 
 from tidemill_core.application import Caller
+from tidemill_ingest.labels.domain import values_of
+from tidemill_ingest.labels.ports import MAX_COUNTED, Labels
 from tidemill_ingest.profiles.domain.period import Period
-from tidemill_ingest.profiles.domain.profile import OF_SOURCES, Columns, Profile, ProfileDay, merged, profile_of
+from tidemill_ingest.profiles.domain.profile import (
+    OF_SOURCES,
+    Columns,
+    Profile,
+    ProfileDay,
+    label_columns,
+    merged,
+    profile_of,
+)
 from tidemill_ingest.profiles.domain.shift import ColumnShift, shifts
 from tidemill_ingest.profiles.domain.sketch import Sketch
 from tidemill_ingest.profiles.ports import Sketches
@@ -44,11 +54,12 @@ class ReadProfiles:
 
     sources: Sources
     sketches: Sketches
+    labels: Labels
 
     async def of_source(
         self, caller: Caller, source: str, period: Period, *, baseline: Period | None, significance: float
     ) -> Comparison:
-        """Return what came into a source in a period, compared with the baseline.
+        """Return what came into a source in a period, compared with the baseline, and its labels as they are now.
 
         Raises:
             SourceNotFound: the caller's project has no such source.
@@ -57,7 +68,11 @@ class ReadProfiles:
         await self.sources.get(caller.project, source)
         of_period = await self.sketches.of_period(caller.project, source, period)
         of_baseline = await self.sketches.of_period(caller.project, source, baseline) if baseline else None
-        return await asyncio.to_thread(_compared, of_period, of_baseline, significance)
+        comparison = await asyncio.to_thread(_compared, of_period, of_baseline, significance)
+        labels = await self.labels.of_source(caller.project, source, limit=MAX_COUNTED)
+        columns = label_columns((each.subject, values_of([each])) for each in labels)
+        earlier = comparison.baseline and comparison.baseline.with_columns(label_columns(()))
+        return replace(comparison, profile=comparison.profile.with_columns(columns), baseline=earlier)
 
 
 def _compared(of_period: Decode, of_baseline: Decode | None, significance: float) -> Comparison:

@@ -6,6 +6,7 @@ from tidemill.ingest.v1.profile_service_pb2_grpc import add_ProfileServiceServic
 from tidemill_core.application import SystemClock
 from tidemill_ingest.datasets.ports import Datasets, Parts
 from tidemill_ingest.feature import Wired
+from tidemill_ingest.labels.ports import Labels
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.profiles.count_versions import CountVersions, ExpectNothing, ExpectVersions
 from tidemill_ingest.profiles.examples import ProcessExamples
@@ -33,6 +34,7 @@ def wire_profiles(  # noqa: PLR0913 - what it shares with other features
     parts: Parts,
     processes: Processes,
     projects: Projects,
+    labels: Labels,
 ) -> tuple[Wired, CountNewVersion]:
     """Put ProfileService together, and what other features say to it of the versions that they store."""
     stored, days, clock = backend.database["profile_versions"], backend.database["profile_days"], SystemClock()
@@ -58,9 +60,11 @@ def wire_profiles(  # noqa: PLR0913 - what it shares with other features
         return await erase_documents(stored, {"_id": {"$gte": f"{below}/", "$lt": f"{below}0"}})
 
     of_datasets = ProfileDatasets(
-        datasets=datasets, parts=parts, count=ProcessExamples(processes), limits=settings.limits
+        datasets=datasets, parts=parts, count=ProcessExamples(processes), labels=labels, limits=settings.limits
     )
-    servicer = ProfileServicer(ReadProfiles(sources=sources, sketches=sketches), datasets=of_datasets, clock=clock)
+    servicer = ProfileServicer(
+        ReadProfiles(sources=sources, sketches=sketches, labels=labels), datasets=of_datasets, clock=clock
+    )
     wired = Wired(
         servicer=(add_ProfileServiceServicer_to_server, servicer),
         workers=[controller],

@@ -85,6 +85,7 @@ class Dataset(_message.Message):
     WAITING_OFFERS_FIELD_NUMBER: _builtins.int
     WAITING_SINCE_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    LABEL_RULES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -129,6 +130,12 @@ class Dataset(_message.Message):
         Only admins lower it.
         """
 
+    @_builtins.property
+    def label_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelRule]:
+        """Optional. Which examples are taken by what reviewers agreed on of them; all rules have to hold, at most 20. They count
+        for versions that are made from now on.
+        """
+
     def __init__(
         self,
         *,
@@ -147,14 +154,138 @@ class Dataset(_message.Message):
         waiting_offers: _builtins.int = ...,
         waiting_since: _timestamp_pb2.Timestamp | None = ...,
         approval: Global___ApprovalPolicy | None = ...,
+        label_rules: _abc.Iterable[Global___LabelRule] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "create_time", b"create_time", "last_withheld", b"last_withheld", "update_time", b"update_time", "waiting_since", b"waiting_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "create_time", b"create_time", "etag", b"etag", "group_by", b"group_by", "held_out_share", b"held_out_share", "id", b"id", "labels", b"labels", "last_withheld", b"last_withheld", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_count", b"version_count", "waiting_offers", b"waiting_offers", "waiting_since", b"waiting_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "create_time", b"create_time", "etag", b"etag", "group_by", b"group_by", "held_out_share", b"held_out_share", "id", b"id", "label_rules", b"label_rules", "labels", b"labels", "last_withheld", b"last_withheld", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_count", b"version_count", "waiting_offers", b"waiting_offers", "waiting_since", b"waiting_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
+
+@_typing.final
+class LabelRule(_message.Message):
+    """LabelRule takes the examples that have a label, or leaves them out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    queue: _builtins.str
+    """Required. The review queue."""
+    field: _builtins.str
+    """Required. A field of it: a category, a boolean or a number."""
+    min: _builtins.float
+    """Optional. Of numbers: the lowest value. One of both bounds is required."""
+    max: _builtins.float
+    """Optional. Of numbers: the highest value."""
+    exclude: _builtins.bool
+    """Optional. True leaves out the examples that have such a label; false takes no others, so that examples without a label
+    are left out.
+    """
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required for categories and booleans, else empty. The choices, or "true" or "false": one of them."""
+
+    def __init__(
+        self,
+        *,
+        queue: _builtins.str = ...,
+        field: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+        exclude: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "exclude", b"exclude", "field", b"field", "max", b"max", "min", b"min", "queue", b"queue", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+
+Global___LabelRule: _TypeAlias = LabelRule  # noqa: Y015
+
+@_typing.final
+class LabelUse(_message.Message):
+    """LabelUse is with which labels a version was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """Output only. The digest of all labels of the offered examples in the fields of the rules, and of when they were
+    resolved: it is another one where a label is.
+    """
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelRule]:
+        """Output only. The rules of the dataset when it was made."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelCount]:
+        """Output only. By field of the rules, how many of the offered examples have which label."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___LabelRule] | None = ...,
+        digest: _builtins.str = ...,
+        counts: _abc.Iterable[Global___LabelCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "digest", b"digest", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelUse: _TypeAlias = LabelUse  # noqa: Y015
+
+@_typing.final
+class LabelCount(_message.Message):
+    """LabelCount is how many examples have a label."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    queue: _builtins.str
+    """Output only. The review queue."""
+    field: _builtins.str
+    """Output only. The field."""
+    value: _builtins.str
+    """Output only. The value; empty for the examples without a label of the field."""
+    examples: _builtins.int
+    """Output only. How many examples; of a field with more than 100 values the most frequent ones are counted."""
+    def __init__(
+        self,
+        *,
+        queue: _builtins.str = ...,
+        field: _builtins.str = ...,
+        value: _builtins.str = ...,
+        examples: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "field", b"field", "queue", b"queue", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelCount: _TypeAlias = LabelCount  # noqa: Y015
 
 @_typing.final
 class ApprovalPolicy(_message.Message):
@@ -299,6 +430,7 @@ class DatasetVersion(_message.Message):
     APPROVALS_FIELD_NUMBER: _builtins.int
     MISSING_APPROVALS_FIELD_NUMBER: _builtins.int
     AUTHORS_FIELD_NUMBER: _builtins.int
+    LABEL_USE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. `dataset@number`."""
     project: _builtins.str
@@ -355,6 +487,12 @@ class DatasetVersion(_message.Message):
     def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. The subjects that made its curation what it is: their approvals do not count."""
 
+    @_builtins.property
+    def label_use(self) -> Global___LabelUse:
+        """Output only. With which labels it was made; unset where its dataset had no rules, and in a version that another project
+        shares.
+        """
+
     def __init__(
         self,
         *,
@@ -377,10 +515,11 @@ class DatasetVersion(_message.Message):
         approvals: _abc.Iterable[Global___Approval] | None = ...,
         missing_approvals: _builtins.int = ...,
         authors: _abc.Iterable[_builtins.str] | None = ...,
+        label_use: Global___LabelUse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "create_time", b"create_time", "held_out", b"held_out", "statistics", b"statistics", "train", b"train", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "create_time", b"create_time", "held_out", b"held_out", "label_use", b"label_use", "statistics", b"statistics", "train", b"train", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "approvals", b"approvals", "authors", b"authors", "create_time", b"create_time", "curation", b"curation", "curation_seq", b"curation_seq", "dataset", b"dataset", "digest", b"digest", "etag", b"etag", "held_out", b"held_out", "id", b"id", "labels", b"labels", "missing_approvals", b"missing_approvals", "number", b"number", "project", b"project", "seq", b"seq", "statistics", b"statistics", "train", b"train", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "approvals", b"approvals", "authors", b"authors", "create_time", b"create_time", "curation", b"curation", "curation_seq", b"curation_seq", "dataset", b"dataset", "digest", b"digest", "etag", b"etag", "held_out", b"held_out", "id", b"id", "label_use", b"label_use", "labels", b"labels", "missing_approvals", b"missing_approvals", "number", b"number", "project", b"project", "seq", b"seq", "statistics", b"statistics", "train", b"train", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -440,6 +579,7 @@ class DatasetStatistics(_message.Message):
     TRAIN_HELD_OUT_SHARED_FIELD_NUMBER: _builtins.int
     UNMASKED_FIELD_NUMBER: _builtins.int
     EMPTY_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
     offered: _builtins.int
     """Output only. Examples that the curation offered."""
     duplicates: _builtins.int
@@ -464,6 +604,8 @@ class DatasetStatistics(_message.Message):
     """Output only. Left out: masking them takes too much work."""
     empty: _builtins.int
     """Output only. Left out: the answer has no letter, number or symbol."""
+    excluded: _builtins.int
+    """Output only. Left out: the label rules of the dataset."""
     def __init__(
         self,
         *,
@@ -477,10 +619,11 @@ class DatasetStatistics(_message.Message):
         train_held_out_shared: _builtins.int = ...,
         unmasked: _builtins.int = ...,
         empty: _builtins.int = ...,
+        excluded: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "empty", b"empty", "end_users", b"end_users", "erased", b"erased", "groups", b"groups", "mean_output_chars", b"mean_output_chars", "offered", b"offered", "overlap", b"overlap", "train_held_out_shared", b"train_held_out_shared", "unmasked", b"unmasked"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "empty", b"empty", "end_users", b"end_users", "erased", b"erased", "excluded", b"excluded", "groups", b"groups", "mean_output_chars", b"mean_output_chars", "offered", b"offered", "overlap", b"overlap", "train_held_out_shared", b"train_held_out_shared", "unmasked", b"unmasked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tidemill.ingest.v1 import document_pb2 as _document_pb2
+from tidemill.ingest.v1 import label_pb2 as _label_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -268,6 +269,7 @@ class GetDocumentResponse(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     OUTDATED_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     outdated: _builtins.bool
     """Output only. True where the same content, sent again, would make another version: because its source masks or requires
     something else by now, or because members of it are missing.
@@ -280,16 +282,21 @@ class GetDocumentResponse(_message.Message):
     def members(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.DocumentMember]:
         """Output only. The files inside of its current version, with what became of each."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[_label_pb2.DocumentLabel]:
+        """Output only. What reviewers agreed on of it, by queue; of at most 200 items of review queues."""
+
     def __init__(
         self,
         *,
         document: _document_pb2.Document | None = ...,
         members: _abc.Iterable[_document_pb2.DocumentMember] | None = ...,
         outdated: _builtins.bool = ...,
+        labels: _abc.Iterable[_label_pb2.DocumentLabel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "members", b"members", "outdated", b"outdated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "labels", b"labels", "members", b"members", "outdated", b"outdated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,6 +375,7 @@ class ListDocumentsRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
@@ -382,6 +390,10 @@ class ListDocumentsRequest(_message.Message):
     """Optional. Which items: `field = "value"`, joined by AND (AIP-160). Fields: `source`."""
     parent: _builtins.str
     """Optional. Only documents that are inside of the document with this id, directly; `source` is not needed then."""
+    label: _builtins.str
+    """Optional. Only documents that reviewers labelled so: `QUEUE`, `QUEUE.FIELD` or `QUEUE.FIELD=VALUE`. They are ordered by
+    id; with `source`, pages may have fewer than their size. Not with `order_by`, `filter` and `parent`.
+    """
     def __init__(
         self,
         *,
@@ -392,10 +404,11 @@ class ListDocumentsRequest(_message.Message):
         order_by: _builtins.str = ...,
         filter: _builtins.str = ...,
         parent: _builtins.str = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "show_all", b"show_all", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "label", b"label", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "show_all", b"show_all", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -680,6 +693,7 @@ class ExplainDocumentResponse(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def document(self) -> _document_pb2.Document:
         """Output only. The document."""
@@ -692,16 +706,21 @@ class ExplainDocumentResponse(_message.Message):
     def members(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.DocumentMember]:
         """Output only. The files inside of its current version, with what became of each."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[_label_pb2.DocumentLabel]:
+        """Output only. What reviewers agreed on of it, by queue; of at most 200 items of review queues."""
+
     def __init__(
         self,
         *,
         document: _document_pb2.Document | None = ...,
         steps: _abc.Iterable[Global___DocumentStep] | None = ...,
         members: _abc.Iterable[_document_pb2.DocumentMember] | None = ...,
+        labels: _abc.Iterable[_label_pb2.DocumentLabel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "members", b"members", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "labels", b"labels", "members", b"members", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

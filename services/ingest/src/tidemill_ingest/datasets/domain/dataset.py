@@ -15,6 +15,7 @@ from tidemill_ingest.datasets.domain.events import (
     DatasetVersionPublished,
     DatasetVersionWithheld,
 )
+from tidemill_ingest.datasets.domain.label_rules import LabelRule, rule_violations
 from tidemill_ingest.datasets.domain.version import DatasetVersion, ExampleBatchOffer, Part, VersionDraft
 from tidemill_ingest.errors import (
     BatchAlreadyHandled,
@@ -67,6 +68,8 @@ class Dataset(Aggregate):
     group_by: str = BY_QUESTION
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     """Who has to agree to a version before trainings start on it; of versions from now on."""
+    label_rules: tuple[LabelRule, ...] = ()
+    """Which examples are taken by their labels; of versions from now on."""
     offers: tuple[ExampleBatchOffer, ...] = ()
     """What waits to become a version, in the order of its events."""
     last_seq_by_curation: dict[str, int] = field(default_factory=dict)
@@ -121,7 +124,7 @@ class Dataset(Aggregate):
             raise DatasetExists(self.id)
         self.state, self.deleted_at = DatasetState.ACTIVE, None
         self.labels, self.held_out_share, self.group_by = desired.labels, desired.held_out_share, desired.group_by
-        self.approval = desired.approval
+        self.approval, self.label_rules = desired.approval, desired.label_rules
 
     def delete(self, *, now: datetime) -> None:
         """End it; nothing that waits becomes a version."""
@@ -300,5 +303,6 @@ class Dataset(Aggregate):
             text = f"is {self.held_out_share:g}; send 0 (for {DEFAULT_SHARE}) to {LARGEST_SHARE}"
             yield Violation("dataset.held_out_share", text)
         yield from self.approval.violations("dataset.approval")
+        yield from rule_violations(self.label_rules, field="dataset.label_rules")
         if self.group_by != BY_QUESTION:
             yield Violation("dataset.group_by", f"is {self.group_by[:80]!r}; allowed: {BY_QUESTION}")

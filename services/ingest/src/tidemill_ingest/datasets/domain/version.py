@@ -5,6 +5,7 @@ from datetime import datetime
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.approvals import Approval, ApprovalPolicy, counted
+from tidemill_ingest.datasets.domain.label_rules import LabelUse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Statistics:
     """Left out: masking them took too much work."""
     empty: int = 0
     """Left out: their answers say nothing."""
+    excluded: int = 0
+    """Left out: the label rules of the dataset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,8 @@ class VersionDraft:
     train: Part
     held_out: Part
     statistics: Statistics
+    label_use: LabelUse | None = None
+    """With which labels it was made, where the dataset had rules."""
 
     def rewritten(self, key: str, part: Part) -> "VersionDraft":
         """Return it with another part where the object `key` was one; its content hash stays what was published."""

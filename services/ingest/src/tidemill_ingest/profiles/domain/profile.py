@@ -1,10 +1,12 @@
 """What a profile says, and how it differs from another one."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Self
 
-from tidemill_ingest.profiles.domain.sketch import OTHER, Distribution, Sketch
+from tidemill_ingest.profiles.domain.sketch import MAX_CATEGORIES, OTHER, Distribution, Sketch
 
 MIN_NAMED = 5
 """So many versions must have a name that callers choose, for it to be said."""
@@ -36,8 +38,8 @@ OF_DATASETS = Columns(
         "best_passage_score",
         "examples_of_end_user",
     ),
-    exclusive=("split", "question_language", "answer_language", "near_documents"),
-    categories=("identifiers", "with_identifiers", "labels", "fields"),
+    exclusive=("split", "question_language", "answer_language", "near_documents", "reviewed"),
+    categories=("identifiers", "with_identifiers", "labels", "review_labels", "fields"),
 )
 
 
@@ -88,6 +90,23 @@ class Profile:
     days: tuple[ProfileDay, ...]
     distinct_texts: float
     distinct_documents: float
+
+    def with_columns(self, columns: tuple[CategoryColumn, ...]) -> Self:
+        """Return it with further columns."""
+        return replace(self, categories=(*self.categories, *columns))
+
+
+def label_columns(labels: Iterable[tuple[str, Iterable[str]]]) -> tuple[CategoryColumn, ...]:
+    """Return how many documents have labels, and which; `labels` are documents with some of theirs."""
+    found = defaultdict[str, set[str]](set)
+    for document, values in labels:
+        found[document].update(values)
+    reviewed = {"yes": len(found)} if found else {}
+    counted = Counter(value for values in found.values() for value in values)
+    return tuple(
+        CategoryColumn(name=name, exclusive=False, counts=tuple(_ordered(counts)))
+        for name, counts in (("reviewed", reviewed), ("review_labels", dict(counted.most_common(MAX_CATEGORIES))))
+    )
 
 
 def merged(days: Iterable[tuple[date, Sketch]]) -> tuple[Sketch, tuple[ProfileDay, ...]]:
