@@ -92,6 +92,7 @@ class CachedHarness(AnsweringHarness):
         *,
         ttl: timedelta = timedelta(hours=1),
         max_entries: int = 100,
+        record_after_s: float = 60.0,
         **changes: Any,  # noqa: ANN401 - of any field
     ) -> None:
         super().__init__(deployment=helpdesk(**{"cache": CachePolicy(ttl=ttl), **changes}))
@@ -104,7 +105,8 @@ class CachedHarness(AnsweringHarness):
             max_entries=max_entries,
             count=self.savings.add,
         )
-        self.answer = replace(self.answer, make=replace(self.answer.make, reusing=reusing))
+        make = replace(self.answer.make, reusing=reusing, record_after_s=record_after_s)
+        self.answer = replace(self.answer, make=make)
 
     async def ask(self, request_id: str, **changes: Any) -> Inference:  # noqa: ANN401 - ditto
         """Ask one question."""

@@ -47,6 +47,8 @@ class GenerateAnswer:
     threshold: float = DEFAULT_THRESHOLD
     cited_characters: int = DEFAULT_CHARACTERS
     citation_turns: Turns = field(default_factory=lambda: Turns(4))
+    record_after_s: float = 0.25
+    """How long a kept answer is searched for until the question of an end user is recorded meanwhile."""
 
     async def __call__(  # noqa: PLR0913 - everything that one answer is made of
         self,
@@ -65,8 +67,9 @@ class GenerateAnswer:
     ) -> Answer:
         """Return the whole answer; `started` and `deadline` are on time.monotonic().
 
-        `begin` is awaited before a model is asked, and of an end user's question before an answer is given again: it is
-        called first then, as erasing the person has to find what is searched for.
+        `begin` is awaited before a model is asked. Of an end user's question it is called while a kept answer is
+        searched for, where that takes longer than `record_after_s`: erasing the person has to find what waits for
+        others. What is found sooner is recorded with its answer, by one write in place of two.
 
         Raises:
             PromptTooLong: the messages do not fit the model.
@@ -94,7 +97,7 @@ class GenerateAnswer:
         )
         try:
             async with asyncio.timeout(context.remaining_s()):
-                async with _beside(begin if cache and question.end_user else None):
+                async with _beside(begin if cache and question.end_user else None, after_s=self.record_after_s):
                     await search(context)
                     reused = await self._reused(context, cache, search, configuration.digest) if cache else None
                 if reused:
@@ -126,20 +129,27 @@ class GenerateAnswer:
 
 
 @asynccontextmanager
-async def _beside(work: Callable[[], Awaitable[None]] | None) -> AsyncIterator[None]:
-    """Do the work at the same time as the block; both have ended after it, and an error of the block ends the work."""
+async def _beside(work: Callable[[], Awaitable[None]] | None, *, after_s: float) -> AsyncIterator[None]:
+    """Do the work at the same time as a block that takes longer than `after_s`, and not at all beside another one.
+
+    Both have ended after it, and an error of the block ends the work.
+    """
     if work is None:
         yield
         return
-    doing = asyncio.ensure_future(work())
+    doing: list[asyncio.Future[None]] = []
+    due = asyncio.get_running_loop().call_later(after_s, lambda: doing.append(asyncio.ensure_future(work())))
     try:
         yield
-        await doing
+        for each in doing:
+            await each
     finally:
-        doing.cancel()
-        await asyncio.wait({doing})
-        if not doing.cancelled():
-            doing.exception()  # the block's own error is raised
+        due.cancel()
+        for each in doing:
+            each.cancel()
+            await asyncio.wait({each})
+            if not each.cancelled():
+                each.exception()  # the block's own error is raised
 
 
 async def _search_again(search: Retrieve, context: Context, messages: tuple[Message, ...]) -> Found:
