@@ -1,11 +1,13 @@
 """Which ports a stack gets."""
 
+import os
 import socket
+import subprocess
 
 import pytest
 
 from tidemill_local.errors import PortTaken, StackError
-from tidemill_local.ports import FIRST, LAST, choose, is_free, requested
+from tidemill_local.ports import FIRST, LAST, check_not_lost, choose, is_free, requested
 
 NAMES = ["kafka", "mongo"]
 
@@ -63,3 +65,19 @@ def test_ports_are_asked_for_by_the_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("TIDEMILL_PORTS", "8080")
     with pytest.raises(StackError, match="write it as name=port pairs"):
         requested()
+
+
+def test_a_port_that_another_process_took_after_it_was_chosen_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, subprocess.Popen(["/bin/sleep", "60"]) as program:
+        port = taken.getsockname()[1]
+        for pid in (0, program.pid):
+            with pytest.raises(PortTaken, match=rf"Port {port} for s3\.master was taken .*: stop the stack and start"):
+                check_not_lost({"s3.master": port}, {"s3": pid})
+        program.kill()
+
+
+def test_a_port_that_its_own_program_listens_on_or_that_no_program_waits_for_is_not_lost() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        port = own.getsockname()[1]
+        check_not_lost({"mongo": port, "kafka": chosen()["kafka"]}, {"mongo": os.getpid(), "kafka": 0})
+        check_not_lost({"rag.grpc": port}, {"mongo": 0})

@@ -1,6 +1,5 @@
 """The life cycle of one stack: started, damaged, stopped, started again."""
 
-import json
 import os
 import signal
 import socket
@@ -15,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from tidemill_kit.events.connection import client_options
-from tidemill_local import Addresses, LocalStack, StackError
+from tidemill_local import Addresses, LocalStack, StackError, ports
 from tidemill_local.errors import PortTaken
 from tidemill_local.kafka import ADMIN
 from tidemill_local.supervision import MARK
@@ -176,11 +175,24 @@ def test_a_taken_port_that_was_asked_for_is_reported_in_one_sentence(
             own.up()
 
 
-def test_a_port_that_another_process_took_meanwhile_is_replaced(own: LocalStack, folder: Path) -> None:
+def test_a_port_that_another_process_took_after_it_was_chosen_is_replaced(
+    own: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own.down()
-    port = json.loads((folder / "choices.json").read_text())["ports"]["s3"]
-    with socket.create_server(("127.0.0.1", port)):
-        assert not own.up().s3.endpoint.endswith(f":{port}")
+    choose, taken, said = ports.choose, list[socket.socket](), list[str]()
+
+    def taken_meanwhile(*names: Any, **options: Any) -> dict[str, int]:  # noqa: ANN401 - as `choose` takes them
+        chosen = choose(*names, **options)
+        if not taken:
+            taken.append(socket.create_server(("127.0.0.1", chosen["mongo"])))
+        return chosen
+
+    monkeypatch.setattr(ports, "choose", taken_meanwhile)
+    found = own.up(said.append)
+    with taken[0]:
+        port = taken[0].getsockname()[1]
+    assert any(f"Port {port} for mongo was taken" in each for each in said)
+    assert not found.mongo.rstrip("/").endswith(f":{port}")
 
 
 def test_an_unknown_service_is_reported_in_one_sentence(folder: Path) -> None:

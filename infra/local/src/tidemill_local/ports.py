@@ -5,6 +5,8 @@ import os
 import socket
 from collections.abc import Iterable, Mapping
 
+import psutil
+
 from tidemill_local.errors import PortTaken, StackError
 
 LOOPBACK = "127.0.0.1"
@@ -70,3 +72,34 @@ def choose(
                 raise PortTaken(message)
             chosen[name] = free
     return chosen
+
+
+def check_not_lost(chosen: Mapping[str, int], pids: Mapping[str, int]) -> None:
+    """Refuse ports that were free when they were chosen, and that other processes listen on since.
+
+    `pids` are the first processes of programs, 0 where one does not run; the port `s3.master` is the program `s3`'s.
+
+    Raises:
+        PortTaken: a program cannot listen on one of its ports.
+    """
+    for name, port in chosen.items():
+        pid = pids.get(name.partition(".")[0])
+        # Asked again behind it: the program itself may have listened, and ended, in between.
+        if pid is not None and not is_free(port) and not _listens(pid, port) and not is_free(port):
+            message = (
+                f"Port {port} for {name} was taken by another process after it was chosen: stop the stack and start it"
+                " again, which chooses another one."
+            )
+            raise PortTaken(message)
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Return whether a process or a child of it listens on a port, and True of one that is just ending."""
+    if pid == 0:
+        return False
+    try:
+        first = psutil.Process(pid)
+        connections = [each for one in (first, *first.children(recursive=True)) for each in one.net_connections("tcp")]
+    except psutil.Error:
+        return True
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)

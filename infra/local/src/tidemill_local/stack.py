@@ -19,7 +19,7 @@ import psutil
 from tidemill_kit.events.acls import read_table, users_of
 from tidemill_local import jars, ports
 from tidemill_local.addresses import Addresses, write_private
-from tidemill_local.errors import DiskFull, NotReady, StackError, Unsupported
+from tidemill_local.errors import DiskFull, NotReady, PortTaken, StackError, Unsupported
 from tidemill_local.kafka import ADMIN
 from tidemill_local.logs import LogLine, read
 from tidemill_local.places import ACLS, HOME, JARS, StackFolder
@@ -98,7 +98,8 @@ class LocalStack:
     def up(self, progress: Progress = lambda _: None) -> Addresses:
         """Start what does not run yet, wait until it is ready and return the addresses.
 
-        A stack that runs is left as it is; programs that were given up are started again.
+        A stack that runs is left as it is; programs that were given up are started again. Where another process takes a
+        port just after it was chosen, the stack starts once more with another one.
 
         Raises:
             StackError: one sentence that says what to do; what was started keeps running for a look at its log.
@@ -108,10 +109,15 @@ class LocalStack:
         self._folder.prepare()
         _check_disk(self._folder.root)
         with self._locked():
-            stack = self._start(progress) if not self._supervisor.is_running() else self._resume(progress)
-            self._run("servers", SERVERS, stack, progress)
-            self._run("services", self._services, stack, progress)
-        return stack
+            if self._supervisor.is_running():
+                return self._ready(self._resume(progress), progress)
+            stack = self._start(progress)
+            try:
+                return self._ready(stack, progress)
+            except PortTaken as error:
+                progress(str(error))
+                self._supervisor.stop()
+            return self._ready(self._start(progress), progress)
 
     def down(self, progress: Progress = lambda _: None) -> bool:
         """Stop every process of the stack and return whether there was one; data stays."""
@@ -174,6 +180,11 @@ class LocalStack:
         stack.write(self._folder.addresses)
         return stack
 
+    def _ready(self, stack: Addresses, progress: Progress) -> Addresses:
+        self._run("servers", SERVERS, stack, progress)
+        self._run("services", self._services, stack, progress)
+        return stack
+
     def _run(self, group: str, names: Sequence[str], stack: Addresses, progress: Progress) -> None:
         """Start programs of one group and wait until each is ready."""
         from tidemill_local import readiness  # noqa: PLC0415 - the clients of three servers: two seconds to import
@@ -197,8 +208,10 @@ class LocalStack:
                 raise NotReady(message)
 
     def _check_alive(self, names: Mapping[str, str]) -> None:
-        for state in self._supervisor.states():
-            if state.name in names and state.has_failed:
+        waiting = [state for state in self._supervisor.states() if state.name in names]
+        ports.check_not_lost(self._choices().ports, {state.name: state.pid for state in waiting})
+        for state in waiting:
+            if state.has_failed:
                 message = (
                     f"{state.name} ends each time it is started ({state.message}): see {self._folder.log(state.name)}."
                 )
