@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,8 @@ class Step:
     fetches_gb: float
     takes_gb: float
     seconds: int
+    is_beside: bool = False
+    """Whether it runs beside the step before it: both need only what was there before."""
 
 
 def main() -> int:
@@ -72,17 +75,39 @@ def main() -> int:
     if refusal:
         return fail(refusal)
     fetches, takes = (sum(getattr(step, what) for step in missing) for what in ("fetches_gb", "takes_gb"))
-    seconds = sum(step.seconds for step in missing)
+    stages = stages_of(missing)
+    seconds = sum(max(step.seconds for step in stage) for stage in stages)
     say(f"Set-up fetches up to {fetches:.1f} GB and takes {takes:.1f} GB of disk; about {seconds} s on a fast network.")
-    for number, step in enumerate(missing, start=1):
-        begin = time.monotonic()
-        say(f"[{number}/{len(missing)}] {step.name} (about {step.seconds} s)")
-        try:
-            step.run()
-        except subprocess.CalledProcessError:
-            return fail(f"{step.name}: that failed, for the reason above; put it right and run `make setup` again.")
-        say(f"      done in {time.monotonic() - begin:.0f} s")
+    for stage in stages:
+        with ThreadPoolExecutor(len(stage)) as pool:
+            done = [pool.submit(do, step, f"{missing.index(step) + 1}/{len(missing)}") for step in stage]
+        if failed := [step.name for step, each in zip(stage, done) if not each.result()]:  # noqa: B905 - Python 3.9
+            reason = "that failed, for the reason above; put it right and run `make setup` again."
+            return fail(f"{', '.join(failed)}: {reason}")
     return 0
+
+
+def stages_of(steps: list[Step]) -> list[list[Step]]:
+    """Return the steps by what runs at once."""
+    stages: list[list[Step]] = []
+    for step in steps:
+        if step.is_beside and stages:
+            stages[-1].append(step)
+        else:
+            stages.append([step])
+    return stages
+
+
+def do(step: Step, place: str) -> bool:
+    """Run a step, and return whether it could be done."""
+    begin = time.monotonic()
+    say(f"[{place}] {step.name} (about {step.seconds} s)")
+    try:
+        step.run()
+    except subprocess.CalledProcessError:
+        return False
+    say(f"      {step.name}: done in {time.monotonic() - begin:.0f} s")
+    return True
 
 
 def steps() -> list[Step]:
@@ -91,7 +116,7 @@ def steps() -> list[Step]:
         Step("Virtual environment", PYTHON.exists, make_environment, 0.0, 0.1, 10),
         Step("Packages", packages_are_current, install_packages, *((3.0, 5.5, 90) if has_gpu() else (1.0, 2.2, 60))),
         Step("Jars of Kafka and the MongoDB server", jars_are_current, fetch("jars"), 0.05, 0.05, 10),
-        Step("Models of the example", models_are_there, fetch("models"), 0.2, 0.4, 40),
+        Step("Models of the example", models_are_there, fetch("models"), 0.2, 0.4, 15, is_beside=True),
     ]
 
 

