@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tidemill_testkit.stack",
     "tidemill_testkit.distribution",
+    "tidemill_testkit.processes",
     "tidemill_testkit.budgets",
     "tidemill_testkit.garbage",
     "tidemill_testkit.queries",

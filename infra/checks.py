@@ -2,9 +2,9 @@
 
 `python infra/checks.py` runs all of them, `--quick` those that need no server, `--of rag` the tests of one service or
 library, and names (`ruff mypy`) the named ones. One that fails does not keep the others from running, and each prints
-what it found when it is done. All tests run in several processes, which wait for their servers as much as they compute:
-the checks run beside them, one after the other. Quick tests compute: their two halves are checks like the others, and
-as many checks run at once as there are processors, and one more.
+what it found when it is done. Tests run in several processes. All tests wait for their servers as much as they compute:
+the checks run beside them, one after the other. Quick tests are a check like the others: they are collected by one
+process, and meanwhile those that take longest run on the other processors.
 """
 
 import argparse
@@ -21,9 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path("scripts"))
 
-TESTS = "tests"
-QUICK_TESTS = {"quick-libs": ("libs", "examples", "infra"), "quick-services": ("services",)}
-"""The folders of each half. Each process imports only what its tests need, and the halves take about as long."""
+TESTS, QUICK_TESTS = "tests", "quick"
+QUICK_FOLDERS = ("libs", "examples", "infra", "services")
 MAX_TEST_PROCESSES = 6
 """They share one broker, one MongoDB server and one object store."""
 MEMORY_OF_SERVERS_GB, MEMORY_OF_PROCESS_GB = 8, 2
@@ -45,26 +44,26 @@ def main() -> int:
     if arguments.of and not folder_of(arguments.of).is_dir():
         parser.error(f"there is no part {arguments.of}: see the folders of services/, libs/ and examples/")
     if not (names := [TESTS] if arguments.of else arguments.checks):
-        names = [name for name in known if name not in ({TESTS} if arguments.quick else QUICK_TESTS)]
+        names = [name for name in known if name != (TESTS if arguments.quick else QUICK_TESTS)]
     return run_all({name: known[name] for name in names})
 
 
 def commands(part: str) -> dict[str, list[str]]:
-    """Return the command of each check, those of a second first and then the longest; TESTS may be of one part."""
+    """Return the command of each check, the longest first; TESTS may be of one part."""
     pytest = [sys.executable, "-m", "pytest", "--quiet", "--durations=10"]
-    folders = [str(folder_of(part))] if part else []
+    folders, count = [str(folder_of(part))] if part else [], str(test_processes())
     return {
+        QUICK_TESTS: [*pytest, "--quick", "--processes", count, *QUICK_FOLDERS],
         "ruff": [str(BIN / "ruff"), "check", "--quiet", "."],
         "format": [str(BIN / "ruff"), "format", "--quiet", "--check", "."],
         "mypy": [sys.executable, "-m", "mypy", "."],
-        **{name: [*pytest, "--quick", *those] for name, those in QUICK_TESTS.items()},
         "words": [sys.executable, "infra/words.py"],
         "imports": [sys.executable, "infra/imports.py"],
         "bars": [sys.executable, "infra/bars.py", "--missed"],
         "buf": [str(BIN / "buf"), "lint", "protos"],
         "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
         "protos": [sys.executable, "infra/protos/generate.py", "--check"],
-        TESTS: [*pytest, "-n", str(test_processes()), *folders],
+        TESTS: [*pytest, "-n", count, *folders],
     }
 
 

@@ -3,6 +3,7 @@
 import atexit
 import base64
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -29,6 +30,7 @@ from tidemill_kit.access.retention import Retention
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.access.running import RunningCalls
 from tidemill_kit.access.tokens import AUDIENCE, EVENTS, Claims, public_set, signed
+from tidemill_testkit.sole_member import RUN
 
 ISSUER = "https://issuer.test"
 
@@ -103,7 +105,7 @@ class TestIssuer:
 @cache
 def installation() -> TestIssuer:
     """Return the issuer of all servers in this run that name no other."""
-    folder = tempfile.mkdtemp(prefix="tidemill-issuer-")
+    folder = tempfile.mkdtemp(prefix="tidemill-issuer-", dir=os.environ.get(RUN))  # which goes with the run
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return TestIssuer(Path(folder))
 

@@ -1,0 +1,267 @@
+"""Runs tests in several processes that are forked once all are collected: `--processes 3`.
+
+What the tests import is imported once, and its memory is shared. Each process takes the next unit of tests (see
+`distribution`) when it is done with one. One that dies fails the tests of its unit, and another takes its place.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from tidemill_testkit.distribution import unit_of
+
+STOPPED_WITHIN_S = 60
+"""How long a process has to end what its fixtures have started."""
+_NUMBER_BYTES = 4
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the option."""
+    parser.addoption("--processes", type=int, default=1, metavar="N", help="run the tests in this many processes")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Run the units in processes; pytest runs them here where there is one of either, or collection has failed."""
+    options = session.config.option
+    by_name: dict[str, list[pytest.Item]] = {}
+    for item in session.items:
+        by_name.setdefault(unit_of(item.nodeid), []).append(item)
+    units = list(by_name.values())
+    count = min(options.processes, len(units))
+    if count < 2 or options.collectonly or options.usepdb or session.testsfailed:  # noqa: PLR2004 - one is none beside
+        return None
+    assert threading.active_count() == 1, f"imports have started threads, and a fork has none: {threading.enumerate()}"
+    with tempfile.TemporaryFile(buffering=0) as numbers:
+        numbers.write(b"".join(number.to_bytes(_NUMBER_BYTES) for number in range(len(units))))
+        numbers.seek(0)
+        Run(session, units, numbers).run(count)
+    return True
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process has begun a unit."""
+
+    unit: int
+
+
+@dataclass(frozen=True)
+class Called:
+    """A hook that pytest called in a process, with what it was given."""
+
+    hook: str
+    given: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process has no more to do, or could not go on or end its fixtures."""
+
+    failure: str = ""
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process, and the tests of its unit that it has not reported."""
+
+    process: ForkProcess
+    reader: Connection
+    pending: dict[str, pytest.Item] = field(default_factory=dict)
+    has_ended: bool = False
+
+
+class Run:
+    """The processes of one run. The numbers of the units lie in a file whose offset they share."""
+
+    def __init__(self, session: pytest.Session, units: list[list[pytest.Item]], numbers: BinaryIO) -> None:
+        self._session, self._units, self._numbers = session, units, numbers
+        self._workers: list[Worker] = []
+        self._started = 0
+        self._temporary = session.config._tmp_path_factory  # type: ignore[attr-defined]  # noqa: SLF001 - a fixture elsewhere
+        self._folder: Path = self._temporary.getbasetemp()
+
+    def run(self, count: int) -> None:
+        """Report what the processes report until all have ended."""
+        try:
+            for _ in range(count):
+                self._start()
+            while self._workers:
+                ready = wait([worker.reader for worker in self._workers])
+                for worker in [worker for worker in self._workers if worker.reader in ready]:
+                    self._receive(worker)
+                if self._session.shouldfail:
+                    raise self._session.Failed(self._session.shouldfail)
+                if self._session.shouldstop:
+                    raise self._session.Interrupted(self._session.shouldstop)
+        finally:
+            self._stop()
+
+    def _start(self) -> None:
+        context = get_context("fork")
+        reader, writer = context.Pipe(duplex=False)
+        self._started += 1
+        process = context.Process(target=self._work, args=(writer, self._folder / f"process-{self._started}"))
+        process.start()
+        writer.close()
+        self._workers.append(Worker(process, reader))
+
+    def _receive(self, worker: Worker) -> None:
+        try:
+            received = worker.reader.recv()
+        except EOFError:
+            self._end(worker)
+            return
+        match received:
+            case Started(unit):
+                worker.pending = {item.nodeid: item for item in self._units[unit]}
+            case Called(hook, given):
+                self._call(hook, given)
+                if hook == "pytest_runtest_logfinish":
+                    worker.pending.pop(given["nodeid"], None)
+            case Ended(failure):
+                worker.has_ended = True
+                if failure:
+                    self._fail("fixtures of a session", ("", None, ""), failure)
+
+    def _call(self, name: str, given: dict[str, Any]) -> None:
+        config = self._session.config
+        if name == "pytest_runtest_logreport":
+            given = {"report": config.hook.pytest_report_from_serializable(config=config, data=given["report"])}
+        hook = getattr(config.hook, name)
+        if hook.is_historic():
+            hook.call_historic(kwargs=given)
+        else:
+            hook(**given)
+
+    def _end(self, worker: Worker) -> None:
+        """Fail what a process that died has not reported, and let another one take its place."""
+        worker.reader.close()
+        self._workers.remove(worker)
+        _join(worker.process)
+        if worker.has_ended:
+            return
+        for item in worker.pending.values():
+            self._fail(item.nodeid, item.location, f"its process ended with the status {worker.process.exitcode}")
+        self._start()
+
+    def _fail(self, nodeid: str, location: tuple[str, int | None, str], message: str) -> None:
+        report = pytest.TestReport(nodeid, location, {}, "failed", message, "call")
+        self._session.config.hook.pytest_runtest_logreport(report=report)
+
+    def _stop(self) -> None:
+        """End what still runs, with what its fixtures have started."""
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            _join(worker.process)
+
+    def _work(self, writer: Connection, folder: Path) -> None:
+        """Run units until there are no more: the process's own part."""
+        _have_own_streams(self._session.config)
+        signal.signal(signal.SIGINT, _leave_to_the_run)
+        folder.mkdir()
+        self._temporary._basetemp = folder  # noqa: SLF001 - two processes would make the same folders
+        forwarding = _Forwarding(self._session.config, writer)
+        self._session.config.pluginmanager.register(forwarding)
+        forwarding.is_ready = True
+        failure = ""
+        try:
+            for number in self._taken():
+                writer.send(Started(number))
+                self._run_unit(self._units[number])
+        except Exception:  # noqa: BLE001 - of pytest itself
+            failure = traceback.format_exc()
+        finally:
+            ended = pytest.CallInfo.from_call(self._end_session, "teardown")
+        if ended.excinfo:
+            failure = failure or f"{ended.excinfo.exconly()}\n{ended.excinfo.getrepr()}"
+        writer.send(Ended(failure))
+        writer.close()
+
+    def _end_session(self) -> None:
+        self._session._setupstate.teardown_exact(None)  # noqa: SLF001 - as pytest does at its end
+
+    def _taken(self) -> Iterator[int]:
+        """Yield the numbers that no other process has read."""
+        while number := os.read(self._numbers.fileno(), _NUMBER_BYTES):
+            yield int.from_bytes(number)
+
+    def _run_unit(self, items: list[pytest.Item]) -> None:
+        elsewhere = _Elsewhere.from_parent(self._session, name="the next unit")
+        for item, following in zip(items, [*items[1:], elsewhere], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+
+
+class _Elsewhere(pytest.Item):
+    """What comes after the last test of a unit: it shares the fixtures of the session with it, and no others."""
+
+    def runtest(self) -> None:
+        """Is never run."""
+
+
+class _Forwarding:
+    """Sends what pytest reports in a process to the run."""
+
+    def __init__(self, config: pytest.Config, writer: Connection) -> None:
+        self._config, self._writer = config, writer
+        self.is_ready = False
+        """Whether it is registered: pytest then repeats each warning that came before."""
+
+    def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
+        self._send("pytest_runtest_logstart", nodeid=nodeid, location=location)
+
+    def pytest_runtest_logfinish(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
+        self._send("pytest_runtest_logfinish", nodeid=nodeid, location=location)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        self._send("pytest_runtest_logreport", report=data)
+
+    def pytest_warning_recorded(
+        self,
+        warning_message: warnings.WarningMessage,
+        when: str,
+        nodeid: str,
+        location: tuple[str, int, str] | None,
+    ) -> None:
+        text, category = str(warning_message.message), warning_message.category
+        if category.__module__ not in sys.stdlib_module_names:  # may be one that cannot be sent
+            text, category = f"{category.__name__}: {text}", UserWarning
+        plain = warnings.WarningMessage(text, category, warning_message.filename, warning_message.lineno)
+        self._send("pytest_warning_recorded", warning_message=plain, when=when, nodeid=nodeid, location=location)
+
+    def _send(self, hook: str, **given: object) -> None:
+        if self.is_ready:
+            self._writer.send(Called(hook, given))
+
+
+def _have_own_streams(config: pytest.Config) -> None:
+    """Capture into files of the process's own, and print nothing: the run prints what is reported."""
+    capturing = config.pluginmanager.getplugin("capturemanager")
+    capturing.stop_global_capturing()
+    capturing.start_global_capturing()
+    config.get_terminal_writer()._file = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115, SLF001 - to its end
+
+
+def _leave_to_the_run(*_: object) -> None:
+    """Ctrl-C reaches all processes at once; the one that began the run ends the others."""
+
+
+def _join(process: ForkProcess) -> None:
+    process.join(STOPPED_WITHIN_S)
+    process.kill()
+    process.join()
