@@ -99,7 +99,7 @@ def evaluate(
         changed, candidate = _settings(settings), None
         if index or changed is not None:
             collection = await Collections(connection).get(name)
-            candidate = Side(index=index, settings=search_settings(collection) | (changed or {}))
+            candidate = Side(index=index, settings=search_settings(collection, index) | (changed or {}))
         return await followed(connection, name, suite, candidate=candidate, depth=depth, max_cases=max_cases)
 
     evaluation = call(work)
@@ -163,7 +163,7 @@ def _show(collection: Collection) -> None:
             each.embedding,
             f"{each.documents_indexed}/{each.documents_wanted}",
             each.documents_failed,
-            each.chunks,
+            f"{each.chunks}, those of {each.passages_of}" if each.passages_of else each.chunks,
             moment(each.expire_time),
             each.message,
         )

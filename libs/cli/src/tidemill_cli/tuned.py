@@ -137,7 +137,8 @@ class TuneReport:
 
     def _conclusion(self) -> str:
         if self.applied:
-            return f"set: {self.collection} searches by it from now on; write it into its loop.yaml, too"
+            when = "from now on, or with go_live: by_rollout once it is promoted"
+            return f"set: {self.collection} searches by it {when}; write it into its loop.yaml, too"
         if self.evaluation is None:
             return "no ranking was found that is better than the present one"
         if self.measure is None:

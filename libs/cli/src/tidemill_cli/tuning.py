@@ -15,7 +15,7 @@ from tidemill.rag.v1.collection_pb2 import Collection, SearchSettings
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
 from tidemill_client.connection import Connection
 from tidemill_client.judged_questions import JudgedQuestion
-from tidemill_client.retrieval_evaluations import search_settings
+from tidemill_client.retrieval_evaluations import ranking, search_settings
 from tidemill_core.rankings import ranking_scores
 
 BATCH = 16
@@ -138,7 +138,7 @@ def _knobs(collection: Collection) -> list[_Knob]:
     """
     fields, search = (
         SearchSettings.DESCRIPTOR.fields_by_name,
-        MessageToDict(collection.search, preserving_proto_field_name=True, always_print_fields_with_no_presence=True),
+        MessageToDict(ranking(collection), preserving_proto_field_name=True, always_print_fields_with_no_presence=True),
     )
     knobs = []
     live = next((each for each in collection.indexes if each.number == collection.live_index), None)

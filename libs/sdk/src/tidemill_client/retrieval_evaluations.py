@@ -14,7 +14,7 @@ from tidemill.evaluator.v1.retrieval_evaluation_service_pb2 import (
     ListRetrievalResultsRequest,
     StartRetrievalEvaluationRequest,
 )
-from tidemill.rag.v1.collection_pb2 import Collection
+from tidemill.rag.v1.collection_pb2 import Collection, SearchSettings
 from tidemill_client.connection import Connection
 from tidemill_client.evaluations import ENDED, PATIENCE_S
 from tidemill_client.pages import each, filter_of
@@ -39,9 +39,16 @@ class Side:
 LIVE = Side()
 
 
-def search_settings(collection: Collection) -> dict[str, Any]:
-    """Return the search settings of a collection, those that are set."""
-    return MessageToDict(collection.search, preserving_proto_field_name=True)
+def search_settings(collection: Collection, index: int = 0) -> dict[str, Any]:
+    """Return the settings that searches of an index version have, those that are set; 0 is the live one."""
+    return MessageToDict(ranking(collection, index), preserving_proto_field_name=True)
+
+
+def ranking(collection: Collection, index: int = 0) -> SearchSettings:
+    """Return how searches of an index version rank; 0 is the live one, beside which a change may wait."""
+    number = index or collection.live_index
+    searched = next((each for each in collection.indexes if each.number == number), None)
+    return searched.search if searched is not None and searched.HasField("search") else collection.search
 
 
 class RetrievalEvaluations:

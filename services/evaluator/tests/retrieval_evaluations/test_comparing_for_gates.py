@@ -158,6 +158,22 @@ async def test_without_figures_the_gate_has_no_verdict_either() -> None:
     assert stopped.value.reason == CANCELLED
 
 
+async def test_each_side_is_searched_by_the_settings_of_its_index_version() -> None:
+    gated = Gated()
+    await gated.with_suite()
+    gated.has(live=LIVE, others=(NEXT,))
+    known = gated.retrieval.collections["acme", "handbook"]
+    other = '{"sparse_weight": 1.5}'
+    gated.retrieval.collections["acme", "handbook"] = replace(known, index_settings={NEXT: other})
+    await gated.started()
+    await gated.compared()
+
+    assert {(each.side.index, each.side.settings) for each in gated.retrieval.searched} == {
+        (LIVE, SETTINGS),
+        (NEXT, other),
+    }
+
+
 async def test_a_collection_whose_live_index_changed_behind_the_searches_is_noticed() -> None:
     gated = Gated()
     await gated.with_suite()

@@ -128,6 +128,7 @@ async def test_rag_is_asked_by_the_settings_as_it_knows_them() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     live = collection_pb2.IndexVersion(number=2, state=collection_pb2.INDEX_STATE_LIVE, documents_indexed=7)
+    live.search.sparse_weight = 0.3
     gone = collection_pb2.IndexVersion(number=1, state=collection_pb2.INDEX_STATE_RETIRED)
     search = collection_pb2.SearchSettings(sparse_weight=0.7)
     passages = [StubPassage(passage=content_pb2.Passage(document=each)) for each in ("d1", "d1", "d2")]
@@ -156,6 +157,7 @@ async def test_rag_is_asked_by_the_settings_as_it_knows_them() -> None:
     await server.stop(None)
 
     assert (found.live_index, found.documents, json.loads(found.settings)["sparse_weight"]) == (2, {2: 7}, 0.7)
+    assert {number: json.loads(text) for number, text in found.index_settings.items()} == {2: {"sparse_weight": 0.3}}
     assert (documents, there) == (["d1", "d2"], [True, False])
     ((_, asked),) = rag.searches
     assert (asked.index, asked.top_k, asked.settings.sparse_weight) == (2, 40, 1.5)

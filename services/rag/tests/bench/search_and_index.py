@@ -34,7 +34,8 @@ from tidemill_testkit.stores import InMemoryAggregates
 sys.path.append(str(Path(__file__).parents[4] / "examples" / "helpdesk"))
 import corpus  # type: ignore[import-not-found]  # an example, which is no package
 
-from tidemill_rag.collections.domain.collection import Chunking, Collection, IndexRef, IndexState, IndexVersion
+from tidemill_rag.collections.domain.collection import Collection, IndexRef
+from tidemill_rag.collections.domain.index_version import Chunking, IndexState, IndexVersion
 from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.collections.resolve_settings import DEFAULT_SPARSE

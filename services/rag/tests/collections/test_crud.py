@@ -8,7 +8,7 @@ import pytest
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, RequestIdReused
 from tidemill_rag.collections.crud import CHANGEABLE
-from tidemill_rag.collections.domain.collection import CollectionDeleted, IndexBuildStarted
+from tidemill_rag.collections.domain.events import CollectionDeleted, IndexBuildStarted
 from tidemill_rag.collections.resolve_settings import CollectionSpec
 from tidemill_rag.errors import CollectionExists, CollectionNotFound, EmbeddingUnusable
 

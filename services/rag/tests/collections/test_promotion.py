@@ -7,13 +7,9 @@ import pytest
 
 from services.rag.tests.fakes import ADA, EVE, KEEP, Rag, spec, write
 from tidemill_core.errors import Conflict
-from tidemill_rag.collections.domain.collection import (
-    GoLive,
-    IndexBecameReady,
-    IndexRetired,
-    IndexState,
-    IndexWentLive,
-)
+from tidemill_rag.collections.domain.collection import GoLive
+from tidemill_rag.collections.domain.events import IndexBecameReady, IndexRetired, IndexWentLive
+from tidemill_rag.collections.domain.index_version import IndexState
 from tidemill_rag.collections.resolve_settings import CollectionSpec
 from tidemill_rag.errors import CollectionNotFound, IndexIncomplete, IndexNotFound
 

@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 from tidemill.rag.v1 import collection_pb2 as pb
 from tidemill_kit.store.aggregates import Identity
-from tidemill_rag.collections.domain.collection import Collection, IndexState, IndexVersion
+from tidemill_rag.collections.domain.collection import Collection
+from tidemill_rag.collections.domain.index_version import IndexState, IndexVersion
 from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_testkit.clocks import NOON
@@ -49,6 +50,7 @@ def test_a_collection_that_an_earlier_version_stored_is_read_and_stored_as_it_wa
     assert stored.pop("sparse") == stored["indexes"][0].pop("sparse") == {"by": "none", "languages": []}
     assert (stored.pop("go_live"), stored["indexes"][0].pop("expire_time")) == ("when_complete", None)
     assert stored["indexes"][0].pop("quantized") is False
+    assert (stored["indexes"][0].pop("search"), stored["indexes"][0].pop("passages_of")) == (None, 0)
     assert (stored.pop("begun"), stored.pop("promotions")) == (None, 0)
     assert collection.made_of == collection.indexes[0].made_of
     assert stored.pop("search") == asdict(SearchSettings())

@@ -12,16 +12,15 @@ from services.rag.tests.fakes import Rag
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.records import OutgoingRecord
-from tidemill_rag.collections.domain.collection import (
-    Chunking,
-    Collection,
+from tidemill_rag.collections.domain.collection import Collection, IndexRef
+from tidemill_rag.collections.domain.events import (
     CollectionDeleted,
     IndexBecameReady,
     IndexBuildStarted,
-    IndexRef,
     IndexRetired,
     IndexWentLive,
 )
+from tidemill_rag.collections.domain.index_version import Chunking
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.indexing.events import documents
 

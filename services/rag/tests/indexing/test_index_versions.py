@@ -7,7 +7,8 @@ import pytest
 
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.application import Request
-from tidemill_rag.collections.domain.collection import Collection, IndexRef, IndexState
+from tidemill_rag.collections.domain.collection import Collection, IndexRef
+from tidemill_rag.collections.domain.index_version import IndexState
 from tidemill_rag.errors import GraphMissing
 from tidemill_rag.indexing.reconcile_index import AT_ONCE
 
@@ -185,7 +186,10 @@ async def test_a_message_goes_as_soon_as_something_succeeds_again() -> None:
     for number in range(100):
         await rag.consume(rag.ingest.put(f"d{number}", "words"))
     await rag.collections.update(
-        "acme", "handbook", lambda collection: collection.record_message(1, "it was down"), request=Request.internal()
+        "acme",
+        "handbook",
+        lambda collection: collection.record_message(collection.ref(1), "it was down"),
+        request=Request.internal(),
     )
 
     assert await rag.turn(FIRST) == AT_ONCE

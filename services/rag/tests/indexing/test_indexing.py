@@ -7,7 +7,8 @@ import pytest
 from services.rag.tests.fakes import ADA, EVE, Rag, spec, write
 from tidemill_core.application import PageRequest, Request
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_rag.collections.domain.collection import IndexBuildStarted, IndexRef, IndexWentLive
+from tidemill_rag.collections.domain.collection import IndexRef
+from tidemill_rag.collections.domain.events import IndexBuildStarted, IndexWentLive
 from tidemill_rag.collections.messages import document_message
 from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.errors import DocumentUnreadable, IndexNotReady

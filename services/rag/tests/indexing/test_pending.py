@@ -7,7 +7,8 @@ import pytest
 from tidemill_core.application import Request
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database
-from tidemill_rag.collections.domain.collection import Chunking, Collection, IndexRef, IndexState, IndexVersion
+from tidemill_rag.collections.domain.collection import Collection, IndexRef
+from tidemill_rag.collections.domain.index_version import Chunking, IndexState, IndexVersion
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.errors import CollectionNotFound
 from tidemill_rag.indexing import pending

@@ -181,7 +181,9 @@ class Collection(Declared):
     search: Search = Search()
     go_live: Annotated[
         Literal["when_complete", "by_rollout"] | None,
-        Field(description="by_rollout: a new index version waits to be promoted; left out, a collection keeps its own"),
+        Field(
+            description="by_rollout: new index versions and changes of search wait for a promotion; left out, it stays"
+        ),
     ] = None
 
 

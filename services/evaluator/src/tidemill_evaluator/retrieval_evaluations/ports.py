@@ -1,7 +1,7 @@
 """Ports of retrieval evaluations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller
@@ -14,12 +14,16 @@ RetrievalEvaluations = Aggregates[RetrievalEvaluation]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchedCollection:
-    """A collection as it is now. `documents` are those in each index version that can be searched."""
+    """A collection as it is now. `documents` are those in each index version that can be searched.
+
+    `settings` are those of the collection, and `index_settings` those of index versions, where these have their own.
+    """
 
     name: str
     live_index: int
     settings: str
     documents: Mapping[int, int]
+    index_settings: Mapping[int, str] = field(default_factory=dict)
 
     def pinned(self, side: RetrievalSide) -> RetrievalSide:
         """Return a side with index version and settings as they are now.
@@ -36,7 +40,7 @@ class SearchedCollection:
             known = ", ".join(map(str, sorted(self.documents)))
             message = f"collection {self.name} has no index version {index} that can be searched: use {known}, or 0"
             raise NoVerdict(COLLECTION_UNAVAILABLE, message)
-        return RetrievalSide(index=index, settings=side.settings or self.settings)
+        return RetrievalSide(index=index, settings=side.settings or self.index_settings.get(index, self.settings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,12 +28,12 @@ class RagRetrieval:
         with acting_as(caller):
             found = (await self._collections.GetCollection(request)).collection
         searchable = [each for each in found.indexes if each.state != collection_pb2.INDEX_STATE_RETIRED]
-        settings = MessageToDict(found.search, preserving_proto_field_name=True)
         return SearchedCollection(
             name=name,
             live_index=found.live_index,
-            settings=json.dumps(settings, sort_keys=True),
+            settings=_text(found.search),
             documents={each.number: each.documents_indexed for each in searchable},
+            index_settings={each.number: _text(each.search) for each in searchable if each.HasField("search")},
         )
 
     async def search(self, caller: Caller, query: SearchQuery) -> Sequence[str]:
@@ -59,6 +59,10 @@ class RagRetrieval:
         except NotFound:
             return False
         return any(each.index == index and each.chunks > 0 for each in reply.documents)
+
+
+def _text(settings: collection_pb2.SearchSettings) -> str:
+    return json.dumps(MessageToDict(settings, preserving_proto_field_name=True), sort_keys=True)
 
 
 def _settings(text: str) -> collection_pb2.SearchSettings | None:

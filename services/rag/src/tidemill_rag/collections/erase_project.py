@@ -36,8 +36,8 @@ class EraseProject:
         erased = 0
         async for collection in list_all(self.collections, caller.project, show_deleted=True):
             deleted = await self._deleted(collection)
-            for index in deleted.indexes:
-                erased += await self._drop(deleted.ref(index.number))
+            for ref in deleted.refs:
+                erased += await self._drop(ref)
         return erased
 
     async def _deleted(self, collection: Collection) -> Collection:

@@ -1,5 +1,7 @@
 """Collections, index versions and their events as messages."""
 
+from dataclasses import replace
+
 from google.protobuf.message import Message
 
 from tidemill.rag.v1 import collection_pb2 as pb
@@ -8,15 +10,15 @@ from tidemill.rag.v1 import events_pb2 as events
 from tidemill_core.aggregate import Event
 from tidemill_kit.mapping import from_message, to_message
 from tidemill_rag.collections.crud import Overview
-from tidemill_rag.collections.domain.collection import (
-    Collection,
+from tidemill_rag.collections.domain.collection import Collection
+from tidemill_rag.collections.domain.events import (
     CollectionDeleted,
     IndexBecameReady,
     IndexBuildStarted,
     IndexRetired,
-    IndexVersion,
     IndexWentLive,
 )
+from tidemill_rag.collections.domain.index_version import IndexVersion
 from tidemill_rag.collections.resolve_settings import CollectionSpec
 from tidemill_rag.indexing.domain.ledger import Counts, Row
 
@@ -47,7 +49,12 @@ def collection_message(overview: Overview) -> pb.Collection:
         pb.Collection,
         collection,
         live_index=collection.live.number if collection.live else 0,
-        indexes=[_index_message(index, overview.counts.get(index.number, Counts())) for index in collection.indexes],
+        indexes=[
+            _index_message(
+                replace(index, search=collection.ranking(index)), overview.counts.get(index.number, Counts())
+            )
+            for index in collection.indexes
+        ],
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import SLUG, label_violations, refuse, slug_violations
-from tidemill_rag.collections.domain.collection import Chunking, GoLive, Settings, Sparse
+from tidemill_rag.collections.domain.collection import GoLive, Settings
+from tidemill_rag.collections.domain.index_version import Chunking, Sparse
 from tidemill_rag.collections.domain.search_settings import SearchSettings, search_violations
 from tidemill_rag.embedding.domain import LANGUAGES, MAX_TOKENS, MIN_TOKENS
 from tidemill_rag.embedding.ports import EmbeddingModels, Rerankers

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller
 from tidemill_core.errors import Violation
 from tidemill_core.resources import refuse
-from tidemill_rag.collections.domain.collection import IndexVersion
+from tidemill_rag.collections.domain.index_version import IndexVersion
 from tidemill_rag.collections.ports import Collections, found
 from tidemill_rag.embedding.ports import EmbeddedText, EmbeddingModels
 from tidemill_rag.errors import IndexNotReady

@@ -27,8 +27,7 @@ class EraseDocument:
         """Return how many passages were there, 1 for an index whose files alone held them; 0 when none is left."""
         erased = 0
         async for collection in list_all(self.collections, caller.project, show_deleted=True):
-            for index in collection.indexes:
-                name = collection.ref(index.number).key
+            for name in [ref.key for ref in collection.refs]:
                 passages = len((await self.vectors.ids(name, [document])).get(document, ()))
                 if passages:
                     await self.vectors.delete(name, document, below_seq=_ANY_SEQ)

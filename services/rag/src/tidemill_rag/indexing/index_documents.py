@@ -9,7 +9,8 @@ from functools import partial
 from typing import Self
 
 from tidemill_core.errors import TRANSIENT, InvalidInput, isolated
-from tidemill_rag.collections.domain.collection import IndexRef, IndexVersion
+from tidemill_rag.collections.domain.collection import IndexRef
+from tidemill_rag.collections.domain.index_version import IndexVersion
 from tidemill_rag.embedding.ports import EmbeddingModel, EmbeddingModels, SparseEmbedding
 from tidemill_rag.indexing.domain.chunking import Cut
 from tidemill_rag.indexing.domain.ledger import DesiredDocument, Row

@@ -7,10 +7,12 @@ from tidemill_core.application import Clock, Page
 from tidemill_kit.store.mongo import Collection as MongoCollection
 from tidemill_kit.store.mongo import Document, translated
 from tidemill_kit.workers.pending import page_of_documents
-from tidemill_rag.collections.domain.collection import IndexRef, IndexState
+from tidemill_rag.collections.domain.collection import IndexRef
+from tidemill_rag.collections.domain.index_version import IndexState
 
 _UNFINISHED = frozenset({IndexState.BUILDING.value, IndexState.RETIRED.value})
 _ALL_VERSIONS, _UNFINISHED_VERSIONS, _PENDING_ROWS = "all", "unfinished", "pending"
+_READ = ("number", "passages_of", "state", "expire_time")
 _PAGE = 1000
 
 
@@ -57,10 +59,10 @@ class PendingIndexes:
         return await self._versions(where, token, which=lambda index: _is_unfinished(index, now))
 
     async def _versions(self, where: Document, token: str, *, which: Callable[[Document], bool]) -> Page[IndexRef]:
-        fields = ["project", "id", *(f"state.indexes.{name}" for name in ("number", "state", "expire_time"))]
+        fields = ["project", "id", *(f"state.indexes.{name}" for name in _READ)]
         found = await page_of_documents(self._collections, where, token, fields=fields, size=_PAGE)
         versions = [
-            IndexRef(project=document["project"], collection=document["id"], number=index["number"])
+            IndexRef(project=document["project"], collection=document["id"], number=_passages(index))
             for document in found.items
             for index in document["state"].get("indexes", [])
             if which(index)
@@ -74,6 +76,11 @@ class PendingIndexes:
         named = [document["_id"].split("/") for document in found.items]
         versions = [IndexRef(project=project, collection=name, number=int(number)) for project, name, number in named]
         return Page(items=versions, next_token=found.next_token)
+
+
+def _passages(index: Document) -> int:
+    number: int = index.get("passages_of") or index["number"]
+    return number
 
 
 def _is_unfinished(index: Document, now: datetime) -> bool:

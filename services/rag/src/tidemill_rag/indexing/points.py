@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill_rag.collections.domain.collection import IndexRef, Sparse
+from tidemill_rag.collections.domain.collection import IndexRef
+from tidemill_rag.collections.domain.index_version import Sparse
 from tidemill_rag.embedding.domain import SparseVector, passage_vector
 from tidemill_rag.embedding.ports import EmbeddingModel, SparseEmbedding
 from tidemill_rag.indexing.domain.chunking import Chunk

@@ -1,12 +1,13 @@
-"""Reconcile one index version: seed, index, go live or wait, or delete."""
+"""Reconcile the passages of an index version, or of several: seed, index, go live or wait, or delete."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tidemill_core.application import Clock, Request, Requeue
 from tidemill_core.errors import InvalidInput, NotFound, TidemillError
-from tidemill_rag.collections.domain.collection import Collection, IndexRef, IndexState, IndexVersion, Keep
+from tidemill_rag.collections.domain.collection import Collection, IndexRef, Keep
+from tidemill_rag.collections.domain.index_version import IndexState, IndexVersion
 from tidemill_rag.collections.ports import Collections
 from tidemill_rag.embedding.ports import EmbeddingModels
 from tidemill_rag.indexing.compare_points import ComparePoints
@@ -57,18 +58,19 @@ class ReconcileIndex:
         """
         for _ in range(BATCHES_A_TURN):
             collection = await self._collection(ref)
-            index = collection.index(ref.number)
-            if index is None:
+            searching = collection.searching(ref)
+            if not searching:
                 self._forget(ref)
                 return None
+            index = searching[0]
             if not index.receives_updates:
                 return await self._sweep(ref, collection, index)
-            if index.expired(self.clock.now()):
+            if any(each.expired(self.clock.now()) for each in searching):
                 await self._expire(ref)
                 continue
             try:
                 if not await self._advance(ref, collection, index, epoch):
-                    return RECHECK if ref.key in self.suspect else self._expiry(index)
+                    return RECHECK if ref.key in self.suspect else self._expiry(searching)
             except TidemillError as error:
                 await self._record(ref, error.message)
                 raise
@@ -86,11 +88,11 @@ class ReconcileIndex:
             await self._seed(ref, index)
             return True
         if index.state is IndexState.BUILDING and not collection.live:
-            await self._complete(ref)
+            await self._complete(ref, index)
             return True
         if index.quantized is None:
             model = await self.models.load(ref.caller, index.embedding)
-            await self._update(ref, lambda each: each.record_form(ref.number, quantized=model.quantized))
+            await self._update(ref, lambda each: each.record_form(ref, quantized=model.quantized))
             return True
         await self._check_points(ref, index, epoch)
         waiting = (await self.ledger.counts([ref]))[ref].pending
@@ -101,17 +103,23 @@ class ReconcileIndex:
             return True
         await self._correct_counts(ref, waiting)
         if index.state is IndexState.BUILDING:
-            await self._complete(ref)
+            await self._complete(ref, index)
             return True
         return False
 
     async def _expire(self, ref: IndexRef) -> None:
         now = self.clock.now()
-        await self._update(ref, lambda collection: collection.expire(ref.number, now=now))
 
-    def _expiry(self, index: IndexVersion) -> Requeue | None:
-        """Return when a replaced index version has to be retired."""
-        return Requeue(after=index.expire_time - self.clock.now()) if index.expire_time else None
+        def expire(collection: Collection) -> None:
+            for index in collection.searching(ref):
+                collection.expire(index.number, now=now)
+
+        await self._update(ref, expire)
+
+    def _expiry(self, searching: Sequence[IndexVersion]) -> Requeue | None:
+        """Return when the first replaced index version has to be retired."""
+        ends = [index.expire_time for index in searching if index.expire_time]
+        return Requeue(after=min(ends) - self.clock.now()) if ends else None
 
     async def _collection(self, ref: IndexRef) -> Collection:
         """Return the collection, or its tombstone."""
@@ -145,10 +153,10 @@ class ReconcileIndex:
         reached = page.next_token
         await self._update(ref, lambda collection: collection.record_seeding(ref.number, source=source, token=reached))
 
-    async def _complete(self, ref: IndexRef) -> None:
+    async def _complete(self, ref: IndexRef, index: IndexVersion) -> None:
         documents, now = (await self.ledger.counts([ref]))[ref].desired, self.clock.now()
         await self._update(
-            ref, lambda collection: collection.complete(ref.number, documents=documents, keep=self.keep, now=now)
+            ref, lambda collection: collection.complete(index.number, documents=documents, keep=self.keep, now=now)
         )
 
     async def _check_points(self, ref: IndexRef, index: IndexVersion, epoch: int) -> None:
@@ -183,11 +191,11 @@ class ReconcileIndex:
         self._forget(ref)
         await self.vectors.drop(ref.key)
         await self.ledger.drop(ref)
-        await self.collections.upsert(collection, lambda stored: stored.forget(ref.number), request=Request.internal())
+        await self.collections.upsert(collection, lambda stored: stored.forget(ref), request=Request.internal())
         return None
 
     async def _record(self, ref: IndexRef, message: str) -> None:
-        await self._update(ref, lambda collection: collection.record_message(ref.number, message))
+        await self._update(ref, lambda collection: collection.record_message(ref, message))
 
     async def _update(self, ref: IndexRef, change: Callable[[Collection], None]) -> None:
         try:

@@ -28,11 +28,12 @@ class RecordDocument:
         afterwards, so no document is missed between its creation and its listing.
         """
         async for collection in list_all(self.collections, caller.project):
-            for index in collection.indexes:
-                if index.receives_updates and desired.source in index.sources:
-                    ref = collection.ref(index.number)
-                    if await self.ledger.upsert_desired(ref, desired) or await self._waits(ref, desired):
-                        self.enqueue(ref)
+            for ref in collection.refs:
+                index = collection.searching(ref)[0]
+                if not index.receives_updates or desired.source not in index.sources:
+                    continue
+                if await self.ledger.upsert_desired(ref, desired) or await self._waits(ref, desired):
+                    self.enqueue(ref)
 
     async def _waits(self, ref: IndexRef, desired: DesiredDocument) -> bool:
         """Return whether the row is still pending: the process that recorded it may have crashed before enqueueing."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
 from tidemill_core.resources import ResolveShared, nothing_shared
-from tidemill_rag.collections.domain.collection import Collection, IndexRef, IndexVersion, numbers
+from tidemill_rag.collections.domain.collection import Collection, IndexRef
+from tidemill_rag.collections.domain.index_version import IndexVersion, numbers
 from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.collections.ports import Collections, found
 from tidemill_rag.embedding.ports import EmbeddingModels, SparseEmbedding
@@ -59,7 +60,7 @@ class _Searched:
 
     @property
     def settings(self) -> SearchSettings:
-        return self.asked or self.collection.search
+        return self.asked or self.collection.ranking(self.index)
 
     @property
     def ref(self) -> IndexRef:

@@ -165,7 +165,9 @@ class Collection(_message.Message):
 
     @_builtins.property
     def search(self) -> Global___SearchSettings:
-        """Optional. How searches rank; a change counts from the next search, and builds nothing. Unset fields have defaults."""
+        """Optional. How searches rank. A change builds nothing: it counts from the next search, or, where `go_live` is
+        GO_LIVE_BY_ROLLOUT, begins an index version that searches the same passages. Unset fields have defaults.
+        """
 
     def __init__(
         self,
@@ -365,6 +367,8 @@ class IndexVersion(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     SPARSE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    PASSAGES_OF_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Output only. Counted from 1."""
     state: Global___IndexState.ValueType
@@ -381,6 +385,8 @@ class IndexVersion(_message.Message):
     """Output only. Passages in it."""
     message: _builtins.str
     """Output only. What it waits for, or the last failure."""
+    passages_of: _builtins.int
+    """Output only. The index version, which may be gone, whose passages it searches; 0 where it has its own."""
     @_builtins.property
     def chunking(self) -> Global___Chunking:
         """Output only. How its documents are cut."""
@@ -403,6 +409,12 @@ class IndexVersion(_message.Message):
         others.
         """
 
+    @_builtins.property
+    def search(self) -> Global___SearchSettings:
+        """Output only. How its searches rank: as `search` of the collection, unless a change of that waits for PromoteIndex, or
+        was not promoted.
+        """
+
     def __init__(
         self,
         *,
@@ -419,10 +431,12 @@ class IndexVersion(_message.Message):
         message: _builtins.str = ...,
         sparse: Global___Sparse | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        search: Global___SearchSettings | None = ...,
+        passages_of: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "expire_time", b"expire_time", "live_time", b"live_time", "sparse", b"sparse"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "expire_time", b"expire_time", "live_time", b"live_time", "search", b"search", "sparse", b"sparse"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "chunks", b"chunks", "create_time", b"create_time", "documents_failed", b"documents_failed", "documents_indexed", b"documents_indexed", "documents_wanted", b"documents_wanted", "embedding", b"embedding", "expire_time", b"expire_time", "live_time", b"live_time", "message", b"message", "number", b"number", "sparse", b"sparse", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "chunks", b"chunks", "create_time", b"create_time", "documents_failed", b"documents_failed", "documents_indexed", b"documents_indexed", "documents_wanted", b"documents_wanted", "embedding", b"embedding", "expire_time", b"expire_time", "live_time", b"live_time", "message", b"message", "number", b"number", "passages_of", b"passages_of", "search", b"search", "sparse", b"sparse", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

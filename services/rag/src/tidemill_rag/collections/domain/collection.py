@@ -5,45 +5,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
-from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Caller, derived_id
+from tidemill_rag.collections.domain.events import (
+    CollectionDeleted,
+    IndexBecameReady,
+    IndexBuildStarted,
+    IndexRetired,
+    IndexWentLive,
+)
+from tidemill_rag.collections.domain.index_version import Chunking, IndexState, IndexVersion, MadeOf, Sparse, numbers
 from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.errors import CollectionExists, IndexIncomplete, IndexNotFound
 
-_DEFAULT_SEARCH = SearchSettings()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunking:
-    """Chunking settings; sizes in tokens of the embedding model."""
-
-    by: str = "structure"
-    max_tokens: int = 256
-    overlap_tokens: int = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sparse:
-    """Sparse vectors of passages. Collections and index versions that predate them have none."""
-
-    by: str = "none"
-    """`bm25` or `none`."""
-    languages: tuple[str, ...] = ()
-
-    @property
-    def used(self) -> bool:
-        """Return whether passages have sparse vectors."""
-        return self.by != "none"
-
-
-class IndexState(Enum):
-    """The state of an index version."""
-
-    BUILDING = "building"
-    READY = "ready"
-    """Complete, and kept complete: it may be promoted."""
-    LIVE = "live"
-    RETIRED = "retired"
+_DEFAULT_SEARCH, _NO_TERMS = SearchSettings(), Sparse()
 
 
 class GoLive(Enum):
@@ -64,7 +39,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexRef:
-    """The name of an index version; its key is the prefix of the ids of its rows and points."""
+    """The name of an index version's passages; its key is the prefix of the ids of their rows and points."""
 
     project: str
     collection: str
@@ -85,107 +60,13 @@ class IndexRef:
         return Caller.of_service(self.project, "rag")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MadeOf:
-    """What the points of an index version are made of; `embedding` is `model@version`."""
-
-    sources: tuple[str, ...]
-    embedding: str
-    chunking: Chunking
-    sparse: Sparse
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexVersion:
-    """One build of the index: immutable settings, and documents that follow their sources."""
-
-    number: int
-    state: IndexState
-    sources: tuple[str, ...]
-    embedding: str
-    """`model@version`."""
-    chunking: Chunking
-    sparse: Sparse = Sparse()
-    quantized: bool | None = False
-    """Whether its passages were embedded, and its questions are, with weights of 8 bits; None until the model is loaded
-    for the first passage. Index versions that predate such weights have none.
-    """
-    create_time: datetime
-    seeded: bool = False
-    """True once all documents that existed at its creation are in the ledger."""
-    seed_source: int = 0
-    """Position in `sources` of the one being listed; those before are complete."""
-    seed_token: str = ""
-    """Token of the next page of that source."""
-    live_time: datetime | None = None
-    retire_time: datetime | None = None
-    expire_time: datetime | None = None
-    """When a replaced one that is READY is retired."""
-    message: str = ""
-    """The dependency that it waits for, or the last error."""
-
-    @property
-    def made_of(self) -> MadeOf:
-        """Return what its points are made of."""
-        return MadeOf(sources=self.sources, embedding=self.embedding, chunking=self.chunking, sparse=self.sparse)
-
-    @property
-    def receives_updates(self) -> bool:
-        """Return whether events of its sources still update it."""
-        return self.state is not IndexState.RETIRED
-
-    def expired(self, now: datetime) -> bool:
-        """Return whether it was replaced, and can be promoted back no longer."""
-        return self.state is IndexState.READY and self.expire_time is not None and self.expire_time <= now
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexBuildStarted(Event):
-    """An index version receives documents."""
-
-    index: int
-    embedding: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexWentLive(Event):
-    """An index version serves searches; `replaced` is 0 for the first one."""
-
-    index: int
-    replaced: int
-    documents: int
-    promoted: bool = False
-    """Then the replaced one is READY, else retired."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexBecameReady(Event):
-    """An index version waits for its promotion; `live` serves searches."""
-
-    index: int
-    live: int
-    documents: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexRetired(Event):
-    """An index version that was READY is kept no longer."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectionDeleted(Event):
-    """A collection was deleted with all its index versions."""
-
-
 @dataclass(slots=True, kw_only=True)
 class Collection(Aggregate):
     """At most one index version is LIVE and at most one BUILDING; RETIRED ones are deleted in the background.
 
     Index versions are immutable: a change of sources, embedding, chunking or sparse vectors starts a new one beside the
     live one. Searches switch to it when it is complete, or when it is promoted, as `go_live` says. A change of the
-    search settings counts at once.
+    search settings counts at once, or, where index versions wait, starts one that searches the same passages.
     """
 
     sources: tuple[str, ...] = ()
@@ -218,8 +99,24 @@ class Collection(Aggregate):
         return next((index for index in self.indexes if index.number == number), None)
 
     def ref(self, number: int) -> IndexRef:
-        """Return the name of an index version."""
-        return IndexRef(project=self.project, collection=self.id, number=number)
+        """Return the name of the passages of an index version."""
+        index = self.index(number)
+        return IndexRef(project=self.project, collection=self.id, number=index.passages if index else number)
+
+    @property
+    def refs(self) -> Sequence[IndexRef]:
+        """Return the names of all passages, each once."""
+        return list(dict.fromkeys(self.ref(index.number) for index in self.indexes))
+
+    def searching(self, ref: IndexRef) -> Sequence[IndexVersion]:
+        """Return the index versions that search these passages: what is being completed first, retired ones last."""
+        order = [IndexState.BUILDING, IndexState.LIVE, IndexState.READY, IndexState.RETIRED]
+        there = [index for index in self.indexes if index.passages == ref.number]
+        return sorted(there, key=lambda index: order.index(index.state))
+
+    def ranking(self, index: IndexVersion) -> SearchSettings:
+        """Return how searches of an index version rank."""
+        return index.search or self.search
 
     def begin(self, settings: "Settings", *, now: datetime) -> None:
         """Create the collection, or create it again after a deletion.
@@ -236,20 +133,26 @@ class Collection(Aggregate):
         self.rebuild(settings.resolved, quantizes=settings.quantizes, now=now)
 
     def configure(self, settings: "Settings", *, now: datetime) -> None:
-        """Apply new settings; start an index version if what points are made of changed."""
-        self.labels = dict(settings.labels)
+        """Apply new settings; start an index version if what points are made of changed, or how a waiting one ranks."""
+        self.labels, before = dict(settings.labels), self.search
         self._take(settings)
+        waits = self.go_live is GoLive.BY_ROLLOUT
+        if not waits or self.search != before:  # what is there ranks as before where the change has to be promoted
+            self.indexes = tuple(
+                replace(index, search=(index.search or before) if waits else None) for index in self.indexes
+            )
         if self.made_of != settings.made_of:
             self.rebuild(settings.resolved, quantizes=settings.quantizes, now=now)
+        elif waits and self.search != before:
+            self._rank_anew(now=now)
 
     def rebuild(self, resolved: str, *, quantizes: bool = True, now: datetime) -> None:
         """Start an index version, with weights of 8 bits if the model has such; one still building is retired."""
         for index in self.indexes:
             if index.state is IndexState.BUILDING:
-                self._change(index.number, state=IndexState.RETIRED, retire_time=now)
-        self.last_index += 1
+                self._retire(index, now=now)
         begun = IndexVersion(
-            number=self.last_index,
+            number=self.last_index + 1,
             state=IndexState.BUILDING,
             sources=self.sources,
             embedding=resolved,
@@ -258,8 +161,8 @@ class Collection(Aggregate):
             quantized=None if quantizes else False,
             create_time=now,
         )
-        self.indexes, self.begun = (*self.indexes, begun), begun.made_of
-        self.pending.append(IndexBuildStarted(occurred_at=now, index=begun.number, embedding=resolved))
+        self.begun = begun.made_of
+        self._add(begun, now=now)
 
     def record_seeding(self, number: int, *, source: int, token: str) -> None:
         """Record how far its sources have been listed."""
@@ -269,15 +172,16 @@ class Collection(Aggregate):
         """Record that all sources have been listed."""
         self._change(number, seeded=True, message="")
 
-    def record_form(self, number: int, *, quantized: bool) -> None:
-        """Record in which form the model embeds for it from now on."""
-        index = self.index(number)
-        if index and index.quantized is None:
-            self._change(number, quantized=quantized)
+    def record_form(self, ref: IndexRef, *, quantized: bool) -> None:
+        """Record in which form the model embeds for these passages from now on."""
+        for index in self.searching(ref):
+            if index.quantized is None:
+                self._change(index.number, quantized=quantized)
 
-    def record_message(self, number: int, message: str) -> None:
-        """Record what an index version waits for."""
-        self._change(number, message=message)
+    def record_message(self, ref: IndexRef, message: str) -> None:
+        """Record what these passages wait for."""
+        for index in self.searching(ref):
+            self._change(index.number, message=message)
 
     def complete(self, number: int, *, documents: int, keep: Keep, now: datetime) -> None:
         """Switch searches to a seeded index version, and retire those before it, or have it wait. Idempotent."""
@@ -290,7 +194,7 @@ class Collection(Aggregate):
             self._retire_beyond(keep.max_ready, now=now)
             return
         if live:
-            self._change(live.number, state=IndexState.RETIRED, retire_time=now)
+            self._retire(live, now=now)
         self._serve(number, replaced=live, documents=documents, promoted=False, now=now)
         self._retire_beyond(0, now=now)
 
@@ -319,12 +223,12 @@ class Collection(Aggregate):
         """Retire a replaced index version whose time to be promoted back is over."""
         index = self.index(number)
         if index and index.expired(now):
-            self._retire_ready(number, now=now)
+            self._retire_ready(index, now=now)
 
-    def forget(self, number: int) -> None:
-        """Remove a retired index version whose data is deleted."""
+    def forget(self, ref: IndexRef) -> None:
+        """Remove the retired index versions whose passages are deleted."""
         self.indexes = tuple(
-            index for index in self.indexes if index.number != number or index.state is not IndexState.RETIRED
+            index for index in self.indexes if index.passages != ref.number or index.state is not IndexState.RETIRED
         )
 
     def delete(self, *, now: datetime) -> None:
@@ -339,6 +243,33 @@ class Collection(Aggregate):
         self.sources, self.embedding, self.chunking = settings.sources, settings.embedding, settings.chunking
         self.sparse, self.search, self.go_live = settings.sparse, settings.search, settings.go_live
 
+    def _rank_anew(self, *, now: datetime) -> None:
+        """Start an index version that ranks by the new settings, unless one is being built, which then does."""
+        live, building = self.live, False
+        for index in self.indexes:
+            if index.passages_of and index.live_time is None and index.receives_updates:  # ranks by older ones
+                retire = self._retire_ready if index.state is IndexState.READY else self._retire
+                retire(index, now=now)
+            elif index.state is IndexState.BUILDING:
+                self._change(index.number, search=None)
+                building = True
+        if live and not building and live.search != self.search:
+            begun = replace(
+                live,
+                number=self.last_index + 1,
+                state=IndexState.BUILDING,
+                passages_of=live.passages,
+                search=None,
+                create_time=now,
+                live_time=None,
+                message="",
+            )
+            self._add(begun, now=now)
+
+    def _add(self, begun: IndexVersion, *, now: datetime) -> None:
+        self.indexes, self.last_index = (*self.indexes, begun), begun.number
+        self.pending.append(IndexBuildStarted(occurred_at=now, index=begun.number, embedding=begun.embedding))
+
     def _serve(
         self, number: int, *, replaced: IndexVersion | None, documents: int, promoted: bool, now: datetime
     ) -> None:
@@ -350,13 +281,21 @@ class Collection(Aggregate):
 
     def _retire_beyond(self, max_ready: int, *, now: datetime) -> None:
         """Retire the oldest of the READY index versions that are too many."""
-        ready = [index.number for index in self.indexes if index.state is IndexState.READY]
-        for number in ready[: max(0, len(ready) - max_ready)]:
-            self._retire_ready(number, now=now)
+        ready = [index for index in self.indexes if index.state is IndexState.READY]
+        for index in ready[: max(0, len(ready) - max_ready)]:
+            self._retire_ready(index, now=now)
 
-    def _retire_ready(self, number: int, *, now: datetime) -> None:
-        self._change(number, state=IndexState.RETIRED, retire_time=now)
-        self.pending.append(IndexRetired(occurred_at=now, index=number))
+    def _retire_ready(self, index: IndexVersion, *, now: datetime) -> None:
+        self._retire(index, now=now)
+        self.pending.append(IndexRetired(occurred_at=now, index=index.number))
+
+    def _retire(self, index: IndexVersion, *, now: datetime) -> None:
+        """Retire an index version. Where another one searches its passages, nothing is left of it to be deleted."""
+        others = [each for each in self.searching(self.ref(index.number)) if each.number != index.number]
+        if any(each.receives_updates for each in others):
+            self.indexes = tuple(each for each in self.indexes if each.number != index.number)
+        else:
+            self._change(index.number, state=IndexState.RETIRED, retire_time=now)
 
     def _change(self, number: int, **changes: object) -> None:
         self.indexes = tuple(
@@ -375,7 +314,7 @@ class Settings:
     quantizes: bool = True
     """Whether an index that begins is to have weights of 8 bits."""
     chunking: Chunking
-    sparse: Sparse = Sparse()
+    sparse: Sparse = _NO_TERMS
     search: SearchSettings = _DEFAULT_SEARCH
     go_live: GoLive = GoLive.WHEN_COMPLETE
     labels: dict[str, str] = field(default_factory=dict)
@@ -384,8 +323,3 @@ class Settings:
     def made_of(self) -> MadeOf:
         """Return what points are made of by these settings."""
         return MadeOf(sources=self.sources, embedding=self.resolved, chunking=self.chunking, sparse=self.sparse)
-
-
-def numbers(indexes: Sequence[IndexVersion]) -> list[int]:
-    """Return the numbers of the searchable index versions."""
-    return [index.number for index in indexes if index.receives_updates]

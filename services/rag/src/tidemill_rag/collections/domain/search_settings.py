@@ -1,4 +1,4 @@
-"""How searches of a collection rank: what counts at once, and is not stored in points."""
+"""How searches of a collection rank: what is not stored in points."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ class Rerank:
     """A cross-encoder that orders the best candidates."""
 
     model: str
-    """`model@version`: a search setting counts at once, so that no other version may come in its place."""
+    """`model@version`: no other version may come in its place without a change of the settings."""
     candidates: int = 0
     """0 is the default."""
 
