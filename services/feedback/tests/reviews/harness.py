@@ -159,7 +159,7 @@ class InMemoryItems:
         return [each.id for each in self._ended(ended) if each.state is ItemState.RESOLVED]
 
     async def drop(self, ended: EndedQueue) -> int:
-        found = self._ended(ended)
+        found = [each for each in self._ended(ended) if each.state is not ItemState.RESOLVED]
         for each in found:
             self._items.remove(each.project, each.id)
         return len(found)

@@ -1,6 +1,7 @@
 """Queues, the items that callers add to them, and what is removed with queue, end user and document."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -15,14 +16,15 @@ from services.feedback.tests.reviews.harness import (
     sampling,
     spec,
 )
-from tidemill_core.application import Caller, PageRequest
+from tidemill_core.application import Caller, PageRequest, Request
 from tidemill_core.errors import InvalidInput
 from tidemill_feedback.errors import ReviewItemNotFound, ReviewQueueExists, ReviewQueueFull, ReviewQueueNotFound
 from tidemill_feedback.reviews.add_items import GivenItem, GivenReview
-from tidemill_feedback.reviews.domain.item import ItemState, Subject, SubjectKind
+from tidemill_feedback.reviews.domain.item import ItemState, ReviewItem, Subject, SubjectKind
 from tidemill_feedback.reviews.domain.labels import LabelField, LabelKind
 from tidemill_feedback.reviews.domain.queue import EndedQueue, SamplingStrategy
 from tidemill_feedback.reviews.forget_old import ForgetOldItems
+from tidemill_testkit.clocks import NOON
 from tidemill_testkit.retained import FakeRetained
 
 FEEDBACK = Caller.of_service("acme", "feedback")
@@ -122,6 +124,28 @@ async def test_the_labels_of_a_deleted_queue_are_reported_as_removed_before_its_
     await harness.adjudicate(OPERATOR, resolved.id, labels(correct=True), write())
     await harness.crud.delete(OPERATOR, "answers", write())
 
+    for _ in range(2):
+        await harness.drop(harness.ended[0])
+
+    assert harness.removed == 1
+    assert harness.items.all() == []
+
+
+async def test_a_review_in_progress_that_resolves_an_item_of_a_deleted_queue_is_reported_as_removed(
+    harness: ReviewsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await harness.open_queue()
+    (item,) = await harness.give("i1")
+    await harness.crud.delete(OPERATOR, "answers", write())
+    drop, left = harness.find.drop, [item.id]
+
+    async def resolved_meanwhile(ended: EndedQueue) -> int:
+        while left:
+            resolve = partial(ReviewItem.adjudicate, labels=labels(correct=True), adjudicator="olga", now=NOON)
+            await harness.items.update("acme", left.pop(), resolve, request=Request.internal())
+        return await drop(ended)
+
+    monkeypatch.setattr(harness.find, "drop", resolved_meanwhile)
     for _ in range(2):
         await harness.drop(harness.ended[0])
 

@@ -30,12 +30,7 @@ class DropItems:
             Conflict: events of some items are not published yet: it is tried again.
 
         """
-        while resolved := await self.find.resolved(ended):
-            for each in resolved:
-                remove = partial(ReviewItem.remove, now=self.clock.now())
-                with suppress(ReviewItemNotFound):  # removed meanwhile
-                    await self.items.update(ended.project, each, remove, request=Request.internal())
-        while await self.find.drop(ended):
+        while await self._report_removed(ended) or await self.find.drop(ended):
             pass
 
         def finish(queue: ReviewQueue) -> None:
@@ -49,3 +44,12 @@ class DropItems:
             await self.queues.upsert(unknown, finish, request=Request.internal())
         except ReviewQueueNotFound:
             return  # its project was erased
+
+    async def _report_removed(self, ended: EndedQueue) -> int:
+        """Remove some resolved items, also those that a review in progress resolved since; their rows follow."""
+        resolved = await self.find.resolved(ended)
+        for each in resolved:
+            remove = partial(ReviewItem.remove, now=self.clock.now())
+            with suppress(ReviewItemNotFound):  # removed meanwhile
+                await self.items.update(ended.project, each, remove, request=Request.internal())
+        return len(resolved)

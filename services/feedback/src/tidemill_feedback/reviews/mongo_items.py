@@ -88,15 +88,17 @@ class MongoItems:
     async def resolved(self, ended: EndedQueue) -> Sequence[str]:
         """See `Items.resolved`."""
         query = _of_ended(ended) | {"state.state": ItemState.RESOLVED.value}
-        return await self._ids(query, order_by="", limit=_BATCH)
+        with translated():
+            return [each["id"] for each in await self._collection.find(query, {"id": True}).limit(_BATCH).to_list(None)]
 
     async def drop(self, ended: EndedQueue) -> int:
         """See `Items.drop`."""
         with translated():
-            found = await self._collection.find(_of_ended(ended), {"_id": True}).limit(_BATCH).to_list(None)
+            others = _of_ended(ended) | {"state.state": {"$ne": ItemState.RESOLVED.value}}
+            found = await self._collection.find(others, {"_id": True}).limit(_BATCH).to_list(None)
             if not found:
                 return 0
-            published = {"_id": {"$in": [each["_id"] for each in found]}, "outbox": []}
+            published = others | {"_id": {"$in": [each["_id"] for each in found]}, "outbox": []}
             removed = (await self._collection.delete_many(published)).deleted_count
         if removed:
             return int(removed)

@@ -79,7 +79,7 @@ class Items(OpenItems, Protocol):
         ...
 
     async def drop(self, ended: EndedQueue) -> int:
-        """Delete some items of a deleted queue; return how many, 0 when none is left.
+        """Delete some items of a deleted queue that are not resolved; return how many, 0 when none is left.
 
         Raises:
             Conflict: what is left has events that are not published yet.
