@@ -7,9 +7,10 @@ beside the base alone; each with the ratio of tokens a second of vLLM's processo
 less; then what its processes take, by proportional set size. `tests.bench.generate` measures the record, the store
 and gRPC. Where vLLM is not installed (`make setup ENGINE=vllm`) nothing is measured.
 
-    python -m services.inference.tests.bench.vllm [model folder] [adapter folder]
+    python -m services.inference.tests.bench.vllm [--mixed] [model folder] [adapter folder]
 
-Without an adapter's folder one of rank 8 on all linear layers is made, with random weights.
+With `--mixed` only base and adapter are measured. Without an adapter's folder one of rank 8 on all linear layers is
+made, with random weights.
 """
 
 import asyncio
@@ -56,7 +57,7 @@ from tidemill_testkit.objects import InMemoryObjects
 ROOT = Path(__file__).resolve().parents[4]
 TOKENS = 48
 BATCHES = (1, 16, 64)
-MIXED = 16
+MIXED, MIX_ONLY = 16, "--mixed"
 ROUNDS = 3
 MAX_LOGIT_BIAS = -100.0
 Answer = Callable[[str], Awaitable[int]]
@@ -160,7 +161,7 @@ def made_adapter(base: Path, folder: Path) -> Path:
     return folder
 
 
-async def measure(shop: Shop, folder: Path, adapter: Path) -> None:
+async def measure(shop: Shop, folder: Path, adapter: Path, *, batches: Sequence[int]) -> None:
     """Measure, and print."""
     base = await shop.stored("bench", folder, project="bench")
     candidate = replace(await shop.stored("candidate", adapter, project="bench"), base=base)
@@ -177,7 +178,7 @@ async def measure(shop: Shop, folder: Path, adapter: Path) -> None:
         async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=1800) as client:
             ours, theirs = through(shop, base, ends), plainly(client, "base", ends)
             await rates([ours] * 4, process.pid)
-            for size in BATCHES:
+            for size in batches:
                 name = f"{size:2d} at once, through inference and vLLM alone"
                 await compared(name, [ours] * size, [theirs] * size, process.pid)
         other = through(shop, candidate, ends)
@@ -217,6 +218,7 @@ async def main(arguments: Sequence[str]) -> None:
     if not PYTHON.exists():
         say("vLLM is not installed: make setup ENGINE=vllm")
         return
+    arguments, batches = [each for each in arguments if each != MIX_ONLY], () if MIX_ONLY in arguments else BATCHES
     folder = Path(arguments[0]) if arguments else ROOT / ".tidemill" / "models" / "smollm2"
     limits = ProcessLimits(workers=2, cpu_s=60, wall_s=600, memory_bytes=1 << 32, waiting=1000)
     prompts = BoundedProcesses(limits, "prompts", chat_prompts.IMPORTS)
@@ -229,7 +231,7 @@ async def main(arguments: Sequence[str]) -> None:
             else await asyncio.to_thread(made_adapter, folder, Path(name) / "adapter")
         )
         try:
-            await measure(shop, folder, adapter)
+            await measure(shop, folder, adapter, batches=batches)
         finally:
             await shop.engines.stop()
             await prompts.stop()

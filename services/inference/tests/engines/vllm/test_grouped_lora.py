@@ -11,6 +11,7 @@ import torch
 
 SOURCE = Path(__file__).parents[3] / "engines" / "vllm" / "src" / "tidemill_vllm" / "grouped_lora.py"
 WIDE, RANK, PLACES = 8, 2, 3
+IDS = [11, 12, 13]
 
 
 class Wrapper:
@@ -19,7 +20,8 @@ class Wrapper:
     def __init__(self) -> None:
         self.token_lora_indices = self.sampler_indices = torch.empty(0, dtype=torch.long)
 
-    def update_metadata(self, places: list[int]) -> None:
+    def update_metadata(self, places: list[int], ids: list[int | None]) -> None:
+        assert len(ids) == PLACES
         self.token_lora_indices = torch.tensor(places)
         self.sampler_indices = self.token_lora_indices
 
@@ -44,10 +46,14 @@ def matrices(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(PLACES, 1, *shape, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("few", [128, 1])
 @pytest.mark.parametrize("places", [[0, 2, -1, 0, 1], [-1, -1], [2, 2, 2], [2], [-1, 2]])
-def test_each_row_gets_its_own_adapter_and_a_row_without_one_none(grouped: ModuleType, places: list[int]) -> None:
+def test_each_row_gets_its_own_adapter_and_a_row_without_one_none(
+    grouped: ModuleType, monkeypatch: pytest.MonkeyPatch, places: list[int], few: int
+) -> None:
+    monkeypatch.setattr(grouped, "FEW", few)
     lora = grouped.GroupedLora()
-    lora.update_metadata(places)
+    lora.update_metadata(places, IDS)
     x = torch.randn(len(places), WIDE)
     a = (matrices(RANK, WIDE, seed=1), matrices(RANK, WIDE, seed=2))
     b = (matrices(4, RANK, seed=3), matrices(6, RANK, seed=4))
@@ -62,9 +68,45 @@ def test_each_row_gets_its_own_adapter_and_a_row_without_one_none(grouped: Modul
         torch.testing.assert_close(y[row], expected)
 
 
+@pytest.mark.parametrize("few", [128, 1])
+def test_of_matrices_that_are_filled_with_zeros_what_the_adapter_now_in_that_place_has_counts(
+    grouped: ModuleType, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(grouped, "FEW", few)
+    lora, x = grouped.GroupedLora(), torch.randn(3, WIDE)
+    whole_a, whole_b = matrices(RANK, WIDE, seed=1), matrices(4, RANK, seed=2)
+    a, b = whole_a.clone(), whole_b.clone()
+
+    def added(ids: list[int | None]) -> torch.Tensor:
+        lora.update_metadata([0, -1, 0], ids)
+        y = torch.zeros(3, 4)
+        lora.add_lora_linear(y, x, (a,), (b,), 1.0, (4,))
+        return y[0]
+
+    a[0] = 0
+    assert not added([7, None, None]).any()
+    a[0, 0, 0], a[0, 0, 1] = whole_a[0, 0, 0], 0
+    torch.testing.assert_close(added([8, None, None]), x[0] @ a[0, 0].T @ b[0, 0].T)
+    a.copy_(whole_a)
+    torch.testing.assert_close(added([9, None, None]), x[0] @ whole_a[0, 0].T @ whole_b[0, 0].T)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_batch_may_compute_in_another_format_than_the_adapter(grouped: ModuleType, kind: torch.dtype) -> None:
+    lora = grouped.GroupedLora()
+    lora.update_metadata([0, -1], IDS)
+    x, y = torch.randn(2, WIDE).to(torch.bfloat16), torch.zeros(2, 4, dtype=kind)
+    a, b = matrices(RANK, WIDE, seed=1), matrices(4, RANK, seed=2)
+
+    lora.add_lora_linear(y, x, (a,), (b,), 1.0, (4,))
+
+    torch.testing.assert_close(y[0].float(), x[0].float() @ a[0, 0].T @ b[0, 0].T, rtol=0.02, atol=0.02)
+    assert not y[1].any()
+
+
 def test_logits_and_embeddings_get_their_own_adapter_too(grouped: ModuleType) -> None:
     lora = grouped.GroupedLora()
-    lora.update_metadata([1, -1, 2])
+    lora.update_metadata([1, -1, 2], IDS)
     x, a, b = torch.randn(3, WIDE), matrices(RANK, WIDE, seed=1), matrices(5, RANK, seed=2)
     logits, embedded, shrunk = torch.zeros(3, 7), torch.zeros(3, 5), torch.randn(3, RANK)
 

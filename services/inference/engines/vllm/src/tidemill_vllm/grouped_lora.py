@@ -5,13 +5,80 @@ adapter were a tenth as fast as the base alone. They also take the last adapter'
 adapter, so that a base answered as that adapter once all places for adapters were taken.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-Rows = slice | torch.Tensor
+FEW = 128
+"""Up to so many rows all are multiplied, and those of others blanked, which takes less than to gather some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrices:
+    """Those of an adapter in a module, as far as they are not filled up with zeros, in float32.
+
+    A product of two small matrices takes a processor longer in bfloat16: it is prepared anew each time.
+    """
+
+    a: torch.Tensor
+    """The first ones of all slices, below each other."""
+    b: Sequence[tuple[int, torch.Tensor]]
+    """Of each slice its first column in the output, and its second matrix."""
+
+    @classmethod
+    def of(
+        cls, all_a: Sequence[torch.Tensor], all_b: Sequence[torch.Tensor], widths: Sequence[int], *, adapter: int
+    ) -> "Matrices":
+        """Return what lies at an adapter's place."""
+        first, second, start = [], [], 0
+        for stacked_a, stacked_b, width in zip(all_a, all_b, widths, strict=True):
+            a, b = _flat(stacked_a[adapter]), _flat(stacked_b[adapter])
+            used = a.any(dim=1).nonzero()
+            rank = int(used.max()) + 1 if len(used) else 0
+            first.append(a[:rank].float())
+            second.append((start, b[:width, :rank].float()))
+            start += width
+        return cls(torch.cat(first), second)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a batch that an adapter has."""
+
+    adapter: int
+    """Its place."""
+    numbers: torch.Tensor | None
+    """None where all are its."""
+    mask: torch.Tensor | None
+    """A column with 1 for a row of its and 0 for others, where these are few."""
+
+    def add(self, y: torch.Tensor, x: torch.Tensor, given: Matrices, scale: float) -> None:
+        """Add what the adapter's matrices make of x to y."""
+        if not len(given.a):
+            return
+        gathered = self.numbers if self.mask is None else None
+        shrunk = (x if gathered is None else x[gathered]).float() @ given.a.T
+        if self.mask is not None:
+            shrunk *= self.mask
+        done = 0
+        for start, b in given.b:
+            width, rank = b.shape
+            made, columns = shrunk[:, done : done + rank] @ b.T, y[:, start : start + width]
+            done += rank
+            if gathered is None:
+                columns.add_(made, alpha=scale)
+            else:
+                columns.index_add_(0, gathered, made.to(y.dtype), alpha=scale)
+
+    def expand(self, y: torch.Tensor, shrunk: torch.Tensor, b: torch.Tensor) -> None:
+        """Add what the second matrix makes of what has gone through the first one to y."""
+        if self.numbers is None:
+            y.add_(shrunk.to(b.dtype) @ b.T)
+        else:
+            y.index_add_(0, self.numbers, (shrunk[self.numbers].to(b.dtype) @ b.T).to(y.dtype))
 
 
 class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc] # of vLLM, which is not installed here
@@ -19,14 +86,28 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc] # of vLLM, which is n
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - vLLM's own
         super().__init__(*arguments, **named)
-        self._of_tokens: list[tuple[int, Rows]] = []
-        self._of_samples: list[tuple[int, Rows]] = []
+        self._of_tokens: list[Rows] = []
+        self._of_samples: list[Rows] = []
+        self._places: tuple[int | None, ...] = ()
+        self._matrices: dict[tuple[int, int], Matrices] = {}
+        """By the address of all first matrices of a module, and the adapter's place."""
 
-    def update_metadata(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - vLLM's own
-        """Note which rows belong to which adapter, once a step."""
-        super().update_metadata(*arguments, **named)
-        self._of_tokens = list(_groups(self.token_lora_indices))
-        self._of_samples = list(_groups(self.sampler_indices))
+    def update_metadata(
+        self,
+        mapping: Any,  # noqa: ANN401 - vLLM's own
+        lora_index_to_id: Sequence[int | None],
+        *arguments: Any,  # noqa: ANN401 - vLLM's own
+        **named: Any,  # noqa: ANN401 - vLLM's own
+    ) -> None:
+        """Note which rows belong to which adapter, once a step, and forget the matrices when adapters change places.
+
+        An adapter that is loaded again under its name is the same one: names have the digest of the files.
+        """
+        super().update_metadata(mapping, lora_index_to_id, *arguments, **named)
+        if (places := tuple(lora_index_to_id)) != self._places:
+            self._places, self._matrices = places, {}
+        self._of_tokens = list(_rows(self.token_lora_indices))
+        self._of_samples = list(_rows(self.sampler_indices))
 
     def add_lora_linear(  # noqa: PLR0913, PLR0917 - vLLM's own
         self,
@@ -40,13 +121,8 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc] # of vLLM, which is n
     ) -> None:
         """Add what the adapters make of x to y, slice by slice."""
         y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
-        for adapter, rows in self._of_tokens:
-            mine, start = x[rows], 0
-            for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
-                made = _made(mine, a[adapter], b[adapter], scale)
-                columns = min(width, made.shape[-1])
-                _add(y[:, start : start + columns], rows, made[:, :columns])
-                start += width
+        for rows in self._of_tokens:
+            rows.add(y, x, self._given(rows, lora_a_stacked, lora_b_stacked, output_slices), scale)
 
     def add_lora_embedding(
         self,
@@ -56,9 +132,8 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc] # of vLLM, which is n
         **_: Any,  # noqa: ANN401 - vLLM's own
     ) -> None:
         """Add what the adapters make of x, which has gone through their first matrix, to y."""
-        for adapter, rows in self._of_tokens:
-            b = _flat(lora_b_stacked[adapter])
-            _add(y, rows, x[rows].to(b.dtype) @ b.T)
+        for rows in self._of_tokens:
+            rows.expand(y, x, _flat(lora_b_stacked[rows.adapter]))
 
     def add_lora_logits(
         self,
@@ -71,10 +146,16 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc] # of vLLM, which is n
     ) -> None:
         """Add what the adapters make of the rows that are sampled from to y."""
         y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
-        for adapter, rows in self._of_samples:
-            made = _made(x[rows], lora_a_stacked[adapter], lora_b_stacked[adapter], scale)
-            columns = min(y.shape[-1], made.shape[-1])
-            _add(y[:, :columns], rows, made[:, :columns])
+        for rows in self._of_samples:
+            rows.add(y, x, self._given(rows, (lora_a_stacked,), (lora_b_stacked,), y.shape[-1:]), scale)
+
+    def _given(
+        self, rows: Rows, all_a: Sequence[torch.Tensor], all_b: Sequence[torch.Tensor], widths: Sequence[int]
+    ) -> Matrices:
+        key = all_a[0].data_ptr(), rows.adapter
+        if key not in self._matrices:
+            self._matrices[key] = Matrices.of(all_a, all_b, widths, adapter=rows.adapter)
+        return self._matrices[key]
 
 
 def register() -> None:
@@ -86,26 +167,17 @@ def register() -> None:
         type(current_platform).get_punica_wrapper = classmethod(lambda _: name)
 
 
-def _groups(indices: torch.Tensor) -> Iterator[tuple[int, Rows]]:
-    """Yield each adapter's place with its rows."""
+def _rows(indices: torch.Tensor) -> Iterator[Rows]:
+    """Yield each adapter's rows."""
     for adapter in torch.unique(indices).tolist():
         if adapter >= 0:
             mine = indices == adapter
-            yield adapter, slice(None) if bool(mine.all()) else mine.nonzero().squeeze(1)
-
-
-def _made(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
-    a, b = _flat(a), _flat(b)
-    shrunk = x.to(a.dtype) @ a.T
-    return (shrunk if scale == 1 else shrunk * scale) @ b.T
+            if bool(mine.all()):
+                yield Rows(adapter, None, None)
+            else:
+                mask = mine.unsqueeze(1).float() if len(mine) <= FEW else None
+                yield Rows(adapter, mine.nonzero().squeeze(1), mask)
 
 
 def _flat(matrix: torch.Tensor) -> torch.Tensor:
     return matrix.squeeze(0) if matrix.dim() == 3 else matrix  # noqa: PLR2004 - one of one layer
-
-
-def _add(y: torch.Tensor, rows: Rows, made: torch.Tensor) -> None:
-    if isinstance(rows, slice):
-        y += made.to(y.dtype)
-    else:
-        y.index_add_(0, rows, made.to(y.dtype))
