@@ -96,6 +96,9 @@ class Endpoint:
         with _translated():
             if self._origin.literal is not None:  # for which no resolver is asked
                 await self._addresses.of(self._origin)
+            if self._session.closed:  # which aiohttp has no error of its own for
+                message = "its connections were closed meanwhile"
+                raise ConnectionFailed(message)
             response = await self._session.request(
                 method, self._base + path, data=body, headers=headers, allow_redirects=False
             )

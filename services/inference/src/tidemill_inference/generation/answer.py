@@ -174,7 +174,7 @@ class AnswerQuestion:
                 failed = AnswerOutcome(inference=reservation.inference, question=question, chosen=chosen, failed=True)
                 cause = generation.missed if isinstance(error, asyncio.CancelledError) else error
                 if _blames_variant(cause, search=chosen.searches_anew and generation.searches):
-                    self._report(replace(failed, total_s=time.monotonic() - started))
+                    self._report(replace(failed, total_s=time.monotonic() - started), generation)
                 raise
             cost, hold, waited_s = spend.cost(), spend.hold_id, generation.queue_s
             answer = replace(
@@ -190,7 +190,7 @@ class AnswerQuestion:
         fell_back = answer.variant.model != chosen.configuration.model
         total_s = answer.usage.total_s - (0.0 if chosen.searches_anew else answer.usage.search_s)
         outcome = AnswerOutcome(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s)
-        self._report(outcome)
+        self._report(outcome, generation)
         return whole
 
     @asynccontextmanager
@@ -247,8 +247,10 @@ class AnswerQuestion:
         await self.templates.check_variables(project, content, question.variables)
         return content
 
-    def _report(self, answered: AnswerOutcome) -> None:
-        if answered.chosen.rollout:
+    def _report(self, answered: AnswerOutcome, generation: Generation) -> None:
+        """Report what came of an answer in a rollout, unless its model failed in an outage that all variants share."""
+        last = generation.failures.get(answered.chosen.configuration.model)
+        if answered.chosen.rollout and not (answered.failed and last is Blame.SHARED):
             self.observe(answered)
 
     async def _completed(self, project: str, inference_id: str, request: Request) -> Inference | None:

@@ -1,7 +1,8 @@
 """A server that answers as vLLM's does, in a process of its own; standard library only.
 
 It says `max_tokens` times the last token of the prompt as a letter, one every 10 ms; an adapter says it in capitals.
-It ends at once with a model whose folder has a file `broken`, and refuses an adapter whose folder has one.
+It ends at once with a model whose folder has a file `broken`, and refuses an adapter whose folder has one. With the
+seed BREAKS_OFF an answer ends after its first token; with DIES_WITHIN the server is also broken from then on.
 """
 
 import json
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PAUSE_S = 0.01
+BREAKS_OFF, DIES_WITHIN = 13, 14
 
 
 class State:
@@ -26,6 +28,7 @@ class State:
     context = 0
     adapters: dict[str, str] = {}  # noqa: RUF012 - one server a process
     running = 0
+    dead = False
     asked: list[dict[str, Any]] = []  # noqa: RUF012 - ditto
     lock = threading.Lock()
 
@@ -48,6 +51,8 @@ class Handler(BaseHTTPRequestHandler):
                 lines = {"num_requests_running": State.running, "num_requests_waiting": 2, "kv_cache_usage_perc": 0.25}
                 text = "".join(f'vllm:{name}{{engine="0"}} {value}\n' for name, value in lines.items())
                 self._send(200, text.encode(), kind="text/plain")
+            case "/health":
+                self._send(503 if State.dead else 200, b"", kind="text/plain")
             case "/asked":
                 self._json(State.asked)
             case _:
@@ -86,7 +91,11 @@ class Handler(BaseHTTPRequestHandler):
         with State.lock:
             State.running += 1
         try:
-            for _ in range(body["max_tokens"]):
+            for number in range(body["max_tokens"]):
+                if number and body.get("seed") in {BREAKS_OFF, DIES_WITHIN}:
+                    State.dead = body["seed"] == DIES_WITHIN
+                    self.close_connection = True
+                    return
                 self._event({"choices": [{"index": 0, "text": letter, "finish_reason": None, "logprobs": None}]})
                 time.sleep(PAUSE_S)
             self._event({"choices": [{"index": 0, "text": "", "finish_reason": "length", "logprobs": None}]})

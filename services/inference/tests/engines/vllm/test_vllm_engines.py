@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from services.inference.tests.engines.shop import MB, Shop, a_shop
+from services.inference.tests.engines.shop import MB, Shop
+from services.inference.tests.engines.vllm.served import base_of, crash, pid_of
 from services.inference.tests.engines.vllm.test_server import FAKE, WITHIN_S
 from services.inference.tests.tiny_model import TOOL_TEMPLATE, write_tiny_model
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed
@@ -24,9 +24,7 @@ from tidemill_inference.engines.ports import Finish, ModelVersion, Prompt
 from tidemill_inference.engines.vllm import engine as vllm_engine
 from tidemill_inference.engines.vllm import options as vllm_options
 from tidemill_inference.engines.vllm import server as servers
-from tidemill_inference.engines.vllm.base import VllmBase
 from tidemill_inference.engines.vllm.client import VllmClient
-from tidemill_inference.engines.vllm.options import VllmOptions
 from tidemill_inference.engines.vllm.process import _free_port
 from tidemill_inference.engines.vllm.server import VllmServer
 from tidemill_inference.errors import ModelRefused
@@ -34,43 +32,6 @@ from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.tools import Tool, ToolChoice, ToolMode
 from tidemill_kit.erasure.steps import NotYet
 from tidemill_testkit.polling import eventually
-
-
-@pytest.fixture
-async def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
-    monkeypatch.setattr(servers, "POLL_S", 0.05)
-    monkeypatch.setattr(servers, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(vllm_options, "PROCESS_BYTES", 0)
-    made = a_shop(tmp_path)
-    options = VllmOptions(
-        folder=tmp_path / "vllm",
-        numeric_format="float32",
-        python=Path(sys.executable),
-        command=(str(FAKE),),
-        start_s=WITHIN_S,
-        cache_tokens=1024,
-    )
-    made.reconfigure(vllm=options, engine="vllm")
-    yield made
-    await made.engines.stop()
-
-
-def base_of(shop: Shop) -> VllmBase:
-    (weights,) = shop.memory.weights
-    assert isinstance(weights.loaded, VllmBase)
-    return weights.loaded
-
-
-def pid_of(shop: Shop) -> int:
-    process = base_of(shop).server.process
-    assert process is not None
-    return process.pid
-
-
-async def crash(shop: Shop) -> None:
-    pid, server = pid_of(shop), base_of(shop).server
-    os.killpg(pid, signal.SIGKILL)
-    await eventually(lambda: not server.up or pid_of(shop) != pid, within_s=WITHIN_S)
 
 
 async def test_a_base_and_its_adapters_are_one_server(shop: Shop) -> None:

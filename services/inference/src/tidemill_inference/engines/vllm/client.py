@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill_core.errors import Blame, DependencyUnavailable
+from tidemill_inference.engines.endpoint import ConnectionFailed, Refused
 from tidemill_inference.engines.openai import OpenAiEngine
 from tidemill_inference.engines.openai_requests import sampling_of
 from tidemill_inference.engines.ports import Prompt
 
 _GAUGE = re.compile(r"^vllm:(\w+?)(?:_total)?(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 _ADMIN_S = 60.0
+_HEALTH_S = 5.0
 _ID_PREFIX = "token_id:"
 
 
@@ -123,6 +125,15 @@ class VllmClient(OpenAiEngine):
             async with asyncio.timeout(self._stall_s):
                 said: Any = json.loads(await self._endpoint.get("/version"))
             return str(said["version"])
+
+    async def healthy(self) -> bool:
+        """Return whether the server answers, and what computes in it runs."""
+        try:
+            async with asyncio.timeout(_HEALTH_S):
+                await self._endpoint.get("/health")
+        except (TimeoutError, ConnectionFailed, Refused):
+            return False
+        return True
 
     async def gauges(self) -> Mapping[str, float]:
         """Return the server's own metrics by name, summed over its engines; raises as `load_adapter`."""

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from tidemill_core.errors import DependencyTimedOut
+from tidemill_core.errors import DependencyTimedOut, DependencyUnavailable
 from tidemill_inference.engines.chat_prompts import ChatPrompts, ChatRunner
 from tidemill_inference.engines.grammars import offered_tools
 from tidemill_inference.engines.local import (
@@ -101,7 +101,7 @@ class VllmEngine:
     async def generate(self, project: str, prompt: Prompt, *, timeout_s: float) -> AsyncGenerator[Generated, None]:
         """See `Engine.generate`."""
         deadline = time.monotonic() + timeout_s
-        client = self._server.client(self._adapter)
+        self._server.client(self._adapter)  # that it is down is said at once
         encoded = await self._encoded(project, prompt)
         if prompt.sampling.logprobs:
             await asyncio.to_thread(self._model.vocabulary.load)
@@ -110,6 +110,7 @@ class VllmEngine:
             _Reader(number, self._model, calls=call_reader(prompt, tools), top=top)
             for number in range(prompt.candidates)
         ]
+        client, incarnation = self._server.client(self._adapter), self._server.incarnation
         try:
             async with aclosing(client.generate(encoded, timeout_s=deadline - time.monotonic())) as pieces:
                 async for piece in pieces:
@@ -122,6 +123,9 @@ class VllmEngine:
         except DependencyTimedOut as error:
             if time.monotonic() >= deadline:
                 raise TimeoutError from error
+            raise
+        except DependencyUnavailable:
+            await self._server.check_served(incarnation)
             raise
 
     async def _encoded(self, project: str, prompt: Prompt) -> Encoded:

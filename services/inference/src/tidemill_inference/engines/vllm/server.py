@@ -92,6 +92,8 @@ class VllmServer:
         self._keeping: asyncio.Task[None] | None = None
         self.process: VllmProcess | None = None
         """The child, if it has one."""
+        self.incarnation = 0
+        """Counts its starts, or how often a server at an address was found."""
 
     @property
     def up(self) -> bool:
@@ -148,8 +150,25 @@ class VllmServer:
         """
         if not self.up:
             message = f"vLLM is down and started again for model {self.name}: try again in a minute"
-            raise DependencyUnavailable(message, dependency="vllm", blame=Blame.CAPACITY, model=self.name)
+            raise DependencyUnavailable(message, dependency="vllm", blame=self._blame, model=self.name)
         return self._client(adapter or self._base)
+
+    async def check_served(self, incarnation: int) -> None:
+        """Return if what failed in an incarnation was one answer, and not the server.
+
+        Raises:
+            DependencyUnavailable: the server has ended since, or is about to.
+
+        """
+        if self.up and self.incarnation == incarnation and await self._client(self._base).healthy():
+            return
+        message = f"vLLM ended while it answered for model {self.name}, and is started again: try again in a minute"
+        raise DependencyUnavailable(message, dependency="vllm", blame=self._blame, model=self.name)
+
+    @property
+    def _blame(self) -> Blame:
+        """What its end says of the models in it: with adapters it ends for all of them, whichever was asked."""
+        return Blame.SHARED if self._adapters else Blame.CAPACITY
 
     async def add(self, adapter: str, files: Files, *, named: str) -> None:
         """Have it serve an adapter, also after it was started again; idempotent. `named` is its `model@version`.
@@ -208,6 +227,7 @@ class VllmServer:
             for adapter, files in list(self._adapters.items()):
                 await self._again(adapter, files)
             self._was_up = True
+            self.incarnation += 1
             self._up.set()
             gauges.UP.labels(self.name).set(1)
             _log.info("vllm_started", model=self.name, duration_s=round(time.monotonic() - began, 1))

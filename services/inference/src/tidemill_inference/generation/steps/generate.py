@@ -4,7 +4,7 @@ import hashlib
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from tidemill_core.errors import Blame, Internal
+from tidemill_core.errors import Blame, Internal, TidemillError
 from tidemill_inference.engines.ports import Engine, Engines, Finish, ModelVersion
 from tidemill_inference.errors import CapabilityMissing
 from tidemill_inference.generation.domain.content import Role
@@ -43,7 +43,11 @@ class Generate:
         """
 
         async def call(model: ModelVersion, attempt: RunningAttempt, *, timeout_s: float) -> Generated:
-            return await self._generated(context, model, attempt, timeout_s)
+            try:
+                return await self._generated(context, model, attempt, timeout_s)
+            except TidemillError as error:
+                context.generation.failures[attempt.model] = error.blame
+                raise
 
         generated = await self.router(context.caller, _route(context), call)
         context.finish_draft(generated)
