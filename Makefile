@@ -4,7 +4,7 @@ PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 # What runs models that name no engine: transformers, or vllm.
 ENGINE ?=
-TIDEMILL := .venv/bin/tidemill
+TIDEMILL := $(if $(ENGINE),INFERENCE_ENGINE=$(ENGINE)) .venv/bin/tidemill
 
 # Some images set this. Every process would compile what it imports anew: half of the time that a service takes to start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,12 +18,12 @@ setup: ## install dependencies: packages, jars, models; ENGINE=vllm: vLLM too
 	@$(PYTHON3) infra/setup.py $(ENGINE)
 
 .PHONY: demo
-demo: setup ## run the whole loop on the example and leave the stack running; options in ARGS
+demo: setup ## run the whole loop on the example and leave the stack running; options in ARGS, ENGINE as of up
 	@$(TIDEMILL) demo $(ARGS)
 
 .PHONY: up
 up: setup ## start the stack: servers and services; ENGINE=vllm: models run in vLLM
-	@$(if $(ENGINE),INFERENCE_ENGINE=$(ENGINE)) $(TIDEMILL) up
+	@$(TIDEMILL) up
 
 .PHONY: down
 down: setup ## stop the stack; data stays in .tidemill/

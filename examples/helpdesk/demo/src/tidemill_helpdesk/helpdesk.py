@@ -26,6 +26,7 @@ from tidemill_client.connection import Connection
 from tidemill_client.documents import Documents, NewDocument
 from tidemill_client.values import user
 from tidemill_core.errors import Internal
+from tidemill_helpdesk.engine import engine_of, until_loaded
 from tidemill_helpdesk.example import CorpusDocument, Example, upstream
 from tidemill_helpdesk.patience import POLL_S, patience
 from tidemill_helpdesk.report import Report
@@ -192,8 +193,10 @@ class Helpdesk:
         asked = self.example.corpus().questions(list(self.documents), ANSWERS)
         cited = 0
         grounded: list[CorpusDocument] = []
+        await until_loaded(self.connection)
         for document in asked:
             inference = await self.ask(document.question)
+            self.report.add("answers", engine=engine_of(inference))
             cited += bool(await self._resolved(inference))
             if inference.passages and inference.passages[0].document == self.ids[document.key]:
                 grounded.append(document)
