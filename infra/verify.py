@@ -1,8 +1,9 @@
 """Runs the demo and holds what it measured against what the project promises.
 
 `make verify` runs the whole turn as this processor computes and, where that is bfloat16, once more in float32 with
-kernels held to AVX2, which stands for a weaker one. Then it holds the real vLLM to the contract of engines, proves over
-every RPC what tests prove with fewer requests, and runs clients that others wrote, which are installed for it.
+kernels held to AVX2, which stands for a weaker one. Then it holds the real vLLM to the contract of engines, turns a
+short loop on it, proves over every RPC what tests prove with fewer requests, and runs clients that others wrote, which
+are installed for it.
 Arguments go to the demo: `make verify ARGS=--poisoned`.
 """
 
@@ -19,7 +20,11 @@ REPORT = ROOT / ".tidemill" / "demo" / "report.json"
 TIDEMILL = Path(sys.executable).with_name("tidemill")
 WEAKER = {"TIDEMILL_NUMERIC_FORMAT": "float32", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 """The environment in which a processor behaves like one without AVX-512 and bfloat16."""
-VLLM_CONTRACT = "services/inference/tests/engines/contract/test_vllm_contract.py"
+OF_VLLM = (
+    "services/inference/tests/engines/contract/test_vllm_contract.py",
+    "services/inference/tests/process/test_vllm_rollout.py",
+    "tests/restarts/test_turn_on_vllm.py",
+)
 PROOFS = (
     *(f"tests/system/test_{name}.py" for name in ("two_projects", "generated_requests", "paths")),
     "services/ingest/tests/parsing/test_hostile_files.py",
@@ -133,11 +138,14 @@ def clients() -> bool:
 
 
 def serves_by_vllm() -> bool:
-    """Hold the real vLLM to the contract of engines, where `make setup ENGINE=vllm` can install it."""
-    say("--- the contract of engines, kept by vLLM")
+    """Hold the real vLLM to the contract of engines, roll an adapter out on it, and turn a short loop.
+
+    Where `make setup ENGINE=vllm` can install it.
+    """
+    say("--- the contract of engines, kept by vLLM, a rollout and a short loop on it")
     if subprocess.run([sys.executable, "infra/setup.py", "vllm"], cwd=ROOT, check=False).returncode:
         return False
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", VLLM_CONTRACT]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", *OF_VLLM]
     return subprocess.run(command, env=os.environ | {"TIDEMILL_VLLM": "1"}, cwd=ROOT, check=False).returncode == 0  # noqa: S603 - ours
 
 

@@ -15,9 +15,9 @@ LOCAL = "../../.tidemill"
 REAL = f"file:{LOCAL}/models/smollm2"
 
 
-def write_random_model(folder: Path) -> Path:
-    """Write the model, and return its folder."""
-    return write_base(folder / "random", context=CONTEXT)
+def write_random_model(folder: Path, *, hidden: int = 32) -> Path:
+    """Write the model, and return its folder; each of its four heads has a quarter of what is `hidden`."""
+    return write_base(folder / "random", context=CONTEXT, hidden=hidden)
 
 
 def write_example(folder: Path) -> Path:

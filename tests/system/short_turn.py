@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from tidemill.feedback.v1.feedback_service_pb2 import SubmitFeedbackRequest
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest
 from tidemill_client.connection import Connection
+from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable
 from tidemill_testkit.stack import unique_name
 
 TAUGHT, GATES = 24, 2
@@ -76,10 +78,10 @@ rollouts:
 class Loop:
     """One project with the short loop applied."""
 
-    def __init__(self, platform: Platform, folder: Path) -> None:
+    def __init__(self, platform: Platform, folder: Path, *, hidden: int = 32) -> None:
         self.platform = Platform(platform.folder, platform.addresses, unique_name("turn"))
         self.file = folder / "loop.yaml"
-        self.file.write_text(LOOP.format(model=write_random_model(folder), taught=TAUGHT))
+        self.file.write_text(LOOP.format(model=write_random_model(folder, hidden=hidden), taught=TAUGHT))
         cases = [
             {"id": f"c{n}", "question": f"What is {n} plus {n}?", "reference": f"It is {2 * n}."} for n in range(4)
         ]
@@ -99,6 +101,16 @@ class Loop:
         message = Message(role=Role.ROLE_USER, parts=[Part(text=question)])
         request = GenerateRequest(request_id=str(uuid4()), deployment="short", messages=[message], end_user=end_user)
         return (await connection.inferences.Generate(request, timeout=60)).inference
+
+    async def loaded(self, connection: Connection) -> Inference:
+        """Wait until the model answers, which takes some engines a minute, and return its first answer."""
+
+        async def answered() -> Inference | None:
+            with suppress(DependencyUnavailable, DeadlineExceeded):
+                return await self.ask(connection, "What is here?", end_user="first")
+            return None
+
+        return await wait_until(answered, "the model to answer")
 
     async def teach(self, connection: Connection) -> None:
         """Correct so many answers, half of them by events."""
@@ -131,13 +143,14 @@ async def verdicts(connection: Connection) -> dict[str, int]:
     return await wait_until(both, "the verdicts")
 
 
-async def turn(platform: Platform, folder: Path) -> Platform:
+async def turn(platform: Platform, folder: Path, *, hidden: int = 32, engine: str = "transformers") -> Platform:
     """Correct answers, and see a candidate trained, refused by one gate, let through by the other and promoted.
 
     Return the project in which that happened.
     """
-    loop = Loop(platform, folder)
+    loop = Loop(platform, folder, hidden=hidden)
     async with Connection(loop.platform.project, loop.platform.addresses) as connection:
+        assert (await loop.loaded(connection)).variant.engine.startswith(f"{engine} ")
         await loop.teach(connection)
         assert await verdicts(connection) == {
             "short_gate": Verdict.VERDICT_PASSED,
@@ -152,6 +165,7 @@ async def turn(platform: Platform, folder: Path) -> Platform:
             nonlocal number
             number += 1
             inference = await loop.ask(connection, f"What is item {number}?", end_user=f"visitor-{number}")
+            assert inference.variant.engine.startswith(f"{engine} ")
             return inference.variant.model == "short_lora@1" and inference.variant.name == "live"
 
         await wait_until(promoted, "the candidate to be promoted")

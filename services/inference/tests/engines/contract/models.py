@@ -13,12 +13,12 @@ _SEED = 28
 """Whose greedy answer to the contract's question is of plain bytes, and has no end for 500 tokens."""
 
 
-def write_models(folder: Path, *, head_size: int = 0) -> tuple[BareModel, BareModel]:
+def write_models(folder: Path, *, head_size: int = 0, ends: bool = True) -> tuple[BareModel, BareModel]:
     """Write a model that is shown tools and can end its answers, and an adapter of it.
 
     A `head_size` makes its heads that wide, for engines that take no others; it computes the same.
     """
-    base = write_tiny_model(folder / "base", seed=_SEED, context=CONTEXT, ends=True, template=TOOL_TEMPLATE)
+    base = write_tiny_model(folder / "base", seed=_SEED, context=CONTEXT, ends=ends, template=TOOL_TEMPLATE)
     if head_size:
         _widen(base, head_size)
     return BareModel(base), BareModel(base, write_tiny_adapter(folder / "adapter", base))
