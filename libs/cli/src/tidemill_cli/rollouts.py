@@ -8,7 +8,14 @@ from rich.console import Group, RenderableType
 
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest, ListDeploymentsRequest
-from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState, RolloutStep, StepCounts
+from tidemill.inference.v1.rollout_pb2 import (
+    MetricCounts,
+    Rollout,
+    RolloutPolicy,
+    RolloutState,
+    RolloutStep,
+    StepCounts,
+)
 from tidemill_cli.loop.stages import rollout_stage
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, moment, plain, show, table, word
@@ -84,6 +91,7 @@ def _show(deployment: Deployment) -> None:
         "began": moment(rollout.start_time),
         "ended": moment(rollout.finish_time),
         **_outcomes(rollout.counts),
+        **_metrics(rollout.counts, policy),
     }
     ended = rollout.HasField("finish_time")
     rows = [
@@ -122,3 +130,20 @@ def _outcomes(counts: StepCounts) -> dict[str, str]:
         "95 % within": f"{times[0]} / {times[1]}",
         "rating": f"{ratings[0]} / {ratings[1]}" if ratings != ["-", "-"] else "",
     }
+
+
+def _metrics(counts: StepCounts, policy: RolloutPolicy) -> dict[str, str]:
+    """Return the mean scores by declared metric, candidate / baseline, with how many values they rest on."""
+    needed = {rule.metric: rule.at_least for rule in policy.abort.metrics}
+    return {f"metric {each.metric}": _values(each, needed.get(each.metric, 0)) for each in counts.metrics}
+
+
+def _values(counts: MetricCounts, needed: int) -> str:
+    sides = counts.candidate, counts.baseline
+    means = " / ".join(f"{each.mean:.3f}" if each.HasField("mean") else "-" for each in sides)
+    numbers = " / ".join(f"{each.number:.3g}" for each in sides)
+    immature = counts.candidate.immature + counts.baseline.immature
+    notes = [f"of {numbers} values"]
+    notes += [f"{needed} are needed"] if needed else []
+    notes += [f"{immature} immature"] if immature else []
+    return f"{means} {', '.join(notes)}"

@@ -100,6 +100,41 @@ def test_steps_out_of_order_are_refused(file: Path) -> None:
     assert "weights must increase" in found["rollouts.helpdesk"]
 
 
+METRICS = """\
+metrics:
+  reopened: {kind: boolean, optimise: min}
+  helpful: {kind: boolean}
+  outcome: {kind: category, choices: [bought, gone]}
+  solved: {kind: boolean, optimise: max, level: conversation}
+rollouts:
+"""
+RATED = "rating: {loss_above: 0.02}}"
+
+
+def rule(metric: str, said: str = "loss_above: 0.05, at_least: 20") -> tuple[tuple[str, str], ...]:
+    return (("rollouts:\n", METRICS), (RATED, f"metrics: {{{metric}: {{{said}}}}}}}"))
+
+
+@pytest.mark.parametrize(
+    ("edits", "path", "message"),
+    [
+        (rule("reopend"), "rollouts.helpdesk.abort.metrics.reopend", "did you mean reopened?"),
+        (rule("helpful"), "rollouts.helpdesk.abort.metrics.helpful", "say optimise: max or min"),
+        (rule("outcome"), "rollouts.helpdesk.abort.metrics.outcome", "no choice of a category is"),
+        (rule("solved"), "rollouts.helpdesk.abort.metrics.solved", "is about conversations"),
+        (rule("reopened", ""), "rollouts.helpdesk.abort.metrics.reopened", "set loss_above, at_least, or both"),
+        (rule("reopened", "loss: 0.1"), "rollouts.helpdesk.abort.metrics.reopened.loss", "loss_above?"),
+    ],
+)
+def test_a_metric_that_a_rollout_cannot_read_is_reported(
+    file: Path, edits: tuple[tuple[str, str], ...], path: str, message: str
+) -> None:
+    found = problems(file, *edits)
+
+    assert path in found, found
+    assert message in found[path]
+
+
 def test_a_held_out_part_of_what_was_not_trained_on_is_refused(file: Path) -> None:
     other = "  other: {examples: {deployment: helpdesk, feedback: [correction]}, publish: {new_examples: 1}}\ntraining:"
 

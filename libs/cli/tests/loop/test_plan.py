@@ -102,6 +102,17 @@ async def test_the_words_of_a_rollout_are_values_of_the_contract(
     assert (policy.sticky_by, policy.on_timeout) == (StickyBy.STICKY_BY_REQUEST, OnTimeout.ON_TIMEOUT_ROLL_BACK)
 
 
+async def test_the_metrics_that_a_rollout_reads_are_in_its_policy_and_may_be_new_with_it(
+    connection: Connection, running: Running, file: Path
+) -> None:
+    edited(file, "rating: {loss_above: 0.02}}", "metrics: {reopened: {loss_above: 0.05, at_least: 20}}}")
+    await planner(connection, file).apply()
+
+    (rule,) = running.keepers["deployment"].stored["helpdesk"].rollout_policy.abort.metrics
+    assert (rule.metric, rule.loss_above, rule.at_least) == ("reopened", 0.05, 20)
+    assert changed(await planner(connection, file).diff()) == []
+
+
 async def test_the_same_file_again_changes_nothing(connection: Connection, running: Running, file: Path) -> None:
     await planner(connection, file).apply()
     running.writes()

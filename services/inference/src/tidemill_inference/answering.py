@@ -109,7 +109,7 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
         ask=routing.ask,
         conversing=conversations.join,
         reusing=caching.reuse,
-        others=[conversations.erase, ResultsOfEndUsers(backend.database["batch_results"])],
+        others=[conversations.erase, ResultsOfEndUsers(backend.database["batch_results"]), rollouts.outcomes],
         files=files,
     )
     return Answering(

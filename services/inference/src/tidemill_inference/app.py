@@ -85,7 +85,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             memory=memory,
             erase_end_user=generation.erase_end_user,
             conversations=conversations.erase,
-            features=[*apis.erasing, budgets],
+            features=[*apis.erasing, budgets, rollouts],
         ),
     )
 
@@ -122,6 +122,7 @@ def _deployment_service(settings: InferenceSettings, stores: Stores, answering: 
         deployments=deployments,
         resolve=resolve,
         outcomes=rollouts.outcomes,
+        metrics=rollouts.metrics,
         clock=clock,
         warm=warm,
         limits=settings.sampling_limits,

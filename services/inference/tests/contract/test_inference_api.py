@@ -87,7 +87,11 @@ class Real:
             prompts=harness.prompts, models=harness.registry, retriever=harness.rag, candidates=rolling.registry
         )
         crud = DeploymentCrud(
-            deployments=harness.deployments, resolve=resolve, outcomes=rolling.outcomes, clock=harness.clock
+            deployments=harness.deployments,
+            resolve=resolve,
+            outcomes=rolling.outcomes,
+            metrics=rolling.declared,
+            clock=harness.clock,
         )
         deployments = GrpcDeploymentService(
             harness.deployments,

@@ -5,7 +5,7 @@ import pytest
 
 from services.inference.tests.caching.similar import WordOverlap
 from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prompt_named, writing
-from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes, Registered
+from services.inference.tests.rollouts.rollout_fakes import Declared, InMemoryOutcomes, Registered
 from tidemill_core.approvals import ApprovalMissing, ApprovalPolicy, approval_of
 from tidemill_core.errors import Conflict, InvalidInput, NotFound
 from tidemill_inference.caching.domain.policy import CachePolicy, SemanticCachePolicy
@@ -49,7 +49,11 @@ class Office:
         )
         self.outcomes = InMemoryOutcomes()
         self.crud = DeploymentCrud(
-            deployments=self.deployments, resolve=resolve, outcomes=self.outcomes, clock=FixedClock()
+            deployments=self.deployments,
+            resolve=resolve,
+            outcomes=self.outcomes,
+            metrics=Declared(),
+            clock=FixedClock(),
         )
 
     async def has_helpdesk(self) -> Deployment:

@@ -9,8 +9,10 @@ from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.mongo import DEPLOYMENTS, MongoLiveModels
+from tidemill_inference.rollouts.domain.policy import MetricRule
 from tidemill_inference.rollouts.domain.rollout import Decision, Hold, Move, PassedEvaluation
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, Outcome, StepCounts
+from tidemill_inference.rollouts.domain.values import GivenValue
 from tidemill_inference.routing.domain.policy import Balance, RoutingPolicy
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import connect, encoded
@@ -60,8 +62,10 @@ def rolling() -> Deployment:
     deployment.start_rollout(passed, why_not="", now=NOON)
     assert deployment.rollout is not None
     deployment.begin_rollout(deployment.rollout.id, epoch=4, now=NOON + timedelta(minutes=1))
-    outcome = Outcome(inference="i", rollout="r", step=0, variant=CANDIDATE, failed=False, total_s=0.5, rating=0.75)
-    counts = StepCounts.of([outcome], shadow=True)
+    reopened = GivenValue(metric="reopened", score=1.0, user="u1")
+    values = (GivenValue(metric="rating", score=0.75), reopened)
+    outcome = Outcome(inference="i", rollout="r", step=0, variant=CANDIDATE, failed=False, total_s=0.5, values=values)
+    counts = StepCounts.of([outcome], shadow=True, metrics=[MetricRule(metric="reopened", at_least=20)])
     held = Decision(move=Move.HOLD, hold=Hold.APPROVALS, message="waits")
     deployment.reconcile_rollout(held, counts, seen=deployment.rollout, now=NOON)
     deployment.approve_rollout("", Approval(approver="ada", rationale="it reads well", approve_time=NOON))

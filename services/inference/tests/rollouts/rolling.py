@@ -6,9 +6,10 @@ from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
-from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
+from tidemill_inference.rollouts.domain.policy import RATING, AbortRules, RolloutPolicy, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import Decision, Move, PassedEvaluation, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome, StepCounts
+from tidemill_inference.rollouts.domain.values import GivenValue
 from tidemill_testkit.clocks import NOON
 
 POLICY = RolloutPolicy(
@@ -67,10 +68,14 @@ def outcomes(
             variant=variant,
             failed=number < failed,
             total_s=seconds,
-            rating=rating,
+            values=rated(rating),
         )
         for number in range(count)
     ]
+
+
+def rated(score: float | None) -> tuple[GivenValue, ...]:
+    return () if score is None else (GivenValue(metric=RATING, score=score),)
 
 
 def counted(*found: list[Outcome], shadow: bool = False) -> StepCounts:

@@ -1,6 +1,6 @@
 """A desk with a rollout on it: what it takes beside the answers, in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -8,7 +8,8 @@ from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine
 from tidemill_core.aggregate import Event
 from tidemill_core.application import Caller, Clock, ResourceKey, SystemClock
 from tidemill_core.approvals import ApprovalMissing
-from tidemill_core.errors import TidemillError
+from tidemill_core.characters import clean_line
+from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
@@ -20,8 +21,9 @@ from tidemill_inference.rollouts.domain.errors import CandidateNotReady, IndexNo
 from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import IndexChange, PassedEvaluation, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome
-from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordRating
-from tidemill_inference.rollouts.ports import GivenRating
+from tidemill_inference.rollouts.domain.values import GivenValue
+from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordReaction
+from tidemill_inference.rollouts.ports import Reaction
 from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
 from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
 from tidemill_inference.rollouts.start_rollout import StartRollout
@@ -35,13 +37,13 @@ POLICY = RolloutPolicy(
 
 
 class InMemoryOutcomes:
-    """Outcomes and ratings by project and inference."""
+    """Outcomes and reactions by project and inference."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._last: dict[tuple[str, str], datetime] = {}
         self._recorded: dict[tuple[str, str], Outcome] = {}
-        self._ratings: dict[tuple[str, str], dict[str, GivenRating]] = {}
+        self._reactions: dict[tuple[str, str], dict[str, Reaction]] = {}
         self._changes = 0
         self.reads = 0
 
@@ -50,15 +52,24 @@ class InMemoryOutcomes:
         self._recorded[project, outcome.inference] = outcome
         self._changed(project, outcome.rollout)
 
-    async def rate(self, project: str, rating: GivenRating) -> None:
-        given = self._ratings.setdefault((project, rating.inference), {})
-        if rating.feedback not in given or given[rating.feedback].seq < rating.seq:
-            given[rating.feedback] = rating
-            self._changed(project, rating.rollout)
+    async def react(self, project: str, reaction: Reaction) -> None:
+        given = self._reactions.setdefault((project, reaction.inference), {})
+        if reaction.feedback not in given or given[reaction.feedback].seq < reaction.seq:
+            given[reaction.feedback] = reaction
+            self._changed(project, reaction.rollout)
+
+    async def of_end_user(self, project: str, end_user: str, *, validate_only: bool = False) -> int:
+        names, count = {end_user, clean_line(end_user)}, 0
+        for key, given in self._reactions.items():
+            theirs = [each for each, said in given.items() if said.end_user in names and said.score is not None]
+            count += bool(theirs and key[0] == project)
+            for each in theirs if key[0] == project and not validate_only else ():
+                self._changed(project, given.pop(each).rollout)
+        return count
 
     async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
         self.reads += 1
-        return [self._rated(key, self._recorded[key]) for key in self._newest(project, rollout, step)[:newest]]
+        return [self._valued(key, self._recorded[key]) for key in self._newest(project, rollout, step)[:newest]]
 
     async def mark(self, project: str, rollout: str, step: int) -> object:
         return self._changes, len(self._newest(project, rollout, step))
@@ -82,16 +93,40 @@ class InMemoryOutcomes:
         for key in [each for each, outcome in self._recorded.items() if outcome.rollout == rollout]:
             if key[0] == project:
                 del self._recorded[key]
-                self._ratings.pop(key, None)
+                self._reactions.pop(key, None)
 
     def _changed(self, project: str, rollout: str) -> None:
         self._last[project, rollout] = self._clock.now()
         self._changes += 1
 
-    def _rated(self, key: tuple[str, str], outcome: Outcome) -> Outcome:
-        given = (rating.number for rating in self._ratings.get(key, {}).values())
-        numbers = [number for number in given if number is not None]
-        return replace(outcome, rating=sum(numbers) / len(numbers) if numbers else None)
+    def _valued(self, key: tuple[str, str], outcome: Outcome) -> Outcome:
+        given = self._reactions.get(key, {}).values()
+        values = [
+            GivenValue(
+                metric=each.metric,
+                score=each.score,
+                weight=each.weight,
+                user=each.end_user,
+                mature_time=each.mature_time,
+            )
+            for each in given
+            if each.score is not None
+        ]
+        return replace(outcome, values=tuple(values))
+
+
+@dataclass
+class Declared:
+    """The metrics of the project, all of which can compare answers."""
+
+    metrics: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+
+    async def check(self, caller: Caller, metric: str, *, field: str) -> None:
+        assert caller.project
+        self.asked.append(metric)
+        if metric not in self.metrics:
+            raise InvalidInput.at(field=field, text=f"is {metric}, which the project does not declare")
 
 
 class Active:
@@ -181,7 +216,7 @@ class RolloutHarness:
             engines=self.harness.engines,
             indexes=self.indexes,
         )
-        self.count = CountOutcomes(outcomes=self.outcomes)
+        self.count = CountOutcomes(outcomes=self.outcomes, clock=clock)
         self.note = RecordOutcome(deployments=deployments, outcomes=self.outcomes)
         self.reconcile = ReconcileRollout(
             deployments=deployments, outcomes=self.outcomes, count=self.count, prepare=prepare, clock=clock
@@ -192,11 +227,17 @@ class RolloutHarness:
             self.commands.roll_back,
             self.commands.approve,
         )
-        self.rate = RecordRating(deployments=deployments, outcomes=self.outcomes)
+        self.erased = dict[str, datetime]()
+        self.react = RecordReaction(deployments=deployments, outcomes=self.outcomes, erased=self._erased)
+        self.declared = Declared()
         self.forget = ForgetOutcomes(
             active=Active(self), deployments=deployments, outcomes=self.outcomes, clock=self.harness.clock
         )
         self._asked = 0
+
+    async def _erased(self, project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
+        assert project == ADA.project
+        return {name: until for name, until in self.erased.items() if name in end_users}
 
     @property
     def published(self) -> list[Event]:
@@ -283,5 +324,6 @@ def crud_of(harness: RolloutHarness) -> DeploymentCrud:
         deployments=harness.harness.deployments,
         resolve=resolve,
         outcomes=harness.outcomes,
+        metrics=harness.declared,
         clock=harness.harness.clock,
     )

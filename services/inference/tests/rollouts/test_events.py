@@ -159,7 +159,7 @@ async def test_a_rating_counts_once_in_whatever_order_its_events_come() -> None:
         return Read(RECORDED, body, event_id=f"{seq}{changes}", offset=seq)
 
     reported = [reaction(3), reaction(1), reaction(3), reaction(9, rollout=""), reaction(8, metric="correction")]
-    letters = await consume(reactions(harness.rate), *reported, reaction(7, number=1.5))
+    letters = await consume(reactions(harness.react), *reported, reaction(7, number=1.5))
     await harness.outcomes.record(
         ADA.project,
         Outcome(inference="i1", rollout=rollout, step=1, variant=CANDIDATE, failed=False, total_s=1.0),

@@ -66,7 +66,13 @@ async def office() -> AsyncIterator[Office]:
     )
     service = GrpcDeploymentService(
         deployments,
-        DeploymentCrud(deployments=deployments, resolve=resolve, outcomes=harness.outcomes, clock=clock),
+        DeploymentCrud(
+            deployments=deployments,
+            resolve=resolve,
+            outcomes=harness.outcomes,
+            metrics=harness.declared,
+            clock=clock,
+        ),
         count=harness.count,
         rollouts=harness.commands,
         savings=ReadSavings(store=InMemorySavings(), clock=clock),

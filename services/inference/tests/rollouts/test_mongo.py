@@ -11,9 +11,10 @@ from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes
 from tidemill_core.application import ResourceKey
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome
 from tidemill_inference.rollouts.mongo import MongoActiveRollouts, MongoOutcomes
-from tidemill_inference.rollouts.ports import GivenRating, Outcomes
+from tidemill_inference.rollouts.ports import Outcomes, Reaction
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
+from tidemill_testkit.clocks import NOON
 from tidemill_testkit.queries import Recorder
 from tidemill_testkit.stack import unique_name
 
@@ -37,8 +38,18 @@ def outcome(inference: str, *, variant: str = LIVE, step: int = 0, failed: bool 
     return Outcome(inference=inference, rollout="r1", step=step, variant=variant, failed=failed, total_s=1.5)
 
 
-def rating(number: float, *, seq: int, feedback: str = "f.1$", inference: str = "i1") -> GivenRating:
-    return GivenRating(feedback=feedback, seq=seq, inference=inference, rollout="r1", number=number)
+def rating(
+    score: float | None, *, seq: int, feedback: str = "f.1$", inference: str = "i1", end_user: str = ""
+) -> Reaction:
+    return Reaction(
+        feedback=feedback,
+        seq=seq,
+        inference=inference,
+        rollout="r1",
+        metric="rating",
+        score=score,
+        end_user=end_user,
+    )
 
 
 async def test_an_outcome_is_kept_once_however_often_it_is_recorded(outcomes: Outcomes) -> None:
@@ -54,19 +65,61 @@ async def test_an_outcome_is_kept_once_however_often_it_is_recorded(outcomes: Ou
 
 
 async def test_ratings_come_in_any_order_and_the_last_of_each_feedback_counts(outcomes: Outcomes) -> None:
-    await outcomes.rate("acme", rating(0.5, seq=2))
+    await outcomes.react("acme", rating(0.5, seq=2))
     await outcomes.record("acme", outcome("i1"))
-    await outcomes.rate("acme", rating(0.1, seq=1))
-    await outcomes.rate("acme", rating(0.5, seq=2))
-    await outcomes.rate("acme", rating(1.0, seq=1, feedback="f2"))
+    await outcomes.react("acme", rating(0.1, seq=1))
+    await outcomes.react("acme", rating(0.5, seq=2))
+    await outcomes.react("acme", rating(1.0, seq=1, feedback="f2"))
 
     (found,) = await outcomes.of_step("acme", "r1", 0)
 
-    assert found.rating == 0.75
+    assert sorted(each.score for each in found.values) == [0.5, 1.0]
+
+
+async def test_a_value_is_kept_with_its_metric_weight_and_maturity_and_names_no_user(outcomes: Outcomes) -> None:
+    await outcomes.record("acme", outcome("i1"))
+    given = replace(rating(1.0, seq=1, end_user="u1"), metric="reopened", weight=0.5, mature_time=NOON)
+    await outcomes.react("acme", given)
+    await outcomes.react("acme", rating(0.0, seq=1, feedback="f2", end_user="u1"))
+
+    (found,) = await outcomes.of_step("acme", "r1", 0)
+
+    values = {each.metric: each for each in found.values}
+    assert (values["reopened"].score, values["reopened"].weight, values["reopened"].mature_time) == (1.0, 0.5, NOON)
+    assert values["rating"].user == values["reopened"].user != ""
+
+
+async def test_what_was_taken_back_is_no_value_also_where_it_comes_before(outcomes: Outcomes) -> None:
+    await outcomes.record("acme", outcome("i1"))
+    await outcomes.react("acme", rating(None, seq=2))
+    await outcomes.react("acme", rating(1.0, seq=1))
+
+    (found,) = await outcomes.of_step("acme", "r1", 0)
+
+    assert found.values == ()
+
+
+async def test_the_values_of_an_end_user_are_erased_and_no_others(outcomes: Outcomes) -> None:
+    for number in range(3):
+        await outcomes.record("acme", outcome(f"i{number}"))
+        await outcomes.react("acme", rating(1.0, seq=1, feedback=f"f{number}", inference=f"i{number}", end_user="u1"))
+    await outcomes.react("acme", rating(0.5, seq=1, feedback="g", inference="i0", end_user="u2"))
+    await outcomes.record("other", outcome("i1"))
+    await outcomes.react("other", rating(1.0, seq=1, end_user="u1"))
+    before = await outcomes.mark("acme", "r1", 0)
+
+    assert await outcomes.of_end_user("acme", "u1", validate_only=True) == 3
+    assert await outcomes.of_end_user("acme", "u1") == 3
+    assert await outcomes.of_end_user("acme", "u1") == 0
+
+    left = [value.score for each in await outcomes.of_step("acme", "r1", 0) for value in each.values]
+    assert left == [0.5]
+    assert await outcomes.mark("acme", "r1", 0) != before
+    assert [len(each.values) for each in await outcomes.of_step("other", "r1", 0)] == [1]
 
 
 async def test_what_was_only_rated_is_no_outcome(outcomes: Outcomes) -> None:
-    await outcomes.rate("acme", rating(0.5, seq=2))
+    await outcomes.react("acme", rating(0.5, seq=2))
 
     assert not await outcomes.of_step("acme", "r1", 0)
 
@@ -92,7 +145,7 @@ async def test_the_mark_of_a_step_changes_with_every_outcome_and_rating_and_only
         await outcomes.record("acme", outcome(f"i{number}"))
         marks.append(await outcomes.mark("acme", "r1", 0))
     await asyncio.sleep(0.005)  # the store distinguishes milliseconds
-    await outcomes.rate("acme", rating(0.5, seq=1))
+    await outcomes.react("acme", rating(0.5, seq=1))
     marks.append(await outcomes.mark("acme", "r1", 0))
 
     assert all(one != other for number, one in enumerate(marks) for other in marks[:number])
@@ -112,7 +165,7 @@ async def test_the_outcomes_of_one_rollout_are_forgotten_and_no_others(outcomes:
 async def test_rollouts_of_which_nothing_was_recorded_or_rated_for_a_while_are_reported(outcomes: Outcomes) -> None:
     await outcomes.record("acme", outcome("i1"))
     await outcomes.record("other", outcome("i1"))
-    await outcomes.rate("acme", replace(rating(0.5, seq=1, inference="i2"), rollout="r2"))
+    await outcomes.react("acme", replace(rating(0.5, seq=1, inference="i2"), rollout="r2"))
     now, hour = datetime.now(UTC), timedelta(hours=1)
 
     assert not await outcomes.quiet(since=now - hour)

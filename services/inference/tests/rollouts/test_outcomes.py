@@ -16,9 +16,10 @@ from tidemill_inference.generation.ports import Started
 from tidemill_inference.rollouts.domain.policy import KEPT_OUTCOMES, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import RolloutState, RolloutWasRolledBack
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason
-from tidemill_inference.rollouts.ports import GivenRating
+from tidemill_inference.rollouts.ports import Reaction
 from tidemill_inference.routing.domain.attempt import AttemptKind
 from tidemill_inference.routing.domain.policy import RoutingPolicy
+from tidemill_testkit.clocks import NOON
 
 LONGER = replace(POLICY, steps=(POLICY.steps[0], replace(POLICY.steps[1], requests=40)))
 
@@ -242,8 +243,10 @@ async def test_a_candidate_that_is_rated_lower_is_taken_back_and_the_last_word_o
 
     async def rates(variant: str, number: int, rating: float, *, seq: int, of: str = rollout) -> None:
         inference = await note(harness, variant, number)
-        given = GivenRating(feedback=f"f-{inference}", seq=seq, inference=inference, rollout=of, number=rating)
-        await harness.rate(ADA, "helpdesk", given)
+        given = Reaction(
+            feedback=f"f-{inference}", seq=seq, inference=inference, rollout=of, metric="rating", score=rating
+        )
+        await harness.react(ADA, "helpdesk", given, sent_at=NOON)
 
     for number in range(15):
         await rates(CANDIDATE, number, 1.0, seq=2)

@@ -6,7 +6,16 @@ from random import Random
 
 import pytest
 
-from services.inference.tests.rollouts.rolling import POLICY, counted, deployment, outcomes, passed, rolling, rollout_of
+from services.inference.tests.rollouts.rolling import (
+    POLICY,
+    counted,
+    deployment,
+    outcomes,
+    passed,
+    rated,
+    rolling,
+    rollout_of,
+)
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.rollouts.domain.policy import AbortRules, OnTimeout, RolloutStep
@@ -153,14 +162,14 @@ class Answers:
             variant=variant,
             failed=failed,
             total_s=self.median_s * chance.lognormvariate(0, 0.6),
-            rating=None if failed else float(chance.random() < self.thumbs_up),
+            values=rated(None if failed else float(chance.random() < self.thumbs_up)),
         )
 
 
 def ended_after(live: Answers, candidate: Answers, rules: AbortRules, *, step: RolloutStep, seed: int) -> int | None:
     """Return after how many requests a step ended because of its rules, checked after each; None where it did not."""
     chance, seen = Random(seed), list[Outcome]()  # noqa: S311 - no secret
-    while not (counts := StepCounts.of(seen, shadow=False)).reached(step):
+    while not (counts := StepCounts.of(seen, shadow=False)).reached(step, rules):
         if counts.abort(step, rules):
             return len(seen)
         is_candidate = chance.random() < step.weight / 100

@@ -327,7 +327,7 @@ async def test_the_counts_of_only_so_many_deployments_are_kept_in_memory() -> No
     harness = RolloutHarness()
     await harness.is_rolling(step=1)
     rollout = await harness.rollout()
-    count = CountOutcomes(outcomes=harness.outcomes, counted=LRUCache(2))
+    count = CountOutcomes(outcomes=harness.outcomes, clock=harness.harness.clock, counted=LRUCache(2))
     for project in ("acme", "b", "acme", "c", "acme"):
         await count.step(replace(HELPDESK, project=project), rollout)
 
@@ -343,7 +343,7 @@ async def test_a_tender_that_lost_its_lease_changes_nothing() -> None:
     await harness.is_rolling(step=1)
     await harness.asks(60)
     later = replace(
-        harness.reconcile, count=CountOutcomes(outcomes=type(harness.outcomes)())
+        harness.reconcile, count=CountOutcomes(outcomes=type(harness.outcomes)(), clock=harness.harness.clock)
     )  # it has seen nothing yet
     await later(HELPDESK, epoch=2)
     before = await harness.deployment()

@@ -264,12 +264,33 @@ class LossAbove(Declared):
     loss_above: Annotated[float, Field(ge=0, le=1)]
 
 
+class MetricRule(Declared):
+    """What the values of a declared metric decide; all values of an end user count as one."""
+
+    loss_above: Annotated[
+        float | None, Field(ge=0, le=1, description="rolls back: baseline minus candidate, of scores from 0 to 1")
+    ] = None
+    at_least: Annotated[
+        int, Field(ge=0, le=100_000, description="values of each side that a step with a weight waits for")
+    ] = 0
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if self.loss_above is None and not self.at_least:
+            message = "set loss_above, at_least, or both"
+            raise ValueError(message)
+        return self
+
+
 class Abort(Declared):
     """Rules for automatic rollback; omitted rules are not checked."""
 
     error_rate: Above | None = None
     latency_p95: RatioAbove | None = None
     rating: LossAbove | None = None
+    metrics: Annotated[
+        dict[Slug, MetricRule], Field(max_length=5, description="by the name of a declared metric, at most 5")
+    ] = Field(default_factory=dict)
 
 
 class Rollout(Declared):

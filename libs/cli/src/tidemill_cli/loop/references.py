@@ -37,9 +37,13 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("rollouts", "*", "deployment"): ("deployments",),
     ("rollouts", "*", "gate"): ("gates",),
     ("rollouts", "*", "index_gate"): ("gates",),
+    ("rollouts", "*", "abort", "metrics", "*"): ("metrics",),
 }
 """The sections that the name in a field refers to. A name with a project is of another one, which shares it."""
-_NAMED_BY_KEY = {("deployments", "*", "routing", "equal_models", "*")}
+_NAMED_BY_KEY = {
+    ("deployments", "*", "routing", "equal_models", "*"),
+    ("rollouts", "*", "abort", "metrics", "*"),
+}
 """Where the name is the key, not the value."""
 
 
@@ -155,6 +159,7 @@ def _rollout_problems(document: Document, loop: Loop) -> Iterator[Problem]:
             message = f"{rollout.deployment} already has a rollout: {taken[rollout.deployment]}"
             yield document.problem(("rollouts", name, "deployment"), message)
         taken.setdefault(rollout.deployment, name)
+        yield from _metric_problems(document, loop, name)
         if deployment is None or gate is None:
             continue
         yield from _index_gate_problems(document, loop, name)
@@ -186,3 +191,19 @@ def _index_gate_problems(document: Document, loop: Loop, name: str) -> Iterator[
     elif not _follows(loop.deployments[rollout.deployment], gate):
         message = f"{rollout.deployment} has to search {gate.collection}, without an index"
         yield document.problem(where, message)
+
+
+def _metric_problems(document: Document, loop: Loop, name: str) -> Iterator[Problem]:
+    """Yield the metrics by which no answers can be compared."""
+    for metric in loop.rollouts[name].abort.metrics:
+        declared = loop.metrics.get(metric)
+        if declared is None:
+            continue
+        where = ("rollouts", name, "abort", "metrics", metric)
+        if declared.level == "conversation":
+            yield document.problem(where, f"{metric} is about conversations, and a rollout compares answers")
+        elif declared.optimise == "none":
+            better = (
+                "no choice of a category is" if declared.kind == "category" else "say optimise: max or min where it is"
+            )
+            yield document.problem(where, f"no value of {metric} is better than another: {better}")

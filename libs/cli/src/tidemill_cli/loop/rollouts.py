@@ -30,7 +30,8 @@ class DeclaredRollout:
     async def diff(self, pending: Pending) -> Change:
         """Return what apply would change."""
         gates = [("gate", name) for name in (self._declared.gate, self._declared.index_gate) if name]
-        parts = (("deployment", self._declared.deployment), *gates)
+        metrics = [("metric", name) for name in self._declared.abort.metrics]
+        parts = (("deployment", self._declared.deployment), *gates, *metrics)
         missing = [f"{kind} {name}" for kind, name in parts if pending.get((kind, name)) is Action.CREATE]
         current = await self._current()
         if current is None or not current.HasField("rollout_policy"):

@@ -10,6 +10,7 @@ from tidemill.feedback.v1.curation_pb2 import Curation, ExampleKind
 from tidemill.inference.v1.rollout_pb2 import (
     AbortRules,
     ApprovalPolicy,
+    MetricRule,
     OnTimeout,
     RolloutPolicy,
     RolloutStep,
@@ -47,6 +48,10 @@ def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
         error_rate_above=part.abort.error_rate.above if part.abort.error_rate else None,
         latency_p95_ratio_above=part.abort.latency_p95.ratio_above if part.abort.latency_p95 else None,
         rating_loss_above=part.abort.rating.loss_above if part.abort.rating else None,
+        metrics=[
+            MetricRule(metric=name, loss_above=rule.loss_above, at_least=rule.at_least)
+            for name, rule in part.abort.metrics.items()
+        ],
     )
     return RolloutPolicy(
         gate=part.gate,

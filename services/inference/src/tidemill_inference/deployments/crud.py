@@ -1,6 +1,6 @@
 """Deployments: create, change and delete one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock
@@ -11,7 +11,8 @@ from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.engines.ports import Warm, warms_nothing
-from tidemill_inference.rollouts.ports import Outcomes
+from tidemill_inference.rollouts.domain.policy import MetricRule
+from tidemill_inference.rollouts.ports import DeclaredMetrics, Outcomes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class DeploymentCrud:
     deployments: Deployments
     resolve: ResolveConfiguration
     outcomes: Outcomes
+    metrics: DeclaredMetrics
     clock: Clock
     warm: Warm = warms_nothing
     limits: SamplingLimits = DEFAULT_SAMPLING
@@ -47,6 +49,7 @@ class DeploymentCrud:
         check_slug("deployment.id", deployment_id)
         check_labels("deployment.labels", labels)
         spec.check(self.limits)
+        await self._check_metrics(caller, spec)
         live = await self.resolve(caller, spec)
         deployment = Deployment(
             id=deployment_id,
@@ -89,6 +92,7 @@ class DeploymentCrud:
         if change:
             spec = change(spec)
             spec.check(self.limits)
+            await self._check_metrics(caller, spec, known=current.spec)
             live = await self.resolve(caller, spec, kept_model=_kept_model(current, spec), live=current.live)
             equals = await self.resolve.equals(caller, spec, live, known=equals)
         now = self.clock.now()
@@ -121,6 +125,16 @@ class DeploymentCrud:
             await self.outcomes.forget(caller.project, deleted.rollout.id)
         return deleted
 
+    async def _check_metrics(
+        self, caller: Caller, spec: DeploymentSpec, *, known: DeploymentSpec | None = None
+    ) -> None:
+        """Check what rollouts compare answers by; what a policy has already goes on, whatever became of the metric."""
+        had = {rule.metric for rule in _rules(known)}
+        for number, rule in enumerate(_rules(spec)):
+            if rule.metric not in had:
+                field = f"rollout_policy.abort.metrics[{number}].metric"
+                await self.metrics.check(caller, rule.metric, field=field)
+
     def _warmed(self, deployment: Deployment, write: Write) -> Deployment:
         if not write.validate_only:
             self.warm(deployment.project, deployment.live.model, deployment.spec.engine)
@@ -132,3 +146,8 @@ class DeploymentCrud:
 def _kept_model(current: Deployment, spec: DeploymentSpec) -> str:
     """Return the model that answers on: where rollouts move it, an update never does; "" takes the declared one."""
     return current.live.model if current.spec.follow and spec.follow else ""
+
+
+def _rules(spec: DeploymentSpec | None) -> Sequence[MetricRule]:
+    policy = spec.rollout_policy if spec else None
+    return policy.abort.metrics if policy else ()

@@ -9,6 +9,7 @@ from tidemill_inference.deployments.messages import payload_of
 from tidemill_inference.engines.ports import LiveModel
 from tidemill_inference.rollouts.domain.rollout import Rollout, RolloutState
 from tidemill_inference.rollouts.domain.step_counts import StepCounts
+from tidemill_inference.rollouts.domain.values import SideValues
 from tidemill_inference.routing.domain.policy import RoutingPolicy
 from tidemill_kit.mapping import DocumentCodec, Form, as_json, as_pairs
 from tidemill_kit.store.aggregates import Identity
@@ -48,6 +49,7 @@ DEPLOYMENTS = DocumentCodec(
         ),
         Rollout: Form(derived={"active": lambda rollout: rollout.unfinished}),  # to be searched for
         StepCounts: Form(omits={"candidate_samples", "baseline_samples"}),
+        SideValues: Form(omits={"samples"}),
     },
     enums_by_name=(RecordMode, RolloutState),
     schema=_WITH_ROLLOUTS,

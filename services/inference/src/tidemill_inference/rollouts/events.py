@@ -1,15 +1,17 @@
-"""The consumers: verdicts of evaluations, and ratings of answers."""
+"""The consumers: verdicts of evaluations, and what is said of answers."""
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
+from tidemill_inference.rollouts.domain.policy import RATING
 from tidemill_inference.rollouts.domain.rollout import PassedEvaluation
-from tidemill_inference.rollouts.outcomes import RecordRating
-from tidemill_inference.rollouts.ports import GivenRating
+from tidemill_inference.rollouts.outcomes import RecordReaction
+from tidemill_inference.rollouts.ports import Reaction
 from tidemill_inference.rollouts.start_rollout import StartRollout
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 PASSED = "VERDICT_PASSED"
-RATING = "rating"
+ASKER = "user"
+"""The rater of the person who asked."""
 
 
 class EvaluationIsCompleted(BaseModel):
@@ -35,7 +37,13 @@ class FeedbackIsRecorded(BaseModel):
     deployment: str
     metric: str
     number: float | None = Field(None, ge=0, le=1)
+    score: float | None = Field(None, ge=0, le=1)
+    weight: float = Field(1.0, ge=0, allow_inf_nan=False)
+    end_user: str = ""
+    rater: str = ASKER
+    mature_time: AwareDatetime | None = None
     rollout: str = ""
+    conversation: str = ""
     counts: bool = True
 
 
@@ -75,28 +83,38 @@ def evaluations(start: StartRollout) -> Subscription:
     )
 
 
-def reactions(rate: RecordRating) -> Subscription:
-    """Return the subscription. Only ratings of answers within a rollout count here, by whom feedback counts."""
-
-    async def record_rating(
-        event: EventContext, body: FeedbackIsRecorded | FeedbackIsWithdrawn, number: float | None
-    ) -> None:
-        if body.metric == RATING and body.rollout:
-            rating = GivenRating(
-                feedback=body.feedback,
-                seq=body.seq,
-                inference=body.inference,
-                rollout=body.rollout,
-                number=number,
-            )
-            await rate(event.caller, body.deployment, rating)
+def reactions(record: RecordReaction) -> Subscription:
+    """Return the subscription. Only what is said of answers within a rollout counts here, by whom feedback counts."""
 
     async def recorded(event: EventContext, body: FeedbackIsRecorded) -> None:
-        if body.counts:
-            await record_rating(event, body, body.number)
+        if not body.rollout or body.conversation:
+            return
+        score = body.number if body.metric == RATING else body.score
+        reaction = Reaction(
+            feedback=body.feedback,
+            seq=body.seq,
+            inference=body.inference,
+            rollout=body.rollout,
+            metric=body.metric,
+            score=score if body.counts else None,
+            weight=body.weight,
+            end_user=body.end_user if body.rater == ASKER else "",
+            mature_time=body.mature_time,
+        )
+        await record(event.caller, body.deployment, reaction, sent_at=event.time)
 
     async def withdrawn(event: EventContext, body: FeedbackIsWithdrawn) -> None:
-        await record_rating(event, body, None)
+        if not body.rollout:
+            return
+        reaction = Reaction(
+            feedback=body.feedback,
+            seq=body.seq,
+            inference=body.inference,
+            rollout=body.rollout,
+            metric=body.metric,
+            score=None,
+        )
+        await record(event.caller, body.deployment, reaction, sent_at=event.time)
 
     return Subscription(
         name="inference.reactions",

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tidemill_core.application import ResourceKey, derived_id
+from tidemill_core.characters import clean_line
+from tidemill_inference.rollouts.domain.policy import RATING
 from tidemill_inference.rollouts.domain.step_counts import Outcome
-from tidemill_inference.rollouts.ports import GivenRating
+from tidemill_inference.rollouts.domain.values import GivenValue
+from tidemill_inference.rollouts.ports import Reaction
 from tidemill_kit.store.mongo import Collection, Document, document_id, translated, update_or_insert
 from tidemill_kit.workers.pending import PendingDocuments
 
@@ -13,13 +16,15 @@ _NEWEST_OF_STEP = [("rollout", 1), ("step", 1), ("noted", -1)]
 _NEWEST_OF_ROLLOUT = [("rollout", 1), ("noted", -1)]
 _NOW = {"$currentDate": {"noted": True}}
 _ACTIVE = {"state.rollout.active": True}
+_ERASURE_BATCH = 200
 
 
 class MongoOutcomes:
-    """Implements `ports.Outcomes`: {_id, rollout, step, variant, failed, total_s, ratings: {feedback: {seq, number}}}.
+    """Implements `ports.Outcomes`: {_id, rollout, step, variant, failed, total_s, users, ratings: {feedback: {...}}}.
 
-    Ratings are fields of their own, so that answer and rating may come in any order; `noted` is the server's time of
-    the later one.
+    A rating is {seq, number, metric, weight, user, mature_time}; those of earlier versions are {seq, number}. They are
+    fields of their own, so that answer and reaction may come in any order; `noted` is the server's time of the later
+    one. `users` are the digests of those who reacted, by which they are erased.
     """
 
     def __init__(self, collection: Collection) -> None:
@@ -30,6 +35,7 @@ class MongoOutcomes:
         with translated():
             await self._collection.create_index(_NEWEST_OF_STEP)
             await self._collection.create_index(_NEWEST_OF_ROLLOUT)
+            await self._collection.create_index([("users", 1)], sparse=True)
 
     async def record(self, project: str, outcome: Outcome) -> None:
         """See `Outcomes.record`."""
@@ -43,12 +49,35 @@ class MongoOutcomes:
         same = {"_id": document_id(project, outcome.inference)}
         await update_or_insert(self._collection, same, {"$set": known, **_NOW})
 
-    async def rate(self, project: str, rating: GivenRating) -> None:
-        """See `Outcomes.rate`."""
-        place = f"ratings.{derived_id('rating', rating.feedback)}"  # its own id may have characters with a meaning
-        older = {"_id": document_id(project, rating.inference), f"{place}.seq": {"$not": {"$gte": rating.seq}}}
-        given = {"rollout": document_id(project, rating.rollout), place: {"seq": rating.seq, "number": rating.number}}
-        await update_or_insert(self._collection, older, {"$set": given, **_NOW})
+    async def react(self, project: str, reaction: Reaction) -> None:
+        """See `Outcomes.react`."""
+        place = f"ratings.{derived_id('rating', reaction.feedback)}"  # its own id may have characters with a meaning
+        user = _digest(project, reaction.end_user) if reaction.end_user and reaction.score is not None else ""
+        said = {
+            "seq": reaction.seq,
+            "number": reaction.score,
+            "metric": reaction.metric,
+            "weight": reaction.weight,
+            "user": user,
+            "mature_time": reaction.mature_time,
+        }
+        older = {"_id": document_id(project, reaction.inference), f"{place}.seq": {"$not": {"$gte": reaction.seq}}}
+        change: Document = {"$set": {"rollout": document_id(project, reaction.rollout), place: said}, **_NOW}
+        await update_or_insert(self._collection, older, change | ({"$addToSet": {"users": user}} if user else {}))
+
+    async def of_end_user(self, project: str, end_user: str, *, validate_only: bool = False) -> int:
+        """See `Outcomes.of_end_user`."""
+        users = sorted({_digest(project, name) for name in (end_user, clean_line(end_user))})
+        where: Document = {"users": {"$in": users}}
+        with translated():
+            if validate_only:
+                return await self._collection.count_documents(where)
+            found = await self._collection.find(where, {"ratings": 1}).limit(_ERASURE_BATCH).to_list(None)
+            for each in found:
+                theirs = [place for place, said in each.get("ratings", {}).items() if said.get("user") in users]
+                gone: Document = {"$unset": {f"ratings.{place}": "" for place in theirs}} if theirs else {}
+                await self._collection.update_one({"_id": each["_id"]}, {**gone, "$pullAll": {"users": users}, **_NOW})
+        return len(found)
 
     async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
         """See `Outcomes.of_step`."""
@@ -116,10 +145,13 @@ class MongoActiveRollouts:
         return found
 
 
+def _digest(project: str, end_user: str) -> str:
+    return derived_id("end user of rollouts", project, end_user)
+
+
 def _outcome(document: Document) -> Outcome:
     project, _, rollout = document["rollout"].partition("/")
-    given = (each["number"] for each in document.get("ratings", {}).values())
-    ratings = [number for number in given if number is not None]  # None was taken back
+    given = document.get("ratings", {}).values()
     return Outcome(
         inference=document["_id"].removeprefix(f"{project}/"),
         rollout=rollout,
@@ -127,5 +159,15 @@ def _outcome(document: Document) -> Outcome:
         variant=document["variant"],
         failed=document["failed"],
         total_s=document["total_s"],
-        rating=sum(ratings) / len(ratings) if ratings else None,
+        values=tuple(_value(each) for each in given if each["number"] is not None),  # None was taken back
+    )
+
+
+def _value(said: Document) -> GivenValue:
+    return GivenValue(
+        metric=said.get("metric", RATING),
+        score=said["number"],
+        weight=said.get("weight", 1.0),
+        user=said.get("user", ""),
+        mature_time=said.get("mature_time"),
     )

@@ -1,7 +1,7 @@
-"""What came of the answers of a rollout: recorded, rated, counted, and deleted when it has ended."""
+"""What came of the answers of a rollout: recorded, reacted to, counted, and deleted when it has ended."""
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cachetools import LRUCache
 
@@ -9,9 +9,11 @@ from tidemill_core.application import Caller, Clock, ResourceKey
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
+from tidemill_inference.rollouts.domain.policy import RATING
 from tidemill_inference.rollouts.domain.rollout import Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome, StepCounts
-from tidemill_inference.rollouts.ports import ActiveRollouts, GivenRating, Outcomes
+from tidemill_inference.rollouts.domain.values import mature_times
+from tidemill_inference.rollouts.ports import ActiveRollouts, ErasedEndUsers, Outcomes, Reaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +39,25 @@ class RecordOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What was counted last of a deployment's rollout: at which mark, and when a value matures that did not count."""
+
+    mark: object
+    counts: StepCounts
+    until: datetime | None
+
+    def holds(self, mark: object, now: datetime) -> bool:
+        """Whether it would be the same now."""
+        return self.mark == mark and (self.until is None or now < self.until)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CountOutcomes:
-    """Counts the outcomes of the current step; they are read again only after a new one was recorded."""
+    """Counts the outcomes of the current step; they are read again only after something was recorded, or matured."""
 
     outcomes: Outcomes
-    counted: LRUCache[ResourceKey, tuple[object, StepCounts]] = field(default_factory=lambda: LRUCache(256))
-    """What was counted last of a deployment's rollout, and at which mark."""
+    clock: Clock
+    counted: LRUCache[ResourceKey, Counted] = field(default_factory=lambda: LRUCache(256))
 
     async def __call__(self, deployment: Deployment) -> Deployment:
         """Return the deployment with the counts of its active rollout as they are now."""
@@ -54,14 +69,16 @@ class CountOutcomes:
 
     async def step(self, ref: ResourceKey, rollout: Rollout) -> StepCounts:
         """Return the counts of a rollout's step; what is too old to count is dropped."""
-        of, step = (ref.project, rollout.id, rollout.step), rollout.current
+        of, step, now = (ref.project, rollout.id, rollout.step), rollout.current, self.clock.now()
         mark = (*of, await self.outcomes.mark(*of))
         known = self.counted.get(ref)
-        if known and known[0] == mark:
-            return known[1]
-        counts = StepCounts.of(await self.outcomes.of_step(*of, newest=step.kept), shadow=step.shadow)
+        if known and known.holds(mark, now):
+            return known.counts
+        found = await self.outcomes.of_step(*of, newest=step.kept)
+        counts = StepCounts.of(found, shadow=step.shadow, metrics=rollout.policy.abort.metrics, now=now)
         await self.outcomes.trim(*of, newest=step.kept)
-        self.counted[ref] = mark, counts
+        matures = min(mature_times((value for each in found for value in each.values), after=now), default=None)
+        self.counted[ref] = Counted(mark=mark, counts=counts, until=matures)
         return counts
 
 
@@ -103,20 +120,35 @@ class ForgetOutcomes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordRating:
-    """The same rating again changes nothing; a later one of the same feedback replaces it."""
+class RecordReaction:
+    """The same reaction again changes nothing; a later one of the same feedback replaces it."""
 
     deployments: Deployments
     outcomes: Outcomes
+    erased: ErasedEndUsers
 
-    async def __call__(self, caller: Caller, deployment_id: str, rating: GivenRating) -> bool:
-        """Return whether it counts: only those do that are about the active rollout."""
+    async def __call__(self, caller: Caller, deployment_id: str, reaction: Reaction, *, sent_at: datetime) -> bool:
+        """Return whether it counts: only those do that are about the active rollout, of a metric that it reads.
+
+        Erasures are asked for after it is recorded: one that began meanwhile may not have seen it.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
         try:
             deployment = await self.deployments.get(caller.project, deployment_id)
         except DeploymentNotFound:
             return False
         rollout = deployment.active_rollout
-        if rollout is None or rollout.id != rating.rollout:
+        if rollout is None or rollout.id != reaction.rollout:
             return False
-        await self.outcomes.rate(caller.project, rating)
+        if reaction.metric not in {RATING, *(rule.metric for rule in rollout.policy.abort.metrics)}:
+            return False
+        await self.outcomes.react(caller.project, reaction)
+        if user := reaction.end_user:
+            until = (await self.erased(caller.project, [user])).get(user)
+            if until and sent_at <= until:
+                await self.outcomes.of_end_user(caller.project, user)
+                return False
         return True

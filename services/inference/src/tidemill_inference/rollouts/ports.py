@@ -1,6 +1,6 @@
 """What rollouts need: candidates, outcomes, leases."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -66,31 +66,54 @@ class Indexes(Protocol):
         ...
 
 
+class DeclaredMetrics(Protocol):
+    """The metrics that the project declares for its feedback."""
+
+    async def check(self, caller: Caller, metric: str, *, field: str) -> None:
+        """Refuse a metric that cannot compare answers.
+
+        Raises:
+            InvalidInput: there is none of that name, it is of conversations, or none of its values is better.
+            DependencyUnavailable: feedback does not answer.
+
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenRating:
-    """A rating of an inference; of the same feedback the one with the highest `seq` is valid."""
+class Reaction:
+    """What was said of an inference; of the same feedback the one with the highest `seq` is valid."""
 
     feedback: str
     seq: int
     inference: str
     rollout: str
-    number: float | None
-    """None if it was withdrawn."""
+    metric: str
+    score: float | None
+    """0 (worst) to 1 (best); None if it was withdrawn, or counts no more."""
+    weight: float = 1.0
+    end_user: str = ""
+    """Who gave it, where that is the person who asked: kept as a digest."""
+    mature_time: datetime | None = None
 
 
 class Outcomes(Protocol):
     """The outcomes of answers in rollouts: one small document per inference; recording is idempotent."""
 
     async def record(self, project: str, outcome: Outcome) -> None:
-        """Record the outcome of an answer, replacing an earlier one of the same inference. Ratings are kept."""
+        """Record the outcome of an answer, replacing an earlier one of the same inference. Its values are kept."""
         ...
 
-    async def rate(self, project: str, rating: GivenRating) -> None:
-        """Record a rating, also before the outcome itself, replacing an earlier one of the same feedback."""
+    async def react(self, project: str, reaction: Reaction) -> None:
+        """Record a value, also before the outcome itself, replacing an earlier one of the same feedback."""
         ...
 
     async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
-        """Return a step's outcomes, or the newest of them, each with the mean of its ratings."""
+        """Return a step's outcomes, or the newest of them, each with its values."""
+        ...
+
+    async def of_end_user(self, project: str, end_user: str, *, validate_only: bool = False) -> int:
+        """Erase values that an end user gave, some at a time, and return of how many answers; or count those."""
         ...
 
     async def mark(self, project: str, rollout: str, step: int) -> object:
@@ -106,7 +129,15 @@ class Outcomes(Protocol):
         ...
 
     async def quiet(self, *, since: datetime) -> Sequence[tuple[str, str]]:
-        """Return project and id of each rollout with outcomes, none of which was recorded or rated since then."""
+        """Return project and id of each rollout with outcomes, none of which was recorded or reacted to since then."""
+        ...
+
+
+class ErasedEndUsers(Protocol):
+    """Which end users were erased, so that what is late is not kept."""
+
+    async def __call__(self, project: str, end_users: Collection[str], /) -> Mapping[str, datetime]:
+        """Return, of those that were, until when what came of them is not to be kept."""
         ...
 
 

@@ -1,8 +1,8 @@
 """Puts the rollouts together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import grpc
 
@@ -10,9 +10,10 @@ from tidemill_core.application import SystemClock
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.engines.ports import Engines, Models
 from tidemill_inference.rollouts.events import evaluations, reactions
+from tidemill_inference.rollouts.feedback import FeedbackMetrics
 from tidemill_inference.rollouts.follow_ups import FollowUps
 from tidemill_inference.rollouts.mongo import MongoActiveRollouts, MongoOutcomes
-from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordRating
+from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordReaction
 from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
 from tidemill_inference.rollouts.rag import RagIndexes
 from tidemill_inference.rollouts.reconcile import (
@@ -25,6 +26,8 @@ from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
 from tidemill_inference.rollouts.start_rollout import StartRollout
 from tidemill_inference.rollouts.trainer import TrainerCandidates
 from tidemill_inference.settings import InferenceSettings
+from tidemill_kit.access.holds import Scope
+from tidemill_kit.erasure.steps import Step, Target
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_kit.service.backend import Backend
 
@@ -34,12 +37,27 @@ class RolloutParts:
     """What rollouts are made of."""
 
     outcomes: MongoOutcomes
+    metrics: FeedbackMetrics
     count: CountOutcomes
     forget: ForgetOutcomes
     prepare: PrepareCandidate
     controllers: RolloutControllers
     follow_ups: FollowUps
     consumers: Sequence[Subscription]
+
+    @property
+    def of_projects(self) -> Sequence[Step]:
+        """See `Erasing.of_projects`: the outcomes go with the documents of the project."""
+        return []
+
+    @property
+    def of_end_users(self) -> Sequence[Step]:
+        """See `Erasing.of_end_users`."""
+
+        async def values_of(target: Target) -> int:
+            return await self.outcomes.of_end_user(target.project, target.subject)
+
+        return [Step(kind="values of answers in rollouts", erase=values_of)]
 
 
 def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
@@ -59,7 +77,7 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
     candidates = TrainerCandidates(trainer, timeout_s=settings.call_timeout_s)
     indexes = RagIndexes(rag, timeout_s=settings.call_timeout_s)
     prepare = PrepareCandidate(candidates=candidates, models=models, engines=engines, indexes=indexes)
-    count = CountOutcomes(outcomes=outcomes)
+    count = CountOutcomes(outcomes=outcomes, clock=clock)
     reconcile = ReconcileRollout(deployments=deployments, outcomes=outcomes, count=count, prepare=prepare, clock=clock)
     controllers = rollout_controllers(
         AdvanceRollout(reconcile=reconcile, tick=tick),
@@ -72,9 +90,14 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
     start = StartRollout(
         deployments=deployments, candidates=candidates, indexes=indexes, clock=clock, enqueue=controllers.enqueue
     )
-    rate = RecordRating(deployments=deployments, outcomes=outcomes)
+
+    async def erased(project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
+        return await backend.erased(project, Scope.END_USER, end_users)
+
+    record = RecordReaction(deployments=deployments, outcomes=outcomes, erased=erased)
     return RolloutParts(
         outcomes=outcomes,
+        metrics=_metrics(settings, backend),
         count=count,
         forget=ForgetOutcomes(active=active, deployments=deployments, outcomes=outcomes, clock=clock),
         prepare=prepare,
@@ -84,5 +107,11 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
             waiting=settings.shadows_waiting,
             max_concurrent=settings.shadow_max_concurrent,
         ),
-        consumers=[evaluations(start), reactions(rate)],
+        consumers=[evaluations(start), reactions(record)],
     )
+
+
+def _metrics(settings: InferenceSettings, backend: Backend) -> FeedbackMetrics:
+    address, timeout_s = settings.feedback_address, settings.call_timeout_s
+    channel = backend.channel("feedback", address, timeout_s=timeout_s) if address else None
+    return FeedbackMetrics(channel, timeout_s=timeout_s)

@@ -215,6 +215,7 @@ class AbortRules(_message.Message):
     ERROR_RATE_ABOVE_FIELD_NUMBER: _builtins.int
     LATENCY_P95_RATIO_ABOVE_FIELD_NUMBER: _builtins.int
     RATING_LOSS_ABOVE_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
     error_rate_above: _builtins.float
     """Optional. The candidate's share of failed answers; if the baseline fails too, also relative to the baseline's."""
     latency_p95_ratio_above: _builtins.float
@@ -223,16 +224,21 @@ class AbortRules(_message.Message):
     """
     rating_loss_above: _builtins.float
     """Optional. The baseline's mean rating minus the candidate's."""
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricRule]:
+        """Optional. Declared metrics that roll back, or that steps wait for; at most 5, each once."""
+
     def __init__(
         self,
         *,
         error_rate_above: _builtins.float | None = ...,
         latency_p95_ratio_above: _builtins.float | None = ...,
         rating_loss_above: _builtins.float | None = ...,
+        metrics: _abc.Iterable[Global___MetricRule] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_error_rate_above", b"_error_rate_above", "_latency_p95_ratio_above", b"_latency_p95_ratio_above", "_rating_loss_above", b"_rating_loss_above", "error_rate_above", b"error_rate_above", "latency_p95_ratio_above", b"latency_p95_ratio_above", "rating_loss_above", b"rating_loss_above"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error_rate_above", b"_error_rate_above", "_latency_p95_ratio_above", b"_latency_p95_ratio_above", "_rating_loss_above", b"_rating_loss_above", "error_rate_above", b"error_rate_above", "latency_p95_ratio_above", b"latency_p95_ratio_above", "rating_loss_above", b"rating_loss_above"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error_rate_above", b"_error_rate_above", "_latency_p95_ratio_above", b"_latency_p95_ratio_above", "_rating_loss_above", b"_rating_loss_above", "error_rate_above", b"error_rate_above", "latency_p95_ratio_above", b"latency_p95_ratio_above", "metrics", b"metrics", "rating_loss_above", b"rating_loss_above"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__error_rate_above: _TypeAlias = _typing.Literal["error_rate_above"]  # noqa: Y015
     _WhichOneofArgType__error_rate_above: _TypeAlias = _typing.Literal["_error_rate_above", b"_error_rate_above"]  # noqa: Y015
@@ -248,6 +254,38 @@ class AbortRules(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rating_loss_above) -> _WhichOneofReturnType__rating_loss_above | None: ...
 
 Global___AbortRules: _TypeAlias = AbortRules  # noqa: Y015
+
+@_typing.final
+class MetricRule(_message.Message):
+    """MetricRule is about the values of one declared metric. All values of an end user count as one, their mean."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    LOSS_ABOVE_FIELD_NUMBER: _builtins.int
+    AT_LEAST_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """Required. The metric: of inferences, with an optimise of max or min."""
+    loss_above: _builtins.float
+    """Optional. The baseline's mean score minus the candidate's: 0 (worst) to 1 (best), weighted as the metric declares."""
+    at_least: _builtins.int
+    """Optional. The effective number of values of each side that a step with a weight waits for; 0 means none."""
+    def __init__(
+        self,
+        *,
+        metric: _builtins.str = ...,
+        loss_above: _builtins.float | None = ...,
+        at_least: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss_above", b"_loss_above", "loss_above", b"loss_above"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss_above", b"_loss_above", "at_least", b"at_least", "loss_above", b"loss_above", "metric", b"metric"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__loss_above: _TypeAlias = _typing.Literal["loss_above"]  # noqa: Y015
+    _WhichOneofArgType__loss_above: _TypeAlias = _typing.Literal["_loss_above", b"_loss_above"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss_above) -> _WhichOneofReturnType__loss_above | None: ...
+
+Global___MetricRule: _TypeAlias = MetricRule  # noqa: Y015
 
 @_typing.final
 class ApprovalPolicy(_message.Message):
@@ -455,6 +493,7 @@ class StepCounts(_message.Message):
     BASELINE_P95_FIELD_NUMBER: _builtins.int
     CANDIDATE_RATING_FIELD_NUMBER: _builtins.int
     BASELINE_RATING_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
     requests: _builtins.int
     """Output only. Live requests in the step, of both variants."""
     candidate: _builtins.int
@@ -475,6 +514,10 @@ class StepCounts(_message.Message):
     def baseline_p95(self) -> _duration_pb2.Duration:
         """Output only. The baseline's p95 latency without retrieval."""
 
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricCounts]:
+        """Output only. The values of the metrics that the policy names, in its order."""
+
     def __init__(
         self,
         *,
@@ -486,10 +529,11 @@ class StepCounts(_message.Message):
         baseline_p95: _duration_pb2.Duration | None = ...,
         candidate_rating: _builtins.float | None = ...,
         baseline_rating: _builtins.float | None = ...,
+        metrics: _abc.Iterable[Global___MetricCounts] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_failures", b"baseline_failures", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating", "requests", b"requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_failures", b"baseline_failures", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating", "metrics", b"metrics", "requests", b"requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__baseline_rating: _TypeAlias = _typing.Literal["baseline_rating"]  # noqa: Y015
     _WhichOneofArgType__baseline_rating: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating"]  # noqa: Y015
@@ -501,3 +545,69 @@ class StepCounts(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__candidate_rating) -> _WhichOneofReturnType__candidate_rating | None: ...
 
 Global___StepCounts: _TypeAlias = StepCounts  # noqa: Y015
+
+@_typing.final
+class MetricCounts(_message.Message):
+    """MetricCounts are the values of a declared metric in a step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """Output only. The metric."""
+    @_builtins.property
+    def candidate(self) -> Global___MetricValues:
+        """Output only. Those of the candidate's answers."""
+
+    @_builtins.property
+    def baseline(self) -> Global___MetricValues:
+        """Output only. Those of the baseline's."""
+
+    def __init__(
+        self,
+        *,
+        metric: _builtins.str = ...,
+        candidate: Global___MetricValues | None = ...,
+        baseline: Global___MetricValues | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "metric", b"metric"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetricCounts: _TypeAlias = MetricCounts  # noqa: Y015
+
+@_typing.final
+class MetricValues(_message.Message):
+    """MetricValues are the values of a declared metric that answers of one side were given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEAN_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    IMMATURE_FIELD_NUMBER: _builtins.int
+    mean: _builtins.float
+    """Output only. The weighted mean of their scores, 0 (worst) to 1 (best); unset without one."""
+    number: _builtins.float
+    """Output only. The effective number of those that count, by their weights (Kish); all of an end user are one."""
+    immature: _builtins.int
+    """Output only. Those that do not count yet, as their answers have not matured."""
+    def __init__(
+        self,
+        *,
+        mean: _builtins.float | None = ...,
+        number: _builtins.float = ...,
+        immature: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean", b"_mean", "mean", b"mean"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean", b"_mean", "immature", b"immature", "mean", b"mean", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__mean: _TypeAlias = _typing.Literal["mean"]  # noqa: Y015
+    _WhichOneofArgType__mean: _TypeAlias = _typing.Literal["_mean", b"_mean"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean) -> _WhichOneofReturnType__mean | None: ...
+
+Global___MetricValues: _TypeAlias = MetricValues  # noqa: Y015

@@ -6,7 +6,9 @@ Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting
 fixed stakes, as in Orabona and Jun, Tight concentrations and confidence sequences from the regret of universal
 portfolio (2024), so that the order of the outcomes does not matter.
 
-All capitals are logarithms; values are between 0 and 1, each with its count.
+All capitals are logarithms; values are between 0 and 1, each with its count. A value of a weight below 1 is bet on with
+that share of the stake: what is tested then is the weighted mean, as a bet of w (v / m - 1) has no gain to expect where
+E[w v] / E[w] is m.
 """
 
 import math
@@ -16,6 +18,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 Counted = Mapping[float, int]
+Weighted = Mapping[float, Counted]
+"""Values with their counts by weight."""
 
 _STAKES = (0.9, 0.6, 0.4, 0.25, 0.15, 0.08, 0.0)
 _WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 0.7, 0.5)
@@ -30,28 +34,47 @@ QUANTILES = (0.5, 0.75, 0.95)
 
 def above(values: Counted, mean: float) -> float:
     """Return what was made of betting that the true mean is above this one."""
+    return _above({1.0: values}, mean)
+
+
+def less(values: Weighted, than: Weighted, *, by: float) -> float:
+    """Return what was made of betting that a weighted mean is less than another's by more than this.
+
+    Were it not, there would be a mean that both hypotheses agree on, one of each side, and the product of what is made
+    against both would not grow: so the least product over all means counts. The greatest weight that was seen is 1. For
+    any that it could turn out to be, the bets are valid, so that each further weight costs its part of the evidence.
+    """
+    weights = {*values, *than}
+    maximum = max(weights, default=1.0)
+    ours, theirs = _scaled(values, maximum), _scaled(than, maximum)
+    span = 1.0 - by
+    means = [span * number / _MEANS for number in range(_MEANS + 1)]
+    lower = [_below(ours, mean) for mean in means]
+    higher = [_above(theirs, mean + by) for mean in means[1:]]
+    least = min(*(low + high for low, high in zip(lower, higher, strict=False)), lower[-1])
+    return least - math.log(max(1, len(weights)))
+
+
+def _above(values: Weighted, mean: float) -> float:
     return _log_sum(
-        weight + math.fsum(count * _log(_payoff(stake, value, mean)) for value, count in values.items() if count)
+        weight
+        + math.fsum(
+            count * _log(_payoff(stake * share, value, mean))
+            for share, counted in values.items()
+            for value, count in counted.items()
+            if count
+        )
         for stake, weight in zip(_STAKES, _LOG_WEIGHTS, strict=True)
     )
 
 
-def below(values: Counted, mean: float) -> float:
-    """Return what was made of betting that the true mean is below this one."""
-    return above({1.0 - value: count for value, count in values.items()}, 1.0 - mean)
+def _below(values: Weighted, mean: float) -> float:
+    mirrored = {share: {1.0 - value: count for value, count in counted.items()} for share, counted in values.items()}
+    return _above(mirrored, 1.0 - mean)
 
 
-def less(values: Counted, than: Counted, *, by: float) -> float:
-    """Return what was made of betting that a mean is less than another's by more than this.
-
-    Were it not, there would be a mean that both hypotheses agree on, one of each side, and the product of what is made
-    against both would not grow: so the least product over all means counts.
-    """
-    span = 1.0 - by
-    means = [span * number / _MEANS for number in range(_MEANS + 1)]
-    lower = [below(values, mean) for mean in means]
-    higher = [above(than, mean + by) for mean in means[1:]]
-    return min(*(low + high for low, high in zip(lower, higher, strict=False)), lower[-1])
+def _scaled(values: Weighted, maximum: float) -> Weighted:
+    return {weight / maximum: counted for weight, counted in values.items()}
 
 
 def slower(times: Sequence[float], than: Sequence[float], *, by: float) -> float:

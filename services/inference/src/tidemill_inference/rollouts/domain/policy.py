@@ -8,6 +8,7 @@ from math import ceil
 
 from tidemill_core.approvals import OPERATOR, ApprovalPolicy
 from tidemill_core.errors import Violation
+from tidemill_core.resources import slug_violations
 
 DEFAULT_STEP_TIMEOUT = timedelta(hours=24)
 MAX_STEP_TIMEOUT = timedelta(days=90)
@@ -16,6 +17,8 @@ MAX_WEIGHT = 100
 MAX_REQUESTS = 100_000
 EARLY_ANSWERS = 10
 """So many answers of the candidate are enough for a verdict where a step does not say."""
+MAX_METRIC_RULES = 5
+RATING = "rating"
 KEPT_OUTCOMES = 1000
 KEPT_FOLD = 10
 """How many times what its end needs is kept of a step."""
@@ -81,18 +84,44 @@ class RolloutStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricRule:
+    """A declared metric that takes the candidate back, or that steps with a weight wait for, or both.
+
+    `loss_above` is of scores, 0 (worst) to 1 (best): the baseline's weighted mean minus the candidate's.
+    """
+
+    metric: str
+    loss_above: float | None = None
+    at_least: int = 0
+    """So many values of each side that answers does a step with a weight need to end."""
+
+    def violations(self, path: str) -> Iterator[Violation]:
+        """Yield what is out of bounds."""
+        yield from slug_violations(f"{path}.metric", self.metric)
+        if self.metric == RATING:
+            yield Violation(f"{path}.metric", f"is {RATING}, which is no declared metric: use rating_loss_above")
+        if self.loss_above is None and not self.at_least:
+            yield Violation(path, "does nothing: set loss_above, at_least, or both")
+        if self.loss_above is not None and not 0.0 <= self.loss_above <= 1.0:
+            yield Violation(f"{path}.loss_above", f"is {self.loss_above:g}; use 0 to 1")
+        if not 0 <= self.at_least <= MAX_REQUESTS:
+            yield Violation(f"{path}.at_least", f"is {self.at_least}; use 0 (not to wait) to {MAX_REQUESTS}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AbortRules:
     """What takes the candidate back by itself; None does not count."""
 
     error_rate_above: float | None = None
     latency_p95_ratio_above: float | None = None
     rating_loss_above: float | None = None
+    metrics: tuple[MetricRule, ...] = ()
 
     @property
     def count(self) -> int:
         """How many of them are set."""
         limits = (self.error_rate_above, self.latency_p95_ratio_above, self.rating_loss_above)
-        return sum(limit is not None for limit in limits)
+        return sum(limit is not None for limit in (*limits, *(each.loss_above for each in self.metrics)))
 
     def violations(self, path: str) -> Iterator[Violation]:
         """Yield what is out of bounds."""
@@ -104,6 +133,14 @@ class AbortRules:
         for name, (value, low, high) in bounds.items():
             if value is not None and not low <= value <= high:
                 yield Violation(f"{path}.{name}", f"is {value:g}; use {low:g} to {high:g}")
+        if len(self.metrics) > MAX_METRIC_RULES:
+            yield Violation(f"{path}.metrics", f"has {len(self.metrics)}; use at most {MAX_METRIC_RULES}")
+        known: set[str] = set()
+        for number, rule in enumerate(self.metrics[:MAX_METRIC_RULES]):
+            yield from rule.violations(f"{path}.metrics[{number}]")
+            if rule.metric in known:
+                yield Violation(f"{path}.metrics[{number}].metric", f"is {rule.metric}, which has a rule already")
+            known.add(rule.metric)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -212,12 +212,12 @@ class Rollout:
         if paused or self.hold is Hold.PERSON:
             return Decision(move=Move.STAY)
         if self.hold is Hold.APPROVALS:
-            reached = self.counts.reached(self.current)  # as they were when it was held
+            reached = self.counts.reached(self.current, self.policy.abort)  # as they were when it was held
             return self._approved("every approval was given", Reason.STEPS_DONE if reached else Reason.TIMEOUT)
-        if self.ready and counts.reached(self.current):
+        if self.ready and counts.reached(self.current, self.policy.abort):
             return self._next()
         late = now - self.step_time >= self.current.at_most
-        return self._late() if late else Decision(move=Move.STAY)
+        return self._late(counts) if late else Decision(move=Move.STAY)
 
     def at(self, epoch: int) -> "Rollout":
         """Return it fenced with a lease's epoch.
@@ -291,9 +291,11 @@ class Rollout:
             return Decision(move=Move.STAY)
         return Decision(move=Move.HOLD, hold=Hold.APPROVALS, message=f"{why}; waits for approvals: {missing} more")
 
-    def _late(self) -> Decision:
+    def _late(self, counts: StepCounts) -> Decision:
         hours = self.current.at_most.total_seconds() / 3600
-        what = "did not see enough" if self.ready else "could not begin"
+        missing = [] if self.current.shadow else counts.missing_values(self.current, self.policy.abort)
+        enough = f"enough values of {', '.join(missing)}" if missing else "enough"
+        what = f"did not see {enough}" if self.ready else "could not begin"
         text = f"step {self.step} {what} within {hours:.3g} h" + ("" if self.ready else f": it {self.message}")
         match self.policy.on_timeout:
             case OnTimeout.ROLL_BACK | OnTimeout.PROMOTE if not self.ready:

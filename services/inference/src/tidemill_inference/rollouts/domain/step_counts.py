@@ -1,14 +1,15 @@
 """What came of a step's requests, and when that is reason enough to take a candidate back."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 
 from tidemill_inference.rollouts.domain import evidence
-from tidemill_inference.rollouts.domain.evidence import Counted
-from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutStep
+from tidemill_inference.rollouts.domain.evidence import Weighted
+from tidemill_inference.rollouts.domain.policy import MAX_WEIGHT, RATING, AbortRules, MetricRule, RolloutStep
+from tidemill_inference.rollouts.domain.values import GivenValue, MetricCounts, SideValues, counted_metric
 
 LIVE = "live"
 CANDIDATE = "candidate"
@@ -17,8 +18,6 @@ MIN_COMPARED = 5
 FALSE_ABORTS = 0.05
 """The share of steps, at most, in which a candidate that keeps every limit is taken back, however often it is looked
 at; the rules that are set share it."""
-_RATING_STEPS = 50
-"""Ratings are counted in so many steps; between two, each side gets the one that speaks for the candidate."""
 
 
 class Reason(Enum):
@@ -28,6 +27,7 @@ class Reason(Enum):
     ERROR_RATE = "ERROR_RATE"
     LATENCY = "LATENCY"
     RATING = "RATING"
+    METRIC = "METRIC"
     TIMEOUT = "TIMEOUT"
     BY_HAND = "BY_HAND"
     BASELINE_CHANGED = "BASELINE_CHANGED"
@@ -39,7 +39,7 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of one answer in a step; `rating` is 0 to 1, None without one.
+    """What came of one answer in a step, and the values that it was given.
 
     `total_s` is without the search, which copies are spared, but where it is the search that is compared.
     """
@@ -50,22 +50,22 @@ class Outcome:
     variant: str
     failed: bool
     total_s: float
-    rating: float | None = None
+    values: tuple[GivenValue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """What verdicts are worked out of, of one side: the times of its answers, and its ratings by how many there are."""
+    """What verdicts are worked out of, of one side: the times of its answers, and its ratings by weight and number."""
 
     times_s: Sequence[float] = ()
-    ratings: Counted = field(default_factory=dict)
+    ratings: Weighted = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCounts:
     """A step's outcomes, counted. `requests` are the live ones of both variants, `candidate` counts shadows too.
 
-    Samples are not kept with a rollout.
+    Samples are not kept with a rollout. `candidate_rated` and `baseline_rated` are effective numbers of ratings.
     """
 
     requests: int = 0
@@ -77,20 +77,33 @@ class StepCounts:
     baseline_p95_s: float | None = None
     candidate_rating: float | None = None
     baseline_rating: float | None = None
-    candidate_rated: int = 0
-    baseline_rated: int = 0
+    candidate_rated: float = 0
+    baseline_rated: float = 0
+    metrics: tuple[MetricCounts, ...] = ()
     candidate_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
     baseline_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome], *, shadow: bool) -> "StepCounts":
-        """Count the outcomes of one step; in a shadow step the candidate's answers are copies, not requests."""
+    def of(
+        cls,
+        outcomes: Sequence[Outcome],
+        *,
+        shadow: bool,
+        metrics: Sequence[MetricRule] = (),
+        now: datetime | None = None,
+    ) -> "StepCounts":
+        """Count the outcomes of one step; in a shadow step the candidate's answers are copies, not requests.
+
+        Values that have not matured by `now` do not count.
+        """
         candidate = [each for each in outcomes if each.variant == CANDIDATE]
         baseline = [each for each in outcomes if each.variant == LIVE]
-        rated = [each.rating for each in candidate if each.rating is not None]
-        baseline_rated = [each.rating for each in baseline if each.rating is not None]
         candidate_s = sorted(each.total_s for each in candidate if not each.failed)
         baseline_s = sorted(each.total_s for each in baseline if not each.failed)
+        ratings, *declared = (
+            counted_metric(metric, candidate=_given(candidate), baseline=_given(baseline), now=now)
+            for metric in (RATING, *(rule.metric for rule in metrics))
+        )
         return cls(
             requests=len(baseline) + (0 if shadow else len(candidate)),
             baseline=len(baseline),
@@ -99,19 +112,36 @@ class StepCounts:
             baseline_failures=sum(each.failed for each in baseline),
             candidate_p95_s=_p95(candidate_s),
             baseline_p95_s=_p95(baseline_s),
-            candidate_rating=_mean(rated),
-            baseline_rating=_mean(baseline_rated),
-            candidate_rated=len(rated),
-            baseline_rated=len(baseline_rated),
-            candidate_samples=Samples(times_s=candidate_s, ratings=Counter(map(_maximum, rated))),
-            baseline_samples=Samples(times_s=baseline_s, ratings=Counter(map(_minimum, baseline_rated))),
+            candidate_rating=ratings.candidate.mean,
+            baseline_rating=ratings.baseline.mean,
+            candidate_rated=ratings.candidate.number,
+            baseline_rated=ratings.baseline.number,
+            metrics=tuple(declared),
+            candidate_samples=Samples(times_s=candidate_s, ratings=ratings.candidate.samples),
+            baseline_samples=Samples(times_s=baseline_s, ratings=ratings.baseline.samples),
         )
 
-    def reached(self, step: RolloutStep) -> bool:
-        """Whether the step has seen all requests and answers that it needs; what failed, as in an outage, is none."""
+    def reached(self, step: RolloutStep, rules: AbortRules) -> bool:
+        """Whether the step has seen all requests, answers and values that it needs.
+
+        What failed, as in an outage, is none; of copies, which users do not see, there are no values.
+        """
         failed = self.baseline_failures + (0 if step.shadow else self.candidate_failures)
         answers = self.candidate - self.candidate_failures
-        return self.requests - failed >= step.requests and answers >= step.minimum
+        seen = self.requests - failed >= step.requests and answers >= step.minimum
+        return seen and (step.shadow or not self.missing_values(step, rules))
+
+    def missing_values(self, step: RolloutStep, rules: AbortRules) -> Sequence[str]:
+        """Return the metrics of which a step with a weight has too few values still."""
+        counts, alone = {each.metric: each for each in self.metrics}, step.weight == MAX_WEIGHT
+        return [
+            rule.metric
+            for rule in rules.metrics
+            if rule.at_least
+            and not counts.get(rule.metric, MetricCounts(metric=rule.metric)).reached(
+                rule.at_least, without_baseline=alone
+            )
+        ]
 
     def abort(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
         """Return why the candidate has to be taken back, for programs and for people; None with too few answers.
@@ -123,7 +153,12 @@ class StepCounts:
         if self.candidate < step.early_minimum and not seen:
             return None
         convincing = math.log(max(1, rules.count) / FALSE_ABORTS)
-        return self._errors(rules, convincing) or self._latency(rules, convincing) or self._rating(rules, convincing)
+        return (
+            self._errors(rules, convincing)
+            or self._latency(rules, convincing)
+            or self._rating(rules, convincing)
+            or self._metric(rules, convincing)
+        )
 
     def _errors(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
         """Return whether the candidate fails more often than it may, and than a baseline that fails as well."""
@@ -134,7 +169,7 @@ class StepCounts:
         if evidence.above(ours, limit) < convincing:
             return None
         theirs = {1.0: self.baseline_failures, 0.0: self.baseline - self.baseline_failures}
-        if self.baseline_failures and evidence.less(theirs, ours, by=0.0) < convincing:
+        if self.baseline_failures and evidence.less({1.0: theirs}, {1.0: ours}, by=0.0) < convincing:
             return None
         return Reason.ERROR_RATE, f"{failed} of its {self.candidate} answers failed, above the limit of {limit:g}"
 
@@ -153,27 +188,42 @@ class StepCounts:
 
     def _rating(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
         limit = rules.rating_loss_above
-        if limit is None or min(self.candidate_rated, self.baseline_rated) < MIN_COMPARED:
+        ours = SideValues(
+            mean=self.candidate_rating, number=self.candidate_rated, samples=self.candidate_samples.ratings
+        )
+        theirs = SideValues(
+            mean=self.baseline_rating, number=self.baseline_rated, samples=self.baseline_samples.ratings
+        )
+        if limit is None or not _is_less(ours, theirs, by=limit, convincing=convincing):
             return None
-        if evidence.less(self.candidate_samples.ratings, self.baseline_samples.ratings, by=limit) < convincing:
-            return None
-        text = f"mean rating of {self.candidate_rating:.3g} in {self.candidate_rated} answers against "
-        text += f"{self.baseline_rating:.3g} in {self.baseline_rated} of the baseline"
+        text = f"mean rating of {ours.mean:.3g} in {ours.number:.3g} answers against "
+        text += f"{theirs.mean:.3g} in {theirs.number:.3g} of the baseline"
         return Reason.RATING, f"{text}: less by more than the limit of {limit:g}"
 
+    def _metric(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
+        counts = {each.metric: each for each in self.metrics}
+        for rule in rules.metrics:
+            limit, found = rule.loss_above, counts.get(rule.metric)
+            if limit is None or found is None:
+                continue
+            ours, theirs = found.candidate, found.baseline
+            if _is_less(ours, theirs, by=limit, convincing=convincing):
+                text = f"{rule.metric} has a mean score of {ours.mean:.3g} in {ours.number:.3g} values against "
+                text += f"{theirs.mean:.3g} in {theirs.number:.3g} of the baseline"
+                return Reason.METRIC, f"{text}: less by more than the limit of {limit:g}"
+        return None
 
-def _maximum(rating: float) -> float:
-    return math.ceil(rating * _RATING_STEPS) / _RATING_STEPS
+
+def _is_less(ours: SideValues, theirs: SideValues, *, by: float, convincing: float) -> bool:
+    if min(ours.number, theirs.number) < MIN_COMPARED:
+        return False
+    return evidence.less(ours.samples, theirs.samples, by=by) >= convincing
 
 
-def _minimum(rating: float) -> float:
-    return math.floor(rating * _RATING_STEPS) / _RATING_STEPS
+def _given(outcomes: Sequence[Outcome]) -> Sequence[tuple[str, GivenValue]]:
+    return [(each.inference, value) for each in outcomes for value in each.values]
 
 
 def _p95(seconds: Sequence[float]) -> float | None:
     """Return the 95th percentile of sorted times by nearest rank."""
     return seconds[math.ceil(0.95 * len(seconds)) - 1] if seconds else None
-
-
-def _mean(numbers: Sequence[float]) -> float | None:
-    return sum(numbers) / len(numbers) if numbers else None

@@ -1,0 +1,108 @@
+"""What users and others said of the answers of a step, counted by metric: by who said it, and by weight."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tidemill_inference.rollouts.domain.evidence import Weighted
+
+_SCORE_STEPS = 50
+"""Scores are counted in so many steps; between two, each side gets the one that speaks for the candidate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenValue:
+    """One value of a metric, as a score: 0 (worst) to 1 (best).
+
+    `user` is a digest of the end user who gave it, "" where it is of nobody with a pseudonym, of a reviewer or a judge.
+    """
+
+    metric: str
+    score: float
+    weight: float = 1.0
+    user: str = ""
+    mature_time: datetime | None = None
+    """Until when answers without a value say nothing yet: before that, values are one-sided, and do not count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideValues:
+    """What the values of one metric say of one side.
+
+    `number` is the effective number of values (Kish): what all of a user come to is one.
+    """
+
+    mean: float | None = None
+    number: float = 0.0
+    immature: int = 0
+    samples: Weighted = field(default_factory=dict, compare=False, repr=False)
+    """Scores with their counts by weight; not kept with a rollout."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricCounts:
+    """What a step has of a declared metric."""
+
+    metric: str
+    candidate: SideValues = field(default_factory=SideValues)
+    baseline: SideValues = field(default_factory=SideValues)
+
+    def reached(self, number: int, *, without_baseline: bool) -> bool:
+        """Whether each side that answers has so many values."""
+        least = self.candidate.number if without_baseline else min(self.candidate.number, self.baseline.number)
+        return least >= number
+
+
+def counted_metric(
+    metric: str,
+    *,
+    candidate: Iterable[tuple[str, GivenValue]],
+    baseline: Iterable[tuple[str, GivenValue]],
+    now: datetime | None,
+) -> MetricCounts:
+    """Return what the values of both sides come to, each with the inference that it is about."""
+    return MetricCounts(
+        metric=metric,
+        candidate=_side(metric, candidate, now, rounded=math.ceil),
+        baseline=_side(metric, baseline, now, rounded=math.floor),
+    )
+
+
+def mature_times(values: Iterable[GivenValue], *, after: datetime) -> Sequence[datetime]:
+    """Return the moments after this one at which values begin to count."""
+    return [each.mature_time for each in values if each.mature_time and each.mature_time > after]
+
+
+def _side(
+    metric: str, values: Iterable[tuple[str, GivenValue]], now: datetime | None, *, rounded: Callable[[float], int]
+) -> SideValues:
+    voices: dict[str, list[GivenValue]] = {}
+    immature = 0
+    for inference, value in values:
+        if value.metric != metric or value.weight <= 0:
+            continue
+        if now and value.mature_time and value.mature_time > now:
+            immature += 1
+            continue
+        voices.setdefault(f"user:{value.user}" if value.user else f"answer:{inference}", []).append(value)
+    means = [_mean(given) for given in voices.values()]
+    total = math.fsum(weight for _, weight in means)
+    if not means:
+        return SideValues(immature=immature)
+    samples: dict[float, Counter[float]] = {}
+    for score, weight in means:
+        samples.setdefault(weight, Counter())[rounded(score * _SCORE_STEPS) / _SCORE_STEPS] += 1
+    return SideValues(
+        mean=math.fsum(score * weight for score, weight in means) / total,
+        number=total**2 / math.fsum(weight**2 for _, weight in means),
+        immature=immature,
+        samples=samples,
+    )
+
+
+def _mean(given: Sequence[GivenValue]) -> tuple[float, float]:
+    """Return the mean score of one voice, and its weight: what was said often weighs no more than once."""
+    total = math.fsum(each.weight for each in given)
+    return math.fsum(each.score * each.weight for each in given) / total, max(each.weight for each in given)
