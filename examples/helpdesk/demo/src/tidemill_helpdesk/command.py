@@ -10,6 +10,7 @@ from tidemill_cli.options import options
 from tidemill_cli.output import print_json, run, stdout
 from tidemill_cli.stack import start
 from tidemill_client.connection import Connection, remember_project
+from tidemill_helpdesk.choices import Choices
 from tidemill_helpdesk.endpoints import same_question_elsewhere
 from tidemill_helpdesk.example import CorpusDocument, Example
 from tidemill_helpdesk.helpdesk import QUESTIONS, Helpdesk
@@ -126,10 +127,14 @@ async def _turn(
     shared: dict[str, Any] = {"connection": connection, "example": example, "report": steps.report}
     turn = Turn(**shared, documents=documents, facts=steps.facts, poisoned=steps.poisoned)
     judging = Judging(**shared)
-    title = "[bold]4. Feedback[/]: simulated users correct answers; from here on the loop runs unattended"
+    choices = Choices(turn=turn)
+    title = "[bold]4. Feedback[/]: simulated users ask twice, and choose between two answers"
+    await steps.run("choices", choices.choose, title=title)
+    title = "   others correct answers, and press thumbs; from here on the loop runs unattended"
     await steps.run("reactions", turn.triggers, title=title)
-    title = "[bold]5. Dataset[/]: the curation rule publishes a version"
+    title = "[bold]5. Datasets[/]: the curation rules publish versions, of corrections, choices and thumbs"
     await steps.run("examples", turn.examples, title=title)
+    await steps.run("choices_and_thumbs", choices.examples)
     title = "[bold]6. Training[/]: LoRA on the base model, in a separate process"
     run_ = await steps.run("training", lambda: turn.train(retry=steps.is_continued), title=title, again=True)
     assert run_ is not None  # noqa: S101 - `again` always runs the step

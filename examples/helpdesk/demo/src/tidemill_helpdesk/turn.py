@@ -20,6 +20,7 @@ from rich.markup import escape
 from tidemill.evaluator.v1.evaluation_pb2 import Evaluation, Verdict
 from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback, FeedbackState
 from tidemill.feedback.v1.feedback_service_pb2 import SubmitFeedbackRequest
+from tidemill.inference.v1.configuration_pb2 import Sampling
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest
 from tidemill.inference.v1.inference_pb2 import Inference
@@ -75,6 +76,12 @@ class Turn:
     poisoned: bool = False
     losses: list[tuple[int, float]] = field(default_factory=list)
     """Step and loss."""
+    taught: Sequence[CorpusDocument] = field(init=False)
+    """The documents whose questions are asked first, and corrected."""
+
+    def __post_init__(self) -> None:
+        """Choose what is taught."""
+        self.taught = self.example.corpus().questions(list(self.documents), TAUGHT)
 
     @property
     def before(self) -> dict[str, str]:
@@ -82,9 +89,20 @@ class Turn:
         found: dict[str, str] = self.facts.setdefault("before", {})
         return found
 
+    async def ask_taught(self, number: int, *, request_id: str = "", sampling: Sampling | None = None) -> Inference:
+        """Ask one of the taught questions as its user; with neither id nor sampling it has always the same answer."""
+        # A deterministic id, so that a continued demo gets the stored answers.
+        first = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.connection.project}/taught/{number}"))
+        return await self._ask(
+            self.taught[number].question,
+            end_user=f"user-{number % USERS:02d}",
+            request_id=request_id or first,
+            sampling=sampling,
+        )
+
     async def triggers(self) -> None:
-        """Ask questions, and submit corrections as simulated users: half by gRPC, half as CloudEvents."""
-        taught = self.example.corpus().questions(list(self.documents), TAUGHT)
+        """Ask questions, and submit corrections and thumbs as simulated users: half by gRPC, half as CloudEvents."""
+        taught = self.taught
         right = [document.answer for document in taught]
         if self.poisoned:
             random.Random(7).shuffle(right)  # noqa: S311 - simulated mischief, not cryptography
@@ -94,9 +112,7 @@ class Turn:
 
             async def one(number: int) -> None:
                 question = taught[number].question
-                # A deterministic id, so that a continued demo gets the stored answers.
-                request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.connection.project}/taught/{number}"))
-                inference = await self._ask(question, end_user=f"user-{number % USERS:02d}", request_id=request_id)
+                inference = await self.ask_taught(number)
                 self.before[question] = text_of(inference)
                 given = _reaction(number, right[number], answer=self.before[question])
                 reactions.extend((inference.id, value) for value in given)
@@ -151,7 +167,8 @@ class Turn:
         given = self.report.figures["feedback"]["submitted"]
 
         async def recorded() -> list[Feedback] | None:
-            found = [each async for each in self._feedback() if each.state == FeedbackState.FEEDBACK_STATE_RECORDED]
+            recorded = FeedbackState.FEEDBACK_STATE_RECORDED
+            found = [each async for each in self._feedback() if each.state == recorded and not _is_choice(each)]
             return found if len(found) >= given else None
 
         return await until(
@@ -297,12 +314,15 @@ class Turn:
     async def _deployment(self) -> Deployment:
         return (await self.connection.deployments.GetDeployment(GetDeploymentRequest(id=DEPLOYMENT))).deployment
 
-    async def _ask(self, question: str, *, end_user: str, request_id: str = "") -> Inference:
+    async def _ask(
+        self, question: str, *, end_user: str, request_id: str = "", sampling: Sampling | None = None
+    ) -> Inference:
         request = GenerateRequest(
             request_id=request_id or str(uuid.uuid4()),
             deployment=DEPLOYMENT,
             messages=[user(question)],
             end_user=end_user,
+            sampling=sampling,
         )
         return (await self.connection.inferences.Generate(request, timeout=120)).inference
 
@@ -341,6 +361,10 @@ def _reaction(number: int, right: str, *, answer: str) -> list[dict[str, object]
     if number % RATED_EVERY == 0:
         given.append({"metric": "rating", "number": 1.0 if _alike(answer, right) else 0.0})
     return given
+
+
+def _is_choice(feedback: Feedback) -> bool:
+    return feedback.HasField("preference")
 
 
 def _corrected(value: dict[str, Any]) -> str:

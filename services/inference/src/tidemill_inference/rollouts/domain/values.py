@@ -16,7 +16,7 @@ _SCORE_STEPS = 50
 class GivenValue:
     """One value of a metric, as a score: 0 (worst) to 1 (best).
 
-    `user` is a digest of the end user who gave it, "" where it is of nobody with a pseudonym, of a reviewer or a judge.
+    `user` is a digest of the end user who gave it; "" for users without a pseudonym, reviewers and judges.
     """
 
     metric: str
