@@ -106,12 +106,13 @@ def value_of(kind: FeedbackMetricKind.ValueType, text: str) -> bool | float | st
 
 
 def _values(metric: FeedbackMetric) -> str:
-    if metric.HasField("matures_after"):
-        absent = str(metric.absent).lower()
-        return f"true, false; {absent} after {metric.matures_after.ToTimedelta()} without a value"
+    values = ", ".join(metric.choices) or "true, false"
     if metric.HasField("min"):
-        return f"{metric.min:g} to {metric.max:g}"
-    return ", ".join(metric.choices) or "true, false"
+        values = f"{metric.min:g} to {metric.max:g}"
+    if not metric.HasField("matures_after"):
+        return values
+    absent = f"{metric.absent_number:g}" if metric.HasField("absent_number") else str(metric.absent).lower()
+    return f"{values}; {absent} after {metric.matures_after.ToTimedelta()} without a value"
 
 
 def _worth(metric: FeedbackMetric) -> Iterator[str]:

@@ -45,6 +45,15 @@ def test_metrics_become_resources(folder: Path) -> None:
     assert (left["choices"], left["value"]) == (["bought", "gone"], {"unit": "EUR", "amounts": {"bought": 30.0}})
 
 
+def test_what_no_value_means_is_false_of_a_boolean_and_said_of_a_number(folder: Path) -> None:
+    metrics = METRICS.replace("max, level: conversation", "max, matures_after: 30d, absent: 3")
+    made = {each.name: each for each in desired_resources(read_loop(written(folder, RIGHT + metrics)))}
+
+    reopened, stars = MessageToDict(made["reopened"].message), MessageToDict(made["stars"].message)
+    assert (reopened.get("absent", False), "absentNumber" in reopened) == (False, False)
+    assert (stars["absentNumber"], stars["maturesAfter"], "absent" in stars) == (3.0, "2592000s", False)
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "reported"),
     [
@@ -54,7 +63,10 @@ def test_metrics_become_resources(folder: Path) -> None:
         ("of: -12.5", "of: {a: 1}", r"value.of is a map of choices for a category"),
         ("of: -12.5", "of: dear", "number"),
         ("kind: number", "kind: stars", "boolean"),
-        ("kind: number", "kind: number, matures_after: 7d", "only a boolean of inferences matures"),
+        ("kind: number", "kind: number, matures_after: 7d", "only booleans and numbers of inferences mature"),
+        ("max, level: conversation", "max, matures_after: 7d", "absent: say which number no value means"),
+        ("max, level: conversation", "max, matures_after: 7d, absent: true", "absent: say which number"),
+        ("matures_after: 7d", "matures_after: 7d, absent: 1.5", "absent: is true or false of a boolean"),
         ("matures_after: 7d", "absent: true", "is nothing without matures_after"),
     ],
 )

@@ -151,6 +151,23 @@ def test_a_rollout_says_what_it_waits_for(state: Any, step: int, says: str) -> N
     assert rollout_stage(found).says == says
 
 
+@pytest.mark.parametrize(
+    ("weight", "baseline", "says"), [(50, 20.0, ""), (50, 19.0, "; waits for values of reopened"), (100, 0.0, "")]
+)
+def test_a_step_that_has_its_requests_says_of_which_metric_it_waits_for_values(
+    weight: int, baseline: float, says: str
+) -> None:
+    found = deployment()
+    found.rollout.steps[1].weight = weight
+    found.rollout.counts.requests = 40
+    (reopened,) = found.rollout.counts.metrics
+    reopened.candidate.number, reopened.baseline.number = 20, baseline
+
+    assert (
+        rollout_stage(found).says == f"canary {weight} %, 40 of 40 requests (5 of at least 15 to the candidate){says}"
+    )
+
+
 def test_a_rollout_is_in_a_step_that_it_began_with_whatever_the_policy_says_now() -> None:
     found = deployment()
     del found.rollout_policy.steps[:]

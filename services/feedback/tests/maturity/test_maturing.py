@@ -8,7 +8,7 @@ import pytest
 
 from services.feedback.tests.builders import ADA, EVE, write
 from services.feedback.tests.harness import FeedbackHarness
-from services.feedback.tests.metrics.builders import LATE, REOPENED, metric
+from services.feedback.tests.metrics.builders import LATE, REOPENED, STARS, metric
 from services.feedback.tests.reactions.test_pending import erased_while_saving
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import DependencyUnavailable
@@ -53,6 +53,21 @@ async def test_no_value_is_no_verdict_until_the_metric_matures_and_then_the_decl
     assert {field.name: value for field, value in payload.ListFields()}["absent"] is True
     assert not harness.expected.stored
     assert await harness.ripen() == 0
+
+
+async def test_no_value_of_a_number_means_what_is_declared_of_it() -> None:
+    harness = await answered(metric(STARS, matures_after=WEEK, absent_number=2))
+    harness.clock.advance(WEEK)
+
+    assert await harness.ripen() == 1
+
+    [given] = harness.feedback.all()
+    shown = feedback_message(given)
+    assert (shown.number, shown.absent, shown.counts, shown.WhichOneof("value")) == (2, True, True, "number")
+    [recorded] = harness.feedback.published
+    assert isinstance(recorded, FeedbackWasRecorded)
+    assert recorded.measure == Measure(value=2, score=0.25, mature_time=NOON + WEEK)
+    assert recorded.number is None, "the field is of ratings"
 
 
 async def test_a_value_that_was_given_is_not_replaced_and_says_when_it_matures() -> None:

@@ -12,6 +12,8 @@ from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput
 from tidemill_feedback.errors import FeedbackMetricNotFound
 from tidemill_feedback.metrics.domain.metric import BusinessValue, FeedbackMetric, MetricKind, Optimise, RaterWeights
 
+DAY = timedelta(days=1)
+
 
 @pytest.mark.parametrize("declared", [REOPENED, STARS, LEFT])
 async def test_a_metric_is_read_as_it_was_declared(declared: FeedbackMetric) -> None:
@@ -61,8 +63,16 @@ async def test_a_metric_is_read_as_it_was_declared(declared: FeedbackMetric) -> 
         (metric(labels={"": "a"}), r"metric\.labels"),
         (metric(absent=True), r"metric\.absent: is set without matures_after"),
         (metric(matures_after=timedelta(0)), r"metric\.matures_after: is 0:00:00; use 0:00:01 to 365 days"),
-        (metric(STARS, matures_after=timedelta(days=1)), r"only a boolean of inferences matures: stars is a number"),
-        (metric(SOLVED, matures_after=timedelta(days=1)), r"matures: solved is a boolean of conversations"),
+        (metric(LEFT, matures_after=DAY), r"only booleans and numbers of inferences mature: left is a category"),
+        (metric(SOLVED, matures_after=DAY), r"mature: solved is a boolean of conversations"),
+        (
+            metric(STARS, matures_after=DAY),
+            r"metric\.absent_number: is missing: say what no value of stars means",
+        ),
+        (metric(STARS, matures_after=DAY, absent_number=9), r"metric\.absent_number: is 9; use 1 to 5"),
+        (metric(STARS, matures_after=DAY, absent_number=3, absent=True), r"metric\.absent: .* set absent_number"),
+        (metric(STARS, absent_number=3), r"metric\.absent_number: is set without matures_after"),
+        (metric(matures_after=DAY, absent_number=1), r"metric\.absent_number: is set, and a boolean has none"),
     ],
 )
 async def test_what_is_no_metric_is_refused_by_field_value_and_limit(wrong: FeedbackMetric, reported: str) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from tidemill.feedback.v1 import feedback_metric_pb2 as pb
 from tidemill_cli.loop.desired import Desired
@@ -39,9 +39,12 @@ class Metric(Declared):
     min: Amount | None = None
     max: Amount | None = None
     matures_after: Annotated[
-        Duration | None, Field(description="of a boolean of inferences: from then on, no value means `absent`")
+        Duration | None,
+        Field(description="of a boolean or number of inferences: from then on, no value means `absent`"),
     ] = None
-    absent: bool = False
+    absent: Annotated[
+        StrictBool | Amount | None, Field(description="false by default; of a number it has to be said")
+    ] = None
     choices: list[Slug] = Field(default_factory=list, max_length=50)
     value: BusinessValue | None = None
     weights: Weights = Weights()
@@ -55,12 +58,8 @@ class Metric(Declared):
         if category != bool(self.choices):
             message = "a category has choices, and nothing else has them"
             raise ValueError(message)
-        if self.matures_after is not None and (self.kind != "boolean" or self.level != "inference"):
-            message = "matures_after: only a boolean of inferences matures"
-            raise ValueError(message)
-        if self.absent and self.matures_after is None:
-            message = "absent: is nothing without matures_after"
-            raise ValueError(message)
+        if problem := self._maturity_problem():
+            raise ValueError(problem)
         if category and self.optimise != "none":
             message = f"optimise: {self.optimise}: no choice of a category is better than another"
             raise ValueError(message)
@@ -68,6 +67,18 @@ class Metric(Declared):
             message = "value.of is a map of choices for a category, and one number for anything else"
             raise ValueError(message)
         return self
+
+    def _maturity_problem(self) -> str:
+        is_number = self.kind == "number"
+        if self.matures_after is None:
+            return "" if self.absent is None or self.absent is False else "absent: is nothing without matures_after"
+        if self.kind == "category" or self.level != "inference":
+            return "matures_after: only booleans and numbers of inferences mature"
+        if is_number and (self.absent is None or isinstance(self.absent, bool)):
+            return "absent: say which number no value means"
+        if not is_number and not isinstance(self.absent, bool | None):
+            return "absent: is true or false of a boolean"
+        return ""
 
 
 def metric_resource(name: str, part: Metric, labels: dict[str, str]) -> Desired:
@@ -84,7 +95,8 @@ def metric_resource(name: str, part: Metric, labels: dict[str, str]) -> Desired:
         max=part.max,
         choices=part.choices,
         matures_after=duration_of(part.matures_after),
-        absent=part.absent,
+        absent=part.absent is True,
+        absent_number=part.absent if part.kind == "number" else None,
         value=_value(part.value),
         weights=pb.FeedbackMetricWeights(**part.weights.model_dump()),
     )

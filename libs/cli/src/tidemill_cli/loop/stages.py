@@ -15,6 +15,9 @@ from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
 from tidemill.trainer.v1.training_pb2 import TrainingExamples, TrainingPlan, TrainingRun, TrainingRunState
 from tidemill_client.enums import name_of
 
+_ALL = 100
+"""The weight, in percent, at which the baseline answers nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -211,6 +214,8 @@ def rollout_stage(deployment: Deployment) -> Stage:
         return _waiting("rollout", deployment.id, says, paused=deployment.rollouts_paused, since=deployment.create_time)
     step = rollout.steps[rollout.step] if rollout.step < len(rollout.steps) else RolloutStep()
     state, says = _rollout(rollout, step, follow=deployment.follow)
+    if rollout.state == RolloutState.ROLLOUT_STATE_CANARY and (missing := _missing_values(deployment, step)):
+        says += f"; waits for values of {', '.join(missing)}"
     ended = rollout.HasField("finish_time")
     return Stage(
         stage="rollout",
@@ -222,6 +227,19 @@ def rollout_stage(deployment: Deployment) -> Stage:
         since=_time(rollout.finish_time if ended else rollout.step_time),
         subject=rollout.id,
     )
+
+
+def _missing_values(deployment: Deployment, step: RolloutStep) -> list[str]:
+    """Return the metrics that a step which has its requests still waits for."""
+    counts = deployment.rollout.counts
+    if counts.requests < step.requests:
+        return []
+    found = {
+        each.metric: each.candidate.number if step.weight == _ALL else min(each.candidate.number, each.baseline.number)
+        for each in counts.metrics
+    }
+    rules = deployment.rollout_policy.abort.metrics
+    return [rule.metric for rule in rules if found.get(rule.metric, 0) < rule.at_least]
 
 
 def _rollout(rollout: Rollout, step: RolloutStep, *, follow: str) -> tuple[str, str]:

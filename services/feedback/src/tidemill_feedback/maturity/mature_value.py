@@ -8,6 +8,7 @@ from tidemill_core.resources import list_all
 from tidemill_feedback.errors import InferenceUnknown
 from tidemill_feedback.maturity.domain import ExpectedValue
 from tidemill_feedback.maturity.ports import ExpectedValues
+from tidemill_feedback.metrics.domain.metric import Value
 from tidemill_feedback.metrics.find_metric import FindMetric
 from tidemill_feedback.reactions.domain.reaction import Reaction
 from tidemill_feedback.reactions.erase_late import EraseLate
@@ -52,7 +53,7 @@ class MatureValue:
                 await self.expected.put_off(key, until=due)  # it takes longer since the answer was given
                 return
             with suppress(*PERMANENT):  # it is not live, or its metric takes other values by now
-                await self._record(caller, value, absent=metric.absent)
+                await self._record(caller, value, metric.silence)
         await self.expected.remove(key)
 
     async def due(self, token: str = "", /, *, without: frozenset[str] = frozenset()) -> Page[ResourceKey]:
@@ -60,7 +61,7 @@ class MatureValue:
         page = PageRequest(size=_PAGE, token=token)
         return await self.expected.due(self.clock.now(), page=page, without=without)
 
-    async def _record(self, caller: Caller, value: ExpectedValue, *, absent: bool) -> None:
+    async def _record(self, caller: Caller, value: ExpectedValue, silence: Value) -> None:
         if await self._is_given(caller, value):
             return
         try:
@@ -72,7 +73,8 @@ class MatureValue:
         default = Reaction(
             metric=value.metric,
             inference=value.inference,
-            flag=absent,
+            flag=silence.flag,
+            number=silence.number,
             absent=True,
             observe_time=value.since,
         )

@@ -146,6 +146,7 @@ class FeedbackMetric(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     MATURES_AFTER_FIELD_NUMBER: _builtins.int
     ABSENT_FIELD_NUMBER: _builtins.int
+    ABSENT_NUMBER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project, and the `metric` of its feedback."""
     project: _builtins.str
@@ -165,7 +166,9 @@ class FeedbackMetric(_message.Message):
     level: Global___FeedbackMetricLevel.ValueType
     """Optional. What its values are about; unspecified means inferences. It cannot be changed."""
     absent: _builtins.bool
-    """Optional. What no value means once it has matured; only with matures_after."""
+    """Optional. What no value of a boolean means once it has matured; only with matures_after."""
+    absent_number: _builtins.float
+    """Required for a number with matures_after, and for nothing else. What no value means then, from `min` to `max`."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -192,7 +195,9 @@ class FeedbackMetric(_message.Message):
 
     @_builtins.property
     def matures_after(self) -> _duration_pb2.Duration:
-        """Optional. Of a boolean of inferences: until then after the question, no value is no verdict; then `absent` is the value."""
+        """Optional. Of a boolean or number of inferences: until then after the question, no value is no verdict; then `absent`, or
+        `absent_number`, is the value.
+        """
 
     def __init__(
         self,
@@ -214,15 +219,20 @@ class FeedbackMetric(_message.Message):
         level: Global___FeedbackMetricLevel.ValueType = ...,
         matures_after: _duration_pb2.Duration | None = ...,
         absent: _builtins.bool = ...,
+        absent_number: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "create_time", b"create_time", "matures_after", b"matures_after", "max", b"max", "min", b"min", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_absent_number", b"_absent_number", "_max", b"_max", "_min", b"_min", "absent_number", b"absent_number", "create_time", b"create_time", "matures_after", b"matures_after", "max", b"max", "min", b"min", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "absent", b"absent", "choices", b"choices", "create_time", b"create_time", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "level", b"level", "matures_after", b"matures_after", "max", b"max", "min", b"min", "optimise", b"optimise", "project", b"project", "seq", b"seq", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_absent_number", b"_absent_number", "_max", b"_max", "_min", b"_min", "absent", b"absent", "absent_number", b"absent_number", "choices", b"choices", "create_time", b"create_time", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "level", b"level", "matures_after", b"matures_after", "max", b"max", "min", b"min", "optimise", b"optimise", "project", b"project", "seq", b"seq", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__absent_number: _TypeAlias = _typing.Literal["absent_number"]  # noqa: Y015
+    _WhichOneofArgType__absent_number: _TypeAlias = _typing.Literal["_absent_number", b"_absent_number"]  # noqa: Y015
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
     _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
     _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__absent_number) -> _WhichOneofReturnType__absent_number | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
     @_typing.overload

@@ -107,7 +107,9 @@ class FeedbackMetric(Aggregate):
     choices: tuple[str, ...] = ()
     matures_after: timedelta | None = None
     absent: bool = False
-    """What no value means once it has matured."""
+    """What no value of a boolean means once it has matured."""
+    absent_number: float | None = None
+    """The same of a number."""
     value: BusinessValue | None = None
     weights: RaterWeights = field(default_factory=RaterWeights)
 
@@ -119,6 +121,13 @@ class FeedbackMetric(Aggregate):
 
         """
         refuse(self._violations())
+
+    @property
+    def silence(self) -> Value:
+        """What no value means once it has matured."""
+        if self.kind is MetricKind.NUMBER:
+            return Value(number=self.absent_number)
+        return Value(flag=self.absent)
 
     def value_violations(self, given: Value) -> Iterator[Violation]:
         """Yield what is wrong with a value, where one is given; none quotes what may be free text."""
@@ -184,14 +193,31 @@ class FeedbackMetric(Aggregate):
 
     def _maturity_violations(self) -> Iterator[Violation]:
         if self.matures_after is None:
-            if self.absent:
-                yield Violation("metric.absent", "is set without matures_after: set both, or none")
+            named = {"absent": self.absent, "absent_number": self.absent_number is not None}
+            for name in (name for name, is_set in named.items() if is_set):
+                yield Violation(f"metric.{name}", "is set without matures_after: set both, or none")
             return
         if not SHORTEST <= self.matures_after <= LONGEST:
             yield Violation("metric.matures_after", f"is {self.matures_after}; use {SHORTEST} to {LONGEST}")
-        if self.kind is not MetricKind.BOOLEAN or self.level is not Level.INFERENCE:
-            text = f"is set, and only a boolean of inferences matures: {self.id} is a {self.kind.value} of"
+        if self.kind is MetricKind.CATEGORY or self.level is not Level.INFERENCE:
+            text = f"is set, and only booleans and numbers of inferences mature: {self.id} is a {self.kind.value} of"
             yield Violation("metric.matures_after", f"{text} {self.level.value}s")
+            return
+        yield from self._silence_violations()
+
+    def _silence_violations(self) -> Iterator[Violation]:
+        number, is_number = self.absent_number, self.kind is MetricKind.NUMBER
+        if is_number and self.absent:
+            yield Violation("metric.absent", "is set, and a number has none: set absent_number")
+        if not is_number:
+            if number is not None:
+                yield Violation("metric.absent_number", "is set, and a boolean has none: set absent, or none")
+            return
+        bounds = f"use {self.min:g} to {self.max:g}" if self.min is not None and self.max is not None else "give it"
+        if number is None:
+            yield Violation("metric.absent_number", f"is missing: say what no value of {self.id} means; {bounds}")
+        elif self.min is not None and self.max is not None and not self.min <= number <= self.max:
+            yield Violation("metric.absent_number", f"is {number!r}; {bounds}")
 
     def _choice_violations(self) -> Iterator[Violation]:
         if self.kind is not MetricKind.CATEGORY:
