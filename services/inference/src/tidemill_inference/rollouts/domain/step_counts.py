@@ -215,8 +215,10 @@ class StepCounts:
 
 
 def _is_less(ours: SideValues, theirs: SideValues, *, by: float, convincing: float) -> bool:
-    if min(ours.number, theirs.number) < MIN_COMPARED:
+    if ours.mean is None or theirs.mean is None or min(ours.number, theirs.number) < MIN_COMPARED:
         return False
+    if ours.mean >= theirs.mean - by:
+        return False  # nothing is made of bets against what the means say: by Jensen's inequality, for each of them
     return evidence.less(ours.samples, theirs.samples, by=by) >= convincing
 
 
