@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from ruamel.yaml import YAML
 
 from tidemill.content.v1.content_pb2 import Message, Part
 from tidemill.feedback.v1.feedback_pb2 import Feedback
 from tidemill.feedback.v1.feedback_service_pb2 import SubmitFeedbackRequest, SubmitFeedbackResponse
 from tidemill.inference.v1.configuration_pb2 import Sampling
 from tidemill.inference.v1.inference_pb2 import Inference
-from tidemill_cli.loop import read_loop
 from tidemill_helpdesk.choices import ASKED_TWICE, CHOICES, FIRST, SECOND, THUMBS, Choices, choice_of
 from tidemill_helpdesk.report import Report
 
@@ -87,12 +87,12 @@ async def test_each_question_is_asked_twice_and_what_is_chosen_is_submitted_but_
 
 
 def test_the_loop_of_the_demo_learns_from_choices_and_thumbs_and_lets_users_ask_again() -> None:
-    loop = read_loop(ROOT / "examples" / "helpdesk" / "loop.yaml")
+    loop = YAML(typ="safe").load(ROOT / "examples" / "helpdesk" / "loop.yaml")
 
-    choices, thumbs = loop.datasets[CHOICES], loop.datasets[THUMBS]
-    assert (choices.examples.feedback, choices.examples.kind) == (["preference"], "preference")
-    assert (thumbs.examples.feedback, thumbs.examples.kind) == (["rating"], "unpaired_preference")
-    assert loop.deployments["helpdesk"].allow_sampling_override
+    choices, thumbs = (loop["datasets"][name]["examples"] for name in (CHOICES, THUMBS))
+    assert (choices["feedback"], choices["kind"]) == (["preference"], "preference")
+    assert (thumbs["feedback"], thumbs["kind"]) == (["rating"], "unpaired_preference")
+    assert loop["deployments"]["helpdesk"]["allow_sampling_override"]
 
 
 @pytest.mark.parametrize(

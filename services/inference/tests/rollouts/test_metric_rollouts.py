@@ -260,6 +260,6 @@ async def test_a_metric_by_which_no_answers_are_compared_is_refused_with_what_is
 async def test_without_an_address_of_feedback_the_setting_is_named_and_an_outage_is_one() -> None:
     with pytest.raises(ServiceNotNamed, match="INFERENCE_FEEDBACK_ADDRESS"):
         await FeedbackMetrics(None, timeout_s=1).check(ADA, "reopened", field="f")
-    async with admin_channel("127.0.0.1:1", name="feedback", project=ADA.project, timeout_s=1) as channel:
+    async with admin_channel("127.0.0.1:1", name="feedback", project=ADA.project, timeout_s=0.2) as channel:
         with pytest.raises(DependencyUnavailable):
-            await FeedbackMetrics(channel, timeout_s=1).check(ADA, "reopened", field="f")
+            await FeedbackMetrics(channel, timeout_s=0.2).check(ADA, "reopened", field="f")
