@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from libs.cli.tests.commands.conftest import Terminal
 from tidemill_cli.loop.declaration import Deployment, Model
 from tidemill_cli.loop.feedback_metrics import Metric
-from tidemill_cli.loop.learning import LEARNS_FROM, Dataset, Training
+from tidemill_cli.loop.learning import LEARNS_FROM, Abort, Dataset, Training
 from tidemill_cli.loop.review_queues import ReviewQueue
 from tidemill_cli.loop.shapes import Declared
 from tidemill_cli.loop.spending import Budget, Price
@@ -133,13 +133,15 @@ def test_the_label_rules_that_the_guide_of_data_shows_can_be_declared() -> None:
 
 
 def test_the_metrics_that_the_guide_of_feedback_shows_can_be_declared() -> None:
-    (written,) = re.findall(r"^```yaml\n(.+?)^```", FEEDBACK, flags=re.MULTILINE | re.DOTALL)
+    written, rollouts = re.findall(r"^```yaml\n(.+?)^```", FEEDBACK, flags=re.MULTILINE | re.DOTALL)
 
     metrics = {
         name: Metric.model_validate(each) for name, each in YAML(typ="safe", pure=True).load(written)["metrics"].items()
     }
 
     assert {each.kind for each in metrics.values()} == {"boolean", "number", "category"}
+    abort = Abort.model_validate(YAML(typ="safe", pure=True).load(rollouts)["rollouts"]["helpdesk"]["abort"])
+    assert all(metrics[name].optimise != "none" for name in abort.metrics)
 
 
 def test_the_queue_that_the_guide_of_reviews_shows_can_be_declared() -> None:

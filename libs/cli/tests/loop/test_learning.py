@@ -102,17 +102,15 @@ def test_steps_out_of_order_are_refused(file: Path) -> None:
 
 METRICS = """\
 metrics:
-  reopened: {kind: boolean, optimise: min}
   helpful: {kind: boolean}
   outcome: {kind: category, choices: [bought, gone]}
   solved: {kind: boolean, optimise: max, level: conversation}
-rollouts:
 """
 RATED = "rating: {loss_above: 0.02}}"
 
 
 def rule(metric: str, said: str = "loss_above: 0.05, at_least: 20") -> tuple[tuple[str, str], ...]:
-    return (("rollouts:\n", METRICS), (RATED, f"metrics: {{{metric}: {{{said}}}}}}}"))
+    return (("metrics:\n", METRICS), (RATED, f"metrics: {{{metric}: {{{said}}}}}}}"))
 
 
 @pytest.mark.parametrize(
