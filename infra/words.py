@@ -12,10 +12,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from infra.remembered import Remembered  # noqa: E402 - this is run by path, too
+
 GLOSSARY = ROOT / "docs/glossary.md"
 NOT_OURS = ("libs/contracts/", "protos/examples/", "LICENSE", "docs/glossary.md")
 """Generated or quoted text, and the glossary itself."""
@@ -118,14 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", action="store_true", help="print how many words each file has")
     parser.add_argument("--only", choices=["prose", "names"])
     options = parser.parse_args(arguments)
-    glossary = Glossary(GLOSSARY.read_text())
     gc.disable()  # trees have no cycles, and collections would visit each a dozen times
-    found = [
-        each
-        for path in _tracked(options.paths)
-        for each in check(ROOT / path, glossary)
-        if options.only in {None, each.kind}
-    ]
+    found = [each for each in _all_found(options.paths) if options.only in {None, each.kind}]
     if options.count:
         counts = Counter(each.path for each in found)
         lines = [f"{count:5} {path}" for path, count in counts.most_common()]
@@ -135,9 +133,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if found else 0
 
 
-def check(path: Path, glossary: Glossary) -> Iterator[Found]:
+def _all_found(paths: Sequence[str]) -> Iterator[Found]:
+    glossary, known = Glossary(GLOSSARY.read_text()), Remembered("words", GLOSSARY, Path(__file__))
+    for name in _tracked(paths):
+        path = ROOT / name
+        text = path.read_text()
+        for row in known.of(name, text, lambda: [astuple(each) for each in check(path, text, glossary)]):  # noqa: B023 - called at once
+            yield Found(*row)
+    if not paths:
+        known.keep()
+
+
+def check(path: Path, text: str, glossary: Glossary) -> Iterator[Found]:
     """Yield what one file should say otherwise."""
-    text, name = path.read_text(), str(path.relative_to(ROOT))
+    name = str(path.relative_to(ROOT))
     nodes: list[ast.AST] = []
     if path.suffix == ".md":
         texts = [(1, re.sub(r"^```.*?^```", _blank, text, flags=re.MULTILINE | re.DOTALL))]

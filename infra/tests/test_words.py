@@ -42,7 +42,7 @@ def _found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
     monkeypatch.setattr(words, "ROOT", tmp_path)
     path = tmp_path / name
     path.write_text(text)
-    return [(each.line, each.text) for each in words.check(path, words.Glossary(GLOSSARY))]
+    return [(each.line, each.text) for each in words.check(path, path.read_text(), words.Glossary(GLOSSARY))]
 
 
 def test_prose_of_markdown_is_read_and_code_in_it_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

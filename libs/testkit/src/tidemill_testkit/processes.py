@@ -128,10 +128,11 @@ class Run:
         match received:
             case Started(unit):
                 worker.pending = {item.nodeid: item for item in self._units[unit]}
-            case Called(hook, given):
-                self._call(hook, given)
-                if hook == "pytest_runtest_logfinish":
-                    worker.pending.pop(given["nodeid"], None)
+            case list():
+                for called in received:
+                    self._call(called.hook, called.given)
+                    if called.hook == "pytest_runtest_logfinish":
+                        worker.pending.pop(called.given["nodeid"], None)
             case Ended(failure):
                 worker.has_ended = True
                 if failure:
@@ -187,6 +188,7 @@ class Run:
             failure = traceback.format_exc()
         finally:
             ended = pytest.CallInfo.from_call(self._end_session, "teardown")
+        forwarding.flush()
         if ended.excinfo:
             failure = failure or f"{ended.excinfo.exconly()}\n{ended.excinfo.getrepr()}"
         writer.send(Ended(failure))
@@ -218,6 +220,7 @@ class _Forwarding:
 
     def __init__(self, config: pytest.Config, writer: Connection) -> None:
         self._config, self._writer = config, writer
+        self._calls: list[Called] = []
         self.is_ready = False
         """Whether it is registered: pytest then repeats each warning that came before."""
 
@@ -226,6 +229,7 @@ class _Forwarding:
 
     def pytest_runtest_logfinish(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
         self._send("pytest_runtest_logfinish", nodeid=nodeid, location=location)
+        self.flush()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
@@ -246,7 +250,12 @@ class _Forwarding:
 
     def _send(self, hook: str, **given: object) -> None:
         if self.is_ready:
-            self._writer.send(Called(hook, given))
+            self._calls.append(Called(hook, given))
+
+    def flush(self) -> None:
+        """Send what was called since the last time: all of a test at once, for each message costs both sides."""
+        self._writer.send(self._calls)
+        self._calls = []
 
 
 def _have_own_streams(config: pytest.Config) -> None:
