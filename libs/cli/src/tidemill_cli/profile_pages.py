@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 from tidemill.ingest.v1.profile_pb2 import ColumnShift
 from tidemill_cli.html_pages import html_page, html_table
-from tidemill_cli.profile_tables import QUANTILES, Side, facts, quantile_cells, shares, shift_row, title_of
+from tidemill_cli.profile_tables import (
+    BALANCE_HEADS,
+    QUANTILES,
+    Side,
+    balance_rows,
+    facts,
+    quantile_cells,
+    shares,
+    shift_row,
+    title_of,
+)
 from tidemill_cli.svg_figures import ACCENT, BAD, FAINT, shortened, svg_of
 
 if TYPE_CHECKING:
@@ -23,18 +33,23 @@ _WIDE = 20
 """From so many times between the first quartile and the last value on, an axis is logarithmic."""
 
 
-def profile_page(title: str, sides: Sequence[Side], shifts: Sequence[ColumnShift]) -> str:
-    """Return the page of one profile, or of two that are compared."""
-    return html_page(title, _body(sides, shifts))
+def profile_page(
+    title: str, sides: Sequence[Side], shifts: Sequence[ColumnShift], *, sections: Sequence[str] = ()
+) -> str:
+    """Return the page of one profile, or of two that are compared, with further sections of HTML."""
+    return html_page(title, (*_profile(sides, shifts), *sections))
 
 
-def _body(sides: Sequence[Side], shifts: Sequence[ColumnShift]) -> Iterator[str]:
+def _profile(sides: Sequence[Side], shifts: Sequence[ColumnShift]) -> Iterator[str]:
     yield from html_table(("", "versions"), [(side.name, facts(side.profile)) for side in sides])
     if len(sides) > 1:
         yield "<h2>What differs</h2>\n"
         yield from html_table(
             ("column", "differs", "effect", "p adjusted", "test"), [shift_row(each) for each in shifts]
         )
+    if balances := list(balance_rows(sides)):
+        yield "<h2>Balance</h2>\n"
+        yield from html_table(BALANCE_HEADS, balances)
     if any(side.profile.days for side in sides):
         yield f"<h2>By day</h2>\n<figure>\n{_days_svg(sides)}</figure>\n"
     for place, number in enumerate(sides[0].profile.numbers):

@@ -12,6 +12,7 @@ MAX_SHOWN = 12
 """Categories of a column."""
 QUANTILES = ((0, "min"), (2, "5 %"), (10, "25 %"), (20, "median"), (30, "75 %"), (38, "95 %"), (40, "max"))
 """Of the 41 that a profile has."""
+BALANCE_HEADS = ("balance over", "of", "groups", "largest share", "effective number")
 _TITLES = {
     "readability": "readability (LIX)",
     "identifiers": "masked identifiers",
@@ -40,6 +41,8 @@ def profile_tables(sides: Sequence[Side], shifts: Sequence[ColumnShift]) -> Rend
         "",
         table(("", "of", *(name for _, name in QUANTILES), "mean", "outliers"), list(_numbers(sides))),
     ]
+    if balances := list(balance_rows(sides)):
+        parts += ["", table(BALANCE_HEADS, balances)]
     if len(sides) > 1:
         parts += ["", table(("column", "differs", "effect", "p adjusted", "test"), [shift_row(s) for s in shifts])]
     return Group(*parts)
@@ -79,6 +82,17 @@ def shares(column: CategoryColumn, count: int) -> Iterator[tuple[str, str]]:
     for each in column.counts:
         share = "" if column.name == "identifiers" or not count else f" ({each.count / count:.0%})"
         yield each.name, f"{each.count}{share}"
+
+
+def balance_rows(sides: Sequence[Side]) -> Iterator[tuple[str, ...]]:
+    """Yield how evenly each side is spread over languages, cohorts, labels and end users."""
+    names = dict.fromkeys(balance.name for side in sides for balance in side.profile.balances)
+    for name in names:
+        for side in sides:
+            for each in side.profile.balances:
+                if each.name == name:
+                    spread = f"{each.largest_share:.0%}", f"{each.effective_number:.3g}"
+                    yield title_of(name), side.name, str(each.groups), *spread
 
 
 def _categories(sides: Sequence[Side]) -> Iterator[tuple[str, ...]]:

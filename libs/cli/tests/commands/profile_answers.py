@@ -4,6 +4,7 @@ from typing import Any
 
 from tidemill.ingest.v1 import profile_service_pb2 as pb
 from tidemill.ingest.v1.profile_pb2 import (
+    Balance,
     CategoryColumn,
     CategoryCount,
     ColumnShift,
@@ -23,6 +24,10 @@ def profile(count: int = 40) -> Profile:
         distinct_documents=count,
         days=[ProfileDay(day="2026-11-28", count=count)],
         numbers=[NumberColumn(name="characters", count=count, mean=120.5, quantiles=range(100, 141), outliers=3)],
+        balances=[
+            Balance(name="end_user", count=count, groups=9, largest_share=0.5, effective_number=3.5),
+            Balance(name="language", count=count, groups=2, largest_share=0.75, effective_number=1.75),
+        ],
         categories=[
             CategoryColumn(
                 name="language",

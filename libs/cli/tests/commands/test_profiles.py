@@ -16,6 +16,8 @@ async def test_a_profile_is_tables_of_counts_shares_and_quantiles(terminal: Term
         assert words in said.text
     assert "masked identifiers: 8 more (--json, --html)" in said.text
     assert "differs" not in said.text
+    balance = next(line for line in said.text.splitlines() if line.startswith("end user"))
+    assert balance.split()[-3:] == ["9", "50%", "3.5"]
 
 
 async def test_two_periods_are_shown_side_by_side_with_what_differs(

@@ -224,3 +224,15 @@ async def test_a_correction_that_says_nothing_is_refused(text: str) -> None:
 
     with pytest.raises(InvalidInput, match="no letter, number or symbol"):
         await harness.give(correction(text))
+
+
+async def test_an_example_has_its_cohort_where_the_curation_names_the_label() -> None:
+    harness = FeedbackHarness()
+    await harness.curate(cohort_label="country", max_cohort_share=0.5, new_examples=4)
+    for number, country in enumerate(("at", "de", "at", "")):
+        await harness.correct(number, labels={"country": country, "team": "x"} if country else {})
+    await harness.work()
+
+    cohorts = {line["inference"]: line.get("cohort") for line in map(json.loads, harness.batch())}
+
+    assert cohorts == {"i0": "at", "i1": "de", "i2": "at", "i3": None}

@@ -167,4 +167,5 @@ def _example(ref: CurationRef, rule: Rule, feedback: Feedback, asked: Sequence[P
         kind=rule.kind,
         rejected=rejected,
         label=label,
+        cohort=feedback.labels.get(rule.cohort_label, "") if rule.cohort_label else "",
     )

@@ -9,6 +9,7 @@ from typing import Any
 from tidemill_ingest.limits import MEBIBYTE
 from tidemill_ingest.masking.kinds import MaskKind
 from tidemill_ingest.processes import Processes
+from tidemill_ingest.profiles.domain.profile import NO_COHORT
 from tidemill_ingest.profiles.domain.sketch import Distribution, Sketch
 from tidemill_ingest.profiles.ports import ExampleLabels
 
@@ -17,19 +18,17 @@ _WITHIN = 100_000
 """Characters of a question or an answer that are measured."""
 
 
-def sketch_of_lines(
-    split: str, lines: bytes, kinds: frozenset[str], labels: ExampleLabels
-) -> tuple[Sketch, Counter[str]]:
-    """Return what JSON lines of a split say together, and how many examples there are of each end user.
+def sketch_of_lines(split: str, lines: bytes, kinds: frozenset[str], labels: ExampleLabels) -> Sketch:
+    """Return what JSON lines of a split say together.
 
     `kinds` are those of identifiers, whose placeholders are counted in masked texts.
     """
-    sketch, users = Sketch(), Counter[str]()
+    sketch = Sketch()
     for line in lines.split(b"\n"):
         if line.strip():
             example = json.loads(line)
-            _add(sketch, split, example, users, kinds, labels.get(example.get("id"), ()))
-    return sketch, users
+            _add(sketch, split, example, kinds, labels.get(example.get("id"), ()))
+    return sketch
 
 
 class ProcessExamples:
@@ -41,17 +40,13 @@ class ProcessExamples:
 
     async def __call__(self, project: str, parts: Mapping[str, bytes], labels: ExampleLabels, /) -> Sketch:
         """See `ports.CountExamples`."""
-        whole, users = Sketch(), Counter[str]()
+        whole = Sketch()
         for split, data in parts.items():
             for lines in _in_pieces(data):
-                sketch, of_users = await self._processes.run(
-                    project, sketch_of_lines, split, lines, self._kinds, labels
-                )
-                whole.merge(sketch)
-                users += of_users
-        if users:
+                whole.merge(await self._processes.run(project, sketch_of_lines, split, lines, self._kinds, labels))
+        if whole.end_users:
             whole.numbers["examples_of_end_user"] = Distribution()
-            for count in users.values():
+            for count in whole.end_users.values():
                 whole.numbers["examples_of_end_user"].add(count)
         return whole
 
@@ -65,14 +60,7 @@ def _in_pieces(data: bytes) -> Iterator[bytes]:
         start = end
 
 
-def _add(  # noqa: PLR0913, PLR0917 - an example, and what it is counted by
-    sketch: Sketch,
-    split: str,
-    example: Mapping[str, Any],
-    users: Counter[str],
-    kinds: frozenset[str],
-    labels: Sequence[str],
-) -> None:
+def _add(sketch: Sketch, split: str, example: Mapping[str, Any], kinds: frozenset[str], labels: Sequence[str]) -> None:
     from tidemill_ingest.quality.measuring import traits_of  # noqa: PLC0415 - of the processes only
     from tidemill_kit.texts.language import detected_language  # noqa: PLC0415 - ditto
 
@@ -80,7 +68,7 @@ def _add(  # noqa: PLR0913, PLR0917 - an example, and what it is counted by
     traits = traits_of(answer, within=_WITHIN)
     user = example.get("asked_by") or example.get("end_user")
     if user:
-        users[user] += 1
+        sketch.end_users[user] = sketch.end_users.get(user, 0) + 1
     found = Counter(kind for kind in map(str.lower, _PLACEHOLDER.findall(f"{question}\n{answer}")) if kind in kinds)
     passages = example.get("passages", ())
     scores = [float(each.get("score", 0.0)) for each in passages]
@@ -100,6 +88,7 @@ def _add(  # noqa: PLR0913, PLR0917 - an example, and what it is counted by
         yield "split", split, 1
         yield "question_language", detected_language(question[:_WITHIN]) or "unknown", 1
         yield "answer_language", traits.language or "unknown", 1
+        yield "cohort", example.get("cohort") or NO_COHORT, 1
         yield "near_documents", "some" if passages else "none", 1
         yield "reviewed", "yes" if labels else "no", 1
         yield from (("review_labels", each, 1) for each in labels)

@@ -408,6 +408,7 @@ class Example(_message.Message):
     REJECTED_FIELD_NUMBER: _builtins.int
     ASKED_BY_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
+    COHORT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project, the curation and the inference."""
     inference: _builtins.str
@@ -424,6 +425,8 @@ class Example(_message.Message):
     """Output only. The pseudonym of who asked the question, where that is not the author of the reaction."""
     label: _builtins.bool
     """Output only. Of an unpaired preference: whether `output` is a good answer."""
+    cohort: _builtins.str
+    """Output only. The value of the curation's `cohort_label` that the reaction has; empty without either."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
         """Output only. The prompt as the model saw it: system and user message, with passages."""
@@ -475,10 +478,11 @@ class Example(_message.Message):
         rejected: _content_pb2.Message | None = ...,
         asked_by: _builtins.str = ...,
         label: _builtins.bool | None = ...,
+        cohort: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "label", b"label", "observe_time", b"observe_time", "output", b"output", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "asked_by", b"asked_by", "earlier", b"earlier", "end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "kind", b"kind", "label", b"label", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "principals", b"principals", "question", b"question", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "asked_by", b"asked_by", "cohort", b"cohort", "earlier", b"earlier", "end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "kind", b"kind", "label", b"label", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "principals", b"principals", "question", b"question", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tidemill/ingest/v1/profile.proto\x12\x12tidemill.ingest.v1\"\xe5\x01\n\x07Profile\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x31\n\x07numbers\x18\x02 \x03(\x0b\x32 .tidemill.ingest.v1.NumberColumn\x12\x36\n\ncategories\x18\x03 \x03(\x0b\x32\".tidemill.ingest.v1.CategoryColumn\x12,\n\x04\x64\x61ys\x18\x04 \x03(\x0b\x32\x1e.tidemill.ingest.v1.ProfileDay\x12\x16\n\x0e\x64istinct_texts\x18\x05 \x01(\x01\x12\x1a\n\x12\x64istinct_documents\x18\x06 \x01(\x01\"r\n\x0cNumberColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\x11\n\tquantiles\x18\x04 \x03(\x01\x12\x12\n\nrank_error\x18\x05 \x01(\x01\x12\x10\n\x08outliers\x18\x06 \x01(\x03\"d\n\x0e\x43\x61tegoryColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\texclusive\x18\x02 \x01(\x08\x12\x31\n\x06\x63ounts\x18\x03 \x03(\x0b\x32!.tidemill.ingest.v1.CategoryCount\",\n\rCategoryCount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"(\n\nProfileDay\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"4\n\rProfilePeriod\x12\x11\n\tfirst_day\x18\x01 \x01(\t\x12\x10\n\x08last_day\x18\x02 \x01(\t\"w\n\x0b\x43olumnShift\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x01\x12\x0f\n\x07p_value\x18\x04 \x01(\x01\x12\x18\n\x10\x61\x64justed_p_value\x18\x05 \x01(\x01\x12\x0f\n\x07shifted\x18\x06 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tidemill/ingest/v1/profile.proto\x12\x12tidemill.ingest.v1\"\x94\x02\n\x07Profile\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x31\n\x07numbers\x18\x02 \x03(\x0b\x32 .tidemill.ingest.v1.NumberColumn\x12\x36\n\ncategories\x18\x03 \x03(\x0b\x32\".tidemill.ingest.v1.CategoryColumn\x12,\n\x04\x64\x61ys\x18\x04 \x03(\x0b\x32\x1e.tidemill.ingest.v1.ProfileDay\x12\x16\n\x0e\x64istinct_texts\x18\x05 \x01(\x01\x12\x1a\n\x12\x64istinct_documents\x18\x06 \x01(\x01\x12-\n\x08\x62\x61lances\x18\x07 \x03(\x0b\x32\x1b.tidemill.ingest.v1.Balance\"g\n\x07\x42\x61lance\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0e\n\x06groups\x18\x03 \x01(\x03\x12\x15\n\rlargest_share\x18\x04 \x01(\x01\x12\x18\n\x10\x65\x66\x66\x65\x63tive_number\x18\x05 \x01(\x01\"r\n\x0cNumberColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\x11\n\tquantiles\x18\x04 \x03(\x01\x12\x12\n\nrank_error\x18\x05 \x01(\x01\x12\x10\n\x08outliers\x18\x06 \x01(\x03\"d\n\x0e\x43\x61tegoryColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\texclusive\x18\x02 \x01(\x08\x12\x31\n\x06\x63ounts\x18\x03 \x03(\x0b\x32!.tidemill.ingest.v1.CategoryCount\",\n\rCategoryCount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"(\n\nProfileDay\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"4\n\rProfilePeriod\x12\x11\n\tfirst_day\x18\x01 \x01(\t\x12\x10\n\x08last_day\x18\x02 \x01(\t\"w\n\x0b\x43olumnShift\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x01\x12\x0f\n\x07p_value\x18\x04 \x01(\x01\x12\x18\n\x10\x61\x64justed_p_value\x18\x05 \x01(\x01\x12\x0f\n\x07shifted\x18\x06 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,17 +32,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.ingest.v1.profile_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROFILE']._serialized_start=57
-  _globals['_PROFILE']._serialized_end=286
-  _globals['_NUMBERCOLUMN']._serialized_start=288
-  _globals['_NUMBERCOLUMN']._serialized_end=402
-  _globals['_CATEGORYCOLUMN']._serialized_start=404
-  _globals['_CATEGORYCOLUMN']._serialized_end=504
-  _globals['_CATEGORYCOUNT']._serialized_start=506
-  _globals['_CATEGORYCOUNT']._serialized_end=550
-  _globals['_PROFILEDAY']._serialized_start=552
-  _globals['_PROFILEDAY']._serialized_end=592
-  _globals['_PROFILEPERIOD']._serialized_start=594
-  _globals['_PROFILEPERIOD']._serialized_end=646
-  _globals['_COLUMNSHIFT']._serialized_start=648
-  _globals['_COLUMNSHIFT']._serialized_end=767
+  _globals['_PROFILE']._serialized_end=333
+  _globals['_BALANCE']._serialized_start=335
+  _globals['_BALANCE']._serialized_end=438
+  _globals['_NUMBERCOLUMN']._serialized_start=440
+  _globals['_NUMBERCOLUMN']._serialized_end=554
+  _globals['_CATEGORYCOLUMN']._serialized_start=556
+  _globals['_CATEGORYCOLUMN']._serialized_end=656
+  _globals['_CATEGORYCOUNT']._serialized_start=658
+  _globals['_CATEGORYCOUNT']._serialized_end=702
+  _globals['_PROFILEDAY']._serialized_start=704
+  _globals['_PROFILEDAY']._serialized_end=744
+  _globals['_PROFILEPERIOD']._serialized_start=746
+  _globals['_PROFILEPERIOD']._serialized_end=798
+  _globals['_COLUMNSHIFT']._serialized_start=800
+  _globals['_COLUMNSHIFT']._serialized_end=919
 # @@protoc_insertion_point(module_scope)

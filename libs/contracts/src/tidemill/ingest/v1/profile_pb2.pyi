@@ -30,6 +30,7 @@ class Profile(_message.Message):
     DAYS_FIELD_NUMBER: _builtins.int
     DISTINCT_TEXTS_FIELD_NUMBER: _builtins.int
     DISTINCT_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    BALANCES_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """Output only. How many there are: of a source the versions that were stored."""
     distinct_texts: _builtins.float
@@ -48,6 +49,12 @@ class Profile(_message.Message):
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProfileDay]:
         """Output only. How many there are of each day (UTC), oldest first; days without any are left out."""
 
+    @_builtins.property
+    def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Balance]:
+        """Output only. How evenly they are spread over the categories of some columns, and over end users; those without any
+        are left out.
+        """
+
     def __init__(
         self,
         *,
@@ -57,14 +64,55 @@ class Profile(_message.Message):
         days: _abc.Iterable[Global___ProfileDay] | None = ...,
         distinct_texts: _builtins.float = ...,
         distinct_documents: _builtins.float = ...,
+        balances: _abc.Iterable[Global___Balance] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "count", b"count", "days", b"days", "distinct_documents", b"distinct_documents", "distinct_texts", b"distinct_texts", "numbers", b"numbers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances", b"balances", "categories", b"categories", "count", b"count", "days", b"days", "distinct_documents", b"distinct_documents", "distinct_texts", b"distinct_texts", "numbers", b"numbers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Profile: _TypeAlias = Profile  # noqa: Y015
+
+@_typing.final
+class Balance(_message.Message):
+    """Balance is how evenly something is spread over groups, without their names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    LARGEST_SHARE_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_NUMBER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. What the groups are: a column of categories, or end_user."""
+    count: _builtins.int
+    """Output only. How many there are in groups."""
+    groups: _builtins.int
+    """Output only. How many groups there are."""
+    largest_share: _builtins.float
+    """Output only. The share of the largest group, 0 to 1."""
+    effective_number: _builtins.float
+    """Output only. How many groups of equal size would be as diverse: e to the power of Shannon's entropy (the Hill number
+    of order 1), 1 where one group has all, and `groups` where all have the same.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        count: _builtins.int = ...,
+        groups: _builtins.int = ...,
+        largest_share: _builtins.float = ...,
+        effective_number: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "effective_number", b"effective_number", "groups", b"groups", "largest_share", b"largest_share", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Balance: _TypeAlias = Balance  # noqa: Y015
 
 @_typing.final
 class NumberColumn(_message.Message):

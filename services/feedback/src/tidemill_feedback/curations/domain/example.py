@@ -72,3 +72,5 @@ class Example:
     """Of a preference: the answer that the output is preferred to."""
     label: bool | None = None
     """Of an unpaired preference: whether the answer is good."""
+    cohort: str = ""
+    """The value of the curation's cohort label that the reaction has."""

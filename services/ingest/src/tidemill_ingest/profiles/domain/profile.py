@@ -6,11 +6,15 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Self
 
+from tidemill_ingest.profiles.domain.balance import Balance
 from tidemill_ingest.profiles.domain.sketch import MAX_CATEGORIES, OTHER, Distribution, Sketch
 
 MIN_NAMED = 5
 """So many versions must have a name that callers choose, for it to be said."""
 _CHOSEN = ("metadata.", "variables.")
+_CHOSEN_COLUMNS = frozenset({"cohort"})
+"""Of which callers choose all names."""
+NO_COHORT = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +24,15 @@ class Columns:
     numbers: tuple[str, ...]
     exclusive: tuple[str, ...]
     categories: tuple[str, ...]
+    balanced: tuple[str, ...]
+    """Of the exclusive ones, those whose balance is said."""
 
 
 OF_SOURCES = Columns(
     numbers=("characters", "words", "readability", "identifiers"),
     exclusive=("language", "media_type", "channel", "outcome", "duplicate"),
     categories=("withheld_for", "identifiers", "with_identifiers", "fields"),
+    balanced=("language", "media_type"),
 )
 OF_DATASETS = Columns(
     numbers=(
@@ -38,8 +45,9 @@ OF_DATASETS = Columns(
         "best_passage_score",
         "examples_of_end_user",
     ),
-    exclusive=("split", "question_language", "answer_language", "near_documents", "reviewed"),
+    exclusive=("split", "question_language", "answer_language", "cohort", "near_documents", "reviewed"),
     categories=("identifiers", "with_identifiers", "labels", "review_labels", "fields"),
+    balanced=("question_language", "answer_language", "cohort", "labels", "review_labels"),
 )
 
 
@@ -90,6 +98,7 @@ class Profile:
     days: tuple[ProfileDay, ...]
     distinct_texts: float
     distinct_documents: float
+    balances: tuple[Balance, ...] = ()
 
     def with_columns(self, columns: tuple[CategoryColumn, ...]) -> Self:
         """Return it with further columns."""
@@ -124,13 +133,26 @@ def profile_of(sketch: Sketch, days: tuple[ProfileDay, ...], *, columns: Columns
         count=sketch.count,
         numbers=tuple(_number(name, sketch.numbers.get(name) or Distribution()) for name in columns.numbers),
         categories=tuple(
-            CategoryColumn(name=name, exclusive=name in columns.exclusive, counts=tuple(_ordered(sketch.counts(name))))
+            CategoryColumn(
+                name=name,
+                exclusive=name in columns.exclusive,
+                counts=tuple(_ordered(sketch.counts(name), all_chosen=name in _CHOSEN_COLUMNS)),
+            )
             for name in (*columns.exclusive, *columns.categories)
         ),
         days=days,
         distinct_texts=min(sketch.texts.estimate, sketch.count),
         distinct_documents=min(sketch.documents.estimate, sketch.count),
+        balances=tuple(_balances(sketch, columns)),
     )
+
+
+def _balances(sketch: Sketch, columns: Columns) -> Iterator[Balance]:
+    for name in columns.balanced:
+        if balance := Balance.of(name, sketch.counts(name).values()):
+            yield balance
+    if balance := Balance.of("end_user", sketch.end_users.values()):
+        yield balance
 
 
 def _number(name: str, values: Distribution) -> NumberColumn:
@@ -144,11 +166,12 @@ def _number(name: str, values: Distribution) -> NumberColumn:
     )
 
 
-def _ordered(counts: Mapping[str, int]) -> Iterator[CategoryCount]:
+def _ordered(counts: Mapping[str, int], *, all_chosen: bool = False) -> Iterator[CategoryCount]:
     """Yield the most frequent first; rare names that callers chose are counted together, at the end."""
     rest = 0
     for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        if name == OTHER or (name.startswith(_CHOSEN) and count < MIN_NAMED):
+        chosen = name != NO_COHORT if all_chosen else name.startswith(_CHOSEN)
+        if name == OTHER or (chosen and count < MIN_NAMED):
             rest += count
         else:
             yield CategoryCount(name=name, count=count)

@@ -121,6 +121,8 @@ class Sketch:
     numbers: dict[str, Distribution] = field(default_factory=dict)
     texts: Distinct = field(default_factory=Distinct)
     documents: Distinct = field(default_factory=Distinct)
+    end_users: dict[str, int] = field(default_factory=dict)
+    """How many there are of each, where that is known; it is never stored."""
 
     def add(self, version: NewVersion, outcome: Outcome) -> None:
         """Count a version."""
@@ -149,6 +151,8 @@ class Sketch:
             self.numbers.setdefault(column, Distribution()).merge(distribution)
         self.texts.merge(other.texts)
         self.documents.merge(other.documents)
+        for user, count in other.end_users.items():
+            self.end_users[user] = self.end_users.get(user, 0) + count
 
     def counted(self) -> Iterator[tuple[str, str, int]]:
         """Yield columns, categories and their counts."""
