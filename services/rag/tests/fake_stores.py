@@ -81,6 +81,14 @@ class InMemoryLedger:
         found = {document: self.stored.get((index, document)) for document in documents}
         return {document: deepcopy(row) for document, row in found.items() if row}
 
+    async def first(self, index: IndexRef, *, sources: Sequence[str], after: str, limit: int) -> Sequence[Row]:
+        rows = [
+            row
+            for (ref, document), row in self.stored.items()
+            if ref == index and document > after and row.desired.source in sources and row.desired.content
+        ]
+        return deepcopy(sorted(rows, key=lambda row: row.desired.document)[:limit])
+
     async def counts(self, indexes: Sequence[IndexRef]) -> Mapping[IndexRef, Counts]:
         return {index: self._counts(index) for index in indexes}
 
@@ -190,6 +198,10 @@ class InMemoryVectors:
             for rank, each in enumerate(ranked if weight else (), start=1):
                 fused[each] += 1 / (rank / weight + RRF_K - 1)
         return sorted(fused, key=lambda point: -fused[point])
+
+    async def get(self, index: str, ids: Sequence[str]) -> Sequence[Point]:
+        there = self.points.get(index, {})
+        return [replace(there[each], sparse=None) for each in ids if each in there]
 
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Sequence[str]]:
         points = self.points.get(index, {}).values()

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from services.rag.tests.fake_stores import InMemoryLedger, InMemoryVectors
@@ -196,6 +196,7 @@ class Ingest:
         readers: tuple[str, ...] = (),
         metadata: dict[str, str | int | float | bool] | None = None,
         anchors: tuple[Anchor, ...] = (),
+        version_time: datetime | None = None,
     ) -> DesiredDocument:
         """Store a version, and return its event."""
         digest = hashlib.sha256(f"{text}{seq}".encode()).hexdigest()
@@ -208,7 +209,15 @@ class Ingest:
             metadata=metadata or {},
             anchors=anchors,
         )
-        desired = DesiredDocument(document=document, source=source, key=document, seq=seq, version=seq, content=ref)
+        desired = DesiredDocument(
+            document=document,
+            source=source,
+            key=document,
+            seq=seq,
+            version=seq,
+            version_time=version_time,
+            content=ref,
+        )
         self.documents_of.setdefault((project, source), {})[document] = desired
         return desired
 

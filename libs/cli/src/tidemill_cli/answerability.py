@@ -108,18 +108,33 @@ async def observed(
         DependencyUnavailable: the collection has a reranker, and passages come without its scores.
 
     """
+    chosen = [each for each in questions if each.is_judged or each.unanswerable]
+    best = await best_scores(connection, collection, settings, chosen, pause_s=pause_s)
+    return [
+        Observation(id=each.id, best=score, answerable=each.is_judged) for each, score in zip(chosen, best, strict=True)
+    ]
+
+
+async def best_scores(
+    connection: Connection,
+    collection: str,
+    settings: Settings,
+    questions: Sequence[JudgedQuestion],
+    *,
+    pause_s: float = PAUSE_S,
+) -> list[float]:
+    """Return the score of the best passage of each question, however low; raises as `observed`."""
     search = ParseDict(settings | {"answerable_above": 0.0, "diversity": 0.0, "neighbours": 0}, SearchSettings())
     permits = asyncio.Semaphore(MAX_CONCURRENT)
 
-    async def observe(question: JudgedQuestion) -> Observation:
+    async def best(question: JudgedQuestion) -> float:
         request = SearchRequest(
             collection=collection, query=question.text, top_k=READ, principals=question.principals, settings=search
         )
         async with permits:
-            best = await _best(connection, request, pause_s=pause_s)
-        return Observation(id=question.id, best=best, answerable=question.is_judged)
+            return await _best(connection, request, pause_s=pause_s)
 
-    return list(await asyncio.gather(*(observe(each) for each in questions if each.is_judged or each.unanswerable)))
+    return list(await asyncio.gather(*(best(each) for each in questions)))
 
 
 async def _best(connection: Connection, request: SearchRequest, *, pause_s: float) -> float:

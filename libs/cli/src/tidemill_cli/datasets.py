@@ -1,5 +1,6 @@
 """datasets: list, show, approve, diff, profile and export versions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from tidemill_cli.output import (
     written,
 )
 from tidemill_cli.pages import lists
-from tidemill_cli.profiles import PageOption, SignificanceOption, show_profile
+from tidemill_cli.profiles import PageOption, Section, SignificanceOption, show_profile
 from tidemill_client.connection import Connection
 from tidemill_client.datasets import Datasets, Part
 from tidemill_client.profiles import Profiles
@@ -168,13 +169,32 @@ def profile(
     name: VersionArgument,
     *,
     compare: Annotated[str, typer.Option("--compare", help="Version to compare with, dataset@number.")] = "",
+    collection: Annotated[
+        str, typer.Option("--collection", help="Also show which questions have no document of this collection near.")
+    ] = "",
+    near: Annotated[
+        float,
+        typer.Option("--near", min=0, help="From which score on a passage is near; default: answerable_above."),
+    ] = 0.0,
+    questions: Annotated[
+        int, typer.Option("--questions", min=1, max=5000, help="So many questions of a version are searched with.")
+    ] = 300,
     significance: SignificanceOption = 0.05,
     html: PageOption = None,
 ) -> None:
-    """Show what a version consists of: lengths, languages, personal data, end users, passages found."""
+    """Show what a version consists of: lengths, languages, cohorts, end users, personal data, passages found."""
     reply = call(lambda c: Profiles(c).of_dataset(name, baseline=compare, significance=significance))
     names = (reply.version, reply.baseline_version)
-    show_profile(reply, names, title=f"Dataset {reply.version}", page=html)
+    versions = [each for each in names if each]
+    sections = [_nearness(collection, versions, near=near, max_questions=questions)] if collection else []
+    show_profile(reply, names, title=f"Dataset {reply.version}", page=html, sections=sections)
+
+
+def _nearness(collection: str, versions: Sequence[str], *, near: float, max_questions: int) -> Section:
+    from tidemill_cli.near_documents import near_documents  # noqa: PLC0415 - optuna takes seconds to load
+
+    found = call(lambda c: near_documents(c, versions, collection, near=near, max_questions=max_questions))
+    return Section(data={"near_documents": found.data}, tables=found.tables, html=found.html)
 
 
 @datasets.command("export")

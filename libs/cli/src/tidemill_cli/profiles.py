@@ -1,15 +1,20 @@
 """Profiles as commands show them: on a terminal, and as a page where one is asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
 
 from tidemill.ingest.v1.profile_service_pb2 import GetDatasetProfileResponse, GetSourceProfileResponse
-from tidemill_cli.output import plain, show, writing
+from tidemill_cli.output import fail, plain, show, writing
 from tidemill_cli.profile_pages import profile_page
 from tidemill_cli.profile_tables import Side, profile_tables
+from tidemill_client.profiles import Days
+from tidemill_core.errors import InvalidInput
 
 SignificanceOption = Annotated[
     float, typer.Option("--significance", help="From which adjusted p-value on a difference is none.")
@@ -17,13 +22,42 @@ SignificanceOption = Annotated[
 PageOption = Annotated[Path | None, typer.Option("--html", help="Also write it to this file, with plots.")]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """What a command adds to a profile: as JSON, on a terminal, and as HTML."""
+
+    data: Mapping[str, Any]
+    tables: RenderableType
+    html: str
+
+
 def show_profile(
-    reply: GetSourceProfileResponse | GetDatasetProfileResponse, names: Sequence[str], *, title: str, page: Path | None
+    reply: GetSourceProfileResponse | GetDatasetProfileResponse,
+    names: Sequence[str],
+    *,
+    title: str,
+    page: Path | None,
+    sections: Sequence[Section] = (),
 ) -> None:
     """Print a profile beside its baseline, if it has one, by the names of both; and write the page."""
     profiles = [reply.profile, reply.baseline] if reply.HasField("baseline") else [reply.profile]
     sides = [Side(name=name, profile=profile) for name, profile in zip(names, profiles, strict=False)]
     if page is not None:
         with writing(page):
-            page.write_text(profile_page(title, sides, reply.shifts), encoding="utf-8")
-    show(plain(reply), profile_tables(sides, reply.shifts))
+            html = profile_page(title, sides, reply.shifts, sections=[each.html for each in sections])
+            page.write_text(html, encoding="utf-8")
+    data: dict[str, Any] = plain(reply)
+    parts: list[RenderableType] = [profile_tables(sides, reply.shifts)]
+    for section in sections:
+        data |= section.data
+        parts += ["", section.tables]
+    show(data, Group(*parts))
+
+
+def days_of(given: str, option: str) -> Days:
+    """Return the days that an option names as FIRST..LAST; without either end it is that of the service."""
+    first, _, last = given.partition("..")
+    try:
+        return Days(first=date.fromisoformat(first) if first else None, last=date.fromisoformat(last) if last else None)
+    except ValueError:
+        fail(InvalidInput.at(field=option, text=f"is {given[:40]!r}; use FIRST..LAST, such as 2026-11-01..2026-11-30"))

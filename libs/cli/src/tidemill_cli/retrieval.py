@@ -11,13 +11,18 @@ from tidemill.evaluator.v1.evaluation_pb2 import EvaluationState
 from tidemill.evaluator.v1.retrieval_evaluation_pb2 import RetrievalEvaluation
 from tidemill.rag.v1.collection_pb2 import Collection, GoLive, IndexState
 from tidemill.rag.v1.collection_service_pb2 import ListCollectionsRequest
+from tidemill_cli.html_pages import html_page
 from tidemill_cli.options import Commands
-from tidemill_cli.output import EXIT_DIFFERENT, EXIT_ERROR, call, card, moment, plain, show, table, word
+from tidemill_cli.output import EXIT_DIFFERENT, EXIT_ERROR, call, card, moment, plain, show, table, word, writing
 from tidemill_cli.pages import lists
+from tidemill_cli.profiles import PageOption, SignificanceOption, days_of
 from tidemill_cli.retrieval_figures import followed, picture
+from tidemill_cli.topic_pages import topic_section
+from tidemill_cli.topic_tables import topic_tables
 from tidemill_client.connection import Connection
 from tidemill_client.declared import Collections
 from tidemill_client.retrieval_evaluations import Side, search_settings
+from tidemill_client.topics import Topics
 from tidemill_core.errors import InvalidInput
 
 collections = Commands(help="Searchable collections, and what their searches find.")
@@ -147,6 +152,47 @@ def tune(
     show(report.data, report.picture)
     if apply and not report.applied:
         raise typer.Exit(EXIT_DIFFERENT)
+
+
+@collections.command("topics")
+def topics(
+    name: CollectionArgument,
+    *,
+    source: Annotated[list[str] | None, typer.Option("--source", help="Only documents of this source.")] = None,
+    count: Annotated[int, typer.Option("--count", help="How many topics; 0 chooses the number.")] = 0,
+    days: Annotated[
+        str, typer.Option("--days", help="Count each topic's documents of FIRST..LAST, 2026-11-01..2026-11-30.")
+    ] = "",
+    compare: Annotated[str, typer.Option("--compare", help="Days to compare these with, FIRST..LAST.")] = "",
+    outliers: Annotated[
+        float, typer.Option("--outliers", help="From this quantile of distances on a document is an outlier.")
+    ] = 0.98,
+    significance: SignificanceOption = 0.05,
+    html: PageOption = None,
+) -> None:
+    """Show what the documents that you may read are about, how topics grow, and which documents are far from all.
+
+    Computed anew for each call, of a sample of a large collection; nothing of it is stored.
+    """
+    chosen, before = (
+        days_of(text, option) if text else None for text, option in ((days, "--days"), (compare, "--compare"))
+    )
+    reply = call(
+        lambda c: Topics(c).of(
+            name,
+            sources=source or (),
+            count=count,
+            outlier_quantile=outliers,
+            days=chosen,
+            baseline=before,
+            significance=significance,
+        )
+    )
+    periods = [text for text in (days, compare) if text]
+    if html is not None:
+        with writing(html):
+            html.write_text(html_page(f"Topics of {name}", [topic_section(reply, periods)]), encoding="utf-8")
+    show(plain(reply), topic_tables(reply, periods))
 
 
 def _show(collection: Collection) -> None:

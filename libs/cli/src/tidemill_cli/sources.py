@@ -1,18 +1,22 @@
 """sources: list, show and profile them, and how their polls go; loop.yaml declares them."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated
 
 import typer
 
+from tidemill.ingest.v1.profile_service_pb2 import GetSourceProfileResponse
 from tidemill.ingest.v1.source_pb2 import PollCounts, Source, SourcePoll, SourcePollState
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, ListSourcesRequest
 from tidemill_cli.options import Commands
-from tidemill_cli.output import call, card, fail, moment, plain, show, word
+from tidemill_cli.output import call, card, moment, plain, show, word
 from tidemill_cli.pages import lists
-from tidemill_cli.profiles import PageOption, SignificanceOption, show_profile
+from tidemill_cli.profiles import PageOption, Section, SignificanceOption, days_of, show_profile
+from tidemill_cli.topic_pages import topic_section
+from tidemill_cli.topic_tables import topic_tables
 from tidemill_client.profiles import Days, Profiles
-from tidemill_core.errors import InvalidInput
+from tidemill_client.topics import Topics
 
 sources = Commands(help="Sources of documents, and how those go that are polled.")
 
@@ -47,17 +51,38 @@ def profile(
         str, typer.Option("--days", help="FIRST..LAST, such as 2026-11-01..2026-11-30; default: the last 30 days.")
     ] = "",
     compare: Annotated[str, typer.Option("--compare", help="Days to compare with, FIRST..LAST.")] = "",
+    collection: Annotated[
+        str, typer.Option("--collection", help="Also show the topics of its documents, by this collection's index.")
+    ] = "",
     significance: SignificanceOption = 0.05,
     html: PageOption = None,
 ) -> None:
-    """Show what came into a source: counts, languages, lengths, duplicates, personal data, readability.
+    """Show what came into a source: counts, languages, lengths, duplicates, personal data, readability, topics.
 
     Versions are counted as they are stored; deleted and erased documents stay counted.
     """
-    chosen, before = _days(days, "--days"), _days(compare, "--compare") if compare else None
+    chosen, before = days_of(days, "--days"), days_of(compare, "--compare") if compare else None
     reply = call(lambda c: Profiles(c).of_source(source, chosen, baseline=before, significance=significance))
     names = [f"{each.first_day} to {each.last_day}" for each in (reply.period, reply.baseline_period)]
-    show_profile(reply, names, title=f"Source {source}", page=html)
+    sections = [_topics(collection, source, reply, names, significance)] if collection else []
+    show_profile(reply, names, title=f"Source {source}", page=html, sections=sections)
+
+
+def _topics(
+    collection: str, source: str, profile: GetSourceProfileResponse, names: Sequence[str], significance: float
+) -> Section:
+    """Return the topics of the source's documents that the caller may read, counted by the profile's periods."""
+    days = [
+        Days(first=date.fromisoformat(each.first_day), last=date.fromisoformat(each.last_day))
+        for each, there in ((profile.period, True), (profile.baseline_period, profile.HasField("baseline")))
+        if there
+    ]
+    period, baseline = days[0], days[1] if len(days) > 1 else None
+    reply = call(
+        lambda c: Topics(c).of(collection, sources=[source], days=period, baseline=baseline, significance=significance)
+    )
+    shown = names[: len(days)]
+    return Section(data={"topics": plain(reply)}, tables=topic_tables(reply, shown), html=topic_section(reply, shown))
 
 
 def _origin(source: Source) -> str:
@@ -99,11 +124,3 @@ def _counts(counts: PollCounts) -> str:
         f"{counts.found} files, {counts.changed} changed, {counts.deleted} deleted, {counts.refused} refused, "
         f"{counts.skipped} passed over"
     )
-
-
-def _days(given: str, option: str) -> Days:
-    first, _, last = given.partition("..")
-    try:
-        return Days(first=date.fromisoformat(first) if first else None, last=date.fromisoformat(last) if last else None)
-    except ValueError:
-        fail(InvalidInput.at(field=option, text=f"is {given[:40]!r}; use FIRST..LAST, such as 2026-11-01..2026-11-30"))

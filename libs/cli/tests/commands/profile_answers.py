@@ -13,6 +13,7 @@ from tidemill.ingest.v1.profile_pb2 import (
     ProfileDay,
     ProfilePeriod,
 )
+from tidemill.rag.v1.topic_service_pb2 import GetTopicsResponse
 
 ODD = "metadata.<script>alert(1)</script>"
 
@@ -49,6 +50,7 @@ class ProfileAnswers:
     def answers(self) -> dict[str, Any]:
         return {
             "ingest.v1.profile_service:GetSourceProfile": self._profile,
+            "rag.v1.topic_service:GetTopics": lambda _: GetTopicsResponse(),
             "ingest.v1.profile_service:GetDatasetProfile": lambda request: pb.GetDatasetProfileResponse(
                 profile=profile(), version="helpdesk_sft@2", baseline=profile(20), baseline_version=request.baseline
             ),

@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.monitor.v1.retention_service_pb2_grpc import RetentionServiceStub
     from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
     from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
+    from tidemill.rag.v1.topic_service_pb2_grpc import TopicServiceStub
     from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
     from tidemill.trainer.v1.sweep_service_pb2_grpc import SweepServiceStub
     from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub
@@ -307,6 +308,8 @@ class Connection:
     """Searchable collections."""
     retrieval: "_Stub[RetrievalServiceStub]" = _Stub("rag", "retrieval")
     """Search."""
+    topics: "_Stub[TopicServiceStub]" = _Stub("rag", "topic")
+    """What the documents of collections are about."""
     models: "_Stub[ModelRegistryServiceStub]" = _Stub("trainer", "model_registry")
     """Models and their versions."""
     sweeps: "_Stub[SweepServiceStub]" = _Stub("trainer", "sweep")

@@ -31,6 +31,7 @@ from tidemill_rag.search.reconcile import StalePoints
 from tidemill_rag.search.wiring import wire_search
 from tidemill_rag.settings import RagSettings
 from tidemill_rag.similarity.wiring import wire_similarity
+from tidemill_rag.topics.wiring import wire_topics
 from tidemill_rag.vectors.ports import VectorStore
 from tidemill_rag.vectors.wiring import edge_holds, graph_builds, wire_vectors
 
@@ -86,6 +87,7 @@ async def build_app(settings: RagSettings) -> App:
                 GrpcTextEmbeddingService(embed=EmbedTexts(collections=parts.collections, models=parts.models)),
             ),
             similarity.servicer,
+            wire_topics(settings, backend, collections=parts.collections, ledger=parts.ledger, vectors=parts.vectors),
         ],
         consumers=[documents(record)],
         components=edge_holds(settings, backend),

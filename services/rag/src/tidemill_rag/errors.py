@@ -12,7 +12,9 @@ Conflict
 └── IndexBusy               a worker has not finished with an index version that is to be erased
 PreconditionFailed
 ├── IndexNotReady           the first index version has not listed its documents yet
-└── IndexIncomplete         an index version that is being built cannot be promoted
+├── IndexIncomplete         an index version that is being built cannot be promoted
+├── TooFewDocuments         a collection has too few documents that the caller may read
+└── TopicsTooCostly         topics take more processor time or memory than they may
 DependencyUnavailable
 └── GraphMissing            an embedding model has no form of 8 bits on this machine
 """
@@ -106,6 +108,30 @@ class IndexIncomplete(PreconditionFailed):
             collection=collection_id,
             index=index,
         )
+
+
+class TooFewDocuments(PreconditionFailed):
+    """The caller may read fewer than topics can be made of."""
+
+    reason = "TOO_FEW_DOCUMENTS"
+
+    def __init__(self, collection_id: str, *, documents: int, least: int) -> None:
+        super().__init__(
+            f"{documents} of the documents asked for are indexed with passages that you may read, and topics take "
+            f"{least}: add documents to the sources of collection {collection_id}, or ask for more of its sources",
+            collection=collection_id,
+            documents=documents,
+            least=least,
+        )
+
+
+class TopicsTooCostly(PreconditionFailed):
+    """The limits of topics are exceeded."""
+
+    reason = "TOPICS_TOO_COSTLY"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"computing the topics {why}: ask for fewer sources, or have RAG_TOPIC_MAX_DOCUMENTS lowered")
 
 
 class ModelUnusable(InvalidInput):

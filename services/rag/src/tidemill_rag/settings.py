@@ -95,6 +95,12 @@ class RagSettings(ModelSettings):
     """Texts per project that are found by similarity; where there are more, those that expire first are removed."""
     similar_text_max_days: int = Field(default=30, ge=1, le=365)
     """The longest time for which a text is found by similarity, whatever its caller asks for."""
+    topic_max_documents: int = Field(default=4000, ge=100, le=20_000)
+    """Documents that the topics of a collection are made of; of larger ones it is a sample."""
+    topic_cpu_s: float = Field(default=60.0, gt=0)
+    """CPU time limit of computing topics; the wall-clock limit is twice as much."""
+    topic_memory_mb: int = Field(default=2048, ge=512)
+    """Memory (address space) of the process that computes topics."""
     sweep_poll_interval_s: float = Field(default=3600.0, gt=0)
     """The interval between removals of expired similar texts."""
 

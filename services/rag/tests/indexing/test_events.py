@@ -113,6 +113,7 @@ async def test_an_update_that_came_together_with_the_document_still_hides_what_w
     await consume(rag, Read("ingested", seq=4, offset=0), Read("updated", seq=5, offset=1))
 
     [row] = rag.ledger.stored.values()
+    assert row.desired.version_time is not None
     assert row.hidden_below == row.desired.seq
 
 

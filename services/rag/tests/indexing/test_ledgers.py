@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -320,3 +321,18 @@ async def test_rows_that_begin_and_are_marked_at_the_same_time_are_each_written_
     assert counted == Counts(desired=8, indexed=3, chunks=5, pending=5)
     assert await ledger.count(INDEX) == counted
     assert (await ledger.counts([OTHER]))[OTHER] == Counts(desired=1, indexed=1, chunks=3)
+
+
+async def test_rows_of_sources_come_in_the_order_of_their_documents(ledger: Ledger) -> None:
+    time = datetime(2026, 11, 30, 1, tzinfo=UTC)
+    for document, source in (("d4", "cms"), ("d1", "cms"), ("d3", "wiki"), ("d2", "faq"), ("d5", "cms")):
+        await ledger.upsert_desired(INDEX, replace(desired(document), source=source, version_time=time))
+    await ledger.upsert_desired(INDEX, desired("d5", seq=2, gone=True))
+    await ledger.upsert_desired(OTHER, desired("d0"))
+
+    first = await ledger.first(INDEX, sources=["cms", "wiki"], after="", limit=2)
+    rest = await ledger.first(INDEX, sources=["cms", "wiki"], after="d3", limit=2)
+
+    assert [row.desired.document for row in first] == ["d1", "d3"]
+    assert [row.desired.document for row in rest] == ["d4"]
+    assert first[0].desired.version_time == time

@@ -75,6 +75,18 @@ async def test_the_nearest_come_first_with_their_cosine(store: VectorStore) -> N
     assert [round(match.score, 5) for match in matches] == [1.0, 0.0]
 
 
+async def test_points_are_read_by_their_ids_with_their_vectors(store: VectorStore) -> None:
+    stored = [point("a", vector=(3.0, 4.0), readers=("group:hr",)), point("b"), point("c")]
+    await store.upsert(INDEX, stored)
+
+    found = {each.id: each for each in await store.get(INDEX, [stored[0].id, stored[2].id, derived_id("none")])}
+
+    assert set(found) == {stored[0].id, stored[2].id}
+    first = found[stored[0].id]
+    assert (first.payload, [round(value, 5) for value in first.vector]) == (stored[0].payload, [0.6, 0.8])
+    assert list(await store.get("acme/none/1", [stored[0].id])) == []
+
+
 async def test_the_same_point_again_replaces_it(store: VectorStore) -> None:
     await store.upsert(INDEX, [point("a")])
     await store.upsert(INDEX, [point("a")])

@@ -1,5 +1,7 @@
 """The consumer of ingest's document events."""
 
+from datetime import datetime
+
 from pydantic import BaseModel
 
 from tidemill_core.aggregate import ObjectRef
@@ -17,6 +19,7 @@ class VersionFields(BaseModel):
 
     number: int
     object: ObjectRef
+    create_time: datetime | None = None
 
 
 class DocumentDeleted(BaseModel):
@@ -48,6 +51,7 @@ def documents(record: RecordDocument) -> Subscription:
             key=body.key,
             seq=body.seq,
             version=body.version.number,
+            version_time=body.version.create_time,
             content=content,
             begins=INGESTED in {event.type, *event.supersedes},
         )

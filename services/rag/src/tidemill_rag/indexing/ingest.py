@@ -1,5 +1,7 @@
 """Clients of ingest: the list of documents, and the content of versions in its exchange bucket."""
 
+from datetime import datetime
+
 import grpc
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 
@@ -9,7 +11,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Page
 from tidemill_core.errors import NotFound
 from tidemill_core.grpc.context import acting_as
-from tidemill_kit.mapping import REST, from_message
+from tidemill_kit.mapping import REST, from_message, from_timestamp
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 from tidemill_rag.errors import DocumentUnreadable
 from tidemill_rag.indexing.domain.content import DocumentContent, whole
@@ -73,5 +75,10 @@ def _present(document: document_pb2.Document) -> DesiredDocument:
         key=document.key,
         seq=document.seq,
         version=document.current.number,
+        version_time=_accepted(document.current),
         content=from_message(ObjectRef, document.current.object, ignore=REST),
     )
+
+
+def _accepted(version: document_pb2.DocumentVersion) -> datetime | None:
+    return from_timestamp(version.create_time, field="create_time") if version.HasField("create_time") else None

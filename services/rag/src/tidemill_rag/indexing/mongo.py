@@ -94,6 +94,7 @@ class MongoLedger:
         with translated():
             # The last two fields make the index cover the recount.
             await self._rows.create_index([("index", 1), ("state", 1), ("deleted", 1), ("chunks", 1)])
+            await self._rows.create_index([("index", 1), ("source", 1), ("deleted", 1), ("document", 1)])
 
     async def upsert_desired(self, index: IndexRef, desired: DesiredDocument) -> bool:
         """See `Ledger.upsert_desired`. Documents that begin at the same time are inserted together."""
@@ -200,6 +201,13 @@ class MongoLedger:
             found = await self._rows.find({"_id": {"$in": ids}}).to_list(len(ids))
         return {document["document"]: _row(document) for document in found}
 
+    async def first(self, index: IndexRef, *, sources: Sequence[str], after: str, limit: int) -> Sequence[Row]:
+        """See `Ledger.first`."""
+        chosen = {"index": index.key, "source": {"$in": list(sources)}, "document": {"$gt": after}, "deleted": False}
+        with translated():
+            found = await self._rows.find(chosen).sort("document", 1).limit(limit).to_list(limit)
+        return [_row(document) for document in found]
+
     async def counts(self, indexes: Sequence[IndexRef]) -> Mapping[IndexRef, Counts]:
         """See `Ledger.counts`."""
         keys = [index.key for index in indexes]
@@ -295,6 +303,7 @@ class MongoLedger:
             "source": desired.source,
             "key": desired.key,
             "version": desired.version,
+            "version_time": desired.version_time,
             "content": asdict(desired.content) if desired.content else None,
             "deleted": desired.content is None,
             "state": _PENDING_LARGE if large else _PENDING,
@@ -351,6 +360,7 @@ def _row(document: Document) -> Row:
             key=document["key"],
             seq=document["wanted_seq"],
             version=document["version"],
+            version_time=document.get("version_time"),
             content=ObjectRef(**content) if content else None,
         ),
         indexed_seq=document["indexed_seq"],

@@ -47,6 +47,10 @@ class Ledger(Protocol):
         """Return the rows of these documents."""
         ...
 
+    async def first(self, index: IndexRef, *, sources: Sequence[str], after: str, limit: int) -> Sequence[Row]:
+        """Return rows of documents of some sources that are not deleted, in the order of their ids, after that one."""
+        ...
+
     async def counts(self, indexes: Sequence[IndexRef]) -> Mapping[IndexRef, Counts]:
         """Return the counters of index versions in O(1).
 

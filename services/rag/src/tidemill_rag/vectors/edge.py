@@ -111,6 +111,11 @@ class QdrantEdgeVectors:
         found = await self.call(partial(edge_search.payloads, self._name(index), list(ids)))
         return {point: from_stored(stored) for point, stored in found}
 
+    async def get(self, index: str, ids: Sequence[str]) -> Sequence[Point]:
+        """See `VectorStore.get`."""
+        found = await self.call(partial(edge_search.points, self._name(index), list(ids)))
+        return [Point(id=point, vector=vector, payload=from_stored(stored)) for point, vector, stored in found]
+
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
         """See `VectorStore.ids`."""
         return await self.call(partial(edge_shards.ids, self._name(index), list(documents)))

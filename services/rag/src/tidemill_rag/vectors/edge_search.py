@@ -86,6 +86,17 @@ def payloads(name: str, ids: list[str]) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+def points(name: str, ids: list[str]) -> list[tuple[str, list[float], dict[str, Any]]]:
+    """Return the points that are there: their ids, dense vectors and payloads."""
+    opened = open_shard(name)
+    if opened is None:
+        return []
+    return [
+        (str(each.id), dense_of(each.vector), each.payload or {})
+        for each in opened.shard.retrieve([*ids], with_payload=True, with_vector=True)
+    ]
+
+
 def _filter(narrowed: Narrowed) -> Filter:
     readable: list[IsEmptyCondition | FieldCondition] = [IsEmptyCondition(READERS)]
     if narrowed.principals:

@@ -182,6 +182,10 @@ class VectorStore(Protocol):
         """Return the payloads of points by id; those that are not there, or no longer, are omitted."""
         ...
 
+    async def get(self, index: str, ids: Sequence[str]) -> Sequence[Point]:
+        """Return the points with these ids that are there, in any order, without their sparse vectors."""
+        ...
+
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
         """Return the ids of the points of each of these documents; documents without points are omitted."""
         ...

@@ -173,6 +173,17 @@ class QdrantServerVectors:
             records = await self._client.retrieve(_name(index), list(ids), with_payload=True)
         return {str(record.id): from_stored(record.payload or {}) for record in records}
 
+    async def get(self, index: str, ids: Sequence[str]) -> Sequence[Point]:
+        """See `VectorStore.get`."""
+        async with _translated():
+            if not await self._client.collection_exists(_name(index)):
+                return []
+            records = await self._client.retrieve(_name(index), list(ids), with_payload=True, with_vectors=True)
+        return [
+            Point(id=str(each.id), vector=_dense_of(each.vector), payload=from_stored(each.payload or {}))
+            for each in records
+        ]
+
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
         """See `VectorStore.ids`."""
         name, found = _name(index), dict[str, list[str]]()

@@ -1,6 +1,7 @@
 """The ledger's rows: desired and indexed state of each document. Decides whether a passage is current."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from tidemill_core.aggregate import ObjectRef
 
@@ -14,6 +15,8 @@ class DesiredDocument:
     key: str
     seq: int
     version: int = 0
+    version_time: datetime | None = None
+    """When the version was accepted; None in rows that predate it."""
     content: ObjectRef | None = None
     begins: bool = False
     """This event creates the document, possibly again after a deletion; everything before it is void."""

@@ -1,0 +1,160 @@
+"""Which questions of a dataset version have no document near them, by the searches of a collection."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from heapq import heappush, heappushpop
+from typing import Any
+
+from rich.console import Group, RenderableType
+
+from tidemill_cli.answerability import Share, best_scores
+from tidemill_cli.html_pages import html_table
+from tidemill_cli.output import card, table
+from tidemill_client.connection import Connection
+from tidemill_client.datasets import Datasets, Part
+from tidemill_client.declared import Collections
+from tidemill_client.judged_questions import JudgedQuestion
+from tidemill_client.retrieval_evaluations import ranking, search_settings
+from tidemill_core.characters import clean, without_ignorable
+from tidemill_core.errors import InvalidInput
+
+MAX_SHOWN = 20
+"""Examples that are named, those with the lowest scores."""
+_QUERY_CHARS = 4000
+_PARTS: tuple[Part, ...] = ("train", "held_out")
+_HEADS = ("example without documents near", "of", "best score")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nearness:
+    """How near the documents of a collection are to the questions of a version."""
+
+    version: str
+    share: Share
+    """Of the questions whose best passage scores lower than `near`."""
+    without: tuple[tuple[str, float], ...]
+    """Ids of examples and the score of their best passage, the lowest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NearDocuments:
+    """The questions of one version, or of two, against a collection."""
+
+    collection: str
+    near: float
+    sides: tuple[Nearness, ...]
+
+    @property
+    def p_value(self) -> float | None:
+        """Return the p-value of both shares being alike (chi-square, one degree of freedom); None of one side."""
+        return _p_value(*(side.share for side in self.sides)) if len(self.sides) > 1 else None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        sides = [
+            {
+                "version": side.version,
+                "questions": side.share.of,
+                "without_documents": side.share.count,
+                "share": side.share.value,
+                "interval": list(side.share.interval),
+                "examples": [{"id": name, "best_score": best} for name, best in side.without],
+            }
+            for side in self.sides
+        ]
+        return {"collection": self.collection, "near_score": self.near, "sides": sides, "p_value": self.p_value}
+
+    @property
+    def tables(self) -> RenderableType:
+        """Return it for a terminal."""
+        return Group(card(self._facts()), "", table(_HEADS, list(self._rows())))
+
+    @property
+    def html(self) -> str:
+        """Return it as a part of a page."""
+        facts = list(self._facts().items())
+        tables = (*html_table(("", ""), facts), *html_table(_HEADS, self._rows()))
+        return "".join(("<h2>Questions without documents near them</h2>\n", *tables))
+
+    def _facts(self) -> dict[str, str]:
+        facts = {"collection": f"{self.collection}, near from a score of {self.near:g} on"}
+        facts |= {f"without documents, {side.version}": str(side.share) for side in self.sides}
+        return facts if self.p_value is None else {**facts, "p of no difference": f"{self.p_value:.3g}"}
+
+    def _rows(self) -> Iterator[tuple[str, ...]]:
+        for side in self.sides:
+            for name, best in side.without:
+                yield name, side.version, f"{best:.3f}"
+
+
+async def near_documents(
+    connection: Connection, versions: Sequence[str], collection: str, *, near: float, max_questions: int
+) -> NearDocuments:
+    """Search with a sample of the questions of each version, as the credential may read, and leave nothing out.
+
+    `near` 0 is the collection's `answerable_above`, or else its `min_score`. Scores are a reranker's where the
+    collection has one.
+
+    Raises:
+        InvalidInput: the collection has neither, and `near` is 0.
+
+    """
+    found = await Collections(connection).get(collection)
+    live = ranking(found)
+    near = near or live.answerable_above or live.min_score
+    if not near:
+        text = (
+            f"is not set, and {collection} has neither answerable_above nor min_score: name a score such as 0.4, or "
+            f"have `tidemill collections tune {collection}` find from which one on a passage answers"
+        )
+        raise InvalidInput.at(field="--near", text=text)
+    settings = search_settings(found) | {"min_score": 0.0}
+    sides = []
+    for version in versions:
+        asked = await _questions(connection, version, max_questions)
+        best = await best_scores(connection, collection, settings, asked)
+        scored = zip((question.id for question in asked), best, strict=True)
+        below = sorted(((name, score) for name, score in scored if score < near), key=lambda each: (each[1], each[0]))
+        share = Share(count=len(below), of=len(asked))
+        sides.append(Nearness(version=version, share=share, without=tuple(below[:MAX_SHOWN])))
+    return NearDocuments(collection=collection, near=near, sides=tuple(sides))
+
+
+async def _questions(connection: Connection, version: str, limit: int) -> list[JudgedQuestion]:
+    """Return the questions of the examples whose ids have the lowest sha256: the same sample each time."""
+    kept = list[tuple[int, str, str]]()
+    for part in _PARTS:
+        left = b""
+        async for piece in Datasets(connection).export(version, part=part):
+            *lines, left = (left + piece).split(b"\n")
+            for line in lines:
+                _keep(kept, line, limit)
+        _keep(kept, left, limit)
+    return [JudgedQuestion(id=name, text=text) for _, name, text in sorted(kept, reverse=True)]
+
+
+def _keep(kept: list[tuple[int, str, str]], line: bytes, limit: int) -> None:
+    if not line.strip():
+        return
+    example = json.loads(line)
+    name, question = str(example.get("id", "")), str(example.get("question", ""))[:_QUERY_CHARS]
+    if not without_ignorable(clean(question)).strip():
+        return
+    each = -int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]), name, question
+    if len(kept) < limit:
+        heappush(kept, each)
+    else:
+        heappushpop(kept, each)
+
+
+def _p_value(one: Share, other: Share) -> float:
+    """Return that of Pearson's chi-square of two shares; 1 where both are nothing or all."""
+    pooled = (one.count + other.count) / max(1, one.of + other.of)
+    variance = pooled * (1 - pooled) * (1 / max(1, one.of) + 1 / max(1, other.of))
+    if not variance:
+        return 1.0
+    return math.erfc(abs(one.value - other.value) / math.sqrt(2 * variance))
