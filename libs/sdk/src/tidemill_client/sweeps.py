@@ -23,28 +23,30 @@ class Sweeps:
     """The sweeps of a project."""
 
     def __init__(self, connection: Connection) -> None:
-        self._stub = connection.sweeps
+        self._connection = connection
 
     async def create(self, sweep: Sweep, *, request_id: str = "", validate_only: bool = False) -> Sweep:
         """Create a sweep and start its trials."""
         request = CreateSweepRequest(sweep=sweep, request_id=request_id, validate_only=validate_only)
-        return (await self._stub.CreateSweep(request)).sweep
+        return (await self._connection.sweeps.CreateSweep(request)).sweep
 
     async def get(self, sweep: str) -> Sweep:
         """Return a sweep with its trials."""
-        return (await self._stub.GetSweep(GetSweepRequest(id=sweep))).sweep
+        return (await self._connection.sweeps.GetSweep(GetSweepRequest(id=sweep))).sweep
 
     def all(self, *, plan: str = "") -> AsyncIterator[Sweep]:
         """Yield the sweeps, oldest first."""
-        return each(self._stub.ListSweeps, ListSweepsRequest(filter=filter_of(plan=plan)), lambda page: page.sweeps)
+        return each(
+            self._connection.sweeps.ListSweeps, ListSweepsRequest(filter=filter_of(plan=plan)), lambda page: page.sweeps
+        )
 
     async def cancel(self, sweep: str) -> Sweep:
         """Cancel a sweep and its runs; no model version is registered."""
-        return (await self._stub.CancelSweep(CancelSweepRequest(id=sweep))).sweep
+        return (await self._connection.sweeps.CancelSweep(CancelSweepRequest(id=sweep))).sweep
 
     async def delete(self, sweep: str) -> Sweep:
         """Delete a sweep that has ended; its runs and its model version stay."""
-        return (await self._stub.DeleteSweep(DeleteSweepRequest(id=sweep))).sweep
+        return (await self._connection.sweeps.DeleteSweep(DeleteSweepRequest(id=sweep))).sweep
 
     async def wait(
         self, sweep: str, *, within_s: float = PATIENCE_S, watch: Callable[[Sweep], None] = lambda _sweep: None
