@@ -22,8 +22,9 @@ _UPDATES = {"update": "u", "findAndModify": "update", "findandmodify": "update"}
 class ById:
     """Handles the messages of a backend. Arguments and results are Java's objects, which have no Python types."""
 
-    def __init__(self, backend: Any) -> None:  # noqa: ANN401 - see above
+    def __init__(self, backend: Any, store: Any) -> None:  # noqa: ANN401 - see above
         self._backend = backend
+        self._store = store
         self._document = jpype.JClass("de.bwaldvogel.mongo.bson.Document")
         self._list = jpype.JClass("java.util.ArrayList")
         self._text = jpype.JClass("java.lang.String")
@@ -118,11 +119,11 @@ class ById:
             operation.put(_FILTERS[command], self._of_listed(stored, query))
             return
         by_id = self._document("_id", query.get("_id"))
-        found = stored.handleQuery(by_id).iterator()
-        if not found.hasNext():
+        found = self._documents(stored).get(query.get("_id"))
+        if found is None:
             if not upsert or self._begins_alike(query):
                 operation.put(_FILTERS[command], by_id)
-        elif self._matches(found.next(), query):
+        elif self._matches(found, query):
             operation.put(_FILTERS[command], by_id)
         elif upsert:
             stored.addDocument(by_id)
@@ -149,12 +150,19 @@ class ById:
 
     def _of_listed(self, stored: Any, query: Any) -> Any:  # noqa: ANN401 - see above
         """Return the filter by those of the `_id`s whose documents match the whole filter."""
-        matching = self._list()
+        matching, documents = self._list(), self._documents(stored)
         for each in query.get("_id").get("$in"):
-            found = stored.handleQuery(self._document("_id", each)).iterator()
-            if found.hasNext() and self._matches(found.next(), query):
+            if isinstance(each, self._text):
+                found = documents.get(each)
+            else:
+                found = next(iter(stored.handleQuery(self._document("_id", each))), None)
+            if found is not None and self._matches(found, query):
                 matching.add(each)
         return self._document("_id", self._document("$in", matching))
+
+    def _documents(self, stored: Any) -> Any:  # noqa: ANN401 - see above
+        """Return a collection's documents by their `_id`, which costs less than its index does."""
+        return self._store.openMap(f"databases.{stored.getFullName()}")
 
     def _begins_alike(self, query: Any) -> bool:  # noqa: ANN401 - see above
         """Return whether an upsert's new document takes only `_id` from the filter."""

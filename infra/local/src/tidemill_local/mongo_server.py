@@ -71,7 +71,7 @@ def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
     inner = opened_backend(store)
     inner.version(jpype.JProxy("de.bwaldvogel.mongo.MongoVersion", dict=version))
 
-    by_id, commit = ById(inner), GroupCommit(store.commit)
+    by_id, commit = ById(inner, store), GroupCommit(store.commit)
 
     def handle_message(message: Any) -> Any:  # noqa: ANN401 - Java's MongoMessage and Document
         keep_thread_state()
