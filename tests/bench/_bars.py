@@ -245,7 +245,14 @@ BARS = (
         what="latency that inference adds, records off / LiteLLM's proxy, p50",
         measured_by=GATEWAY,
         before="not measured",
-        at_most=0.34,
+        at_most=0.333,
+    ),
+    Bar(
+        name="gateway_unrecorded_p99",
+        what="the same, p99",
+        measured_by=GATEWAY,
+        before="6.0",
+        at_most=0.333,
     ),
     Bar(
         name="cache_hit_p95",

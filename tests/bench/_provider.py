@@ -7,7 +7,9 @@ and whether it asks for a stream; a word is a chunk of a stream. The delay is be
 import argparse
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
+
+import uvloop
 
 _HEAD = "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
 _COMMON = {"id": "chatcmpl-bench", "created": 1_780_000_000, "model": "mock"}
@@ -50,8 +52,7 @@ class Provider(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what is written to."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
 
     def data_received(self, data: bytes) -> None:
         """Answer every request that is there as a whole."""
@@ -90,4 +91,4 @@ if __name__ == "__main__":
     parser.add_argument("--words", type=int, default=16)
     parser.add_argument("--delay-ms", type=float, default=0)
     given = parser.parse_args()
-    asyncio.run(main(given.port, given.words, given.delay_ms / 1000))
+    uvloop.run(main(given.port, given.words, given.delay_ms / 1000))

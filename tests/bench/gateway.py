@@ -9,8 +9,8 @@ request in the gateway's processes, which other work on the machine changes leas
 one before are on Kafka; how long that took after the last answer is printed too.
 
 Run with TIDEMILL_TEST_STACK naming a stack.json: `python -m tests.bench.gateway`. `--memory 200000` sends so many
-requests instead, and prints how the memory of inference grows after the first 10,000. `--pid FILE` writes the id of
-inference's process, for a profiler.
+requests instead, to one deployment or to several in turns, and prints how the memory of inference grows after the first
+10,000. `--pid FILE` writes the id of inference's process, for a profiler.
 """
 
 import argparse
@@ -23,11 +23,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
 
 import psutil
+import uvloop
 from google.protobuf.duration_pb2 import Duration
 
 from services.inference.tests.process.stub_services import stub_services
@@ -207,7 +209,9 @@ def compared(ways: Mapping[str, Way]) -> None:
         report("gateway_recorded_p50", p50, "x")
         report("gateway_recorded_p99", p99, "x")
         report("gateway_recorded_rate", rate, "x")
-        report("gateway_unrecorded_p50", _beside_litellm("unrecorded", ways, added)[0], "x")
+        p50, p99, _ = _beside_litellm("unrecorded", ways, added)
+        report("gateway_unrecorded_p50", p50, "x")
+        report("gateway_unrecorded_p99", p99, "x")
 
 
 def _beside_litellm(
@@ -224,10 +228,10 @@ def _beside_litellm(
     return p50, p99, rate
 
 
-async def grown(target: Target, process: psutil.Process, requests: int, *, every: int) -> None:
-    """Send many requests, and print the memory of the process as they come."""
+async def grown(targets: Sequence[Target], process: psutil.Process, requests: int, *, every: int) -> None:
+    """Send many requests to the targets in turns, and print the memory of the process as they come."""
     sizes = list[float]()
-    for first in range(0, requests, every):
+    for first, target in zip(range(0, requests, every), cycle(targets), strict=False):
         done = await load(target, min(every, requests - first), at_once=AT_ONCE, first=first)
         sizes.append(process.memory_info().rss / 1e6)
         _say(f"{first + every:8} requests: {sizes[-1]:7.1f} MB, {done.per_s:5.0f} requests/s")
@@ -258,7 +262,8 @@ async def main(given: argparse.Namespace) -> None:
         key = installation().token(PROJECT, "contributor")
         target = Target("inference", f"http://127.0.0.1:{ours.http_port}/v1", key, "recorded", stream=given.stream)
         if given.memory:
-            await grown(target, process, given.memory, every=given.every)
+            targets = [replace(target, model=name, same=name == CACHED) for name in given.deployments.split(",")]
+            await grown(targets, process, given.memory, every=given.every)
             return
         idle = partial(published, ours.port)
         ways = {"direct": Way(Target("direct", url, "none", "mock", stream=given.stream))}
@@ -285,7 +290,8 @@ if __name__ == "__main__":
     parser.add_argument("--stream", action="store_true", help="ask for streams")
     parser.add_argument("--alone", action="store_true", help="without LiteLLM")
     parser.add_argument("--memory", type=int, default=0, metavar="REQUESTS")
+    parser.add_argument("--deployments", default="recorded", help="of --memory: recorded,unrecorded,cached")
     parser.add_argument("--every", type=int, default=10_000, help="requests between two sizes of memory")
     parser.add_argument("--together", type=int, default=1000, help="requests of a turn at 64 at once")
     parser.add_argument("--pid", type=Path)
-    asyncio.run(main(parser.parse_args()))
+    uvloop.run(main(parser.parse_args()))
