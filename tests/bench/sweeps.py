@@ -4,7 +4,7 @@ Both search learning rate and rank of an adapter on a random byte-level model, b
 training, one trial at a time, and train their winner. Trainings run in threads of one process: the times are of steps
 and measurements, not of starting processes (about five seconds a trial, the same for both).
 
-`python -m tests.bench.sweeps`, about two minutes on two free cores.
+`python -m tests.bench.sweeps`, about a minute on two free cores.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from tidemill_trainer.training import train_run
 from tidemill_trainer.training.domain.plan import DatasetVersion
 from tidemill_trainer.training.ports import Begun, Measured, Report, Stepped, TrainingJob
 
-TRIALS, EXAMPLES, MEASUREMENTS = 12, 160, 8
+TRIALS, EXAMPLES, MEASUREMENTS = 12, 120, 5
 SPACE = (
     Dimension(setting="args.learning_rate", range=Range(low=1e-5, high=5e-2, log=True)),
     Dimension(setting="lora.r", choices=(2.0, 4.0, 8.0)),
@@ -111,8 +111,9 @@ class _Examples(FakeDatasets):
         return version
 
 
-async def swept(folder: Path, base: Path, pruning: Pruning, *, steps: int) -> tuple[Sweep, float]:
+async def swept(folder: Path, base: Path, pruning: Pruning, *, steps: int, trials: int = TRIALS) -> tuple[Sweep, float]:
     """Return a sweep that has ended, and how many seconds it took."""
+    await asyncio.to_thread(folder.mkdir)
     sweeping = Sweeping(folder=folder)
     harness, datasets = sweeping.training, _Examples()
     harness.datasets, sweeping.crud = datasets, replace(sweeping.crud, datasets=datasets)
@@ -134,7 +135,7 @@ async def swept(folder: Path, base: Path, pruning: Pruning, *, steps: int) -> tu
     await harness.plan(args=args)
     harness.datasets.publish(dataset_version(examples=EXAMPLES))
     began = time.perf_counter()
-    await sweeping.create(space=SPACE, max_trials=TRIALS, measurements=MEASUREMENTS, pruning=pruning, held_out=0.25)
+    await sweeping.create(space=SPACE, max_trials=trials, measurements=MEASUREMENTS, pruning=pruning)
     while (await sweeping.reconcile()).open:
         run = sweeping.enqueued.pop(0)
         working = asyncio.create_task(harness.train(run))
@@ -152,15 +153,15 @@ async def swept(folder: Path, base: Path, pruning: Pruning, *, steps: int) -> tu
 async def main() -> None:
     """Print both sweeps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=160, help="of every trial")
-    parser.add_argument("--hidden", type=int, default=128, help="of the model")
+    parser.add_argument("--steps", type=int, default=60, help="of every trial")
+    parser.add_argument("--hidden", type=int, default=64, help="of the model")
     given = parser.parse_args()
     train_run.POLL_INTERVAL_S = 0.05
     took = {}
     with tempfile.TemporaryDirectory(prefix="tidemill-sweeps-") as name:
         root = Path(name)
         base = write_base(root / "base", hidden=given.hidden, layers=4)
-        await swept(root / "warm", base, FULL, steps=8)
+        await swept(root / "warm", base, FULL, steps=MEASUREMENTS, trials=1)
         for label, pruning in (("in full", FULL), ("with pruning", PRUNED)):
             sweep, seconds = await swept(root / label.replace(" ", "_"), base, pruning, steps=given.steps)
             took[label] = seconds

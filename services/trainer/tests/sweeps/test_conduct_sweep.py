@@ -38,6 +38,10 @@ async def test_the_best_trial_is_trained_on_everything_and_only_that_registers_a
     assert (winner.id, winner.trial, winner.recipe.args["learning_rate"]) == (sweep.run, None, 1e-3)
     version = await sweeping.training.registry.versions.get("acme", "lora@1")
     assert version.source == TrainedSource(run=sweep.run, base="smollm2@1", dataset_version="sft@1")
+    cards = [
+        each.decode() for each in sweeping.training.registry.artifacts.objects.values() if each.startswith(b"# lora")
+    ]
+    assert "with the best settings of sweep `rates`" in cards[0]
     held_out = [job.held_out for job in sweeping.training.trainings.jobs]
     assert (len(set(held_out[:4])), held_out[4]) == (1, None)
     assert not list((sweeping.folder / "runs" / "acme").iterdir())

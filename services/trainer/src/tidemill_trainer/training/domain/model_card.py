@@ -56,6 +56,10 @@ def _computed(run: TrainingRun) -> str:
     return f"batch size {choice.batch_size}, {choice.accumulation_steps} accumulation steps{twice}{picked}"
 
 
+def _of_sweep(run: TrainingRun) -> str:
+    return f", with the best settings of sweep `{run.sweep}`" if run.sweep else ""
+
+
 def model_card(run: TrainingRun) -> str:
     """Return the model card (Markdown) with everything needed to reproduce the adapter."""
     losses = ", ".join(f"{point.loss:.4f} at {point.step}" for point in thinned(run.progress.losses, SHOWN_LOSSES))
@@ -75,7 +79,7 @@ A LoRA adapter on `{run.base}`, trained by Tidemill. Load it together with that 
 | Dataset version | `{run.dataset.id}`, {run.dataset.examples} examples in the train split |
 | Examples | {_examples(run)} |
 | Train split | sha256 `{run.dataset.train.sha256}` |
-| Training run | `{run.id}` |
+| Training run | `{run.id}`{_of_sweep(run)} |
 | Seed | {run.recipe.args["seed"]} |
 | Steps | {run.progress.step} in {run.progress.seconds:.0f} s |
 | Computed | {_computed(run)} |
