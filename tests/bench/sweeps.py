@@ -33,7 +33,7 @@ from tidemill_trainer.training import train_run
 from tidemill_trainer.training.domain.plan import DatasetVersion
 from tidemill_trainer.training.ports import Begun, Measured, Report, Stepped, TrainingJob
 
-TRIALS, EXAMPLES, MEASUREMENTS = 12, 120, 5
+TRIALS, EXAMPLES, MEASUREMENTS = 12, 80, 5
 SPACE = (
     Dimension(setting="args.learning_rate", range=Range(low=1e-5, high=5e-2, log=True)),
     Dimension(setting="lora.r", choices=(2.0, 4.0, 8.0)),
@@ -153,7 +153,7 @@ async def swept(folder: Path, base: Path, pruning: Pruning, *, steps: int, trial
 async def main() -> None:
     """Print both sweeps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=60, help="of every trial")
+    parser.add_argument("--steps", type=int, default=40, help="of every trial")
     parser.add_argument("--hidden", type=int, default=64, help="of the model")
     given = parser.parse_args()
     train_run.POLL_INTERVAL_S = 0.05
