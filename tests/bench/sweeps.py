@@ -153,7 +153,7 @@ async def swept(folder: Path, base: Path, pruning: Pruning, *, steps: int, trial
 async def main() -> None:
     """Print both sweeps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=40, help="of every trial")
+    parser.add_argument("--steps", type=int, default=24, help="of every trial")
     parser.add_argument("--hidden", type=int, default=64, help="of the model")
     given = parser.parse_args()
     train_run.POLL_INTERVAL_S = 0.05

@@ -28,6 +28,8 @@ def main() -> None:
     if what == CHATTERS:
         print("a library's own words")  # noqa: T201 - they must not reach the worker
     reports.report("step", step=1, steps=2, loss=2.5, remaining_s=1.0)
+    if job.held_out:
+        reports.report("measured", at=1, loss=job.held_out.share)
     if what == BREAKS:
         raise SystemExit(3)
     if what == SAYS_WHY:

@@ -13,7 +13,8 @@ from tidemill_testkit.polling import eventually
 from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.recipe import recipe_of
-from tidemill_trainer.training.ports import Begun, Fitted, Report, RunFolder, Stepped, TrainingJob
+from tidemill_trainer.training.domain.trial import HeldOut
+from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, RunFolder, Stepped, TrainingJob
 from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
 
 PRETENDS = Path(__file__).with_name("pretend_training.py")
@@ -70,6 +71,12 @@ def children() -> list[psutil.Process]:
             if str(PRETENDS) in " ".join(child.cmdline()):
                 found.append(child)
     return found
+
+
+async def test_a_process_knows_what_is_held_out_and_reports_the_loss_on_it(tmp_path: Path) -> None:
+    job = replace(job_in(tmp_path, what=SUCCEEDS), held_out=HeldOut(share=0.25, seed=3, measurements=2))
+
+    assert (await reports_of(job))[-1] == Measured(step=1, loss=0.25)
 
 
 async def test_a_process_reports_how_far_it_is(tmp_path: Path) -> None:
