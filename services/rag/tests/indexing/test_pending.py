@@ -32,6 +32,7 @@ async def test_after_the_start_only_what_is_unfinished_is_searched(database: Dat
     )
     waits = dict.fromkeys(("ready", "replaced", "expired"), (IndexState.READY,))
     following = {"building": (IndexState.BUILDING,), "retired": (IndexState.RETIRED,), **waits}
+    following["ranks anew"] = (IndexState.BUILDING,)
     expires = {"replaced": NOON + timedelta(hours=1), "expired": NOON}
     for name in ("calm", "waiting", "odd", *following):
         indexes = tuple(
@@ -43,6 +44,7 @@ async def test_after_the_start_only_what_is_unfinished_is_searched(database: Dat
                 chunking=Chunking(),
                 create_time=NOON,
                 expire_time=expires.get(name) if state is IndexState.READY else None,
+                passages_of=1 if name == "ranks anew" and number > 1 else 0,
             )
             for number, state in enumerate((IndexState.LIVE, *following.get(name, ())), start=1)
         )
@@ -52,11 +54,12 @@ async def test_after_the_start_only_what_is_unfinished_is_searched(database: Dat
     found = PendingIndexes(database["collections"], database["counts"], clock=FixedClock())
     await found.ensure_indexes()
 
-    assert len(await all_of(found)) == 13
+    assert len(await all_of(found)) == 15
     assert set(await all_of(found, without=frozenset({"other"}))) == {
         IndexRef(project="acme", collection="building", number=2),
         IndexRef(project="acme", collection="retired", number=2),
         IndexRef(project="acme", collection="expired", number=2),
+        IndexRef(project="acme", collection="ranks anew", number=1),
         IndexRef(project="acme", collection="waiting", number=1),
         IndexRef(project="acme", collection="odd", number=1),
     }
