@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from services.rag.tests.fakes import Rag
 from tidemill_core.application import Caller
 from tidemill_rag.topics.clustering import clusters_of
 from tidemill_rag.topics.describe_topics import DescribeTopics
 from tidemill_rag.topics.domain import Asked, Clusters, Sampled, Topics
+from tidemill_rag.topics.ports import ComputeClusters
 from tidemill_rag.topics.sampling import SampleDocuments
 
 SUBJECTS = {
@@ -37,7 +39,7 @@ class Described:
 
     rag: Rag = field(default_factory=Rag)
     max_documents: int = 200
-    compute: InPlace = field(default_factory=InPlace)
+    compute: ComputeClusters = field(default_factory=InPlace)
 
     @property
     def describe(self) -> DescribeTopics:
@@ -45,8 +47,8 @@ class Described:
         sample = SampleDocuments(ledger=rag.ledger, vectors=rag.vectors, max_documents=self.max_documents)
         return DescribeTopics(collections=rag.collections, ledger=rag.ledger, sample=sample, compute=self.compute)
 
-    async def __call__(self, *, caller: Caller | None = None, **asked: object) -> Topics:
-        return await self.describe(caller or Caller(project="acme"), Asked(**{"collection": "handbook", **asked}))
+    async def __call__(self, **asked: Any) -> Topics:  # noqa: ANN401 - fields of Asked
+        return await self.describe(Caller(project="acme"), Asked(collection="handbook", **asked))
 
     async def fill(self, per_subject: int = 12, *, readers: tuple[str, ...] = (), source: str = "cms") -> None:
         """Put documents of each subject, a day after one another, and index them."""

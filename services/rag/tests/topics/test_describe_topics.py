@@ -1,5 +1,6 @@
 """What the topics of a collection say to a caller."""
 
+from collections.abc import Sequence
 from datetime import date
 
 import pytest
@@ -8,7 +9,7 @@ from services.rag.tests.fakes import ADA, spec, write
 from services.rag.tests.topics.subjects import Described, described
 from tidemill_core.errors import InvalidInput
 from tidemill_rag.errors import CollectionNotFound, IndexNotReady, TooFewDocuments
-from tidemill_rag.topics.domain import Days, Topics
+from tidemill_rag.topics.domain import Clusters, Days, Sampled, Topics
 
 
 def terms(topics: Topics) -> list[set[str]]:
@@ -79,12 +80,12 @@ async def test_a_document_that_is_deleted_while_topics_are_computed_is_not_named
     compute = harness.compute
 
     class Meanwhile:
-        async def __call__(self, project: str, documents, *, count: int):  # noqa: ANN001, ANN204 - as the port
+        async def __call__(self, project: str, documents: Sequence[Sampled], *, count: int) -> Clusters:
             for each in documents[:12]:
                 await harness.rag.consume(harness.rag.ingest.remove(each.document, seq=2))
             return await compute(project, documents, count=count)
 
-    harness.compute = Meanwhile()  # type: ignore[assignment] # ditto
+    harness.compute = Meanwhile()
 
     topics = await harness()
 
