@@ -23,6 +23,7 @@ from services.rag.tests.bench.graph import embedded, shuffled
 from services.rag.tests.bench.vectors import BATCH, BEST, INDEX, WHERE, Vectors, payload
 from tests.bench._figures import report
 from tidemill_core.application import derived_id
+from tidemill_rag.collections.domain.search_settings import SearchSettings
 from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.vectors.edge import QdrantEdgeVectors
 from tidemill_rag.vectors.graph_builds import GraphBuilds
@@ -53,7 +54,10 @@ async def fill(vectors: QdrantEdgeVectors, pieces: Sequence[str], dense: Vectors
 async def asked(pieces: Sequence[str], dense: Vectors) -> Sequence[Query]:
     """Return questions as a collection with its default weights asks them."""
     terms = [await Bm25Embedding().embed_query(text, languages=LANGUAGES) for text in pieces]
-    return [Query(vector=vector.tolist(), sparse=sparse) for vector, sparse in zip(dense, terms, strict=True)]
+    return [
+        Query(vector=vector.tolist(), sparse=sparse, sparse_weight=SearchSettings().sparse_weight)
+        for vector, sparse in zip(dense, terms, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
