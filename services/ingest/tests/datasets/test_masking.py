@@ -1,13 +1,19 @@
+import json
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import ParseDict
 
 from services.ingest.tests.datasets.examples import examples, message
+from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_ingest.datasets.domain.example import Example
+from tidemill_ingest.datasets.domain.parts import masked as masked_by
 from tidemill_ingest.datasets.masking import ProcessExampleMasking, mask_examples
 from tidemill_ingest.processes import Processes
 
@@ -77,3 +83,57 @@ async def test_an_example_whose_masking_breaks_each_time_is_left_out(
     assert not await masking.mask_examples("acme", examples([message("Secret?", "A")]))
 
     assert tries(tmp_path) == 3
+
+
+NAMES = {
+    *("id", "inference", "feedback", "end_user", "asked_by", "principals[]"),
+    *(f"passages[].{each}" for each in ("document", "source", "key", "uri", "also_in[]", "collection")),
+}
+"""The strings of an example that are no texts of people, besides ids within a message."""
+
+
+def filled(of: Descriptor, depth: int = 0) -> dict[str, Any]:
+    """Return a message with a text in each of its strings; nested ones to some depth."""
+    written, chosen = dict[str, Any](), set[str]()
+    for each in of.fields:
+        oneof = each.containing_oneof.name if each.containing_oneof else ""
+        if each.message_type is not None:
+            inner = each.message_type
+            if inner.full_name == "google.protobuf.Struct":
+                value: Any = {"id": "Ada", "deep": ["Ada", {"role": "Ada"}]}
+            elif depth > 3 or inner.full_name.startswith("google."):
+                continue
+            else:
+                value = filled(inner, depth + 1)
+        elif each.type == FieldDescriptor.TYPE_STRING:
+            value = "Ada"
+        else:
+            continue
+        if oneof and not oneof.startswith("_"):
+            if oneof in chosen:
+                continue
+            chosen.add(oneof)
+        written[each.name] = [value] if each.is_repeated else value
+    return written
+
+
+def strings(value: Any, place: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        yield place, value
+    for name, each in value.items() if isinstance(value, dict) else ():
+        yield from strings(each, f"{place}.{name}".lstrip("."))
+    for each in value if isinstance(value, list) else ():
+        yield from strings(each, f"{place}[]")
+
+
+def test_every_string_of_an_example_is_masked_but_names_that_the_platform_gives() -> None:
+    written = filled(ExampleMessage.DESCRIPTOR)
+    example = examples([ParseDict(written, ExampleMessage())])[0]
+
+    line = json.loads(masked_by(example, lambda text: text.replace("Ada", "[NAME]")).line)
+
+    kept = {place for place, value in strings(line) if value == "Ada"}
+    assert {each for each in kept if not each.endswith((".id", ".passage"))} == NAMES
+    assert line["cohort"] == "[NAME]"
+    assert line["variables"] == {"id": "[NAME]", "deep": ["[NAME]", {"role": "[NAME]"}]}
+    assert line["output"]["parts"][0]["text"] == "[NAME]"

@@ -9,6 +9,14 @@ from typing import Any
 from tidemill_ingest.datasets.domain.example import Example, common_answers, normalised
 from tidemill_ingest.limits import COMMON_FROM
 
+_NAMES = frozenset(
+    {
+        *("id", "inference", "feedback", "end_user", "asked_by", "principals", "observe_time", "kind", "role"),
+        *("passage", "document", "source", "key", "uri", "also_in", "collection"),
+    }
+)
+"""What an example has of ids, pseudonyms, times and kinds, and of names of documents: no texts of people."""
+
 
 def canonical(example: dict[str, Any]) -> str:
     """Return the line that is stored of an example of the contract."""
@@ -16,16 +24,11 @@ def canonical(example: dict[str, Any]) -> str:
 
 
 def masked(example: Example, mask: Callable[[str], str]) -> Example:
-    """Return the example with every text of it masked: question, messages, answers, turns before and variables."""
-    written = json.loads(example.line)
-    written["question"] = mask(example.question)
-    answers = [written[name] for name in ("output", "rejected") if name in written]
-    for message in (*written.get("messages", ()), *written.get("earlier", ()), *answers):
-        for part in message.get("parts", ()):
-            if part.get("text"):
-                part["text"] = mask(part["text"])
+    """Return the example with every text of it masked; names that the platform gives stay as they are."""
+    line = json.loads(example.line)
+    written = {name: value if name in _NAMES else _masked(value, mask, _NAMES) for name, value in line.items()}
     if "variables" in written:
-        written["variables"] = _masked_values(written["variables"], mask)
+        written["variables"] = _masked(line["variables"], mask, frozenset())
     return replace(
         example,
         question=written["question"],
@@ -74,13 +77,13 @@ def text_of(message: dict[str, Any]) -> str:
     return "\n".join(part["text"] for part in message.get("parts", ()) if part.get("text"))
 
 
-def _masked_values(value: Any, mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - any JSON value
+def _masked(value: Any, mask: Callable[[str], str], names: frozenset[str]) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, list):
-        return [_masked_values(each, mask) for each in value]
+        return [_masked(each, mask, names) for each in value]
     if isinstance(value, dict):
-        return {name: _masked_values(each, mask) for name, each in value.items()}
+        return {name: each if name in names else _masked(each, mask, names) for name, each in value.items()}
     return value
 
 
