@@ -52,6 +52,7 @@ def test_a_list_may_be_a_choice() -> None:
         (Dimension(setting="lora.r", choices=(8, 512)), "lora.r is 512; allowed: a whole number from 1 to 256"),
         (Dimension(setting="lora.r", range=Range(low=8, high=512)), "lora.r is 512"),
         (Dimension(setting="lora.r", range=Range(low=8.5, high=16)), "a whole number"),
+        (Dimension(setting="args.max_steps", range=Range(low=-1, high=4)), "args.max_steps is -1; all of a range must"),
         (Dimension(setting="lora.r", range=Range(low=16, high=8)), "low must be below high"),
         (Dimension(setting="lora.r", range=Range(low=float("nan"), high=8)), "low must be below high"),
         (Dimension(setting="args.weight_decay", range=Range(low=0, high=1, log=True)), "with log it must be above 0"),

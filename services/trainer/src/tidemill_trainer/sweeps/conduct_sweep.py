@@ -5,9 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request, ResourceKey
-from tidemill_core.errors import AlreadyExists, NotFound
+from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound
 from tidemill_trainer.errors import RunFinished, SweepLost
-from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepState
+from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepState, SweepTrial
 from tidemill_trainer.sweeps.ports import Search, Sweeps
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
 from tidemill_trainer.training.domain.trial import DATASET_CHANGED
@@ -58,15 +58,15 @@ class ConductSweep:
         if spent:
             message = "the budget is spent: what was measured so far decides"
             sweep = await self._write(key, lambda s: s.wait(message, epoch=epoch))
-            await self._stop_trials(sweep)
+            sweep = await self._stop_trials(key, sweep, epoch)
         else:
             for trial in await self.search.hopeless(sweep):
                 await self._end_run(sweep, trial.run, lambda run: run.prune(now=now))
         sweep = await self._observed(key, sweep, epoch)
-        while not spent and len(sweep.running) < sweep.max_parallel and len(sweep.trials) < sweep.max_trials:
-            sweep = await self._start_trial(key, sweep, epoch)
         if not spent:
-            await self._queue_missing(sweep)
+            sweep = await self._queue_missing(key, sweep, epoch)
+        while not spent and len(sweep.running) < sweep.max_parallel and len(sweep.trials) < sweep.max_trials:
+            sweep = await self._queue_missing(key, await self._start_trial(key, sweep, epoch), epoch)
         if sweep.running:
             return sweep
         if sweep.best is None:
@@ -102,10 +102,14 @@ class ConductSweep:
 
     async def _train_winner(self, key: ResourceKey, sweep: Sweep, epoch: int) -> Sweep:
         run = (await self.runs.get_many(key.project, [sweep.run])).get(sweep.run)
-        if run is None:
-            await self._queue(sweep.queued_winner(now=self.clock.now()))
-            return sweep
         now = self.clock.now()
+        if run is None:
+            try:
+                await self._queue(sweep.queued_winner(now=now))
+            except InvalidInput as refused:
+                why = f"the settings of trial {sweep.winner} are refused: {refused.message}"
+                return await self._write(key, lambda s: s.fail(reason=WINNER_FAILED, message=why, now=now, epoch=epoch))
+            return sweep
         if run.state is RunState.SUCCEEDED:
             made = run.model_version
             return await self._write(key, lambda s: s.succeed(made, now=now, epoch=epoch))
@@ -115,20 +119,25 @@ class ConductSweep:
         return await self._write(key, lambda s: s.fail(reason=WINNER_FAILED, message=message, now=now, epoch=epoch))
 
     async def _close(self, key: ResourceKey, sweep: Sweep, epoch: int) -> None:
-        """Cancel what is in work. A run that was never queued is, so that no slower worker queues it afterwards."""
-        await self._stop_trials(sweep)
+        """Cancel what is in work. A run that was never queued is, so that no slower worker queues it afterwards.
+
+        One whose settings the recipe refuses, no worker can queue.
+        """
+        sweep = await self._stop_trials(key, sweep, epoch)
         if sweep.run and sweep.state is not SweepState.SUCCEEDED:
             if sweep.run not in await self.runs.get_many(key.project, [sweep.run]):
-                await self._queue(sweep.queued_winner(now=self.clock.now()), cancelled=True)
+                with suppress(InvalidInput):
+                    await self._queue(sweep.queued_winner(now=self.clock.now()), cancelled=True)
             await self._cancel(sweep, sweep.run)
         sweep = await self._observed(key, sweep, epoch)
         if not sweep.running:
             await self._write(key, lambda s: s.close(epoch=epoch))
 
-    async def _stop_trials(self, sweep: Sweep) -> None:
-        await self._queue_missing(sweep, cancelled=True)
+    async def _stop_trials(self, key: ResourceKey, sweep: Sweep, epoch: int) -> Sweep:
+        sweep = await self._queue_missing(key, sweep, epoch, cancelled=True)
         for trial in sweep.running:
             await self._cancel(sweep, trial.run)
+        return sweep
 
     async def _cancel(self, sweep: Sweep, run: str) -> None:
         now = self.clock.now()
@@ -142,12 +151,21 @@ class ConductSweep:
         runs: Mapping[str, TrainingRun] = await self.runs.get_many(key.project, [trial.run for trial in sweep.running])
         return await self._write(key, lambda sweep: sweep.observe(runs, epoch=epoch))
 
-    async def _queue_missing(self, sweep: Sweep, *, cancelled: bool = False) -> None:
-        """Queue the runs of trials that have none, as after a crash."""
+    async def _queue_missing(self, key: ResourceKey, sweep: Sweep, epoch: int, *, cancelled: bool = False) -> Sweep:
+        """Queue the runs of trials that have none, new ones or after a crash; one with refused settings fails."""
         known = await self.runs.get_many(sweep.project, [trial.run for trial in sweep.running])
         for trial in sweep.running:
             if trial.run not in known:
-                await self._queue(sweep.queued(trial, now=self.clock.now()), cancelled=cancelled)
+                try:
+                    run = sweep.queued(trial, now=self.clock.now())
+                except InvalidInput as refused:
+                    sweep = await self._refused(key, trial, refused.reason, epoch)
+                else:
+                    await self._queue(run, cancelled=cancelled)
+        return sweep
+
+    async def _refused(self, key: ResourceKey, trial: SweepTrial, reason: str, epoch: int) -> Sweep:
+        return await self._write(key, lambda sweep: sweep.refuse_trial(trial.number, reason=reason, epoch=epoch))
 
     async def _queue(self, run: TrainingRun, *, cancelled: bool = False) -> None:
         if cancelled:

@@ -105,7 +105,7 @@ class Space:
         return tuple(map(float, known)) if len(known) == len(numbers) else None
 
     def check(self) -> None:
-        """Check every dimension, and the recipe at both ends of each range and at each choice.
+        """Check every dimension, that the recipe takes all of each range, and the recipe at its ends and each choice.
 
         Raises:
             InvalidInput: names field, value and what is allowed.
@@ -157,7 +157,7 @@ def _own_violations(dimension: Dimension, field: str, method: str) -> Iterator[V
     elif (dimension.range is None) == (not dimension.choices):
         yield Violation(field, "send either range or choices")
     elif dimension.range:
-        yield from _range_violations(dimension.range, f"{field}.range", known, whole=dimension.is_whole(method))
+        yield from _range_violations(dimension, dimension.range, f"{field}.range", known)
     elif not MIN_CHOICES <= len(dimension.choices) <= MAX_CHOICES:
         text = f"has {len(dimension.choices)} values; send {MIN_CHOICES} to {MAX_CHOICES}"
         yield Violation(f"{field}.choices", text)
@@ -165,15 +165,21 @@ def _own_violations(dimension: Dimension, field: str, method: str) -> Iterator[V
         yield Violation(f"{field}.choices", "has a value twice: send each once")
 
 
-def _range_violations(found: Range, field: str, known: Setting, *, whole: bool) -> Iterator[Violation]:
+def _range_violations(dimension: Dimension, found: Range, field: str, known: Setting) -> Iterator[Violation]:
     if isinstance(known.default, bool) or not isinstance(known.default, int | float):
         yield Violation(field, f"is of numbers, and the setting is {known.allowed}: send choices")
     elif not (math.isfinite(found.low) and math.isfinite(found.high) and found.low < found.high):
         yield Violation(field, f"is {found.low:g} to {found.high:g}: low must be below high")
     elif found.log and found.low <= 0:
         yield Violation(f"{field}.low", f"is {found.low:g}: with log it must be above 0")
-    elif whole and (found.low % 1 or found.high % 1):
+    elif isinstance(known.default, int) and (found.low % 1 or found.high % 1):
         yield Violation(field, f"is {found.low:g} to {found.high:g}: the setting is {known.allowed}")
+    elif known.within:
+        low, high = known.within
+        outside = next((end for end in (found.low, found.high) if not low <= end <= high), None)
+        if outside is not None:
+            text = f"{dimension.setting} is {outside:g}; all of a range must be from {low:g} to {high:g}"
+            yield Violation(field, text)
 
 
 def _known(dimension: Dimension, method: str) -> Setting | None:

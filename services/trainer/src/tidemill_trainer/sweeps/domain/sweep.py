@@ -241,6 +241,14 @@ class Sweep(Aggregate):
         run = derived_id("sweep_trial", self.project, self.origin, str(number))
         self.trials = (*self.trials, SweepTrial(number=number, run=run, point=point))
 
+    def refuse_trial(self, number: int, *, reason: str, epoch: int) -> None:
+        """Record that the recipe refuses a trial's settings: it has no run."""
+        self.refuse_unless_claimed(epoch)
+        self.trials = tuple(
+            replace(trial, state=SweepTrialState.FAILED, reason=reason) if trial.number == number else trial
+            for trial in self.trials
+        )
+
     def choose(self, *, epoch: int) -> None:
         """Choose the winner, whose settings are then trained on the whole train split."""
         self._refuse_unless(SweepState.RUNNING, epoch)

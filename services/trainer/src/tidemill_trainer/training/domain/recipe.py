@@ -62,6 +62,8 @@ class Setting:
     default: Value
     check: Check
     allowed: str
+    within: tuple[float, float] | None = None
+    """Of numbers: from where to where all are accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,10 @@ def _whole(default: int, low: int, high: int, *, also: int | None = None) -> Set
         return int(value) if low <= value <= high or (also is not None and value == also) else None
 
     return Setting(
-        default, check, f"a whole number from {low} to {high}" + (f", or {also}" if also is not None else "")
+        default,
+        check,
+        f"a whole number from {low} to {high}" + (f", or {also}" if also is not None else ""),
+        within=(low, high),
     )
 
 
@@ -90,7 +95,7 @@ def _number(default: float, low: float, high: float) -> Setting:
             return None
         return float(value) if low <= value <= high else None
 
-    return Setting(default, check, f"a number from {low:g} to {high:g}")
+    return Setting(default, check, f"a number from {low:g} to {high:g}", within=(low, high))
 
 
 def _one_of(default: str, *others: str) -> Setting:
