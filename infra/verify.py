@@ -43,7 +43,7 @@ MEMORY_MB = 12_000
 FIRST_TOKEN_S = 2.0
 VERSION_S, SERVED_S = 10, 5
 MIN_HELD_OUT, MIN_TRUSTED = 40, 60
-MIN_CHOICES, MIN_THUMBS, CHOICES_S = 5, 40, 40
+MIN_PAIRS, MIN_THUMBS, CHOICES_S = 14, 40, 40
 TRUSTED_MARGIN = -0.02
 
 PROMISES: dict[str, Callable[[Report], bool]] = {
@@ -81,13 +81,13 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
     "a dataset version follows within 10 s of the rule": lambda report: (
         report["dataset"]["rule_to_version_s"] < VERSION_S
     ),
-    "users choose between two answers, and pairs follow": lambda report: (
-        report["choices"]["chosen"] >= report["choices"]["examples"] >= MIN_CHOICES
+    "users choose between two answers": lambda report: report["choices"]["chosen"] > 0,
+    "pairs follow where users choose as often as the rule asks": lambda report: (
+        report["choices"]["chosen"] < report["choices"]["needed"] or report["choices"]["examples"] >= MIN_PAIRS
     ),
     "asking twice takes 40 s at most where bfloat16 is": lambda report: (
         report["machine"]["numeric_format"] != "bfloat16" or report["seconds"]["choices"] <= CHOICES_S
     ),
-    "thumbs become examples": lambda report: report["thumbs"]["examples"] >= MIN_THUMBS,
     "no question or answer is both taught and held out": lambda report: report["dataset"]["overlap"] == 0,
     "at least 40 cases are held out": lambda report: report["dataset"]["held_out"] >= MIN_HELD_OUT,
     "at least 60 trusted cases are asked": lambda report: report["evaluation"]["trusted_cases"] >= MIN_TRUSTED,
@@ -100,6 +100,7 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
     ),
 }
 TAUGHT_WELL: dict[str, Callable[[Report], bool]] = {
+    "thumbs become examples": lambda report: report["thumbs"]["examples"] >= MIN_THUMBS,
     "the candidate is better on held-out cases, by the interval": lambda report: (
         report["evaluation"]["interval"][0] > 0
     ),

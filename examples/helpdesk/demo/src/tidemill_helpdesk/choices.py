@@ -3,21 +3,27 @@
 import uuid
 from dataclasses import dataclass
 
+from rich.markup import escape
+
 from tidemill.inference.v1.configuration_pb2 import Sampling
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.ingest.v1.dataset_pb2 import DatasetVersion
+from tidemill_cli.loop import read_loop
 from tidemill_cli.output import progress, stdout
 from tidemill_client.datasets import Datasets
 from tidemill_client.reactions import Reactions
 from tidemill_client.values import text_of
+from tidemill_core.errors import DeadlineExceeded
 from tidemill_helpdesk.patience import for_each, until
 from tidemill_helpdesk.turn import MAX_CONCURRENT_QUESTIONS, Turn
 
 CHOICES, THUMBS = "helpdesk_choices", "helpdesk_thumbs"
 """The datasets that choices and thumbs make."""
-ASKED_TWICE = 16
+ASKED_TWICE = 28
 FIRST, SECOND = 0, 1
 _TEMPERATURE = 0.8
+VERSION_WITHIN_S = 120.0
+"""How long is waited for what choices or thumbs make: nothing else of the demo needs it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,7 +37,7 @@ class Choices:
         counts = dict.fromkeys(("chosen", "ties", "alike"), 0)
         reactions = Reactions(self.turn.connection)
         with progress() as bar:
-            asking = bar.add_task("asking twice and choosing", total=ASKED_TWICE)
+            asking = bar.add_task("asking again and choosing", total=ASKED_TWICE)
 
             async def one(number: int) -> None:
                 answers = [await self.turn.ask_taught(number), await self._ask_again(number)]
@@ -56,12 +62,26 @@ class Choices:
         )
 
     async def examples(self) -> None:
-        """Wait for the dataset versions that choices and thumbs make."""
-        for section, dataset in (("choices", CHOICES), ("thumbs", THUMBS)):
-            version = await self._version(dataset)
-            examples = version.train.examples + version.held_out.examples
-            self.turn.report.add(section, version=version.id, examples=examples)
-            stdout.print(f"   {version.id}: {examples} examples of {section}")
+        """Wait for the dataset versions that choices and thumbs make; say it in one line where there will be none."""
+        await self._collect("choices", CHOICES, given="chosen")
+        await self._collect("thumbs", THUMBS, given="given")
+
+    async def _collect(self, section: str, dataset: str, *, given: str) -> None:
+        """Wait for the version of a dataset, unless fewer were given than its rule needs."""
+        report, needed = self.turn.report, read_loop(self.turn.example.loop).datasets[dataset].publish.new_examples
+        found: DatasetVersion | str = f"{report.figures[section][given]} {section}, and its rule needs {needed}"
+        if report.figures[section][given] >= needed:
+            try:
+                found = await self._version(dataset)
+            except DeadlineExceeded:
+                found = f"none within {VERSION_WITHIN_S:.0f} s: see `tidemill loop status helpdesk`"
+        if isinstance(found, DatasetVersion):
+            examples = found.train.examples + found.held_out.examples
+            report.add(section, needed=needed, version=found.id, examples=examples)
+            stdout.print(f"   {found.id}: {examples} examples of {section}")
+        else:
+            report.add(section, needed=needed, examples=0, without_version=found)
+            stdout.print(f"   no version of {dataset}: {escape(found)}")
 
     async def _ask_again(self, number: int) -> Inference:
         request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.turn.connection.project}/again/{number}"))
@@ -69,12 +89,18 @@ class Choices:
             number, request_id=request_id, sampling=Sampling(temperature=_TEMPERATURE, seed=number + 1)
         )
 
-    async def _version(self, dataset: str) -> DatasetVersion:
-        async def published() -> DatasetVersion | None:
-            datasets = Datasets(self.turn.connection)
-            return await datasets.version(dataset) if (await datasets.get(dataset)).latest_version else None
+    async def _version(self, dataset: str) -> DatasetVersion | str:
+        """Wait for the first version, or for the reason why what was offered made none."""
+        datasets = Datasets(self.turn.connection)
 
-        return await until(published, f"no version of {dataset} was published", waiting=f"collecting {dataset}")
+        async def decided() -> DatasetVersion | str | None:
+            found = await datasets.get(dataset)
+            if found.latest_version:
+                return await datasets.version(dataset)
+            return found.last_withheld.message if found.HasField("last_withheld") else None
+
+        failure = f"no version of {dataset} was published"
+        return await until(decided, failure, waiting=f"collecting {dataset}", limit_s=VERSION_WITHIN_S)
 
 
 def choice_of(first: str, second: str, *, right: str) -> int | None:

@@ -128,7 +128,8 @@ async def _turn(
     turn = Turn(**shared, documents=documents, facts=steps.facts, poisoned=steps.poisoned)
     judging = Judging(**shared)
     choices = Choices(turn=turn)
-    title = "[bold]4. Feedback[/]: simulated users ask twice, and choose between two answers"
+    await steps.run("questions", turn.questions, title="[bold]4. Feedback[/]: simulated users ask 200 questions")
+    title = "   some ask a second time, and choose between two answers"
     await steps.run("choices", choices.choose, title=title)
     title = "   others correct answers, and press thumbs; from here on the loop runs unattended"
     await steps.run("reactions", turn.triggers, title=title)

@@ -17,7 +17,9 @@ POLL_S = 0.5
 LIMIT_S = 1800.0
 
 
-async def until(poll: Callable[[], Awaitable[T | None]], failure: str, *, waiting: str = "") -> T:
+async def until(
+    poll: Callable[[], Awaitable[T | None]], failure: str, *, waiting: str = "", limit_s: float = LIMIT_S
+) -> T:
     """Poll until the result is not None, and return it.
 
     Raises:
@@ -27,7 +29,7 @@ async def until(poll: Callable[[], Awaitable[T | None]], failure: str, *, waitin
     with progress(counted=False) as bar:
         if waiting:
             bar.add_task(waiting, total=None)
-        async with patience(failure):
+        async with patience(failure, limit_s=limit_s):
             while (found := await poll()) is None:  # noqa: ASYNC110 - another process, which sets no event
                 await asyncio.sleep(POLL_S)
             return found

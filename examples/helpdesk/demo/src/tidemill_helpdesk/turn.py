@@ -51,7 +51,7 @@ from tidemill_helpdesk.report import Report
 
 DATASET, PLAN = "helpdesk_sft", "helpdesk_lora"
 REACTIONS_SOURCE = "https://shop.example/reactions"
-TAUGHT, USERS, RATED_EVERY = 200, 20, 4
+TAUGHT, USERS, RATED_EVERY = 200, 20, 2
 MAX_CONCURRENT_QUESTIONS, MAX_CONCURRENT_LIVE = 16, 8
 TRUSTED_CASES = 60
 LIVE_QUESTIONS = 300
@@ -100,26 +100,32 @@ class Turn:
             sampling=sampling,
         )
 
+    async def questions(self) -> None:
+        """Ask the questions whose answers are corrected, rated and asked again."""
+        with progress() as bar:
+            asking = bar.add_task("asking", total=len(self.taught))
+
+            async def one(number: int) -> None:
+                self.before[self.taught[number].question] = text_of(await self.ask_taught(number))
+                bar.advance(asking)
+
+            await for_each(range(len(self.taught)), one, max_concurrent=MAX_CONCURRENT_QUESTIONS)
+
     async def triggers(self) -> None:
-        """Ask questions, and submit corrections and thumbs as simulated users: half by gRPC, half as CloudEvents."""
+        """Submit corrections and thumbs as simulated users: half by gRPC, half as CloudEvents."""
         taught = self.taught
         right = [document.answer for document in taught]
         if self.poisoned:
             random.Random(7).shuffle(right)  # noqa: S311 - simulated mischief, not cryptography
         reactions: list[tuple[str, dict[str, object]]] = []
-        with progress() as bar:
-            asking = bar.add_task("asking and correcting", total=len(taught))
 
-            async def one(number: int) -> None:
-                question = taught[number].question
-                inference = await self.ask_taught(number)
-                self.before[question] = text_of(inference)
-                given = _reaction(number, right[number], answer=self.before[question])
-                reactions.extend((inference.id, value) for value in given)
-                bar.advance(asking)
+        async def one(number: int) -> None:
+            inference = await self.ask_taught(number)  # was asked: the answer is the one that is stored
+            given = _reaction(number, right[number], answer=text_of(inference))
+            reactions.extend((inference.id, value) for value in given)
 
-            await for_each(range(len(taught)), one, max_concurrent=MAX_CONCURRENT_QUESTIONS)
-        submitted = len(reactions)
+        await for_each(range(len(taught)), one, max_concurrent=MAX_CONCURRENT_QUESTIONS)
+        submitted, thumbs = len(reactions), sum(value["metric"] == "rating" for _, value in reactions)
         recorded = {(each.inference, each.metric) async for each in self._feedback()}
         reactions = [each for each in reactions if (each[0], each[1]["metric"]) not in recorded]
         by_grpc, as_events = reactions[::2], reactions[1::2]
@@ -129,6 +135,7 @@ class Turn:
         arguments = upstream(self.connection, "feedback")
         await self.example.run("publish.py", [*arguments, "--source", REACTIONS_SOURCE], "\n".join(lines))
         self.report.add("feedback", submitted=submitted, poisoned=self.poisoned)
+        self.report.add("thumbs", given=thumbs)
         stdout.print(f"   {len(reactions)} submitted: {len(by_grpc)} by gRPC, {len(as_events)} as events")
 
     async def examples(self) -> DatasetVersion:
