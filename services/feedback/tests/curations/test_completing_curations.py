@@ -216,3 +216,20 @@ async def test_a_curation_that_is_paused_while_the_batch_is_written_does_not_com
     await harness.work()
 
     assert harness.completions == []
+
+
+async def test_a_correction_that_was_given_again_says_when_whatever_its_sender_says() -> None:
+    harness = FeedbackHarness()
+    await harness.curate(new_examples=1)
+    await harness.correct(1, text="Reviewed and good.")
+    await harness.work()
+    harness.clock.advance(timedelta(days=1))
+
+    await harness.correct(1, text="Nobody has reviewed this.")
+    await harness.correct(2)
+    await harness.work()
+
+    before, after = ([json.loads(line) for line in harness.batch(number)] for number in (0, 1))
+    changed = {each["id"]: each["change_time"] for each in after}
+    assert before[0]["change_time"] == "2026-01-01T12:00:01Z"
+    assert changed[before[0]["id"]] == "2026-01-02T12:00:02Z"

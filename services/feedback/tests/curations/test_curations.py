@@ -41,6 +41,7 @@ async def test_a_batch_holds_the_examples_in_the_order_of_their_ids() -> None:
         "output": {"role": "ROLE_ASSISTANT", "parts": [{"text": "Right answer 1"}]},
         "passages": [{"id": "1", "document": "d1", "version": 2, "end": 9, "source": "cms", "key": "kb/1"}],
         "observe_time": "2026-01-01T12:00:02Z",
+        "change_time": "2026-01-01T12:00:02Z",
         "earlier": [
             {"role": "ROLE_USER", "parts": [{"text": "Hello"}]},
             {"role": "ROLE_ASSISTANT", "parts": [{"text": "Hello, what is it?"}]},

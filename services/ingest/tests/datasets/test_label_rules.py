@@ -1,7 +1,7 @@
 """Datasets take examples by what reviewers agreed on of them, from their next version on."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,14 +17,17 @@ from tidemill_core.resources import Write
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.label_rules import LabelCount, LabelRule, rule_violations, select
 from tidemill_ingest.labels.domain import LabelValue
+from tidemill_testkit.clocks import NOON
 
 GOOD = LabelRule(queue="quality", field="verdict", values=("good",))
 NOT_BAD = LabelRule(queue="quality", field="verdict", values=("bad",), exclude=True)
 
 
-async def label(datasets: Datasets, examples: list[ExampleMessage], *, verdict: str) -> None:
+async def label(
+    datasets: Datasets, examples: list[ExampleMessage], *, verdict: str, at: datetime = NOON + timedelta(hours=1)
+) -> None:
     for each in examples:
-        await datasets.labels.put("acme", labels_of(f"item of {each.id}", example=each.id, verdict=verdict))
+        await datasets.labels.put("acme", labels_of(f"item of {each.id}", example=each.id, verdict=verdict, at=at))
 
 
 async def taken(datasets: Datasets) -> set[str]:
@@ -59,6 +62,39 @@ async def test_a_rule_that_excludes_keeps_examples_without_a_label() -> None:
     await datasets.turned(offered)
 
     assert await taken(datasets) == ids(offered[5:])
+
+
+async def test_a_label_of_what_an_example_was_before_takes_nothing_and_excludes_until_it_is_resolved_anew() -> None:
+    datasets, offered = await Datasets().declared(rules=(GOOD,)), numbered(40)
+    await label(datasets, offered, verdict="good")
+    changed = offered[0]
+    changed.output.parts[0].text = "Nobody has reviewed this."
+    changed.change_time.FromDatetime(NOON + timedelta(hours=2))  # its observe_time is what its sender says
+
+    await datasets.turned(offered)
+
+    assert await taken(datasets) == ids(offered[1:])
+    draft = (await datasets.newest()).draft
+    assert draft.label_use is not None
+    assert [(each.value, each.examples) for each in draft.label_use.counts] == [("good", 39), ("", 1)]
+    assert b"change_time" not in await datasets.reading.part(ACME, "helpdesk_sft", "train")
+    await label(datasets, [changed], verdict="good", at=NOON + timedelta(hours=3))
+    await datasets.turned(offered, seq=2)
+    assert await taken(datasets) == ids(offered)
+
+    found = {changed.id: [labels_of("i1", example=changed.id, verdict="bad")]}
+    since = {changed.id: NOON + timedelta(hours=2)}
+    assert select((NOT_BAD,), since, found).left_out == {changed.id}
+    assert select((GOOD, NOT_BAD), since, found).left_out == {changed.id}
+
+
+async def test_a_batch_that_does_not_say_when_examples_changed_has_them_as_they_were_observed() -> None:
+    datasets, offered = await Datasets().declared(rules=(GOOD,)), numbered(40)
+    await label(datasets, offered, verdict="good", at=NOON + timedelta(seconds=19, milliseconds=500))
+
+    await datasets.turned(offered)
+
+    assert await taken(datasets) == ids(offered[:20])
 
 
 async def test_a_changed_label_changes_the_next_version_and_no_earlier_one() -> None:
@@ -185,14 +221,14 @@ def test_values_are_compared_as_their_kind_is(rule: LabelRule, value: LabelValue
     labels: dict[str, Any] = {rule.field: value}
     found = {"e1": [labels_of("i1", example="e1", **labels)]}
 
-    assert (select((rule,), ["e1"], found).left_out == frozenset()) is takes
+    assert (select((rule,), {"e1": None}, found).left_out == frozenset()) is takes
 
 
 def test_many_values_of_a_field_are_counted_up_to_the_most_frequent_ones() -> None:
     examples = [f"e{number}" for number in range(150)]
     found = {each: [labels_of(each, example=each, score=float(number))] for number, each in enumerate(examples)}
 
-    use = select((SCORE,), examples, found).use
+    use = select((SCORE,), dict.fromkeys(examples), found).use
 
     assert len(use.counts) == 100
     assert LabelCount(queue="quality", field="score", value="0", examples=1) in use.counts

@@ -167,5 +167,6 @@ def _example(ref: CurationRef, rule: Rule, feedback: Feedback, asked: Sequence[P
         kind=rule.kind,
         rejected=rejected,
         label=label,
+        change_time=feedback.update_time,
         cohort=feedback.labels.get(rule.cohort_label, "") if rule.cohort_label else "",
     )

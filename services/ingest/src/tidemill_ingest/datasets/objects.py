@@ -182,6 +182,8 @@ def _example(line: bytes) -> Example:
     message = ExampleMessage()
     Parse(line, message, ignore_unknown_fields=True)
     written = MessageToDict(message, preserving_proto_field_name=True)
+    written.pop("change_time", None)
+    changed = message.change_time if message.HasField("change_time") else message.observe_time
     example = Example(
         id=message.id,
         end_user=message.end_user,
@@ -190,6 +192,7 @@ def _example(line: bytes) -> Example:
         answer=text_of(written.get("output", {})),
         passages=tuple(CitedPassage(document=each.document, version=each.version) for each in message.passages),
         observed_at=message.observe_time.ToDatetime(tzinfo=UTC),
+        changed_at=changed.ToDatetime(tzinfo=UTC),
         line=canonical(written),
         context=context_of(written),
         rejected=text_of(written.get("rejected", {})),

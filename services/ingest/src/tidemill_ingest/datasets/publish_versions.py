@@ -109,9 +109,9 @@ class PublishVersions:
         """Return what the rules of the dataset leave out by the labels that there are now; None without rules."""
         if not dataset.label_rules:
             return None
-        ids = [each.id for each in examples]
-        found = await self.labels.of_examples(dataset.project, dataset.id, ids)
-        return await asyncio.to_thread(select, dataset.label_rules, ids, found)
+        changed = {each.id: each.changed_at for each in examples}
+        found = await self.labels.of_examples(dataset.project, dataset.id, list(changed))
+        return await asyncio.to_thread(select, dataset.label_rules, changed, found)
 
     async def _held_out_debt(self, name: ResourceKey, dataset: Dataset) -> int:
         """Return what rounding left over; groups that are still in one object become documents first."""

@@ -409,6 +409,7 @@ class Example(_message.Message):
     ASKED_BY_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     COHORT_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project, the curation and the inference."""
     inference: _builtins.str
@@ -459,6 +460,12 @@ class Example(_message.Message):
     def rejected(self) -> _content_pb2.Message:
         """Output only. Of a preference: the model's answer that `output` is preferred to."""
 
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the reaction was stored last, by the clock of feedback: later than what was reviewed before, whatever
+        `observe_time` its sender gave.
+        """
+
     def __init__(
         self,
         *,
@@ -479,10 +486,11 @@ class Example(_message.Message):
         asked_by: _builtins.str = ...,
         label: _builtins.bool | None = ...,
         cohort: _builtins.str = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "label", b"label", "observe_time", b"observe_time", "output", b"output", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "change_time", b"change_time", "label", b"label", "observe_time", b"observe_time", "output", b"output", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "asked_by", b"asked_by", "cohort", b"cohort", "earlier", b"earlier", "end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "kind", b"kind", "label", b"label", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "principals", b"principals", "question", b"question", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "asked_by", b"asked_by", "change_time", b"change_time", "cohort", b"cohort", "earlier", b"earlier", "end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "kind", b"kind", "label", b"label", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "principals", b"principals", "question", b"question", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015

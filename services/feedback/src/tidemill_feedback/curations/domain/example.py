@@ -72,5 +72,7 @@ class Example:
     """Of a preference: the answer that the output is preferred to."""
     label: bool | None = None
     """Of an unpaired preference: whether the answer is good."""
+    change_time: datetime | None = None
+    """When the reaction was stored last."""
     cohort: str = ""
     """The value of the curation's cohort label that the reaction has."""

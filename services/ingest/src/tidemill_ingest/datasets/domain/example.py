@@ -39,6 +39,8 @@ class Example:
     """Who asked the question, where that is not the author of the reaction."""
     rejected: str = ""
     """Of a preference: the answer that the other one is preferred to."""
+    changed_at: datetime | None = None
+    """Since when it is what it is, where a batch says so; in no line: what was learnt from is the same without it."""
     good: bool = True
     """Whether the answer is right, as far as is known; a bad one is learnt from, but is no reference."""
 

@@ -4,8 +4,9 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
 from tidemill_core.errors import Violation
@@ -52,9 +53,8 @@ class LabelRule:
         """The field among those of all queues."""
         return field_term(self.queue, self.field)
 
-    def takes(self, labels: Mapping[str, LabelValue]) -> bool:
-        """Return whether an example with these labels, by name of the field, is taken."""
-        value = labels.get(self.name)
+    def takes(self, value: LabelValue | None) -> bool:
+        """Return whether an example with this label of the field is taken; None where it has none that counts."""
         return (value is not None and self._has(value)) is not self.exclude
 
     def _has(self, value: LabelValue) -> bool:
@@ -164,22 +164,42 @@ def _bounds(rule: LabelRule) -> tuple[float, float]:
     return -math.inf if rule.min is None else rule.min, math.inf if rule.max is None else rule.max
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A label of an example."""
+
+    value: LabelValue
+    resolve_time: datetime | None
+
+    def counts_for(self, rule: LabelRule, changed: datetime | None) -> bool:
+        """Return whether it was resolved of what the example is now; what excludes counts until it is resolved anew."""
+        return rule.exclude or changed is None or self.resolve_time is None or self.resolve_time > changed
+
+
 def select(
-    rules: tuple[LabelRule, ...], examples: Iterable[str], found: Mapping[str, Sequence[ItemLabels]]
+    rules: tuple[LabelRule, ...],
+    examples: Mapping[str, datetime | None],
+    found: Mapping[str, Sequence[ItemLabels]],
 ) -> LabelSelection:
-    """Return which examples the rules leave out; of several labels of a field the one that was resolved last counts."""
-    names = {each.name: each for each in rules}
+    """Return which examples the rules leave out; `examples` says since when each is what it is, where that is known.
+
+    Of several labels of a field the one that was resolved last counts. A rule that takes counts no label that was
+    resolved before the example changed: reviewers may have seen another text.
+    """
+    names = {each.name: each for each in sorted(rules, key=lambda each: not each.exclude)}
     left_out, counted, lines = set[str](), {name: Counter[str]() for name in names}, list[str]()
-    for example in sorted(set(examples)):
-        labels = dict[str, LabelValue]()
+    for example, changed in sorted(examples.items(), key=lambda each: each[0]):
+        labels = dict[str, _Found]()
         for item in sorted(found.get(example, ()), key=lambda each: (str(each.resolve_time), each.item)):
             for each in item.labels:
                 if (name := field_term(item.queue, each.field)) in names:
-                    labels[name] = each.value
+                    labels[name] = _Found(value=each.value, resolve_time=item.resolve_time)
                     lines.append(json.dumps([example, name, text_of(each.value), str(item.resolve_time)]))
+        values = {rule: _value(rule, labels, changed) for rule in rules}
         for name, counts in counted.items():
-            counts[text_of(labels[name]) if name in labels else ""] += 1
-        if not all(each.takes(labels) for each in rules):
+            value = values[names[name]]
+            counts["" if value is None else text_of(value)] += 1
+        if not all(rule.takes(value) for rule, value in values.items()):
             left_out.add(example)
     kept = tuple(
         LabelCount(queue=names[name].queue, field=names[name].field, value=value, examples=count)
@@ -188,3 +208,9 @@ def select(
     )
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return LabelSelection(left_out=frozenset(left_out), use=LabelUse(rules=rules, digest=digest, counts=kept))
+
+
+def _value(rule: LabelRule, labels: Mapping[str, _Found], changed: datetime | None) -> LabelValue | None:
+    """Return the value that a rule goes by; None without one."""
+    label = labels.get(rule.name)
+    return label.value if label and label.counts_for(rule, changed) else None
