@@ -175,6 +175,20 @@ class EngineContract:
         assert again.text == alone.text
         assert other.text != alone.text
 
+    async def test_a_seed_draws_the_same_after_a_prompt_that_is_computed_in_pieces(self, served: Served) -> None:
+        def drawn(seed: int) -> Prompt:
+            return asking([Message.of(Role.USER, "abc " * 175)], temperature=1.0, top_p=0.9, seed=seed)
+
+        company = [asyncio.create_task(answer(served.engine, asking(tokens=300))) for _ in range(3)]
+        await eventually(lambda: served.running() == len(company), within_s=60)
+        first, other = await asyncio.gather(answer(served.engine, drawn(1)), answer(served.engine, drawn(2)))
+        among = [each.text for each in await asyncio.gather(*company)]
+        again = await answer(served.engine, drawn(1))  # whose prompt an engine may have kept, in one piece
+
+        assert again.text == first.text
+        assert other.text != first.text
+        assert len(set(among)) == 1
+
     async def test_leaving_takes_an_answer_out_of_the_batch(self, served: Served) -> None:
         pieces = served.engine.generate(asking(tokens=400), timeout_s=300)
         await anext(pieces)

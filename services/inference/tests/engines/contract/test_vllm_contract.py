@@ -23,6 +23,8 @@ from tidemill_inference.engines.vllm.options import VllmOptions
 PYTHON = Path(__file__).parents[3] / "engines" / "vllm" / ".venv" / "bin" / "python"
 HEAD_SIZE = 32
 """The smallest of vLLM on a processor."""
+PIECE = 128
+"""Tokens of prompts that a step computes: the contract has longer prompts."""
 pytestmark = [
     pytest.mark.skipif(os.environ.get("TIDEMILL_VLLM") != "1", reason="TIDEMILL_VLLM is not 1"),
     pytest.mark.timeout(1800),
@@ -40,7 +42,12 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
     limits = EngineLimits(cache_tokens=8192, batch=16)
     made = a_shop(folder, memory_bytes=1 << 33, limits=limits)
     options = VllmOptions(
-        folder=folder / "vllm", numeric_format="float32", python=PYTHON, limits=limits, adapter_rank=8
+        folder=folder / "vllm",
+        numeric_format="float32",
+        python=PYTHON,
+        limits=limits,
+        adapter_rank=8,
+        arguments=("--max-num-batched-tokens", str(PIECE)),
     )
     made.reconfigure(engine="vllm", vllm=options)
     yield made

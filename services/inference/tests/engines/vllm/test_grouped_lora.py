@@ -33,6 +33,10 @@ def grouped(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     punica: Any = ModuleType("vllm.lora.punica_wrapper.punica_cpu")
     punica.PunicaWrapperCPU = Wrapper
     monkeypatch.setitem(sys.modules, punica.__name__, punica)
+    ours: Any = ModuleType("tidemill_vllm")
+    ours.seeds = SimpleNamespace(registered=0)
+    ours.seeds.register = lambda: setattr(ours.seeds, "registered", ours.seeds.registered + 1)
+    monkeypatch.setitem(sys.modules, ours.__name__, ours)
     spec = importlib.util.spec_from_file_location("grouped_lora", SOURCE)
     assert spec is not None
     assert spec.loader is not None
@@ -132,3 +136,4 @@ def test_it_takes_the_place_of_vllms_own_on_processors_only(
         named.append(platform.get_punica_wrapper())
 
     assert named == ["grouped_lora.GroupedLora", "vLLM's"]
+    assert grouped.seeds.registered == 1

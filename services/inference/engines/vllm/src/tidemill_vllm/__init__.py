@@ -1,1 +1,1 @@
-"""What runs in vLLM's own processes: the parent that ends them, and LoRA on processors."""
+"""What runs in vLLM's own processes: the parent that ends them, and LoRA and seeds on processors."""

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
+from tidemill_vllm import seeds
+
 FEW = 128
 """Up to so many rows all are multiplied, and those of others blanked, which takes less than to gather some."""
 
@@ -159,10 +161,11 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc] # of vLLM, which is n
 
 
 def register() -> None:
-    """Have vLLM use it on processors; an entry point that vLLM calls in each of its processes."""
+    """Have vLLM use it on processors, and draw by seeds there; an entry point that each process of vLLM's calls."""
     from vllm.platforms import current_platform  # noqa: PLC0415 - not while vLLM looks for plugins
 
     if current_platform.is_cpu():
+        seeds.register()
         name = f"{GroupedLora.__module__}.{GroupedLora.__qualname__}"
         type(current_platform).get_punica_wrapper = classmethod(lambda _: name)
 
