@@ -125,7 +125,7 @@ class InferenceSettings(QuestionSettings, ModelSettings, HttpSettings, Encryptio
     vllm_stall_s: float = Field(60.0, gt=0)
     """The longest time without data from vLLM, before a first token or between two."""
     vllm_log_bytes: int = Field(64 * 1024 * 1024, ge=64 * 1024)
-    """The largest log of a vLLM server, of which as much is kept beside it, as `<name>.log.1`."""
+    """The largest log of a vLLM server; what came before, of it or of the server before, is `<name>.log.1`."""
     vllm_arguments: str = ""
     """Further arguments of vLLM's server, as in a shell; they count before inference's own."""
     engine_threads: int = Field(0, ge=0, le=256)

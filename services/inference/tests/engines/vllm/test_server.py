@@ -116,6 +116,21 @@ async def test_a_log_is_shortened_while_its_server_runs_and_the_last_part_of_it_
     assert set(server.log.read_text().split()) <= {"asked"}  # and no gap, where the child was before
 
 
+async def test_why_a_server_ended_can_still_be_read_once_it_is_back(server: VllmServer) -> None:
+    assert server.process is not None
+    pid = server.process.pid
+    with server.log.open("a") as log:
+        log.write("why")
+
+    os.killpg(pid, signal.SIGKILL)
+    await eventually(lambda: server.up and server.process is not None and server.process.pid != pid, within_s=WITHIN_S)
+
+    before = server.log.with_name(f"{server.log.name}.1")
+    assert "why" in before.read_text()
+    assert before.stat().st_mode & 0o077 == 0
+    assert "why" not in server.log.read_text()
+
+
 async def test_a_model_that_vllm_cannot_load_is_refused_with_the_name_of_its_log(options: VllmOptions) -> None:
     (options.folder / "given" / "broken").touch()
     server = VllmServer("m@1", options, files=Files(options.folder), served=served(options))

@@ -49,7 +49,7 @@ class VllmProcess:
         """Start it; it answers later."""
         assert options.python is not None  # noqa: S101 - it can run here
         port = _free_port()
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, _LOG_MODE)
+        descriptor = _begun(log)
         try:
             process = await asyncio.create_subprocess_exec(
                 str(options.python),
@@ -107,10 +107,21 @@ def shorten(log: Path, *, max_bytes: int) -> None:
     with log.open("rb") as written:
         written.seek(size - max_bytes)
         last = written.read(max_bytes)
-    before = os.open(log.with_name(f"{log.name}.1"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _LOG_MODE)
+    before = os.open(_before(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _LOG_MODE)
     with os.fdopen(before, "wb") as kept:
         kept.write(last)
     os.truncate(log, 0)
+
+
+def _begun(log: Path) -> int:
+    """Open a new log; that of the process before, which says why it ended, is kept as `<name>.1`."""
+    if log.exists() and log.stat().st_size:
+        log.replace(_before(log))
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, _LOG_MODE)
+
+
+def _before(log: Path) -> Path:
+    return log.with_name(f"{log.name}.1")
 
 
 def arguments(options: VllmOptions, served: Served, *, port: int) -> Sequence[str]:
