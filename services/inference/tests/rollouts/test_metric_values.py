@@ -65,6 +65,35 @@ def test_what_is_no_less_too_little_not_mature_or_of_no_weight_takes_nothing_bac
     assert abort(counts_of(*outcomes)) is None
 
 
+@pytest.mark.parametrize(("good", "bad"), [(0.75, 0.25), (0.74, 0.24), (2 / 3, 1 / 3)])
+def test_a_loss_of_three_hundredths_in_stars_is_found_as_it_is_in_any_scores(good: float, bad: float) -> None:
+    strict = replace(SOLVED, loss_above=0.0)
+    candidate = [solved(good if number % 100 < 94 else bad) for number in range(1000)]
+    worse = [valued(CANDIDATE, number, value) for number, value in enumerate(candidate)]
+
+    assert abort(counts_of(side(LIVE, 1000, good), worse, rule=strict), strict) is not None
+
+
+def test_many_different_scores_are_counted_in_steps_that_cost_a_candidate_nothing() -> None:
+    many = [valued(CANDIDATE, number, solved(number / 1000)) for number in range(1001)]
+    live = [valued(LIVE, number, solved(number / 1000)) for number in range(1001)]
+    counted = counts_of(many, live).metrics[0]
+
+    ours, theirs = counted.candidate.samples[1.0], counted.baseline.samples[1.0]
+    assert len(ours) == len(theirs) == 241
+    assert all(min(abs(score - number / 240) for number in range(241)) < 1e-9 for score in ours)
+    assert sum(score * count for score, count in theirs.items()) < 1001 * 0.5 < sum(s * n for s, n in ours.items())
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.3, 0.7, 1.1])
+def test_values_of_one_weight_are_as_many_as_they_are(weight: float) -> None:
+    for number in (5, 10, 20, 25, 30, 397):
+        found = counts_of(side(LIVE, number, 1.0, weight=weight), side(CANDIDATE, number, 0.0, weight=weight))
+
+        assert found.metrics[0].candidate.number == number
+        assert found.metrics[0].reached(number, without_baseline=False)
+
+
 def test_one_user_has_one_vote_however_often_it_is_given() -> None:
     once = counts_of(side(LIVE, 40, 1.0), side(CANDIDATE, 40, 0.0, user="u1"))
 

@@ -9,7 +9,7 @@ from enum import Enum
 from tidemill_inference.rollouts.domain import evidence
 from tidemill_inference.rollouts.domain.evidence import Weighted
 from tidemill_inference.rollouts.domain.policy import MAX_WEIGHT, RATING, AbortRules, MetricRule, RolloutStep
-from tidemill_inference.rollouts.domain.values import GivenValue, MetricCounts, SideValues, counted_metric
+from tidemill_inference.rollouts.domain.values import GivenValue, MetricCounts, SideValues, counted_metric, is_number
 
 LIVE = "live"
 CANDIDATE = "candidate"
@@ -215,7 +215,7 @@ class StepCounts:
 
 
 def _is_less(ours: SideValues, theirs: SideValues, *, by: float, convincing: float) -> bool:
-    if ours.mean is None or theirs.mean is None or min(ours.number, theirs.number) < MIN_COMPARED:
+    if ours.mean is None or theirs.mean is None or not is_number(min(ours.number, theirs.number), MIN_COMPARED):
         return False
     if ours.mean >= theirs.mean - by:
         return False  # nothing is made of bets against what the means say: by Jensen's inequality, for each of them

@@ -8,8 +8,13 @@ from datetime import datetime
 
 from tidemill_inference.rollouts.domain.evidence import Weighted
 
-_SCORE_STEPS = 50
-"""Scores are counted in so many steps; between two, each side gets the one that speaks for the candidate."""
+_EXACT_SCORES = 240
+"""So many different scores of a side are counted as they are."""
+_SCORE_STEPS = 240
+"""More are counted in so many steps, which halves to tenths are on; between two, each side gets the one that speaks for
+the candidate."""
+_NOISE = 1e-9
+"""Below it, numbers differ by how they were added up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,12 @@ class MetricCounts:
     def reached(self, number: int, *, without_baseline: bool) -> bool:
         """Whether each side that answers has so many values."""
         least = self.candidate.number if without_baseline else min(self.candidate.number, self.baseline.number)
-        return least >= number
+        return is_number(least, number)
+
+
+def is_number(values: float, at_least: int) -> bool:
+    """Whether an effective number of values is so large, but for how it was rounded."""
+    return values >= at_least - _NOISE
 
 
 def counted_metric(
@@ -91,15 +101,25 @@ def _side(
     total = math.fsum(weight for _, weight in means)
     if not means:
         return SideValues(immature=immature)
-    samples: dict[float, Counter[float]] = {}
-    for score, weight in means:
-        samples.setdefault(weight, Counter())[rounded(score * _SCORE_STEPS) / _SCORE_STEPS] += 1
+    greatest = max(weight for _, weight in means)
+    shares = [weight / greatest for _, weight in means]  # equal ones are ones, and add up to what they count
     return SideValues(
         mean=math.fsum(score * weight for score, weight in means) / total,
-        number=total**2 / math.fsum(weight**2 for _, weight in means),
+        number=math.fsum(shares) ** 2 / math.fsum(share**2 for share in shares),
         immature=immature,
-        samples=samples,
+        samples=_samples(means, rounded),
     )
+
+
+def _samples(means: Sequence[tuple[float, float]], rounded: Callable[[float], int]) -> Weighted:
+    """Return scores with their counts by weight: exact ones, unless too many differ."""
+    exact = [(round(score, 12), weight) for score, weight in means]
+    if len(set(exact)) > _EXACT_SCORES:
+        exact = [(rounded(round(score * _SCORE_STEPS, 9)) / _SCORE_STEPS, weight) for score, weight in exact]
+    samples: dict[float, Counter[float]] = {}
+    for score, weight in exact:
+        samples.setdefault(weight, Counter())[score] += 1
+    return samples
 
 
 def _mean(given: Sequence[GivenValue]) -> tuple[float, float]:
