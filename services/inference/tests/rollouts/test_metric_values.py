@@ -1,5 +1,6 @@
 """What the values of declared metrics say of a candidate: by user, by weight, and once they stand."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -92,6 +93,22 @@ def test_values_of_one_weight_are_as_many_as_they_are(weight: float) -> None:
 
         assert found.metrics[0].candidate.number == number
         assert found.metrics[0].reached(number, without_baseline=False)
+
+
+def test_values_are_read_once_however_many_metrics_are_counted() -> None:
+    class Values(tuple[GivenValue, ...]):  # noqa: SLOT001 - counts
+        reads = 0
+
+        def __iter__(self) -> Iterator[GivenValue]:
+            type(self).reads += 1
+            return super().__iter__()
+
+    rules = [replace(SOLVED, metric=f"m{number}") for number in range(5)]
+    outcomes = [replace(valued(CANDIDATE, number), values=Values([solved(1.0)])) for number in range(3)]
+
+    StepCounts.of(outcomes, shadow=False, metrics=rules, now=NOON)
+
+    assert Values.reads == len(outcomes)
 
 
 def test_one_user_has_one_vote_however_often_it_is_given() -> None:

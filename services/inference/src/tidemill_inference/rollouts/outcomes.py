@@ -1,7 +1,9 @@
 """What came of the answers of a rollout: recorded, reacted to, counted, and deleted when it has ended."""
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from cachetools import LRUCache
 
@@ -14,6 +16,9 @@ from tidemill_inference.rollouts.domain.rollout import Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome, StepCounts
 from tidemill_inference.rollouts.domain.values import mature_times
 from tidemill_inference.rollouts.ports import ActiveRollouts, ErasedEndUsers, Outcomes, Reaction
+
+_FEW = 2000
+"""So many outcomes are counted within some hundredths of a second; more are in a thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +80,8 @@ class CountOutcomes:
         if known and known.holds(mark, now):
             return known.counts
         found = await self.outcomes.of_step(*of, newest=step.kept)
-        counts = StepCounts.of(found, shadow=step.shadow, metrics=rollout.policy.abort.metrics, now=now)
+        count = partial(StepCounts.of, found, shadow=step.shadow, metrics=rollout.policy.abort.metrics, now=now)
+        counts = count() if len(found) <= _FEW else await asyncio.to_thread(count)
         await self.outcomes.trim(*of, newest=step.kept)
         matures = min(mature_times((value for each in found for value in each.values), after=now), default=None)
         self.counted[ref] = Counted(mark=mark, counts=counts, until=matures)

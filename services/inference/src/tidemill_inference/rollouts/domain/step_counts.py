@@ -1,7 +1,7 @@
 """What came of a step's requests, and when that is reason enough to take a candidate back."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -9,7 +9,14 @@ from enum import Enum
 from tidemill_inference.rollouts.domain import evidence
 from tidemill_inference.rollouts.domain.evidence import Weighted
 from tidemill_inference.rollouts.domain.policy import MAX_WEIGHT, RATING, AbortRules, MetricRule, RolloutStep
-from tidemill_inference.rollouts.domain.values import GivenValue, MetricCounts, SideValues, counted_metric, is_number
+from tidemill_inference.rollouts.domain.values import (
+    GivenValue,
+    MetricCounts,
+    SideValues,
+    by_metric,
+    counted_metric,
+    is_number,
+)
 
 LIVE = "live"
 CANDIDATE = "candidate"
@@ -100,8 +107,9 @@ class StepCounts:
         baseline = [each for each in outcomes if each.variant == LIVE]
         candidate_s = sorted(each.total_s for each in candidate if not each.failed)
         baseline_s = sorted(each.total_s for each in baseline if not each.failed)
+        ours, theirs = by_metric(_given(candidate)), by_metric(_given(baseline))
         ratings, *declared = (
-            counted_metric(metric, candidate=_given(candidate), baseline=_given(baseline), now=now)
+            counted_metric(metric, candidate=ours, baseline=theirs, now=now)
             for metric in (RATING, *(rule.metric for rule in metrics))
         )
         return cls(
@@ -222,8 +230,8 @@ def _is_less(ours: SideValues, theirs: SideValues, *, by: float, convincing: flo
     return evidence.less(ours.samples, theirs.samples, by=by) >= convincing
 
 
-def _given(outcomes: Sequence[Outcome]) -> Sequence[tuple[str, GivenValue]]:
-    return [(each.inference, value) for each in outcomes for value in each.values]
+def _given(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, GivenValue]]:
+    return ((each.inference, value) for each in outcomes for value in each.values)
 
 
 def _p95(seconds: Sequence[float]) -> float | None:

@@ -1,8 +1,8 @@
 """What users and others said of the answers of a step, counted by metric: by who said it, and by weight."""
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -65,18 +65,24 @@ def is_number(values: float, at_least: int) -> bool:
     return values >= at_least - _NOISE
 
 
-def counted_metric(
-    metric: str,
-    *,
-    candidate: Iterable[tuple[str, GivenValue]],
-    baseline: Iterable[tuple[str, GivenValue]],
-    now: datetime | None,
-) -> MetricCounts:
-    """Return what the values of both sides come to, each with the inference that it is about."""
+Given = Mapping[str, Sequence[tuple[str, GivenValue]]]
+"""The values of one side by metric, each with the inference that it is about."""
+
+
+def by_metric(values: Iterable[tuple[str, GivenValue]]) -> Given:
+    """Return values by their metric."""
+    found: defaultdict[str, list[tuple[str, GivenValue]]] = defaultdict(list)
+    for inference, value in values:
+        found[value.metric].append((inference, value))
+    return found
+
+
+def counted_metric(metric: str, *, candidate: Given, baseline: Given, now: datetime | None) -> MetricCounts:
+    """Return what the values of both sides come to."""
     return MetricCounts(
         metric=metric,
-        candidate=_side(metric, candidate, now, rounded=math.ceil),
-        baseline=_side(metric, baseline, now, rounded=math.floor),
+        candidate=_side(candidate.get(metric, ()), now, rounded=math.ceil),
+        baseline=_side(baseline.get(metric, ()), now, rounded=math.floor),
     )
 
 
@@ -86,17 +92,17 @@ def mature_times(values: Iterable[GivenValue], *, after: datetime) -> Sequence[d
 
 
 def _side(
-    metric: str, values: Iterable[tuple[str, GivenValue]], now: datetime | None, *, rounded: Callable[[float], int]
+    values: Iterable[tuple[str, GivenValue]], now: datetime | None, *, rounded: Callable[[float], int]
 ) -> SideValues:
-    voices: dict[str, list[GivenValue]] = {}
+    voices: defaultdict[tuple[bool, str], list[GivenValue]] = defaultdict(list)
     immature = 0
     for inference, value in values:
-        if value.metric != metric or value.weight <= 0:
+        if value.weight <= 0:
             continue
         if now and value.mature_time and value.mature_time > now:
             immature += 1
             continue
-        voices.setdefault(f"user:{value.user}" if value.user else f"answer:{inference}", []).append(value)
+        voices[bool(value.user), value.user or inference].append(value)
     means = [_mean(given) for given in voices.values()]
     total = math.fsum(weight for _, weight in means)
     if not means:
