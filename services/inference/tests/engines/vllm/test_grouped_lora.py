@@ -95,6 +95,25 @@ def test_of_matrices_that_are_filled_with_zeros_what_the_adapter_now_in_that_pla
     torch.testing.assert_close(added([9, None, None]), x[0] @ whole_a[0, 0].T @ whole_b[0, 0].T)
 
 
+@pytest.mark.parametrize("few", [128, 1])
+@pytest.mark.parametrize(("of_first", "of_second"), [(3e38, 1.0), (1.0, torch.inf), (3e38, torch.inf)])
+def test_an_adapter_whose_products_overflow_changes_rows_of_no_other(
+    grouped: ModuleType, monkeypatch: pytest.MonkeyPatch, of_first: float, of_second: float, few: int
+) -> None:
+    monkeypatch.setattr(grouped, "FEW", few)
+    lora = grouped.GroupedLora()
+    lora.update_metadata([-1, 0, 1], IDS)
+    x, y = torch.ones(3, WIDE), torch.zeros(3, 4)
+    a, b = matrices(RANK, WIDE, seed=1), matrices(4, RANK, seed=2)
+    a[0], b[0] = of_first, of_second
+
+    lora.add_lora_linear(y, x, (a,), (b,), 1.0, (4,))
+
+    assert not y[0].any()
+    assert not y[1].isfinite().any()
+    torch.testing.assert_close(y[2], x[2] @ a[1, 0].T @ b[1, 0].T)
+
+
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_a_batch_may_compute_in_another_format_than_the_adapter(grouped: ModuleType, kind: torch.dtype) -> None:
     lora = grouped.GroupedLora()

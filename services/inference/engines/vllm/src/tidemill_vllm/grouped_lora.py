@@ -29,6 +29,8 @@ class Matrices:
     """The first ones of all slices, below each other."""
     b: Sequence[tuple[int, torch.Tensor]]
     """Of each slice its first column in the output, and its second matrix."""
+    finite: bool
+    """Whether nothing of the second matrices is infinite: zeros stay zeros when multiplied by them."""
 
     @classmethod
     def of(
@@ -43,7 +45,7 @@ class Matrices:
             first.append(a[:rank].float())
             second.append((start, b[:width, :rank].float()))
             start += width
-        return cls(torch.cat(first), second)
+        return cls(torch.cat(first), second, finite=all(bool(b.isfinite().all()) for _, b in second))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +56,18 @@ class Rows:
     """Its place."""
     numbers: torch.Tensor | None
     """None where all are its."""
-    mask: torch.Tensor | None
-    """A column with 1 for a row of its and 0 for others, where these are few."""
+    others: torch.Tensor | None
+    """A column that is true for the rows of others, where these are few."""
 
     def add(self, y: torch.Tensor, x: torch.Tensor, given: Matrices, scale: float) -> None:
         """Add what the adapter's matrices make of x to y."""
         if not len(given.a):
             return
-        gathered = self.numbers if self.mask is None else None
+        blanked = self.others if given.finite else None
+        gathered = self.numbers if blanked is None else None
         shrunk = (x if gathered is None else x[gathered]).float() @ given.a.T
-        if self.mask is not None:
-            shrunk *= self.mask
+        if blanked is not None:
+            shrunk.masked_fill_(blanked, 0)  # not by a product: what overflows times 0 is no number
         done = 0
         for start, b in given.b:
             width, rank = b.shape
@@ -178,8 +181,8 @@ def _rows(indices: torch.Tensor) -> Iterator[Rows]:
             if bool(mine.all()):
                 yield Rows(adapter, None, None)
             else:
-                mask = mine.unsqueeze(1).float() if len(mine) <= FEW else None
-                yield Rows(adapter, mine.nonzero().squeeze(1), mask)
+                others = ~mine.unsqueeze(1) if len(mine) <= FEW else None
+                yield Rows(adapter, mine.nonzero().squeeze(1), others)
 
 
 def _flat(matrix: torch.Tensor) -> torch.Tensor:
