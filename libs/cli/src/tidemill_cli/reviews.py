@@ -103,17 +103,24 @@ def add_items(
     *,
     documents: Annotated[bool, typer.Option("--documents", help="The ids are those of documents.")] = False,
     dataset: Annotated[
-        str, typer.Option("--dataset", help="In place of ids: the training examples of name@number, or of the newest.")
+        str, typer.Option("--dataset", help="In place of ids: the examples of name@number, or of the newest version.")
     ] = "",
-    max_items: Annotated[int, typer.Option("--max-items", min=1, help="Of a dataset: a sample of so many.")] = 100,
+    curation: Annotated[
+        str, typer.Option("--curation", help="In place of ids: what it may make examples of and the queue has not yet.")
+    ] = "",
+    max_items: Annotated[
+        int, typer.Option("--max-items", min=1, help="Of a dataset: a sample of so many; of a curation: the latest.")
+    ] = 100,
 ) -> None:
     """Add answers, documents or a dataset's examples to a queue."""
-    if bool(names) == bool(dataset):
-        message = "give ids, or --dataset"
+    if [bool(names), bool(dataset), bool(curation)].count(True) != 1:
+        message = "give ids, or --dataset, or --curation"
         raise typer.BadParameter(message)
 
     async def work(connection: Connection) -> list[ReviewItem]:
         client = Reviews(connection)
+        if curation:
+            return await client.add(queue, await client.candidates(curation, queue=queue, limit=max_items))
         if dataset:
             found = await client.examples(dataset)
             return await client.add(queue, random.sample(found, min(max_items, len(found))))

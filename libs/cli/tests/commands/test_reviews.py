@@ -8,12 +8,24 @@ import pytest
 from libs.cli.tests.commands.conftest import Terminal
 from libs.cli.tests.commands.review_answers import ITEM, LABELS, QUEUE, ReviewAnswers
 from libs.cli.tests.loop.running import Running
-from tidemill.feedback.v1.review_pb2 import LABEL_KIND_NUMBER, SUBJECT_KIND_INFERENCE, LabelField, ReviewLabel
+from tidemill.feedback.v1.curation_pb2 import Curation
+from tidemill.feedback.v1.feedback_pb2 import Feedback, Preference
+from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, ListFeedbackResponse
+from tidemill.feedback.v1.review_pb2 import (
+    LABEL_KIND_NUMBER,
+    SUBJECT_KIND_INFERENCE,
+    LabelField,
+    ReviewItem,
+    ReviewLabel,
+)
 from tidemill.feedback.v1.review_service_pb2 import ListReviewItemsResponse
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GetInferenceResponse
-from tidemill.ingest.v1.dataset_service_pb2 import ExportDatasetVersionResponse
+from tidemill.ingest.v1.dataset_pb2 import DATASET_SPLIT_HELD_OUT
+from tidemill.ingest.v1.dataset_service_pb2 import ExportDatasetVersionRequest, ExportDatasetVersionResponse
 from tidemill_cli.reviewing import bounds
+from tidemill_client.reviews import candidate_item
+from tidemill_core.application import derived_id
 from tidemill_core.errors import PreconditionFailed
 
 
@@ -163,7 +175,10 @@ async def test_an_export_that_fails_leaves_the_file_as_it_was(
 async def test_examples_of_a_dataset_become_items_that_name_their_inference(
     terminal: Terminal, running: Running, reviews: ReviewAnswers
 ) -> None:
-    async def exported(_: object) -> AsyncIterator[ExportDatasetVersionResponse]:
+    async def exported(request: ExportDatasetVersionRequest) -> AsyncIterator[ExportDatasetVersionResponse]:
+        if request.part == DATASET_SPLIT_HELD_OUT:
+            yield ExportDatasetVersionResponse(chunk=b'{"id": "e3", "inference": "i3"}\n')
+            return
         yield ExportDatasetVersionResponse(chunk=b'{"id": "e1", "inference": "i1"}\n{"id": "e2", "inf')
         yield ExportDatasetVersionResponse(chunk=b'erence": "i2"}\n')
 
@@ -172,7 +187,57 @@ async def test_examples_of_a_dataset_become_items_that_name_their_inference(
     said = await asyncio.to_thread(terminal, "reviews", "add", "answers", "--dataset", "sft@2")
     neither = await asyncio.to_thread(terminal, "reviews", "add", "answers")
 
-    assert "2 items are in" in said.text
+    assert "3 items are in" in said.text
     subjects = sorted((each.subject.id, each.subject.dataset, each.subject.inference) for each in reviews.added)
-    assert subjects == [("e1", "sft", "i1"), ("e2", "sft", "i2")]
+    assert subjects == [("e1", "sft", "i1"), ("e2", "sft", "i2"), ("e3", "sft", "i3")]
     assert neither.code != 0
+
+
+async def test_what_a_curation_may_make_examples_of_becomes_items_before_it_is_in_any_version(
+    terminal: Terminal, running: Running, reviews: ReviewAnswers
+) -> None:
+    curation = Curation(
+        id="sft", project="acme", dataset="helpdesk_sft", deployment="helpdesk", feedback=["correction"]
+    )
+    running.keepers["curation"].stored["sft"] = curation
+    asked = list[ListFeedbackRequest]()
+
+    def listed(request: ListFeedbackRequest) -> ListFeedbackResponse:
+        asked.append(request)
+        given = [
+            Feedback(inference="i1", metric="correction", counts=True),
+            Feedback(inference="i1", metric="correction", counts=True, end_user="u2"),
+            Feedback(inference="i2", metric="correction"),
+            Feedback(inference="i3", metric="comment", counts=True),
+            Feedback(conversation="c1", last_inference="i4", metric="correction", counts=True),
+            Feedback(inference="i5", metric="correction", counts=True),
+        ]
+        return ListFeedbackResponse(feedback=given)
+
+    running.answers["feedback.v1.feedback_service:ListFeedback"] = listed
+    command = ("reviews", "add", "answers", "--curation", "sft")
+
+    said = await asyncio.to_thread(terminal, *command, "--max-items", "2")
+    there = [ReviewItem(subject=each.subject) for each in reviews.added]
+    page = ListReviewItemsResponse(items=there)
+    running.answers["feedback.v1.review_service:ListReviewItems"] = lambda _: page
+    await asyncio.to_thread(terminal, *command)
+
+    assert "2 items are in" in said.text
+    subjects = [(each.subject.id, each.subject.dataset, each.subject.inference) for each in reviews.added]
+    assert [each[1:] for each in subjects] == [("helpdesk_sft", each) for each in ("i1", "i4", "i5")]
+    assert subjects[0][0] == "b1c27325-ab7e-519b-8548-b257b70ff157"  # as feedback's batches name it
+    assert (asked[0].filter, asked[0].order_by) == ('deployment = "helpdesk"', "create_time desc")
+
+
+def test_the_example_of_a_choice_is_named_by_both_answers() -> None:
+    curation = Curation(id="dpo", project="acme", dataset="helpdesk_dpo")
+    one, other = (
+        Feedback(metric="preference", preference=Preference(chosen=chosen, rejected=rejected))
+        for chosen, rejected in (("i1", "i2"), ("i2", "i1"))
+    )
+
+    items = [candidate_item(curation, each) for each in (one, other)]
+
+    assert [each.subject.inference for each in items] == ["i1", "i2"]
+    assert {each.subject.id for each in items} == {derived_id("acme", "dpo", "i1 i2")}

@@ -20,6 +20,7 @@ from tidemill_client.waiting import poll
 
 PATIENCE_S = 600.0
 Part = Literal["train", "held_out"]
+PARTS: tuple[Part, ...] = ("train", "held_out")
 
 
 class Datasets:

@@ -5,6 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from tidemill.feedback.v1 import review_service_pb2 as reviews
+from tidemill.feedback.v1.curation_pb2 import Curation
+from tidemill.feedback.v1.curation_service_pb2 import GetCurationRequest
+from tidemill.feedback.v1.feedback_pb2 import Feedback
+from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest
 from tidemill.feedback.v1.review_pb2 import (
     LABEL_KIND_BOOLEAN,
     LABEL_KIND_CATEGORY,
@@ -24,11 +28,12 @@ from tidemill.feedback.v1.review_pb2 import (
     ReviewSubject,
 )
 from tidemill.inference.v1.inference_service_pb2 import GetInferenceRequest
-from tidemill_client.datasets import Datasets
+from tidemill_client.datasets import PARTS, Datasets
 from tidemill_client.documents import Documents
-from tidemill_client.pages import each
+from tidemill_client.pages import each, filter_of
 from tidemill_client.resources import Resources
 from tidemill_client.values import text_of
+from tidemill_core.application import derived_id
 from tidemill_core.errors import InvalidInput
 
 ITEMS_PER_CALL = 100
@@ -61,10 +66,28 @@ class Reviews(Resources[ReviewQueue]):
         return added
 
     async def examples(self, reference: str) -> list[ReviewItem]:
-        """Return items about the training examples of `dataset@number`, or for `dataset` of its newest version."""
-        data = b"".join([piece async for piece in Datasets(self._connection).export(reference)])
+        """Return items about all examples of `dataset@number`, or for `dataset` of its newest version."""
+        data, datasets = b"", Datasets(self._connection)
+        for part in PARTS:
+            data += b"".join([piece async for piece in datasets.export(reference, part=part)])
         lines, dataset = map(json.loads, data.splitlines()), reference.partition("@")[0]
         return [example_item(line["id"], dataset=dataset, inference=line["inference"]) for line in lines]
+
+    async def candidates(self, curation: str, *, queue: str, limit: int) -> list[ReviewItem]:
+        """Return items about what a curation may make examples of and the queue has not, the latest reactions first."""
+        request = GetCurationRequest(id=curation)
+        found = (await self._connection.curations.GetCuration(request)).curation
+        known = {item.subject.id async for item in self.items(queue)}
+        items, latest = dict[str, ReviewItem](), ListFeedbackRequest(filter=filter_of(deployment=found.deployment))
+        latest.order_by = "create_time desc"
+        async for reaction in each(self._connection.feedback.ListFeedback, latest, lambda page: page.feedback):
+            if len(items) == limit:
+                break
+            if reaction.metric in found.feedback and reaction.counts and not reaction.preference.tie:
+                item = candidate_item(found, reaction)
+                if item.subject.id not in known:
+                    items.setdefault(item.subject.id, item)
+        return [*items.values()]
 
     async def claim(self, queue: str) -> ReviewClaim | None:
         """Return the next item to review, or again the one that was claimed; None where there is none."""
@@ -123,6 +146,14 @@ def example_item(example: str, *, dataset: str, inference: str) -> ReviewItem:
     """Return an item about an example of a dataset, which was made from an inference."""
     subject = ReviewSubject(kind=SUBJECT_KIND_EXAMPLE, id=example, dataset=dataset, inference=inference)
     return ReviewItem(subject=subject)
+
+
+def candidate_item(curation: Curation, reaction: Feedback) -> ReviewItem:
+    """Return an item about the example that a curation makes of a reaction; see Example.id."""
+    inference = reaction.inference or reaction.last_inference or reaction.preference.chosen
+    about = " ".join(sorted({inference, reaction.preference.rejected} - {""}))
+    example = derived_id(curation.project, curation.id, about)
+    return example_item(example, dataset=curation.dataset, inference=inference)
 
 
 def label_of(field: LabelField, text: str) -> ReviewLabel:

@@ -125,6 +125,20 @@ async def test_rules_that_leave_too_little_say_how_many_they_leave_out() -> None
     assert datasets.groups.stored == {}
 
 
+async def test_a_dataset_that_takes_by_labels_from_the_start_has_versions_once_what_is_offered_was_reviewed() -> None:
+    datasets, offered = await Datasets().declared(rules=(GOOD,)), numbered(80)
+    assert (await datasets.turned(offered[:40])).version_count == 0
+
+    await label(datasets, offered[:40], verdict="good")
+    await datasets.turned(offered[:40], seq=2)
+    first = await taken(datasets)
+    await label(datasets, offered[40:], verdict="good")
+    dataset = await datasets.turned(offered, seq=3)
+
+    assert (first, await taken(datasets)) == (ids(offered[:40]), ids(offered))
+    assert dataset.version_count == 2
+
+
 async def test_labels_of_other_projects_datasets_and_queues_do_not_count() -> None:
     datasets, offered = await Datasets().declared(rules=(NOT_BAD,)), numbered(40)
     for project, fields in (("other", {}), ("acme", {"dataset": "other_sft"}), ("acme", {"queue": "answers"})):
