@@ -298,6 +298,9 @@ async def test_a_person_who_reviewed_is_named_no_more_and_what_is_resolved_stays
     assert "ada" not in repr(item)
     assert item.resolved is not None
     assert (item.state, item.resolved.reviewers) == (ItemState.RESOLVED, ("user:bob",))
+    first, again = harness.resolved  # for those who erased the person before the first one came
+    assert (first.resolved.reviewers, again.resolved.reviewers) == (("user:ada", "user:bob"), ("user:bob",))
+    assert (again.resolved.labels, again.resolved.resolve_time) == (first.resolved.labels, first.resolved.resolve_time)
 
 
 async def test_items_that_a_project_keeps_no_longer_are_removed_unless_they_changed_since(

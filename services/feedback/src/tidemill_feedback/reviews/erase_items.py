@@ -15,7 +15,7 @@ _BATCH_SIZE = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseItems:
-    """Emits ReviewItemWasRemoved of resolved items.
+    """Emits ReviewItemWasRemoved of resolved items, or ReviewItemWasResolved again where they named the person.
 
     Tombstones stay, which name nothing; each call erases a batch and returns how many that were.
     """
@@ -30,7 +30,8 @@ class EraseItems:
         if found:
             return await self._change(caller, found, self._remove)
         found = await self.find.naming(caller.project, end_user, limit=_BATCH_SIZE)
-        return await self._change(caller, found, lambda item: item.forget_reviewer(end_user))
+        now = self.clock.now()
+        return await self._change(caller, found, lambda item: item.forget_reviewer(end_user, now=now))
 
     async def of_document(self, caller: Caller, document: str) -> int:
         """Remove some items about a document, or about what has passages of it."""

@@ -276,23 +276,25 @@ class ReviewItem(Aggregate):
         self.subject, self.reason, self.slots = fresh.subject, fresh.reason, fresh.slots
         self.end_user, self.documents, self.stratum = fresh.end_user, fresh.documents, fresh.stratum
 
-    def forget_reviewer(self, reviewer: str) -> None:
+    def forget_reviewer(self, reviewer: str, *, now: datetime) -> None:
         """Name a person no more: their claims and reviews go, and what is resolved stays without their name.
 
-        A disputed item that lacks a review then is open again.
+        A disputed item that lacks a review then is open again. What is resolved is reported again: a consumer
+        that erased the person before the first event came would keep the name.
         """
         if self.state is ItemState.DISPUTED and any(each.reviewer == reviewer for each in self.reviews):
             self.state, self.message = ItemState.OPEN, ""
         self.claims = tuple(each for each in self.claims if each.reviewer != reviewer)
         self.reviews = tuple(each for each in self.reviews if each.reviewer != reviewer)
         self.released_by = tuple(each for each in self.released_by if each != reviewer)
-        if self.resolved:
-            resolved = self.resolved
+        resolved = self.resolved
+        if resolved and reviewer in (*resolved.reviewers, resolved.adjudicator):
             self.resolved = replace(
                 resolved,
                 reviewers=tuple(each for each in resolved.reviewers if each != reviewer),
                 adjudicator="" if resolved.adjudicator == reviewer else resolved.adjudicator,
             )
+            self.pending.append(ReviewItemWasResolved(occurred_at=now, resolved=self.resolved))
 
     def _kept(self, review: Review) -> Review:
         """Return what is stored of a review: of gold items, which may have many, what can be compared."""
