@@ -11,6 +11,7 @@ from tidemill_ingest.masking.kinds import MaskKind
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.profiles.domain.profile import NO_COHORT
 from tidemill_ingest.profiles.domain.sketch import Distribution, Sketch
+from tidemill_ingest.profiles.domain.versions import UNKNOWN
 from tidemill_ingest.profiles.ports import ExampleLabels
 
 _PLACEHOLDER = re.compile(r"\[([A-Z_]{2,20})(?::[^\[\]\s]{1,64})?\]")
@@ -69,6 +70,8 @@ def _add(sketch: Sketch, split: str, example: Mapping[str, Any], kinds: frozense
     user = example.get("asked_by") or example.get("end_user")
     if user:
         sketch.end_users[user] = sketch.end_users.get(user, 0) + 1
+    if cohort := example.get("cohort"):
+        sketch.cohorts[cohort] = sketch.cohorts.get(cohort, 0) + 1
     found = Counter(kind for kind in map(str.lower, _PLACEHOLDER.findall(f"{question}\n{answer}")) if kind in kinds)
     passages = example.get("passages", ())
     scores = [float(each.get("score", 0.0)) for each in passages]
@@ -86,9 +89,9 @@ def _add(sketch: Sketch, split: str, example: Mapping[str, Any], kinds: frozense
 
     def categories() -> Iterator[tuple[str, str, int]]:
         yield "split", split, 1
-        yield "question_language", detected_language(question[:_WITHIN]) or "unknown", 1
-        yield "answer_language", traits.language or "unknown", 1
-        yield "cohort", example.get("cohort") or NO_COHORT, 1
+        yield "question_language", detected_language(question[:_WITHIN]) or UNKNOWN, 1
+        yield "answer_language", traits.language or UNKNOWN, 1
+        yield "cohort", cohort or NO_COHORT, 1
         yield "near_documents", "some" if passages else "none", 1
         yield "reviewed", "yes" if labels else "no", 1
         yield from (("review_labels", each, 1) for each in labels)

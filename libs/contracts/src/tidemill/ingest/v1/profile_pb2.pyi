@@ -51,8 +51,8 @@ class Profile(_message.Message):
 
     @_builtins.property
     def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Balance]:
-        """Output only. How evenly they are spread over the categories of some columns, and over end users; those without any
-        are left out.
+        """Output only. How evenly they are spread over the categories of some columns, over the values of each field of a
+        review queue, and over end users; those that are in no group are left out.
         """
 
     def __init__(
@@ -86,7 +86,7 @@ class Balance(_message.Message):
     LARGEST_SHARE_FIELD_NUMBER: _builtins.int
     EFFECTIVE_NUMBER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Output only. What the groups are: a column of categories, or end_user."""
+    """Output only. What the groups are: a column of categories, a field of a review queue (quality.verdict), or end_user."""
     count: _builtins.int
     """Output only. How many there are in groups."""
     groups: _builtins.int

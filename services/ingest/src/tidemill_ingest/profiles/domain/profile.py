@@ -8,6 +8,7 @@ from typing import Self
 
 from tidemill_ingest.profiles.domain.balance import Balance
 from tidemill_ingest.profiles.domain.sketch import MAX_CATEGORIES, OTHER, Distribution, Sketch
+from tidemill_ingest.profiles.domain.versions import UNKNOWN
 
 MIN_NAMED = 5
 """So many versions must have a name that callers choose, for it to be said."""
@@ -25,7 +26,7 @@ class Columns:
     exclusive: tuple[str, ...]
     categories: tuple[str, ...]
     balanced: tuple[str, ...]
-    """Of the exclusive ones, those whose balance is said."""
+    """Those whose categories are groups: each version has one at most."""
 
 
 OF_SOURCES = Columns(
@@ -47,7 +48,7 @@ OF_DATASETS = Columns(
     ),
     exclusive=("split", "question_language", "answer_language", "cohort", "near_documents", "reviewed"),
     categories=("identifiers", "with_identifiers", "labels", "review_labels", "fields"),
-    balanced=("question_language", "answer_language", "cohort", "labels", "review_labels"),
+    balanced=("question_language", "answer_language", "labels"),
 )
 
 
@@ -148,11 +149,24 @@ def profile_of(sketch: Sketch, days: tuple[ProfileDay, ...], *, columns: Columns
 
 
 def _balances(sketch: Sketch, columns: Columns) -> Iterator[Balance]:
-    for name in columns.balanced:
-        if balance := Balance.of(name, sketch.counts(name).values()):
+    for name, sizes in _groups(sketch, columns):
+        if balance := Balance.of(name, sizes):
             yield balance
-    if balance := Balance.of("end_user", sketch.end_users.values()):
-        yield balance
+
+
+def _groups(sketch: Sketch, columns: Columns) -> Iterator[tuple[str, Iterable[int]]]:
+    """Yield the sizes of groups, of what is in one; not of columns some of whose categories were counted together."""
+    for name in columns.balanced:
+        counts = sketch.counts(name)
+        if OTHER not in counts:
+            yield name, [count for category, count in counts.items() if category != UNKNOWN]
+    yield "cohort", sketch.cohorts.values()
+    fields = defaultdict[str, list[int]](list)
+    for label, count in sketch.counts("review_labels").items():
+        fields[label.partition("=")[0]].append(count)
+    if OTHER not in fields:
+        yield from fields.items()
+    yield "end_user", sketch.end_users.values()
 
 
 def _number(name: str, values: Distribution) -> NumberColumn:

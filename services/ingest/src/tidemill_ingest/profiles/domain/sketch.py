@@ -123,6 +123,8 @@ class Sketch:
     documents: Distinct = field(default_factory=Distinct)
     end_users: dict[str, int] = field(default_factory=dict)
     """How many there are of each, where that is known; it is never stored."""
+    cohorts: dict[str, int] = field(default_factory=dict)
+    """How many there are of each, ditto."""
 
     def add(self, version: NewVersion, outcome: Outcome) -> None:
         """Count a version."""
@@ -151,8 +153,9 @@ class Sketch:
             self.numbers.setdefault(column, Distribution()).merge(distribution)
         self.texts.merge(other.texts)
         self.documents.merge(other.documents)
-        for user, count in other.end_users.items():
-            self.end_users[user] = self.end_users.get(user, 0) + count
+        for kept, others in ((self.end_users, other.end_users), (self.cohorts, other.cohorts)):
+            for name, count in others.items():
+                kept[name] = kept.get(name, 0) + count
 
     def counted(self) -> Iterator[tuple[str, str, int]]:
         """Yield columns, categories and their counts."""

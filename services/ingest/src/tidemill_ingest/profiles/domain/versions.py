@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from tidemill_ingest.quality.traits import Traits
 
-_UNKNOWN = "unknown"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Outcome:
 
 def categories_of(version: NewVersion, outcome: Outcome) -> Iterator[tuple[str, str, int]]:
     """Yield columns, categories, and how often a version has them."""
-    yield "language", version.traits.language or _UNKNOWN, 1
+    yield "language", version.traits.language or UNKNOWN, 1
     yield "media_type", version.media_type, 1
     yield "channel", version.channel, 1
     yield "outcome", "withheld" if outcome.withheld else "published", 1
