@@ -38,7 +38,7 @@ def test_the_same_vectors_make_the_same_clusters() -> None:
 
 
 def test_a_count_is_what_was_asked_for() -> None:
-    assert clustered(around(40, 25, 15), count=2).count == 2
+    assert [clustered(around(40, 25, 15), count=count).count for count in (2, 4, 5)] == [2, 4, 5]
 
 
 def test_what_is_alone_is_no_topic_and_is_far_from_all() -> None:

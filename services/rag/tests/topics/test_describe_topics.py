@@ -128,6 +128,22 @@ async def test_of_a_large_collection_a_sample_is_read() -> None:
     assert (topics.documents, topics.sampled) == (30, True)
 
 
+async def test_fewer_topics_than_were_asked_for_come_with_a_warning() -> None:
+    harness = await described()
+    compute = harness.compute
+
+    class Fewer:
+        async def __call__(self, project: str, documents: Sequence[Sampled], *, count: int) -> Clusters:
+            return await compute(project, documents, count=count - 1)
+
+    harness.compute = Fewer()
+
+    topics = await harness(count=3)
+
+    assert len(topics.topics) == 2
+    assert topics.warnings == ("3 topics were asked for, and 2 found that have documents enough",)
+
+
 async def test_documents_whose_time_is_unknown_are_in_no_month() -> None:
     harness = await described()
     for row in harness.rag.ledger.stored.values():

@@ -28,16 +28,18 @@ def clusters_of(vectors: bytes, texts: Sequence[str], count: int) -> Clusters:
 
     They are found by k-means on the first principal components, with k-means++ from fixed seeds. Without a `count` it
     is the one of `COUNTS` whose clusters have the highest mean simplified silhouette (Hruschka, de Castro, Campello,
-    2004). Each document is of the centre that is nearest by its cosine.
+    2004); with one, what has the most clusters comes before that. Each document is of the centre that is nearest by its
+    cosine.
     """
     points = np.frombuffer(vectors, dtype=np.float32).reshape(len(texts), -1)
     fitted = points[list(spread_evenly(len(points), limit=_FITTED))]
     reduced = _components(fitted)
-    best, best_separation = reduced.mean(axis=0, keepdims=True), -1.0
+    best, best_rank = reduced.mean(axis=0, keepdims=True), (0, -1.0)
     for centres in _tried(reduced, count):
-        separation = _separation(reduced, centres)
-        if separation > best_separation:
-            best, best_separation = centres, separation
+        # Seeds that lost clusters which are too small have a higher silhouette.
+        rank = len(centres) if count else 0, _separation(reduced, centres)
+        if rank > best_rank:
+            best, best_rank = centres, rank
     nearest = _distances(reduced, best).argmin(axis=1)
     centres = _unit(np.array([fitted[nearest == each].mean(axis=0) for each in np.unique(nearest)]))
     members, centres = _by_size((points @ centres.T).argmax(axis=1), centres)
@@ -46,7 +48,7 @@ def clusters_of(vectors: bytes, texts: Sequence[str], count: int) -> Clusters:
         members=tuple(map(int, members)),
         distances=tuple(map(float, distances)),
         terms=tuple(typical_terms(texts, list(map(int, members)), clusters=len(centres))),
-        separation=best_separation if len(centres) > 1 else 0.0,
+        separation=best_rank[1] if len(centres) > 1 else 0.0,
     )
 
 

@@ -38,6 +38,7 @@ _UNFINISHED = "{} of {} documents are indexed yet: ask again later for the topic
 _NO_TIME = "of {} documents it is not known when their version came: RebuildIndex finds out"
 _OVERLAP = "the topics overlap (separation {:.2f}): the documents may be about one thing"
 _OVERLAPS_BELOW = 0.05
+_FEWER = "{} topics were asked for, and {} found that have documents enough"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +77,11 @@ class DescribeTopics:
         rows = await self.ledger.rows(ref, [each.document for each in sample.documents])
         shown = frozenset(document for document, row in rows.items() if row.desired.content)
         counts = (await self.ledger.counts([ref]))[ref]
-        warnings = tuple(_warnings(collection, index, counts, sample, clusters))
+        warnings = list(_warnings(collection, index, counts, sample, clusters))
+        if clusters.count < asked.count:
+            warnings.append(_FEWER.format(asked.count, clusters.count))
         topics = await asyncio.to_thread(_topics, asked, index.number, sample, clusters, shown)
-        return replace(topics, warnings=warnings)
+        return replace(topics, warnings=tuple(warnings))
 
 
 def _live(collection: Collection) -> IndexVersion:
