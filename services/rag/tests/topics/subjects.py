@@ -7,6 +7,7 @@ from typing import Any
 
 from services.rag.tests.fakes import Rag
 from tidemill_core.application import Caller
+from tidemill_kit.workers.bounded_processes import Shares
 from tidemill_rag.topics.clustering import clusters_of
 from tidemill_rag.topics.describe_topics import DescribeTopics
 from tidemill_rag.topics.domain import Asked, Clusters, Sampled, Topics
@@ -40,12 +41,15 @@ class Described:
     rag: Rag = field(default_factory=Rag)
     max_documents: int = 200
     compute: ComputeClusters = field(default_factory=InPlace)
+    places: Shares = field(default_factory=lambda: Shares(1, waiting=1, what="topics"))
 
     @property
     def describe(self) -> DescribeTopics:
         rag = self.rag
         sample = SampleDocuments(ledger=rag.ledger, vectors=rag.vectors, max_documents=self.max_documents)
-        return DescribeTopics(collections=rag.collections, ledger=rag.ledger, sample=sample, compute=self.compute)
+        return DescribeTopics(
+            collections=rag.collections, ledger=rag.ledger, sample=sample, compute=self.compute, places=self.places
+        )
 
     async def __call__(self, **asked: Any) -> Topics:  # noqa: ANN401 - fields of Asked
         return await self.describe(Caller(project="acme"), Asked(collection="handbook", **asked))

@@ -1,14 +1,17 @@
 """What the topics of a collection say to a caller."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 import pytest
 
 from services.rag.tests.fakes import ADA, spec, write
 from services.rag.tests.topics.subjects import Described, described
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput, RateLimited
 from tidemill_rag.errors import CollectionNotFound, IndexNotReady, TooFewDocuments
+from tidemill_rag.indexing.domain.ledger import Row
 from tidemill_rag.topics.domain import Clusters, Days, Sampled, Topics
 
 
@@ -126,6 +129,34 @@ async def test_of_a_large_collection_a_sample_is_read() -> None:
     topics = await harness()
 
     assert (topics.documents, topics.sampled) == (30, True)
+
+
+async def test_of_a_project_one_call_reads_at_a_time_and_few_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = await described()
+    refused = list[RateLimited]()
+    compute, read = harness.compute, list[str]()
+    first = harness.rag.ledger.first
+
+    async def counted(*of: Any, **which: Any) -> Sequence[Row]:  # noqa: ANN401 - those of the port
+        read.append(which["after"])
+        return await first(*of, **which)
+
+    class Meanwhile:
+        async def __call__(self, project: str, documents: Sequence[Sampled], *, count: int) -> Clusters:
+            reads, waiting = len(read), asyncio.create_task(harness())
+            await asyncio.sleep(0)
+            with pytest.raises(RateLimited, match="2 topics of this project run, 1 at a time: try again later") as one:
+                await harness()
+            refused.append(one.value)
+            waiting.cancel()
+            assert len(read) == reads
+            return await compute(project, documents, count=count)
+
+    monkeypatch.setattr(harness.rag.ledger, "first", counted)
+    harness.compute = Meanwhile()
+
+    assert (await harness()).documents == 36
+    assert len(refused) == 1
 
 
 async def test_fewer_topics_than_were_asked_for_come_with_a_warning() -> None:

@@ -28,7 +28,7 @@ from tidemill_rag.topics.domain import (
     TopicMonth,
     Topics,
 )
-from tidemill_rag.topics.ports import ComputeClusters
+from tidemill_rag.topics.ports import ComputeClusters, Places
 from tidemill_rag.topics.sampling import Sample, SampleDocuments
 from tidemill_rag.topics.shift import shift_of
 
@@ -49,6 +49,7 @@ class DescribeTopics:
     ledger: Ledger
     sample: SampleDocuments
     compute: ComputeClusters
+    places: Places
 
     async def __call__(self, caller: Caller, asked: Asked) -> Topics:
         """Return the topics.
@@ -58,10 +59,14 @@ class DescribeTopics:
             CollectionNotFound: the caller's project has none with this id.
             IndexNotReady: its first index version has not listed its documents yet.
             TooFewDocuments: the caller may read too few of its documents.
-            TopicsTooCostly, RateLimited: see `ComputeClusters`.
+            TopicsTooCostly, RateLimited: see `ComputeClusters` and `Places`.
 
         """
         refuse(asked.violations())
+        async with self.places.place(caller.project):
+            return await self._described(caller, asked)
+
+    async def _described(self, caller: Caller, asked: Asked) -> Topics:
         collection = await found(self.collections, caller.project, asked.collection)
         index = _live(collection)
         ref = collection.ref(index.number)

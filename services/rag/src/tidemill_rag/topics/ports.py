@@ -1,6 +1,7 @@
 """What topics need: a place to compute them."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from tidemill_rag.topics.domain import Clusters, Sampled
@@ -16,6 +17,19 @@ class ComputeClusters(Protocol):
 
         Raises:
             TopicsTooCostly: it takes more than the limits allow.
+            RateLimited: too many of the project wait already.
+
+        """
+        ...
+
+
+class Places(Protocol):
+    """Places by project, so that one project reads and keeps only so many samples at once."""
+
+    def place(self, project: str) -> AbstractAsyncContextManager[None]:
+        """Hold a place for a block.
+
+        Raises:
             RateLimited: too many of the project wait already.
 
         """
