@@ -12,6 +12,7 @@ from services.rag.tests.topics.subjects import Described, described
 from tidemill_core.errors import InvalidInput, RateLimited
 from tidemill_rag.errors import CollectionNotFound, IndexNotReady, TooFewDocuments
 from tidemill_rag.indexing.domain.ledger import Row
+from tidemill_rag.topics.describe_topics import quantile_of
 from tidemill_rag.topics.domain import Clusters, Days, Sampled, Topics
 
 
@@ -45,10 +46,20 @@ async def test_the_document_that_is_far_from_every_topic_is_named() -> None:
     await harness.put("cms-odd", "zebra quartz volcano")
     await harness.rag.work()
 
-    topics = await harness(outlier_quantile=0.95)
+    topics = await harness()
 
-    assert topics.outliers[0].document == "cms-odd"
+    assert [each.document for each in topics.outliers] == ["cms-odd"]
     assert topics.outliers[0].distance > topics.outlier_distance
+
+
+@pytest.mark.parametrize(
+    ("share", "of", "beyond"),
+    [(0.98, 20, 1), (0.98, 50, 1), (0.98, 100, 2), (0.98, 200, 4), (0.9, 30, 3), (0.01, 20, 19), (0.999, 20, 1)],
+)
+def test_beyond_a_quantile_is_the_rest_and_one_at_least(share: float, of: int, beyond: int) -> None:
+    distances = [float(number) for number in range(of)]
+
+    assert sum(each > quantile_of(distances, share) for each in distances) == beyond
 
 
 async def test_documents_with_readers_say_nothing_to_others() -> None:

@@ -1,6 +1,7 @@
 """Describe the topics of a collection: computed for each call of what the caller may read, and stored nowhere."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -123,7 +124,7 @@ def _topics(asked: Asked, index: int, sample: Sample, clusters: Clusters, shown:
         for each, distance, member in zip(sample.documents, clusters.distances, clusters.members, strict=True)
         if each.document in shown
     ]
-    far = _quantile(clusters.distances, asked.outlier_quantile or OUTLIER_QUANTILE)
+    far = quantile_of(clusters.distances, asked.outlier_quantile or OUTLIER_QUANTILE)
     outliers = sorted((each for each in placed if each[1] > far), key=lambda each: (-each[1], each[0].document))
     topics = tuple(_topic(number, clusters, placed, asked) for number in range(clusters.count))
     counted = [(each.documents_of_period, each.documents_of_baseline) for each in topics]
@@ -167,6 +168,7 @@ def _document(sampled: Sampled, distance: float, cluster: int) -> TopicDocument:
     )
 
 
-def _quantile(values: Sequence[float], share: float) -> float:
+def quantile_of(values: Sequence[float], share: float) -> float:
+    """Return what this share of the values is not above, at most the last but one: the last is always beyond."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return ordered[max(0, min(len(ordered) - 2, math.ceil(round(share * len(ordered), 6)) - 1))]
