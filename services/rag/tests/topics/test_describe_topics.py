@@ -15,6 +15,8 @@ from tidemill_rag.indexing.domain.ledger import Row
 from tidemill_rag.topics.describe_topics import quantile_of
 from tidemill_rag.topics.domain import Clusters, Days, Sampled, Topics
 
+YEAR = Days(first=date(2026, 1, 1), last=date(2026, 12, 31))
+
 
 def terms(topics: Topics) -> list[set[str]]:
     return [{term.term for term in topic.terms} for topic in topics.topics]
@@ -229,6 +231,10 @@ async def test_what_has_no_topics_says_what_to_do() -> None:
         ({"outlier_quantile": 1.5}, "outlier_quantile: is 1.5; use a number between 0 and 1"),
         ({"significance": -1.0}, "significance: is -1; send a number between 0 and 1"),
         ({"sources": ("cms",) * 101}, "sources: has 101 sources; name at most 100"),
+        (
+            {"period": YEAR, "baseline": Days(first=YEAR.last, last=YEAR.last)},
+            "baseline: has days of the period: end it",
+        ),
         ({"baseline": Days(first=date(2026, 1, 1), last=date(2026, 1, 2))}, "period: is not set, and baseline is"),
     ],
 )

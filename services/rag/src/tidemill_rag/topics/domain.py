@@ -25,6 +25,10 @@ class Days:
         """Return whether a moment is in it; an unknown one is in none."""
         return moment is not None and self.first <= moment.date() <= self.last
 
+    def meets(self, other: "Days") -> bool:
+        """Return whether they have a day in common."""
+        return self.first <= other.last and other.first <= self.last
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -53,6 +57,9 @@ class Asked:
             yield Violation("sources", f"has {len(self.sources)} sources; name at most {MAX_SOURCES}")
         if self.baseline and not self.period:
             yield Violation("period", "is not set, and baseline is: name both, or the period alone")
+        if self.baseline and self.period and self.baseline.meets(self.period):
+            text = f"has days of the period: end it before {self.period.first}, or begin it after {self.period.last}"
+            yield Violation("baseline", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
