@@ -24,6 +24,7 @@ from tidemill_core.errors import InvalidInput
 MAX_SHOWN = 20
 """Examples that are named, those with the lowest scores."""
 _QUERY_CHARS = 4000
+_NO_VARIANCE = 1e-12
 _PARTS: tuple[Part, ...] = ("train", "held_out")
 _HEADS = ("example without documents near", "of", "best score")
 
@@ -46,11 +47,13 @@ class NearDocuments:
     collection: str
     near: float
     sides: tuple[Nearness, ...]
+    shared: Share
+    """Of the questions that both sides have."""
 
     @property
     def p_value(self) -> float | None:
-        """Return the p-value of both shares being alike (chi-square, one degree of freedom); None of one side."""
-        return _p_value(*(side.share for side in self.sides)) if len(self.sides) > 1 else None
+        """Return the p-value of both shares being alike; None of one side."""
+        return p_value_of(*(side.share for side in self.sides), self.shared) if len(self.sides) > 1 else None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -66,7 +69,14 @@ class NearDocuments:
             }
             for side in self.sides
         ]
-        return {"collection": self.collection, "near_score": self.near, "sides": sides, "p_value": self.p_value}
+        shared = {"shared_questions": self.shared.of} if len(sides) > 1 else {}
+        return {
+            "collection": self.collection,
+            "near_score": self.near,
+            "sides": sides,
+            **shared,
+            "p_value": self.p_value,
+        }
 
     @property
     def tables(self) -> RenderableType:
@@ -113,15 +123,19 @@ async def near_documents(
         )
         raise InvalidInput.at(field="--near", text=text)
     settings = search_settings(found) | {"min_score": 0.0}
-    sides = []
+    sides, scores, shared = list[Nearness](), dict[tuple[str, str], float](), Share(count=0, of=0)
     for version in versions:
-        asked = await _questions(connection, version, max_questions)
-        best = await best_scores(connection, collection, settings, asked)
-        scored = zip((question.id for question in asked), best, strict=True)
+        asked = {(each.id, each.text): each for each in await _questions(connection, version, max_questions)}
+        both = [scores[each] for each in asked if each in scores]
+        shared = Share(count=sum(score < near for score in both), of=len(both))
+        new = [question for each, question in asked.items() if each not in scores]
+        best = await best_scores(connection, collection, settings, new)
+        scores |= zip(((each.id, each.text) for each in new), best, strict=True)
+        scored = ((name, scores[name, text]) for name, text in asked)
         below = sorted(((name, score) for name, score in scored if score < near), key=lambda each: (each[1], each[0]))
         share = Share(count=len(below), of=len(asked))
         sides.append(Nearness(version=version, share=share, without=tuple(below[:MAX_SHOWN])))
-    return NearDocuments(collection=collection, near=near, sides=tuple(sides))
+    return NearDocuments(collection=collection, near=near, sides=tuple(sides), shared=shared)
 
 
 async def _questions(connection: Connection, version: str, limit: int) -> list[JudgedQuestion]:
@@ -151,10 +165,16 @@ def _keep(kept: list[tuple[int, str, str]], line: bytes, limit: int) -> None:
         heappushpop(kept, each)
 
 
-def _p_value(one: Share, other: Share) -> float:
-    """Return that of Pearson's chi-square of two shares; 1 where both are nothing or all."""
-    pooled = (one.count + other.count) / max(1, one.of + other.of)
-    variance = pooled * (1 - pooled) * (1 / max(1, one.of) + 1 / max(1, other.of))
-    if not variance:
+def p_value_of(one: Share, other: Share, shared: Share) -> float:
+    """Return that of two shares being alike, some of whose questions are the same; 1 where nothing can differ.
+
+    It is the z-test of partially overlapping samples (Derrick and others, Comparing two proportions, 2015), in which
+    what both have is alike. Without any it is Pearson's chi-square; of a version and one with more questions it
+    compares those of the first with those that were added.
+    """
+    sizes = max(1, one.of), max(1, other.of)
+    pooled = (one.count + other.count - shared.count) / max(1, one.of + other.of - shared.of)
+    variance = pooled * (1 - pooled) * (1 / sizes[0] + 1 / sizes[1] - 2 * shared.of / (sizes[0] * sizes[1]))
+    if variance <= _NO_VARIANCE:
         return 1.0
     return math.erfc(abs(one.value - other.value) / math.sqrt(2 * variance))

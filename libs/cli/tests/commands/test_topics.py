@@ -18,6 +18,8 @@ from tidemill.rag.v1.collection_pb2 import Collection, SearchSettings
 from tidemill.rag.v1.retrieval_service_pb2 import SearchResponse
 from tidemill.rag.v1.topic_pb2 import Topic, TopicDocument, TopicMonth, TopicPeriod, TopicShift, TopicTerm
 from tidemill.rag.v1.topic_service_pb2 import GetTopicsRequest, GetTopicsResponse
+from tidemill_cli.answerability import Share
+from tidemill_cli.near_documents import p_value_of
 
 ODD = "<script>alert(1)</script>"
 
@@ -74,8 +76,9 @@ async def test_topics_of_a_source_are_counted_by_the_periods_of_its_profile(
     assert "<h2>Topics</h2>" in page.read_text("utf-8")
 
 
-def questions(running: Running, *, search: SearchSettings) -> None:
-    """Answer with a version of ten questions, of which those with an even number have nothing near."""
+def questions(running: Running, *, search: SearchSettings) -> list[str]:
+    """Answer with a version of ten questions, of which those with an even number have nothing near; return searches."""
+    queries = list[str]()
 
     async def exported(request: Any) -> AsyncIterator[ExportDatasetVersionResponse]:
         numbers = range(8) if request.part == DATASET_SPLIT_TRAIN else range(8, 10)
@@ -85,18 +88,20 @@ def questions(running: Running, *, search: SearchSettings) -> None:
 
     def searched(request: Any) -> SearchResponse:
         assert (request.settings.answerable_above, request.settings.min_score) == (0, 0)
+        queries.append(request.query)
         number = int(request.query.removesuffix("?").split()[-1])
         return SearchResponse(passages=[Passage(score=0.1 + number / 100 if number % 2 == 0 else 0.8)])
 
     running.answers["ingest.v1.dataset_service:ExportDatasetVersion"] = exported
     running.answers["rag.v1.retrieval_service:Search"] = searched
     running.keepers["collection"].stored["handbook"] = Collection(id="handbook", search=search)
+    return queries
 
 
 async def test_questions_without_documents_near_them_are_counted_named_and_compared(
     terminal: Terminal, running: Running, tmp_path: Path
 ) -> None:
-    questions(running, search=SearchSettings(answerable_above=0.3, min_score=0.2))
+    searched = questions(running, search=SearchSettings(answerable_above=0.3, min_score=0.2))
     page = tmp_path / "profile.html"
     command = ["datasets", "profile", "helpdesk_sft", "--compare", "helpdesk_sft@1", "--collection", "handbook"]
 
@@ -111,7 +116,20 @@ async def test_questions_without_documents_near_them_are_counted_named_and_compa
     found = programs.data["near_documents"]
     assert [side["questions"] for side in found["sides"]] == [4, 4]
     assert found["sides"][0]["examples"] == found["sides"][1]["examples"]
-    assert found["p_value"] == 1.0
+    assert (found["shared_questions"], found["p_value"]) == (4, 1.0)
+    assert len(searched) == 14
+
+
+def test_two_versions_are_compared_by_the_questions_that_they_do_not_share() -> None:
+    old, added, none = Share(count=20, of=100), Share(count=30, of=100), Share(count=0, of=0)
+    both = Share(count=50, of=200)
+
+    apart = p_value_of(old, added, none)
+
+    assert apart == pytest.approx(0.1025, abs=0.0001)
+    assert p_value_of(both, old, old) == pytest.approx(apart)
+    assert p_value_of(old, old, old) == 1.0
+    assert p_value_of(Share(count=0, of=9), Share(count=0, of=9), none) == 1.0
 
 
 async def test_without_a_score_it_is_said_how_to_find_one(terminal: Terminal, running: Running) -> None:
