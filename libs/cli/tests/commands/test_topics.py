@@ -59,6 +59,13 @@ async def test_topics_are_shown_with_terms_examples_growth_and_outliers(
     assert "Far from every topic" in text
 
 
+async def test_thirty_days_begin_with_the_first_day_there_is(terminal: Terminal, asked: list[GetTopicsRequest]) -> None:
+    said = await asyncio.to_thread(terminal, "collections", "topics", "handbook", "--days", "..0001-01-05")
+
+    assert said.code == 0
+    assert asked[0].period == TopicPeriod(first_day="0001-01-01", last_day="0001-01-05")
+
+
 async def test_topics_of_a_source_are_counted_by_the_periods_of_its_profile(
     terminal: Terminal, asked: list[GetTopicsRequest], tmp_path: Path
 ) -> None:

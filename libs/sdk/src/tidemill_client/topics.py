@@ -1,7 +1,7 @@
 """Topics: what the documents of a collection are about."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from tidemill.rag.v1.topic_pb2 import TopicPeriod
 from tidemill.rag.v1.topic_service_pb2 import GetTopicsRequest, GetTopicsResponse
@@ -46,5 +46,5 @@ class Topics:
 
 def _period(days: Days) -> TopicPeriod:
     last = days.last or datetime.now(UTC).date()
-    first = days.first or last - timedelta(days=_DEFAULT_DAYS - 1)
+    first = days.first or date.fromordinal(max(1, last.toordinal() - _DEFAULT_DAYS + 1))
     return TopicPeriod(first_day=first.isoformat(), last_day=last.isoformat())
