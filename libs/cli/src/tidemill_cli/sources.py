@@ -9,14 +9,18 @@ import typer
 from tidemill.ingest.v1.profile_service_pb2 import GetSourceProfileResponse
 from tidemill.ingest.v1.source_pb2 import PollCounts, Source, SourcePoll, SourcePollState
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, ListSourcesRequest
+from tidemill.rag.v1.topic_service_pb2 import GetTopicsResponse
+from tidemill_cli.html_pages import html_table
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, moment, plain, show, word
 from tidemill_cli.pages import lists
 from tidemill_cli.profiles import PageOption, Section, SignificanceOption, days_of, show_profile
 from tidemill_cli.topic_pages import topic_section
 from tidemill_cli.topic_tables import topic_tables
+from tidemill_client.connection import Connection
 from tidemill_client.profiles import Days, Profiles
 from tidemill_client.topics import Topics
+from tidemill_core.errors import InvalidInput, PreconditionFailed, TidemillError
 
 sources = Commands(help="Sources of documents, and how those go that are polled.")
 
@@ -71,18 +75,40 @@ def profile(
 def _topics(
     collection: str, source: str, profile: GetSourceProfileResponse, names: Sequence[str], significance: float
 ) -> Section:
-    """Return the topics of the source's documents that the caller may read, counted by the profile's periods."""
+    """Return the topics of the source's documents that the caller may read, counted by the profile's periods.
+
+    Where these are refused, it is the reason: the profile is shown without them.
+    """
     days = [
         Days(first=date.fromisoformat(each.first_day), last=date.fromisoformat(each.last_day))
         for each, there in ((profile.period, True), (profile.baseline_period, profile.HasField("baseline")))
         if there
     ]
     period, baseline = days[0], days[1] if len(days) > 1 else None
-    reply = call(
-        lambda c: Topics(c).of(collection, sources=[source], days=period, baseline=baseline, significance=significance)
-    )
+
+    async def found(connection: Connection) -> GetTopicsResponse | TidemillError:
+        topics = Topics(connection)
+        try:
+            return await topics.of(
+                collection, sources=[source], days=period, baseline=baseline, significance=significance
+            )
+        except (PreconditionFailed, InvalidInput) as refused:
+            return refused
+
+    reply = call(found)
+    if isinstance(reply, TidemillError):
+        return _without_topics(reply)
     shown = names[: len(days)]
     return Section(data={"topics": plain(reply)}, tables=topic_tables(reply, shown), html=topic_section(reply, shown))
+
+
+def _without_topics(refused: TidemillError) -> Section:
+    facts = {"topics": f"none: {refused.message}"}
+    return Section(
+        data={"topics": {"error": {"reason": refused.reason, "message": refused.message}}},
+        tables=card(facts),
+        html="".join(("<h2>Topics</h2>\n", *html_table(("", ""), list(facts.items())))),
+    )
 
 
 def _origin(source: Source) -> str:

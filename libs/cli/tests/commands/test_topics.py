@@ -20,6 +20,7 @@ from tidemill.rag.v1.topic_pb2 import Topic, TopicDocument, TopicMonth, TopicPer
 from tidemill.rag.v1.topic_service_pb2 import GetTopicsRequest, GetTopicsResponse
 from tidemill_cli.answerability import Share
 from tidemill_cli.near_documents import p_value_of
+from tidemill_core.errors import PreconditionFailed
 
 ODD = "<script>alert(1)</script>"
 
@@ -81,6 +82,27 @@ async def test_topics_of_a_source_are_counted_by_the_periods_of_its_profile(
     assert asked[0].baseline == TopicPeriod(first_day="2026-10-01", last_day="2026-10-31")
     assert programs.data["topics"]["topics"][0]["documents_of_period"] == 20
     assert "<h2>Topics</h2>" in page.read_text("utf-8")
+
+
+async def test_a_source_without_topics_has_its_profile_all_the_same(
+    terminal: Terminal, running: Running, tmp_path: Path
+) -> None:
+    def refused(_: GetTopicsRequest) -> GetTopicsResponse:
+        message = "6 of the documents <b>"
+        raise PreconditionFailed(message)
+
+    running.answers["rag.v1.topic_service:GetTopics"] = refused
+    page = tmp_path / "profile.html"
+    command = ["sources", "profile", "cms", "--collection", "handbook", "--html", str(page)]
+
+    said = await asyncio.to_thread(terminal, *command)
+    programs = await asyncio.to_thread(terminal, *command[:-2], "--json")
+
+    assert (said.code, programs.code) == (0, 0)
+    assert [words in said.text for words in ("none: 6 of the documents <b>", "language: en")] == [True] * 2
+    assert programs.data["topics"]["error"]["reason"] == "PRECONDITION_FAILED"
+    assert int(programs.data["profile"]["count"]) == 40
+    assert "6 of the documents &lt;b&gt;" in page.read_text("utf-8")
 
 
 def questions(running: Running, *, search: SearchSettings) -> list[str]:
