@@ -91,13 +91,14 @@ async def test_a_deleted_document_is_gone_and_its_words_with_it() -> None:
     assert not any("food" in each for each in named(topics))
 
 
-async def test_a_document_that_is_deleted_while_topics_are_computed_is_not_named() -> None:
+async def test_of_a_document_that_is_deleted_while_topics_are_computed_neither_name_nor_words_are_said() -> None:
     harness = await described()
     compute = harness.compute
 
     class Meanwhile:
         async def __call__(self, project: str, documents: Sequence[Sampled], *, count: int) -> Clusters:
-            for each in documents[:12]:
+            # All documents of one topic, and most of another one.
+            for each in documents[:22]:
                 await harness.rag.consume(harness.rag.ingest.remove(each.document, seq=2))
             return await compute(project, documents, count=count)
 
@@ -105,8 +106,9 @@ async def test_a_document_that_is_deleted_while_topics_are_computed_is_not_named
 
     topics = await harness()
 
-    assert topics.documents == 24
+    assert topics.documents == 14
     assert not any("food" in each for each in named(topics))
+    assert sorted(map(len, terms(topics))) == [0, 0, 5]
 
 
 async def test_topics_of_a_source_are_made_of_its_documents() -> None:

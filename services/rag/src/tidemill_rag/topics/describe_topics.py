@@ -32,6 +32,7 @@ from tidemill_rag.topics.domain import (
 from tidemill_rag.topics.ports import ComputeClusters, Places
 from tidemill_rag.topics.sampling import Sample, SampleDocuments
 from tidemill_rag.topics.shift import shift_of
+from tidemill_rag.topics.terms import still_typical
 
 _PER_TOPIC = 10
 _REBUILT = "index version {} is being built; these are the topics of version {}, which is live"
@@ -141,7 +142,9 @@ def _topics(asked: Asked, index: int, sample: Sample, clusters: Clusters, shown:
 
 
 def _topic(cluster: int, clusters: Clusters, placed: Sequence[tuple[Sampled, float, int]], asked: Asked) -> Topic:
-    own = [each for each in placed if each[2] == cluster]
+    own, terms = [each for each in placed if each[2] == cluster], clusters.terms[cluster]
+    if len(own) < clusters.members.count(cluster):
+        terms = still_typical(terms, [each.text for each, _, _ in own])
     nearest = sorted(own, key=lambda each: (each[1], each[0].document))[:MAX_EXAMPLES]
     months = Counter(each.time.strftime("%Y-%m") for each, _, _ in own if each.time)
     return Topic(
@@ -149,7 +152,7 @@ def _topic(cluster: int, clusters: Clusters, placed: Sequence[tuple[Sampled, flo
         documents=len(own),
         share=len(own) / len(placed) if placed else 0.0,
         spread=sum(distance for _, distance, _ in own) / len(own) if own else 0.0,
-        terms=clusters.terms[cluster],
+        terms=terms,
         examples=tuple(_document(*each) for each in nearest),
         months=tuple(TopicMonth(month=month, documents=count) for month, count in sorted(months.items())),
         documents_of_period=sum(asked.period.has(each.time) for each, _, _ in own) if asked.period else 0,

@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tidemill_rag.topics.domain import TopicTerm
 
@@ -34,6 +35,12 @@ def typical_terms(texts: Sequence[str], members: Sequence[int], *, clusters: int
     for of_cluster in shares:
         total.update(of_cluster)
     return [_typical(shares[each], counts[each], total, clusters) for each in range(clusters)]
+
+
+def still_typical(terms: Sequence[TopicTerm], texts: Sequence[str]) -> tuple[TopicTerm, ...]:
+    """Return those of a topic's terms that enough of the texts have, which are left of those that it was made of."""
+    counts = Counter(word for text in texts for word in words_of(text))
+    return tuple(replace(each, documents=counts[each.term]) for each in terms if counts[each.term] >= MIN_DOCUMENTS)
 
 
 def words_of(text: str) -> frozenset[str]:
