@@ -9,6 +9,7 @@ from services.ingest.tests.fakes import ACME, Ingest
 from services.ingest.tests.labelled import LabelsHere
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.application import Caller, Request, ResourceKey
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.resources import Write
 from tidemill_ingest.datasets import mongo
 from tidemill_ingest.datasets.approve_version import ApproveVersion
@@ -57,11 +58,18 @@ class GroupsInMemory:
         return {group for (_, group), (held_out, _) in self.stored.items() if held_out}
 
 
+@dataclass
 class QueuesHere:
-    """Implements `ports.ReviewQueues`: the project acme has the queue quality."""
+    """Implements `ports.ReviewQueues`: the project acme has the queue quality, until it is gone."""
+
+    gone: bool = False
+    away: bool = False
 
     async def fields(self, caller: Caller, queue: str) -> Mapping[str, QueueField] | None:
-        if (caller.project, queue) != ("acme", "quality"):
+        if self.away:
+            message = "feedback does not answer"
+            raise DependencyUnavailable(message, dependency="feedback")
+        if self.gone or (caller.project, queue) != ("acme", "quality"):
             return None
         return {
             "verdict": QueueField(kind=FieldKind.CATEGORY, choices=("good", "bad")),
@@ -111,6 +119,7 @@ class Datasets:
             groups=self.groups,
             erasures=Erasures(documents=self.ingest.documents, users=self._erased),
             labels=self.labels,
+            queues=self.queues,
             minimum=self.minimum,
             common_from=COMMON_FROM,
             kept_versions=self.limits.kept_dataset_versions,

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from services.ingest.tests.datasets.examples import ids_in, numbered
-from services.ingest.tests.datasets.fakes import NAME, Datasets
+from services.ingest.tests.datasets.fakes import NAME, Datasets, QueuesHere
 from services.ingest.tests.fakes import ACME
 from services.ingest.tests.labelled import labels_of
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.application import Caller, Request
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_core.resources import Write
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.label_rules import LabelCount, LabelRule, rule_violations, select
@@ -246,6 +246,27 @@ def test_many_values_of_a_field_are_counted_up_to_the_most_frequent_ones() -> No
 
     assert len(use.counts) == 100
     assert LabelCount(queue="quality", field="score", value="0", examples=1) in use.counts
+
+
+async def test_without_the_queue_of_its_rules_a_dataset_gets_no_version_and_while_feedback_is_away_offers_wait() -> (
+    None
+):
+    datasets, offered = await Datasets().declared(rules=(NOT_BAD,)), numbered(40)
+    datasets.queues.away = True
+    with pytest.raises(DependencyUnavailable):
+        await datasets.turned(offered)
+    assert (await datasets.dataset()).offers
+
+    datasets.queues = QueuesHere()
+    datasets.queues.gone = True
+    publishing = replace(datasets.publishing, queues=datasets.queues)
+    assert await datasets.publish(NAME, publishing)
+
+    dataset = await datasets.dataset()
+    assert (dataset.version_count, dataset.offers) == (0, ())
+    assert dataset.last_withheld is not None
+    assert dataset.last_withheld.reason == "LABEL_QUEUE_GONE"
+    assert dataset.last_withheld.message.endswith("gone, and labels with them: quality")
 
 
 async def test_labels_of_a_deleted_dataset_go_with_its_versions() -> None:

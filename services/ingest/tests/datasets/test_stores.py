@@ -170,6 +170,7 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
         groups=MongoGroups(database["groups"]),
         erasures=Datasets().publishing.erasures,
         labels=Datasets().labels,
+        queues=Datasets().queues,
         minimum=Datasets().minimum,
         common_from=5,
         kept_versions=9,

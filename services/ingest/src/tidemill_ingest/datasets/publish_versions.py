@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from tidemill_core.application import Clock, Request, Requeue, ResourceKey, derived_id
+from tidemill_core.application import Caller, Clock, Request, Requeue, ResourceKey, derived_id
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.division import Division, Minimum, Shortcoming, divide
 from tidemill_ingest.datasets.domain.example import Example, group_of
@@ -14,12 +14,13 @@ from tidemill_ingest.datasets.domain.parts import content_digest, lines_of, shar
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import ExampleBatchOffer, Part, Statistics, VersionDraft
 from tidemill_ingest.datasets.erasures import Erasures
-from tidemill_ingest.datasets.ports import Batches, Datasets, ExampleMasking, Groups, Parts
+from tidemill_ingest.datasets.ports import Batches, Datasets, ExampleMasking, Groups, Parts, ReviewQueues
 from tidemill_ingest.errors import BatchAlreadyHandled, BatchUnusable, DatasetNotFound, ProjectDeleted
 from tidemill_ingest.labels.ports import Labels
 from tidemill_ingest.projects import Projects, require_project
 
 PARTS_OVERLAP = "PARTS_OVERLAP"
+LABEL_QUEUE_GONE = "LABEL_QUEUE_GONE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class PublishVersions:
     groups: Groups
     erasures: Erasures
     labels: Labels
+    queues: ReviewQueues
     minimum: Minimum
     common_from: int
     """So many different questions make an answer a common one; see `divide`."""
@@ -82,6 +84,9 @@ class PublishVersions:
         except BatchUnusable as error:
             return await self._withhold(name, offer, error.reason, error.message, held_out_debt=None, epoch=epoch)
         selection = await self._select(dataset, examples)
+        if gone := await self._queues_gone(dataset):
+            message = f"review queues of its label rules are gone, and labels with them: {', '.join(gone)}"
+            return await self._withhold(name, offer, LABEL_QUEUE_GONE, message, held_out_debt=None, epoch=epoch)
         if selection:
             examples = [each for each in examples if each.id not in selection.left_out]
         erased = await self.erasures.among(name.project, examples)
@@ -104,6 +109,17 @@ class PublishVersions:
                 name, offer, made.short.reason, made.short.message, held_out_debt=left, epoch=epoch
             )
         return await self._publish(name, offer, made, held_out_debt=left, epoch=epoch)
+
+    async def _queues_gone(self, dataset: Dataset) -> Sequence[str]:
+        """Return the queues of the rules that feedback has not; asked after labels are read, which go with their queue.
+
+        Raises:
+            DependencyUnavailable: feedback does not answer; the offer waits.
+
+        """
+        caller = Caller.of_service(dataset.project, "ingest")
+        named = sorted({each.queue for each in dataset.label_rules})
+        return [each for each in named if await self.queues.fields(caller, each) is None]
 
     async def _select(self, dataset: Dataset, examples: Sequence[Example]) -> LabelSelection | None:
         """Return what the rules of the dataset leave out by the labels that there are now; None without rules."""

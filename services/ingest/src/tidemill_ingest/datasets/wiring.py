@@ -52,6 +52,7 @@ def wire_datasets(  # noqa: PLR0913 - what datasets share with other features
     labels: Labels,
 ) -> Wired:
     """Put DatasetService, the consumer of curations, the making of versions and the sweep together."""
+    queues = _queues(backend, settings)
     clock, limits, leases = SystemClock(), settings.limits, backend.leases("dataset_leases")
     batches = FeedbackBatches(backend.objects, settings.feedback_exchange_bucket, limits=limits)
     publish = PublishVersions(
@@ -62,6 +63,7 @@ def wire_datasets(  # noqa: PLR0913 - what datasets share with other features
         groups=MongoGroups(backend.database["dataset_groups"]),
         erasures=Erasures(documents=documents, users=partial(_erased_users, backend)),
         labels=labels,
+        queues=queues,
         common_from=settings.dataset_common_answers_from,
         minimum=Minimum(train=settings.dataset_min_train, held_out=settings.dataset_min_held_out),
         kept_versions=limits.kept_dataset_versions,
@@ -71,7 +73,7 @@ def wire_datasets(  # noqa: PLR0913 - what datasets share with other features
     controller = _controller(backend, settings, publish, leases)
     offering = OfferExamples(datasets=datasets, batches=batches, limits=limits, clock=clock, enqueue=controller.enqueue)
     servicer = DatasetServicer(
-        datasets=ManageDatasets(datasets=datasets, queues=_queues(backend, settings), clock=clock),
+        datasets=ManageDatasets(datasets=datasets, queues=queues, clock=clock),
         approve=ApproveVersion(datasets=datasets, clock=clock),
         versions=ReadVersions(
             datasets=datasets,

@@ -344,7 +344,7 @@ class DatasetVersionWithheld(_message.Message):
     """Output only. The number of this event of the dataset."""
     reason: _builtins.str
     """Output only. Why, UPPER_SNAKE: TOO_FEW_EXAMPLES, EXAMPLES_ALIKE, HELD_OUT_EMPTY, UNCHANGED, PARTS_OVERLAP, BATCH_GONE,
-    BATCH_DAMAGED, BATCH_INVALID, BATCH_REFUSED.
+    BATCH_DAMAGED, BATCH_INVALID, BATCH_REFUSED, LABEL_QUEUE_GONE.
     """
     message: _builtins.str
     """Output only. Human-readable: what is missing."""
