@@ -206,3 +206,7 @@ class WholeRange:
         assert 0 < confidence < 1
         assert not bounded or -1 <= min(differences) <= max(differences) <= 1
         return Interval(low=min(differences), high=max(differences))
+
+    async def needed(self, differences: Sequence[float], *, above: float, confidence: float) -> int:
+        assert 0 < confidence < 1
+        return len(differences) if min(differences) > above else 0

@@ -33,7 +33,7 @@ from services.evaluator.tests.fakes import (
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, PageRequest, ResourceKey
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound, SuiteNotFound
+from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound, SpentLevelNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.crud import EvaluationCrud
@@ -50,7 +50,8 @@ from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement
-from tidemill_evaluator.gates.mongo import GATES
+from tidemill_evaluator.gates.domain.spending import SpentLevel
+from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
 from tidemill_evaluator.gates.spend_level import SpendLevel
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.domain.cases import CaseSet
@@ -99,6 +100,7 @@ class Evaluator:
         self.objects = InMemoryObjects(BUCKET, DATASETS, "elsewhere")
         self.suites = InMemoryAggregates[Suite](codec=SUITES, missing=SuiteNotFound, clock=self.clock)
         self.gates = InMemoryAggregates[Gate](codec=GATES, missing=GateNotFound, clock=self.clock)
+        self.levels = InMemoryAggregates[SpentLevel](codec=SPENT_LEVELS, missing=SpentLevelNotFound, clock=self.clock)
         self.evaluations = InMemoryAggregates[Evaluation](
             codec=EVALUATIONS, missing=EvaluationNotFound, clock=self.clock
         )
@@ -146,7 +148,7 @@ class Evaluator:
             gather=CollectCases(
                 suites=self.suites, models=self.models, datasets=self.datasets, limits=limits or Limits()
             ),
-            levels=SpendLevel(gates=self.gates),
+            levels=SpendLevel(levels=self.levels),
             ask=PairedAnswers(
                 inference=self.inference,
                 evaluations=self.evaluations,

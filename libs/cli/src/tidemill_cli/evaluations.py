@@ -1,5 +1,6 @@
 """evaluations and evaluate: candidate models compared with a baseline."""
 
+from math import floor, log10
 from typing import Annotated
 
 import typer
@@ -183,12 +184,19 @@ def _picture(evaluation: Evaluation) -> RenderableType:
         "verdict": verdict_of(evaluation),
     }
     rows = [_evidence(comparison) for comparison in evaluation.comparisons]
-    interval = f"{evaluation.confidence:.0%} interval" if evaluation.confidence else "interval"
+    interval = f"{_percent(evaluation.confidence)} interval" if evaluation.confidence else "interval"
     columns = ("cases", "metric", "n", "baseline", "candidate", "difference", interval, "asked", "", "unanswered")
     evidence: list[RenderableType] = ["", table(columns, rows)] if rows else []
     notes = [f"{c.metric} on {c.case_set}: {c.note}" for c in evaluation.comparisons if c.note]
     evidence += ["", escape("\n".join(notes))] if notes else []
     return Group(card({name: value for name, value in facts.items() if value}), *evidence)
+
+
+def _percent(confidence: float) -> str:
+    """Return a confidence in percent, with as many digits of what it lacks of 100 % as are not zero."""
+    lacks = 100 * (1 - confidence)
+    digits = max(0, 1 - floor(log10(lacks))) if lacks > 0 else 0
+    return f"{round(100 * confidence, digits):.15g}%"
 
 
 def _evidence(c: Comparison) -> tuple[object, ...]:

@@ -221,7 +221,9 @@ async def test_a_lineage_is_drawn_into_a_file(terminal: Terminal, tmp_path: Path
 
 
 async def test_a_comparison_is_waited_for_and_shown(terminal: Terminal, running: Running) -> None:
-    states = iter([evaluation(), evaluation(), evaluation(EVALUATION_STATE_COMPLETED)])
+    done = evaluation(EVALUATION_STATE_COMPLETED)
+    done.confidence = 0.995  # of a fourth candidate
+    states = iter([evaluation(), evaluation(), done])
     asked: list[Any] = []
 
     def start(request: Any) -> ev_rpc.StartEvaluationResponse:
@@ -239,7 +241,7 @@ async def test_a_comparison_is_waited_for_and_shown(terminal: Terminal, running:
     assert said.code == 0
     assert (asked[0].suites, asked[0].baseline, asked[0].deployment) == (["truth"], "small@1", "helpdesk")
     unanswered = "3 (candidate failed 1, not in time 2)"
-    for reported in ("suite:truth@1", "-0.100", "[-0.150, -0.050]", "does not hold", "95% interval", unanswered):
+    for reported in ("suite:truth@1", "-0.100", "[-0.150, -0.050]", "does not hold", "99.5% interval", unanswered):
         assert reported in " ".join(said.text.split())
     assert "rouge_l on suite:truth@1: the lower bound is -0.1500, and has to be above -0.02" in said.text
 

@@ -11,13 +11,13 @@ from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import (
 )
 from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
 from tidemill_evaluator.erasure import Erased, erasures
-from tidemill_evaluator.errors import GateNotFound, SuiteNotFound
+from tidemill_evaluator.errors import GateNotFound, SpentLevelNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.events import candidates
 from tidemill_evaluator.evaluations.grpc import EvaluationRpcs
 from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, wire_evaluations
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.grpc import GateRpcs
-from tidemill_evaluator.gates.mongo import GATES
+from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
 from tidemill_evaluator.retrieval_evaluations.wiring import wire_retrieval_evaluations
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.crud import SuiteCrud
@@ -41,13 +41,14 @@ async def build_app(settings: EvaluatorSettings) -> App:
     gates = backend.aggregates(
         "gates", GATES, missing=GateNotFound, lists=[("candidate",), ("collection",)], quota=settings.quota("gates")
     )
+    levels = backend.aggregates("spent_levels", SPENT_LEVELS, missing=SpentLevelNotFound)
     cases = ExchangeCases(
         backend.own_bucket(settings.exchange_bucket),
         of_datasets={name: backend.bucket(name) for name in settings.dataset_buckets},
         shared=backend.shared(Shared.DATASET),
     )
     retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
-    others = OfOtherFeatures(suites=suites, cases=cases, gates=gates, retrieval=retrieval.for_gates)
+    others = OfOtherFeatures(suites=suites, cases=cases, gates=gates, levels=levels, retrieval=retrieval.for_gates)
     evaluations = wire_evaluations(settings, backend, others)
     gate_crud = GateCrud(gates=gates, changed=evaluations.triggers.gate_changed, limits=limits)
     suite_crud = SuiteCrud(suites=suites, cases=cases, gates_of=gate_crud.requiring, limits=limits)

@@ -47,6 +47,7 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
             documents("gates", database["gates"]),
             documents_of_jobs("evaluations", collection, end=cancel, leases=parts.leases),
             Step(kind="evaluations on shared datasets that were ended", erase=of_shared),
+            documents("spent levels", database["spent_levels"]),
             documents("case results", results),
             documents("case results of shared datasets", results, where=results_of_shared),
             documents("case results with passages of shared collections", results, where=results_with_passages),

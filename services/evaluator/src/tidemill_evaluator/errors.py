@@ -3,6 +3,7 @@
 NotFound
 ├── SuiteNotFound
 ├── GateNotFound
+├── SpentLevelNotFound
 ├── EvaluationNotFound
 └── CasesErased             the held-out split that an evaluation has begun with is not there any more
 Conflict
@@ -51,6 +52,15 @@ class SuiteNotFound(NotFound):
 
     def __init__(self, suite: str) -> None:
         super().__init__(f"suite {suite} does not exist in this project: create it first", suite=suite)
+
+
+class SpentLevelNotFound(NotFound):
+    """No candidate was compared with this live model on these cases yet."""
+
+    reason = "SPENT_LEVEL_NOT_FOUND"
+
+    def __init__(self, level: str) -> None:
+        super().__init__(f"nothing is spent of level {level}", level=level)
 
 
 class GateNotFound(NotFound):

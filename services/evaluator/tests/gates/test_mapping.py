@@ -30,13 +30,13 @@ def stored_gate() -> Gate:
 def test_a_gate_is_stored_as_it_always_was() -> None:
     encoded = GATES.encode(stored_gate())
     assert encoded.pop("owed") == {**DEFERRED, "requester": ""}
-    assert (encoded.pop("collection"), encoded.pop("retrieval"), encoded.pop("spent")) == ("", None, [])
+    assert (encoded.pop("collection"), encoded.pop("retrieval")) == ("", None)
     assert encoded == {name: value for name, value in STORED.items() if name != "owed"}
     assert GATES.decode(identity(stored_gate()), STORED, 1) == stored_gate()
 
 
 def test_a_gate_is_sent_whole_but_for_what_is_deferred() -> None:
-    assert unsent(pb.Gate, Gate) == {"deferred_evaluation", "spent"}
+    assert unsent(pb.Gate, Gate) == {"deferred_evaluation"}
 
 
 def test_a_gate_of_a_request_is_the_one_that_was_sent() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tidemill_evaluator.gates.domain.spending import corrected_confidence
 from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.statistics.rouge import RougeScores
 from tidemill_evaluator.suites.domain.words import words_of
@@ -155,6 +156,33 @@ async def test_a_candidate_that_is_no_better_passes_no_more_often_than_is_said(n
         passed += (await INTERVALS.of_mean(differences, confidence=0.95, bounded=True)).low > 0
 
     assert passed <= 10  # of 200: 2.5 % are 5, and 11 or more would come once in eighty such tests
+
+
+@pytest.mark.parametrize(
+    ("differences", "above", "number", "needed"),
+    [
+        ([1.0] * 10, 0.0, 3, 10),  # enough for the third candidate
+        ([1.0] * 10, 0.0, 4, 11),
+        ([1.0] * 10, 0.0, 100, 20),
+        ([0.2] * 10, 0.0, 1, 26),  # of a baseline that leaves little to gain
+        ([0.0] * 60, 0.0, 1, 0),  # or nothing
+        ([0.1] * 60, 0.2, 1, 0),
+        ([0.0] * 60, -0.02, 1, 228),
+        ([1.0] * 60, 1.5, 1, 0),
+        ([0.0], -3.0, 1, 1),
+    ],
+)
+async def test_as_many_questions_as_are_needed_are_enough_and_one_less_is_not(
+    differences: list[float], above: float, number: int, needed: int
+) -> None:
+    confidence = corrected_confidence(0.95, number)
+
+    found = await INTERVALS.needed(differences, above=above, confidence=confidence)
+
+    assert found == needed
+    for count, enough in [(needed, True), (needed - 1, False)] if needed > len(differences) else []:
+        alike = [differences[0]] * count
+        assert ((await INTERVALS.of_mean(alike, confidence=confidence, bounded=True)).low > above) is enough
 
 
 @pytest.mark.parametrize("value", [0.0, 123.0])

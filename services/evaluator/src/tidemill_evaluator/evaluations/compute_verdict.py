@@ -1,7 +1,7 @@
 """Computes comparisons with confidence intervals from case results."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import methodcaller
 
 from tidemill_evaluator.errors import TOO_FEW_ANSWERS, NoVerdict
@@ -9,9 +9,11 @@ from tidemill_evaluator.evaluations.domain.comparison import (
     Comparison,
     Evidence,
     Interval,
+    Repeats,
     asked_of,
     averages,
     compared,
+    impossible,
     repeats_of,
     undecided,
 )
@@ -19,6 +21,7 @@ from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.metrics import UNBOUNDED
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.ports import Intervals
+from tidemill_evaluator.gates.domain.spending import corrected_confidence
 
 NOTHING_KNOWN = Interval(low=-1.0, high=1.0)
 
@@ -35,11 +38,44 @@ class ComputeVerdict:
     evidence: Evidence
 
     async def __call__(
-        self, evaluation: Evaluation, results: Sequence[CaseResult], questions: Mapping[tuple[str, str], str]
+        self,
+        evaluation: Evaluation,
+        results: Sequence[CaseResult],
+        questions: Mapping[tuple[str, str], str],
+        numbers: Mapping[str, int],
     ) -> list[Comparison]:
         """Return the comparisons, requirements first.
 
-        `questions` maps (set, case) to the question that repeats share.
+        `questions` maps (set, case) to the question that repeats share, `numbers` a set to which candidate on it this
+        is, where that is counted.
+        """
+        comparisons = list[Comparison]()
+        for asked in asked_of(evaluation.case_sets, evaluation.comparing.require):
+            of_set = [result for result in results if result.case_set == asked.case_set]
+            repeats = repeats_of(of_set, questions)
+            interval = NOTHING_KNOWN
+            confidence = corrected_confidence(evaluation.comparing.confidence, numbers.get(asked.case_set, 0))
+            if repeats:
+                interval = await self.intervals.of_mean(
+                    averages(repeats, methodcaller("difference", asked.metric)),
+                    confidence=confidence,
+                    bounded=asked.metric not in UNBOUNDED,
+                )
+            comparison = compared(asked, of_set, repeats, interval, evidence=self.evidence)
+            comparisons.append(await self._explained(comparison, repeats, confidence))
+        return comparisons
+
+    async def _explained(self, found: Comparison, repeats: Sequence[Repeats], confidence: float) -> Comparison:
+        """Say so where the cases cannot show at this level what is required, also if every answer were right."""
+        shown = found.holds or found.metric in UNBOUNDED or found.low > found.gain_above
+        if shown or not found.required or not repeats:
+            return found
+        most = averages(repeats, lambda result: 1 - result.baseline.scores.get(found.metric, 0.0))
+        needed = await self.intervals.needed(most, above=found.gain_above, confidence=confidence)
+        return replace(found, note=found.note + impossible(found.cases, needed))
+
+    def refuse_unanswered(self, evaluation: Evaluation, results: Sequence[CaseResult]) -> None:
+        """Refuse results that are too few for a verdict.
 
         Raises:
             NoVerdict: too few cases were answered.
@@ -49,19 +85,6 @@ class ComputeVerdict:
         if not evaluation.comparing.require and not any(result.answered for result in results):
             message = f"none of {len(results)} cases was answered by both sides; `evaluations cases` shows the failures"
             raise NoVerdict(TOO_FEW_ANSWERS, message)
-        comparisons = list[Comparison]()
-        for asked in asked_of(evaluation.case_sets, evaluation.comparing.require):
-            of_set = [result for result in results if result.case_set == asked.case_set]
-            repeats = repeats_of(of_set, questions)
-            interval = NOTHING_KNOWN
-            if repeats:
-                interval = await self.intervals.of_mean(
-                    averages(repeats, methodcaller("difference", asked.metric)),
-                    confidence=evaluation.confidence,
-                    bounded=asked.metric not in UNBOUNDED,
-                )
-            comparisons.append(compared(asked, of_set, repeats, interval, evidence=self.evidence))
-        return comparisons
 
     def refuse_undecided(self, evaluation: Evaluation, results: Iterable[CaseResult]) -> None:
         """Fail early when too few cases of a required set can still be answered.

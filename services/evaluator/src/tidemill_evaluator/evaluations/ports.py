@@ -251,16 +251,12 @@ class Scores(Protocol):
 
 
 class Levels(Protocol):
-    """Counts the evaluations on the cases of gates, once per cause."""
+    """Counts the different candidates that were compared with a live model, on each set of cases."""
 
-    async def of_gate(self, caller: Caller, gate_id: str, *, baseline: str, origin: str) -> int:
-        """Return which evaluation on the gate's cases against this baseline it is; 0 where none is counted."""
-        ...
-
-    async def by_hand(
-        self, caller: Caller, deployment: str, suites: Collection[str], *, baseline: str, origin: str
-    ) -> None:
-        """Count it at every gate of the deployment that asks one of the suites."""
+    async def __call__(
+        self, caller: Caller, *, baseline: str, candidate: str, case_sets: Collection[str]
+    ) -> Mapping[str, int]:
+        """Return which one it is on each of these sets, counted from 1; one that was counted keeps its number."""
         ...
 
 
@@ -271,6 +267,13 @@ class Intervals(Protocol):
         """Return the interval of the mean of paired differences (at least one), one per question.
 
         Bounded differences are in [-1, 1]. Deterministic, and independent of the order.
+        """
+        ...
+
+    async def needed(self, differences: Sequence[float], *, above: float, confidence: float) -> int:
+        """Return how many questions with bounded differences like these it takes for a lower bound above this.
+
+        Their own number where they are enough; 0 where no number is.
         """
         ...
 

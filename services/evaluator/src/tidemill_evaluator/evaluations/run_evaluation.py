@@ -142,10 +142,13 @@ class RunEvaluation:
             evaluation = await self._with_baseline_index(evaluation, compared.baseline_index)
             searches.append(compared.comparison)
             if not compared.comparison.holds:  # nothing has to be asked
-                await self._complete(evaluation, searches, None)
+                await self._complete(evaluation, searches)
                 return None
-        comparisons, latencies = await self._answers(caller, evaluation, live, begins=begins)
-        await self._complete(evaluation, [*searches, *comparisons], latencies)
+        results, asked = await self._answers(caller, evaluation, live, begins=begins)
+        numbers = await self._counted(caller, evaluation, live)
+        questions = await asyncio.to_thread(_questions, asked)
+        comparisons = await self.compute_verdict(evaluation, results, questions, numbers)
+        await self._complete(evaluation, [*searches, *comparisons], latencies_of(results), numbers)
         return None
 
     async def _with_searches(self, caller: Caller, evaluation: Evaluation) -> Evaluation:
@@ -164,7 +167,8 @@ class RunEvaluation:
 
     async def _answers(
         self, caller: Caller, evaluation: Evaluation, live: Live, *, begins: bool
-    ) -> tuple[Sequence[Comparison], Latencies | None]:
+    ) -> tuple[Sequence[CaseResult], Asked]:
+        """Return enough results for a verdict, and what was asked."""
         asked = await self._asked(evaluation, begins=begins)
         names = [CaseName(case_set, case.id) for case_set, case in asked]
         known = await self.results.read(evaluation.project, evaluation.id, names)
@@ -175,18 +179,43 @@ class RunEvaluation:
         evaluation.refuse_other((await self._live(caller, evaluation)).digest)
         if evaluation.comparing.collection:
             await self.retrieval.check_unchanged(caller, evaluation)
-        questions = await asyncio.to_thread(_questions, asked)
-        return await self.compute_verdict(evaluation, results, questions), latencies_of(results)
+        self.compute_verdict.refuse_unanswered(evaluation, results)
+        return results, asked
+
+    async def _counted(self, caller: Caller, evaluation: Evaluation, live: Live) -> Mapping[str, int]:
+        """Count the candidate of an evaluation that comes to a verdict; return its number on each set of cases.
+
+        One by hand counts, since people look at it, but is not corrected. Index versions are built, not chosen by
+        cases: they are not counted.
+        """
+        comparing = evaluation.comparing
+        if comparing.collection or comparing.candidate == live.model:
+            return {}
+        current = await self.evaluations.get(evaluation.project, evaluation.id)
+        current.refuse_unless_claimed(evaluation.epoch)  # one that was cancelled takes no number
+        numbers = await self.levels(
+            caller,
+            baseline=live.model,
+            candidate=comparing.candidate,
+            case_sets=[each.name for each in evaluation.case_sets],
+        )
+        return numbers if comparing.gate else {}
 
     async def _complete(
-        self, evaluation: Evaluation, comparisons: Sequence[Comparison], latencies: Latencies | None
+        self,
+        evaluation: Evaluation,
+        comparisons: Sequence[Comparison],
+        latencies: Latencies | None = None,
+        numbers: Mapping[str, int] | None = None,
     ) -> None:
         now, epoch = self.clock.now(), evaluation.epoch
-        await self._write(evaluation, lambda e: e.complete(comparisons, latencies=latencies, now=now, epoch=epoch))
+        await self._write(
+            evaluation,
+            lambda e: e.complete(comparisons, latencies=latencies, numbers=numbers or {}, now=now, epoch=epoch),
+        )
 
     async def _begin(self, caller: Caller, evaluation: Evaluation, live: Live) -> Evaluation:
         gathered = await self.gather(caller, evaluation)
-        ordinal = await self._spend(caller, evaluation, live)
         now = self.clock.now()
         return await self._write(
             evaluation,
@@ -195,19 +224,10 @@ class RunEvaluation:
                 baseline_configuration=live.digest,
                 dataset_version=gathered.dataset_version,
                 case_sets=gathered.case_sets,
-                ordinal=ordinal,
                 now=now,
                 epoch=evaluation.epoch,
             ),
         )
-
-    async def _spend(self, caller: Caller, evaluation: Evaluation, live: Live) -> int:
-        """Return which evaluation on its gate's cases it is; one by hand counts for all gates that ask its suites."""
-        comparing, origin = evaluation.comparing, evaluation.origin
-        if comparing.gate:
-            return await self.levels.of_gate(caller, comparing.gate, baseline=live.model, origin=origin)
-        await self.levels.by_hand(caller, comparing.deployment, comparing.suites, baseline=live.model, origin=origin)
-        return 0
 
     async def _asked(self, evaluation: Evaluation, *, begins: bool) -> Asked:
         """Return every case with its set; missing or invalid cases raise NoVerdict.

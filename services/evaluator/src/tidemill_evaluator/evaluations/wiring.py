@@ -24,7 +24,7 @@ from tidemill_evaluator.evaluations.start_evaluation import StartEvaluation
 from tidemill_evaluator.evaluations.trainer import TrainerModels
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
-from tidemill_evaluator.gates.ports import Gates
+from tidemill_evaluator.gates.ports import Gates, SpentLevels
 from tidemill_evaluator.gates.spend_level import SpendLevel
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.statistics.intervals import BettingIntervals
@@ -45,6 +45,7 @@ class OfOtherFeatures:
     suites: Suites
     cases: Cases
     gates: Gates
+    levels: SpentLevels
     retrieval: RetrievalComparisons
 
 
@@ -164,7 +165,7 @@ def _run_evaluation(
         gather=CollectCases(
             suites=others.suites, models=adapters.models, datasets=adapters.datasets, limits=settings.limits
         ),
-        levels=SpendLevel(gates=others.gates),
+        levels=SpendLevel(levels=others.levels),
         ask=PairedAnswers(
             inference=adapters.inference,
             evaluations=adapters.evaluations,

@@ -11,7 +11,7 @@ from tidemill_evaluator.gates.domain.gate import Gate, Requirement, RetrievalReq
 from tidemill_evaluator.gates.ports import GateChanged, Gates
 from tidemill_evaluator.suites.domain.limits import Limits
 
-CHANGEABLE: Final = fields_of(Gate) - {"deferred_evaluation", "spent"}
+CHANGEABLE: Final = fields_of(Gate) - {"deferred_evaluation"}
 
 
 def _required(gate: Gate) -> tuple[Requirement | RetrievalRequirement, ...]:

@@ -1,34 +1,41 @@
-"""Use case: count an evaluation that asks the cases of gates."""
+"""Use case: count a candidate that was compared with the live model on sets of cases."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_core import resources
 from tidemill_core.application import Caller, Request
-from tidemill_evaluator.errors import GateNotFound
-from tidemill_evaluator.gates.ports import Gates
+from tidemill_core.errors import AlreadyExists
+from tidemill_evaluator.errors import SpentLevelNotFound
+from tidemill_evaluator.gates.domain.spending import SpentLevel
+from tidemill_evaluator.gates.ports import SpentLevels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendLevel:
-    """Counts once per cause. A gate of index versions counts nothing: these are built, not chosen by its cases."""
+    """Counts by cases and not by gates: two gates on the same cases have one level."""
 
-    gates: Gates
+    levels: SpentLevels
 
-    async def of_gate(self, caller: Caller, gate_id: str, *, baseline: str, origin: str) -> int:
-        """Return which evaluation on the gate's cases against this baseline it is; 0 for gates that count none."""
-        with suppress(GateNotFound):  # deleted meanwhile
-            gate = await self.gates.update(
-                caller.project, gate_id, lambda gate: gate.spend(baseline, origin), request=Request.internal()
-            )
-            return gate.ordinal(baseline, origin)
-        return 0
+    async def __call__(
+        self, caller: Caller, *, baseline: str, candidate: str, case_sets: Collection[str]
+    ) -> Mapping[str, int]:
+        """Return which candidate it is on each set; one that was counted keeps its number."""
+        return {
+            case_set: await self._number(SpentLevel.on(caller.project, baseline=baseline, case_set=case_set), candidate)
+            for case_set in case_sets
+        }
 
-    async def by_hand(
-        self, caller: Caller, deployment: str, suites: Collection[str], *, baseline: str, origin: str
-    ) -> None:
-        """Count it at every gate of the deployment that asks one of the suites, by a scan: projects have few gates."""
-        async for gate in resources.list_all(self.gates, caller.project):
-            if gate.deployment == deployment and any(each.suite in suites for each in gate.require):
-                await self.of_gate(caller, gate.id, baseline=baseline, origin=origin)
+    async def _number(self, level: SpentLevel, candidate: str) -> int:
+        try:
+            return await self._spend(level, candidate)
+        except SpentLevelNotFound:
+            with suppress(AlreadyExists):
+                await self.levels.add(level, request=Request.internal())
+            return await self._spend(level, candidate)
+
+    async def _spend(self, level: SpentLevel, candidate: str) -> int:
+        spent = await self.levels.update(
+            level.project, level.id, lambda level: level.spend(candidate), request=Request.internal()
+        )
+        return spent.number(candidate)

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,8 @@ _ALIKE = 1e-12
 """Tolerance below which differences are equal."""
 _HALVINGS = 40
 """Bisection steps: a precision of 2 ** -39 of the range."""
+_MOST = 1_000_000
+"""Questions beyond which none are counted."""
 _STAKES = tuple(2 ** (-number / 2) for number in range(8))
 """Fixed stakes (fractions of the capital): high ones suit few cases, low ones many."""
 _WEIGHTS = tuple(0.7**number for number in range(8))
@@ -35,6 +37,10 @@ class BettingIntervals:
         alpha = (1 - confidence) / 2
         return await asyncio.to_thread(_betting if bounded else _student, sorted(differences), alpha)
 
+    async def needed(self, differences: Sequence[float], *, above: float, confidence: float) -> int:
+        """See `Intervals.needed`."""
+        return await asyncio.to_thread(_needed, sorted(differences), above, (1 - confidence) / 2)
+
 
 def _betting(differences: Sequence[float], alpha: float) -> Interval:
     return Interval(low=_low(differences, alpha), high=-_low([-each for each in differences], alpha))
@@ -42,20 +48,43 @@ def _betting(differences: Sequence[float], alpha: float) -> Interval:
 
 def _low(differences: Sequence[float], alpha: float) -> float:
     """Return the greatest mean in [-1, 1] that is rejected."""
+    low, high = 0.0, 1.0
+    capital = _capital(differences)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if capital(middle, 1.0) >= -math.log(alpha) else (low, middle)
+    return 2 * low - 1
+
+
+def _needed(differences: Sequence[float], above: float, alpha: float) -> int:
+    """Return how many questions like these reject this mean, at least as many; 0 if MOST do not."""
+    mean, count = (above + 1) / 2, len(differences)
+    capital = _capital(differences)
+    if mean <= 0 or capital(mean, 1.0) >= -math.log(alpha):
+        return count
+    low, high = count, 2 * count
+    while capital(mean, high / count) < -math.log(alpha):
+        if high > _MOST:
+            return 0
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if capital(mean, middle / count) >= -math.log(alpha) else (middle, high)
+    return high
+
+
+def _capital(differences: Sequence[float]) -> Callable[[float, float], float]:
+    """Return the logarithm of the capital by the mean that is bet against, and how often the differences come."""
     np, _ = _statistics()
     values, counts = np.unique((np.asarray(differences) + 1) / 2, return_counts=True)
     stakes, weights = np.asarray(_STAKES)[:, None], np.log(np.asarray(_WEIGHTS) / sum(_WEIGHTS))
 
-    def refuted(mean: float) -> bool:
+    def capital(mean: float, times: float) -> float:
         with np.errstate(divide="ignore"):  # log(0) of a lost capital
-            capital = (np.log(1 - stakes + stakes * values / mean) * counts).sum(axis=1) + weights
-        return bool(np.logaddexp.reduce(capital) >= -math.log(alpha))
+            gains = (np.log(1 - stakes + stakes * values / mean) * counts).sum(axis=1)
+        return float(np.logaddexp.reduce(gains * times + weights))
 
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if refuted(middle) else (low, middle)
-    return 2 * low - 1
+    return capital
 
 
 def _student(differences: Sequence[float], alpha: float) -> Interval:

@@ -367,8 +367,9 @@ class Evaluation(_message.Message):
     message: _builtins.str
     """Output only. For people: what it waits for, why it failed, or of how many held-out cases it asked a sample."""
     confidence: _builtins.float
-    """Output only. Of all intervals: that of the gate, for the first evaluation on its cases against this baseline. The n-th
-    one has 1 - 2 * (1 - that) / (n * (n + 1)), so that all of them together are wrong with 1 - that at most.
+    """Output only. Of the intervals: that of the gate, for the first candidate on its cases against this baseline. The n-th
+    one has 1 - 2 * (1 - that) / (n * (n + 1)), so that those of all candidates together are wrong with 1 - that at most.
+    Of several sets of cases each has its own n, which `message` names; this is for the greatest, `ordinal`.
     """
     seed: _builtins.int
     """Output only. Names the evaluation as a number; intervals need no chance."""
@@ -383,8 +384,10 @@ class Evaluation(_message.Message):
     retrieval_evaluation: _builtins.str
     """Output only. The retrieval evaluation that compares what searches find; empty where `collection` is."""
     ordinal: _builtins.int
-    """Output only. Which evaluation of the gate against this baseline it is, counted from 1; evaluations by hand of the
-    gate's suites count, too. 0 without a gate, before it begins, and for index versions.
+    """Output only. Which of the different candidates that came to a verdict on the gate's cases against this baseline it
+    has, counted from 1: of several sets of cases on that with the most. Candidates of other gates and of evaluations by
+    hand on the same cases count, too; one that is evaluated again keeps its number, and new versions of the cases begin
+    at 1. 0 without a gate, before there is a verdict, for index versions, and for the live model itself.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -520,7 +523,9 @@ class Comparison(_message.Message):
     not_in_time: _builtins.int
     """Output only. Those of them that a slow machine kept from an answer: no side's failure."""
     note: _builtins.str
-    """Output only. For people: why the requirement does not hold; empty where it does."""
+    """Output only. For people: why the requirement does not hold, and where the cases could not show it at this level
+    whatever the candidate answered, how many could; empty where it does.
+    """
     def __init__(
         self,
         *,

@@ -227,6 +227,21 @@ def _shortfall(
     return f"the lower bound{with_lost} is {bound:+.4f}; it must be above {requirement.gain_above:+g}"
 
 
+def impossible(questions: int, needed: int) -> str:
+    """Return that so many questions show no such gain, whatever the candidate answers; "" where they can.
+
+    `needed` is how many like them it takes for a candidate with every answer right: 0 where no number would do.
+    """
+    if needed == 0:
+        return "; the baseline leaves no such gain, whatever the candidate answers and however many cases there are"
+    if needed <= questions:
+        return ""
+    return (
+        f"; {questions} questions cannot show that at this level, whatever the candidate answers, and {needed} like "
+        "them could: add cases (on new ones the next candidate is the first)"
+    )
+
+
 def _nobodys(result: CaseResult) -> bool:
     """Whether the pair is missing though neither side failed."""
     return not result.answered and not result.baseline.failed and not result.candidate.failed

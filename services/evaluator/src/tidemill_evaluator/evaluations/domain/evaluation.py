@@ -1,7 +1,7 @@
 """An evaluation: compares a candidate with the live configuration on the same cases and passages."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -108,7 +108,8 @@ class Evaluation(EvaluationJob):
     """The index version that was live when searches were compared: the baseline has to answer from it. 0 before."""
     verdict: Verdict | None = None
     ordinal: int = 0
-    """Which evaluation on the gate's cases against this baseline it is; 0 where none is counted."""
+    """Which candidate on the gate's cases against this baseline it has, of several sets on that with the most; 0 before
+    there is a verdict, and where none is counted."""
 
     @classmethod
     def queued(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
@@ -147,7 +148,7 @@ class Evaluation(EvaluationJob):
 
     @property
     def confidence(self) -> float:
-        """Of all intervals: the gate's, corrected for the evaluations on its cases before."""
+        """Of the intervals: the gate's, corrected for the candidates on its cases before."""
         return corrected_confidence(self.comparing.confidence, self.ordinal)
 
     @property
@@ -169,17 +170,16 @@ class Evaluation(EvaluationJob):
         baseline_configuration: str,
         dataset_version: str,
         case_sets: Sequence[CaseSet],
-        ordinal: int = 0,
         now: datetime,
         epoch: int,
     ) -> None:
-        """Pin baseline, cases and the level that its verdict has."""
+        """Pin baseline and cases."""
         self.refuse_unless_claimed(epoch)
         if self.state is State.RUNNING:
             return
         self.state, self.message = State.RUNNING, ""
         self.baseline, self.baseline_configuration = baseline, baseline_configuration
-        self.dataset_version, self.case_sets, self.ordinal = dataset_version, tuple(case_sets), ordinal
+        self.dataset_version, self.case_sets = dataset_version, tuple(case_sets)
         self.pending.append(EvaluationHasStarted(occurred_at=now))
 
     def compare_retrieval(self, retrieval_evaluation: str, *, epoch: int) -> None:
@@ -193,28 +193,40 @@ class Evaluation(EvaluationJob):
         self.baseline_index = index
 
     def complete(
-        self, comparisons: Sequence[Comparison], *, latencies: Latencies | None = None, now: datetime, epoch: int
+        self,
+        comparisons: Sequence[Comparison],
+        *,
+        latencies: Latencies | None = None,
+        numbers: Mapping[str, int] | None = None,
+        now: datetime,
+        epoch: int,
     ) -> None:
-        """Record the verdict."""
+        """Record the verdict; `numbers` is which candidate it has on each set of cases, where that is counted."""
         self.refuse_unless_claimed(epoch)
-        self.latencies = latencies
+        numbers = numbers or {}
+        self.latencies, self.ordinal = latencies, max(numbers.values(), default=0)
         self.comparisons, self.verdict = tuple(comparisons), verdict_of(comparisons)
         self.finish(State.COMPLETED, now, EvaluationHasCompleted(occurred_at=now))
         sampled = [each for each in self.case_sets if each.whole]
         notes = [f"{each.size} of {each.whole} cases of {each.name} are sampled" for each in sampled]
-        self.message = "; ".join([*notes, *self._correction()])
+        self.message = "; ".join([*notes, *self._correction(numbers)])
 
-    def _correction(self) -> list[str]:
+    def _correction(self, numbers: Mapping[str, int]) -> list[str]:
         """Return what its intervals are corrected for, for people."""
-        if self.ordinal <= 1:
+        corrected = [
+            f"it is candidate {number} on {name} against {self.baseline}: its intervals there are wrong with "
+            f"probability {1 - corrected_confidence(self.comparing.confidence, number):.2g} at most"
+            for name, number in numbers.items()
+            if number > 1
+        ]
+        if not corrected:
             return []
         at_most = 1 - self.comparing.confidence
-        text = (
-            f"it is evaluation {self.ordinal} on the cases of {self.gate} against {self.baseline}: its intervals have "
-            f"confidence {self.confidence:.4g}, so that of all of them a model that is no better passes with "
+        together = (
+            "so that of all candidates on the same cases those that gain no more than is required pass with "
             f"probability {at_most:.2g} at most"
         )
-        return [text]
+        return [*corrected, together]
 
     def withdraw(self, now: datetime) -> None:
         """Fail it because cases that it asks are erased.

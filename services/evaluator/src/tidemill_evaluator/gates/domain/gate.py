@@ -9,7 +9,6 @@ from tidemill_core.errors import Violation
 from tidemill_core.rankings import METRICS as RANKING_METRICS
 from tidemill_core.resources import label_violations, name_violations, refuse, slug_violations
 from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
-from tidemill_evaluator.gates.domain.spending import Spent, spent_more
 from tidemill_evaluator.suites.domain.limits import Limits
 
 ROUGE_L = "rouge_l"
@@ -59,8 +58,6 @@ class Gate(Aggregate):
     paused: bool = False
     deferred_evaluation: DeferredEvaluation | None = None
     """Evaluation of the newest candidate registered while the gate was paused; queued when it is resumed."""
-    spent: tuple[Spent, ...] = ()
-    """Of a model's gate: what its evaluations have spent of its level, for the last baselines."""
 
     @property
     def follows(self) -> str:
@@ -77,15 +74,6 @@ class Gate(Aggregate):
         """Clear a deferred evaluation that was queued."""
         if self.deferred_evaluation == deferred_evaluation:
             self.deferred_evaluation = None
-
-    def spend(self, baseline: str, origin: str) -> None:
-        """Count an evaluation against this baseline, once per cause; a gate of index versions counts none."""
-        if not self.collection:
-            self.spent = spent_more(self.spent, baseline, origin)
-
-    def ordinal(self, baseline: str, origin: str) -> int:
-        """Return which evaluation against this baseline has this cause; 0 if none was counted."""
-        return next((each.number(origin) for each in self.spent if each.baseline == baseline), 0)
 
     def check(self, limits: Limits) -> None:
         """Validate all fields.

@@ -1,43 +1,50 @@
-"""How much of a gate's level its evaluations have spent, and with which confidence the next one is judged."""
+"""Which candidate on a set of cases one is, and with which confidence it is judged."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-MAX_BASELINES = 10
-MAX_ORIGINS = 100
-"""Causes that are remembered, so that further attempts of an evaluation count once."""
+from tidemill_core.aggregate import Aggregate
+from tidemill_core.application import derived_id
+
+MAX_CANDIDATES = 1000
+"""Candidates that are remembered, so that each of them counts once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
-    """The evaluations against one baseline, `model@version`."""
+@dataclass(slots=True, kw_only=True)
+class SpentLevel(Aggregate):
+    """The different candidates that were compared with one live model on one set of cases, by a gate or by hand."""
 
     baseline: str
+    """`model@version`."""
+    case_set: str
+    """Name of the set with its version."""
     count: int = 0
-    origins: tuple[str, ...] = ()
-    """The causes of the last ones, oldest first."""
+    candidates: tuple[str, ...] = ()
+    """The last ones, oldest first."""
 
-    def number(self, origin: str) -> int:
-        """Return which of them has this cause, counted from 1; 0 if none is remembered."""
-        if origin not in self.origins:
+    @classmethod
+    def on(cls, project: str, *, baseline: str, case_set: str) -> "SpentLevel":
+        """Return it with nothing spent."""
+        name = derived_id("spent_level", project, baseline, case_set)
+        return cls(id=name, project=project, baseline=baseline, case_set=case_set)
+
+    def spend(self, candidate: str) -> None:
+        """Count a candidate, unless it was."""
+        if not self.number(candidate):
+            self.count += 1
+            self.candidates = (*self.candidates, candidate)[-MAX_CANDIDATES:]
+
+    def number(self, candidate: str) -> int:
+        """Return which of them it is, counted from 1; 0 if it is not remembered."""
+        if candidate not in self.candidates:
             return 0
-        return self.count - len(self.origins) + self.origins.index(origin) + 1
-
-
-def spent_more(spent: Sequence[Spent], baseline: str, origin: str) -> tuple[Spent, ...]:
-    """Return what is spent with one evaluation more, unless its cause was counted; the newest baseline is the last."""
-    known = next((each for each in spent if each.baseline == baseline), Spent(baseline=baseline))
-    if known.number(origin):
-        return tuple(spent)
-    more = replace(known, count=known.count + 1, origins=(*known.origins, origin)[-MAX_ORIGINS:])
-    return (*(each for each in spent if each.baseline != baseline), more)[-MAX_BASELINES:]
+        return self.count - len(self.candidates) + self.candidates.index(candidate) + 1
 
 
 def corrected_confidence(confidence: float, number: int) -> float:
-    """Return the confidence of the intervals of the n-th evaluation; that of the first one is the gate's.
+    """Return the confidence of the intervals of the n-th candidate; that of the first one is the gate's.
 
     A requirement asks for the lower bound alone, which is wrong with half of what an interval may be wrong with. The
-    n-th evaluation spends alpha / (n * (n + 1)) of alpha = 1 - confidence, which is half of it for the first and alpha
+    n-th candidate spends alpha / (n * (n + 1)) of alpha = 1 - confidence, which is half of it for the first and alpha
     for all together, however many there are: a Bonferroni correction with weights that sum to 1.
     """
     return 1 - 2 * (1 - confidence) / (number * (number + 1)) if number else confidence
