@@ -1,18 +1,22 @@
 """Runs tests in several processes that are forked once all are collected: `--processes 3`.
 
 What the tests import is imported once, and its memory is shared. Each process takes the next unit of tests (see
-`distribution`) when it is done with one. One that dies fails the tests of its unit, and another takes its place.
+`distribution`) when it is done with one. What was collected here decides: a test without a last report fails, and so
+does a process that ends in another way than agreed. Another one takes its place, a few times.
 """
 
+import faulthandler
+import gc
 import os
 import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -20,11 +24,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from _pytest.unraisableexception import collect_unraisable
 
 from tidemill_testkit.distribution import unit_of
 
 STOPPED_WITHIN_S = 60
 """How long a process has to end what its fixtures have started."""
+MAX_REPLACED = 5
+"""How many processes of a run are replaced: where one cannot begin, the next one seldom can."""
 _NUMBER_BYTES = 4
 
 
@@ -53,13 +60,6 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 @dataclass(frozen=True)
-class Started:
-    """A process has begun a unit."""
-
-    unit: int
-
-
-@dataclass(frozen=True)
 class Called:
     """A hook that pytest called in a process, with what it was given."""
 
@@ -76,11 +76,10 @@ class Ended:
 
 @dataclass(eq=False)
 class Worker:
-    """A process, and the tests of its unit that it has not reported."""
+    """A process, and whether it has said that it ends."""
 
     process: ForkProcess
     reader: Connection
-    pending: dict[str, pytest.Item] = field(default_factory=dict)
     has_ended: bool = False
 
 
@@ -89,13 +88,14 @@ class Run:
 
     def __init__(self, session: pytest.Session, units: list[list[pytest.Item]], numbers: BinaryIO) -> None:
         self._session, self._units, self._numbers = session, units, numbers
+        self._unreported = {item.nodeid: item for item in session.items}
         self._workers: list[Worker] = []
-        self._started = 0
+        self._started = self._replaced = 0
         self._temporary = session.config._tmp_path_factory  # type: ignore[attr-defined]  # noqa: SLF001 - a fixture elsewhere
         self._folder: Path = self._temporary.getbasetemp()
 
     def run(self, count: int) -> None:
-        """Report what the processes report until all have ended."""
+        """Report what the processes report until all have ended, and fail what none has reported."""
         try:
             for _ in range(count):
                 self._start()
@@ -107,6 +107,8 @@ class Run:
                     raise self._session.Failed(self._session.shouldfail)
                 if self._session.shouldstop:
                     raise self._session.Interrupted(self._session.shouldstop)
+            for item in self._unreported.values():
+                self._fail("it has no report: it was not run, or its process ended before", item.nodeid, item.location)
         finally:
             self._stop()
 
@@ -122,26 +124,25 @@ class Run:
     def _receive(self, worker: Worker) -> None:
         try:
             received = worker.reader.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the latter within a message
             self._end(worker)
             return
         match received:
-            case Started(unit):
-                worker.pending = {item.nodeid: item for item in self._units[unit]}
             case list():
                 for called in received:
                     self._call(called.hook, called.given)
-                    if called.hook == "pytest_runtest_logfinish":
-                        worker.pending.pop(called.given["nodeid"], None)
             case Ended(failure):
                 worker.has_ended = True
                 if failure:
-                    self._fail("fixtures of a session", ("", None, ""), failure)
+                    self._fail(failure)
 
     def _call(self, name: str, given: dict[str, Any]) -> None:
         config = self._session.config
         if name == "pytest_runtest_logreport":
-            given = {"report": config.hook.pytest_report_from_serializable(config=config, data=given["report"])}
+            report = config.hook.pytest_report_from_serializable(config=config, data=given["report"])
+            if report.when == "teardown":
+                self._unreported.pop(report.nodeid, None)
+            given = {"report": report}
         hook = getattr(config.hook, name)
         if hook.is_historic():
             hook.call_historic(kwargs=given)
@@ -149,17 +150,20 @@ class Run:
             hook(**given)
 
     def _end(self, worker: Worker) -> None:
-        """Fail what a process that died has not reported, and let another one take its place."""
+        """Fail the run where a process did not end as agreed, and let another one take its place."""
         worker.reader.close()
         self._workers.remove(worker)
         _join(worker.process)
-        if worker.has_ended:
+        if worker.has_ended and worker.process.exitcode == 0:
             return
-        for item in worker.pending.values():
-            self._fail(item.nodeid, item.location, f"its process ended with the status {worker.process.exitcode}")
-        self._start()
+        self._fail(f"it ended with the status {worker.process.exitcode}")
+        if self._replaced < MAX_REPLACED:
+            self._replaced += 1
+            self._start()
 
-    def _fail(self, nodeid: str, location: tuple[str, int | None, str], message: str) -> None:
+    def _fail(
+        self, message: str, nodeid: str = "a process", location: tuple[str, int | None, str] = ("", None, "")
+    ) -> None:
         report = pytest.TestReport(nodeid, location, {}, "failed", message, "call")
         self._session.config.hook.pytest_runtest_logreport(report=report)
 
@@ -172,7 +176,8 @@ class Run:
 
     def _work(self, writer: Connection, folder: Path) -> None:
         """Run units until there are no more: the process's own part."""
-        _have_own_streams(self._session.config)
+        os.register_at_fork(after_in_child=writer.close)  # a fork that outlives this process would hide its end
+        stderr = _have_own_streams(self._session.config)
         signal.signal(signal.SIGINT, _leave_to_the_run)
         folder.mkdir()
         self._temporary._basetemp = folder  # noqa: SLF001 - two processes would make the same folders
@@ -182,11 +187,11 @@ class Run:
         failure = ""
         try:
             for number in self._taken():
-                writer.send(Started(number))
                 self._run_unit(self._units[number])
         except Exception:  # noqa: BLE001 - of pytest itself
             failure = traceback.format_exc()
         finally:
+            faulthandler.dump_traceback_later(STOPPED_WITHIN_S, exit=True, file=stderr)
             ended = pytest.CallInfo.from_call(self._end_session, "teardown")
         forwarding.flush()
         if ended.excinfo:
@@ -195,7 +200,10 @@ class Run:
         writer.close()
 
     def _end_session(self) -> None:
-        self._session._setupstate.teardown_exact(None)  # noqa: SLF001 - as pytest does at its end
+        """Do what pytest does at its end."""
+        self._session._setupstate.teardown_exact(None)  # noqa: SLF001 - there is no other way
+        gc.collect()
+        collect_unraisable(self._session.config)
 
     def _taken(self) -> Iterator[int]:
         """Yield the numbers that no other process has read."""
@@ -258,12 +266,14 @@ class _Forwarding:
         self._calls = []
 
 
-def _have_own_streams(config: pytest.Config) -> None:
-    """Capture into files of the process's own, and print nothing: the run prints what is reported."""
+def _have_own_streams(config: pytest.Config) -> int:
+    """Capture into files of the process's own, print nothing, as the run prints what is reported, and return stderr."""
     capturing = config.pluginmanager.getplugin("capturemanager")
     capturing.stop_global_capturing()
+    stderr = os.dup(2)
     capturing.start_global_capturing()
     config.get_terminal_writer()._file = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115, SLF001 - to its end
+    return stderr
 
 
 def _leave_to_the_run(*_: object) -> None:
@@ -271,6 +281,8 @@ def _leave_to_the_run(*_: object) -> None:
 
 
 def _join(process: ForkProcess) -> None:
-    process.join(STOPPED_WITHIN_S)
+    end = time.monotonic() + STOPPED_WITHIN_S
+    while process.is_alive() and time.monotonic() < end:  # join with a limit waits for forks of the process, too
+        time.sleep(0.005)
     process.kill()
     process.join()
