@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,6 @@ class Remembered:
     def keep(self) -> None:
         """Write what was found in this run, in which all files were read: what changed since is forgotten."""
         self._file.parent.mkdir(exist_ok=True)
-        written = self._file.with_suffix(".new")
-        written.write_text(json.dumps({"version": self._version, "found": self._seen}), encoding="utf-8")
-        written.replace(self._file)
+        with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False) as written:  # two may run at once
+            json.dump({"version": self._version, "found": self._seen}, written)
+        Path(written.name).replace(self._file)

@@ -3,6 +3,8 @@
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from infra.remembered import Remembered
 
 
@@ -33,3 +35,18 @@ def test_a_file_is_read_again_when_it_its_path_or_the_check_changed(tmp_path: Pa
     assert files_read(folder, code, {"b": "z"}) == ["b"]
     (folder / "check.json").write_text("{")
     assert files_read(folder, code, {"b": "z"}) == ["b"]
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (Remembered("check", folder=tmp_path) for _ in range(2))
+    replace = Path.replace
+
+    def after_the_other(written: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        other.keep()
+        return replace(written, target)
+
+    monkeypatch.setattr(Path, "replace", after_the_other)
+    one.keep()
+
+    assert [file.name for file in tmp_path.iterdir()] == ["check.json"]
