@@ -108,7 +108,7 @@ def create(
 
 @sweeps.command("cancel")
 def cancel(name: SweepArgument) -> None:
-    """Cancel a sweep and its runs; no model version is registered."""
+    """Cancel a sweep and its runs; no model version is registered, unless that has begun."""
     _show(call(lambda c: Sweeps(c).cancel(name)))
 
 

@@ -41,7 +41,7 @@ class Sweeps:
         )
 
     async def cancel(self, sweep: str) -> Sweep:
-        """Cancel a sweep and its runs; no model version is registered."""
+        """Cancel a sweep and its runs; no model version is registered, unless that has begun."""
         return (await self._connection.sweeps.CancelSweep(CancelSweepRequest(id=sweep))).sweep
 
     async def delete(self, sweep: str) -> Sweep:

@@ -285,3 +285,27 @@ async def test_a_sweep_is_notified_of_what_its_runs_measure(sweeping: Sweeping) 
     await sweeping.conclude()
 
     assert set(notified) == {"acme/rates"}
+
+
+async def test_a_sweep_that_is_cancelled_while_its_winner_is_registered_names_the_version(sweeping: Sweeping) -> None:
+    await sweeping.create(max_trials=1)
+    await sweeping.reconcile()
+    await sweeping.train()
+    sweep = await sweeping.reconcile()
+
+    def registering(run: TrainingRun) -> None:
+        run.state = RunState.REGISTERING
+
+    await sweeping.training.runs.update("acme", sweep.run, registering, request=Request.internal())
+    await sweeping.crud.cancel(ADA, "rates", request=request())
+    still = await sweeping.reconcile()
+
+    def registered(run: TrainingRun) -> None:
+        run.state, run.model_version = RunState.SUCCEEDED, "lora@1"
+
+    await sweeping.training.runs.update("acme", sweep.run, registered, request=Request.internal())
+    sweep = await sweeping.reconcile()
+
+    assert (still.state, still.open, still.model_version) == (SweepState.CANCELLED, True, "")
+    assert (sweep.state, sweep.open, sweep.model_version) == (SweepState.CANCELLED, False, "lora@1")
+    assert "its winner was being registered, and is lora@1" in sweep.message

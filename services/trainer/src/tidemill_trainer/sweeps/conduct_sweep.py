@@ -125,13 +125,22 @@ class ConductSweep:
         """
         sweep = await self._stop_trials(key, sweep, epoch)
         if sweep.run and sweep.state is not SweepState.SUCCEEDED:
-            if sweep.run not in await self.runs.get_many(key.project, [sweep.run]):
-                with suppress(InvalidInput):
-                    await self._queue(sweep.queued_winner(now=self.clock.now()), cancelled=True)
-            await self._cancel(sweep, sweep.run)
+            winner = await self._ended_winner(key, sweep)
+            if winner is not None and winner.is_in_work:
+                return  # it registers its version, which the sweep then names
+            if winner is not None and (made := winner.model_version):
+                sweep = await self._write(key, lambda s: s.record_winner(made, epoch=epoch))
         sweep = await self._observed(key, sweep, epoch)
         if not sweep.running:
             await self._write(key, lambda s: s.close(epoch=epoch))
+
+    async def _ended_winner(self, key: ResourceKey, sweep: Sweep) -> TrainingRun | None:
+        """Return the winner's run, cancelled unless it has ended or registers already; None where it cannot be."""
+        if sweep.run not in await self.runs.get_many(key.project, [sweep.run]):
+            with suppress(InvalidInput):
+                await self._queue(sweep.queued_winner(now=self.clock.now()), cancelled=True)
+        await self._cancel(sweep, sweep.run)
+        return (await self.runs.get_many(key.project, [sweep.run])).get(sweep.run)
 
     async def _stop_trials(self, key: ResourceKey, sweep: Sweep, epoch: int) -> Sweep:
         sweep = await self._queue_missing(key, sweep, epoch, cancelled=True)

@@ -262,6 +262,13 @@ class Sweep(Aggregate):
         self.model_version = model_version
         self._end(SweepState.SUCCEEDED, now=now, message=self.message)
 
+    def record_winner(self, model_version: str, *, epoch: int) -> None:
+        """Record what the winner's run had begun to register when the sweep was cancelled."""
+        self.refuse_unless_claimed(epoch)
+        if not self.model_version:
+            self.model_version = model_version
+            self.message += f"; its winner was being registered, and is {model_version}"
+
     def fail(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
         """Fail it."""
         self.refuse_unless_claimed(epoch)
