@@ -87,6 +87,7 @@ class Sweeping:
         self.conduct = ConductSweep(
             sweeps=self.sweeps,
             runs=self.training.runs,
+            plans=self.training.plans,
             search=self.search,
             max_failed=3,
             clock=clock,

@@ -141,6 +141,19 @@ async def test_a_budget_that_ends_before_any_measurement_fails_the_sweep(sweepin
     sweep = await sweeping.conclude()
 
     assert (sweep.state, sweep.reason) == (SweepState.FAILED, "BUDGET_EXHAUSTED")
+    assert "failed" not in sweep.message
+
+
+async def test_a_budget_that_ends_after_failures_names_them(sweeping: Sweeping) -> None:
+    await sweeping.create(budget=Budget(time=timedelta(seconds=1)))
+    sweep = await sweeping.reconcile()
+    await sweeping.training.runs.update("acme", sweep.trials[0].run, spend(2), request=Request.internal())
+    sweeping.training.trainings.error = TrainingFailed("why", reason="DIVERGED")
+    await sweeping.train()
+
+    sweep = await sweeping.conclude()
+
+    assert (sweep.reason, sweep.message.partition("; ")[2]) == ("BUDGET_EXHAUSTED", "1 failed: DIVERGED")
 
 
 async def test_a_spent_budget_ends_a_trial_whose_run_a_killed_controller_never_queued(sweeping: Sweeping) -> None:

@@ -1,3 +1,4 @@
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -91,6 +92,13 @@ async def test_a_range_and_choices_at_once_are_refused(stub: SweepServiceStub) -
 
     with pytest.raises(InvalidInput, match="either range or choices"):
         await stub.CreateSweep(rpc.CreateSweepRequest(sweep=sweep(space=[both])))
+
+
+async def test_choices_that_are_no_numbers_are_refused(stub: SweepServiceStub) -> None:
+    with pytest.raises(InvalidInput, match="send finite numbers"):
+        await stub.CreateSweep(
+            rpc.CreateSweepRequest(sweep=sweep(space=[{"setting": "args.weight_decay", "choices": [0.1, math.nan]}]))
+        )
 
 
 def test_what_is_not_sent_is_of_sweeps_themselves() -> None:

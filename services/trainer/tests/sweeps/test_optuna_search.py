@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from services.trainer.tests.sweeps.fakes import RANKS, RATES, Sweeping
+from tidemill_trainer.sweeps.domain.space import Dimension, Range
 from tidemill_trainer.sweeps.domain.sweep import Pruning, Sweep, SweepTrial, SweepTrialState
 from tidemill_trainer.sweeps.optuna_search import OptunaSearch
 
@@ -35,6 +36,34 @@ async def test_suggestions_depend_on_the_stored_trials_alone(sweep: Sweep) -> No
     assert first[1] in {0.0, 1.0, 2.0}
     sweep.trials = (*sweep.trials, trial(4, state=RUNNING, point=first))
     assert await OptunaSearch().suggest(sweep) != first
+
+
+async def test_no_point_is_suggested_twice_while_there_are_others(sweep: Sweep) -> None:
+    sweep = replace(sweep, space=(RANKS, Dimension(setting="args.warmup_steps", range=Range(low=0, high=2))))
+    assert sweep.trial_count == 9
+
+    for number in range(1, 10):
+        point = await OptunaSearch().suggest(sweep)
+        sweep.trials = (*sweep.trials, trial(number, 1.0, point=point))
+
+    assert len({each.point for each in sweep.trials}) == 9
+
+
+async def test_what_diverged_is_suggested_less_often(sweep: Sweep) -> None:
+    rates = [10 ** (-4 + each / 8) for each in range(16)]
+    good = [trial(number, 1.0 + number / 100, point=(rate, 1.0)) for number, rate in enumerate(rates[:8], start=1)]
+    bad = [
+        trial(number, state=SweepTrialState.FAILED, reason="DIVERGED", point=(rate, 1.0))
+        for number, rate in enumerate(rates[8:], start=9)
+    ]
+    sweep.trials = (*good, *bad)
+
+    suggested = []
+    for seed in range(8):
+        sweep.seed = 100 * seed
+        suggested.append((await OptunaSearch().suggest(sweep))[0])
+
+    assert sum(rate < 1e-3 for rate in suggested) >= 7
 
 
 async def test_suggestions_come_nearer_to_what_did_well(sweep: Sweep) -> None:

@@ -11,11 +11,12 @@ from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepState, SweepTrial
 from tidemill_trainer.sweeps.ports import Search, Sweeps
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
 from tidemill_trainer.training.domain.trial import DATASET_CHANGED
-from tidemill_trainer.training.ports import Runs
+from tidemill_trainer.training.ports import Plans, Runs
 
 BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
 ALL_TRIALS_FAILED = "ALL_TRIALS_FAILED"
 WINNER_FAILED = "WINNER_FAILED"
+PLAN_PAUSED = "waits until its plan is resumed"
 _OF_DATASET = frozenset({DATASET_CHANGED, "DATASET_VERSION_NOT_FOUND"})
 """Reasons of a trial that no other trial of the sweep can do without."""
 
@@ -30,6 +31,7 @@ class ConductSweep:
 
     sweeps: Sweeps
     runs: Runs
+    plans: Plans
     search: Search
     max_failed: int
     """Failed trials after which a sweep ends, as long as none was measured."""
@@ -63,9 +65,11 @@ class ConductSweep:
             for trial in await self.search.hopeless(sweep):
                 await self._end_run(sweep, trial.run, lambda run: run.prune(now=now))
         sweep = await self._observed(key, sweep, epoch)
+        if not spent and await self._is_paused(sweep):
+            return await self._waits(key, sweep, epoch)
         if not spent:
             sweep = await self._queue_missing(key, sweep, epoch)
-        while not spent and len(sweep.running) < sweep.max_parallel and len(sweep.trials) < sweep.max_trials:
+        while not spent and self._may_start(sweep):
             sweep = await self._queue_missing(key, await self._start_trial(key, sweep, epoch), epoch)
         if sweep.running:
             return sweep
@@ -87,16 +91,26 @@ class ConductSweep:
                     "create another sweep on what is there"
                 )
                 return trial.reason, message
-        if not spent and not sweep.measured and len(sweep.failed) >= min(self.max_failed, sweep.max_trials):
+        if not spent and not sweep.running and self._fails_throughout(sweep):
             return ALL_TRIALS_FAILED, _described(sweep)
         return None
+
+    def _fails_throughout(self, sweep: Sweep) -> bool:
+        """Return whether so many trials failed before one was measured that no further ones start."""
+        return not sweep.measured and len(sweep.failed) >= min(self.max_failed, sweep.max_trials)
+
+    def _may_start(self, sweep: Sweep) -> bool:
+        more = len(sweep.running) < sweep.max_parallel and len(sweep.trials) < sweep.trial_count
+        return more and not self._fails_throughout(sweep)
 
     @staticmethod
     def _without_winner(sweep: Sweep, *, spent: bool) -> tuple[str, str]:
         if spent:
+            message = "the budget was spent before a trial came to its end: raise it, or train fewer steps"
+            failed = [trial.reason for trial in sweep.failed if trial.reason != "CANCELLED"]
             return (
                 BUDGET_EXHAUSTED,
-                "the budget was spent before a trial came to its end: raise it, or train fewer steps",
+                f"{message}; {len(failed)} failed: {', '.join(sorted({*failed}))}" if failed else message,
             )
         return ALL_TRIALS_FAILED, _described(sweep)
 
@@ -104,6 +118,8 @@ class ConductSweep:
         run = (await self.runs.get_many(key.project, [sweep.run])).get(sweep.run)
         now = self.clock.now()
         if run is None:
+            if await self._is_paused(sweep):
+                return await self._waits(key, sweep, epoch)
             try:
                 await self._queue(sweep.queued_winner(now=now))
             except InvalidInput as refused:
@@ -117,6 +133,19 @@ class ConductSweep:
             return sweep
         message = f"run {run.id} of the winner is {run.state.value}: {run.reason}"
         return await self._write(key, lambda s: s.fail(reason=WINNER_FAILED, message=message, now=now, epoch=epoch))
+
+    async def _is_paused(self, sweep: Sweep) -> bool:
+        """Return whether its plan starts no runs; one that was deleted holds none of its sweeps up."""
+        try:
+            return (await self.plans.get(sweep.project, sweep.plan)).settings.paused
+        except NotFound:
+            return False
+
+    async def _waits(self, key: ResourceKey, sweep: Sweep, epoch: int) -> Sweep:
+        """Record that it starts nothing until its plan is resumed; what runs goes on."""
+        if sweep.message == PLAN_PAUSED:
+            return sweep
+        return await self._write(key, lambda s: s.wait(PLAN_PAUSED, epoch=epoch))
 
     async def _close(self, key: ResourceKey, sweep: Sweep, epoch: int) -> None:
         """Cancel what is in work. A run that was never queued is, so that no slower worker queues it afterwards.

@@ -9,9 +9,10 @@ from google.protobuf.message import Message
 from tidemill.trainer.v1 import events_pb2 as events
 from tidemill.trainer.v1 import sweep_pb2 as pb
 from tidemill_core.aggregate import Event
+from tidemill_core.errors import InvalidInput
 from tidemill_kit.mapping import from_message, to_message
 from tidemill_trainer.sweeps.crud import SweepRequest
-from tidemill_trainer.sweeps.domain.space import Dimension, Range
+from tidemill_trainer.sweeps.domain.space import LONGEST_NAME, Dimension, Range
 from tidemill_trainer.sweeps.domain.sweep import (
     DEFAULT_HELD_OUT,
     DEFAULT_MEASUREMENTS,
@@ -25,7 +26,12 @@ from tidemill_trainer.sweeps.domain.sweep import (
 
 
 def sweep_of(message: pb.Sweep) -> SweepRequest:
-    """Return what a request asks for, with defaults for unset fields."""
+    """Return what a request asks for, with defaults for unset fields.
+
+    Raises:
+        InvalidInput: choices hold a number that JSON has not.
+
+    """
     pruning, defaults = message.pruning, Pruning()
     return SweepRequest(
         id=message.id,
@@ -72,7 +78,11 @@ def sweep_event(sweep: Sweep, event: Event, seq: int) -> tuple[str, Message]:
 
 def _dimension(message: pb.SweepDimension) -> Dimension:
     found = message.range
-    values: Any = MessageToDict(message.choices) if message.HasField("choices") else []
+    try:
+        values: Any = MessageToDict(message.choices) if message.HasField("choices") else []
+    except ValueError:
+        text = f"{message.setting[:LONGEST_NAME]!r} has NaN or Infinity: send finite numbers"
+        raise InvalidInput.at(field="sweep.space.choices", text=text) from None
     return Dimension(
         setting=message.setting,
         range=Range(low=found.low, high=found.high, log=found.log) if message.HasField("range") else None,

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 STARTUP_TRIALS = 10
 """Trials at random before the estimator suggests; of a short sweep a third of it."""
+DIVERGED = "DIVERGED"
 NEVER = 100.0
+SUGGESTIONS = 5
+"""Suggestions that are asked for until one was not tried; then any such point is taken."""
+APART = 1_000_003
+"""Between the seeds of these."""
 
 
 class OptunaSearch:
@@ -27,7 +32,7 @@ class OptunaSearch:
         """See `Search.suggest`."""
         if not sweep.trials and (start := sweep.searched.start_point()) is not None:
             return start
-        return await asyncio.to_thread(_suggest, sweep)
+        return await asyncio.to_thread(_untried, sweep)
 
     async def hopeless(self, sweep: Sweep) -> list[SweepTrial]:
         """See `Search.hopeless`."""
@@ -36,9 +41,19 @@ class OptunaSearch:
         return await asyncio.to_thread(_hopeless, sweep)
 
 
-def _suggest(sweep: Sweep) -> Point:
+def _untried(sweep: Sweep) -> Point:
+    """Return a suggestion that was not tried: what is trained twice says nothing new."""
+    tried = {trial.point for trial in sweep.trials}
+    for again in range(SUGGESTIONS):
+        point = _suggest(sweep, again)
+        if point not in tried:
+            return point
+    return sweep.searched.untried(tried) or point
+
+
+def _suggest(sweep: Sweep, again: int) -> Point:
     space = _distributions(sweep)
-    asked = _study(sweep).ask(space)
+    asked = _study(sweep, again).ask(space)
     return tuple(float(asked.params[name]) for name in space)
 
 
@@ -47,7 +62,7 @@ def _hopeless(sweep: Sweep) -> list[SweepTrial]:
     return [trial for trial in sweep.running if trial.losses and study.pruner.prune(study, _restored(sweep, trial))]
 
 
-def _study(sweep: Sweep) -> "optuna.Study":
+def _study(sweep: Sweep, again: int = 0) -> "optuna.Study":
     import optuna  # noqa: PLC0415 - half a second of imports that only sweeps need
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -55,7 +70,7 @@ def _study(sweep: Sweep) -> "optuna.Study":
     study = optuna.create_study(
         direction="minimize",
         sampler=optuna.samplers.TPESampler(
-            seed=sweep.seed + len(sweep.trials), n_startup_trials=startup, constant_liar=True
+            seed=sweep.seed + len(sweep.trials) + again * APART, n_startup_trials=startup, constant_liar=True
         ),
         pruner=optuna.pruners.PercentilePruner(
             sweep.pruning.keep_percent,
@@ -78,6 +93,8 @@ def _restored(sweep: Sweep, trial: SweepTrial) -> "optuna.trial.FrozenTrial":
         SweepTrialState.FAILED: TrialState.FAIL,
     }
     state = states[trial.state]
+    if trial.reason == DIVERGED:
+        state = TrialState.PRUNED  # a bad one, where FAIL is passed over: else it is suggested as often as before
     return create_trial(
         state=state,
         value=trial.loss if state is TrialState.COMPLETE else None,

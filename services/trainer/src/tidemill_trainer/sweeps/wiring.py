@@ -43,6 +43,7 @@ def wire_sweeps(backend: Backend, settings: TrainerSettings, training: Training)
     conduct = ConductSweep(
         sweeps=sweeps,
         runs=training.runs,
+        plans=training.plans,
         search=OptunaSearch(),
         max_failed=settings.sweep_max_failed_trials,
         clock=SystemClock(),

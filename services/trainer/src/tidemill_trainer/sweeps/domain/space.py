@@ -1,8 +1,9 @@
 """What a sweep searches: settings of a recipe, each with a range or some choices."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TypeAlias
 
 from tidemill_core.errors import InvalidInput, Violation
@@ -14,6 +15,7 @@ Point: TypeAlias = tuple[float, ...]
 
 MAX_DIMENSIONS = 16
 MIN_CHOICES, MAX_CHOICES = 2, 32
+MAX_COUNTED = 100_000
 LONGEST_NAME = 64
 LONGEST_SHOWN = 40
 NOT_COMPARABLE = (
@@ -95,6 +97,27 @@ class Space:
     def at(self, point: Point) -> PlanSettings:
         """Return the plan's settings at a point."""
         return _with(self.start, self.settings(point))
+
+    @property
+    def size(self) -> float:
+        """The number of its points, infinite where a range is of fractions."""
+        return math.prod(len(numbers) if numbers else math.inf for numbers in self._numbers())
+
+    def untried(self, tried: Collection[Point]) -> Point | None:
+        """Return the first point that was not tried, None where there is none, or more than can be counted through."""
+        if self.size > MAX_COUNTED:
+            return None
+        return next((point for point in product(*self._numbers()) if point not in tried), None)
+
+    def _numbers(self) -> Iterator[Sequence[float]]:
+        """Yield the numbers of each dimension; none of a range of fractions."""
+        for each in self.dimensions:
+            if each.range is None:
+                yield [float(index) for index in range(len(each.choices))]
+            elif each.is_whole(self.start.method):
+                yield range(int(each.range.low), int(each.range.high) + 1)
+            else:
+                yield ()
 
     def start_point(self) -> Point | None:
         """Return the point of the plan's own settings, None where the space has it not."""

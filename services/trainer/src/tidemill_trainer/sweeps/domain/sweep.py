@@ -185,6 +185,11 @@ class Sweep(Aggregate):
         """The one of them with the lowest loss at its end, of equal ones the first."""
         return min(self.measured, key=lambda trial: trial.loss, default=None)
 
+    @property
+    def trial_count(self) -> int:
+        """How many trials it has at most: one for each point, where the space has fewer than `max_trials`."""
+        return int(min(self.max_trials, self.searched.size))
+
     def check(self, *, max_trials: int) -> None:
         """Check all but the space.
 
@@ -237,7 +242,7 @@ class Sweep(Aggregate):
     def start_trial(self, point: Point, *, epoch: int) -> None:
         """Add the next trial."""
         self._refuse_unless(SweepState.RUNNING, epoch)
-        number = len(self.trials) + 1
+        number, self.message = len(self.trials) + 1, ""
         run = derived_id("sweep_trial", self.project, self.origin, str(number))
         self.trials = (*self.trials, SweepTrial(number=number, run=run, point=point))
 

@@ -1,0 +1,95 @@
+"""What keeps a sweep from starting trials: a paused plan, failures, and a space that is used up."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.trainer.tests.sweeps.fakes import RANKS, Sweeping
+from tidemill_core.application import Request
+from tidemill_trainer.errors import TrainingFailed
+from tidemill_trainer.sweeps.domain.sweep import SweepState
+from tidemill_trainer.training.domain.plan import TrainingPlan
+
+
+@pytest.fixture
+async def sweeping(tmp_path: Path) -> Sweeping:
+    return await Sweeping(folder=tmp_path).ready()
+
+
+async def set_paused(sweeping: Sweeping, *, paused: bool) -> None:
+    def change(plan: TrainingPlan) -> None:
+        plan.settings = replace(plan.settings, paused=paused)
+
+    await sweeping.training.plans.update("acme", "lora", change, request=Request.internal())
+
+
+async def test_a_paused_plan_starts_no_trial_and_what_runs_goes_on(sweeping: Sweeping) -> None:
+    await sweeping.create(max_trials=2)
+    await sweeping.reconcile()
+    await set_paused(sweeping, paused=True)
+    await sweeping.train()
+
+    held = await sweeping.reconcile()
+    await set_paused(sweeping, paused=False)
+    sweep = await sweeping.conclude()
+
+    assert (held.state, len(held.measured), len(held.trials)) == (SweepState.RUNNING, 1, 1)
+    assert held.message == "waits until its plan is resumed"
+    assert (sweep.state, len(sweep.trials), sweep.message) == (SweepState.SUCCEEDED, 2, "")
+
+
+async def test_a_paused_plan_trains_no_winner(sweeping: Sweeping) -> None:
+    await sweeping.create(max_trials=1)
+    await sweeping.reconcile()
+    await sweeping.train()
+    await set_paused(sweeping, paused=True)
+
+    held = await sweeping.reconcile()
+
+    assert (len(sweeping.enqueued), held.open, held.run) == (0, True, "")
+    await set_paused(sweeping, paused=False)
+    assert (await sweeping.conclude()).state is SweepState.SUCCEEDED
+
+
+async def test_a_sweep_of_a_deleted_plan_goes_on(sweeping: Sweeping) -> None:
+    await sweeping.create(max_trials=2)
+    sweeping.training.plans.remove("acme", "lora")
+
+    assert (await sweeping.conclude()).state is SweepState.SUCCEEDED
+
+
+async def test_failures_end_a_sweep_only_when_no_trial_runs_any_more(sweeping: Sweeping) -> None:
+    await sweeping.create(max_trials=4, max_parallel=4)
+    await sweeping.reconcile()
+    healthy = sweeping.enqueued.pop()
+    sweeping.training.trainings.error = TrainingFailed("why", reason="DIVERGED")
+    await sweeping.train()
+    sweeping.training.trainings.error = None
+
+    meanwhile = await sweeping.reconcile()
+    sweeping.enqueued.append(healthy)
+    sweep = await sweeping.conclude()
+
+    assert (meanwhile.state, len(meanwhile.failed), len(meanwhile.running)) == (SweepState.RUNNING, 3, 1)
+    assert (sweep.state, sweep.winner) == (SweepState.SUCCEEDED, 4)
+
+
+async def test_no_further_trials_start_after_many_failures(sweeping: Sweeping) -> None:
+    sweeping.search.points = [(1e-4 * each,) for each in range(1, 9)]
+    await sweeping.create(max_trials=8, max_parallel=4)
+    await sweeping.reconcile()
+    sweeping.enqueued.pop()
+    sweeping.training.trainings.error = TrainingFailed("why", reason="DIVERGED")
+    await sweeping.train()
+
+    assert len((await sweeping.reconcile()).trials) == 4
+
+
+async def test_a_space_with_fewer_points_than_trials_is_searched_once(sweeping: Sweeping) -> None:
+    sweeping.search.points = [(1.0,), (0.0,), (2.0,)]
+    await sweeping.create(space=(RANKS,), max_trials=12)
+
+    sweep = await sweeping.conclude()
+
+    assert (sweep.state, len(sweep.trials)) == (SweepState.SUCCEEDED, 3)
