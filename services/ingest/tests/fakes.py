@@ -325,6 +325,7 @@ class Ingest:
             clock=self.clock,
             rules=SweepRules(),
             projects=self.projects,
+            labels=self.labels,
         )
 
     async def with_source(self, source: Source | None = None) -> "Ingest":

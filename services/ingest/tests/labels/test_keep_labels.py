@@ -22,6 +22,10 @@ OTHER = replace(OPERATOR, project="other")
 DOCUMENT = document_id("acme", "cms", "kb/1")
 
 
+class Killed(Exception):
+    """The process ends here."""
+
+
 @dataclass
 class ErasedHere:
     """Implements `labels.ports.Erased`: by document or person."""
@@ -128,6 +132,41 @@ async def test_labels_of_a_document_go_with_its_text_and_late_ones_do_not_stay(
     await kept.keep(ACME, labels_of("i1", document=DOCUMENT, verdict="good"))
 
     await kept.ingest.delete(ACME, deletion(erase=True))
+
+    assert await kept.values() == []
+    await kept.keep(ACME, labels_of("i2", document=DOCUMENT, verdict="good"))
+    assert await kept.values() == []
+
+
+async def test_a_crash_right_after_a_document_was_erased_leaves_no_labels(
+    kept: LabelsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kept.keep(ACME, labels_of("i1", document=DOCUMENT, verdict="good"))
+
+    async def crash(*_: object) -> int:
+        raise Killed
+
+    with monkeypatch.context() as crashing:
+        crashing.setattr(LabelsHere, "erase_document", crash)
+        with pytest.raises(Killed):
+            await kept.ingest.delete(ACME, deletion(erase=True))
+    assert await kept.values() == [{"verdict": "good"}]
+
+    await kept.ingest.sweep(epoch=1)
+
+    assert await kept.values() == []
+
+
+async def test_labels_go_with_the_text_of_a_deleted_document_by_its_retention(kept: LabelsHarness) -> None:
+    kept.ingest.projects.deleted_documents["acme"] = timedelta(days=10)
+    await kept.keep(ACME, labels_of("i1", document=DOCUMENT, verdict="good"))
+    await kept.ingest.delete(ACME, deletion())
+
+    kept.ingest.clock.advance(timedelta(days=9))
+    await kept.ingest.sweep(epoch=1)
+    assert await kept.values() == [{"verdict": "good"}]
+    kept.ingest.clock.advance(timedelta(days=2))
+    await kept.ingest.sweep(epoch=1)
 
     assert await kept.values() == []
     await kept.keep(ACME, labels_of("i2", document=DOCUMENT, verdict="good"))

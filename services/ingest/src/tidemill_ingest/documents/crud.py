@@ -257,6 +257,10 @@ class DeleteDocument:
         document = await save_once(
             self.documents, fresh, change, command.submission, request=command.request, now=self.clock.now()
         )
+        while (
+            command.erase and document.newest is None and await self.labels.erase_document(caller.project, document.id)
+        ):
+            pass  # before the texts: the sweep finds what a crash left by these
         if given_up := document.texts.given_up:
             await self.texts.delete(sorted(given_up))
         if document.contents.pending:
@@ -264,8 +268,6 @@ class DeleteDocument:
         if document.newest is None:
             await self.compare.erase(caller.project, document.id)
             await self.reading.boilerplate.erase(caller.project, document.source, document.id)
-            while command.erase and await self.labels.erase_document(caller.project, document.id):
-                pass
         elif compared:  # a withheld version stays, and what was current went
             await self.compare.changed(caller.project, document.id)
         if not document.readable_by(caller):  # the same request again, after another caller's

@@ -17,6 +17,7 @@ from tidemill_ingest.documents.ports import (
     Texts,
     VersionTexts,
 )
+from tidemill_ingest.labels.ports import Labels
 from tidemill_ingest.projects import Projects
 from tidemill_ingest.sources.ports import Sources
 
@@ -50,6 +51,7 @@ class Sweep:
     clock: Clock
     rules: SweepRules
     projects: Projects
+    labels: Labels
 
     async def __call__(self, *, epoch: int) -> Swept:
         """Go through a bounded number of documents after the last ones, under a lease with this epoch."""
@@ -139,6 +141,9 @@ class Sweep:
         stored = await self.texts.of_document(project, document_id)
         uses = (await self.uses.of(project, [document_id])).get(document_id)
         unneeded = self._unneeded(uses, stored, now)
+        if uses is not None and uses.deleted and not uses.kept:
+            while await self.labels.erase_document(project, document_id):
+                pass
         await self.texts.delete(unneeded)
         return len(unneeded)
 

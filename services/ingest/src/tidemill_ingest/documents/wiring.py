@@ -129,7 +129,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         workers=[
             unpacking,
             forgetting,
-            *_sweep(backend, settings, sources, documents, texts, quarantine, projects),
+            *_sweep(backend, settings, sources, documents, texts, quarantine, projects, labels),
             *_quality(backend, settings, accept.compare, sources, projects, changed_sources),
         ],
         erasures=_erasures(backend, settings, accept),
@@ -369,6 +369,7 @@ def _sweep(  # noqa: PLR0913, PLR0917 - the stores that it goes through
     texts: Texts,
     quarantine: Quarantine,
     projects: Projects,
+    labels: Labels,
 ) -> Sequence[Worker]:
     sweep = Sweep(
         sources=sources,
@@ -385,6 +386,7 @@ def _sweep(  # noqa: PLR0913, PLR0917 - the stores that it goes through
             documents=settings.sweep_documents,
         ),
         projects=projects,
+        labels=labels,
     )
     texts_sweep = sweep_controller(
         sweep,

@@ -56,5 +56,5 @@ class KeepLabels:
 
 
 def _is_gone(document: Document) -> bool:
-    """Return whether the document is deleted, and its text was erased."""
-    return document.state is DocumentState.DELETED and document.was_erased(document.version_count)
+    """Return whether the document is deleted, and none of its texts is kept any more."""
+    return document.state is DocumentState.DELETED and not document.texts.kept
