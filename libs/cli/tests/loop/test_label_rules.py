@@ -61,6 +61,12 @@ def test_rules_become_fields_of_the_dataset_which_follows_its_queues(file: Path)
             "exclude.answers.verdict",
             "required with odd, too",
         ),
+        (
+            "{require: {answers.score: {min: 3}}, exclude: {answers.score: {min: 2}}}",
+            "exclude.answers.score",
+            "required with every value",
+        ),
+        ('{require: {answers.correct: [true, "true"]}}', "require.answers.correct", "a value twice"),
     ],
 )
 def test_rules_about_what_is_not_there_and_contradictions_are_reported(
@@ -71,6 +77,34 @@ def test_rules_about_what_is_not_there_and_contradictions_are_reported(
     assert message in found[f"datasets.helpdesk_sft.labels.{path}"]
 
 
-@pytest.mark.parametrize("rules", ["{require: {verdict: [good]}}", "{require: {answers.verdict: []}}", "{only: {}}"])
+def test_rules_that_narrow_each_other_are_fine(file: Path) -> None:
+    text = file.read_text()
+    for old, new in with_rules("{require: {answers.score: {min: 2}}, exclude: {answers.score: {min: 4, max: 5}}}"):
+        text = text.replace(old, new)
+    file.write_text(text)
+
+    (dataset,) = [each for each in desired_resources(read_loop(file)) if each.kind == "dataset"]
+
+    assert len(dataset.message.label_rules) == 2
+
+
+def test_more_rules_than_ingest_takes_are_reported(file: Path) -> None:
+    many = ", ".join(f"answers.f{number}: [true]" for number in range(21))
+
+    found = problems(file, *with_rules(f"{{exclude: {{{many}}}}}"))
+
+    assert found["datasets.helpdesk_sft.labels"] == "has 21 rules, and 20 is the limit"
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "{require: {verdict: [good]}}",
+        "{require: {answers.verdict: []}}",
+        "{only: {}}",
+        "{require: {answers.score: {min: 3, max: 2}}}",
+        "{require: {answers.score: {min: .inf}}}",
+    ],
+)
 def test_rules_of_another_shape_are_refused(file: Path, rules: str) -> None:
     assert any(path.startswith("datasets.helpdesk_sft.labels") for path in problems(file, *with_rules(rules)))

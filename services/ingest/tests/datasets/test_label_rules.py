@@ -166,6 +166,23 @@ async def test_other_rules_count_for_the_next_version_and_are_checked() -> None:
         await datasets.managing.update(ACME, unknown, frozenset({"label_rules"}), write)
 
 
+@pytest.mark.parametrize("queues", [QueuesHere(gone=True), QueuesHere(away=True)])
+async def test_the_same_request_again_has_the_same_answer_whatever_became_of_the_queue(queues: QueuesHere) -> None:
+    datasets = Datasets()
+    ruled = Dataset(id=NAME.id, project="acme", label_rules=(GOOD,))
+    creating, updating = (Write(request=Request(id=each, digest=each)) for each in ("create", "update"))
+    fields = frozenset({"label_rules"})
+    await datasets.managing.create(ACME, ruled, creating)
+    updated = await datasets.managing.update(ACME, replace(ruled, label_rules=(NOT_BAD,)), fields, updating)
+
+    later = replace(datasets.managing, queues=queues)
+
+    assert (await later.create(ACME, ruled, creating)).id == NAME.id
+    assert await later.update(ACME, replace(ruled, label_rules=(NOT_BAD,)), fields, updating) == updated
+    with pytest.raises((InvalidInput, DependencyUnavailable)):
+        await later.update(ACME, ruled, fields, Write(request=Request(id="anew", digest="anew")))
+
+
 @pytest.mark.parametrize(
     ("rule", "message"),
     [

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Self
 
-from pydantic import Field, StrictBool, StrictStr, model_validator
+from pydantic import Field, FiniteFloat, StrictBool, StrictStr, model_validator
 
 from tidemill.ingest.v1.dataset_pb2 import LabelRule
 from tidemill_cli.loop.problems import Document, Problem, nearest
 from tidemill_cli.loop.review_queues import ReviewField, ReviewQueue
 from tidemill_cli.loop.shapes import Declared
 
+MAX_RULES = 20
 _SLUG = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 QueueField = Annotated[str, Field(pattern=f"^{_SLUG}\\.{_SLUG}$", description="QUEUE.FIELD of the section reviews")]
 
@@ -17,13 +18,21 @@ QueueField = Annotated[str, Field(pattern=f"^{_SLUG}\\.{_SLUG}$", description="Q
 class Between(Declared):
     """Bounds of a number, both included."""
 
-    min: float | None = None
-    max: float | None = None
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
+
+    def has(self, other: "Between") -> bool:
+        """Return whether all that is within the other bounds is within these."""
+        low = self.min is None or (other.min is not None and self.min <= other.min)
+        return low and (self.max is None or (other.max is not None and other.max <= self.max))
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
         if self.min is None and self.max is None:
             message = "set min, max or both"
+            raise ValueError(message)
+        if self.min is not None and self.max is not None and self.min > self.max:
+            message = f"min is {self.min:g}, above max, which is {self.max:g}"
             raise ValueError(message)
         return self
 
@@ -64,11 +73,19 @@ def rule_problems(
                 if problem := _problem(rule, values, reviews):
                     yield document.problem(("datasets", name, "labels", kind, rule), problem)
         for rule in part.require.keys() & part.exclude.keys():
-            one, other = part.require[rule], part.exclude[rule]
-            both = set() if isinstance(one, Between) or isinstance(other, Between) else {*one} & {*other}
-            if both:
-                message = f"is required with {_text_of(min(both, key=str))}, too: keep one of both"
+            if both := _contradiction(part.require[rule], part.exclude[rule]):
+                message = f"is required with {both}, too: keep one of both"
                 yield document.problem(("datasets", name, "labels", "exclude", rule), message)
+        if (count := len(part.require) + len(part.exclude)) > MAX_RULES:
+            yield document.problem(("datasets", name, "labels"), f"has {count} rules, and {MAX_RULES} is the limit")
+
+
+def _contradiction(required: LabelValues, excluded: LabelValues) -> str:
+    """Return what both are about; "" where something is left to take."""
+    if isinstance(required, Between) or isinstance(excluded, Between):
+        bounds = isinstance(required, Between) and isinstance(excluded, Between) and excluded.has(required)
+        return "every value that it takes" if bounds else ""
+    return next((each for each in map(_text_of, required) if each in {*map(_text_of, excluded)}), "")
 
 
 def _problem(rule: str, values: LabelValues, reviews: Mapping[str, ReviewQueue]) -> str:
@@ -82,6 +99,8 @@ def _problem(rule: str, values: LabelValues, reviews: Mapping[str, ReviewQueue])
 
 
 def _misfit(name: str, field: ReviewField, values: LabelValues) -> str:
+    if not isinstance(values, Between) and len({*map(_text_of, values)}) < len(values):
+        return f"{name} has a value twice: name each once"
     if field.kind == "text":
         return f"{name} is a text: use a category, a boolean or a number"
     if (field.kind == "number") != isinstance(values, Between):

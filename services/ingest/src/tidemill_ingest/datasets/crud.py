@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest
 from tidemill_core.approvals import ApprovalPolicy
+from tidemill_core.errors import TidemillError
 from tidemill_core.resources import Write, copy_fields, create, refuse, update
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.datasets.domain.label_rules import rule_violations
@@ -31,9 +32,22 @@ class ManageDatasets:
 
         """
         dataset.check()
-        await self._check_rules(caller, dataset)
-        fresh = Dataset(id=dataset.id, project=caller.project)
-        return await create(self.datasets, fresh, write, begin=lambda each: each.declare(dataset))
+        refused = await self._refused(caller, dataset)
+
+        def begin(each: Dataset) -> None:
+            if refused:
+                raise refused
+            each.declare(dataset)
+
+        return await create(self.datasets, Dataset(id=dataset.id, project=caller.project), write, begin=begin)
+
+    async def _refused(self, caller: Caller, dataset: Dataset) -> TidemillError | None:
+        """Return why its rules are refused: what the same request again, which has its answer, does not get."""
+        try:
+            await self._check_rules(caller, dataset)
+        except TidemillError as error:
+            return error
+        return None
 
     async def _check_rules(self, caller: Caller, dataset: Dataset) -> None:
         """Refuse rules about what a review queue does not have; each queue is read once."""
@@ -71,12 +85,15 @@ class ManageDatasets:
             DependencyUnavailable: feedback, which has the review queues of its rules, does not answer.
 
         """
+        refused: TidemillError | None = None
         if "label_rules" in fields:
             refuse(rule_violations(given.label_rules, field="dataset.label_rules"))
-            await self._check_rules(caller, given)
+            refused = await self._refused(caller, given)
 
         def change(dataset: Dataset) -> None:
             dataset.require_active()
+            if refused:
+                raise refused
             if "approval" in fields:
                 dataset.approval.check_change(caller, given.approval)
             copy_fields(given, dataset, fields)
