@@ -101,7 +101,7 @@ def _print_item(queue: ReviewQueue, claim: ReviewClaim, shown: Shown) -> None:
     stdout.rule(escape(claim.subject.id))
     if claim.subject.kind == SUBJECT_KIND_EXAMPLE:
         stdout.print("of this example the answer is shown that it was made from; its own text may be a correction")
-    for text in (queue.instructions, shown.question, shown.text):
+    for text in (queue.instructions, shown.question, shown.text, *(f"corrected: {each}" for each in shown.corrections)):
         if text:
             stdout.print(escape(printable(text)), end="\n\n")
 

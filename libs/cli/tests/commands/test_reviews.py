@@ -9,10 +9,11 @@ from libs.cli.tests.commands.conftest import Terminal
 from libs.cli.tests.commands.review_answers import ITEM, LABELS, QUEUE, ReviewAnswers
 from libs.cli.tests.loop.running import Running
 from tidemill.feedback.v1.curation_pb2 import Curation
-from tidemill.feedback.v1.feedback_pb2 import Feedback, Preference
+from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback, Preference
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, ListFeedbackResponse
 from tidemill.feedback.v1.review_pb2 import (
     LABEL_KIND_NUMBER,
+    SUBJECT_KIND_EXAMPLE,
     SUBJECT_KIND_INFERENCE,
     LabelField,
     ReviewItem,
@@ -25,6 +26,7 @@ from tidemill.ingest.v1.dataset_pb2 import DATASET_SPLIT_HELD_OUT
 from tidemill.ingest.v1.dataset_service_pb2 import ExportDatasetVersionRequest, ExportDatasetVersionResponse
 from tidemill_cli.reviewing import bounds
 from tidemill_client.reviews import candidate_item
+from tidemill_client.values import assistant
 from tidemill_core.application import derived_id
 from tidemill_core.errors import PreconditionFailed
 
@@ -100,6 +102,28 @@ async def test_an_answer_that_may_not_be_read_is_not_asked_about(
 
     assert "it rests on documents that you may not read" in said.text
     assert (said.code, reviews.released, reviews.submitted) == (0, ["item-d-1"], [])
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+async def test_of_an_example_the_corrections_are_shown_that_count(
+    terminal: Terminal, running: Running, reviews: ReviewAnswers, *, restricted: bool
+) -> None:
+    reviews.kind = SUBJECT_KIND_EXAMPLE
+    answer = Inference(id="d-1", output=[assistant("The answer.")], restricted=restricted)
+    running.answers["inference.v1.inference_service:GetInference"] = lambda _: GetInferenceResponse(inference=answer)
+    given = [
+        Feedback(
+            metric="correction", correction=Correction(output=[assistant(text)]), counts=text != "Not the asker's."
+        )
+        for text in ("The right answer.", "Not the asker's.")
+    ]
+    running.answers["feedback.v1.feedback_service:ListFeedback"] = lambda _: ListFeedbackResponse(feedback=given)
+
+    said = await asyncio.to_thread(lambda: terminal.typed("reviews", "work", "answers", piped=":quit\n"))
+
+    assert "The answer." in said.text
+    assert ("corrected: The right answer." in said.text) is not restricted
+    assert "Not the asker's." not in said.text
 
 
 async def test_an_owner_that_does_not_answer_ends_no_work(

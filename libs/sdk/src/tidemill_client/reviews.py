@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill.feedback.v1 import review_service_pb2 as reviews
 from tidemill.feedback.v1.curation_pb2 import Curation
 from tidemill.feedback.v1.curation_service_pb2 import GetCurationRequest
-from tidemill.feedback.v1.feedback_pb2 import Feedback
+from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest
 from tidemill.feedback.v1.review_pb2 import (
     LABEL_KIND_BOOLEAN,
@@ -48,6 +48,8 @@ class Shown:
     """Of an answer; empty where the record has it not."""
     text: str = ""
     """The answer, or the document."""
+    corrections: tuple[str, ...] = ()
+    """Of an example: the corrections of the answer that count; one of them may be the example's text."""
     restricted: bool = False
     """It may not be read: it rests on documents that the credential has no right to."""
 
@@ -122,14 +124,20 @@ class Reviews(Resources[ReviewQueue]):
         return (await self._connection.reviews.GetReviewQueueReport(request)).report
 
     async def read(self, subject: ReviewSubject) -> Shown:
-        """Return the texts of what is reviewed, from its owner; of an example those of the answer it was made from."""
+        """Return the texts of what is reviewed, from its owner; of an example those of its answer, and corrections."""
         if subject.kind == SUBJECT_KIND_DOCUMENT:
             return Shown(text=await Documents(self._connection).text(subject.id))
         request = GetInferenceRequest(id=subject.inference or subject.id)
         found = (await self._connection.inferences.GetInference(request)).inference
         asked = (part.text for message in found.messages[-1:] for part in message.parts)
         text = text_of(found)  # of a restricted record only what was said earlier may be left out
-        return Shown(question="".join(asked), text=text, restricted=found.restricted and not text)
+        shown = Shown(question="".join(asked), text=text, restricted=found.restricted and not text)
+        if subject.kind != SUBJECT_KIND_EXAMPLE or found.restricted:
+            return shown
+        about = ListFeedbackRequest(inference=request.id)
+        given = each(self._connection.feedback.ListFeedback, about, lambda page: page.feedback)
+        counting = [reaction.correction async for reaction in given if reaction.counts]
+        return replace(shown, corrections=tuple(filter(None, map(_corrected, counting))))
 
 
 def inference_item(inference: str) -> ReviewItem:
@@ -146,6 +154,10 @@ def example_item(example: str, *, dataset: str, inference: str) -> ReviewItem:
     """Return an item about an example of a dataset, which was made from an inference."""
     subject = ReviewSubject(kind=SUBJECT_KIND_EXAMPLE, id=example, dataset=dataset, inference=inference)
     return ReviewItem(subject=subject)
+
+
+def _corrected(given: Correction) -> str:
+    return "".join(part.text for message in given.output for part in message.parts)
 
 
 def candidate_item(curation: Curation, reaction: Feedback) -> ReviewItem:
