@@ -1,5 +1,6 @@
 """What keeps a sweep from starting trials: a paused plan, failures, and a space that is used up."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from services.trainer.tests.sweeps.fakes import RANKS, Sweeping
 from tidemill_core.application import Request
 from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.sweeps.domain.sweep import SweepState
+from tidemill_trainer.training import train_run
 from tidemill_trainer.training.domain.plan import TrainingPlan
 
 
@@ -93,3 +95,34 @@ async def test_a_space_with_fewer_points_than_trials_is_searched_once(sweeping: 
     sweep = await sweeping.conclude()
 
     assert (sweep.state, len(sweep.trials)) == (SweepState.SUCCEEDED, 3)
+
+
+async def test_a_trial_that_fails_without_a_step_has_spent_its_time(sweeping: Sweeping) -> None:
+    sweeping.training.trainings.losses, sweeping.training.trainings.error = (), TrainingFailed("why", reason="DIVERGED")
+    await sweeping.create(max_trials=2)
+    await sweeping.reconcile()
+    await sweeping.train()
+
+    assert (await sweeping.reconcile()).trials[0].seconds > 0
+
+
+async def test_the_time_of_a_trial_is_known_while_it_says_nothing_new(
+    sweeping: Sweeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_run, "POLL_INTERVAL_S", 0.001)
+    monkeypatch.setattr(train_run, "SPENT_INTERVAL_S", 0.001)
+    sweeping.training.trainings.gate = asyncio.Event()
+    await sweeping.create(max_trials=1)
+    name = (await sweeping.reconcile()).trials[0].run
+    training = asyncio.create_task(sweeping.train())
+    await sweeping.training.trainings.begun.wait()
+
+    async def spent_s(than: float) -> float:
+        while (found := (await sweeping.training.runs.get("acme", name)).progress.seconds) <= than:  # noqa: ASYNC110 - the worker is another task
+            await asyncio.sleep(0)
+        return found
+
+    first = await spent_s(0.0)
+    assert await asyncio.wait_for(spent_s(first), 10) > first
+    sweeping.training.trainings.gate.set()
+    await training

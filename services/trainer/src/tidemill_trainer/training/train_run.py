@@ -46,6 +46,9 @@ from tidemill_trainer.training.register_adapter import RegisterAdapter
 POLL_INTERVAL_S = 1.0
 """Interval at which progress is stored and a cancellation is checked."""
 
+SPENT_INTERVAL_S = 5.0
+"""Interval at which a trial's computing time is stored without other news: its sweep has a budget."""
+
 SAVING_S = 600.0
 """Minimum time for a run after its last step, to load the last checkpoint and save the adapter."""
 
@@ -212,21 +215,30 @@ class TrainRun:
         return await self._computed(key, run, epoch, folder=folder, base=base)
 
     async def _follow(self, key: ResourceKey, run: TrainingRun, reports: AsyncIterator[Report], epoch: int) -> Progress:
-        """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress."""
+        """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress.
+
+        What it computed is stored also where it failed without a step.
+        """
         watch = _Watch(run)
         reading = asyncio.create_task(watch.read(reports))
         begin, before = asyncio.get_running_loop().time(), run.progress.seconds
         progress, written = run.progress, (run.progress.step, run.progress.held_out_losses, run.fit)
+        stored_s = before
         try:
             while not reading.done():
                 await asyncio.wait([reading], timeout=POLL_INTERVAL_S)
                 seconds = before + asyncio.get_running_loop().time() - begin
                 progress = replace(watch.progress, seconds=seconds)
                 now = (progress.step, progress.held_out_losses, watch.fit)
+                news = now != written or (run.trial is not None and seconds - stored_s >= SPENT_INTERVAL_S)
                 with suppress(DependencyUnavailable):  # the training continues as long as its lease holds
-                    await self._check(key, progress, watch, epoch, news=now != written)
-                    written = now
+                    await self._check(key, progress, watch, epoch, news=news)
+                    written, stored_s = now, seconds if news else stored_s
             reading.result()
+        except TrainingFailed:
+            with suppress(DependencyUnavailable):
+                await self._check(key, progress, watch, epoch, news=progress.seconds > stored_s)
+            raise
         finally:
             reading.cancel()
             await asyncio.wait([reading])
