@@ -65,7 +65,7 @@ async def test_trials_run_side_by_side_up_to_the_limit(sweeping: Sweeping) -> No
     assert len(sweeping.enqueued) == 3
 
 
-async def test_a_trial_that_others_outdo_ends_early_and_leaves_nothing(sweeping: Sweeping) -> None:
+async def test_a_trial_that_others_outdo_ends_early(sweeping: Sweeping) -> None:
     await sweeping.create(max_trials=2)
     await sweeping.reconcile()
     sweeping.search.prune = lambda trial: trial.number == 1
@@ -189,7 +189,7 @@ async def test_a_cancelled_sweep_cancels_its_runs_and_registers_nothing(sweeping
     sweep = await sweeping.reconcile()
 
     assert (sweep.state, sweep.open, sweep.reason) == (SweepState.CANCELLED, False, "CANCELLED")
-    assert {run.state for run in await runs_of(sweeping)} == {RunState.CANCELLED}
+    assert {(run.state, run.message) for run in await runs_of(sweeping)} == {(RunState.CANCELLED, "ended by its sweep")}
 
 
 async def test_a_winner_that_is_cancelled_is_never_registered_by_a_slower_worker(sweeping: Sweeping) -> None:

@@ -126,3 +126,15 @@ async def test_the_time_of_a_trial_is_known_while_it_says_nothing_new(
     assert await asyncio.wait_for(spent_s(first), 10) > first
     sweeping.training.trainings.gate.set()
     await training
+
+
+async def test_runs_have_the_labels_of_plan_and_sweep(sweeping: Sweeping) -> None:
+    def labelled(plan: TrainingPlan) -> None:
+        plan.configure(replace(plan.settings, labels={"team": "help", "stage": "plan"}))
+
+    await sweeping.training.plans.update("acme", "lora", labelled, request=Request.internal())
+    await sweeping.create(max_trials=1, labels={"stage": "sweep"})
+    await sweeping.conclude()
+
+    runs = sweeping.training.runs.all()
+    assert [run.labels for run in runs] == [{"team": "help", "stage": "sweep"}] * 2

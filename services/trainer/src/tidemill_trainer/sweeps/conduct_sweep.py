@@ -16,6 +16,7 @@ from tidemill_trainer.training.ports import Plans, Runs
 BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
 ALL_TRIALS_FAILED = "ALL_TRIALS_FAILED"
 WINNER_FAILED = "WINNER_FAILED"
+ENDED_BY_SWEEP = "ended by its sweep"
 PLAN_PAUSED = "waits until its plan is resumed"
 _OF_DATASET = frozenset({DATASET_CHANGED, "DATASET_VERSION_NOT_FOUND"})
 """Reasons of a trial that no other trial of the sweep can do without."""
@@ -179,7 +180,7 @@ class ConductSweep:
 
     async def _cancel(self, sweep: Sweep, run: str) -> None:
         now = self.clock.now()
-        await self._end_run(sweep, run, lambda run: run.cancel(now=now))
+        await self._end_run(sweep, run, lambda run: run.cancel(now=now, message=ENDED_BY_SWEEP))
 
     async def _end_run(self, sweep: Sweep, run: str, end: Callable[[TrainingRun], None]) -> None:
         with suppress(NotFound, RunFinished):  # one that registers its version has ended for the sweep
@@ -207,7 +208,7 @@ class ConductSweep:
 
     async def _queue(self, run: TrainingRun, *, cancelled: bool = False) -> None:
         if cancelled:
-            run.cancel(now=self.clock.now())
+            run.cancel(now=self.clock.now(), message=ENDED_BY_SWEEP)
         with suppress(AlreadyExists):
             await self.runs.add(run, request=Request(id=f"queue:{run.id}", digest=run.id))
         if not cancelled:

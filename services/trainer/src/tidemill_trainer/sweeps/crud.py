@@ -115,7 +115,7 @@ class SweepCrud:
         self.datasets.check(caller.project, version)
         base = await self.check.base_of(caller.project, plan.settings)
         length = plan.settings.recipe_on(base.facts).args["max_length"]
-        start = replace(plan.settings, base=base.id, args={**plan.settings.args, "max_length": length}, labels={})
+        start = replace(plan.settings, base=base.id, args={**plan.settings.args, "max_length": length})
         own = {each.name: getattr(asked, each.name) for each in fields(asked) if each.name != "dataset_version"}
         return Sweep(
             **own,

@@ -25,5 +25,8 @@ class CancelSweeps:
             async for sweep in list_all(self.sweeps, project, where={"state": state.value}):
                 with suppress(NotFound, SweepFinished):
                     await self.sweeps.update(
-                        project, sweep.id, lambda sweep: sweep.cancel(now=now), request=Request.internal()
+                        project,
+                        sweep.id,
+                        lambda sweep: sweep.cancel(now=now, message="its project is erased"),
+                        request=Request.internal(),
                     )

@@ -30,4 +30,9 @@ class CancelRuns:
         for state in _CANCELLABLE:
             async for run in list_all(self.runs, project, where={"state": state.value}):
                 with suppress(NotFound, RunFinished):
-                    await self.runs.update(project, run.id, lambda run: run.cancel(now=now), request=Request.internal())
+                    await self.runs.update(
+                        project,
+                        run.id,
+                        lambda run: run.cancel(now=now, message="its project is erased"),
+                        request=Request.internal(),
+                    )

@@ -204,7 +204,7 @@ class Sweep(Aggregate):
         return TrainingPlan(
             id=self.plan,
             project=self.project,
-            labels=dict(self.labels),
+            labels={**self.start.labels, **self.labels},
             settings=self.searched.at(point),
             authors=self.authors,
         )
@@ -290,7 +290,7 @@ class Sweep(Aggregate):
         self.refuse_unless_claimed(epoch)
         self.open = self.state in IN_WORK
 
-    def cancel(self, *, now: datetime) -> None:
+    def cancel(self, *, now: datetime, message: str = "cancelled by a user") -> None:
         """Cancel it; no effect if it is already cancelled.
 
         Raises:
@@ -301,7 +301,7 @@ class Sweep(Aggregate):
             return
         if self.state not in IN_WORK:
             raise SweepFinished(self.id, state=self.state.value)
-        self._end(SweepState.CANCELLED, reason="CANCELLED", message="cancelled by a user", now=now)
+        self._end(SweepState.CANCELLED, reason="CANCELLED", message=message, now=now)
 
     def refuse_open(self) -> None:
         """Check that it may be deleted.

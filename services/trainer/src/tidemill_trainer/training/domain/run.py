@@ -266,7 +266,7 @@ class TrainingRun(Aggregate):
         self.refuse_unless_claimed(epoch)
         self._end(RunState.FAILED, reason=reason, message=message, now=now)
 
-    def cancel(self, *, now: datetime) -> None:
+    def cancel(self, *, now: datetime, message: str = "cancelled by a user") -> None:
         """Cancel the run; no effect if it is already cancelled.
 
         Raises:
@@ -277,7 +277,7 @@ class TrainingRun(Aggregate):
             return
         if self.state not in {RunState.QUEUED, RunState.RUNNING}:
             raise RunFinished(self.id, state=self.state.value)
-        self._end(RunState.CANCELLED, reason="CANCELLED", message="cancelled by a user", now=now)
+        self._end(RunState.CANCELLED, reason="CANCELLED", message=message, now=now)
 
     def retry(self, *, base: str, limits: RunLimits, now: datetime) -> None:
         """Queue it again with its recipe; with this base if no attempt has loaded one.
