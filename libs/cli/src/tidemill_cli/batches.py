@@ -64,7 +64,7 @@ def run_batch(
     batch failed.
     """
     asked = BatchRun(
-        file=file, outputs=Outputs.of(file, output), window=window, labels=_labels(labels or []), anew=anew
+        file=file, outputs=Outputs.of(file, output), window=window, labels=labels_of(labels or []), anew=anew
     )
 
     async def work(connection: Connection) -> Batch:
@@ -164,7 +164,8 @@ def _file_of(batch: Batch, *, errors: bool) -> str:
     raise NoResultsYet(message, batch=batch.id)
 
 
-def _labels(given: list[str]) -> dict[str, str]:
+def labels_of(given: list[str]) -> dict[str, str]:
+    """Return the labels of pairs `name=value`."""
     pairs = [each.partition("=") for each in given]
     if wrong := next((name for name, sign, _ in pairs if not name or not sign), None):
         message = f"{wrong!r} must be name=value"

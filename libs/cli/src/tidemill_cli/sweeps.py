@@ -14,6 +14,7 @@ from rich.progress import Progress, TaskID
 
 from tidemill.trainer.v1.sweep_pb2 import Sweep, SweepBudget, SweepDimension, SweepPruning, SweepState, SweepTrialState
 from tidemill.trainer.v1.sweep_service_pb2 import ListSweepsRequest
+from tidemill_cli.batches import labels_of
 from tidemill_cli.options import Commands
 from tidemill_cli.output import EXIT_ERROR, call, card, moment, plain, progress, show, table, word, writing
 from tidemill_cli.pages import lists
@@ -74,10 +75,26 @@ def create(
     keep_percent: Annotated[
         float, typer.Option("--keep-percent", min=1, max=100, help="Trials not among the best end early; 100: none.")
     ] = 50.0,
+    startup_trials: Annotated[
+        int, typer.Option("--startup-trials", min=1, help="So many come to their end before others end early.")
+    ] = 3,
+    warmup: Annotated[
+        int, typer.Option("--warmup-measurements", min=0, help="No trial ends before so many measurements.")
+    ] = 0,
+    held_out: Annotated[
+        float, typer.Option("--held-out", help="Share of the train split that trials are measured on, 0.05 to 0.5.")
+    ] = 0.2,
+    measurements: Annotated[
+        int, typer.Option("--measurements", min=1, help="How often a trial is measured, the last time at its end.")
+    ] = 5,
     hours: Annotated[float, typer.Option("--hours", min=0, help="Computing time of all trials; 0: no limit.")] = 0.0,
     cost: Annotated[float, typer.Option("--cost", min=0, help="What all trials may cost; 0: no limit.")] = 0.0,
     price: Annotated[float, typer.Option("--price-per-hour", min=0, help="What an hour of a trial costs.")] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the search and the held-out part.")] = 0,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", "-l", help="A label of sweep and runs, name=value; repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it, and start nothing.")] = False,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait until it ended; exit 1 unless it succeeded.")
@@ -93,7 +110,10 @@ def create(
             space=[_dimension(each) for each in search],
             max_trials=trials,
             max_parallel=parallel,
-            pruning=SweepPruning(keep_percent=keep_percent),
+            held_out=held_out,
+            measurements=measurements,
+            pruning=SweepPruning(keep_percent=keep_percent, startup_trials=startup_trials, warmup_measurements=warmup),
+            labels=labels_of(label or []),
             budget=_budget(hours, cost, price),
             seed=seed,
         )

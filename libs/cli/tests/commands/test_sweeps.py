@@ -34,6 +34,17 @@ async def test_a_sweep_is_created_of_ranges_and_choices(terminal: Terminal) -> N
     assert (said.data["space"], said.data["budget"]["time"], said.data["max_trials"]) == (SPACE, "1800s", 12)
 
 
+async def test_a_sweep_is_created_with_all_its_settings(terminal: Terminal) -> None:
+    typed = "sweeps create rates --plan helpdesk_lora -s lora.r=[4,8] --held-out 0.3 --measurements 7"
+    more = "--startup-trials 4 --warmup-measurements 2 --label team=help"
+
+    said = await asyncio.to_thread(terminal, *typed.split(), *more.split(), "--json")
+
+    assert said.code == 0, said.text
+    assert (said.data["held_out"], said.data["measurements"], said.data["labels"]) == (0.3, 7, {"team": "help"})
+    assert (said.data["pruning"]["startup_trials"], said.data["pruning"]["warmup_measurements"]) == (4, 2)
+
+
 @pytest.mark.parametrize("search", ["lora.r", "lora.r=4..", "lora.r=[4,", "lora.r=8"])
 async def test_another_form_of_what_is_searched_is_refused_with_the_right_one(terminal: Terminal, search: str) -> None:
     said = await asyncio.to_thread(terminal, "sweeps", "create", "rates", "--plan", "helpdesk_lora", "-s", search)
