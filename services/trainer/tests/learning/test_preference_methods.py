@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -55,6 +56,26 @@ def test_each_prompt_has_the_answer_to_another_one_of_its_batch() -> None:
     answers = [[number] for number in range(7)]
 
     assert of_other_prompts(answers, batch_size=3) == [[2], [0], [1], [5], [3], [4], [5]]
+
+
+def test_held_out_answers_of_kto_are_paired_alike_whatever_batches_a_trial_learns_from() -> None:
+    from datasets import Dataset  # noqa: PLC0415 - seconds of imports
+
+    from tidemill_trainer.learning.methods import LabelledTrainer  # noqa: PLC0415 - ditto
+
+    held_out, trainer = (
+        Dataset.from_dict({"completion_ids": [[number] for number in range(8)]}),
+        Mock(calculate_KL=True),
+    )
+    paired = [
+        list(LabelledTrainer._prepare_dataset(trainer, held_out, None, sizes, "eval")["KL_completion_ids"])  # noqa: SLF001 - TRL calls it
+        for sizes in (
+            Mock(per_device_train_batch_size=2, per_device_eval_batch_size=2),
+            Mock(per_device_train_batch_size=4, per_device_eval_batch_size=2),
+        )
+    ]
+
+    assert paired[0] == paired[1]
 
 
 def test_kto_reads_the_answers_in_the_order_of_its_dataset(tmp_path: Path) -> None:

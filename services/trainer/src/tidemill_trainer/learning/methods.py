@@ -25,10 +25,12 @@ class PreferenceTrainer(DPOTrainer):
 class LabelledTrainer(KTOTrainer):
     """KTOTrainer on labelled answers that are tokens already; the base without the adapter is the reference."""
 
-    def _prepare_dataset(self, dataset: Dataset, _processing_class: object, args: KTOConfig, *_: object) -> Dataset:
+    def _prepare_dataset(self, dataset: Dataset, _processing_class: object, args: KTOConfig, name: str) -> Dataset:
+        """Pair the answers of each batch; of held-out ones in batches that are alike for all trials of a sweep."""
         if not self.calculate_KL:
             return dataset
-        others = of_other_prompts(list(dataset["completion_ids"]), batch_size=args.per_device_train_batch_size)
+        size = args.per_device_train_batch_size if name == "train" else args.per_device_eval_batch_size
+        others = of_other_prompts(list(dataset["completion_ids"]), batch_size=size)
         return dataset.add_column("KL_completion_ids", others)
 
 
