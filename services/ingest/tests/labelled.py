@@ -17,7 +17,7 @@ class LabelsHere:
 
     async def put(self, project: str, labels: ItemLabels) -> None:
         kept = self.rows.get((project, labels.item))
-        if kept is None or kept.seq <= labels.seq:
+        if kept is None or kept.seq < labels.seq or (kept.seq == labels.seq and kept.subject):
             self.rows[project, labels.item] = labels
 
     async def of_document(self, project: str, document: str) -> Sequence[ItemLabels]:

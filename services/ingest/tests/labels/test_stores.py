@@ -75,6 +75,24 @@ async def test_documents_people_and_datasets_are_erased_in_their_own_project(lab
     assert len(await labels.of_examples("other", "helpdesk_sft", {"e1"})) == 1
 
 
+async def test_the_same_event_again_does_not_bring_back_what_was_erased_and_a_later_one_does(labels: Labels) -> None:
+    of_document, of_example = labels_of("i1", document="d1", ok=True), labels_of("i2", example="e1", ok=True)
+    for each in (of_document, of_example):
+        await labels.put("acme", each)
+    await labels.erase_document("acme", "d1")
+    await labels.erase_dataset("acme", "helpdesk_sft")
+
+    for each in (of_document, of_example):
+        await labels.put("acme", each)
+
+    assert await labels.of_document("acme", "d1") == []
+    assert await labels.of_examples("acme", "helpdesk_sft", {"e1"}) == {}
+    anew = labels_of("i1", document="d1", seq=2, ok=False)
+    await labels.put("acme", anew)
+    await labels.put("acme", anew)
+    assert await labels.of_document("acme", "d1") == [anew]
+
+
 async def test_several_queues_label_one_example(labels: Labels) -> None:
     both = [labels_of(f"i{number}", example="e1", queue=f"q{number}", ok=True) for number in range(2)]
     for each in both:

@@ -55,7 +55,8 @@ class MongoLabels:
         update: Document = {"$set": {"project": project, "seq": labels.seq} | row}
         if absent := {name: "" for name in _FIELDS if name not in row}:
             update["$unset"] = absent
-        expected = {"_id": document_id(project, labels.item), "seq": {"$lte": labels.seq}}
+        again = {"seq": labels.seq, "queue": {"$exists": True}}  # what was erased stays so when its event comes again
+        expected = {"_id": document_id(project, labels.item), "$or": [{"seq": {"$lt": labels.seq}}, again]}
         await update_or_insert(self._collection, expected, update)
 
     async def of_document(self, project: str, document: str) -> Sequence[ItemLabels]:
@@ -129,7 +130,7 @@ class MongoLabels:
 
 
 _REMOVED: Document = {"$unset": dict.fromkeys(_FIELDS, "")}
-"""Its number stays, so that an event of before does not bring it back."""
+"""Its number stays, so that neither an event of before nor the same one again brings it back."""
 
 
 def _row(labels: ItemLabels) -> Document:

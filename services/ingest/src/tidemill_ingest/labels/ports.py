@@ -17,7 +17,10 @@ class Labels(Protocol):
     """What counts of items of review queues, by item; each way to find it has an index."""
 
     async def put(self, project: str, labels: ItemLabels) -> None:
-        """Keep it, unless something later is kept of the item; of a removed item its number alone stays."""
+        """Keep it, unless something later is kept of the item, or it was erased with this number or a later one.
+
+        Of a removed item its number alone stays.
+        """
         ...
 
     async def of_document(self, project: str, document: str) -> Sequence[ItemLabels]:
