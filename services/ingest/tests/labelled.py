@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tidemill_ingest.labels import ports
 from tidemill_ingest.labels.domain import ItemLabels, Label, LabelValue, SubjectKind
 from tidemill_testkit.clocks import NOON
 
@@ -21,7 +22,8 @@ class LabelsHere:
             self.rows[project, labels.item] = labels
 
     async def of_document(self, project: str, document: str) -> Sequence[ItemLabels]:
-        return [each for each in self._of(project, SubjectKind.DOCUMENT) if each.subject == document]
+        found = [each for each in self._of(project, SubjectKind.DOCUMENT) if each.subject == document]
+        return sorted(found, key=lambda each: str(each.resolve_time), reverse=True)[: ports.MAX_SHOWN]
 
     async def of_examples(
         self, project: str, dataset: str, examples: Collection[str]

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from services.ingest.tests.labelled import LabelsHere, labels_of
+from tidemill_ingest.labels import mongo, ports
 from tidemill_ingest.labels.domain import ItemLabels
 from tidemill_ingest.labels.mongo import COLLECTION, MongoLabels
 from tidemill_ingest.labels.ports import Labels
@@ -73,6 +74,18 @@ async def test_documents_people_and_datasets_are_erased_in_their_own_project(lab
     (others,) = await labels.of_document("other", "d1")
     assert others.adjudicator == "user:ada"
     assert len(await labels.of_examples("other", "helpdesk_sft", {"e1"})) == 1
+
+
+async def test_of_a_document_with_many_labels_the_latest_are_shown(
+    labels: Labels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (ports, mongo):
+        monkeypatch.setattr(module, "MAX_SHOWN", 2)
+    for number, seconds in enumerate((2, 3, 1)):
+        at = NOON + timedelta(seconds=seconds)
+        await labels.put("acme", labels_of(f"i{number}", document="d1", ok=True, at=at))
+
+    assert [each.item for each in await labels.of_document("acme", "d1")] == ["i1", "i0"]
 
 
 async def test_the_same_event_again_does_not_bring_back_what_was_erased_and_a_later_one_does(labels: Labels) -> None:

@@ -29,7 +29,7 @@ _FIELDS = (
     "resolved_at",
 )
 _INDEXES = (
-    ("project", "document"),
+    ("project", "document", "resolved_at"),
     ("project", "dataset", "example"),
     ("project", "terms", "document"),
     ("project", "source"),
@@ -62,8 +62,9 @@ class MongoLabels:
     async def of_document(self, project: str, document: str) -> Sequence[ItemLabels]:
         """See `Labels.of_document`."""
         with translated():
-            found = self._collection.find({"project": project, "document": document}).limit(MAX_SHOWN)
-            return [_labels(each) for each in await found.to_list(None)]
+            found = self._collection.find({"project": project, "document": document})
+            latest = found.sort([("resolved_at", -1)]).limit(MAX_SHOWN)
+            return [_labels(each) for each in await latest.to_list(None)]
 
     async def of_examples(
         self, project: str, dataset: str, examples: Collection[str]

@@ -7,7 +7,7 @@ from typing import Protocol
 from tidemill_ingest.labels.domain import ItemLabels
 
 MAX_SHOWN = 200
-"""Items of review queues of which one document or example shows labels, the latest ones."""
+"""Items of review queues of which one document shows labels, the latest ones."""
 
 MAX_COUNTED = 10_000
 """Items of review queues that the profile of a source counts."""
@@ -24,7 +24,7 @@ class Labels(Protocol):
         ...
 
     async def of_document(self, project: str, document: str) -> Sequence[ItemLabels]:
-        """Return what is kept of a document, `MAX_SHOWN` items at most."""
+        """Return what is kept of a document, what was resolved last first, `MAX_SHOWN` items at most."""
         ...
 
     async def of_examples(
