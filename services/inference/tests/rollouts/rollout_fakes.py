@@ -58,6 +58,12 @@ class InMemoryOutcomes:
             given[reaction.feedback] = reaction
             self._changed(project, reaction.rollout)
 
+    async def take_back(self, project: str, reaction: Reaction) -> None:
+        given = self._reactions.get((project, reaction.inference), {})
+        if reaction.feedback in given and given[reaction.feedback].seq == reaction.seq:
+            given[reaction.feedback] = replace(reaction, score=None, end_user="")
+            self._changed(project, reaction.rollout)
+
     async def of_end_user(self, project: str, end_user: str, *, validate_only: bool = False) -> int:
         names, count = {end_user, clean_line(end_user)}, 0
         for key, given in self._reactions.items():

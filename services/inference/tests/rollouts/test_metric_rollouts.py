@@ -169,6 +169,21 @@ async def test_what_was_said_before_its_user_was_erased_is_not_kept_where_it_com
     assert {each.inference: len(each.values) for each in found} == {f"{CANDIDATE}1": 0, f"{CANDIDATE}2": 1}
 
 
+async def test_what_comes_late_takes_nothing_away_that_the_same_person_said_since(
+    rolled: tuple[RolloutHarness, Reactions],
+) -> None:
+    harness, users = rolled
+    await note(harness, CANDIDATE, 1)
+    await note(harness, CANDIDATE, 2)
+    await users.give(f"{CANDIDATE}1", 1.0, end_user="u1")
+    harness.erased = {"u1": NOON}
+
+    await users.give(f"{CANDIDATE}2", 0.0, end_user="u1")
+
+    found = await harness.outcomes.of_step(ADA.project, (await harness.rollout()).id, 1)
+    assert {each.inference: len(each.values) for each in found} == {f"{CANDIDATE}1": 1, f"{CANDIDATE}2": 0}
+
+
 async def test_a_metric_is_asked_for_when_a_policy_names_it_first_and_not_again() -> None:
     harness = RolloutHarness()
     crud = crud_of(harness)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -12,7 +13,7 @@ from tidemill_core.application import ResourceKey
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome
 from tidemill_inference.rollouts.mongo import MongoActiveRollouts, MongoOutcomes
 from tidemill_inference.rollouts.ports import Outcomes, Reaction
-from tidemill_kit.store.mongo import connect
+from tidemill_kit.store.mongo import Collection, connect
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.queries import Recorder
@@ -116,6 +117,62 @@ async def test_the_values_of_an_end_user_are_erased_and_no_others(outcomes: Outc
     assert left == [0.5]
     assert await outcomes.mark("acme", "r1", 0) != before
     assert [len(each.values) for each in await outcomes.of_step("other", "r1", 0)] == [1]
+
+
+async def test_a_value_is_taken_back_with_its_user_unless_a_later_one_has_replaced_it(outcomes: Outcomes) -> None:
+    await outcomes.record("acme", outcome("i1"))
+    first, later = (rating(score, seq=seq, end_user="u1") for seq, score in ((1, 0.0), (2, 1.0)))
+    await outcomes.react("acme", first)
+    await outcomes.take_back("acme", first)
+    assert await outcomes.of_end_user("acme", "u1", validate_only=True) == 0
+    await outcomes.react("acme", later)
+    await outcomes.take_back("acme", first)
+
+    (found,) = await outcomes.of_step("acme", "r1", 0)
+
+    assert [value.score for value in found.values] == [1.0]
+    assert await outcomes.of_end_user("acme", "u1", validate_only=True) == 1
+
+
+@pytest.mark.parametrize("withdrawn", [rating(None, seq=2), rating(None, seq=2, end_user="u1")])
+async def test_nobody_is_kept_of_whom_every_value_was_withdrawn(outcomes: Outcomes, withdrawn: Reaction) -> None:
+    await outcomes.react("acme", rating(1.0, seq=1, end_user="u1"))
+    await outcomes.react("acme", rating(1.0, seq=1, feedback="g", end_user="u2"))
+    await outcomes.react("acme", withdrawn)
+
+    assert await outcomes.of_end_user("acme", "u1", validate_only=True) == 0
+    assert await outcomes.of_end_user("acme", "u2", validate_only=True) == 1
+
+
+async def test_a_value_that_comes_while_its_user_is_erased_is_erased_by_the_next_batch(stack: Addresses) -> None:
+    client = connect(stack.mongo, timeout_s=10)
+    collection = client[unique_name("outcomes")]["rollout_outcomes"]
+    outcomes = MongoOutcomes(collection)
+    await outcomes.record("acme", outcome("i1"))
+    await outcomes.react("acme", rating(1.0, seq=1, end_user="u1"))
+    second = rating(0.0, seq=1, feedback="copied", end_user="u1")
+
+    batches = [await MongoOutcomes(cast("Any", Overtaken(collection, second))).of_end_user("acme", "u1")]
+    while batches[-1]:
+        batches.append(await outcomes.of_end_user("acme", "u1"))
+
+    assert batches == [1, 1, 0]
+    assert [each.values for each in await outcomes.of_step("acme", "r1", 0)] == [()]
+    client.close()
+
+
+class Overtaken:
+    """A collection in which a value comes between what is read and what is written."""
+
+    def __init__(self, collection: Collection, value: Reaction) -> None:
+        self._collection, self._value = collection, value
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._collection, name)
+
+    async def update_one(self, *change: Any) -> object:  # noqa: ANN401 - a filter, and a change
+        await MongoOutcomes(self._collection).react("acme", self._value)
+        return await self._collection.update_one(*change)
 
 
 async def test_what_was_only_rated_is_no_outcome(outcomes: Outcomes) -> None:

@@ -17,6 +17,7 @@ _NEWEST_OF_ROLLOUT = [("rollout", 1), ("noted", -1)]
 _NOW = {"$currentDate": {"noted": True}}
 _ACTIVE = {"state.rollout.active": True}
 _ERASURE_BATCH = 200
+_ATTEMPTS = 5
 
 
 class MongoOutcomes:
@@ -61,12 +62,23 @@ class MongoOutcomes:
             "user": user,
             "mature_time": reaction.mature_time,
         }
-        older = {"_id": document_id(project, reaction.inference), f"{place}.seq": {"$not": {"$gte": reaction.seq}}}
+        of = document_id(project, reaction.inference)
+        older = {"_id": of, f"{place}.seq": {"$not": {"$gte": reaction.seq}}}
         change: Document = {"$set": {"rollout": document_id(project, reaction.rollout), place: said}, **_NOW}
         await update_or_insert(self._collection, older, change | ({"$addToSet": {"users": user}} if user else {}))
+        if not user:  # an earlier value of this feedback may have been somebody's
+            await self._forget_users(of)
+
+    async def take_back(self, project: str, reaction: Reaction) -> None:
+        """See `Outcomes.take_back`."""
+        of, place = document_id(project, reaction.inference), f"ratings.{derived_id('rating', reaction.feedback)}"
+        gone: Document = {"$set": {f"{place}.number": None, f"{place}.user": ""}, **_NOW}
+        with translated():
+            await self._collection.update_one({"_id": of, f"{place}.seq": reaction.seq}, gone)
+        await self._forget_users(of)
 
     async def of_end_user(self, project: str, end_user: str, *, validate_only: bool = False) -> int:
-        """See `Outcomes.of_end_user`."""
+        """See `Outcomes.of_end_user`; what changes meanwhile is found again, as it keeps the digest."""
         users = sorted({_digest(project, name) for name in (end_user, clean_line(end_user))})
         where: Document = {"users": {"$in": users}}
         with translated():
@@ -76,8 +88,20 @@ class MongoOutcomes:
             for each in found:
                 theirs = [place for place, said in each.get("ratings", {}).items() if said.get("user") in users]
                 gone: Document = {"$unset": {f"ratings.{place}": "" for place in theirs}} if theirs else {}
-                await self._collection.update_one({"_id": each["_id"]}, {**gone, "$pullAll": {"users": users}, **_NOW})
+                await self._collection.update_one(_same(each), {**gone, "$pullAll": {"users": users}, **_NOW})
         return len(found)
+
+    async def _forget_users(self, of: str) -> None:
+        """Keep no digest of those of whom no value is left; read again where the values have changed meanwhile."""
+        with translated():
+            for _ in range(_ATTEMPTS):
+                found = await self._collection.find_one({"_id": of, "users.0": {"$exists": True}})
+                left = {said.get("user") for said in found.get("ratings", {}).values()} if found else set()
+                gone = [user for user in found["users"] if user not in left] if found else []
+                if not gone or found is None:
+                    return
+                if (await self._collection.update_one(_same(found), {"$pullAll": {"users": gone}})).matched_count:
+                    return
 
     async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
         """See `Outcomes.of_step`."""
@@ -147,6 +171,12 @@ class MongoActiveRollouts:
 
 def _digest(project: str, end_user: str) -> str:
     return derived_id("end user of rollouts", project, end_user)
+
+
+def _same(document: Document) -> Document:
+    """Return what finds a document only while its values are those that were read."""
+    ratings = document.get("ratings")
+    return {"_id": document["_id"], "ratings": {"$exists": False} if ratings is None else ratings}
 
 
 def _outcome(document: Document) -> Outcome:

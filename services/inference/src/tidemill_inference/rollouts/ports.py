@@ -108,6 +108,10 @@ class Outcomes(Protocol):
         """Record a value, also before the outcome itself, replacing an earlier one of the same feedback."""
         ...
 
+    async def take_back(self, project: str, reaction: Reaction) -> None:
+        """Take back a value that was recorded, and who said it, unless a later one has replaced it."""
+        ...
+
     async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
         """Return a step's outcomes, or the newest of them, each with its values."""
         ...
