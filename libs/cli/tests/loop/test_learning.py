@@ -105,6 +105,7 @@ metrics:
   helpful: {kind: boolean}
   outcome: {kind: category, choices: [bought, gone]}
   solved: {kind: boolean, optimise: max, level: conversation}
+  kept: {kind: boolean, optimise: max, matures_after: 7d}
 """
 RATED = "rating: {loss_above: 0.02}}"
 
@@ -120,6 +121,12 @@ def rule(metric: str, said: str = "loss_above: 0.05, at_least: 20") -> tuple[tup
         (rule("helpful"), "rollouts.helpdesk.abort.metrics.helpful", "say optimise: max or min"),
         (rule("outcome"), "rollouts.helpdesk.abort.metrics.outcome", "no choice of a category is"),
         (rule("solved"), "rollouts.helpdesk.abort.metrics.solved", "is about conversations"),
+        (
+            rule("kept"),
+            "rollouts.helpdesk.abort.metrics.kept",
+            "step 1 ends before that: its at_most is 1 day, 0:00:00",
+        ),
+        (rule("kept", "loss_above: 0.1"), "rollouts.helpdesk.abort.metrics.kept", "no step waits for its values"),
         (rule("reopened", ""), "rollouts.helpdesk.abort.metrics.reopened", "set loss_above, at_least, or both"),
         (rule("reopened", "loss: 0.1"), "rollouts.helpdesk.abort.metrics.reopened.loss", "loss_above?"),
     ],

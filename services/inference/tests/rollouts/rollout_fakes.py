@@ -127,12 +127,14 @@ class Declared:
 
     metrics: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
+    matures_after: timedelta = timedelta()
 
-    async def check(self, caller: Caller, metric: str, *, field: str) -> None:
+    async def check(self, caller: Caller, metric: str, *, field: str) -> timedelta:
         assert caller.project
         self.asked.append(metric)
         if metric not in self.metrics:
             raise InvalidInput.at(field=field, text=f"is {metric}, which the project does not declare")
+        return self.matures_after
 
 
 class Active:

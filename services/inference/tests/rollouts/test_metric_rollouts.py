@@ -205,6 +205,43 @@ async def test_a_metric_is_asked_for_when_a_policy_names_it_first_and_not_again(
     assert harness.declared.asked == ["reopened", "reopened", "solved"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "at_most", "text"),
+    [
+        (
+            MetricRule(metric="reopened", loss_above=0.05),
+            timedelta(days=30),
+            "which matures after 168 h, and no step waits for its values: set at_least",
+        ),
+        (
+            MetricRule(metric="reopened", loss_above=0.05, at_least=3),
+            timedelta(days=7),
+            "which matures after 168 h, and step 1 ends before that by its at_most, which is 168 h: make it longer",
+        ),
+        (MetricRule(metric="reopened", loss_above=0.05, at_least=3), timedelta(days=8), ""),
+    ],
+)
+async def test_a_metric_that_matures_after_steps_have_ended_is_refused(
+    rule: MetricRule, at_most: timedelta, text: str
+) -> None:
+    harness = RolloutHarness()
+    harness.declared.metrics, harness.declared.matures_after = {"reopened"}, timedelta(days=7)
+    steps = (POLICY.steps[0], replace(POLICY.steps[1], at_most=at_most))
+    policy = replace(POLICY, steps=steps, abort=AbortRules(metrics=(rule,)))
+    update = crud_of(harness).update(
+        ADA, "helpdesk", change=lambda spec: replace(spec, rollout_policy=policy), write=writing("r1")
+    )
+
+    if not text:
+        await update
+        return
+    with pytest.raises(InvalidInput) as refused:
+        await update
+    (violation,) = refused.value.violations
+    assert violation.field == "rollout_policy.abort.metrics[0].metric"
+    assert violation.description == f"is reopened, {text}"
+
+
 class Metrics(pb_grpc.FeedbackMetricServiceServicer):
     """Feedback with four metrics, of which one compares answers."""
 
@@ -225,6 +262,7 @@ class Metrics(pb_grpc.FeedbackMetricServiceServicer):
             )
             for name, (of, at, way) in declared.items()
         }
+        self.found["reopened"].matures_after.FromTimedelta(timedelta(days=7))
 
     async def GetFeedbackMetric(  # noqa: N802 - the contract's name
         self, request: pb.GetFeedbackMetricRequest, _context: object
@@ -262,7 +300,7 @@ async def feedback() -> AsyncIterator[FeedbackMetrics]:
 async def test_a_metric_by_which_no_answers_are_compared_is_refused_with_what_is_right(
     feedback: FeedbackMetrics, metric: str, text: str
 ) -> None:
-    await feedback.check(ADA, "reopened", field="f")
+    assert await feedback.check(ADA, "reopened", field="f") == timedelta(days=7)
 
     with pytest.raises(InvalidInput) as refused:
         await feedback.check(ADA, metric, field="rollout_policy.abort.metrics[0].metric")

@@ -1,13 +1,16 @@
 """Validation across the sections of a loop: references and consistency."""
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
 from tidemill_cli.loop.declaration import Deployment, Follow, Loop
 from tidemill_cli.loop.label_rules import rule_problems
-from tidemill_cli.loop.learning import LEARNS_FROM, Gate
+from tidemill_cli.loop.learning import LEARNS_FROM, Gate, Rollout
 from tidemill_cli.loop.problems import Document, Problem, matching, nearest
 from tidemill_cli.loop.shapes import FromFile
 
+_STEP_LASTS = timedelta(hours=24)
+"""At most, where a step of a rollout does not say."""
 _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("collections", "*", "sources", "*"): ("sources",),
     ("collections", "*", "embedding"): ("models",),
@@ -207,3 +210,18 @@ def _metric_problems(document: Document, loop: Loop, name: str) -> Iterator[Prob
                 "no choice of a category is" if declared.kind == "category" else "say optimise: max or min where it is"
             )
             yield document.problem(where, f"no value of {metric} is better than another: {better}")
+        elif problem := _unheard(loop.rollouts[name], metric, declared.matures_after):
+            yield document.problem(where, problem)
+
+
+def _unheard(rollout: Rollout, metric: str, matures_after: timedelta | None) -> str:
+    """Return why steps end before the values of a metric count, "" where they wait for them."""
+    if matures_after is None:
+        return ""
+    if not rollout.abort.metrics[metric].at_least:
+        return f"{metric} matures after {matures_after}, and no step waits for its values: set at_least"
+    for number, step in enumerate(rollout.steps):
+        if not step.shadow and (step.at_most or _STEP_LASTS) <= matures_after:
+            text = f"{metric} matures after {matures_after}, and step {number} ends before that"
+            return f"{text}: its at_most is {step.at_most or _STEP_LASTS}, make it longer"
+    return ""

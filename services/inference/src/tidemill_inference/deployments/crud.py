@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock
+from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, check_etag, check_labels, check_slug, create, delete, etag_of, update
 from tidemill_inference.deployments.domain.configuration import DEFAULT_SAMPLING, SamplingLimits
 from tidemill_inference.deployments.domain.deployment import Deployment
@@ -129,11 +130,14 @@ class DeploymentCrud:
         self, caller: Caller, spec: DeploymentSpec, *, known: DeploymentSpec | None = None
     ) -> None:
         """Check what rollouts compare answers by; what a policy has already goes on, whatever became of the metric."""
-        had = {rule.metric for rule in _rules(known)}
+        had, policy = {rule.metric for rule in _rules(known)}, spec.rollout_policy
         for number, rule in enumerate(_rules(spec)):
-            if rule.metric not in had:
-                field = f"rollout_policy.abort.metrics[{number}].metric"
-                await self.metrics.check(caller, rule.metric, field=field)
+            if rule.metric in had or policy is None:
+                continue
+            field = f"rollout_policy.abort.metrics[{number}].metric"
+            matures_after = await self.metrics.check(caller, rule.metric, field=field)
+            if problem := policy.unheard(rule, matures_after=matures_after):
+                raise InvalidInput.at(field=field, text=f"is {rule.metric}, {problem}")
 
     def _warmed(self, deployment: Deployment, write: Write) -> Deployment:
         if not write.validate_only:

@@ -1,5 +1,7 @@
 """Whether feedback has a metric, and whether answers can be compared by it."""
 
+from datetime import timedelta
+
 import grpc
 
 from tidemill.feedback.v1 import feedback_metric_pb2 as metrics
@@ -20,7 +22,7 @@ class FeedbackMetrics:
         self._service = FeedbackMetricServiceStub(channel) if channel else None
         self._timeout_s = timeout_s
 
-    async def check(self, caller: Caller, metric: str, *, field: str) -> None:
+    async def check(self, caller: Caller, metric: str, *, field: str) -> timedelta:
         """See `DeclaredMetrics.check`."""
         if self._service is None:
             raise ServiceNotNamed(service="feedback", setting="INFERENCE_FEEDBACK_ADDRESS")
@@ -36,6 +38,7 @@ class FeedbackMetrics:
                 raise InvalidInput.at(field=field, text=text) from error
         if problem := _problem(found):
             raise InvalidInput.at(field=field, text=f"is {metric}, {problem}")
+        return found.matures_after.ToTimedelta()
 
 
 def _problem(metric: metrics.FeedbackMetric) -> str:

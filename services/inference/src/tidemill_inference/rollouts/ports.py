@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from tidemill_core.application import Caller, ResourceKey
@@ -69,8 +69,8 @@ class Indexes(Protocol):
 class DeclaredMetrics(Protocol):
     """The metrics that the project declares for its feedback."""
 
-    async def check(self, caller: Caller, metric: str, *, field: str) -> None:
-        """Refuse a metric that cannot compare answers.
+    async def check(self, caller: Caller, metric: str, *, field: str) -> timedelta:
+        """Refuse a metric that cannot compare answers; return after how long its values count, 0 for at once.
 
         Raises:
             InvalidInput: there is none of that name, it is of conversations, or none of its values is better.

@@ -175,6 +175,19 @@ class RolloutPolicy:
         """Who has to agree to the promotion."""
         return ApprovalPolicy(count=self.approvals, role=self.approver)
 
+    def unheard(self, rule: MetricRule, *, matures_after: timedelta) -> str:
+        """Return why steps end before the values of a metric count, "" where they wait for them."""
+        if not matures_after:
+            return ""
+        hours = f"which matures after {matures_after.total_seconds() / 3600:g} h"
+        if not rule.at_least:
+            return f"{hours}, and no step waits for its values: set at_least"
+        for number, step in enumerate(self.steps):
+            if not step.shadow and step.at_most <= matures_after:
+                limit = f"at_most, which is {step.at_most.total_seconds() / 3600:g} h"
+                return f"{hours}, and step {number} ends before that by its {limit}: make it longer"
+        return ""
+
     def _order(self, path: str) -> Iterator[Violation]:
         """Yield the steps that do not follow from the one before: shadow steps come first, weights rise."""
         for number, (before, step) in enumerate(zip(self.steps, self.steps[1:], strict=False), start=1):
