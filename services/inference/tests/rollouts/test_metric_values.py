@@ -211,11 +211,31 @@ def test_a_candidate_that_is_as_good_is_not_taken_back_by_users_who_react_often(
 
 
 @pytest.mark.parametrize(
+    ("step", "at_least", "kept"),
+    [
+        (RolloutStep(weight=5, requests=100), 100, 40_000),
+        (RolloutStep(weight=90, requests=100), 100, 20_000),
+        (RolloutStep(weight=100, requests=100), 100, 2_000),
+        (RolloutStep(weight=50, requests=100), 10, 1_000),
+        (RolloutStep(weight=1, requests=100_000), 10, 1_000_000),
+        (RolloutStep(shadow=True, requests=100), 100, 1_000),
+    ],
+)
+def test_so_many_answers_are_kept_that_one_in_twenty_has_to_have_a_value(
+    step: RolloutStep, at_least: int, kept: int
+) -> None:
+    rules = AbortRules(metrics=(replace(WAITS, at_least=at_least),))
+
+    assert replace(POLICY, steps=(step,), abort=rules).kept(step) == kept
+
+
+@pytest.mark.parametrize(
     ("rules", "field", "text"),
     [
         ([MetricRule(metric="solved")], "[0]", "does nothing: set loss_above, at_least, or both"),
         ([replace(SOLVED, loss_above=1.5)], "[0].loss_above", "is 1.5; use 0 to 1"),
         ([replace(SOLVED, at_least=-1)], "[0].at_least", "is -1; use 0 (not to wait) to 100000"),
+        ([replace(SOLVED, at_least=5001)], "[0].at_least", "is 5001; the steps keep the answers for 5000 values"),
         ([replace(SOLVED, metric="rating")], "[0].metric", "use rating_loss_above"),
         ([replace(SOLVED, metric="Is It")], "[0].metric", "is 'Is It'"),
         ([SOLVED, SOLVED], "[1].metric", "is solved, which has a rule already"),

@@ -75,14 +75,15 @@ class CountOutcomes:
     async def step(self, ref: ResourceKey, rollout: Rollout) -> StepCounts:
         """Return the counts of a rollout's step; what is too old to count is dropped."""
         of, step, now = (ref.project, rollout.id, rollout.step), rollout.current, self.clock.now()
+        kept = rollout.policy.kept(step)
         mark = (*of, await self.outcomes.mark(*of))
         known = self.counted.get(ref)
         if known and known.holds(mark, now):
             return known.counts
-        found = await self.outcomes.of_step(*of, newest=step.kept)
+        found = await self.outcomes.of_step(*of, newest=kept)
         count = partial(StepCounts.of, found, shadow=step.shadow, metrics=rollout.policy.abort.metrics, now=now)
         counts = count() if len(found) <= _FEW else await asyncio.to_thread(count)
-        await self.outcomes.trim(*of, newest=step.kept)
+        await self.outcomes.trim(*of, newest=kept)
         matures = min(mature_times((value for each in found for value in each.values), after=now), default=None)
         self.counted[ref] = Counted(mark=mark, counts=counts, until=matures)
         return counts

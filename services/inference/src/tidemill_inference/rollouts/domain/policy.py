@@ -22,6 +22,10 @@ RATING = "rating"
 KEPT_OUTCOMES = 1000
 KEPT_FOLD = 10
 """How many times what its end needs is kept of a step."""
+KEPT_OF_VALUES = 20
+"""How many times the answers are kept that a metric's values are waited for of: one in so many has to have one."""
+MAX_KEPT = 1_000_000
+"""More are not kept for values."""
 
 
 class StickyBy(Enum):
@@ -64,6 +68,11 @@ class RolloutStep:
         """How many of its newest outcomes are kept: far more than its end needs, also where it is held for long."""
         share = 1.0 if self.shadow else self.weight / MAX_WEIGHT
         return max(KEPT_OUTCOMES, KEPT_FOLD * max(self.requests, ceil(self.minimum / share)))
+
+    @property
+    def least_percent(self) -> int:
+        """The share of the answers that the side with fewer of them has, of those that answer."""
+        return min(self.weight, MAX_WEIGHT - self.weight) or MAX_WEIGHT
 
     def violations(self, path: str) -> Iterator[Violation]:
         """Yield what is out of bounds."""
@@ -168,12 +177,29 @@ class RolloutPolicy:
             yield from step.violations(f"{path}.steps[{number}]")
         yield from self._order(path)
         yield from self.abort.violations(f"{path}.abort")
+        yield from self._unreachable(f"{path}.abort")
         yield from self.approval.violations(f"{path}.approval")
 
     @property
     def approval(self) -> ApprovalPolicy:
         """Who has to agree to the promotion."""
         return ApprovalPolicy(count=self.approvals, role=self.approver)
+
+    def kept(self, step: RolloutStep) -> int:
+        """How many of a step's newest outcomes are kept: what its end needs, and the values that it waits for."""
+        if step.shadow:
+            return step.kept
+        values = max((rule.at_least for rule in self.abort.metrics), default=0)
+        return max(step.kept, min(MAX_KEPT, ceil(KEPT_OF_VALUES * values * MAX_WEIGHT / step.least_percent)))
+
+    def _unreachable(self, path: str) -> Iterator[Violation]:
+        """Yield rules that wait for more values than the answers that are kept could have."""
+        percents = [step.least_percent for step in self.steps if 1 <= step.weight <= MAX_WEIGHT]
+        limit = MAX_KEPT * min(percents, default=MAX_WEIGHT) // (MAX_WEIGHT * KEPT_OF_VALUES)
+        for number, rule in enumerate(self.abort.metrics[:MAX_METRIC_RULES]):
+            if limit < rule.at_least <= MAX_REQUESTS:
+                text = f"is {rule.at_least}; the steps keep the answers for {limit} values of each side: use no more"
+                yield Violation(f"{path}.metrics[{number}].at_least", text)
 
     def unheard(self, rule: MetricRule, *, matures_after: timedelta) -> str:
         """Return why steps end before the values of a metric count, "" where they wait for them."""
