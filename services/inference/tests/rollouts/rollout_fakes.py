@@ -80,7 +80,11 @@ class InMemoryOutcomes:
     async def mark(self, project: str, rollout: str, step: int) -> object:
         return self._changes, len(self._newest(project, rollout, step))
 
-    async def trim(self, project: str, rollout: str, step: int, *, newest: int) -> None:
+    async def trim(self, project: str, rollout: str, step: int, *, newest: int, before: datetime) -> None:
+        for key in [key for earlier in range(step) for key in self._newest(project, rollout, earlier)]:
+            del self._recorded[key]
+        if self._last.get((project, rollout), before) < before:
+            self._reactions = {key: given for key, given in self._reactions.items() if key in self._recorded}
         for key in self._newest(project, rollout, step)[newest:]:
             del self._recorded[key]
 

@@ -175,6 +175,22 @@ class Overtaken:
         return await self._collection.update_one(*change)
 
 
+async def test_values_whose_answers_are_trimmed_and_earlier_steps_leave_nothing(outcomes: Outcomes) -> None:
+    await outcomes.record("acme", outcome("earlier"))
+    await outcomes.record("acme", outcome("i1", step=1))
+    for inference in ("i1", "trimmed"):
+        await outcomes.react("acme", rating(1.0, seq=1, inference=inference, end_user="u1"))
+    now = datetime.now(UTC)
+
+    await outcomes.trim("acme", "r1", 1, newest=3, before=now - timedelta(hours=1))
+    assert await outcomes.of_end_user("acme", "u1", validate_only=True) == 2
+    await outcomes.trim("acme", "r1", 1, newest=3, before=now + timedelta(hours=1))
+
+    assert await outcomes.of_end_user("acme", "u1", validate_only=True) == 1
+    assert await outcomes.of_step("acme", "r1", 0) == []
+    assert [len(each.values) for each in await outcomes.of_step("acme", "r1", 1)] == [1]
+
+
 async def test_what_was_only_rated_is_no_outcome(outcomes: Outcomes) -> None:
     await outcomes.react("acme", rating(0.5, seq=2))
 
@@ -188,8 +204,7 @@ async def test_only_the_newest_of_a_step_are_kept(outcomes: Outcomes) -> None:
     await outcomes.record("acme", outcome("other", step=1))
 
     newest = await outcomes.of_step("acme", "r1", 0, newest=2)
-    await outcomes.trim("acme", "r1", 0, newest=3)
-    await outcomes.trim("acme", "r1", 1, newest=3)
+    await outcomes.trim("acme", "r1", 0, newest=3, before=NOON)
 
     assert [each.inference for each in newest] == ["i4", "i3"]
     assert [each.inference for each in await outcomes.of_step("acme", "r1", 0)] == ["i4", "i3", "i2"]

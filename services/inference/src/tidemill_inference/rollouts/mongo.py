@@ -117,10 +117,14 @@ class MongoOutcomes:
             last = await self._collection.find_one(of, {"noted": 1}, sort=[("noted", -1)])
             return last and last["noted"], await self._collection.count_documents(of)
 
-    async def trim(self, project: str, rollout: str, step: int, *, newest: int) -> None:
+    async def trim(self, project: str, rollout: str, step: int, *, newest: int, before: datetime) -> None:
         """See `Outcomes.trim`; those of the same millisecond stay together."""
-        of = {"rollout": document_id(project, rollout), "step": step}
+        ours = {"rollout": document_id(project, rollout)}
+        of = {**ours, "step": step}
         with translated():
+            if step:
+                await self._collection.delete_many({**ours, "step": {"$lt": step}})
+            await self._collection.delete_many({**ours, "step": None, "noted": {"$lt": before}})
             last = await self._collection.find_one(of, {"noted": 1}, sort=[("noted", -1)], skip=newest - 1)
             if last:
                 await self._collection.delete_many({**of, "noted": {"$lt": last["noted"]}})

@@ -17,6 +17,8 @@ from tidemill_inference.rollouts.domain.step_counts import Outcome, StepCounts
 from tidemill_inference.rollouts.domain.values import mature_times
 from tidemill_inference.rollouts.ports import ActiveRollouts, ErasedEndUsers, Outcomes, Reaction
 
+QUIET = timedelta(hours=1)
+"""Younger outcomes stay: a replica may still reconcile their rollout, or record them."""
 _FEW = 2000
 """So many outcomes are counted within some hundredths of a second; more are in a thread."""
 
@@ -83,14 +85,10 @@ class CountOutcomes:
         found = await self.outcomes.of_step(*of, newest=kept)
         count = partial(StepCounts.of, found, shadow=step.shadow, metrics=rollout.policy.abort.metrics, now=now)
         counts = count() if len(found) <= _FEW else await asyncio.to_thread(count)
-        await self.outcomes.trim(*of, newest=kept)
+        await self.outcomes.trim(*of, newest=kept, before=now - QUIET)
         matures = min(mature_times((value for each in found for value in each.values), after=now), default=None)
         self.counted[ref] = Counted(mark=mark, counts=counts, until=matures)
         return counts
-
-
-QUIET = timedelta(hours=1)
-"""Younger outcomes stay: a replica may still reconcile their rollout, or record them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,8 +124,11 @@ class Outcomes(Protocol):
         """Return a change token of the step's outcomes, which skips counting them again."""
         ...
 
-    async def trim(self, project: str, rollout: str, step: int, *, newest: int) -> None:
-        """Delete all outcomes of the step but about the newest."""
+    async def trim(self, project: str, rollout: str, step: int, *, newest: int, before: datetime) -> None:
+        """Delete all outcomes of the step but about the newest, and what will never count.
+
+        That are outcomes of earlier steps, and values from before a time whose outcomes are not there.
+        """
         ...
 
     async def forget(self, project: str, rollout: str) -> None:
