@@ -9,14 +9,14 @@ from rich.console import Group, RenderableType
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest, ListDeploymentsRequest
 from tidemill.inference.v1.rollout_pb2 import (
+    AbortRules,
     MetricCounts,
     Rollout,
-    RolloutPolicy,
     RolloutState,
     RolloutStep,
     StepCounts,
 )
-from tidemill_cli.loop.stages import rollout_stage
+from tidemill_cli.loop.stages import abort_rules, rollout_stage
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, moment, plain, show, table, word
 from tidemill_cli.pages import SizeOption, TokenOption, show_page
@@ -91,7 +91,7 @@ def _show(deployment: Deployment) -> None:
         "began": moment(rollout.start_time),
         "ended": moment(rollout.finish_time),
         **_outcomes(rollout.counts),
-        **_metrics(rollout.counts, policy),
+        **_metrics(rollout.counts, abort_rules(deployment)),
     }
     ended = rollout.HasField("finish_time")
     rows = [
@@ -132,9 +132,9 @@ def _outcomes(counts: StepCounts) -> dict[str, str]:
     }
 
 
-def _metrics(counts: StepCounts, policy: RolloutPolicy) -> dict[str, str]:
+def _metrics(counts: StepCounts, rules: AbortRules) -> dict[str, str]:
     """Return the mean scores by declared metric, candidate / baseline, with how many values they rest on."""
-    needed = {rule.metric: rule.at_least for rule in policy.abort.metrics}
+    needed = {rule.metric: rule.at_least for rule in rules.metrics}
     return {f"metric {each.metric}": _values(each, needed.get(each.metric, 0)) for each in counts.metrics}
 
 

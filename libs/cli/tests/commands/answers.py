@@ -168,7 +168,8 @@ def deployment(state: Any = ROLLOUT_STATE_CANARY) -> Deployment:
         rollout=Rollout(id="ro-1", state=state, step=1, steps=steps, counts=StepCounts(requests=12, candidate=5)),
     )
     found.rollout.candidate.model = "helpdesk_lora@1"
-    found.rollout_policy.abort.metrics.add(metric="reopened", at_least=20)
+    for rules in (found.rollout_policy.abort, found.rollout.abort):
+        rules.metrics.add(metric="reopened", at_least=20)
     reopened = found.rollout.counts.metrics.add(metric="reopened")
     reopened.candidate.mean, reopened.candidate.number, reopened.candidate.immature = 0.9, 4.5, 3
     found.rollout.approvals.add(approver="ada", rationale="it reads well")

@@ -171,11 +171,15 @@ def test_a_step_that_has_its_requests_says_of_which_metric_it_waits_for_values(
 def test_a_rollout_is_in_a_step_that_it_began_with_whatever_the_policy_says_now() -> None:
     found = deployment()
     del found.rollout_policy.steps[:]
+    found.rollout_policy.abort.metrics.add(metric="solved", at_least=5)
 
     stage = rollout_stage(found)
 
     assert stage.says == "canary 50 %, 12 of 40 requests (5 of at least 15 to the candidate)"
     assert (stage.done, stage.total) == (12, 40)
+    found.rollout.counts.requests, found.rollout.counts.metrics[0].candidate.number = 40, 3
+    del found.rollout_policy.abort.metrics[:]
+    assert rollout_stage(found).says.endswith("; waits for values of reopened")
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,7 @@ async def test_a_rollout_is_shown_with_the_steps_that_it_began_with_whatever_the
         shown = await open_office.get()
 
     assert list(shown.rollout.steps) == began_with
+    assert shown.rollout.abort == POLICY.abort != shown.rollout_policy.abort
     assert [step.requests for step in shown.rollout_policy.steps] == [7]
 
 

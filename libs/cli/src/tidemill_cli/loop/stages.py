@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tidemill.evaluator.v1.evaluation_pb2 import Comparison, Evaluation, EvaluationState, Gate, Verdict
 from tidemill.feedback.v1.curation_pb2 import Curation
 from tidemill.inference.v1.deployment_pb2 import Deployment
-from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState, RolloutStep
+from tidemill.inference.v1.rollout_pb2 import AbortRules, Rollout, RolloutState, RolloutStep
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
 from tidemill.trainer.v1.training_pb2 import TrainingExamples, TrainingPlan, TrainingRun, TrainingRunState
 from tidemill_client.enums import name_of
@@ -229,6 +229,12 @@ def rollout_stage(deployment: Deployment) -> Stage:
     )
 
 
+def abort_rules(deployment: Deployment) -> AbortRules:
+    """Return the rules of its rollout, which are the policy's when it began; the policy's where there is none."""
+    rollout = deployment.rollout
+    return rollout.abort if rollout.HasField("abort") else deployment.rollout_policy.abort
+
+
 def _missing_values(deployment: Deployment, step: RolloutStep) -> list[str]:
     """Return the metrics that a step which has its requests still waits for."""
     counts = deployment.rollout.counts
@@ -238,7 +244,7 @@ def _missing_values(deployment: Deployment, step: RolloutStep) -> list[str]:
         each.metric: each.candidate.number if step.weight == _ALL else min(each.candidate.number, each.baseline.number)
         for each in counts.metrics
     }
-    rules = deployment.rollout_policy.abort.metrics
+    rules = abort_rules(deployment).metrics
     return [rule.metric for rule in rules if found.get(rule.metric, 0) < rule.at_least]
 
 

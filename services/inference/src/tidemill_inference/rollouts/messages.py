@@ -54,6 +54,7 @@ def rollout_message(rollout: Rollout, *, candidate: configuration_pb2.Configurat
             to_message(rollout_pb2.Approval, each, approver=each.approver or _ANONYMOUS) for each in rollout.approvals
         ],
         steps=rollout.policy.steps,
+        abort=rollout.policy.abort,
     )
 
 

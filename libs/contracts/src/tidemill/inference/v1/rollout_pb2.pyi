@@ -335,6 +335,7 @@ class Rollout(_message.Message):
     AUTHORS_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    ABORT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the deployment and the evaluation."""
     state: Global___RolloutState.ValueType
@@ -385,6 +386,10 @@ class Rollout(_message.Message):
     def index(self) -> Global___IndexChange:
         """Output only. The index version that the candidate searches; absent where a model's version is rolled out."""
 
+    @_builtins.property
+    def abort(self) -> Global___AbortRules:
+        """Output only. The abort rules of the policy at its start."""
+
     def __init__(
         self,
         *,
@@ -404,10 +409,11 @@ class Rollout(_message.Message):
         authors: _abc.Iterable[_builtins.str] | None = ...,
         decided_by: _builtins.str = ...,
         index: Global___IndexChange | None = ...,
+        abort: Global___AbortRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "counts", b"counts", "finish_time", b"finish_time", "index", b"index", "start_time", b"start_time", "step_time", b"step_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "candidate", b"candidate", "counts", b"counts", "finish_time", b"finish_time", "index", b"index", "start_time", b"start_time", "step_time", b"step_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "authors", b"authors", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "counts", b"counts", "decided_by", b"decided_by", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "index", b"index", "message", b"message", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approvals", b"approvals", "authors", b"authors", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "counts", b"counts", "decided_by", b"decided_by", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "index", b"index", "message", b"message", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
