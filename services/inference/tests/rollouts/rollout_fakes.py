@@ -58,7 +58,7 @@ class InMemoryOutcomes:
             given[reaction.feedback] = reaction
             self._changed(project, reaction.rollout)
 
-    async def take_back(self, project: str, reaction: Reaction) -> None:
+    async def retract(self, project: str, reaction: Reaction) -> None:
         given = self._reactions.get((project, reaction.inference), {})
         if reaction.feedback in given and given[reaction.feedback].seq == reaction.seq:
             given[reaction.feedback] = replace(reaction, score=None, end_user="")

@@ -191,6 +191,15 @@ def test_a_step_that_saw_too_few_values_in_time_says_which() -> None:
     assert decision.message.startswith("step 2 did not see enough values of solved within 2 h")
 
 
+def test_a_step_that_saw_too_few_requests_as_well_says_both() -> None:
+    policy = replace(POLICY, abort=AbortRules(metrics=(WAITS,)))
+
+    rollout = rollout_of(rolling(policy, step=2))
+    decision = rollout.decide(counts_of(side(LIVE, 3, 1.0), rule=WAITS), now=NOON + timedelta(hours=3), paused=False)
+
+    assert decision.message.startswith("step 2 did not see enough answers, nor enough values of solved within 2 h")
+
+
 def test_a_candidate_that_is_as_good_is_not_taken_back_by_users_who_react_often() -> None:
     """Ten users a side, each with a taste of its own, whose mean moves with every value."""
     strict = replace(SOLVED, loss_above=0.0)

@@ -123,10 +123,10 @@ async def test_a_value_is_taken_back_with_its_user_unless_a_later_one_has_replac
     await outcomes.record("acme", outcome("i1"))
     first, later = (rating(score, seq=seq, end_user="u1") for seq, score in ((1, 0.0), (2, 1.0)))
     await outcomes.react("acme", first)
-    await outcomes.take_back("acme", first)
+    await outcomes.retract("acme", first)
     assert await outcomes.of_end_user("acme", "u1", validate_only=True) == 0
     await outcomes.react("acme", later)
-    await outcomes.take_back("acme", first)
+    await outcomes.retract("acme", first)
 
     (found,) = await outcomes.of_step("acme", "r1", 0)
 
@@ -135,7 +135,7 @@ async def test_a_value_is_taken_back_with_its_user_unless_a_later_one_has_replac
 
 
 @pytest.mark.parametrize("withdrawn", [rating(None, seq=2), rating(None, seq=2, end_user="u1")])
-async def test_nobody_is_kept_of_whom_every_value_was_withdrawn(outcomes: Outcomes, withdrawn: Reaction) -> None:
+async def test_a_user_of_whom_every_value_was_withdrawn_is_not_kept(outcomes: Outcomes, withdrawn: Reaction) -> None:
     await outcomes.react("acme", rating(1.0, seq=1, end_user="u1"))
     await outcomes.react("acme", rating(1.0, seq=1, feedback="g", end_user="u2"))
     await outcomes.react("acme", withdrawn)

@@ -66,11 +66,11 @@ class MongoOutcomes:
         older = {"_id": of, f"{place}.seq": {"$not": {"$gte": reaction.seq}}}
         change: Document = {"$set": {"rollout": document_id(project, reaction.rollout), place: said}, **_NOW}
         await update_or_insert(self._collection, older, change | ({"$addToSet": {"users": user}} if user else {}))
-        if not user:  # an earlier value of this feedback may have been somebody's
+        if not user:  # an earlier value of this feedback may name its user
             await self._forget_users(of)
 
-    async def take_back(self, project: str, reaction: Reaction) -> None:
-        """See `Outcomes.take_back`."""
+    async def retract(self, project: str, reaction: Reaction) -> None:
+        """See `Outcomes.retract`."""
         of, place = document_id(project, reaction.inference), f"ratings.{derived_id('rating', reaction.feedback)}"
         gone: Document = {"$set": {f"{place}.number": None, f"{place}.user": ""}, **_NOW}
         with translated():

@@ -154,6 +154,6 @@ class RecordReaction:
         if user := reaction.end_user:
             until = (await self.erased(caller.project, [user])).get(user)
             if until and sent_at <= until:
-                await self.outcomes.take_back(caller.project, reaction)  # what was said since stays
+                await self.outcomes.retract(caller.project, reaction)  # what was said since stays
                 return False
         return True

@@ -108,7 +108,7 @@ class Outcomes(Protocol):
         """Record a value, also before the outcome itself, replacing an earlier one of the same feedback."""
         ...
 
-    async def take_back(self, project: str, reaction: Reaction) -> None:
+    async def retract(self, project: str, reaction: Reaction) -> None:
         """Take back a value that was recorded, and who said it, unless a later one has replaced it."""
         ...
 

@@ -42,7 +42,8 @@ def less(values: Weighted, than: Weighted, *, by: float) -> float:
 
     Were it not, there would be a mean that both hypotheses agree on, one of each side, and the product of what is made
     against both would not grow: so the least product over all means counts. The greatest weight that was seen is 1. For
-    any that it could turn out to be, the bets are valid, so that each further weight costs its part of the evidence.
+    any that it could turn out to be, the bets are valid, so that what was made is divided by how many weights were
+    seen: with K different ones, an error of alpha is one of alpha (1 + 1/2 + ... + 1/K) at most.
     """
     weights = {*values, *than}
     maximum = max(weights, default=1.0)

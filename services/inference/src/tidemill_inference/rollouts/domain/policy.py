@@ -70,7 +70,7 @@ class RolloutStep:
         return max(KEPT_OUTCOMES, KEPT_FOLD * max(self.requests, ceil(self.minimum / share)))
 
     @property
-    def least_percent(self) -> int:
+    def smaller_percent(self) -> int:
         """The share of the answers that the side with fewer of them has, of those that answer."""
         return min(self.weight, MAX_WEIGHT - self.weight) or MAX_WEIGHT
 
@@ -108,7 +108,10 @@ class MetricRule:
         """Yield what is out of bounds."""
         yield from slug_violations(f"{path}.metric", self.metric)
         if self.metric == RATING:
-            yield Violation(f"{path}.metric", f"is {RATING}, which is no declared metric: use rating_loss_above")
+            yield Violation(
+                f"{path}.metric",
+                f"is {RATING}, which is no declared metric: use rating_loss_above (rating: in loop.yaml)",
+            )
         if self.loss_above is None and not self.at_least:
             yield Violation(path, "does nothing: set loss_above, at_least, or both")
         if self.loss_above is not None and not 0.0 <= self.loss_above <= 1.0:
@@ -190,11 +193,11 @@ class RolloutPolicy:
         if step.shadow:
             return step.kept
         values = max((rule.at_least for rule in self.abort.metrics), default=0)
-        return max(step.kept, min(MAX_KEPT, ceil(KEPT_OF_VALUES * values * MAX_WEIGHT / step.least_percent)))
+        return max(step.kept, min(MAX_KEPT, ceil(KEPT_OF_VALUES * values * MAX_WEIGHT / step.smaller_percent)))
 
     def _unreachable(self, path: str) -> Iterator[Violation]:
         """Yield rules that wait for more values than the answers that are kept could have."""
-        percents = [step.least_percent for step in self.steps if 1 <= step.weight <= MAX_WEIGHT]
+        percents = [step.smaller_percent for step in self.steps if 1 <= step.weight <= MAX_WEIGHT]
         limit = MAX_KEPT * min(percents, default=MAX_WEIGHT) // (MAX_WEIGHT * KEPT_OF_VALUES)
         for number, rule in enumerate(self.abort.metrics[:MAX_METRIC_RULES]):
             if limit < rule.at_least <= MAX_REQUESTS:

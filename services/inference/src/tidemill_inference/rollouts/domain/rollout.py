@@ -293,8 +293,7 @@ class Rollout:
 
     def _late(self, counts: StepCounts) -> Decision:
         hours = self.current.at_most.total_seconds() / 3600
-        missing = [] if self.current.shadow else counts.missing_values(self.current, self.policy.abort)
-        enough = f"enough values of {', '.join(missing)}" if missing else "enough"
+        enough = counts.missing(self.current, self.policy.abort)
         what = f"did not see {enough}" if self.ready else "could not begin"
         text = f"step {self.step} {what} within {hours:.3g} h" + ("" if self.ready else f": it {self.message}")
         match self.policy.on_timeout:

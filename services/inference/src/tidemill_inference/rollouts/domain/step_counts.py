@@ -21,7 +21,8 @@ from tidemill_inference.rollouts.domain.values import (
 LIVE = "live"
 CANDIDATE = "candidate"
 MIN_COMPARED = 5
-"""Times and ratings are compared from so many answers of each side on: no single vote takes a candidate back."""
+"""From so many times, or values (effective ones), of each side on they are compared: no single vote takes a candidate
+back."""
 FALSE_ABORTS = 0.05
 """The share of steps, at most, in which a candidate that keeps every limit is taken back, however often it is looked
 at; the rules that are set share it."""
@@ -134,10 +135,20 @@ class StepCounts:
 
         What failed, as in an outage, is none; of copies, which users do not see, there are no values.
         """
+        return self._seen(step) and (step.shadow or not self.missing_values(step, rules))
+
+    def missing(self, step: RolloutStep, rules: AbortRules) -> str:
+        """Return what a step that is over did not see: enough, or which values of metrics."""
+        values = [] if step.shadow else self.missing_values(step, rules)
+        if not values:
+            return "enough"
+        of_metrics = f"enough values of {', '.join(values)}"
+        return of_metrics if self._seen(step) else f"enough answers, nor {of_metrics}"
+
+    def _seen(self, step: RolloutStep) -> bool:
         failed = self.baseline_failures + (0 if step.shadow else self.candidate_failures)
         answers = self.candidate - self.candidate_failures
-        seen = self.requests - failed >= step.requests and answers >= step.minimum
-        return seen and (step.shadow or not self.missing_values(step, rules))
+        return self.requests - failed >= step.requests and answers >= step.minimum
 
     def missing_values(self, step: RolloutStep, rules: AbortRules) -> Sequence[str]:
         """Return the metrics of which a step with a weight has too few values still."""
@@ -204,7 +215,7 @@ class StepCounts:
         )
         if limit is None or not _is_less(ours, theirs, by=limit, convincing=convincing):
             return None
-        text = f"mean rating of {ours.mean:.3g} in {ours.number:.3g} answers against "
+        text = f"mean rating of {ours.mean:.3g} in {ours.number:.3g} values against "
         text += f"{theirs.mean:.3g} in {theirs.number:.3g} of the baseline"
         return Reason.RATING, f"{text}: less by more than the limit of {limit:g}"
 
