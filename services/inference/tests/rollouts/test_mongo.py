@@ -146,7 +146,8 @@ async def test_a_user_of_whom_every_value_was_withdrawn_is_not_kept(outcomes: Ou
 
 async def test_a_value_that_comes_while_its_user_is_erased_is_erased_by_the_next_batch(stack: Addresses) -> None:
     client = connect(stack.mongo, timeout_s=10)
-    collection = client[unique_name("outcomes")]["rollout_outcomes"]
+    name = unique_name("overtaken")
+    collection = client[name]["rollout_outcomes"]
     outcomes = MongoOutcomes(collection)
     await outcomes.record("acme", outcome("i1"))
     await outcomes.react("acme", rating(1.0, seq=1, end_user="u1"))
@@ -158,6 +159,7 @@ async def test_a_value_that_comes_while_its_user_is_erased_is_erased_by_the_next
 
     assert batches == [1, 1, 0]
     assert [each.values for each in await outcomes.of_step("acme", "r1", 0)] == [()]
+    await client.drop_database(name)
     client.close()
 
 
