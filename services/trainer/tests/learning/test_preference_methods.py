@@ -59,7 +59,7 @@ def test_each_prompt_has_the_answer_to_another_one_of_its_batch() -> None:
 
 
 def test_held_out_answers_of_kto_are_paired_alike_whatever_batches_a_trial_learns_from() -> None:
-    from datasets import Dataset  # noqa: PLC0415 - seconds of imports
+    from datasets import Dataset  # type: ignore[import-untyped] # noqa: PLC0415 - it ships no types
 
     from tidemill_trainer.learning.methods import LabelledTrainer  # noqa: PLC0415 - ditto
 

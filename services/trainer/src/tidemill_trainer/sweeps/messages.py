@@ -96,7 +96,8 @@ def _dimension_message(dimension: Dimension) -> pb.SweepDimension:
         message.range.CopyFrom(to_message(pb.SweepRange, dimension.range))
     choices: tuple[Any, ...] = dimension.choices
     for choice in choices:
-        message.choices.append(list(choice) if isinstance(choice, tuple) else choice)
+        shown: Any = list(choice) if isinstance(choice, tuple) else choice
+        message.choices.append(shown)
     return message
 
 

@@ -44,11 +44,10 @@ class OptunaSearch:
 def _untried(sweep: Sweep) -> Point:
     """Return a suggestion that was not tried: what is trained twice says nothing new."""
     tried = {trial.point for trial in sweep.trials}
-    for again in range(SUGGESTIONS):
-        point = _suggest(sweep, again)
-        if point not in tried:
-            return point
-    return sweep.searched.untried(tried) or point
+    point, again = _suggest(sweep, 0), 1
+    while point in tried and again < SUGGESTIONS:
+        point, again = _suggest(sweep, again), again + 1
+    return point if point not in tried else sweep.searched.untried(tried) or point
 
 
 def _suggest(sweep: Sweep, again: int) -> Point:
