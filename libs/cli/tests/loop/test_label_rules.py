@@ -85,7 +85,7 @@ def test_rules_that_narrow_each_other_are_fine(file: Path) -> None:
 
     (dataset,) = [each for each in desired_resources(read_loop(file)) if each.kind == "dataset"]
 
-    assert len(dataset.message.label_rules) == 2
+    assert len(MessageToDict(dataset.message)["labelRules"]) == 2
 
 
 def test_more_rules_than_ingest_takes_are_reported(file: Path) -> None:
