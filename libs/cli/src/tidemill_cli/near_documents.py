@@ -53,7 +53,9 @@ class NearDocuments:
     @property
     def p_value(self) -> float | None:
         """Return the p-value of both shares being alike; None of one side."""
-        return p_value_of(*(side.share for side in self.sides), self.shared) if len(self.sides) > 1 else None
+        if len(self.sides) < 2:  # noqa: PLR2004 - one has no other to be compared with
+            return None
+        return p_value_of(self.sides[0].share, self.sides[1].share, self.shared)
 
     @property
     def data(self) -> dict[str, Any]:
