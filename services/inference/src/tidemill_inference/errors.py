@@ -11,9 +11,11 @@ PreconditionFailed
 ├── ModelRefused            its files are not what the registry says, or cannot be served
 ├── AddressRefused          a remote model's, which this service does not call
 └── ServiceNotNamed         the address of another service is not configured
+DependencyUnavailable
+└── ServerEnded             the server that answers for a model has ended, and is started again
 """
 
-from tidemill_core.errors import InvalidInput, PreconditionFailed, Violation
+from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
 
 
 class CapabilityMissing(InvalidInput):
@@ -86,3 +88,16 @@ class ServiceNotNamed(PreconditionFailed):
 
     def __init__(self, *, service: str, setting: str) -> None:
         super().__init__(f"the address of {service} is not configured: set {setting}", service=service)
+
+
+class ServerEnded(DependencyUnavailable):
+    """The server that answers for a base model, and for adapters of it, has ended: it is started again.
+
+    `base` is the digest of that model. `incarnation` names the start that ended while it gave this answer; it is empty
+    where the server was down before.
+    """
+
+    def __init__(self, message: str, *, model: str, base: str, incarnation: str = "") -> None:
+        super().__init__(message, dependency="vllm", blame=Blame.CAPACITY, model=model)
+        self.base = base
+        self.incarnation = incarnation

@@ -276,6 +276,8 @@ class InferenceSettings(QuestionSettings, ModelSettings, HttpSettings, Encryptio
     """Rollouts that one replica takes a step further, and candidates that it loads, at the same time."""
     rollout_tick_s: float = Field(0.5, gt=0, le=60)
     """How often the outcomes of a rollout are counted."""
+    rollout_server_ends: int = Field(2, ge=0)
+    """Ends of a vLLM server that both variants share, during answers of the candidate, in a step: more roll back."""
     shadow_max_concurrent: int = Field(1, ge=1, le=64)
     """Shadow requests that candidates answer at the same time."""
     shadows_waiting: int = Field(100, ge=1)

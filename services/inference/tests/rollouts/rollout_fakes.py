@@ -20,8 +20,9 @@ from tidemill_inference.rollouts.commands import RolloutCommand, RolloutCommands
 from tidemill_inference.rollouts.domain.errors import CandidateNotReady, IndexNotReady
 from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import IndexChange, PassedEvaluation, Rollout
-from tidemill_inference.rollouts.domain.step_counts import Outcome
+from tidemill_inference.rollouts.domain.step_counts import Outcome, ServerEnd
 from tidemill_inference.rollouts.domain.values import GivenValue
+from tidemill_inference.rollouts.follow_ups import outcome_of
 from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordReaction
 from tidemill_inference.rollouts.ports import Reaction
 from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
@@ -44,6 +45,7 @@ class InMemoryOutcomes:
         self._last: dict[tuple[str, str], datetime] = {}
         self._recorded: dict[tuple[str, str], Outcome] = {}
         self._reactions: dict[tuple[str, str], dict[str, Reaction]] = {}
+        self._ends: set[tuple[str, ServerEnd]] = set()
         self._changes = 0
         self.reads = 0
 
@@ -51,6 +53,13 @@ class InMemoryOutcomes:
         self._recorded.pop((project, outcome.inference), None)
         self._recorded[project, outcome.inference] = outcome
         self._changed(project, outcome.rollout)
+
+    async def note_end(self, project: str, end: ServerEnd) -> None:
+        self._ends.add((project, end))
+        self._changed(project, end.rollout)
+
+    async def ends(self, project: str, rollout: str, step: int) -> int:
+        return sum((of, each.rollout, each.step) == (project, rollout, step) for of, each in self._ends)
 
     async def react(self, project: str, reaction: Reaction) -> None:
         given = self._reactions.setdefault((project, reaction.inference), {})
@@ -100,6 +109,7 @@ class InMemoryOutcomes:
 
     async def forget(self, project: str, rollout: str) -> None:
         self._last.pop((project, rollout), None)
+        self._ends = {each for each in self._ends if (each[0], each[1].rollout) != (project, rollout)}
         for key in [each for each, outcome in self._recorded.items() if outcome.rollout == rollout]:
             if key[0] == project:
                 del self._recorded[key]
@@ -298,18 +308,8 @@ class RolloutHarness:
         while self.observed:
             answered = self.observed.pop(0)
             chosen = answered.chosen
-            await self.note(
-                answered.inference.project,
-                answered.question.deployment,
-                Outcome(
-                    inference=answered.inference.id,
-                    rollout=chosen.rollout,
-                    step=chosen.step,
-                    variant=chosen.variant,
-                    failed=answered.failed,
-                    total_s=1.0,
-                ),
-            )
+            outcome = outcome_of(replace(answered, total_s=1.0))
+            await self.note(answered.inference.project, answered.question.deployment, outcome)
             if chosen.shadowed:
                 try:
                     await self.shadow(answered)

@@ -10,7 +10,7 @@ import pytest
 
 from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes
 from tidemill_core.application import ResourceKey
-from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome
+from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome, ServerEnd
 from tidemill_inference.rollouts.mongo import MongoActiveRollouts, MongoOutcomes
 from tidemill_inference.rollouts.ports import Outcomes, Reaction
 from tidemill_kit.store.mongo import Collection, connect
@@ -224,6 +224,21 @@ async def test_the_mark_of_a_step_changes_with_every_outcome_and_rating_and_only
 
     assert all(one != other for number, one in enumerate(marks) for other in marks[:number])
     assert await outcomes.mark("acme", "r1", 0) == marks[-1]
+
+
+async def test_a_servers_end_is_kept_once_and_is_no_outcome(outcomes: Outcomes) -> None:
+    mark = await outcomes.mark("acme", "r1", 1)
+    for start in ("s1", "s1", "s2"):
+        await outcomes.note_end("acme", ServerEnd(rollout="r1", step=1, start=start))
+    await outcomes.note_end("acme", ServerEnd(rollout="r1", step=2, start="s2"))
+    await outcomes.record("acme", outcome("i1", step=1))
+    await outcomes.trim("acme", "r1", 1, newest=1, before=datetime.now(UTC) + timedelta(hours=1))
+
+    assert await outcomes.mark("acme", "r1", 1) != mark
+    assert await outcomes.ends("acme", "r1", 1) == 2
+    assert [each.inference for each in await outcomes.of_step("acme", "r1", 1)] == ["i1"]
+    await outcomes.forget("acme", "r1")
+    assert await outcomes.ends("acme", "r1", 1) == 0
 
 
 async def test_the_outcomes_of_one_rollout_are_forgotten_and_no_others(outcomes: Outcomes) -> None:

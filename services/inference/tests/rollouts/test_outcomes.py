@@ -203,26 +203,6 @@ async def test_what_every_variant_depends_on_counts_against_none() -> None:
     assert not await harness.outcomes.of_step(ADA.project, (await harness.rollout()).id, 1)
 
 
-@pytest.mark.parametrize("fallback", [(), ("smollm2@1",)])
-async def test_the_end_of_an_engine_that_both_variants_share_counts_against_none(fallback: tuple[str, ...]) -> None:
-    harness = RolloutHarness(replace(POLICY, steps=(RolloutStep(weight=100, requests=4),)))
-
-    def falls_back(stored: Deployment) -> None:
-        stored.live = stored.live.with_answer(fallback=fallback)
-
-    await harness.harness.deployments.update(ADA.project, "helpdesk", falls_back, request=asking("f"))
-    await harness.is_rolling()
-    harness.candidate.fails_before = DependencyUnavailable("it ended", dependency="vllm", blame=Blame.SHARED)
-
-    await harness.asks(5)
-
-    assert not await harness.outcomes.of_step(ADA.project, (await harness.rollout()).id, 0)
-    harness.candidate.fails_before = None
-    await harness.asks(4)
-    await harness.tick()
-    assert (await harness.rollout()).state is RolloutState.PROMOTED
-
-
 async def test_a_candidate_that_is_slower_is_taken_back() -> None:
     harness = RolloutHarness(LONGER)
     await harness.is_rolling(step=1)

@@ -16,6 +16,7 @@ from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.deployments.ports import ReadDeployments
+from tidemill_inference.errors import ServerEnded
 from tidemill_inference.generation.asked_schemas import AskedSchemas
 from tidemill_inference.generation.domain.bounds import expected, limited
 from tidemill_inference.generation.domain.copies import delivered, without_names_of
@@ -174,7 +175,8 @@ class AnswerQuestion:
                 failed = AnswerOutcome(inference=reservation.inference, question=question, chosen=chosen, failed=True)
                 cause = generation.missed if isinstance(error, asyncio.CancelledError) else error
                 if _blames_variant(cause, search=chosen.searches_anew and generation.searches):
-                    self._report(replace(failed, total_s=time.monotonic() - started), generation)
+                    failed = replace(failed, total_s=time.monotonic() - started)
+                    await self._report(caller, failed, accepted.deployment, generation)
                 raise
             cost, hold, waited_s = spend.cost(), spend.hold_id, generation.queue_s
             answer = replace(
@@ -190,7 +192,7 @@ class AnswerQuestion:
         fell_back = answer.variant.model != chosen.configuration.model
         total_s = answer.usage.total_s - (0.0 if chosen.searches_anew else answer.usage.search_s)
         outcome = AnswerOutcome(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s)
-        self._report(outcome, generation)
+        await self._report(caller, outcome, accepted.deployment, generation)
         return whole
 
     @asynccontextmanager
@@ -247,11 +249,36 @@ class AnswerQuestion:
         await self.templates.check_variables(project, content, question.variables)
         return content
 
-    def _report(self, answered: AnswerOutcome, generation: Generation) -> None:
-        """Report what came of an answer in a rollout, unless its model failed in an outage that all variants share."""
-        last = generation.failures.get(answered.chosen.configuration.model)
-        if answered.chosen.rollout and not (answered.failed and last is Blame.SHARED):
-            self.observe(answered)
+    async def _report(
+        self, caller: Caller, answered: AnswerOutcome, deployment: Deployment, generation: Generation
+    ) -> None:
+        """Report what came of an answer in a rollout, unless its model failed in an outage that all variants share.
+
+        Of the end of a server that they share, the candidate's answers report that it ended.
+        """
+        chosen, last = answered.chosen, None
+        if answered.failed:
+            last = generation.failures.get(chosen.configuration.model)
+        if not chosen.rollout or (last and last.blame is Blame.SHARED):
+            return
+        if isinstance(last, ServerEnded) and await self._is_shared(caller, last, chosen, deployment):
+            if chosen.variant != CANDIDATE or not last.incarnation:
+                return
+            answered = replace(answered, ended=last.incarnation)
+        self.observe(answered)
+
+    async def _is_shared(
+        self, caller: Caller, ended: ServerEnded, chosen: ChosenConfiguration, deployment: Deployment
+    ) -> bool:
+        """Return whether the rollout's other variant is answered for by the same server; so it is where nobody says."""
+        rollout, other = deployment.active_rollout, deployment.live
+        if rollout and chosen.variant == LIVE:
+            other = rollout.candidate
+        try:
+            model = await self.make.models.resolve(caller, other.model, field="model")
+        except TidemillError:
+            return True
+        return (model.base or model).digest == ended.base
 
     async def _completed(self, project: str, inference_id: str, request: Request) -> Inference | None:
         try:

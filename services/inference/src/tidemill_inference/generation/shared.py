@@ -45,8 +45,8 @@ class Generation:
     listeners: int = 0
     attempts: list[Attempt] = field(default_factory=list)
     """The calls of models so far; all of them where it has failed, or was cancelled."""
-    failures: dict[str, Blame] = field(default_factory=dict)
-    """Of each model that failed, what its last failure says."""
+    failures: dict[str, TidemillError] = field(default_factory=dict)
+    """Of each model that failed, its last failure."""
     missed: TidemillError | None = None
     """The error that the last listener got at its deadline; None if it was cancelled."""
     task: asyncio.Task[Inference] | None = None

@@ -9,7 +9,7 @@ from prometheus_client import Counter
 from tidemill_core.errors import TidemillError, isolated
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.domain.question import Purpose
-from tidemill_inference.rollouts.domain.step_counts import Outcome
+from tidemill_inference.rollouts.domain.step_counts import Outcome, ServerEnd
 from tidemill_inference.rollouts.outcomes import RecordOutcome
 from tidemill_inference.rollouts.ports import Shadow
 
@@ -62,18 +62,9 @@ class FollowUps:
     async def _record(self) -> None:
         while True:
             answered = await self._recording.get()
-            chosen, inference = answered.chosen, answered.inference
-            outcome = Outcome(
-                inference=inference.id,
-                rollout=chosen.rollout,
-                step=chosen.step,
-                variant=chosen.variant,
-                failed=answered.failed,
-                total_s=answered.total_s,
-            )
-            await self._recorded(inference.project, answered.question.deployment, outcome)
+            await self._recorded(answered.inference.project, answered.question.deployment, outcome_of(answered))
 
-    async def _recorded(self, project: str, deployment: str, outcome: Outcome) -> None:
+    async def _recorded(self, project: str, deployment: str, outcome: Outcome | ServerEnd) -> None:
         """Record an outcome, as soon as the store accepts it."""
         while True:
             try:
@@ -92,6 +83,21 @@ class FollowUps:
                 _log.info("shadow_not_answered", inference=answered.inference.id, reason=error.reason)
             except Exception as error:  # noqa: BLE001 - a candidate that breaks is its own failure
                 _log.error("shadow_broken", inference=answered.inference.id, exc_info=error)
+
+
+def outcome_of(answered: AnswerOutcome) -> Outcome | ServerEnd:
+    """Return what is counted of an answer."""
+    chosen = answered.chosen
+    if answered.ended:
+        return ServerEnd(rollout=chosen.rollout, step=chosen.step, start=answered.ended)
+    return Outcome(
+        inference=answered.inference.id,
+        rollout=chosen.rollout,
+        step=chosen.step,
+        variant=chosen.variant,
+        failed=answered.failed,
+        total_s=answered.total_s,
+    )
 
 
 def _kept(queue: asyncio.Queue[AnswerOutcome], stays: Callable[[AnswerOutcome], bool]) -> Sequence[AnswerOutcome]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from tidemill_core.application import ResourceKey, derived_id
 from tidemill_core.characters import clean_line
 from tidemill_inference.rollouts.domain.policy import RATING
-from tidemill_inference.rollouts.domain.step_counts import Outcome
+from tidemill_inference.rollouts.domain.step_counts import Outcome, ServerEnd
 from tidemill_inference.rollouts.domain.values import GivenValue
 from tidemill_inference.rollouts.ports import Reaction
 from tidemill_kit.store.mongo import Collection, Document, document_id, translated, update_or_insert
@@ -26,6 +26,8 @@ class MongoOutcomes:
     A rating is {seq, number, metric, weight, user, mature_time}; those of earlier versions are {seq, number}. They are
     fields of their own, so that answer and reaction may come in any order; `noted` is the server's time of the later
     one. `users` are the digests of those who reacted, by which they are erased.
+
+    The end of a server is {_id, rollout, step: "ends of <number>"}: no outcome, and as quick to find.
     """
 
     def __init__(self, collection: Collection) -> None:
@@ -49,6 +51,18 @@ class MongoOutcomes:
         }
         same = {"_id": document_id(project, outcome.inference)}
         await update_or_insert(self._collection, same, {"$set": known, **_NOW})
+
+    async def note_end(self, project: str, end: ServerEnd) -> None:
+        """See `Outcomes.note_end`."""
+        known = {"rollout": document_id(project, end.rollout), "step": _ends_of(end.step)}
+        same = {"_id": document_id(project, derived_id("server end", end.rollout, str(end.step), end.start))}
+        await update_or_insert(self._collection, same, {"$set": known, **_NOW})
+
+    async def ends(self, project: str, rollout: str, step: int) -> int:
+        """See `Outcomes.ends`."""
+        of = {"rollout": document_id(project, rollout), "step": _ends_of(step)}
+        with translated():
+            return await self._collection.count_documents(of)
 
     async def react(self, project: str, reaction: Reaction) -> None:
         """See `Outcomes.react`."""
@@ -115,7 +129,8 @@ class MongoOutcomes:
         of = {"rollout": document_id(project, rollout), "step": step}
         with translated():
             last = await self._collection.find_one(of, {"noted": 1}, sort=[("noted", -1)])
-            return last and last["noted"], await self._collection.count_documents(of)
+            count = await self._collection.count_documents(of)
+        return last and last["noted"], count, await self.ends(project, rollout, step)
 
     async def trim(self, project: str, rollout: str, step: int, *, newest: int, before: datetime) -> None:
         """See `Outcomes.trim`; those of the same millisecond stay together."""
@@ -171,6 +186,10 @@ class MongoActiveRollouts:
             found += page.items
             token = page.next_token or None
         return found
+
+
+def _ends_of(step: int) -> str:
+    return f"ends of {step}"
 
 
 def _digest(project: str, end_user: str) -> str:

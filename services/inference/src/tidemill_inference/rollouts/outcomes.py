@@ -13,7 +13,7 @@ from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.rollouts.domain.policy import RATING
 from tidemill_inference.rollouts.domain.rollout import Rollout
-from tidemill_inference.rollouts.domain.step_counts import Outcome, StepCounts
+from tidemill_inference.rollouts.domain.step_counts import Outcome, ServerEnd, StepCounts
 from tidemill_inference.rollouts.domain.values import mature_times
 from tidemill_inference.rollouts.ports import ActiveRollouts, ErasedEndUsers, Outcomes, Reaction
 
@@ -30,8 +30,8 @@ class RecordOutcome:
     deployments: Deployments
     outcomes: Outcomes
 
-    async def __call__(self, project: str, deployment_id: str, outcome: Outcome) -> None:
-        """Keep it; the same inference again replaces it.
+    async def __call__(self, project: str, deployment_id: str, outcome: Outcome | ServerEnd) -> None:
+        """Keep it; the same inference again replaces it, and the end of the same server is kept once.
 
         Raises:
             DependencyUnavailable: the store does not answer.
@@ -42,7 +42,11 @@ class RecordOutcome:
         except DeploymentNotFound:
             return
         if rollout and (rollout.id, rollout.step) == (outcome.rollout, outcome.step):
-            await self.outcomes.record(project, outcome)
+            match outcome:
+                case ServerEnd():
+                    await self.outcomes.note_end(project, outcome)
+                case Outcome():
+                    await self.outcomes.record(project, outcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +89,7 @@ class CountOutcomes:
         found = await self.outcomes.of_step(*of, newest=kept)
         count = partial(StepCounts.of, found, shadow=step.shadow, metrics=rollout.policy.abort.metrics, now=now)
         counts = count() if len(found) <= _FEW else await asyncio.to_thread(count)
+        counts = replace(counts, server_ends=await self.outcomes.ends(*of))
         await self.outcomes.trim(*of, newest=kept, before=now - QUIET)
         matures = min(mature_times((value for each in found for value in each.values), after=now), default=None)
         self.counted[ref] = Counted(mark=mark, counts=counts, until=matures)

@@ -9,7 +9,7 @@ from tidemill_core.application import Caller, ResourceKey
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.rollouts.domain.rollout import IndexChange
-from tidemill_inference.rollouts.domain.step_counts import Outcome
+from tidemill_inference.rollouts.domain.step_counts import Outcome, ServerEnd
 
 
 class Candidates(Protocol):
@@ -112,6 +112,14 @@ class Outcomes(Protocol):
         """Take back a value that was recorded, and who said it, unless a later one has replaced it."""
         ...
 
+    async def note_end(self, project: str, end: ServerEnd) -> None:
+        """Keep that a server ended in a step, once."""
+        ...
+
+    async def ends(self, project: str, rollout: str, step: int) -> int:
+        """Return how many servers' ends were kept of a step; `trim` leaves them."""
+        ...
+
     async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
         """Return a step's outcomes, or the newest of them, each with its values."""
         ...
@@ -121,7 +129,7 @@ class Outcomes(Protocol):
         ...
 
     async def mark(self, project: str, rollout: str, step: int) -> object:
-        """Return a change token of the step's outcomes, which skips counting them again."""
+        """Return a change token of the step's outcomes and ends, which skips counting them again."""
         ...
 
     async def trim(self, project: str, rollout: str, step: int, *, newest: int, before: datetime) -> None:

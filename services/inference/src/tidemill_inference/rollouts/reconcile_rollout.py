@@ -10,7 +10,7 @@ from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.rollouts.domain.errors import CandidateNotReady
-from tidemill_inference.rollouts.domain.rollout import Decision, IndexChange, Move, Rollout
+from tidemill_inference.rollouts.domain.rollout import MAX_SERVER_ENDS, Decision, IndexChange, Move, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
 from tidemill_inference.rollouts.outcomes import CountOutcomes
 from tidemill_inference.rollouts.ports import Outcomes
@@ -26,6 +26,8 @@ class ReconcileRollout:
     count: CountOutcomes
     prepare: PrepareCandidate
     clock: Clock
+    server_ends: int = MAX_SERVER_ENDS
+    """See `Rollout.decide`."""
 
     async def __call__(self, ref: ResourceKey, *, epoch: int) -> bool:
         """Make at most one transition; return whether the rollout is still active.
@@ -45,7 +47,7 @@ class ReconcileRollout:
             return False
         counts = await self.count.step(ref, rollout) if rollout.ready else StepCounts()
         decision = await self._lost(ref, rollout) or rollout.decide(
-            counts, now=self.clock.now(), paused=deployment.rollouts_paused
+            counts, now=self.clock.now(), paused=deployment.rollouts_paused, server_ends=self.server_ends
         )
         if decision.move is Move.PROMOTE:
             try:

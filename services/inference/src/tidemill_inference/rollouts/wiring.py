@@ -78,7 +78,14 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
     indexes = RagIndexes(rag, timeout_s=settings.call_timeout_s)
     prepare = PrepareCandidate(candidates=candidates, models=models, engines=engines, indexes=indexes)
     count = CountOutcomes(outcomes=outcomes, clock=clock)
-    reconcile = ReconcileRollout(deployments=deployments, outcomes=outcomes, count=count, prepare=prepare, clock=clock)
+    reconcile = ReconcileRollout(
+        deployments=deployments,
+        outcomes=outcomes,
+        count=count,
+        prepare=prepare,
+        clock=clock,
+        server_ends=settings.rollout_server_ends,
+    )
     controllers = rollout_controllers(
         AdvanceRollout(reconcile=reconcile, tick=tick),
         HoldCandidate(deployments=deployments, models=models, engines=engines, tick=tick),

@@ -26,6 +26,7 @@ class State:
     name = "base"
     model = Path()
     context = 0
+    began = time.time()
     adapters: dict[str, str] = {}  # noqa: RUF012 - one server a process
     running = 0
     dead = False
@@ -50,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
             case "/metrics":
                 lines = {"num_requests_running": State.running, "num_requests_waiting": 2, "kv_cache_usage_perc": 0.25}
                 text = "".join(f'vllm:{name}{{engine="0"}} {value}\n' for name, value in lines.items())
+                text += f"process_start_time_seconds {State.began}\n"
                 self._send(200, text.encode(), kind="text/plain")
             case "/health":
                 self._send(503 if State.dead else 200, b"", kind="text/plain")

@@ -266,6 +266,10 @@ async def test_a_server_at_an_address_is_used_and_not_ended(options: VllmOptions
     other = VllmServer("m@1", there, files=Files(options.folder), served=None, url=url, served_as="base")
     await other.start()
     assert await said(other) == "aaa"
+    replica = VllmServer("m@1", there, files=Files(options.folder), served=None, url=url, served_as="base")
+    await replica.start()
+    assert other.incarnation == replica.incarnation != server.incarnation
+    await replica.close()
     wrong = VllmServer("base", there, files=Files(options.folder), served=None, url=url, served_as="acme/base")
     with pytest.raises(ModelRefused, match="serves base: start it with --served-model-name acme/base"):
         await wrong.start()

@@ -51,7 +51,7 @@ class VllmBase:
                 cache_bytes=options.cache_tokens * weights.token_bytes,
             )
             if not options.urls:
-                server = VllmServer(model.id, options, files=files, served=served)
+                server = VllmServer(model.id, options, files=files, served=served, digest=model.digest)
                 await server.start()
             else:
                 server = await _found(model, options, files, owner=model.owner or project)
@@ -115,7 +115,9 @@ async def _found(model: ModelVersion, options: VllmOptions, files: Files, *, own
     served_as = f"{owner}/{model.id.rpartition('/')[2]}"
     failed: TidemillError = ModelRefused(model.id, why="INFERENCE_VLLM_URLS has no address")
     for url in options.urls:
-        server = VllmServer(model.id, options, files=files, served=None, url=url, served_as=served_as)
+        server = VllmServer(
+            model.id, options, files=files, served=None, url=url, served_as=served_as, digest=model.digest
+        )
         try:
             await server.start()
         except (ModelRefused, DependencyUnavailable) as error:

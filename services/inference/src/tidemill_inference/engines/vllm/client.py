@@ -14,6 +14,7 @@ from tidemill_inference.engines.openai_requests import sampling_of
 from tidemill_inference.engines.ports import Prompt
 
 _GAUGE = re.compile(r"^vllm:(\w+?)(?:_total)?(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+_BEGAN = re.compile(r"^process_start_time_seconds (\S+)$", re.MULTILINE)
 _ADMIN_S = 60.0
 _HEALTH_S = 5.0
 _ID_PREFIX = "token_id:"
@@ -138,12 +139,20 @@ class VllmClient(OpenAiEngine):
     async def gauges(self) -> Mapping[str, float]:
         """Return the server's own metrics by name, summed over its engines; raises as `load_adapter`."""
         with self._translated():
-            async with asyncio.timeout(self._stall_s):
-                text = (await self._endpoint.get("/metrics")).decode(errors="replace")
             found: dict[str, float] = {}
-            for name, value in _GAUGE.findall(text):
+            for name, value in _GAUGE.findall(await self._metrics()):
                 found[name] = found.get(name, 0.0) + float(value)
             return found
+
+    async def began(self) -> str:
+        """Return when its process began, "" where it does not say so; raises as `load_adapter`."""
+        with self._translated():
+            said = _BEGAN.search(await self._metrics())
+            return said[1] if said else ""
+
+    async def _metrics(self) -> str:
+        async with asyncio.timeout(self._stall_s):
+            return (await self._endpoint.get("/metrics")).decode(errors="replace")
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> None:
         async with asyncio.timeout(_ADMIN_S):

@@ -28,7 +28,7 @@ from tidemill_inference.engines.vllm import gauges
 from tidemill_inference.engines.vllm.client import VllmClient
 from tidemill_inference.engines.vllm.options import VllmOptions
 from tidemill_inference.engines.vllm.process import BASE, Served, VllmProcess, shorten
-from tidemill_inference.errors import ModelRefused
+from tidemill_inference.errors import ModelRefused, ServerEnded
 from tidemill_kit.outgoing.addresses import CheckedAddresses
 from tidemill_kit.outgoing.resolver import system_resolver
 
@@ -76,9 +76,14 @@ class VllmServer:
         served: Served | None,
         url: str = "",
         served_as: str = "",
+        digest: str = "",
     ) -> None:
-        """`served` is what a child is given; without it the server is at `url`, which has the model as `served_as`."""
+        """`served` is what a child is given; without it the server is at `url`, which has the model as `served_as`.
+
+        `digest` is the model's.
+        """
         self.name = name
+        self._digest = digest
         self._options = options
         self._files = files
         self._served = served
@@ -92,8 +97,8 @@ class VllmServer:
         self._keeping: asyncio.Task[None] | None = None
         self.process: VllmProcess | None = None
         """The child, if it has one."""
-        self.incarnation = 0
-        """Counts its starts, or how often a server at an address was found."""
+        self.incarnation = ""
+        """Names its last start, among those of all servers."""
 
     @property
     def up(self) -> bool:
@@ -145,30 +150,25 @@ class VllmServer:
         """Return the client of the base, or of an adapter.
 
         Raises:
-            DependencyUnavailable: it does not answer at the moment.
+            ServerEnded: it does not answer at the moment.
 
         """
         if not self.up:
             message = f"vLLM is down and started again for model {self.name}: try again in a minute"
-            raise DependencyUnavailable(message, dependency="vllm", blame=self._blame, model=self.name)
+            raise ServerEnded(message, model=self.name, base=self._digest)
         return self._client(adapter or self._base)
 
-    async def check_served(self, incarnation: int) -> None:
+    async def check_served(self, incarnation: str) -> None:
         """Return if what failed in an incarnation was one answer, and not the server.
 
         Raises:
-            DependencyUnavailable: the server has ended since, or is about to.
+            ServerEnded: the server has ended since, or is about to.
 
         """
         if self.up and self.incarnation == incarnation and await self._client(self._base).healthy():
             return
         message = f"vLLM ended while it answered for model {self.name}, and is started again: try again in a minute"
-        raise DependencyUnavailable(message, dependency="vllm", blame=self._blame, model=self.name)
-
-    @property
-    def _blame(self) -> Blame:
-        """What its end says of the models in it: with adapters it ends for all of them, whichever was asked."""
-        return Blame.SHARED if self._adapters else Blame.CAPACITY
+        raise ServerEnded(message, model=self.name, base=self._digest, incarnation=incarnation)
 
     async def add(self, adapter: str, files: Files, *, named: str) -> None:
         """Have it serve an adapter, also after it was started again; idempotent. `named` is its `model@version`.
@@ -227,7 +227,7 @@ class VllmServer:
             for adapter, files in list(self._adapters.items()):
                 await self._again(adapter, files)
             self._was_up = True
-            self.incarnation += 1
+            self.incarnation = await self._name_of_start()
             self._up.set()
             gauges.UP.labels(self.name).set(1)
             _log.info("vllm_started", model=self.name, duration_s=round(time.monotonic() - began, 1))
@@ -280,6 +280,14 @@ class VllmServer:
                 there = ", ".join(listed)
                 why = f"vLLM at {self._url} serves {there}: start it with --served-model-name {self._base}"
                 raise ModelRefused(self.name, why=why)
+
+    async def _name_of_start(self) -> str:
+        """Return what names this start; of a server at an address, the same in every replica, where it says it."""
+        began = ""
+        if self._served is None:
+            with suppress(DependencyUnavailable):
+                began = await self._client(self._base).began()
+        return f"{self._url} {began}" if began else secrets.token_hex(16)
 
     async def _watched(self, connected: Running) -> str:
         """Return why it has ended, or has to."""

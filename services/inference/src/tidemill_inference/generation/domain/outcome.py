@@ -20,3 +20,8 @@ class AnswerOutcome:
     chosen: ChosenConfiguration
     failed: bool
     total_s: float = 0.0
+    ended: str = ""
+    """The start of a server that ended while it gave this answer of the candidate, where the baseline shares it.
+
+    The answer itself then counts against neither side.
+    """

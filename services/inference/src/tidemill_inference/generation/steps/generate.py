@@ -46,7 +46,7 @@ class Generate:
             try:
                 return await self._generated(context, model, attempt, timeout_s)
             except TidemillError as error:
-                context.generation.failures[attempt.model] = error.blame
+                context.generation.failures[attempt.model] = error
                 raise
 
         generated = await self.router(context.caller, _route(context), call)

@@ -15,6 +15,7 @@ from tidemill_inference.rollouts.domain.policy import OnTimeout, RolloutPolicy, 
 from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
 
 WAITS = "waits for the candidate to be loaded"
+MAX_SERVER_ENDS = 2
 _SHARES = 100_000
 _PERCENT = _SHARES // 100
 
@@ -203,11 +204,17 @@ class Rollout:
             self.current.weight * _PERCENT
         )
 
-    def decide(self, counts: StepCounts, *, now: datetime, paused: bool) -> Decision:
-        """Return what is next. What has to be taken back is, whatever else it waits for."""
+    def decide(
+        self, counts: StepCounts, *, now: datetime, paused: bool, server_ends: int = MAX_SERVER_ENDS
+    ) -> Decision:
+        """Return what is next. What has to be taken back is, whatever else it waits for.
+
+        A step may have so many `server_ends`: which answer ends a server is not known, and the baseline ends with it.
+        """
         if not self.active:
             return Decision(move=Move.STAY)
-        if self.ready and (found := counts.abort(self.current, self.policy.abort)):
+        ended = counts.ended(above=server_ends)
+        if self.ready and (found := ended or counts.abort(self.current, self.policy.abort)):
             return Decision(move=Move.ROLL_BACK, reason=found[0], message=found[1])
         if paused or self.hold is Hold.PERSON:
             return Decision(move=Move.STAY)
@@ -301,6 +308,8 @@ class Rollout:
                 return Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY, message=text)
             case OnTimeout.ROLL_BACK:
                 return Decision(move=Move.ROLL_BACK, reason=Reason.TIMEOUT, message=text)
+            case OnTimeout.PROMOTE if not counts.answers and (found := counts.ended(above=0)):
+                return Decision(move=Move.ROLL_BACK, reason=found[0], message=f"{text}: {found[1]}")
             case OnTimeout.PROMOTE:
                 return self._approved(text, Reason.TIMEOUT)
         return Decision(move=Move.HOLD, hold=Hold.PERSON, message=f"{text}: promote it or roll it back")

@@ -37,6 +37,7 @@ class Reason(Enum):
     RATING = "RATING"
     METRIC = "METRIC"
     TIMEOUT = "TIMEOUT"
+    SERVER_ENDED = "SERVER_ENDED"
     BY_HAND = "BY_HAND"
     BASELINE_CHANGED = "BASELINE_CHANGED"
     ROLLOUT_ACTIVE = "ROLLOUT_ACTIVE"
@@ -59,6 +60,18 @@ class Outcome:
     failed: bool
     total_s: float
     values: tuple[GivenValue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerEnd:
+    """The end of a server that both sides share, while it gave answers of the candidate in a step.
+
+    `start` names what ended, once for all answers and replicas that saw it.
+    """
+
+    rollout: str
+    step: int
+    start: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +101,8 @@ class StepCounts:
     candidate_rated: float = 0
     baseline_rated: float = 0
     metrics: tuple[MetricCounts, ...] = ()
+    server_ends: int = 0
+    """See `ServerEnd`."""
     candidate_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
     baseline_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
 
@@ -130,6 +145,11 @@ class StepCounts:
             baseline_samples=Samples(times_s=baseline_s, ratings=ratings.baseline.samples),
         )
 
+    @property
+    def answers(self) -> int:
+        """How many the candidate gave that did not fail."""
+        return self.candidate - self.candidate_failures
+
     def reached(self, step: RolloutStep, rules: AbortRules) -> bool:
         """Whether the step has seen all requests, answers and values that it needs.
 
@@ -147,8 +167,7 @@ class StepCounts:
 
     def _seen(self, step: RolloutStep) -> bool:
         failed = self.baseline_failures + (0 if step.shadow else self.candidate_failures)
-        answers = self.candidate - self.candidate_failures
-        return self.requests - failed >= step.requests and answers >= step.minimum
+        return self.requests - failed >= step.requests and self.answers >= step.minimum
 
     def missing_values(self, step: RolloutStep, rules: AbortRules) -> Sequence[str]:
         """Return the metrics of which a step with a weight has too few values still."""
@@ -161,6 +180,13 @@ class StepCounts:
                 rule.at_least, without_baseline=alone
             )
         ]
+
+    def ended(self, *, above: int) -> tuple[Reason, str] | None:
+        """Return that servers ended more often than this; which answers end them is not known."""
+        if self.server_ends <= above:
+            return None
+        text = f"the server of both sides ended {self.server_ends} times while the candidate answered"
+        return Reason.SERVER_ENDED, f"{text}, {self.answers} of whose answers came"
 
     def abort(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
         """Return why the candidate has to be taken back, for programs and for people; None with too few answers.
