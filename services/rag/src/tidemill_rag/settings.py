@@ -82,7 +82,10 @@ class RagSettings(ModelSettings):
     sweep_after_s: float = Field(default=30.0, ge=0)
     """How long a replaced index version is kept for searches in flight."""
     max_ready_indexes: int = Field(default=2, ge=1, le=20)
-    """Complete index versions of a collection that are kept beside the live one; the oldest is retired first."""
+    """Complete index versions, with passages of their own, that are kept beside a collection's live one.
+
+    The oldest is retired first.
+    """
     keep_replaced_s: float = Field(default=86_400.0, ge=0)
     """How long an index version that another one was promoted in place of may be promoted back."""
     max_collections: int = Field(default=1000, ge=1)

@@ -159,6 +159,41 @@ async def test_with_other_chunks_it_waits_as_one_index_version() -> None:
     assert (await rag.found(PARTLY), await rag.found(PARTLY, index=2)) == (["d1"], [])
 
 
+async def test_it_searches_the_passages_of_what_waits_where_these_are_what_is_declared() -> None:
+    rag = await handbook()
+    smaller = replace(spec(), chunking=spec(max_tokens=64).chunking)
+    await rag.crud.update(ADA, smaller, frozenset({"chunking"}), write("smaller"))
+    await rag.work()
+    await ranked(rag, STRICT)
+
+    assert await states(rag) == {1: LIVE, 2: READY, 3: READY}
+    assert [index.passages for index in (await stored(rag)).indexes] == [1, 2, 2]
+    assert (await rag.found(PARTLY, index=2), await rag.found(PARTLY, index=3)) == (["d1"], [])
+    await rag.promote(ADA, "handbook", 3, write("promote"))
+    live = (await stored(rag)).live
+    assert live
+    assert live.chunking.max_tokens == 64
+    assert await rag.found(PARTLY) == []
+
+
+async def test_one_that_takes_no_space_retires_none_that_may_be_promoted_back() -> None:
+    rag = await handbook()
+    for tokens in (64, 48):
+        changed = replace(spec(), chunking=spec(max_tokens=tokens).chunking)
+        await rag.crud.update(ADA, changed, frozenset({"chunking"}), write(f"to {tokens}"))
+        await rag.work()
+        if tokens == 64:
+            await rag.promote(ADA, "handbook", 2, write("promote"))
+    assert len(await states(rag)) - 1 == KEEP.max_ready == 2
+
+    await ranked(rag, STRICT)
+    assert await states(rag) == {1: READY, 2: LIVE, 3: READY, 4: READY}
+    await rag.rebuild(ADA, "handbook", write("rebuild"))
+    await rag.work()
+
+    assert {number for number, state in (await states(rag)).items() if state is READY} == {3, 4, 5}
+
+
 async def test_a_first_index_version_ranks_by_the_settings_as_they_are() -> None:
     rag = Rag()
     rag.ingest.put("d1", "words")

@@ -66,7 +66,7 @@ class Collection(Aggregate):
 
     Index versions are immutable: a change of sources, embedding, chunking or sparse vectors starts a new one beside the
     live one. Searches switch to it when it is complete, or when it is promoted, as `go_live` says. A change of the
-    search settings counts at once, or, where index versions wait, starts one that searches the same passages.
+    search settings counts at once, or, where index versions wait, starts one that searches passages that are there.
     """
 
     sources: tuple[str, ...] = ()
@@ -245,7 +245,7 @@ class Collection(Aggregate):
 
     def _rank_anew(self, *, now: datetime) -> None:
         """Start an index version that ranks by the new settings, unless one is being built, which then does."""
-        live, building = self.live, False
+        building = False
         for index in self.indexes:
             if index.passages_of and index.live_time is None and index.receives_updates:  # ranks by older ones
                 retire = self._retire_ready if index.state is IndexState.READY else self._retire
@@ -253,18 +253,25 @@ class Collection(Aggregate):
             elif index.state is IndexState.BUILDING:
                 self._change(index.number, search=None)
                 building = True
-        if live and not building and live.search != self.search:
+        newest = self._newest
+        if newest and not building and newest.search != self.search:
             begun = replace(
-                live,
+                newest,
                 number=self.last_index + 1,
                 state=IndexState.BUILDING,
-                passages_of=live.passages,
+                passages_of=newest.passages,
                 search=None,
                 create_time=now,
                 live_time=None,
                 message="",
             )
             self._add(begun, now=now)
+
+    @property
+    def _newest(self) -> IndexVersion | None:
+        """Return what is made of the latest settings, be it that it waits to be promoted first; or what is live."""
+        waits = (each for each in reversed(self.indexes) if each.state is IndexState.READY and each.live_time is None)
+        return next((each for each in waits if each.made_of == self.made_of), self.live)
 
     def _add(self, begun: IndexVersion, *, now: datetime) -> None:
         self.indexes, self.last_index = (*self.indexes, begun), begun.number
@@ -280,10 +287,16 @@ class Collection(Aggregate):
         )
 
     def _retire_beyond(self, max_ready: int, *, now: datetime) -> None:
-        """Retire the oldest of the READY index versions that are too many."""
+        """Retire the oldest of the READY index versions that are too many, by their passages.
+
+        Those that search the passages of the live one take no space, and are not counted.
+        """
         ready = [index for index in self.indexes if index.state is IndexState.READY]
-        for index in ready[: max(0, len(ready) - max_ready)]:
-            self._retire_ready(index, now=now)
+        live = self.live.passages if self.live and max_ready else 0
+        theirs = list(dict.fromkeys(index.passages for index in ready if index.passages != live))
+        for index in ready:
+            if index.passages in theirs[: max(0, len(theirs) - max_ready)]:
+                self._retire_ready(index, now=now)
 
     def _retire_ready(self, index: IndexVersion, *, now: datetime) -> None:
         self._retire(index, now=now)
