@@ -550,7 +550,9 @@ class RolloutRolledBack(_message.Message):
     evaluation: _builtins.str
     """Output only. The evaluation that allowed it."""
     reason: _builtins.str
-    """Output only. Why, UPPER_SNAKE: ERROR_RATE, LATENCY, RATING, TIMEOUT, BY_HAND, BASELINE_CHANGED, MODEL_NOT_READY."""
+    """Output only. Why, UPPER_SNAKE: ERROR_RATE, LATENCY, RATING, METRIC, SERVER_ENDED, TIMEOUT, BY_HAND, BASELINE_CHANGED,
+    MODEL_NOT_READY, INDEX_NOT_READY.
+    """
     message: _builtins.str
     """Output only. Human-readable."""
     collection: _builtins.str

@@ -500,6 +500,7 @@ class StepCounts(_message.Message):
     CANDIDATE_RATING_FIELD_NUMBER: _builtins.int
     BASELINE_RATING_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    SERVER_ENDS_FIELD_NUMBER: _builtins.int
     requests: _builtins.int
     """Output only. Live requests in the step, of both variants."""
     candidate: _builtins.int
@@ -512,6 +513,8 @@ class StepCounts(_message.Message):
     """Output only. The candidate's mean rating; unset without one."""
     baseline_rating: _builtins.float
     """Output only. The baseline's mean rating; unset without one."""
+    server_ends: _builtins.int
+    """Output only. How often a server that answers for both variants ended while the candidate answered."""
     @_builtins.property
     def candidate_p95(self) -> _duration_pb2.Duration:
         """Output only. The candidate's p95 latency without retrieval."""
@@ -536,10 +539,11 @@ class StepCounts(_message.Message):
         candidate_rating: _builtins.float | None = ...,
         baseline_rating: _builtins.float | None = ...,
         metrics: _abc.Iterable[Global___MetricCounts] | None = ...,
+        server_ends: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_failures", b"baseline_failures", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating", "metrics", b"metrics", "requests", b"requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_failures", b"baseline_failures", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating", "metrics", b"metrics", "requests", b"requests", "server_ends", b"server_ends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__baseline_rating: _TypeAlias = _typing.Literal["baseline_rating"]  # noqa: Y015
     _WhichOneofArgType__baseline_rating: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating"]  # noqa: Y015
