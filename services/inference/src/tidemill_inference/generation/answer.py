@@ -188,11 +188,11 @@ class AnswerQuestion:
         if self.conversing:
             self.conversing.answered(caller.project, question)
         whole = delivered(saved, question, answer)
-        generation.end(whole)
         fell_back = answer.variant.model != chosen.configuration.model
         total_s = answer.usage.total_s - (0.0 if chosen.searches_anew else answer.usage.search_s)
         outcome = AnswerOutcome(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s)
         await self._report(caller, outcome, accepted.deployment, generation)
+        generation.end(whole)  # last: who leaves then ends this
         return whole
 
     @asynccontextmanager
