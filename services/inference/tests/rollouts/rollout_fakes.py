@@ -54,7 +54,7 @@ class InMemoryOutcomes:
         self._recorded[project, outcome.inference] = outcome
         self._changed(project, outcome.rollout)
 
-    async def note_end(self, project: str, end: ServerEnd) -> None:
+    async def record_end(self, project: str, end: ServerEnd) -> None:
         self._ends.add((project, end))
         self._changed(project, end.rollout)
 

@@ -229,8 +229,8 @@ async def test_the_mark_of_a_step_changes_with_every_outcome_and_rating_and_only
 async def test_a_servers_end_is_kept_once_and_is_no_outcome(outcomes: Outcomes) -> None:
     mark = await outcomes.mark("acme", "r1", 1)
     for start in ("s1", "s1", "s2"):
-        await outcomes.note_end("acme", ServerEnd(rollout="r1", step=1, start=start))
-    await outcomes.note_end("acme", ServerEnd(rollout="r1", step=2, start="s2"))
+        await outcomes.record_end("acme", ServerEnd(rollout="r1", step=1, start=start))
+    await outcomes.record_end("acme", ServerEnd(rollout="r1", step=2, start="s2"))
     await outcomes.record("acme", outcome("i1", step=1))
     await outcomes.trim("acme", "r1", 1, newest=1, before=datetime.now(UTC) + timedelta(hours=1))
 

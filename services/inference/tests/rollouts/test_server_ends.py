@@ -107,7 +107,7 @@ async def test_a_server_of_one_side_is_that_sides(monkeypatch: pytest.MonkeyPatc
     assert (await harness.rollout()).message.startswith("ERROR_RATE: ")
 
 
-async def test_what_nobody_can_tell_of_counts_as_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_trainer_does_not_say_counts_as_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = RolloutHarness(ALONE)
     await rolling(harness, monkeypatch)
     harness.candidate.fails_before = ended(base="another")

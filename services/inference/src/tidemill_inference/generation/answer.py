@@ -270,7 +270,7 @@ class AnswerQuestion:
     async def _is_shared(
         self, caller: Caller, ended: ServerEnded, chosen: ChosenConfiguration, deployment: Deployment
     ) -> bool:
-        """Return whether the rollout's other variant is answered for by the same server; so it is where nobody says."""
+        """Return whether its server answers for the other variant, too; where the trainer does not say, it does."""
         rollout, other = deployment.active_rollout, deployment.live
         if rollout and chosen.variant == LIVE:
             other = rollout.candidate

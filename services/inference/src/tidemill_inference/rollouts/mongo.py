@@ -52,8 +52,8 @@ class MongoOutcomes:
         same = {"_id": document_id(project, outcome.inference)}
         await update_or_insert(self._collection, same, {"$set": known, **_NOW})
 
-    async def note_end(self, project: str, end: ServerEnd) -> None:
-        """See `Outcomes.note_end`."""
+    async def record_end(self, project: str, end: ServerEnd) -> None:
+        """See `Outcomes.record_end`."""
         known = {"rollout": document_id(project, end.rollout), "step": _ends_of(end.step)}
         same = {"_id": document_id(project, derived_id("server end", end.rollout, str(end.step), end.start))}
         await update_or_insert(self._collection, same, {"$set": known, **_NOW})

@@ -44,7 +44,7 @@ class RecordOutcome:
         if rollout and (rollout.id, rollout.step) == (outcome.rollout, outcome.step):
             match outcome:
                 case ServerEnd():
-                    await self.outcomes.note_end(project, outcome)
+                    await self.outcomes.record_end(project, outcome)
                 case Outcome():
                     await self.outcomes.record(project, outcome)
 

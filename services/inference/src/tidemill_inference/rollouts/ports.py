@@ -112,7 +112,7 @@ class Outcomes(Protocol):
         """Take back a value that was recorded, and who said it, unless a later one has replaced it."""
         ...
 
-    async def note_end(self, project: str, end: ServerEnd) -> None:
+    async def record_end(self, project: str, end: ServerEnd) -> None:
         """Keep that a server ended in a step, once."""
         ...
 
