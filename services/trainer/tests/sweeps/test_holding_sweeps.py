@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.sweeps.fakes import RANKS, Sweeping
-from tidemill_core.application import Request
+from tidemill_core.application import Request, ResourceKey
 from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.sweeps.domain.sweep import SweepState
 from tidemill_trainer.training import train_run
 from tidemill_trainer.training.domain.plan import TrainingPlan
+from tidemill_trainer.training.reconcile import remove_ended_trials
 
 
 @pytest.fixture
@@ -138,3 +139,17 @@ async def test_runs_have_the_labels_of_plan_and_sweep(sweeping: Sweeping) -> Non
 
     runs = sweeping.training.runs.all()
     assert [run.labels for run in runs] == [{"team": "help", "stage": "sweep"}] * 2
+
+
+async def test_the_checkpoints_of_a_trial_that_ended_without_its_worker_are_deleted(sweeping: Sweeping) -> None:
+    await sweeping.create(max_trials=2, max_parallel=2)
+    first, second = (await sweeping.reconcile()).trials
+    folders = sweeping.training.folders
+    for name in (first.run, second.run, "of another worker"):
+        (await folders.open(ResourceKey(project="acme", id=name))).checkpoints.mkdir()
+    sweeping.search.prune = lambda trial: trial.number == 1
+    await sweeping.reconcile()
+
+    await remove_ended_trials(folders, sweeping.training.runs)
+
+    assert {key.id for key in await folders.found()} == {second.run, "of another worker"}

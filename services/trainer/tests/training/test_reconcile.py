@@ -20,7 +20,7 @@ def harness(tmp_path: Path) -> Harness:
 
 @asynccontextmanager
 async def sweeping(harness: Harness, *busy: ResourceKey) -> AsyncIterator[None]:
-    sweep = asyncio.create_task(sweep_folders(harness.folders, lambda: busy, every_s=0.02))
+    sweep = asyncio.create_task(sweep_folders(harness.folders, harness.runs, lambda: busy, every_s=0.02))
     yield
     sweep.cancel()
     await asyncio.wait([sweep])

@@ -123,6 +123,10 @@ class Folders(Protocol):
         """Delete everything in the run's folder except checkpoints: the rest contains users' texts."""
         ...
 
+    async def found(self) -> Sequence[ResourceKey]:
+        """Return the runs that have a folder here."""
+        ...
+
     async def sweep(self, busy: Callable[[], Collection[ResourceKey]]) -> None:
         """Clean the folders of the runs that are not busy and remove those past their retention."""
         ...

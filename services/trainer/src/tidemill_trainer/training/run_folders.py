@@ -51,6 +51,11 @@ class RunFolders:
         """See `Folders.clean`."""
         await asyncio.to_thread(_clean, RunFolder(path=self._root / run.project / run.id))
 
+    async def found(self) -> Sequence[ResourceKey]:
+        """See `Folders.found`."""
+        paths = await asyncio.to_thread(lambda: list(self._root.glob("*/*")))
+        return [ResourceKey(project=path.parent.name, id=path.name) for path in paths]
+
     async def sweep(self, busy: Callable[[], Collection[ResourceKey]]) -> None:
         """See `Folders.sweep`."""
         for path in await asyncio.to_thread(lambda: list(self._root.glob("*/*"))):

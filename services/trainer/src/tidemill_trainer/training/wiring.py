@@ -103,7 +103,7 @@ def wire_training(
         start_deferred=start_deferred,
         readers=backend.shared(Shared.DATASET).readers,
     )
-    sweep = Worker("run_folders", lambda: sweep_folders(train.folders, lambda: runs.scheduled))
+    sweep = Worker("run_folders", lambda: sweep_folders(train.folders, stores.runs, lambda: runs.scheduled))
     return Training(
         service=(add_TrainingServiceServicer_to_server, service),
         subscription=datasets(start_runs),
