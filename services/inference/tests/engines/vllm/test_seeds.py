@@ -121,4 +121,4 @@ def test_a_vllm_that_is_made_otherwise_is_left_as_it_is(
     assert dict(vars(other)) == before
     bare = type("CPUModelRunner", (), {"_sample": lambda _: "drawn", "_bookkeeping_sync": lambda _: "kept"})
     seeds.extend(bare)
-    assert (bare()._sample(), bare()._bookkeeping_sync()) == ("drawn", "kept")  # type: ignore[attr-defined]  # noqa: SLF001
+    assert (bare()._sample(), bare()._bookkeeping_sync()) == ("drawn", "kept")  # noqa: SLF001
