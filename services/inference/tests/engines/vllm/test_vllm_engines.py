@@ -27,7 +27,7 @@ from tidemill_inference.engines.vllm import server as servers
 from tidemill_inference.engines.vllm.client import VllmClient
 from tidemill_inference.engines.vllm.process import _free_port
 from tidemill_inference.engines.vllm.server import VllmServer
-from tidemill_inference.errors import ModelRefused
+from tidemill_inference.errors import ModelRefused, ServerEnded
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.tools import Tool, ToolChoice, ToolMode
 from tidemill_kit.erasure.steps import NotYet
@@ -113,7 +113,7 @@ async def test_a_crash_is_reported_at_once_and_readiness_comes_back_with_the_ser
     os.killpg(pid, signal.SIGKILL)
     found = await asyncio.gather(*answers, return_exceptions=True)
 
-    assert [type(each) for each in found] == [DependencyUnavailable] * 3
+    assert [type(each) for each in found] == [ServerEnded] * 3
     await eventually(lambda: base_of(shop).server.up and pid_of(shop) != pid, within_s=WITHIN_S)
     assert await shop.said(model, "Hi", tokens=2)
     await shop.engines.probe()
