@@ -4,27 +4,15 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
-
 from libs.cli.tests.commands.review_answers import LABEL_USE
 from libs.cli.tests.loop.running import Running
 from tidemill.evaluator.v1 import evaluation_pb2 as ev
 from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
 from tidemill.feedback.v1 import curation_pb2 as cu
 from tidemill.feedback.v1 import curation_service_pb2 as cu_rpc
-from tidemill.feedback.v1 import feedback_metric_service_pb2 as fm_rpc
 from tidemill.feedback.v1 import feedback_pb2 as fb
 from tidemill.feedback.v1 import feedback_service_pb2 as fb_rpc
 from tidemill.feedback.v1.curation_pb2 import Curation, CurationProgress
-from tidemill.feedback.v1.feedback_metric_pb2 import (
-    FEEDBACK_METRIC_KIND_BOOLEAN,
-    FEEDBACK_METRIC_KIND_CATEGORY,
-    FEEDBACK_METRIC_LEVEL_CONVERSATION,
-    FEEDBACK_METRIC_OPTIMISE_MIN,
-    FeedbackMetric,
-    FeedbackMetricValue,
-    FeedbackMetricWeights,
-)
 from tidemill.inference.v1 import budget_service_pb2 as bu_rpc
 from tidemill.inference.v1 import conversation_service_pb2 as co_rpc
 from tidemill.inference.v1 import deployment_service_pb2 as dep_rpc
@@ -249,21 +237,6 @@ PRICE = Price(
     rates=PriceRates(input="0.15", output="0.60"),
     versions=[PriceVersion(version=3, rates=PriceRates(input="0.15", output="0.60"))],
 )
-REOPENED = FeedbackMetric(
-    id="reopened",
-    kind=FEEDBACK_METRIC_KIND_BOOLEAN,
-    optimise=FEEDBACK_METRIC_OPTIMISE_MIN,
-    matures_after=Duration(seconds=7 * 86400),
-    value=FeedbackMetricValue(unit="EUR", amount=-12.5),
-    weights=FeedbackMetricWeights(user=1, reviewer=3, judge=1),
-)
-LEFT = FeedbackMetric(
-    id="left",
-    kind=FEEDBACK_METRIC_KIND_CATEGORY,
-    level=FEEDBACK_METRIC_LEVEL_CONVERSATION,
-    choices=["bought", "gone"],
-    value=FeedbackMetricValue(unit="EUR", amounts={"bought": 30}),
-)
 SECRET = Secret(id="OPENAI_API_KEY", hosts=["https://api.openai.com"], revision=2, overridden=True)
 
 ANSWERS: dict[str, Callable[[Any], Any]] = {
@@ -271,20 +244,6 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "feedback.v1.feedback_service:EraseEndUser": lambda _: fb_rpc.EraseEndUserResponse(erased=3, inferences=5),
     "feedback.v1.feedback_service:ListFeedback": lambda _: fb_rpc.ListFeedbackResponse(
         feedback=[fb.Feedback(id="fb-1", metric="rating", number=0.25, inference="in-1", times=2)]
-    ),
-    "feedback.v1.feedback_metric_service:ListFeedbackMetrics": lambda _: fm_rpc.ListFeedbackMetricsResponse(
-        metrics=[REOPENED, LEFT]
-    ),
-    "feedback.v1.feedback_metric_service:GetFeedbackMetric": lambda request: fm_rpc.GetFeedbackMetricResponse(
-        metric=LEFT if request.id == "left" else REOPENED
-    ),
-    "feedback.v1.feedback_metric_service:GetFeedbackMetricFigures": lambda _: fm_rpc.GetFeedbackMetricFiguresResponse(
-        figures=[fm_rpc.VariantFigures(variant="live", count=9, mean=0.25, low=0.1, high=0.5, business_value=-25)],
-        unit="EUR",
-        truncated=True,
-    ),
-    "feedback.v1.feedback_metric_service:DeleteFeedbackMetric": lambda _: fm_rpc.DeleteFeedbackMetricResponse(
-        metric=REOPENED
     ),
     "feedback.v1.curation_service:ListRefusedExamples": lambda r: cu_rpc.ListRefusedExamplesResponse(
         examples=[cu.RefusedExample(feedback="fb-2", reason="CONTRADICTED", inference="in-2", end_user="u-9")]

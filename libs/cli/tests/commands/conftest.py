@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from libs.cli.tests.commands.answers import ANSWERS, declared
 from libs.cli.tests.commands.batch_answers import BatchAnswers
 from libs.cli.tests.commands.erasure_answers import ERASURE_ANSWERS
+from libs.cli.tests.commands.metric_answers import METRIC_ANSWERS
 from libs.cli.tests.commands.profile_answers import ProfileAnswers
 from libs.cli.tests.commands.retrieval_answers import RetrievalAnswers
 from libs.cli.tests.commands.review_answers import ReviewAnswers
@@ -83,7 +84,9 @@ async def running(
 ) -> AsyncIterator[Running]:
     """A platform in the middle of a turn."""
     services = Running()
-    services.answers.update(ANSWERS | ERASURE_ANSWERS | SWEEP_ANSWERS | batches.answers() | searches.answers())
+    services.answers.update(
+        ANSWERS | ERASURE_ANSWERS | METRIC_ANSWERS | SWEEP_ANSWERS | batches.answers() | searches.answers()
+    )
     services.answers.update(profiles.answers() | reviews.answers())
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it

@@ -76,16 +76,14 @@ async def build_app(settings: RagSettings) -> App:
         sparse=parts.sparse,
         stale=stale,
     )
+    texts = GrpcTextEmbeddingService(embed=EmbedTexts(collections=parts.collections, models=parts.models))
     similarity = wire_similarity(settings, backend, vectors=parts.vectors, models=parts.models)
     record = RecordDocument(collections=parts.collections, ledger=parts.ledger, enqueue=indexes.enqueue)
     return backend.app(
         servicers=[
             (add_CollectionServiceServicer_to_server, _collection_service(settings, parts, indexes.enqueue)),
             (add_RetrievalServiceServicer_to_server, search),
-            (
-                add_TextEmbeddingServiceServicer_to_server,
-                GrpcTextEmbeddingService(embed=EmbedTexts(collections=parts.collections, models=parts.models)),
-            ),
+            (add_TextEmbeddingServiceServicer_to_server, texts),
             similarity.servicer,
             wire_topics(settings, backend, collections=parts.collections, ledger=parts.ledger, vectors=parts.vectors),
         ],

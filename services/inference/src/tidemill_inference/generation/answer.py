@@ -178,10 +178,8 @@ class AnswerQuestion:
                     failed = replace(failed, total_s=time.monotonic() - started)
                     await self._report(caller, failed, accepted.deployment, generation)
                 raise
-            cost, hold, waited_s = spend.cost(), spend.hold_id, generation.queue_s
-            answer = replace(
-                answer, cost=cost, budget_hold=hold, queue_wait_s=waited_s if waited_s >= _WAITED_S else None
-            )
+            waited_s = generation.queue_s if generation.queue_s >= _WAITED_S else None
+            answer = replace(answer, cost=spend.cost(), budget_hold=spend.hold_id, queue_wait_s=waited_s)
             saved = await reservation.complete(answer)
         if self.make.reusing:
             await self.make.reusing.keep(saved, answer)
