@@ -273,7 +273,7 @@ def _varint(value: int) -> bytes:
 
 
 def with_nan(message: Message, *, depth: int = 0) -> bool:
-    """Put a number that JSON lacks into every struct of a message; return whether it has any."""
+    """Put a number that JSON lacks into every struct and list of a message; return whether it has any."""
     found = False
     for field in message.DESCRIPTOR.fields:
         inner = field.message_type
@@ -281,6 +281,9 @@ def with_nan(message: Message, *, depth: int = 0) -> bool:
             continue
         if inner.full_name == struct_pb2.Struct.DESCRIPTOR.full_name:
             getattr(message, field.name).update({"a": [{"b": [float("nan")]}]})
+            found = True
+        elif inner.full_name == struct_pb2.ListValue.DESCRIPTOR.full_name:
+            getattr(message, field.name).append(float("nan"))
             found = True
         elif not inner.full_name.startswith("google."):
             made = GetMessageClass(inner)()  # type: ignore[arg-type] # its stubs name two kinds of one thing
