@@ -101,6 +101,20 @@ async def test_a_version_is_profiled_by_its_examples(client: ApiClient) -> None:
     assert not reply.HasField("baseline")
 
 
+async def test_passages_without_a_score_are_counted_and_have_no_best_score(client: ApiClient) -> None:
+    await client.curated.declared()
+    unscored = message("Whom do I ask?", "Ask the desk.", cites=[("d1", 1)])
+    for passage in unscored.passages:
+        passage.ClearField("score")
+    await client.curated.turned([*numbered(20), unscored])
+
+    reply = await client.profiles.GetDatasetProfile(GetDatasetProfileRequest(version="helpdesk_sft"))
+
+    numbers = {each.name: each for each in reply.profile.numbers}
+    assert numbers["passages"].quantiles[-1] == 1
+    assert numbers["best_passage_score"].count == 0
+
+
 async def test_a_profile_has_the_labels_of_the_examples_and_how_many_have_none(client: ApiClient) -> None:
     await client.curated.declared()
     examples = numbered(20)

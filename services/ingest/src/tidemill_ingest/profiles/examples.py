@@ -74,7 +74,7 @@ def _add(sketch: Sketch, split: str, example: Mapping[str, Any], kinds: frozense
         sketch.cohorts[cohort] = sketch.cohorts.get(cohort, 0) + 1
     found = Counter(kind for kind in map(str.lower, _PLACEHOLDER.findall(f"{question}\n{answer}")) if kind in kinds)
     passages = example.get("passages", ())
-    scores = [float(each.get("score", 0.0)) for each in passages]
+    scores = [float(each["score"]) for each in passages if "score" in each]  # those of curations have none
 
     def numbers() -> Iterator[tuple[str, float]]:
         yield "question_characters", len(question)
