@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound
-from tidemill_trainer.errors import RunFinished, SweepLost
-from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepState, SweepTrial
+from tidemill_trainer.errors import DatasetVersionNotFound, RunFinished, SweepLost
+from tidemill_trainer.sweeps.domain.sweep import IN_WORK, Sweep, SweepState, SweepTrial
 from tidemill_trainer.sweeps.ports import Search, Sweeps
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
 from tidemill_trainer.training.domain.trial import DATASET_CHANGED
@@ -18,7 +18,7 @@ ALL_TRIALS_FAILED = "ALL_TRIALS_FAILED"
 WINNER_FAILED = "WINNER_FAILED"
 ENDED_BY_SWEEP = "ended by its sweep"
 PLAN_PAUSED = "waits until its plan is resumed"
-_OF_DATASET = frozenset({DATASET_CHANGED, "DATASET_VERSION_NOT_FOUND"})
+_OF_DATASET = frozenset({DATASET_CHANGED, DatasetVersionNotFound.reason})
 """Reasons of a trial that no other trial of the sweep can do without."""
 
 
@@ -43,13 +43,12 @@ class ConductSweep:
         """Do what there is to do now, as the holder of this epoch of the sweep's lease."""
         with suppress(NotFound, SweepLost):
             sweep = await self._write(key, lambda sweep: sweep.claim(epoch))
-            runs = await self.runs.get_many(key.project, [trial.run for trial in sweep.running])
-            sweep = await self._write(key, lambda sweep: sweep.observe(runs, epoch=epoch))
+            sweep = await self._observed(key, sweep, epoch)
             if sweep.state is SweepState.RUNNING:
                 sweep = await self._search(key, sweep, epoch)
             if sweep.state is SweepState.TRAINING_WINNER:
                 sweep = await self._train_winner(key, sweep, epoch)
-            if sweep.state not in {SweepState.RUNNING, SweepState.TRAINING_WINNER}:
+            if sweep.state not in IN_WORK:
                 await self._close(key, sweep, epoch)
 
     async def _search(self, key: ResourceKey, sweep: Sweep, epoch: int) -> Sweep:
@@ -66,12 +65,12 @@ class ConductSweep:
             for trial in await self.search.hopeless(sweep):
                 await self._end_run(sweep, trial.run, lambda run: run.prune(now=now))
         sweep = await self._observed(key, sweep, epoch)
-        if not spent and await self._is_paused(sweep):
-            return await self._waits(key, sweep, epoch)
         if not spent:
+            if await self._is_paused(sweep):
+                return await self._waits(key, sweep, epoch)
             sweep = await self._queue_missing(key, sweep, epoch)
-        while not spent and self._may_start(sweep):
-            sweep = await self._queue_missing(key, await self._start_trial(key, sweep, epoch), epoch)
+            while self._may_start(sweep):
+                sweep = await self._queue_missing(key, await self._start_trial(key, sweep, epoch), epoch)
         if sweep.running:
             return sweep
         if sweep.best is None:
