@@ -7,6 +7,7 @@ from itertools import product
 from typing import TypeAlias
 
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.resources import refuse
 from tidemill_trainer.training.domain.plan import PlanSettings
 from tidemill_trainer.training.domain.recipe import LORA, METHODS, Setting, Value, recipe_of
 
@@ -134,9 +135,7 @@ class Space:
             InvalidInput: names field, value and what is allowed.
 
         """
-        violations = list(self._violations())
-        if violations:
-            raise InvalidInput.of(*violations)
+        refuse(self._violations())
 
     def _violations(self) -> Iterator[Violation]:
         if not 1 <= len(self.dimensions) <= MAX_DIMENSIONS:
