@@ -1,13 +1,15 @@
 """Search by Optuna, restored from a sweep's trials each time: no study is kept."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tidemill_trainer.sweeps.domain.space import Dimension, Point
 from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepTrial, SweepTrialState
 
 if TYPE_CHECKING:
     import optuna
+
+    Distributions: TypeAlias = dict[str, optuna.distributions.BaseDistribution]
 
 STARTUP_TRIALS = 10
 """Trials at random before the estimator suggests; of a short sweep a third of it."""
@@ -52,16 +54,19 @@ def _untried(sweep: Sweep) -> Point:
 
 def _suggest(sweep: Sweep, again: int) -> Point:
     space = _distributions(sweep)
-    asked = _study(sweep, again).ask(space)
+    asked = _study(sweep, space, again).ask(space)
     return tuple(float(asked.params[name]) for name in space)
 
 
 def _hopeless(sweep: Sweep) -> list[SweepTrial]:
-    study = _study(sweep)
-    return [trial for trial in sweep.running if trial.losses and study.pruner.prune(study, _restored(sweep, trial))]
+    space = _distributions(sweep)
+    study = _study(sweep, space)
+    return [
+        trial for trial in sweep.running if trial.losses and study.pruner.prune(study, _restored(sweep, trial, space))
+    ]
 
 
-def _study(sweep: Sweep, again: int = 0) -> "optuna.Study":
+def _study(sweep: Sweep, space: "Distributions", again: int = 0) -> "optuna.Study":
     import optuna  # noqa: PLC0415 - half a second of imports that only sweeps need
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -77,14 +82,13 @@ def _study(sweep: Sweep, again: int = 0) -> "optuna.Study":
             n_warmup_steps=sweep.pruning.warmup_measurements,
         ),
     )
-    study.add_trials([_restored(sweep, trial) for trial in sweep.trials])
+    study.add_trials([_restored(sweep, trial, space) for trial in sweep.trials])
     return study
 
 
-def _restored(sweep: Sweep, trial: SweepTrial) -> "optuna.trial.FrozenTrial":
+def _restored(sweep: Sweep, trial: SweepTrial, space: "Distributions") -> "optuna.trial.FrozenTrial":
     from optuna.trial import TrialState, create_trial  # noqa: PLC0415 - ditto
 
-    space = _distributions(sweep)
     states = {
         SweepTrialState.RUNNING: TrialState.RUNNING,
         SweepTrialState.MEASURED: TrialState.COMPLETE if trial.losses else TrialState.FAIL,
@@ -107,14 +111,14 @@ def _param(dimension: Dimension, number: float) -> float:
     return int(number) if dimension.choices else number
 
 
-def _distributions(sweep: Sweep) -> "dict[str, optuna.distributions.BaseDistribution]":
+def _distributions(sweep: Sweep) -> "Distributions":
     from optuna.distributions import (  # noqa: PLC0415 - ditto
         CategoricalDistribution,
         FloatDistribution,
         IntDistribution,
     )
 
-    found: dict[str, optuna.distributions.BaseDistribution] = {}
+    found: Distributions = {}
     for dimension in sweep.space:
         if dimension.range is None:
             found[dimension.setting] = CategoricalDistribution(tuple(range(len(dimension.choices))))
