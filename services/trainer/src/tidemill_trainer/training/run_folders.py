@@ -58,10 +58,10 @@ class RunFolders:
 
     async def sweep(self, busy: Callable[[], Collection[ResourceKey]]) -> None:
         """See `Folders.sweep`."""
-        for path in await asyncio.to_thread(lambda: list(self._root.glob("*/*"))):
+        for run in await self.found():
             async with self._turn:
-                if ResourceKey(project=path.parent.name, id=path.name) not in busy():
-                    await asyncio.to_thread(self._sweep, path)
+                if run not in busy():
+                    await asyncio.to_thread(self._sweep, run)
 
     async def write_card(self, folder: RunFolder, text: str) -> None:
         """See `Folders.write_card`."""
@@ -72,12 +72,12 @@ class RunFolders:
         """See `Folders.adapter_files`."""
         return (await asyncio.to_thread(Manifest.from_folder, folder.adapter)).files
 
-    def _sweep(self, path: Path) -> None:
-        project = path.parent.name
-        own = self._keep_of(project)
+    def _sweep(self, run: ResourceKey) -> None:
+        path = self._root / run.project / run.id
+        own = self._keep_of(run.project)
         keep_s = self._keep_s if own is None else own.total_seconds()
         with suppress(FileNotFoundError):  # its run has finished meanwhile
-            if path.stat().st_mtime < time.time() - keep_s and not self._spares(project):
+            if path.stat().st_mtime < time.time() - keep_s and not self._spares(run.project):
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 _clean(RunFolder(path=path))
