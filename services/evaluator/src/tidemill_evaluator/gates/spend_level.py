@@ -1,12 +1,9 @@
 """Use case: count a candidate that was compared with the live model on sets of cases."""
 
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Request
-from tidemill_core.errors import AlreadyExists
-from tidemill_evaluator.errors import SpentLevelNotFound
 from tidemill_evaluator.gates.domain.spending import SpentLevel
 from tidemill_evaluator.gates.ports import SpentLevels
 
@@ -27,15 +24,5 @@ class SpendLevel:
         }
 
     async def _number(self, level: SpentLevel, candidate: str) -> int:
-        try:
-            return await self._spend(level, candidate)
-        except SpentLevelNotFound:
-            with suppress(AlreadyExists):
-                await self.levels.add(level, request=Request.internal())
-            return await self._spend(level, candidate)
-
-    async def _spend(self, level: SpentLevel, candidate: str) -> int:
-        spent = await self.levels.update(
-            level.project, level.id, lambda level: level.spend(candidate), request=Request.internal()
-        )
+        spent = await self.levels.upsert(level, lambda level: level.spend(candidate), request=Request.internal())
         return spent.number(candidate)
