@@ -70,8 +70,8 @@ class ComputeVerdict:
         shown = found.holds or found.metric in UNBOUNDED or found.low > found.gain_above
         if shown or not found.required or not repeats:
             return found
-        most = averages(repeats, lambda result: 1 - result.baseline.scores.get(found.metric, 0.0))
-        needed = await self.intervals.needed(most, above=found.gain_above, confidence=confidence)
+        largest = averages(repeats, lambda result: 1 - result.baseline.scores.get(found.metric, 0.0))
+        needed = await self.intervals.needed(largest, above=found.gain_above, confidence=confidence)
         return replace(found, note=found.note + impossible(found.cases, needed))
 
     def refuse_unanswered(self, evaluation: Evaluation, results: Sequence[CaseResult]) -> None:

@@ -12,7 +12,7 @@ _ALIKE = 1e-12
 """Tolerance below which differences are equal."""
 _HALVINGS = 40
 """Bisection steps: a precision of 2 ** -39 of the range."""
-_MOST = 1_000_000
+_MAX_QUESTIONS = 1_000_000
 """Questions beyond which none are counted."""
 _STAKES = tuple(2 ** (-number / 2) for number in range(8))
 """Fixed stakes (fractions of the capital): high ones suit few cases, low ones many."""
@@ -57,14 +57,14 @@ def _low(differences: Sequence[float], alpha: float) -> float:
 
 
 def _needed(differences: Sequence[float], above: float, alpha: float) -> int:
-    """Return how many questions like these reject this mean, at least as many; 0 if MOST do not."""
+    """Return how many questions like these reject this mean, at least as many; 0 if _MAX_QUESTIONS do not."""
     mean, count = (above + 1) / 2, len(differences)
     capital = _capital(differences)
     if mean <= 0 or capital(mean, 1.0) >= -math.log(alpha):
         return count
     low, high = count, 2 * count
     while capital(mean, high / count) < -math.log(alpha):
-        if high > _MOST:
+        if high > _MAX_QUESTIONS:
             return 0
         low, high = high, 2 * high
     while high - low > 1:
