@@ -210,8 +210,7 @@ class RunEvaluation:
     ) -> None:
         now, epoch = self.clock.now(), evaluation.epoch
         await self._write(
-            evaluation,
-            lambda e: e.complete(comparisons, latencies=latencies, numbers=numbers or {}, now=now, epoch=epoch),
+            evaluation, lambda e: e.complete(comparisons, latencies=latencies, numbers=numbers, now=now, epoch=epoch)
         )
 
     async def _begin(self, caller: Caller, evaluation: Evaluation, live: Live) -> Evaluation:
