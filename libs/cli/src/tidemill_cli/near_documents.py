@@ -14,7 +14,7 @@ from tidemill_cli.answerability import Share, best_scores
 from tidemill_cli.html_pages import html_table
 from tidemill_cli.output import card, table
 from tidemill_client.connection import Connection
-from tidemill_client.datasets import Datasets, Part
+from tidemill_client.datasets import PARTS, Datasets
 from tidemill_client.declared import Collections
 from tidemill_client.judged_questions import JudgedQuestion
 from tidemill_client.retrieval_evaluations import ranking, search_settings
@@ -25,7 +25,6 @@ MAX_SHOWN = 20
 """Examples that are named, those with the lowest scores."""
 _QUERY_CHARS = 4000
 _NO_VARIANCE = 1e-12
-_PARTS: tuple[Part, ...] = ("train", "held_out")
 _HEADS = ("example without documents near", "of", "best score")
 
 
@@ -143,7 +142,7 @@ async def near_documents(
 async def _questions(connection: Connection, version: str, limit: int) -> list[JudgedQuestion]:
     """Return the questions of the examples whose ids have the lowest sha256: the same sample each time."""
     kept = list[tuple[int, str, str]]()
-    for part in _PARTS:
+    for part in PARTS:
         left = b""
         async for piece in Datasets(connection).export(version, part=part):
             *lines, left = (left + piece).split(b"\n")
