@@ -59,43 +59,30 @@ class Step:
     fetches_gb: float
     takes_gb: float
     seconds: int
-    is_beside: bool = False
-    """Whether it runs beside the step before it: both need only what was there before."""
 
 
 def main() -> int:
     """Do what is missing and return the exit code."""
     if sys.argv[1:] not in ([], ["transformers"], ["vllm"]):
         return fail(f"ENGINE is {' '.join(sys.argv[1:])}: it is transformers or vllm.")
-    asked = [*steps(), *(vllm_steps() if "vllm" in sys.argv[1:] else [])]
-    missing = [step for step in asked if not step.is_done()]
+    asked = [*stages(), vllm_steps() if "vllm" in sys.argv[1:] else []]
+    pending = [left for stage in asked if (left := [step for step in stage if not step.is_done()])]
+    missing = [step for stage in pending for step in stage]
     if not missing:
         return 0
     refusal = why_not(sum(step.takes_gb for step in missing) + DATA_GB)
     if refusal:
         return fail(refusal)
     fetches, takes = (sum(getattr(step, what) for step in missing) for what in ("fetches_gb", "takes_gb"))
-    stages = stages_of(missing)
-    seconds = sum(max(step.seconds for step in stage) for stage in stages)
+    seconds = sum(max(step.seconds for step in stage) for stage in pending)
     say(f"Set-up fetches up to {fetches:.1f} GB and takes {takes:.1f} GB of disk; about {seconds} s on a fast network.")
-    for stage in stages:
+    for stage in pending:
         with ThreadPoolExecutor(len(stage)) as pool:
             done = [pool.submit(do, step, f"{missing.index(step) + 1}/{len(missing)}") for step in stage]
         if failed := [step.name for step, each in zip(stage, done) if not each.result()]:  # noqa: B905 - Python 3.9
             reason = "that failed, for the reason above; put it right and run `make setup` again."
             return fail(f"{', '.join(failed)}: {reason}")
     return 0
-
-
-def stages_of(steps: list[Step]) -> list[list[Step]]:
-    """Return the steps by what runs at once."""
-    stages: list[list[Step]] = []
-    for step in steps:
-        if step.is_beside and stages:
-            stages[-1].append(step)
-        else:
-            stages.append([step])
-    return stages
 
 
 def do(step: Step, place: str) -> bool:
@@ -110,13 +97,16 @@ def do(step: Step, place: str) -> bool:
     return True
 
 
-def steps() -> list[Step]:
-    """Return every step in order."""
+def stages() -> list[list[Step]]:
+    """Return every step in order; those of one stage need only what stages before it have made, and run at once."""
+    amounts = (3.0, 5.5, 90) if has_gpu() else (1.0, 2.2, 60)
     return [
-        Step("Virtual environment", PYTHON.exists, make_environment, 0.0, 0.1, 10),
-        Step("Packages", packages_are_current, install_packages, *((3.0, 5.5, 90) if has_gpu() else (1.0, 2.2, 60))),
-        Step("Jars of Kafka and the MongoDB server", jars_are_current, fetch("jars"), 0.05, 0.05, 10),
-        Step("Models of the example", models_are_there, fetch("models"), 0.2, 0.4, 15, is_beside=True),
+        [Step("Virtual environment", PYTHON.exists, make_environment, 0.0, 0.1, 10)],
+        [Step("Packages", packages_are_current, install_packages, *amounts)],
+        [
+            Step("Jars of Kafka and the MongoDB server", jars_are_current, fetch("jars"), 0.05, 0.05, 10),
+            Step("Models of the example", models_are_there, fetch("models"), 0.2, 0.4, 15),
+        ],
     ]
 
 

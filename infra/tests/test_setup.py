@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -140,20 +141,48 @@ def test_what_needs_only_the_packages_is_fetched_at_once_and_what_fails_is_named
         together.wait()
         raise subprocess.CalledProcessError(1, "fetch")
 
-    steps = [
-        setup.Step("packages", lambda: False, lambda: begun.append("packages"), 0.0, 0.0, 5),
-        setup.Step("jars", lambda: False, refused, 0.0, 0.0, 10),
-        setup.Step("models", lambda: False, together.wait, 0.0, 0.0, 15, is_beside=True),
-        setup.Step("more", lambda: False, lambda: begun.append("more"), 0.0, 0.0, 5),
-    ]
-    monkeypatch.setattr(setup, "steps", lambda: steps)
-    monkeypatch.setattr(setup, "why_not", lambda _: "")
-    monkeypatch.setattr(sys, "argv", ["setup.py"])
-
-    assert setup.main() == 1
+    code = run_of(
+        setup,
+        monkeypatch,
+        [setup.Step("packages", lambda: False, lambda: begun.append("packages"), 0.0, 0.0, 5)],
+        [
+            setup.Step("jars", lambda: False, refused, 0.0, 0.0, 10),
+            setup.Step("models", lambda: False, together.wait, 0.0, 0.0, 15),
+        ],
+        [setup.Step("more", lambda: False, lambda: begun.append("more"), 0.0, 0.0, 5)],
+    )
 
     printed, errors = capsys.readouterr()
+    assert code == 1
     assert "about 25 s" in printed
     assert "models: done" in printed
     assert errors.startswith("jars: that failed")
     assert begun == ["packages"]
+
+
+def test_what_needs_the_packages_waits_for_them_where_what_runs_beside_it_is_there(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = list[str]()
+
+    code = run_of(
+        setup,
+        monkeypatch,
+        [setup.Step("packages", lambda: False, lambda: begun.append("packages"), 0.0, 0.0, 5)],
+        [
+            setup.Step("jars", lambda: True, lambda: begun.append("jars"), 0.0, 0.0, 10),
+            setup.Step("models", lambda: False, lambda: begun.append("models"), 0.0, 0.0, 15),
+        ],
+    )
+
+    assert code == 0
+    assert begun == ["packages", "models"]
+    assert "about 20 s" in capsys.readouterr().out
+
+
+def run_of(setup: ModuleType, monkeypatch: pytest.MonkeyPatch, *stages: list[Any]) -> Any:  # noqa: ANN401 - a script
+    """Run the set-up with these stages on a machine that will do, and return its exit code."""
+    monkeypatch.setattr(setup, "stages", lambda: stages)
+    monkeypatch.setattr(setup, "why_not", lambda _: "")
+    monkeypatch.setattr(sys, "argv", ["setup.py"])
+    return setup.main()
