@@ -171,20 +171,18 @@ def _long_functions(files: dict[str, str]) -> Iterator[tuple[str, int]]:
     """Yield the longest function of each file, and all that are too long."""
     known = Remembered("bars", Path(__file__))
     for path, text in files.items():
-        found = known.of(path, text, lambda: _those_to_keep(_functions(path, text)))  # noqa: B023 - called at once
-        yield from ((name, lines) for name, lines in found)
+        yield from known.of(path, text, _longest_of)
     known.keep()
 
 
-def _those_to_keep(functions: Iterator[tuple[str, int]]) -> list[tuple[str, int]]:
-    longest_first = sorted(functions, key=lambda each: -each[1])
-    return [each for at, each in enumerate(longest_first) if at == 0 or each[1] > MAX_FUNCTION]
-
-
-def _functions(path: str, text: str) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield f"{path}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1
+def _longest_of(path: str, text: str) -> list[tuple[str, int]]:
+    functions = [
+        (f"{path}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    functions.sort(key=lambda each: each[1], reverse=True)
+    return [each for at, each in enumerate(functions) if at == 0 or each[1] > MAX_FUNCTION]
 
 
 def _is_source(path: str) -> bool:

@@ -26,10 +26,10 @@ class Remembered:
         if kept["version"] == self._version:
             self._known = kept["found"]
 
-    def of(self, path: str, text: str, find: Callable[[], Any]) -> Any:  # noqa: ANN401 - JSON
-        """Return what is known of a file, or find it."""
+    def of(self, path: str, text: str, find: Callable[[str, str], Any]) -> Any:  # noqa: ANN401 - JSON
+        """Return what is known of a file, or find it by its path and text."""
         key = hashlib.sha256(f"{path}\0{text}".encode()).hexdigest()
-        self._seen[key] = self._known[key] if key in self._known else find()
+        self._seen[key] = self._known[key] if key in self._known else find(path, text)
         return self._seen[key]
 
     def keep(self) -> None:

@@ -135,10 +135,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _all_found(paths: Sequence[str]) -> Iterator[Found]:
     glossary, known = Glossary(GLOSSARY.read_text()), Remembered("words", GLOSSARY, Path(__file__))
+
+    def rows(name: str, text: str) -> list[tuple[object, ...]]:
+        return [astuple(each) for each in check(ROOT / name, text, glossary)]
+
     for name in _tracked(paths):
-        path = ROOT / name
-        text = path.read_text()
-        for row in known.of(name, text, lambda: [astuple(each) for each in check(path, text, glossary)]):  # noqa: B023 - called at once
+        for row in known.of(name, (ROOT / name).read_text(), rows):
             yield Found(*row)
     if not paths:
         known.keep()
