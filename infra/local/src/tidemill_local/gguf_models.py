@@ -153,6 +153,6 @@ def _tokenizer_configuration(settings: dict[str, Any], tokens: list[str]) -> dic
         "backend": "tokenizers",
         "is_local": True,
         "local_files_only": False,
-        "model_max_length": 10**30 + 19884624838656,
+        "model_max_length": int(1e30),  # what transformers writes where there is no limit
         "tokenizer_class": "TokenizersBackend",
     }
