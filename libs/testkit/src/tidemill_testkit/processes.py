@@ -90,9 +90,9 @@ class Run:
         self._session, self._units, self._numbers = session, units, numbers
         self._unreported = {item.nodeid: item for item in session.items}
         self._workers: list[Worker] = []
-        self._started = self._replaced = 0
+        self._replaced = 0
         self._temporary = session.config._tmp_path_factory  # type: ignore[attr-defined]  # noqa: SLF001 - a fixture elsewhere
-        self._folder: Path = self._temporary.getbasetemp()
+        self._temporary.getbasetemp()  # makes the folder that those of the processes are in
 
     def run(self, count: int) -> None:
         """Report what the processes report until all have ended, and fail what none has reported."""
@@ -115,8 +115,7 @@ class Run:
     def _start(self) -> None:
         context = get_context("fork")
         reader, writer = context.Pipe(duplex=False)
-        self._started += 1
-        process = context.Process(target=self._work, args=(writer, self._folder / f"process-{self._started}"))
+        process = context.Process(target=self._work, args=(writer,))
         process.start()
         writer.close()
         self._workers.append(Worker(process, reader))
@@ -174,12 +173,12 @@ class Run:
         for worker in self._workers:
             _join(worker.process)
 
-    def _work(self, writer: Connection, folder: Path) -> None:
+    def _work(self, writer: Connection) -> None:
         """Run units until there are no more: the process's own part."""
         os.register_at_fork(after_in_child=writer.close)  # a fork that outlives this process would hide its end
         stderr = _have_own_streams(self._session.config)
         signal.signal(signal.SIGINT, _leave_to_the_run)
-        folder.mkdir()
+        folder = self._temporary.mktemp(f"p{os.getpid()}", numbered=False)
         self._temporary._basetemp = folder  # noqa: SLF001 - two processes would make the same folders
         forwarding = _Forwarding(self._session.config, writer)
         self._session.config.pluginmanager.register(forwarding)
