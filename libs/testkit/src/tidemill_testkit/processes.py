@@ -182,7 +182,7 @@ class Run:
         self._temporary._basetemp = folder  # noqa: SLF001 - two processes would make the same folders
         forwarding = _Forwarding(self._session.config, writer)
         self._session.config.pluginmanager.register(forwarding)
-        forwarding.is_ready = True
+        forwarding.calls.clear()  # pytest has repeated each warning that came before
         failure = ""
         try:
             for number in self._taken():
@@ -227,9 +227,8 @@ class _Forwarding:
 
     def __init__(self, config: pytest.Config, writer: Connection) -> None:
         self._config, self._writer = config, writer
-        self._calls: list[Called] = []
-        self.is_ready = False
-        """Whether it is registered: pytest then repeats each warning that came before."""
+        self.calls: list[Called] = []
+        """Those that were not sent yet."""
 
     def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
         self._send("pytest_runtest_logstart", nodeid=nodeid, location=location)
@@ -256,13 +255,12 @@ class _Forwarding:
         self._send("pytest_warning_recorded", warning_message=plain, when=when, nodeid=nodeid, location=location)
 
     def _send(self, hook: str, **given: object) -> None:
-        if self.is_ready:
-            self._calls.append(Called(hook, given))
+        self.calls.append(Called(hook, given))
 
     def flush(self) -> None:
         """Send what was called since the last time: all of a test at once, for each message costs both sides."""
-        self._writer.send(self._calls)
-        self._calls = []
+        self._writer.send(self.calls)
+        self.calls.clear()
 
 
 def _have_own_streams(config: pytest.Config) -> int:
