@@ -51,7 +51,7 @@ def main() -> int:
 def commands(part: str) -> dict[str, list[str]]:
     """Return the command of each check, the longest first; TESTS may be of one part."""
     pytest = [sys.executable, "-m", "pytest", "--quiet", "--durations=10"]
-    folders, count = [str(folder_of(part))] if part else [], str(test_processes())
+    folders = [str(folder_of(part))] if part else []
     return {
         QUICK_TESTS: [*pytest, "--quick", "--processes", str(2 * cores()), *QUICK_FOLDERS],
         "ruff": [str(BIN / "ruff"), "check", "--quiet", "."],
@@ -63,7 +63,7 @@ def commands(part: str) -> dict[str, list[str]]:
         "buf": [str(BIN / "buf"), "lint", "protos"],
         "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
         "protos": [sys.executable, "infra/protos/generate.py", "--check"],
-        TESTS: [*pytest, "-n", count, *folders],
+        TESTS: [*pytest, "-n", str(test_processes()), *folders],
     }
 
 
