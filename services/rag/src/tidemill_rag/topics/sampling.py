@@ -40,16 +40,13 @@ class SampleDocuments:
 
     async def __call__(self, index: IndexRef, *, sources: Sequence[str], principals: Sequence[str]) -> Sample:
         """Return up to `max_documents`: those without readers, and those that one of the principals may read."""
-        documents, after, scanned = list[Sampled](), "", 0
-        while scanned < _SCANNED * self.max_documents:
+        documents, after, scanned, more = list[Sampled](), "", 0, True
+        while more and len(documents) < self.max_documents and scanned < _SCANNED * self.max_documents:
             rows = await self.ledger.first(index, sources=sources, after=after, limit=_BATCH)
             documents += await self._read([row for row in rows if row.chunks], index, frozenset(principals))
-            if len(rows) < _BATCH:
-                return Sample(documents=documents[: self.max_documents], partial=len(documents) > self.max_documents)
-            after, scanned = rows[-1].desired.document, scanned + len(rows)
-            if len(documents) >= self.max_documents:
-                break
-        return Sample(documents=documents[: self.max_documents], partial=True)
+            scanned, more = scanned + len(rows), len(rows) == _BATCH
+            after = rows[-1].desired.document if rows else ""
+        return Sample(documents=documents[: self.max_documents], partial=more or len(documents) > self.max_documents)
 
     async def _read(self, rows: Sequence[Row], index: IndexRef, principals: frozenset[str]) -> list[Sampled]:
         ids = {
