@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill_rag.topics.domain import MAX_COUNT, Clusters, spread_evenly
+from tidemill_rag.topics.domain import DOCUMENTS_PER_TOPIC, MAX_COUNT, Clusters, spread_evenly
 from tidemill_rag.topics.terms import typical_terms
 
 Floats = NDArray[np.float32]
@@ -15,7 +15,6 @@ COUNTS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, MAX_COUNT)
 """Numbers of clusters that are tried."""
 MIN_MEMBERS = 5
 """What has fewer is no cluster: its documents go to the nearest other one, and are far from its centre."""
-_PER_CLUSTER = 10
 _FITTED = 2000
 """Documents that centres are computed of; others go to the nearest centre."""
 _COMPONENTS = 32
@@ -62,7 +61,7 @@ def _components(points: Floats) -> Floats:
 def _tried(points: Floats, count: int) -> Iterator[Floats]:
     from scipy.cluster.vq import kmeans2  # noqa: PLC0415 - of the process only
 
-    most = max(2, len(points) // _PER_CLUSTER)
+    most = max(2, len(points) // DOCUMENTS_PER_TOPIC)
     for clusters in (count,) if count else COUNTS:
         if clusters > most:
             return

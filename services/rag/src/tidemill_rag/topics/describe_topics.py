@@ -16,6 +16,7 @@ from tidemill_rag.errors import IndexNotReady, TooFewDocuments
 from tidemill_rag.indexing.domain.ledger import Counts
 from tidemill_rag.indexing.ports import Ledger
 from tidemill_rag.topics.domain import (
+    DOCUMENTS_PER_TOPIC,
     MAX_EXAMPLES,
     MAX_OUTLIERS,
     MIN_DOCUMENTS,
@@ -34,7 +35,6 @@ from tidemill_rag.topics.sampling import Sample, SampleDocuments
 from tidemill_rag.topics.shift import shift_of
 from tidemill_rag.topics.terms import still_typical
 
-_PER_TOPIC = 10
 _REBUILT = "index version {} is being built; these are the topics of version {}, which is live"
 _UNFINISHED = "{} of {} documents are indexed yet: ask again later for the topics of all"
 _NO_TIME = "of {} documents it is not known when their version came: RebuildIndex finds out"
@@ -76,8 +76,8 @@ class DescribeTopics:
         sample = await self.sample(ref, sources=sources, principals=asked.principals)
         if len(sample.documents) < MIN_DOCUMENTS:
             raise TooFewDocuments(collection.id, documents=len(sample.documents), least=MIN_DOCUMENTS)
-        if asked.count * _PER_TOPIC > len(sample.documents):
-            most = len(sample.documents) // _PER_TOPIC
+        if asked.count * DOCUMENTS_PER_TOPIC > len(sample.documents):
+            most = len(sample.documents) // DOCUMENTS_PER_TOPIC
             text = f"is {asked.count}; {len(sample.documents)} documents make at most {most} topics"
             raise InvalidInput.at(field="count", text=text)
         clusters = await self.compute(caller.project, sample.documents, count=asked.count)

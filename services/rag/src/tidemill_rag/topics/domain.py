@@ -9,6 +9,8 @@ from tidemill_core.errors import Violation
 MIN_DOCUMENTS = 20
 """Of fewer documents no topics are computed."""
 MAX_COUNT = 30
+DOCUMENTS_PER_TOPIC = 10
+"""There is at most one topic for so many documents."""
 MAX_SOURCES = 100
 OUTLIER_QUANTILE, SIGNIFICANCE = 0.98, 0.05
 MAX_OUTLIERS, MAX_EXAMPLES = 20, 3
