@@ -31,6 +31,8 @@ class Overview:
 class CollectionCrud:
     """Emits IndexBuildStarted where sources, embedding, chunking or sparse vectors change, and CollectionDeleted.
 
+    Where index versions wait for their promotion, other search settings begin one as well.
+
     An unchanged reference to the embedding model keeps the version that it resolved to; only RebuildIndex resolves it
     again. Applying the same settings twice therefore rebuilds nothing.
     """
