@@ -210,16 +210,9 @@ class Run:
             yield int.from_bytes(number)
 
     def _run_unit(self, items: list[pytest.Item]) -> None:
-        elsewhere = _Elsewhere.from_parent(self._session, name="the next unit")
-        for item, following in zip(items, [*items[1:], elsewhere], strict=True):
+        # What comes after the last test shares the fixtures of the session with it, and no others.
+        for item, following in zip(items, [*items[1:], self._session], strict=True):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-
-
-class _Elsewhere(pytest.Item):
-    """What comes after the last test of a unit: it shares the fixtures of the session with it, and no others."""
-
-    def runtest(self) -> None:
-        """Is never run."""
 
 
 class _Forwarding:
