@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import structlog
 
-from tidemill_core.application import Aggregates, Request, Requeue, ResourceKey
+from tidemill_core.application import Aggregates, Request, ResourceKey
 from tidemill_core.envelope import Encrypted, Seals
 from tidemill_core.errors import NotFound, PreconditionFailed
 from tidemill_kit.store.mongo import Collection
@@ -47,14 +47,13 @@ def rewrapping(
 ) -> Controller[ResourceKey]:
     """Return the controller; it names what it rewraps by its kind."""
 
-    async def reconcile(key: ResourceKey, _epoch: int) -> Requeue | None:
+    async def reconcile(key: ResourceKey, _epoch: int) -> None:
         try:
             await rewrap(aggregates, seals, key)
         except PreconditionFailed as error:  # the operator has to act, and to restart
             _log.error("envelope_not_rewrapped", kind=kind, project=key.project, reason=error.reason, why=error.message)
         else:
             _log.info("envelope_rewrapped", kind=kind, project=key.project)
-        return None
 
     return Controller(
         f"{kind}-rewrapping", reconcile=reconcile, pending=pending, max_concurrent=1, poll_interval=POLL_INTERVAL
