@@ -128,11 +128,7 @@ def test_the_loop_of_the_demo_learns_from_choices_and_thumbs_and_lets_users_ask_
 @pytest.mark.parametrize(
     ("published", "thumbs", "line"),
     [
-        (
-            DatasetVersion(id="d@1", train=DatasetPart(examples=11), held_out=DatasetPart(examples=5)),
-            100,
-            "d@1: 16 examples",
-        ),
+        (VERSION, 100, "d@1: 16 examples"),
         ("no example is held out", 100, "no version of helpdesk_thumbs: no example is held out"),
         (None, 100, "no version of helpdesk_thumbs: none within 0 s"),
         ("is not asked", 79, "no version of helpdesk_thumbs: 79 thumbs, and its rule needs 80"),
