@@ -210,11 +210,11 @@ def _metric_problems(document: Document, loop: Loop, name: str) -> Iterator[Prob
                 "no choice of a category is" if declared.kind == "category" else "say optimise: max or min where it is"
             )
             yield document.problem(where, f"no value of {metric} is better than another: {better}")
-        elif problem := _unheard(loop.rollouts[name], metric, declared.matures_after):
+        elif problem := _maturity_problem(loop.rollouts[name], metric, declared.matures_after):
             yield document.problem(where, problem)
 
 
-def _unheard(rollout: Rollout, metric: str, matures_after: timedelta | None) -> str:
+def _maturity_problem(rollout: Rollout, metric: str, matures_after: timedelta | None) -> str:
     """Return why steps end before the values of a metric count, "" where they wait for them."""
     if matures_after is None:
         return ""

@@ -136,7 +136,7 @@ class DeploymentCrud:
                 continue
             field = f"rollout_policy.abort.metrics[{number}].metric"
             matures_after = await self.metrics.check(caller, rule.metric, field=field)
-            if problem := policy.unheard(rule, matures_after=matures_after):
+            if problem := policy.maturity_problem(rule, matures_after=matures_after):
                 raise InvalidInput.at(field=field, text=f"is {rule.metric}, {problem}")
 
     def _warmed(self, deployment: Deployment, write: Write) -> Deployment:

@@ -204,7 +204,7 @@ class RolloutPolicy:
                 text = f"is {rule.at_least}; the steps keep the answers for {limit} values of each side: use no more"
                 yield Violation(f"{path}.metrics[{number}].at_least", text)
 
-    def unheard(self, rule: MetricRule, *, matures_after: timedelta) -> str:
+    def maturity_problem(self, rule: MetricRule, *, matures_after: timedelta) -> str:
         """Return why steps end before the values of a metric count, "" where they wait for them."""
         if not matures_after:
             return ""
