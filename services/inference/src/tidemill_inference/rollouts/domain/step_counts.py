@@ -15,7 +15,7 @@ from tidemill_inference.rollouts.domain.values import (
     SideValues,
     by_metric,
     counted_metric,
-    is_number,
+    is_enough,
 )
 
 LIVE = "live"
@@ -260,7 +260,7 @@ class StepCounts:
 
 
 def _is_less(ours: SideValues, theirs: SideValues, *, by: float, convincing: float) -> bool:
-    if ours.mean is None or theirs.mean is None or not is_number(min(ours.number, theirs.number), MIN_COMPARED):
+    if ours.mean is None or theirs.mean is None or not is_enough(min(ours.number, theirs.number), MIN_COMPARED):
         return False
     if ours.mean >= theirs.mean - by:
         return False  # nothing is made of bets against what the means say: by Jensen's inequality, for each of them

@@ -57,11 +57,11 @@ class MetricCounts:
     def reached(self, number: int, *, without_baseline: bool) -> bool:
         """Whether each side that answers has so many values."""
         least = self.candidate.number if without_baseline else min(self.candidate.number, self.baseline.number)
-        return is_number(least, number)
+        return is_enough(least, number)
 
 
-def is_number(values: float, at_least: int) -> bool:
-    """Whether an effective number of values is so large, but for how it was rounded."""
+def is_enough(values: float, at_least: int) -> bool:
+    """Whether an effective number of values is as large as what is needed, but for how it was rounded."""
     return values >= at_least - _NOISE
 
 
