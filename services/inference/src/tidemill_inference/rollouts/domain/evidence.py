@@ -47,10 +47,10 @@ def less(values: Weighted, than: Weighted, *, by: float) -> float:
     """
     weights = {*values, *than}
     maximum = max(weights, default=1.0)
-    ours, theirs = _scaled(values, maximum), _scaled(than, maximum)
+    mirrored, theirs = _mirrored(_scaled(values, maximum)), _scaled(than, maximum)
     span = 1.0 - by
     means = [span * number / _MEANS for number in range(_MEANS + 1)]
-    lower = [_below(ours, mean) for mean in means]
+    lower = [_above(mirrored, 1.0 - mean) for mean in means]
     higher = [_above(theirs, mean + by) for mean in means[1:]]
     least = min(*(low + high for low, high in zip(lower, higher, strict=False)), lower[-1])
     return least - math.log(max(1, len(weights)))
@@ -69,9 +69,9 @@ def _above(values: Weighted, mean: float) -> float:
     )
 
 
-def _below(values: Weighted, mean: float) -> float:
-    mirrored = {share: {1.0 - value: count for value, count in counted.items()} for share, counted in values.items()}
-    return _above(mirrored, 1.0 - mean)
+def _mirrored(values: Weighted) -> Weighted:
+    """Return the values by which it shows that a mean is low."""
+    return {share: {1.0 - value: count for value, count in counted.items()} for share, counted in values.items()}
 
 
 def _scaled(values: Weighted, maximum: float) -> Weighted:
