@@ -17,6 +17,8 @@ _NEWEST_OF_ROLLOUT = [("rollout", 1), ("noted", -1)]
 _NOW = {"$currentDate": {"noted": True}}
 _ACTIVE = {"state.rollout.active": True}
 _ERASURE_BATCH = 200
+_READ_BATCH = 1000
+"""So many outcomes are read within some milliseconds, after which other work goes on: a step may have a million."""
 _ATTEMPTS = 5
 
 
@@ -121,8 +123,8 @@ class MongoOutcomes:
         """See `Outcomes.of_step`."""
         of = {"rollout": document_id(project, rollout), "step": step}
         with translated():
-            found = await self._collection.find(of).sort("noted", -1).limit(newest or 0).to_list(None)
-        return [_outcome(document) for document in found]
+            found = self._collection.find(of).sort("noted", -1).limit(newest or 0).batch_size(_READ_BATCH)
+            return [_outcome(document) async for document in found]
 
     async def mark(self, project: str, rollout: str, step: int) -> object:
         """See `Outcomes.mark`; two of one millisecond differ in number."""

@@ -1,6 +1,7 @@
 """What came of the answers of a rollout: recorded, reacted to, counted, and deleted when it has ended."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -80,18 +81,17 @@ class CountOutcomes:
 
     async def step(self, ref: ResourceKey, rollout: Rollout) -> StepCounts:
         """Return the counts of a rollout's step; what is too old to count is dropped."""
-        of, step, now = (ref.project, rollout.id, rollout.step), rollout.current, self.clock.now()
-        kept = rollout.policy.kept(step)
+        of, now = (ref.project, rollout.id, rollout.step), self.clock.now()
+        kept = rollout.policy.kept(rollout.current)
         mark = (*of, await self.outcomes.mark(*of))
         known = self.counted.get(ref)
         if known and known.holds(mark, now):
             return known.counts
         found = await self.outcomes.of_step(*of, newest=kept)
-        count = partial(StepCounts.of, found, shadow=step.shadow, metrics=rollout.policy.abort.metrics, now=now)
-        counts = count() if len(found) <= _FEW else await asyncio.to_thread(count)
+        count = partial(_counted, found, rollout, now)
+        counts, matures = count() if len(found) <= _FEW else await asyncio.to_thread(count)
         counts = replace(counts, server_ends=await self.outcomes.ends(*of))
         await self.outcomes.trim(*of, newest=kept, before=now - QUIET)
-        matures = min(mature_times((value for each in found for value in each.values), after=now), default=None)
         self.counted[ref] = Counted(mark=mark, counts=counts, until=matures)
         return counts
 
@@ -162,3 +162,10 @@ class RecordReaction:
                 await self.outcomes.retract(caller.project, reaction)  # what was said since stays
                 return False
         return True
+
+
+def _counted(outcomes: Sequence[Outcome], rollout: Rollout, now: datetime) -> tuple[StepCounts, datetime | None]:
+    """Return the counts of the current step's outcomes, and when the next of their values matures."""
+    counts = StepCounts.of(outcomes, shadow=rollout.current.shadow, metrics=rollout.policy.abort.metrics, now=now)
+    values = (value for each in outcomes for value in each.values)
+    return counts, min(mature_times(values, after=now), default=None)
