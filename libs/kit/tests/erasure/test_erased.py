@@ -67,3 +67,4 @@ async def test_what_came_of_a_subject_is_erased_until_its_erasure_is_complete(da
     assert users == {"twice": late, "under way": datetime.max.replace(tzinfo=UTC)}
     assert await erased("acme", Scope.DOCUMENT, asked) == {"d1": early}
     assert await erased("acme", Scope.END_USER, []) == {}
+    assert await erased.end_users("acme", asked) == users

@@ -43,3 +43,7 @@ class ErasedSubjects:
                 subject, moment = of[state["subject"]], state["complete_time"] or _STILL
                 until[subject] = max(moment, until.get(subject, moment))
         return until
+
+    async def end_users(self, project: str, end_users: Collection[str], /) -> Mapping[str, datetime]:
+        """Return the moment by end user, of those that were erased."""
+        return await self(project, Scope.END_USER, end_users)

@@ -1,9 +1,7 @@
 """Wires the reactions: their stores, use cases and entry points."""
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import timedelta
 
 import grpc
 from starlette.routing import Route
@@ -26,7 +24,6 @@ from tidemill_feedback.reactions.ports import EraseReviews, FeedbackStore, Forge
 from tidemill_feedback.reactions.read_figures import ReadFigures
 from tidemill_feedback.reactions.submit_feedback import SubmitFeedback
 from tidemill_feedback.settings import FeedbackSettings
-from tidemill_kit.erasure.steps import Scope
 from tidemill_kit.http.feedback import HttpFeedback, feedback_tokens
 from tidemill_kit.http.rpc import HttpRpcs
 from tidemill_kit.service.backend import Backend
@@ -70,7 +67,7 @@ def wire_reactions(  # noqa: PLR0913 - what the features give each other
         trusted=settings.trusted_raters,
         deleted=backend.access.revocations.deleted,
     )
-    erased, erase = partial(_erased_users, backend), EraseReactions(feedback=feedback, forget_examples=forget_examples)
+    erased, erase = backend.erased.end_users, EraseReactions(feedback=feedback, forget_examples=forget_examples)
     match = MatchPending(
         pending=pending,
         inferences=answers,
@@ -96,10 +93,6 @@ def wire_reactions(  # noqa: PLR0913 - what the features give each other
         erase=erase,
         expiry=_expiry(settings, backend, match, pending),
     )
-
-
-async def _erased_users(backend: Backend, project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
-    return await backend.erased(project, Scope.END_USER, end_users)
 
 
 def wire_figures(settings: FeedbackSettings, feedback: FeedbackStore, metric: FindMetric) -> ReadFigures:

@@ -1,8 +1,8 @@
 """Puts the batches together."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from tidemill.inference.v1.batch_service_pb2_grpc import add_BatchServiceServicer_to_server
 from tidemill_core.application import Requeue, ResourceKey, SystemClock
@@ -22,7 +22,7 @@ from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.access.retention import RetentionKind
 from tidemill_kit.erasure.documents import by_project, documents, documents_of_jobs
 from tidemill_kit.erasure.retained import Retained
-from tidemill_kit.erasure.steps import Scope, Step, Target
+from tidemill_kit.erasure.steps import Step, Target
 from tidemill_kit.grpc.server import Registration
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
@@ -53,10 +53,7 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
     clock, keep, tick = SystemClock(), timedelta(days=settings.file_days), timedelta(seconds=settings.batch_tick_s)
     batches = backend.aggregates("batches", BATCHES, missing=BatchNotFound, quota=settings.quota("batches"))
     rows = backend.database["batch_results"]
-
-    async def erased(project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
-        return await backend.erased(project, Scope.END_USER, end_users)
-
+    erased = backend.erased.end_users
     results, leases = backend.indexed(MongoResults(rows)), backend.leases("batch_leases")
     run = RunBatch(
         batches=batches,

@@ -1,8 +1,8 @@
 """Puts the rollouts together."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import grpc
 
@@ -26,7 +26,6 @@ from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
 from tidemill_inference.rollouts.start_rollout import StartRollout
 from tidemill_inference.rollouts.trainer import TrainerCandidates
 from tidemill_inference.settings import InferenceSettings
-from tidemill_kit.access.holds import Scope
 from tidemill_kit.erasure.steps import Step, Target
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_kit.service.backend import Backend
@@ -97,11 +96,7 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
     start = StartRollout(
         deployments=deployments, candidates=candidates, indexes=indexes, clock=clock, enqueue=controllers.enqueue
     )
-
-    async def erased(project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
-        return await backend.erased(project, Scope.END_USER, end_users)
-
-    record = RecordReaction(deployments=deployments, outcomes=outcomes, erased=erased)
+    record = RecordReaction(deployments=deployments, outcomes=outcomes, erased=backend.erased.end_users)
     return RolloutParts(
         outcomes=outcomes,
         metrics=_metrics(settings, backend),

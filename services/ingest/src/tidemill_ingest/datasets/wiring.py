@@ -1,8 +1,6 @@
 """Datasets, put together."""
 
-from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import timedelta
 
 from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
@@ -61,7 +59,7 @@ def wire_datasets(  # noqa: PLR0913 - what datasets share with other features
         masking=ProcessExampleMasking(processes, phone_regions=settings.phone_regions),
         parts=parts,
         groups=MongoGroups(backend.database["dataset_groups"]),
-        erasures=Erasures(documents=documents, users=partial(_erased_users, backend)),
+        erasures=Erasures(documents=documents, users=backend.erased.end_users),
         labels=labels,
         queues=queues,
         common_from=settings.dataset_common_answers_from,
@@ -95,10 +93,6 @@ def _queues(backend: Backend, settings: IngestSettings) -> ReviewQueues:
     if not settings.feedback_address:
         return UnknownReviewQueues()
     return FeedbackReviewQueues(backend.channel("feedback", settings.feedback_address))
-
-
-async def _erased_users(backend: Backend, project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
-    return await backend.erased(project, Scope.END_USER, end_users)
 
 
 def _erasures(backend: Backend, settings: IngestSettings, erase: EraseExamples) -> Steps:

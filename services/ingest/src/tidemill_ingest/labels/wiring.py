@@ -30,7 +30,7 @@ class KnownErasures:
 
     async def people(self, project: str, people: Collection[str], /) -> Mapping[str, datetime]:
         """See `Erased.people`."""
-        return await self.backend.erased(project, Scope.END_USER, people)
+        return await self.backend.erased.end_users(project, people)
 
 
 def wire_labels(
