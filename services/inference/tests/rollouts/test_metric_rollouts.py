@@ -1,5 +1,6 @@
 """Rollouts that read a declared metric: from its declaration to the event that takes a candidate back."""
 
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -17,6 +18,7 @@ from tidemill.feedback.v1 import feedback_metric_service_pb2 as pb
 from tidemill.feedback.v1 import feedback_metric_service_pb2_grpc as pb_grpc
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_inference.errors import ServiceNotNamed
+from tidemill_inference.rollouts.domain import evidence
 from tidemill_inference.rollouts.domain.policy import AbortRules, MetricRule, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import RolloutWasRolledBack
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Reason
@@ -105,6 +107,28 @@ async def test_a_candidate_after_which_more_is_reopened_is_taken_back_and_the_la
     assert isinstance(event, RolloutWasRolledBack)
     assert event.reason is Reason.METRIC
     assert event.message.startswith("reopened has a mean score of 0 in 15 values against 1 in 15 of the baseline")
+
+
+async def test_evidence_is_weighed_beside_the_event_loop(
+    rolled: tuple[RolloutHarness, Reactions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness, users = rolled
+    threads, less = set[int](), evidence.less
+
+    def seen(*values: Any, **limit: Any) -> float:  # noqa: ANN401 - as they are
+        threads.add(threading.get_ident())
+        return less(*values, **limit)
+
+    monkeypatch.setattr(evidence, "less", seen)
+    for live, candidate in await answered(harness):
+        await users.give(live, 1.0)
+        await users.give(candidate, 0.0)
+
+    await harness.tick()
+
+    assert not (await harness.rollout()).active
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_what_is_withdrawn_or_counts_no_more_is_taken_back(rolled: tuple[RolloutHarness, Reactions]) -> None:

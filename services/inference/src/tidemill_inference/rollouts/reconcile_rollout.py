@@ -1,5 +1,6 @@
 """Take a rollout one move further, when its outcomes say so."""
 
+import asyncio
 from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request, ResourceKey
@@ -46,9 +47,7 @@ class ReconcileRollout:
                 await self._make_live(ref, rollout.at(epoch), rollout.index)
             return False
         counts = await self.count.step(ref, rollout) if rollout.ready else StepCounts()
-        decision = await self._lost(ref, rollout) or rollout.decide(
-            counts, now=self.clock.now(), paused=deployment.rollouts_paused, server_ends=self.server_ends
-        )
+        decision = await self._lost(ref, rollout) or await self._decided(deployment, rollout, counts)
         if decision.move is Move.PROMOTE:
             try:
                 decision = await self._prepared(ref, deployment, rollout, decision)
@@ -76,6 +75,16 @@ class ReconcileRollout:
             return await self.deployments.update(ref.project, ref.id, take, request=Request.internal())
         except DeploymentNotFound:
             return None
+
+    async def _decided(self, deployment: Deployment, rollout: Rollout, counts: StepCounts) -> Decision:
+        """Return what is next; in a thread, as to weigh many different scores takes long."""
+        return await asyncio.to_thread(
+            rollout.decide,
+            counts,
+            now=self.clock.now(),
+            paused=deployment.rollouts_paused,
+            server_ends=self.server_ends,
+        )
 
     async def _lost(self, ref: ResourceKey, rollout: Rollout) -> Decision | None:
         """Return that an index version has to be taken back at once: its users get errors, or it is out of date.
