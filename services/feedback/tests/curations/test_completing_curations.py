@@ -225,7 +225,7 @@ async def test_a_correction_that_was_given_again_says_when_whatever_its_sender_s
     await harness.work()
     harness.clock.advance(timedelta(days=1))
 
-    await harness.correct(1, text="Nobody has reviewed this.")
+    await harness.correct(1, text="This is not reviewed yet.")
     await harness.correct(2)
     await harness.work()
 

@@ -68,7 +68,7 @@ async def test_a_label_of_what_an_example_was_before_takes_nothing_and_excludes_
     datasets, offered = await Datasets().declared(rules=(GOOD,)), numbered(40)
     await label(datasets, offered, verdict="good")
     changed = offered[0]
-    changed.output.parts[0].text = "Nobody has reviewed this."
+    changed.output.parts[0].text = "This is not reviewed yet."
     changed.change_time.FromDatetime(NOON + timedelta(hours=2))  # its observe_time is what its sender says
 
     await datasets.turned(offered)
