@@ -4,7 +4,9 @@ import textwrap
 
 import pytest
 
+from tidemill_ingest.anchors import AnchorKind
 from tidemill_ingest.errors import DocumentRefused
+from tidemill_ingest.parsing.converted import Places, anchored
 from tidemill_ingest.parsing.text import extract
 
 PAGE = """<!doctype html><html><head><title>Reset &amp; go</title><style>p {color: red}</style>
@@ -212,3 +214,12 @@ def test_every_step_has_its_version() -> None:
 
     assert [step.split()[0] for step in steps] == ["decode", "extract", "clean"]
     assert all(any(character.isdigit() for character in step) for step in steps)
+
+
+def test_places_that_follow_many_dashes_and_a_word_are_found_without_trying_all_ways_to_divide_the_blanks() -> None:
+    places = Places()
+    text = "\n".join(f"{'-   ' * 15}x{places.mark(AnchorKind.PAGE, number)}" for number in range(200))
+
+    _, anchors = anchored(text, places.found)
+
+    assert [each.start for each in anchors] == [62 * number + 61 for number in range(200)]

@@ -10,7 +10,7 @@ from tidemill_ingest.errors import DocumentRefused
 _OPEN, _CLOSE = "\ufdd5", "\ufdd6"
 """Enclose a mark's number; noncharacters, which no text has (Unicode, 23.7)."""
 _MARK = re.compile(f"{_OPEN}([0-9]{{1,9}}){_CLOSE}")
-_BEGINS_BLOCK = re.compile(r"(?:[ \t]*(?:#{1,6}|[-*+>|]|[0-9]{1,9}[.)])[ \t]+)+")
+_BEGINS_BLOCK = re.compile(r"[ \t]*(?:(?:#{1,6}|[-*+>|]|[0-9]{1,9}[.)])[ \t]+)+")
 """What Markdown has before the text of a heading, an item, a quotation or a row (CommonMark 0.31, 4 and 5)."""
 _LONGEST_BEGINNING = 64
 
