@@ -53,7 +53,7 @@ class MatureValue:
                 await self.expected.put_off(key, until=due)  # it takes longer since the answer was given
                 return
             with suppress(*PERMANENT):  # it is not live, or its metric takes other values by now
-                await self._record(caller, value, metric.silence)
+                await self._record(caller, value, metric.absent_value)
         await self.expected.remove(key)
 
     async def due(self, token: str = "", /, *, without: frozenset[str] = frozenset()) -> Page[ResourceKey]:
@@ -61,7 +61,7 @@ class MatureValue:
         page = PageRequest(size=_PAGE, token=token)
         return await self.expected.due(self.clock.now(), page=page, without=without)
 
-    async def _record(self, caller: Caller, value: ExpectedValue, silence: Value) -> None:
+    async def _record(self, caller: Caller, value: ExpectedValue, absent: Value) -> None:
         if await self._is_given(caller, value):
             return
         try:
@@ -73,8 +73,8 @@ class MatureValue:
         default = Reaction(
             metric=value.metric,
             inference=value.inference,
-            flag=silence.flag,
-            number=silence.number,
+            flag=absent.flag,
+            number=absent.number,
             absent=True,
             observe_time=value.since,
         )

@@ -123,7 +123,7 @@ class FeedbackMetric(Aggregate):
         refuse(self._violations())
 
     @property
-    def silence(self) -> Value:
+    def absent_value(self) -> Value:
         """What no value means once it has matured."""
         if self.kind is MetricKind.NUMBER:
             return Value(number=self.absent_number)
@@ -203,9 +203,9 @@ class FeedbackMetric(Aggregate):
             text = f"is set, and only booleans and numbers of inferences mature: {self.id} is a {self.kind.value} of"
             yield Violation("metric.matures_after", f"{text} {self.level.value}s")
             return
-        yield from self._silence_violations()
+        yield from self._absent_violations()
 
-    def _silence_violations(self) -> Iterator[Violation]:
+    def _absent_violations(self) -> Iterator[Violation]:
         number, is_number = self.absent_number, self.kind is MetricKind.NUMBER
         if is_number and self.absent:
             yield Violation("metric.absent", "is set, and a number has none: set absent_number")
