@@ -105,29 +105,29 @@ class MongoLabels:
 
     async def erase_document(self, project: str, document: str) -> int:
         """See `Labels.erase_document`."""
-        return await self._change({"project": project, "document": document}, _REMOVED)
+        return await self._remove({"project": project, "document": document})
 
     async def forget_person(self, project: str, person: str) -> int:
         """See `Labels.forget_person`."""
-        named: Document = {"project": project, "named": person}
         with translated():
-            found = await self._collection.find(named, {"_id": True}).limit(_BATCH).to_list(None)
-            those = {"_id": {"$in": [each["_id"] for each in found]}}
-            if found:
+            if ids := await self._batch({"project": project, "named": person}):
+                those: Document = {"_id": {"$in": ids}}
                 await self._collection.update_many(those | {"adjudicator": person}, {"$set": {"adjudicator": ""}})
                 await self._collection.update_many(those, {"$pull": {"reviewers": person, "named": person}})
-        return len(found)
+        return len(ids)
 
     async def erase_dataset(self, project: str, dataset: str) -> int:
         """See `Labels.erase_dataset`."""
-        return await self._change({"project": project, "dataset": dataset}, _REMOVED)
+        return await self._remove({"project": project, "dataset": dataset})
 
-    async def _change(self, chosen: Document, update: Document) -> int:
+    async def _remove(self, chosen: Document) -> int:
         with translated():
-            found = await self._collection.find(chosen, {"_id": True}).limit(_BATCH).to_list(None)
-            if found:
-                await self._collection.update_many({"_id": {"$in": [each["_id"] for each in found]}}, update)
-        return len(found)
+            if ids := await self._batch(chosen):
+                await self._collection.update_many({"_id": {"$in": ids}}, _REMOVED)
+        return len(ids)
+
+    async def _batch(self, chosen: Document) -> Sequence[str]:
+        return [each["_id"] for each in await self._collection.find(chosen, {"_id": True}).limit(_BATCH).to_list(None)]
 
 
 _REMOVED: Document = {"$unset": dict.fromkeys(_FIELDS, "")}
