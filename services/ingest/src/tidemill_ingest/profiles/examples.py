@@ -69,9 +69,9 @@ def _add(sketch: Sketch, split: str, example: Mapping[str, Any], kinds: frozense
     traits = traits_of(answer, within=_WITHIN)
     user = example.get("asked_by") or example.get("end_user")
     if user:
-        sketch.end_users[user] = sketch.end_users.get(user, 0) + 1
+        sketch.end_users[user] += 1
     if cohort := example.get("cohort"):
-        sketch.cohorts[cohort] = sketch.cohorts.get(cohort, 0) + 1
+        sketch.cohorts[cohort] += 1
     found = Counter(kind for kind in map(str.lower, _PLACEHOLDER.findall(f"{question}\n{answer}")) if kind in kinds)
     passages = example.get("passages", ())
     scores = [float(each["score"]) for each in passages if "score" in each]  # those of curations have none

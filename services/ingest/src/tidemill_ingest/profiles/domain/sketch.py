@@ -5,6 +5,7 @@ different texts and documents HyperLogLog (Flajolet et al., 2007), both of Apach
 numbers that it was given, HyperLogLog bits of hashes: of neither a text or an id can be read.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -121,9 +122,9 @@ class Sketch:
     numbers: dict[str, Distribution] = field(default_factory=dict)
     texts: Distinct = field(default_factory=Distinct)
     documents: Distinct = field(default_factory=Distinct)
-    end_users: dict[str, int] = field(default_factory=dict)
+    end_users: Counter[str] = field(default_factory=Counter)
     """How many there are of each, where that is known; it is never stored."""
-    cohorts: dict[str, int] = field(default_factory=dict)
+    cohorts: Counter[str] = field(default_factory=Counter)
     """How many there are of each, ditto."""
 
     def add(self, version: NewVersion, outcome: Outcome) -> None:
@@ -153,9 +154,8 @@ class Sketch:
             self.numbers.setdefault(column, Distribution()).merge(distribution)
         self.texts.merge(other.texts)
         self.documents.merge(other.documents)
-        for kept, others in ((self.end_users, other.end_users), (self.cohorts, other.cohorts)):
-            for name, count in others.items():
-                kept[name] = kept.get(name, 0) + count
+        self.end_users.update(other.end_users)
+        self.cohorts.update(other.cohorts)
 
     def counted(self) -> Iterator[tuple[str, str, int]]:
         """Yield columns, categories and their counts."""
