@@ -83,16 +83,14 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         """See the contract."""
         if request.label:
             page = await self._with_label(request)
-            return pb.ListDocumentsResponse(
-                documents=[document_message(document) for document in page.items], next_page_token=page.next_token
+        else:
+            page = await self.reading.list(
+                current_caller(),
+                page_of(request, filters={"source": "source"}),
+                source=request.source,
+                parent=request.parent,
+                show_all=request.show_all,
             )
-        page = await self.reading.list(
-            current_caller(),
-            page_of(request, filters={"source": "source"}),
-            source=request.source,
-            parent=request.parent,
-            show_all=request.show_all,
-        )
         return pb.ListDocumentsResponse(
             documents=[document_message(document) for document in page.items], next_page_token=page.next_token
         )
