@@ -257,10 +257,9 @@ class DeleteDocument:
         document = await save_once(
             self.documents, fresh, change, command.submission, request=command.request, now=self.clock.now()
         )
-        while (
-            command.erase and document.newest is None and await self.labels.erase_document(caller.project, document.id)
-        ):
-            pass  # before the texts: the sweep finds what a crash left by these
+        if command.erase and document.newest is None:  # before the texts: the sweep finds what a crash left by these
+            while await self.labels.erase_document(caller.project, document.id):
+                pass
         if given_up := document.texts.given_up:
             await self.texts.delete(sorted(given_up))
         if document.contents.pending:
