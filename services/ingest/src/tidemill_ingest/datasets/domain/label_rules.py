@@ -36,6 +36,11 @@ class QueueField:
     kind: FieldKind
     choices: tuple[str, ...] = ()
 
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The values that a rule may name."""
+        return ("true", "false") if self.kind is FieldKind.BOOLEAN else self.choices
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelRule:
@@ -98,12 +103,9 @@ class LabelRule:
         elif field.kind is not FieldKind.NUMBER and not self.values:
             text = f"and max are given, and {self.field} is a {field.kind.value}: use values"
             yield Violation(f"{place}.min", text)
-        else:
-            allowed = ("true", "false") if field.kind is FieldKind.BOOLEAN else field.choices
-            unknown = [each for each in self.values if each not in allowed]
-            if unknown and field.kind is not FieldKind.NUMBER:
-                text = f"has {unknown[0][:80]!r}, which {self.name} has not; use {', '.join(allowed[:20])}"
-                yield Violation(f"{place}.values", text)
+        elif unknown := [each for each in self.values if each not in field.allowed]:
+            text = f"has {unknown[0][:80]!r}, which {self.name} has not; use {', '.join(field.allowed[:20])}"
+            yield Violation(f"{place}.values", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
