@@ -33,7 +33,7 @@ class _Made:
     digest: str
     statistics: Statistics
     short: Shortcoming | None
-    label_use: LabelUse | None = None
+    label_use: LabelUse | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +83,7 @@ class PublishVersions:
             examples = await self.masking.mask_examples(name.project, offered)
         except BatchUnusable as error:
             return await self._withhold(name, offer, error.reason, error.message, held_out_debt=None, epoch=epoch)
+        unmasked = len(offered) - len(examples)
         selection = await self._select(dataset, examples)
         if gone := await self._queues_gone(dataset):
             message = f"review queues of its label rules are gone, and labels with them: {', '.join(gone)}"
@@ -97,7 +98,7 @@ class PublishVersions:
         for but_by in (offer.id, ""):
             split = await self._split(name, examples, held_out_debt, but_by=but_by)
             made = await asyncio.to_thread(
-                self._made, name, dataset, examples, erased, split, offered=len(offered), selection=selection
+                self._made, name, dataset, examples, erased, split, unmasked=unmasked, selection=selection
             )
             require_project(self.projects, name.project)
             if await self.groups.assign(name, made.division.split.added_to(split), offer=offer.id):
@@ -155,7 +156,7 @@ class PublishVersions:
         erased: Collection[str],
         split: Split,
         *,
-        offered: int,
+        unmasked: int,
         selection: LabelSelection | None,
     ) -> _Made:
         """Divide and write the parts: work for the processor, done in a thread."""
@@ -163,15 +164,7 @@ class PublishVersions:
         division = divide(
             examples, erased=erased, split=split, share=dataset.held_out_share, salt=salt, common_from=self.common_from
         )
-        excluded = len(selection.left_out) if selection else 0
-        made = _made(
-            division,
-            self.minimum,
-            common_from=self.common_from,
-            unmasked=offered - len(examples) - excluded,
-            excluded=excluded,
-        )
-        return replace(made, label_use=selection.use if selection else None)
+        return _made(division, self.minimum, common_from=self.common_from, unmasked=unmasked, selection=selection)
 
     async def _publish(
         self, name: ResourceKey, offer: ExampleBatchOffer, made: _Made, *, held_out_debt: int, epoch: int
@@ -210,8 +203,11 @@ class PublishVersions:
         return await self.datasets.update(name.project, name.id, change, request=_finish_request(offer))
 
 
-def _made(division: Division, minimum: Minimum, *, common_from: int, unmasked: int, excluded: int) -> _Made:
+def _made(
+    division: Division, minimum: Minimum, *, common_from: int, unmasked: int, selection: LabelSelection | None
+) -> _Made:
     train, held_out = lines_of(division.train), lines_of(division.held_out)
+    excluded = len(selection.left_out) if selection else 0
     short = division.shortcoming(minimum)
     if short and excluded:
         short = replace(short, message=f"{short.message}; label rules leave out {excluded} more")
@@ -226,6 +222,7 @@ def _made(division: Division, minimum: Minimum, *, common_from: int, unmasked: i
         digest=content_digest(train, held_out),
         statistics=_statistics(division, shared=shared, unmasked=unmasked, excluded=excluded),
         short=short,
+        label_use=selection.use if selection else None,
     )
 
 
