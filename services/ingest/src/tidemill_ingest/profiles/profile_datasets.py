@@ -1,6 +1,7 @@
 """Read the profile of a dataset version: its examples are counted when it is asked for, and nothing is stored."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller
@@ -8,11 +9,11 @@ from tidemill_core.errors import InvalidInput
 from tidemill_ingest.datasets.domain.version import DatasetVersion
 from tidemill_ingest.datasets.ports import Datasets, Parts
 from tidemill_ingest.errors import DifferenceTooLarge
-from tidemill_ingest.labels.domain import values_of
+from tidemill_ingest.labels.domain import ItemLabels, values_of
 from tidemill_ingest.labels.ports import Labels
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.profiles.domain.profile import OF_DATASETS
-from tidemill_ingest.profiles.ports import CountExamples
+from tidemill_ingest.profiles.ports import CountExamples, ExampleLabels
 from tidemill_ingest.profiles.read_profiles import Comparison, Side
 
 
@@ -68,5 +69,8 @@ class ProfileDatasets:
             "held_out": await self.parts.lines(version.draft.held_out.object),
         }
         found = await self.labels.of_dataset(caller.project, version.dataset, limit=self.limits.compared_examples)
-        labels = {example: [*dict.fromkeys(values_of(items))] for example, items in found.items()}
-        return await self.count(caller.project, parts, labels), ()
+        return await self.count(caller.project, parts, await asyncio.to_thread(_values_by_example, found)), ()
+
+
+def _values_by_example(found: Mapping[str, Sequence[ItemLabels]]) -> ExampleLabels:
+    return {example: [*dict.fromkeys(values_of(items))] for example, items in found.items()}

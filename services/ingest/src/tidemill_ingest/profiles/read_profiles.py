@@ -70,7 +70,7 @@ class ReadProfiles:
         of_baseline = await self.sketches.of_period(caller.project, source, baseline) if baseline else None
         comparison = await asyncio.to_thread(_compared, of_period, of_baseline, significance)
         labels = await self.labels.of_source(caller.project, source, limit=MAX_COUNTED)
-        columns = label_columns((each.subject, values_of([each])) for each in labels)
+        columns = await asyncio.to_thread(label_columns, ((each.subject, values_of([each])) for each in labels))
         earlier = comparison.baseline and comparison.baseline.with_columns(label_columns(()))
         return replace(comparison, profile=comparison.profile.with_columns(columns), baseline=earlier)
 
