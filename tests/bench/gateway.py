@@ -8,9 +8,9 @@ that each adds, p50 and p99, one request after the other; requests a second at 6
 request in the gateway's processes, which other work on the machine changes least. A turn begins when the events of the
 one before are on Kafka; how long that took after the last answer is printed too.
 
-Run with TIDEMILL_TEST_STACK naming a stack.json: `python -m tests.bench.gateway`. `--memory 200000` sends so many
-requests instead, to one deployment or to several in turns, and prints how the memory of inference grows after the first
-10,000. `--pid FILE` writes the id of inference's process, for a profiler.
+Run as `python -m tests.bench.gateway`, with TIDEMILL_TEST_STACK naming a stack.json or on fresh servers. `--memory
+200000` sends so many requests instead, to one deployment or to several in turns, and prints how the memory of inference
+grows after the first 10,000. `--pid FILE` writes the id of inference's process, for a profiler.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from services.inference.tests.process.stub_services import stub_services
 from tests.bench._figures import report
 from tests.bench._litellm import litellm_proxy
 from tests.bench._load import Load, Target, load
+from tests.bench._servers import servers
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2, prompt_pb2
 from tidemill.inference.v1.caching_pb2 import CachePolicy
 from tidemill.inference.v1.deployment_service_pb2 import CreateDeploymentRequest
@@ -249,10 +250,10 @@ def _slope(sizes: Sequence[float]) -> float:
 
 async def main(given: argparse.Namespace) -> None:
     """Measure and print."""
-    stack = Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"]))
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/v1"
     async with AsyncExitStack() as running:
+        stack = running.enter_context(servers())
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/v1"
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="tidemill-gateway-")))
         running.enter_context(provider(port, given.words, given.delay_ms))
         ours = await running.enter_async_context(inference(stack, folder, port))
