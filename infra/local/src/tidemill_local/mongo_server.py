@@ -1,10 +1,10 @@
 """A server of MongoDB's wire protocol on one file, for one machine: mongo-java-server over H2, in this process.
 
-Four things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
+Five things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
 commits before it replies, once for writes at the same time: by itself it commits about once a second, and loses
 acknowledged writes when it is killed.
-It goes by `_id` where a condition stands beside it (`mongo_by_id`), and opens a file without reading
-all documents (`mongo_indexes`).
+It goes by `_id` where a condition stands beside it (`mongo_by_id`), opens a file without reading all documents
+(`mongo_indexes`), and stores and compares without Java's serialization (`mongo_types`).
 """
 
 import argparse
@@ -23,6 +23,7 @@ from tidemill_local.jars import classpath
 from tidemill_local.mongo_by_id import ById
 from tidemill_local.mongo_commits import GroupCommit
 from tidemill_local.mongo_indexes import opened_backend
+from tidemill_local.mongo_types import CLASSES, StoredTypes
 from tidemill_local.ports import LOOPBACK
 
 READS = frozenset({"find", "getMore", "count", "distinct", "isMaster", "ismaster", "ping"})
@@ -50,13 +51,14 @@ def start_machine(jars: Path, *, heap: str = HEAP) -> None:
         "--enable-native-access=ALL-UNNAMED",
         "--sun-misc-unsafe-memory-access=allow",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-        classpath=classpath(jars, "mongo").split(":"),
+        classpath=[*classpath(jars, "mongo").split(":"), str(CLASSES)],
     )
 
 
 def open_store(file: Path) -> Any:  # noqa: ANN401 - Java's org.h2.mvstore.MVStore has no Python type
     """Open the file, compacted: without the library's own commits nothing else gives dead space back."""
     store = jpype.JClass("org.h2.mvstore.MVStore$Builder")().fileName(str(file)).autoCommitDisabled().open()
+    StoredTypes(store).open_all()
     store.compactFile(COMPACT_MS)
     return store
 
@@ -71,11 +73,12 @@ def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
     inner = opened_backend(store)
     inner.version(jpype.JProxy("de.bwaldvogel.mongo.MongoVersion", dict=version))
 
-    by_id, commit = ById(inner, store), GroupCommit(store.commit)
+    by_id, types, commit = ById(inner, store), StoredTypes(store), GroupCommit(store.commit)
 
     def handle_message(message: Any) -> Any:  # noqa: ANN401 - Java's MongoMessage and Document
         keep_thread_state()
         command = str(message.getDocument().keySet().iterator().next())
+        types.open_before(command, message)
         reply = by_id.handle(message, command)
         if command not in READS:
             commit()
