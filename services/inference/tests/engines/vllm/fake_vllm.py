@@ -1,6 +1,7 @@
 """A server that answers as vLLM's does, in a process of its own; standard library only.
 
 It says `max_tokens` times the last token of the prompt as a letter, one every 10 ms; an adapter says it in capitals.
+An adapter is read when it is loaded; one that was loaded in place also for every step that it is part of.
 It ends at once with a model whose folder has a file `broken`, and refuses an adapter whose folder has one. With the
 seed BREAKS_OFF an answer ends after its first token; with DIES_WITHIN the server is also broken from then on.
 """
@@ -28,6 +29,8 @@ class State:
     context = 0
     began = time.time()
     adapters: dict[str, str] = {}  # noqa: RUF012 - one server a process
+    reads: dict[str, int] = {}  # noqa: RUF012 - ditto
+    in_place: set[str] = set()  # noqa: RUF012 - ditto
     running = 0
     dead = False
     asked: list[dict[str, Any]] = []  # noqa: RUF012 - ditto
@@ -71,13 +74,25 @@ class Handler(BaseHTTPRequestHandler):
                 if (Path(body["lora_path"]) / "broken").exists():
                     self._json({"error": {"message": "rank", "type": "BadRequestError", "code": 400}}, status=400)
                     return
-                State.adapters[body["lora_name"]] = body["lora_path"]
-                self._send(200, b"Success", kind="text/plain")
+                self._load(body["lora_name"], body["lora_path"], in_place=bool(body.get("load_inplace")))
             case "/v1/unload_lora_adapter":
-                State.adapters.pop(body["lora_name"], None)
+                if State.adapters.pop(body["lora_name"], None) is None:
+                    self._json({"error": {"message": "not found", "code": 404}}, status=404)
+                    return
                 self._send(200, b"Success", kind="text/plain")
             case "/v1/completions":
                 self._complete(body)
+
+    def _load(self, name: str, folder: str, *, in_place: bool) -> None:
+        with State.lock:
+            if name in State.adapters and not in_place:
+                self._json({"error": {"message": "has been loaded", "code": 400}}, status=400)
+                return
+            State.adapters[name] = folder
+            State.reads[name] = State.reads.get(name, 0) + 1
+            if in_place:
+                State.in_place.add(name)
+        self._send(200, b"Success", kind="text/plain")
 
     def _complete(self, body: dict[str, Any]) -> None:
         State.asked.append(body)
@@ -98,6 +113,8 @@ class Handler(BaseHTTPRequestHandler):
                     State.dead = body["seed"] == DIES_WITHIN
                     self.close_connection = True
                     return
+                if body["model"] in State.in_place:
+                    State.reads[body["model"]] += 1
                 self._event({"choices": [{"index": 0, "text": letter, "finish_reason": None, "logprobs": None}]})
                 time.sleep(PAUSE_S)
             self._event({"choices": [{"index": 0, "text": "", "finish_reason": "length", "logprobs": None}]})

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ _BEGAN = re.compile(r"^process_start_time_seconds (\S+)$", re.MULTILINE)
 _ADMIN_S = 60.0
 _HEALTH_S = 5.0
 _ID_PREFIX = "token_id:"
+_LOAD, _UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,20 +92,31 @@ class VllmClient(OpenAiEngine):
         return {"choices": choices, "usage": said.get("usage")}
 
     async def load_adapter(self, name: str, folder: str) -> None:
-        """Have the server read a LoRA adapter, or keep it where it has it.
+        """Have the server read a LoRA adapter, unless it has it from that folder; one of elsewhere is unloaded first.
+
+        Not in place: what was loaded so is read from its files anew for every step that it is part of (vLLM 0.32).
 
         Raises:
             InvalidInput, PreconditionFailed: it cannot be served; the server's log says why.
             DependencyUnavailable: the server does not answer.
 
         """
+        if (there := await self._folder_of(name)) == folder:
+            return
         with self._translated():
-            await self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": folder, "load_inplace": True})
+            if there is not None:
+                with suppress(Refused):  # another replica has unloaded it meanwhile
+                    await self._post(_UNLOAD, {"lora_name": name})
+            try:
+                await self._post(_LOAD, {"lora_name": name, "lora_path": folder})
+            except Refused:
+                if await self._folder_of(name) is None:  # else another replica was first
+                    raise
 
     async def unload_adapter(self, name: str) -> None:
         """Have the server forget a LoRA adapter; raises as `load_adapter`."""
         with self._translated():
-            await self._post("/v1/unload_lora_adapter", {"lora_name": name})
+            await self._post(_UNLOAD, {"lora_name": name})
 
     async def models(self) -> Sequence[ServedModel]:
         """Return what the server has; raises as `load_adapter`."""
@@ -149,6 +162,10 @@ class VllmClient(OpenAiEngine):
         with self._translated():
             said = _BEGAN.search(await self._metrics())
             return said[1] if said else ""
+
+    async def _folder_of(self, adapter: str) -> str | None:
+        """Return where the server has an adapter from, None where it has none of the name."""
+        return next((each.root for each in await self.models() if each.id == adapter), None)
 
     async def _metrics(self) -> str:
         async with asyncio.timeout(self._stall_s):
