@@ -91,6 +91,8 @@ def show_model(name: NameArgument) -> None:
     if version.source.HasField("trained"):
         trained = version.source.trained
         facts |= {"trained by": f"run {trained.run}", "on": trained.dataset_version, "base": trained.base}
+        if version.HasField("reward_model"):
+            facts["kind"] = f"reward model of tokenizer {version.reward_model.tokenizer_sha256[:12]}"
     else:
         facts["from"] = origin_of(version.source)
     show(plain(version), card({**facts, **_approved(version), "message": version.message}))

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
+from tidemill.trainer.v1.model_pb2 import PairAccuracy
 from tidemill.trainer.v1.training_pb2 import TrainingFit, TrainingRun, TrainingRunState
 from tidemill.trainer.v1.training_service_pb2 import ListTrainingPlansRequest, ListTrainingRunsRequest
 from tidemill_cli.loop.stages import examples_in_words
@@ -119,6 +120,13 @@ def _memory(fit: TrainingFit) -> str:
     return f"{fit.needed_bytes / GIGABYTE:.1f} of {fit.limit_bytes / GIGABYTE:.1f} GB, {rows}{twice}"
 
 
+def _accuracy(found: PairAccuracy) -> str:
+    """Return how a reward model does on held-out pairs, "" where it was not measured."""
+    return (
+        f"{found.share:.3f} [{found.low:.3f}, {found.high:.3f}] of {found.pairs} held-out pairs" if found.pairs else ""
+    )
+
+
 def _show(found: TrainingRun) -> None:
     steps = found.progress
     recipe = plain(found).get("recipe") or {}
@@ -137,6 +145,7 @@ def _show(found: TrainingRun) -> None:
         "memory": _memory(found.fit) if found.HasField("fit") else "",
         "losses": ", ".join(f"{point.loss:.3f}" for point in steps.losses[-LOSSES:]),
         "held-out losses": ", ".join(f"{point.loss:.3f}" for point in steps.held_out_losses[-LOSSES:]),
+        "accuracy": _accuracy(steps.accuracy),
         "left": f"{steps.remaining.ToTimedelta().total_seconds():.0f} s" if steps.HasField("remaining") else "",
         "attempt": found.attempt or "",
         "began": moment(found.start_time),

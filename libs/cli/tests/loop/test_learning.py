@@ -55,6 +55,18 @@ def test_a_reference_to_nothing_is_reported_with_the_nearest_match(
     assert message in problems(file, (old, new))[path]
 
 
+def test_a_reward_model_learns_from_preferences_and_answers_nowhere(file: Path) -> None:
+    edits = [
+        ("method: sft", "method: reward"),
+        ("feedback: [correction]", "feedback: [correction], kind: preference"),
+    ]
+
+    found = problems(file, *edits)
+
+    message = "helpdesk_lora is a reward model: it scores answers and generates none"
+    assert found == {"deployments.helpdesk.model.follow": message, "gates.helpdesk_gate.candidate": message}
+
+
 def test_memory_may_be_left_to_the_trainer(file: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace("memory: 6Gi", "memory: auto"), encoding="utf-8")
     loop = read_loop(file)

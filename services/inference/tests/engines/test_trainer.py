@@ -13,6 +13,8 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistr
 from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.deadlines import bind_deadline
 from tidemill_inference.engines.trainer import TrainerModels
+from tidemill_inference.errors import ModelRefused
+from tidemill_inference.rollouts.domain.errors import CandidateNotReady
 from tidemill_inference.rollouts.trainer import TrainerCandidates
 from tidemill_testkit.access import service_channel
 from tidemill_testkit.polling import eventually
@@ -67,6 +69,19 @@ async def known(
         models = TrainerModels(channel, timeout_s=5, recheck_s=recheck_s, monotonic=monotonic)
         yield Known(registry=registry, server=server, models=models, address=f"127.0.0.1:{port}")
     await server.stop(None)
+
+
+async def test_a_reward_model_is_refused_by_name_where_a_model_has_to_answer() -> None:
+    async with known(FOLDER, recheck_s=0) as trainer:
+        reward = model_pb2.ModelVersion(id="gpt@2", source=FOLDER, kind=model_pb2.MODEL_KIND_REWARD_MODEL)
+        trainer.registry.add(reward)
+        why = "gpt@2 .*it is a reward model, which scores answers and generates none"
+
+        with pytest.raises(ModelRefused, match=why):
+            await trainer.models.resolve(ADA, "gpt@2", field="model")
+        async with service_channel("inference", trainer.address, name="trainer") as channel:
+            with pytest.raises(CandidateNotReady, match=why):
+                await TrainerCandidates(channel, timeout_s=5).check(ADA, "gpt@2")
 
 
 async def test_another_secret_of_a_remote_model_counts_without_a_restart() -> None:

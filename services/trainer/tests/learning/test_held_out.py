@@ -47,7 +47,7 @@ def test_too_few_examples_to_hold_some_out_are_refused() -> None:
     assert stopped.value.reason == "DATASET_TOO_SMALL"
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto", "reward"])
 def test_a_trial_is_measured_on_what_it_does_not_learn_from_and_writes_no_adapter(
     tmp_path: Path, base: Path, method: str
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: 
         ("orpo", {"beta": 0.5}),
         ("kto", {"beta": 1.0, "learning_rate": 0.01, "max_steps": 7, "per_device_train_batch_size": 8}),
         ("kto", {"loss_type": "apo_zero_unpaired", "per_device_train_batch_size": 1}),
+        ("reward", {"center_rewards_coefficient": 0.01}),
     ],
 )
 def test_of_preferences_the_chosen_answers_gain_on_the_rejected_ones(
@@ -128,7 +129,7 @@ def test_of_preferences_the_chosen_answers_gain_on_the_rejected_ones(
     assert last < first
 
 
-@pytest.mark.parametrize("method", ["dpo", "orpo", "kto"])
+@pytest.mark.parametrize("method", ["dpo", "orpo", "kto", "reward"])
 def test_a_killed_training_on_preferences_goes_on_to_the_same_adapter(tmp_path: Path, base: Path, method: str) -> None:
     expected = trained(job_in(tmp_path / "whole", base, method=method), RecordedReports())
     with pytest.raises(KeyboardInterrupt):
@@ -147,7 +148,7 @@ def test_examples_of_another_kind_than_the_method_learns_from_are_refused(
     job = replace(job_in(tmp_path / "run", base, method=method), examples=other.examples)
 
     with pytest.raises(
-        TrainingStopped, match="use sft for demonstrations, dpo, orpo or kto for preferences"
+        TrainingStopped, match="use sft for demonstrations, dpo, orpo, kto or reward for preferences"
     ) as stopped:
         trained(job, RecordedReports())
     assert stopped.value.reason == "EXAMPLES_NOT_TRAINABLE"

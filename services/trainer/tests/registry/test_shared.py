@@ -23,6 +23,7 @@ NAME = "acme/smollm2"
 SHOWN = {"id", "project", "etag", "model", "number", "state", "source", "artifacts", "digest"} | {
     "total_bytes",
     "stored_bytes",
+    "kind",
 }
 
 

@@ -11,6 +11,7 @@ from tidemill_testkit.mapping import unsent
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.registry.domain.model import Model
 from tidemill_trainer.registry.domain.model_version import ModelVersion
+from tidemill_trainer.registry.domain.reward_model import ModelKind
 from tidemill_trainer.registry.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, TrainedSource
 from tidemill_trainer.registry.mongo import MODELS, VERSIONS
 
@@ -63,7 +64,18 @@ def test_a_version_is_read_and_written_as_it_was_stored(state: dict[str, Any], s
     version = VERSIONS.decode(IDENTITY, state, 1)
 
     assert isinstance(version.source, source)
-    assert VERSIONS.encode(version) == {**state, "creator": "", "authors": [], "promotions": [], "approvals": []}
+    added = {"creator": "", "authors": [], "promotions": [], "approvals": [], "reward_model": None}
+    assert VERSIONS.encode(version) == {**state, **added}
+
+
+def test_a_reward_model_is_read_as_it_was_stored() -> None:
+    stored_model = {"tokenizer_sha256": "c" * 64, "head": "score", "accuracy": {"pairs": 40, "correct": 30}}
+    source = {"kind": "trained", "run": "r", "base": "b@1", "dataset_version": "pairs@1"}
+
+    version = VERSIONS.decode(IDENTITY, stored(source, reward_model=stored_model), 1)
+
+    assert version.kind is ModelKind.REWARD_MODEL
+    assert VERSIONS.encode(version)["reward_model"] == stored_model
 
 
 def test_files_are_stored_once_and_those_without_facts_stay_readable() -> None:

@@ -22,13 +22,14 @@ from tidemill_trainer.errors import (
     TrainingRunNotFound,
 )
 from tidemill_trainer.registry.domain.model_version import ModelVersion
+from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.registry.file_inspector import FileInspector
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
 from tidemill_trainer.training.domain.run import TrainingRun, run_id
 from tidemill_trainer.training.mongo import PLANS, RUNS
-from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Stepped, TrainingJob
+from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Scored, Stepped, TrainingJob
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.register_adapter import RegisterAdapter
 from tidemill_trainer.training.run_folders import RunFolders
@@ -69,6 +70,8 @@ class FakeDatasets:
         self.versions: dict[str, DatasetVersion] = {}
         self.away = False
         self.error: Exception | None = None
+        self.held_out: bytes | None = LINES
+        """The held-out split of every version; None has none."""
 
     def publish(self, version: DatasetVersion) -> DatasetVersion:
         self.versions[version.id] = self.versions[version.dataset] = version
@@ -94,6 +97,14 @@ class FakeDatasets:
             raise self.error
         await asyncio.to_thread(target.write_bytes, LINES)
         return self.versions.get(version.id, version)
+
+    async def fetch_held_out(self, project: str, version: str, target: Path) -> bool:
+        assert version in self.versions
+        assert project
+        if self.held_out is None:
+            return False
+        await asyncio.to_thread(target.write_bytes, self.held_out)
+        return True
 
 
 class FakeBases:
@@ -124,6 +135,8 @@ class FakeTrainings:
     """Number of trainings that run out of memory first."""
     error: Exception | None = None
     config: Mapping[str, object] = field(default_factory=adapter_config)
+    accuracy: PairAccuracy | None = None
+    """What a reward model is reported to reach where there are held-out pairs."""
     more_files: Mapping[str, bytes] = field(default_factory=dict)
     before_begin: Callable[[], None] = lambda: None
     gate: asyncio.Event | None = None
@@ -156,6 +169,9 @@ class FakeTrainings:
             if len(self.jobs) <= self.out_of_memory:
                 message = "took too much"
                 raise TrainingFailed(message, reason="OUT_OF_MEMORY")
+            if job.measures_accuracy and self.accuracy:
+                assert job.folder.held_out.exists()
+                yield Scored(accuracy=self.accuracy)
             if not job.held_out:
                 self._write(job)
             finished = True

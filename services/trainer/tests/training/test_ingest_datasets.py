@@ -114,6 +114,36 @@ async def test_what_is_left_of_a_version_is_read_where_examples_of_it_were_erase
     await server.stop(None)
 
 
+async def test_the_held_out_split_is_read_as_it_is_now_and_only_where_there_is_one(tmp_path: Path) -> None:
+    stub, server, objects = StubDatasets(), grpc.aio.server(), InMemoryObjects("datasets")  # type: ignore[abstract]
+    bucket = ExchangeBucket(objects, "datasets")
+    add_DatasetServiceServicer_to_server(stub, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with service_channel("trainer", f"127.0.0.1:{port}", name="ingest") as channel:
+        datasets, target = IngestDatasets(channel, {"datasets": bucket}), tmp_path / "held_out.jsonl"
+        stub.add(dataset_pb2.DatasetVersion(id="sft@1"), project="acme")
+        assert not await datasets.fetch_held_out("acme", "sft@1", target)
+
+        for content in (b"1\n2\n", b"2\n"):
+            part = await bucket.put("acme", "sft", content, media_type="text/plain")
+            held_out = dataset_pb2.DatasetPart(
+                bucket=part.bucket, key=part.key, size=part.size, sha256=part.sha256, examples=1
+            )
+            stub.add(dataset_pb2.DatasetVersion(id="sft@1", held_out=held_out), project="acme")
+            assert await datasets.fetch_held_out("acme", "sft@1", target)
+            assert await asyncio.to_thread(target.read_bytes) == content
+
+        await objects.delete("datasets", part.key)
+        with pytest.raises(ObjectMissing):
+            await datasets.fetch_held_out("acme", "sft@1", target)
+        held_out.key = "globex/sft/1"
+        stub.add(dataset_pb2.DatasetVersion(id="sft@1", held_out=held_out), project="acme")
+        with pytest.raises(PermissionDenied, match="held-out split of sft@1 is outside its project"):
+            await datasets.fetch_held_out("acme", "sft@1", target)
+    await server.stop(None)
+
+
 def _message(version: DatasetVersion) -> dataset_pb2.DatasetVersion:
     train = version.train
     part = dataset_pb2.DatasetPart(

@@ -29,8 +29,8 @@ class KilledOnceRegistered(RegisterAdapter):
     def like(cls, register: RegisterAdapter) -> "KilledOnceRegistered":
         return cls(**{field.name: getattr(register, field.name) for field in fields(register)})
 
-    async def __call__(self, run: TrainingRun, folder: RunFolder) -> ModelVersion:
-        await super().__call__(run, folder)
+    async def __call__(self, run: TrainingRun, folder: RunFolder, *, base: ModelVersion) -> ModelVersion:
+        await super().__call__(run, folder, base=base)
         raise SystemExit
 
 
@@ -49,8 +49,9 @@ async def test_a_kill_between_registering_and_the_end_registers_nothing_twice(ha
     async with harness.trainings.running(_job_of(harness, folder)) as reports:
         async for _ in reports:
             pass
+    base = await harness.registry.versions.get("acme", "smollm2@1")
     for _ in range(2):
-        await harness.register(run, folder)
+        await harness.register(run, folder, base=base)
 
     await harness.train(name)
 

@@ -103,9 +103,18 @@ def test_what_dpo_cannot_do_is_refused(args: dict[str, object], lora: dict[str, 
         ("kto", {}, {"lora_dropout": 0.1}, "kto compares with the base without dropout"),
         ("orpo", {"loss_type": ["sft"]}, {}, "supported of trl.experimental.orpo.ORPOConfig"),
         ("orpo", {"beta": -1}, {}, "plan.args.beta: is -1; allowed: a number from 0.001 to 10"),
+        ("reward", {"beta": 0.1}, {}, "plan.args.beta: is not a supported setting"),
+        (
+            "reward",
+            {"center_reward_coefficient": 0.1},
+            {},
+            "did you mean center_rewards_coefficient? supported of trl.Rew",
+        ),
+        ("reward", {}, {"task_type": "CAUSAL_LM"}, "plan.lora.task_type: is 'CAUSAL_LM'; allowed: SEQ_CLS"),
+        ("sft", {}, {"task_type": "SEQ_CLS"}, "plan.lora.task_type: is 'SEQ_CLS'; allowed: CAUSAL_LM"),
     ],
 )
-def test_what_kto_and_orpo_cannot_do_is_refused(
+def test_what_other_methods_cannot_do_is_refused(
     method: str, args: dict[str, object], lora: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InvalidInput) as refusal:

@@ -78,7 +78,11 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "sweep": "",
         "trial": None,
     }
-    assert RUNS.encode(run) == {**RUN, **added, "progress": {**RUN["progress"], "held_out_losses": []}}
+    assert RUNS.encode(run) == {
+        **RUN,
+        **added,
+        "progress": {**RUN["progress"], "held_out_losses": [], "accuracy": None},
+    }
 
 
 def test_a_run_of_an_early_version_is_read_with_defaults() -> None:

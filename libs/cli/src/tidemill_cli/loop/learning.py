@@ -17,12 +17,13 @@ MADE_OF: Mapping[Kind, Sequence[Reaction]] = {
     "unpaired_preference": ["rating"],
 }
 """The reactions that make examples of a kind."""
-Method = Literal["sft", "dpo", "orpo", "kto"]
+Method = Literal["sft", "dpo", "orpo", "kto", "reward"]
 LEARNS_FROM: Mapping[Method, Sequence[Kind]] = {
     "sft": ["demonstration"],
     "dpo": ["preference"],
     "orpo": ["preference"],
     "kto": ["unpaired_preference", "preference"],
+    "reward": ["preference"],
 }
 """The kinds of examples that a method can learn from."""
 
@@ -126,7 +127,11 @@ class Training(Declared):
     dataset: SharedSlug
     base: SharedReference
     method: Annotated[
-        Method, Field(description="dpo, orpo and kto learn from preferences, kto from unpaired ones too")
+        Method,
+        Field(
+            description="dpo, orpo and kto learn from preferences, kto from unpaired ones too; reward makes a model of "
+            "preferences that scores answers"
+        ),
     ] = "sft"
     lora: Annotated[Settings, Field(description="arguments of peft.LoraConfig")] = Field(default_factory=dict)
     args: Annotated[Settings, Field(description="arguments of TRL's config of the method, as trl.SFTConfig")] = Field(

@@ -67,6 +67,7 @@ def turn_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     """Yield inconsistencies between training, suites, gates and rollouts."""
     yield from _name_problems(document, loop)
     yield from _kind_problems(document, loop)
+    yield from _reward_problems(document, loop)
     yield from _suite_problems(document, loop)
     yield from _gate_problems(document, loop)
     yield from _rollout_problems(document, loop)
@@ -111,6 +112,17 @@ def _kind_problems(document: Document, loop: Loop) -> Iterator[Problem]:
                 f"kind {dataset.examples.kind}: change one of them"
             )
             yield document.problem(("training", name, "method"), message)
+
+
+def _reward_problems(document: Document, loop: Loop) -> Iterator[Problem]:
+    """Yield reward models where a model has to answer."""
+    rewards = {name for name, training in loop.training.items() if training.method == "reward"}
+    for pattern, sections in _REFERENCES.items():
+        if "training" not in sections:
+            continue
+        for path, value in matching(document.root, pattern):
+            if isinstance(value, str) and value.split("@")[0] in rewards:
+                yield document.problem(path, f"{value} is a reward model: it scores answers and generates none")
 
 
 def _suite_problems(document: Document, loop: Loop) -> Iterator[Problem]:

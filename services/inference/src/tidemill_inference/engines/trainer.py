@@ -116,6 +116,8 @@ class TrainerModels:
         if version.state != model_pb2.MODEL_VERSION_STATE_READY:
             state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
             raise ModelNotReady(version.id, state=f"{state} ({version.message})" if version.message else state)
+        if version.kind == model_pb2.MODEL_KIND_REWARD_MODEL:
+            raise ModelRefused(version.id, why="it is a reward model, which scores answers and generates none")
         model = _model_of(version, caller.project)
         if response.HasField("base"):
             model = replace(model, base=_model_of(response.base, caller.project))

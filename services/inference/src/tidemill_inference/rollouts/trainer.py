@@ -23,6 +23,8 @@ class TrainerCandidates:
         if version.state != model_pb2.MODEL_VERSION_STATE_READY:
             state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
             raise CandidateNotReady(model, why=f"the registry calls it {state}")
+        if version.kind == model_pb2.MODEL_KIND_REWARD_MODEL:
+            raise CandidateNotReady(model, why="it is a reward model, which scores answers and generates none")
 
     async def check_approved(self, caller: Caller, model: str) -> None:
         """See `Candidates.check_approved`."""

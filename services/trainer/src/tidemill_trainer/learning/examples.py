@@ -231,7 +231,7 @@ def _example(example: Mapping[str, Any], kinds: Collection[str]) -> Example:
     if kind not in kinds:
         message = (
             f"the dataset has an example of kind {kind[:40]}, and this method learns from {' or '.join(kinds)}: use "
-            "sft for demonstrations, dpo, orpo or kto for preferences, kto for unpaired preferences"
+            "sft for demonstrations, dpo, orpo, kto or reward for preferences, kto for unpaired preferences"
         )
         raise TrainingStopped(message, reason="EXAMPLES_NOT_TRAINABLE")
     rejected = _turns([example.get("rejected")]) if kind == PREFERENCE else None

@@ -76,7 +76,9 @@ def _step_memory(
     try:
         with isolated():
             stored = stored_in(Path(job.base), str(dtype).removeprefix("torch."))
-            computing = Computing(dtype=dtype, device=device, optimizer=optimizer, stored=stored)
+            computing = Computing(
+                dtype=dtype, device=device, optimizer=optimizer, stored=stored, scores=job.makes_reward_model
+            )
             return StepMemory(config, lora, rows, computing)
     except Exception as error:
         if isinstance(error, ValueError) and "target modules" in str(error).lower().replace("_", " "):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidemill_trainer.training.domain.fit import Choice
+from tidemill_trainer.training.domain.recipe import METHODS
 from tidemill_trainer.training.domain.trial import HeldOut
 
 
@@ -35,6 +36,13 @@ class Job:
     smaller_than: Choice | None = None
     held_out: HeldOut | None = None
     """Of a trial: it is measured on this part, and writes no adapter."""
+    held_out_examples: str = ""
+    """Of a reward model: the held-out split that it is measured on, "" if there is none."""
+
+    @property
+    def makes_reward_model(self) -> bool:
+        """Whether the model has a head that scores, in place of the vocabulary."""
+        return METHODS[self.method].makes_reward_model
 
     @property
     def checkpoints(self) -> Path:

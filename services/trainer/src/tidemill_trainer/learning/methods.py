@@ -9,10 +9,12 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
+from trl.trainer.reward_config import RewardConfig
 from trl.trainer.sft_config import SFTConfig
 
 from tidemill_trainer.learning.completion_trainer import CompletionTrainer
 from tidemill_trainer.learning.examples import DEMONSTRATION, PREFERENCE, UNPAIRED
+from tidemill_trainer.learning.reward import PairTrainer
 
 
 class PreferenceTrainer(DPOTrainer):
@@ -88,4 +90,5 @@ METHODS = {
     "dpo": Method(kinds=[PREFERENCE], trainer=PreferenceTrainer, config=DPOConfig),
     "orpo": Method(kinds=[PREFERENCE], trainer=_orpo_trainer, config=_orpo_config, fixed={"disable_dropout": False}),
     "kto": Method(kinds=[UNPAIRED, PREFERENCE], trainer=LabelledTrainer, config=KTOConfig, labelled=True),
+    "reward": Method(kinds=[PREFERENCE], trainer=PairTrainer, config=RewardConfig, fixed={"disable_dropout": False}),
 }

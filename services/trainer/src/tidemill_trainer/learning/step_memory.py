@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, logsigmoid
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
 
 from tidemill_trainer.learning.examples import AnyRow, Pair, Row
 from tidemill_trainer.training.domain.fit import Choice
@@ -43,6 +43,8 @@ class Computing:
     device: str
     optimizer: str
     stored: Mapping[str, int]
+    scores: bool = False
+    """Whether a head makes one number of a sequence, in place of the vocabulary's for each token."""
 
 
 class StepMemory:
@@ -53,14 +55,18 @@ class StepMemory:
     ) -> None:
         """Build base and adapter without data; raises the errors of transformers and PEFT."""
         with torch.device("meta"):
-            base = AutoModelForCausalLM.from_config(config, dtype=computing.dtype, attn_implementation="sdpa")
+            auto: Any = AutoModelForSequenceClassification if computing.scores else AutoModelForCausalLM
+            base = auto.from_config(config, dtype=computing.dtype, attn_implementation="sdpa")
+            if computing.scores:
+                base.score.float()
             self._able = "logits_to_keep" in signature(type(base).forward).parameters
-            self._vocabulary = int(base.get_input_embeddings().weight.shape[0])
+            self._vocabulary = 1 if computing.scores else int(base.get_input_embeddings().weight.shape[0])
             self._wide = int(config.get_text_config().hidden_size) * int(config.get_text_config().num_hidden_layers)
             names = {name for name, _ in base.named_parameters()}
             self._model: Any = get_peft_model(base, lora, low_cpu_mem_usage=True)
         self._model.enable_input_require_grads()
         self._rows, self._dtype, self._device = rows, computing.dtype, computing.device
+        self._scores = computing.scores
         self._sequences = sequences_of(rows)
         self._able &= isinstance(rows[0], Row)  # of other rows, TRL computes logits for all positions
         trained = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
@@ -102,7 +108,7 @@ class StepMemory:
                 name: torch.empty(each.shape, dtype=each.dtype, device=self._device, requires_grad=each.requires_grad)
                 for name, each in (*self._model.named_parameters(), *self._model.named_buffers())
             }
-            step = _Step(self._model, self._inputs(batch, length, learnt), self._autocast)
+            step = _Step(self._model, self._inputs(batch, length, learnt), self._autocast, scores=self._scores)
             torch.func.functional_call(step, {f"model.{name}": each for name, each in given.items()}, ())
         return counted.maximum
 
@@ -132,8 +138,11 @@ class _Step(torch.nn.Module):
         model: Any,  # noqa: ANN401 - of peft
         inputs: Mapping[str, torch.Tensor],
         autocast: Callable[[], AbstractContextManager[object]],
+        *,
+        scores: bool,
     ) -> None:
         super().__init__()
+        self._scores = scores
         self.model = model
         self._inputs = inputs
         self._autocast = autocast
@@ -141,8 +150,12 @@ class _Step(torch.nn.Module):
     def forward(self) -> None:
         with self._autocast():
             logits = self.model(**self._inputs, use_cache=False).logits
-            labels = torch.zeros(logits.shape[:2].numel(), dtype=torch.long, device=logits.device)
-            loss = cross_entropy(logits.flatten(0, 1).float(), labels)
+            if self._scores:
+                chosen, rejected = logits.squeeze(-1).float().chunk(2)
+                loss = -logsigmoid(chosen - rejected).mean()
+            else:
+                labels = torch.zeros(logits.shape[:2].numel(), dtype=torch.long, device=logits.device)
+                loss = cross_entropy(logits.flatten(0, 1).float(), labels)
         del logits
         loss.backward()  # type: ignore[no-untyped-call] # torch has no type for it
 

@@ -17,6 +17,7 @@ from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
 from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PretrainedConfig,
     Trainer,
@@ -38,6 +39,8 @@ from tidemill_trainer.learning.held_out import split
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.methods import METHODS
 from tidemill_trainer.learning.reports import Reports
+from tidemill_trainer.learning.reward import PairTrainer, correct_pairs, held_out_pairs, prepare_head, scoring_config
+from tidemill_trainer.registry.domain.reward_model import HEAD
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.domain.recipe import min_batch_size
@@ -70,7 +73,7 @@ def train(job: Job, reports: Reports) -> None:
         torch.set_num_threads(job.threads)
     device = _device(job.device)
     dtype = _dtype(job, device)
-    base = _Base(_tokenizer(job), _config(job))
+    base = _base(job)
     rows, counts = _rows(job, base.tokenizer)
     held_out: list[AnyRow] = []
     if job.held_out:
@@ -90,7 +93,18 @@ def train(job: Job, reports: Reports) -> None:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _refuse_broken_weights(trainer.model)
     if not job.held_out:
+        _measure_accuracy(job, trainer, base, reports)
         _save(job, trainer)
+
+
+def _measure_accuracy(job: Job, trainer: Trainer, base: _Base, reports: Reports) -> None:
+    """Report how a reward model does on the held-out pairs, if there are any."""
+    if not isinstance(trainer, PairTrainer):
+        return
+    max_length, seed = job.args["max_length"], job.args["seed"]
+    pairs = held_out_pairs(job.held_out_examples, base.tokenizer, max_length=max_length, seed=seed)
+    if pairs:
+        reports.report("scored", pairs=len(pairs), correct=correct_pairs(trainer, pairs))
 
 
 class _ProgressReporter(TrainerCallback):
@@ -171,6 +185,13 @@ def _dtype(job: Job, device: str) -> torch.dtype:
     return chosen
 
 
+def _base(job: Job) -> _Base:
+    tokenizer, config = _tokenizer(job), _config(job)
+    if job.makes_reward_model:
+        config = scoring_config(config, tokenizer, base=job.base_name)
+    return _Base(tokenizer, config)
+
+
 def _tokenizer(job: Job) -> Any:  # noqa: ANN401 - of transformers
     try:
         with passed_on(Path(job.base)) as given:
@@ -204,17 +225,7 @@ def _config(job: Job) -> PretrainedConfig:
 def _trainer(  # noqa: PLR0913 - all of it is of one training
     job: Job, rows: list[AnyRow], base: _Base, *, device: str, dtype: torch.dtype, held_out: Sequence[AnyRow] = ()
 ) -> Trainer:
-    with passed_on(Path(job.base)) as given:
-        model = AutoModelForCausalLM.from_pretrained(
-            given,
-            config=base.config,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            attn_implementation="sdpa",
-            dtype=dtype,
-        )
-    model.name_or_path = model.config._name_or_path = job.base  # noqa: SLF001 - PEFT reads the config there when it saves
+    model = _model(job, base.config, dtype)
     trainer: Trainer = METHODS[job.method].trainer(
         model=model,
         args=_settings(job, examples=len(rows), device=device, dtype=dtype),
@@ -224,6 +235,25 @@ def _trainer(  # noqa: PLR0913 - all of it is of one training
         peft_config=LoraConfig(**job.lora),
     )
     return trainer
+
+
+def _model(job: Job, config: PretrainedConfig, dtype: torch.dtype) -> Any:  # noqa: ANN401 - of transformers
+    scores = job.makes_reward_model
+    auto: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
+    with passed_on(Path(job.base)) as given:
+        model = auto.from_pretrained(
+            given,
+            config=config,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            dtype=dtype,
+        )
+    if scores:
+        prepare_head(model, base=job.base_name)
+    model.name_or_path = model.config._name_or_path = job.base  # noqa: SLF001 - PEFT reads the config there when it saves
+    return model
 
 
 def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> TrainingArguments:
@@ -277,5 +307,7 @@ def _save(job: Job, trainer: Trainer) -> None:
     config = partial / "adapter_config.json"
     content = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": job.base_name}
     content["target_modules"] = sorted(content["target_modules"])  # PEFT stores a set; sorted for reproducible files
+    if job.makes_reward_model:
+        content["modules_to_save"] = [HEAD]  # PEFT names what any model might have
     config.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
     partial.rename(adapter)

@@ -74,4 +74,5 @@ def _as_shared(version: ModelVersion) -> ModelVersion:
         artifacts=version.artifacts,
         digest=version.digest,
         expected_bytes=version.expected_bytes,
+        reward_model=replace(version.reward_model, accuracy=None) if version.reward_model else None,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import grpc
 
+from tidemill.ingest.v1 import dataset_pb2
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from tidemill_core.aggregate import ObjectRef
@@ -38,11 +39,7 @@ class IngestDatasets:
 
     async def version(self, caller: Caller, reference: str) -> DatasetVersion:
         """See `Datasets.version`."""
-        try:
-            with acting_as(caller):
-                found = (await self._ingest.GetDatasetVersion(pb.GetDatasetVersionRequest(id=reference))).version
-        except NotFound as error:
-            raise DatasetVersionNotFound(reference) from error
+        found = await self._found(caller, reference)
         name = f"{found.dataset}@{found.number}"
         if found.missing_approvals:
             raise ApprovalMissing(
@@ -56,18 +53,7 @@ class IngestDatasets:
 
     def check(self, project: str, version: DatasetVersion) -> None:
         """See `Datasets.check`."""
-        if self._shared(project, version.dataset) is None:
-            raise DatasetVersionNotFound(version.id)
-        train = version.train
-        if train.bucket not in self._buckets:
-            message = (
-                f"the train split of {version.id} is in bucket {train.bucket}; "
-                f"TRAINER_DATASET_BUCKETS allows {', '.join(self._buckets)}"
-            )
-            raise PermissionDenied(message, bucket=train.bucket)
-        if not train.key.startswith(f"{owner_of(version.dataset, project)}/"):
-            message = f"the train split of {version.id} is outside its project"
-            raise PermissionDenied(message, dataset_version=version.id)
+        self._check(project, version.id, version.train)
 
     async def fetch(self, project: str, version: DatasetVersion, target: Path) -> DatasetVersion:
         """See `Datasets.fetch`.
@@ -82,6 +68,44 @@ class IngestDatasets:
             return present
         return version
 
+    async def fetch_held_out(self, project: str, version: str, target: Path) -> bool:
+        """See `Datasets.fetch_held_out`. An erasure may write the split anew between the answer and the download."""
+        for is_last in (False, True):
+            split = (await self._found(Caller.of_service(project, "trainer"), version)).held_out
+            if not split.examples:
+                return False
+            part = from_message(ObjectRef, split, ignore=REST)
+            self._check(project, version, part, split="held-out")
+            try:
+                await self._buckets[part.bucket].get_file(part, target)
+            except ObjectMissing:
+                if is_last:
+                    raise
+            else:
+                break
+        return True
+
+    async def _found(self, caller: Caller, reference: str) -> dataset_pb2.DatasetVersion:
+        try:
+            with acting_as(caller):
+                return (await self._ingest.GetDatasetVersion(pb.GetDatasetVersionRequest(id=reference))).version
+        except NotFound as error:
+            raise DatasetVersionNotFound(reference) from error
+
     async def _download(self, project: str, version: DatasetVersion, target: Path) -> None:
         self.check(project, version)
         await self._buckets[version.train.bucket].get_file(version.train, target)
+
+    def _check(self, project: str, version: str, part: ObjectRef, *, split: str = "train") -> None:
+        dataset = version.partition("@")[0]
+        if self._shared(project, dataset) is None:
+            raise DatasetVersionNotFound(version)
+        if part.bucket not in self._buckets:
+            message = (
+                f"the {split} split of {version} is in bucket {part.bucket}; "
+                f"TRAINER_DATASET_BUCKETS allows {', '.join(self._buckets)}"
+            )
+            raise PermissionDenied(message, bucket=part.bucket)
+        if not part.key.startswith(f"{owner_of(dataset, project)}/"):
+            message = f"the {split} split of {version} is outside its project"
+            raise PermissionDenied(message, dataset_version=version)

@@ -9,6 +9,7 @@ from typing import Protocol
 from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_core.models.manifest import ArtifactFile
 from tidemill_trainer.registry.domain.model_version import ModelVersion
+from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
@@ -71,6 +72,15 @@ class Datasets(Protocol):
         """
         ...
 
+    async def fetch_held_out(self, project: str, version: str, target: Path) -> bool:
+        """Download and verify the held-out split of `dataset@number` as it is now; return False if it has no examples.
+
+        Raises:
+            As `fetch`.
+
+        """
+        ...
+
 
 class Bases(Protocol):
     """Base models on local disk."""
@@ -96,6 +106,11 @@ class RunFolder:
     def examples(self) -> Path:
         """The train split, JSON lines."""
         return self.path / "train.jsonl"
+
+    @property
+    def held_out(self) -> Path:
+        """The held-out split, JSON lines; only of a reward model."""
+        return self.path / "held_out.jsonl"
 
     @property
     def checkpoints(self) -> Path:
@@ -161,6 +176,8 @@ class TrainingJob:
     """The choice that ran out of memory before, if any."""
     held_out: HeldOut | None = None
     """Of a trial, which writes no adapter."""
+    measures_accuracy: bool = False
+    """Of a reward model: whether the folder has a held-out split to measure it on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +217,14 @@ class Measured:
     loss: float
 
 
-Report = Fitted | Begun | Stepped | Measured
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Reported when a reward model was measured on the held-out split, after its last step."""
+
+    accuracy: PairAccuracy
+
+
+Report = Fitted | Begun | Stepped | Measured | Scored
 
 
 class Trainings(Protocol):

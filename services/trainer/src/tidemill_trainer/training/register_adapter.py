@@ -9,6 +9,7 @@ from tidemill_core.application import Clock, Request, derived_id
 from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused
 from tidemill_trainer.registry.domain.model import Model, version_id
 from tidemill_trainer.registry.domain.model_version import Artifact, ModelVersion
+from tidemill_trainer.registry.domain.reward_model import RewardModel, tokenizer_digest
 from tidemill_trainer.registry.domain.sources import TrainedSource
 from tidemill_trainer.registry.ports import Artifacts, Inspector, Models, Versions
 from tidemill_trainer.training.domain.model_card import check_adapter_config, check_adapter_files, model_card
@@ -31,8 +32,8 @@ class RegisterAdapter:
     folders: Folders
     clock: Clock
 
-    async def __call__(self, run: TrainingRun, folder: RunFolder) -> ModelVersion:
-        """Return the version.
+    async def __call__(self, run: TrainingRun, folder: RunFolder, *, base: ModelVersion) -> ModelVersion:
+        """Return the version, of an adapter on `base`.
 
         Raises:
             ArtifactRefused: a file may not be part of an adapter.
@@ -62,6 +63,7 @@ class RegisterAdapter:
             now=self.clock.now(),
             creator=run.requester,
             authors=run.authors,
+            reward_model=_reward_model_of(run, base),
         )
         saving = Request(id=derived_id("train", run.project, fresh.id), digest=fresh.id)
         return await self.versions.add(fresh, request=saving)
@@ -84,8 +86,14 @@ class RegisterAdapter:
             config = json.loads(await to_thread((folder.adapter / "adapter_config.json").read_bytes))
         except ValueError as error:
             raise ArtifactRefused(path="adapter_config.json", why="is not JSON") from error
-        check_adapter_config(config, base=run.base)
+        check_adapter_config(config, base=run.base, scores=run.recipe.makes_reward_model)
         return files
+
+
+def _reward_model_of(run: TrainingRun, base: ModelVersion) -> RewardModel | None:
+    if not run.recipe.makes_reward_model:
+        return None
+    return RewardModel(tokenizer_sha256=tokenizer_digest(base.manifest.files), accuracy=run.progress.accuracy)
 
 
 def _source_of(run: TrainingRun) -> TrainedSource:

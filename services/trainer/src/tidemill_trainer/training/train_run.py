@@ -37,6 +37,7 @@ from tidemill_trainer.training.ports import (
     Report,
     RunFolder,
     Runs,
+    Scored,
     Stepped,
     TrainingJob,
     Trainings,
@@ -166,17 +167,20 @@ class TrainRun:
 
     async def _trained(self, key: ResourceKey, run: TrainingRun, epoch: int) -> ModelVersion:
         folder = await self.folders.open(key)
-        base = await self.bases.fetch(await self.references.version(key.project, run.base, field="base"))
+        version = await self.references.version(key.project, run.base, field="base")
+        base = await self.bases.fetch(version)
         dataset = await self.datasets.fetch(key.project, run.dataset, folder.examples)
         if dataset != run.dataset:
             folder, run = await self._started_over(key, dataset, epoch)
-        progress = await self._computed(key, run, epoch, folder=folder, base=base)
+        scores = run.recipe.makes_reward_model
+        held_out = scores and await self.datasets.fetch_held_out(key.project, run.dataset.id, folder.held_out)
+        progress = await self._computed(key, run, epoch, folder=folder, base=base, measures_accuracy=held_out)
 
         def finished(run: TrainingRun) -> None:
             run.advance(progress, epoch=epoch)
             run.register(epoch=epoch)
 
-        return await self.register(await self._write(key, finished), folder)
+        return await self.register(await self._write(key, finished), folder, base=version)
 
     async def _started_over(
         self, key: ResourceKey, dataset: DatasetVersion, epoch: int
@@ -189,8 +193,15 @@ class TrainRun:
         await self.datasets.fetch(key.project, dataset, folder.examples)
         return folder, run
 
-    async def _computed(
-        self, key: ResourceKey, run: TrainingRun, epoch: int, *, folder: RunFolder, base: Path
+    async def _computed(  # noqa: PLR0913 - all of it is of one training
+        self,
+        key: ResourceKey,
+        run: TrainingRun,
+        epoch: int,
+        *,
+        folder: RunFolder,
+        base: Path,
+        measures_accuracy: bool = False,
     ) -> Progress:
         job = TrainingJob(
             folder=folder,
@@ -202,6 +213,7 @@ class TrainRun:
             memory_auto=run.limits.memory_auto,
             smaller_than=run.smaller_than,
             held_out=run.trial.held_out if run.trial else None,
+            measures_accuracy=measures_accuracy,
         )
         try:
             async with self.trainings.running(job) as reports:
@@ -212,7 +224,7 @@ class TrainRun:
                 raise
         limits = await current_limits(self.plans, run)
         run = await self._write(key, lambda run: run.shrink(limits=limits, epoch=epoch))
-        return await self._computed(key, run, epoch, folder=folder, base=base)
+        return await self._computed(key, run, epoch, folder=folder, base=base, measures_accuracy=measures_accuracy)
 
     async def _follow(self, key: ResourceKey, run: TrainingRun, reports: AsyncIterator[Report], epoch: int) -> Progress:
         """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress.
@@ -318,6 +330,8 @@ class _Watch:
                     point = LossPoint(report.step, report.loss)
                     measured = self.progress.held_out_losses
                     self.progress = replace(self.progress, held_out_losses=(*measured, point))
+                case Scored():
+                    self.progress = replace(self.progress, accuracy=report.accuracy)
                 case Stepped():
                     logged = () if report.loss is None else (LossPoint(report.step, report.loss),)
                     self.progress = replace(

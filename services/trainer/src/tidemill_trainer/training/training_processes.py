@@ -15,9 +15,10 @@ from tidemill_trainer.disk import disk_errors
 from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.process_memory import taken_bytes
+from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
-from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Stepped, TrainingJob
+from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Scored, Stepped, TrainingJob
 from tidemill_trainer.training.training_memory import available_bytes
 
 WATCH_EVERY_S = 0.25
@@ -109,6 +110,7 @@ class TrainingProcesses:
             memory_auto=job.memory_auto,
             smaller_than=job.smaller_than,
             held_out=job.held_out,
+            held_out_examples=str(job.folder.held_out) if job.measures_accuracy else "",
         )
         await asyncio.to_thread(sent.write, job_file)
         with await asyncio.to_thread((folder / "stderr.log").open, "wb") as log:
@@ -167,6 +169,8 @@ def _report_of(received: Mapping[str, Any]) -> Report | None:
             )
         case "measured":
             return Measured(step=received["at"], loss=received["loss"])
+        case "scored":
+            return Scored(accuracy=PairAccuracy(pairs=received["pairs"], correct=received["correct"]))
         case _:
             return None
 

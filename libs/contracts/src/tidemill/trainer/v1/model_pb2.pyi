@@ -20,6 +20,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ModelKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_KIND_UNSPECIFIED: _ModelKind.ValueType  # 0
+    """MODEL_KIND_UNSPECIFIED is not used."""
+    MODEL_KIND_LANGUAGE_MODEL: _ModelKind.ValueType  # 1
+    """MODEL_KIND_LANGUAGE_MODEL: it generates or embeds texts."""
+    MODEL_KIND_REWARD_MODEL: _ModelKind.ValueType  # 2
+    """MODEL_KIND_REWARD_MODEL: it scores answers."""
+
+class ModelKind(_ModelKind, metaclass=_ModelKindEnumTypeWrapper):
+    """ModelKind is what a version computes."""
+
+MODEL_KIND_UNSPECIFIED: ModelKind.ValueType  # 0
+"""MODEL_KIND_UNSPECIFIED is not used."""
+MODEL_KIND_LANGUAGE_MODEL: ModelKind.ValueType  # 1
+"""MODEL_KIND_LANGUAGE_MODEL: it generates or embeds texts."""
+MODEL_KIND_REWARD_MODEL: ModelKind.ValueType  # 2
+"""MODEL_KIND_REWARD_MODEL: it scores answers."""
+Global___ModelKind: _TypeAlias = ModelKind  # noqa: Y015
+
 class _ModelVersionState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -244,6 +268,8 @@ class ModelVersion(_message.Message):
     APPROVALS_FIELD_NUMBER: _builtins.int
     MISSING_APPROVALS_FIELD_NUMBER: _builtins.int
     APPROVER_ROLE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REWARD_MODEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. `model@number`."""
     project: _builtins.str
@@ -274,6 +300,8 @@ class ModelVersion(_message.Message):
     """Output only. The number of approvals that it still requires."""
     approver_role: _builtins.str
     """Output only. The role of the people whose approvals are missing; empty where none are."""
+    kind: Global___ModelKind.ValueType
+    """Output only. What it computes. A deployment serves no reward model."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -308,6 +336,10 @@ class ModelVersion(_message.Message):
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelApproval]:
         """Output only. The first 10 approvals, in order; policies require no more. Of another project's version, none is shown."""
 
+    @_builtins.property
+    def reward_model(self) -> Global___RewardModel:
+        """Output only. Of a reward model, what a training that learns from its scores has to know; else unset."""
+
     def __init__(
         self,
         *,
@@ -333,14 +365,86 @@ class ModelVersion(_message.Message):
         approvals: _abc.Iterable[Global___ModelApproval] | None = ...,
         missing_approvals: _builtins.int = ...,
         approver_role: _builtins.str = ...,
+        kind: Global___ModelKind.ValueType = ...,
+        reward_model: Global___RewardModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "source", b"source", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reward_model", b"reward_model", "source", b"source", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "approver_role", b"approver_role", "artifacts", b"artifacts", "authors", b"authors", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "etag", b"etag", "id", b"id", "labels", b"labels", "message", b"message", "missing_approvals", b"missing_approvals", "model", b"model", "number", b"number", "project", b"project", "promotions", b"promotions", "seq", b"seq", "source", b"source", "state", b"state", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "approver_role", b"approver_role", "artifacts", b"artifacts", "authors", b"authors", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "message", b"message", "missing_approvals", b"missing_approvals", "model", b"model", "number", b"number", "project", b"project", "promotions", b"promotions", "reward_model", b"reward_model", "seq", b"seq", "source", b"source", "state", b"state", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class RewardModel(_message.Message):
+    """RewardModel scores whole answers by one number, higher for those that people would prefer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENIZER_SHA256_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    tokenizer_sha256: _builtins.str
+    """Output only. Lower-case hex sha256 of the base's tokenizer, of whose tokens the scores are."""
+    head: _builtins.str
+    """Output only. The layer that makes the score of the last token."""
+    @_builtins.property
+    def accuracy(self) -> Global___PairAccuracy:
+        """Output only. How it does on the held-out split of its dataset version; unset where that has no pairs that fit."""
+
+    def __init__(
+        self,
+        *,
+        tokenizer_sha256: _builtins.str = ...,
+        head: _builtins.str = ...,
+        accuracy: Global___PairAccuracy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "head", b"head", "tokenizer_sha256", b"tokenizer_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RewardModel: _TypeAlias = RewardModel  # noqa: Y015
+
+@_typing.final
+class PairAccuracy(_message.Message):
+    """PairAccuracy is how often a reward model gives the preferred one of two answers the higher score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAIRS_FIELD_NUMBER: _builtins.int
+    CORRECT_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    pairs: _builtins.int
+    """Output only. Held-out pairs that it was measured on; of more than 1000 so many, drawn by the seed."""
+    correct: _builtins.int
+    """Output only. Those of them whose preferred answer has the higher score."""
+    share: _builtins.float
+    """Output only. Their share, 0 to 1."""
+    low: _builtins.float
+    """Output only. The lower bound of the share's 95 % interval (Wilson, 1927)."""
+    high: _builtins.float
+    """Output only. The upper bound."""
+    def __init__(
+        self,
+        *,
+        pairs: _builtins.int = ...,
+        correct: _builtins.int = ...,
+        share: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correct", b"correct", "high", b"high", "low", b"low", "pairs", b"pairs", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PairAccuracy: _TypeAlias = PairAccuracy  # noqa: Y015
 
 @_typing.final
 class Promotion(_message.Message):

@@ -11,6 +11,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tidemill.trainer.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -128,7 +129,9 @@ class TrainingPlan(_message.Message):
     `<project>/<model>`.
     """
     method: _builtins.str
-    """Required. "sft" (learns from demonstrations), "dpo", "orpo" or "kto" (from preferences; "kto" from unpaired ones, too)."""
+    """Required. "sft" (learns from demonstrations), "dpo", "orpo" or "kto" (from preferences; "kto" from unpaired ones, too),
+    or "reward" (makes a reward model of preferences).
+    """
     paused: _builtins.bool
     """Optional. True starts no run until it is false again."""
     @_builtins.property
@@ -500,6 +503,7 @@ class TrainingProgress(_message.Message):
     REMAINING_FIELD_NUMBER: _builtins.int
     LOSSES_FIELD_NUMBER: _builtins.int
     HELD_OUT_LOSSES_FIELD_NUMBER: _builtins.int
+    ACCURACY_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Output only. Steps that are done."""
     steps: _builtins.int
@@ -518,6 +522,10 @@ class TrainingProgress(_message.Message):
     def held_out_losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___LossPoint]:
         """Output only. Of a trial: the losses on the part of the train split that it does not learn from."""
 
+    @_builtins.property
+    def accuracy(self) -> _model_pb2.PairAccuracy:
+        """Output only. Of a reward model: how it does on the held-out split, after the last step; unset before, and for others."""
+
     def __init__(
         self,
         *,
@@ -527,10 +535,11 @@ class TrainingProgress(_message.Message):
         remaining: _duration_pb2.Duration | None = ...,
         losses: _abc.Iterable[Global___LossPoint] | None = ...,
         held_out_losses: _abc.Iterable[Global___LossPoint] | None = ...,
+        accuracy: _model_pb2.PairAccuracy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "loss", b"loss", "remaining", b"remaining"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "loss", b"loss", "remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "held_out_losses", b"held_out_losses", "loss", b"loss", "losses", b"losses", "remaining", b"remaining", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "held_out_losses", b"held_out_losses", "loss", b"loss", "losses", b"losses", "remaining", b"remaining", "step", b"step", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
     _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015

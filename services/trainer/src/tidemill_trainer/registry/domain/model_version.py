@@ -11,6 +11,7 @@ from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_trainer.errors import FileNotExpected, FilesMissing, ImportLost, VersionNotUploading
 from tidemill_trainer.registry.domain.base_facts import BaseFacts, FileFacts
 from tidemill_trainer.registry.domain.model import version_id
+from tidemill_trainer.registry.domain.reward_model import ModelKind, RewardModel
 from tidemill_trainer.registry.domain.sources import (
     FolderSource,
     HuggingFaceSource,
@@ -106,6 +107,8 @@ class ModelVersion(Aggregate):
     promotions: tuple[Promotion, ...] = ()
     """The last rollouts that made it live."""
     approvals: tuple[Approval, ...] = ()
+    reward_model: RewardModel | None = None
+    """Of a reward model."""
 
     @classmethod
     def begin(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
@@ -158,6 +161,7 @@ class ModelVersion(Aggregate):
         now: datetime,
         creator: str = "",
         authors: Sequence[str] = (),
+        reward_model: RewardModel | None = None,
     ) -> "ModelVersion":
         """Return the READY version of a run, whose files are stored and verified."""
         version = cls(
@@ -171,10 +175,16 @@ class ModelVersion(Aggregate):
             creator=creator,
             authors=tuple(authors),
             artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.file.path)),
+            reward_model=reward_model,
         )
         version.digest, version.expected_bytes = version.manifest.digest, version.manifest.total_bytes
         version._register(now)
         return version
+
+    @property
+    def kind(self) -> ModelKind:
+        """What it computes."""
+        return ModelKind.REWARD_MODEL if self.reward_model else ModelKind.LANGUAGE_MODEL
 
     @property
     def is_final(self) -> bool:

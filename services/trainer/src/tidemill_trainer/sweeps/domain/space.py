@@ -9,7 +9,7 @@ from typing import TypeAlias
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import refuse
 from tidemill_trainer.training.domain.plan import PlanSettings
-from tidemill_trainer.training.domain.recipe import LORA, METHODS, Setting, Value, recipe_of
+from tidemill_trainer.training.domain.recipe import METHODS, Setting, Value, recipe_of
 
 Point: TypeAlias = tuple[float, ...]
 """A number for each dimension: of a range the value, of choices the index."""
@@ -26,6 +26,7 @@ NOT_COMPARABLE = (
     "loss_weights",
     "desirable_weight",
     "undesirable_weight",
+    "center_rewards_coefficient",
 )
 """Settings that change what the loss is, or on which examples: trials with different ones cannot be compared by it."""
 NOT_SEARCHED = ("seed", "logging_steps", "task_type", "bias")
@@ -205,7 +206,7 @@ def _range_violations(dimension: Dimension, found: Range, field: str, known: Set
 
 
 def _known(dimension: Dimension, method: str) -> Setting | None:
-    parts: Mapping[str, Mapping[str, Setting]] = {"args": METHODS[method].args, "lora": LORA}
+    parts: Mapping[str, Mapping[str, Setting]] = {"args": METHODS[method].args, "lora": METHODS[method].lora}
     return parts.get(dimension.part, {}).get(dimension.name)
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from tidemill_core.models.manifest import ArtifactRefused
+from tidemill_trainer.registry.domain.reward_model import HEAD
 from tidemill_trainer.training.domain.fit import Choice
 from tidemill_trainer.training.domain.losses import thinned
 from tidemill_trainer.training.domain.recipe import METHODS
@@ -11,7 +12,7 @@ from tidemill_trainer.training.domain.run import TrainingRun
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json", "README.md"})
 _NOTHING: tuple[object, ...] = (None, "", {}, [])
-_MUST_BE_EMPTY = ("auto_mapping", "revision", "modules_to_save", "loftq_config", "layer_replication")
+_MUST_BE_EMPTY = ("auto_mapping", "revision", "loftq_config", "layer_replication")
 SHOWN_LOSSES = 20
 
 
@@ -26,8 +27,8 @@ def check_adapter_files(paths: Sequence[str]) -> None:
         raise ArtifactRefused(path, "is missing" if path in ADAPTER_FILES else "is not a file of an adapter")
 
 
-def check_adapter_config(content: object, *, base: str) -> None:
-    """Check that the config is a LoRA config and names no base other than the registry's.
+def check_adapter_config(content: object, *, base: str, scores: bool = False) -> None:
+    """Check that the config is a LoRA config, with a head exactly if it `scores`, and names no base but the registry's.
 
     Raises:
         ArtifactRefused: names what is wrong.
@@ -41,6 +42,11 @@ def check_adapter_config(content: object, *, base: str) -> None:
     for name in _MUST_BE_EMPTY:
         if content.get(name) not in _NOTHING:
             raise ArtifactRefused(path, f"{name} must be empty")
+    head = content.get("modules_to_save")
+    if scores and (head != [HEAD] or content.get("task_type") != "SEQ_CLS"):
+        raise ArtifactRefused(path, f"modules_to_save must be [{HEAD}] and task_type SEQ_CLS: it is a reward model")
+    if not scores and head not in _NOTHING:
+        raise ArtifactRefused(path, "modules_to_save must be empty")
 
 
 def _examples(run: TrainingRun) -> str:
@@ -54,6 +60,29 @@ def _computed(run: TrainingRun) -> str:
     picked = ", chosen to fit the memory limit" if run.limits.memory_auto else ""
     twice = ", with gradient checkpointing" if choice.checkpointing else ""
     return f"batch size {choice.batch_size}, {choice.accumulation_steps} accumulation steps{twice}{picked}"
+
+
+def _introduced(run: TrainingRun) -> str:
+    if not run.recipe.makes_reward_model:
+        return f"A LoRA adapter on `{run.base}`, trained by Tidemill. Load it together with that base."
+    return (
+        f"A reward model: a LoRA adapter on `{run.base}` with a head of one number, trained by Tidemill. It scores "
+        "answers and generates none. Load it with that base, as a model of sequence classification with one label."
+    )
+
+
+def _accuracy(run: TrainingRun) -> str:
+    if not run.recipe.makes_reward_model:
+        return ""
+    accuracy = run.progress.accuracy
+    said = f"{accuracy} (95 %)" if accuracy else "not measured: the dataset version holds out no pairs that fit"
+    return f"\n| Accuracy | {said} |"
+
+
+def _loss(run: TrainingRun) -> str:
+    if run.recipe.makes_reward_model:
+        return "The loss compares the scores of the two answers of a pair."
+    return "The loss covers answers only."
 
 
 def _of_sweep(run: TrainingRun) -> str:
@@ -71,7 +100,7 @@ def model_card(run: TrainingRun) -> str:
     versions = "\n".join(f"- {name} {version}" for name, version in sorted(run.versions.items()))
     return f"""# {run.plan}
 
-A LoRA adapter on `{run.base}`, trained by Tidemill. Load it together with that base.
+{_introduced(run)}
 
 | | |
 |---|---|
@@ -82,11 +111,11 @@ A LoRA adapter on `{run.base}`, trained by Tidemill. Load it together with that 
 | Training run | `{run.id}`{_of_sweep(run)} |
 | Seed | {run.recipe.args["seed"]} |
 | Steps | {run.progress.step} in {run.progress.seconds:.0f} s |
-| Computed | {_computed(run)} |
+| Computed | {_computed(run)} |{_accuracy(run)}
 
 ## Recipe
 
-Settings of peft.LoraConfig and {METHODS[run.recipe.method].config}, with all defaults. The loss covers answers only.
+Settings of peft.LoraConfig and {METHODS[run.recipe.method].config}, with all defaults. {_loss(run)}
 
 ```json
 {recipe}

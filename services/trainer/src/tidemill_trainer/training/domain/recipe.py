@@ -6,7 +6,7 @@ An allow-list: settings that could write elsewhere, upload data or run code are 
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TypeAlias
 
@@ -74,6 +74,11 @@ class Recipe:
     lora: Mapping[str, Value]
     args: Mapping[str, Value]
 
+    @property
+    def makes_reward_model(self) -> bool:
+        """Whether its runs register reward models."""
+        return self.method in METHODS and METHODS[self.method].makes_reward_model
+
 
 def _whole(default: int, low: int, high: int, *, also: int | None = None) -> Setting:
     def check(value: object) -> Value | None:
@@ -140,6 +145,7 @@ LORA: Mapping[str, Setting] = {
     "bias": _one_of("none"),
     "task_type": _one_of("CAUSAL_LM"),
 }
+_LORA_OF_REWARD: Mapping[str, Setting] = {**LORA, "task_type": _one_of("SEQ_CLS")}
 _ARGS: Mapping[str, Setting] = {
     "learning_rate": _number(2e-4, 1e-8, 0.1),
     "lr_scheduler_type": _one_of("linear", "cosine", "constant", "constant_with_warmup"),
@@ -176,6 +182,10 @@ _OF_KTO: Mapping[str, Setting] = {
     "desirable_weight": _number(1.0, 0.01, 100.0),
     "undesirable_weight": _number(1.0, 0.01, 100.0),
 }
+_OF_REWARD: Mapping[str, Setting] = {
+    "learning_rate": _number(1e-4, 1e-8, 0.1),
+    "center_rewards_coefficient": _number(0.0, 0.0, 10.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +194,9 @@ class Method:
 
     config: str
     args: Mapping[str, Setting]
+    lora: Mapping[str, Setting] = field(default_factory=lambda: LORA)
+    makes_reward_model: bool = False
+    """Whether it makes what scores answers, in place of what generates them."""
 
 
 METHODS: Mapping[str, Method] = {
@@ -191,10 +204,11 @@ METHODS: Mapping[str, Method] = {
     "dpo": Method("trl.DPOConfig", {**_ARGS, **_OF_DPO}),
     "orpo": Method("trl.experimental.orpo.ORPOConfig", {**_ARGS, **_OF_ORPO}),
     "kto": Method("trl.KTOConfig", {**_ARGS, **_OF_KTO}),
+    "reward": Method("trl.RewardConfig", {**_ARGS, **_OF_REWARD}, _LORA_OF_REWARD, makes_reward_model=True),
 }
 """Supervised fine-tuning on demonstrations; direct preference optimization (Rafailov et al., 2023) and odds ratio
 preference optimization (Hong et al., 2024) on pairs; Kahneman-Tversky optimization (Ethayarajh et al., 2024) on answers
-that are good or bad.
+that are good or bad; a reward model on pairs (by the model of Bradley and Terry, 1952; Ouyang et al., 2022).
 """
 
 
@@ -209,7 +223,7 @@ def recipe_of(*, method: str, lora: Mapping[str, object], args: Mapping[str, obj
     if method not in METHODS:
         violations.append(Violation("plan.method", f"is {_shown(method)}; allowed: {' or '.join(METHODS)}"))
     chosen = METHODS.get(method, METHODS["sft"])
-    filled_lora = _filled(lora, LORA, field="plan.lora", of="peft.LoraConfig", violations=violations)
+    filled_lora = _filled(lora, chosen.lora, field="plan.lora", of="peft.LoraConfig", violations=violations)
     filled_args = _filled(args, chosen.args, field="plan.args", of=chosen.config, violations=violations)
     if method in METHODS:
         violations += _against_one_another(method, filled_lora, filled_args)

@@ -10,6 +10,7 @@ from tidemill_core.application import derived_id
 from tidemill_core.approvals import with_author
 from tidemill_trainer.errors import RunFinished, RunLost, RunNotRetriable, TrialNotRetriable
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
+from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
@@ -69,6 +70,8 @@ class Progress:
     seconds: float = 0.0
     held_out_losses: tuple[LossPoint, ...] = ()
     """Of a trial, after each measurement."""
+    accuracy: PairAccuracy | None = None
+    """Of a reward model, after its last step."""
 
     @property
     def loss(self) -> float | None:
