@@ -63,7 +63,7 @@ def commands(part: str) -> dict[str, list[str]]:
         "buf": [str(BIN / "buf"), "lint", "protos"],
         "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
         "protos": [sys.executable, "infra/protos/generate.py", "--check"],
-        TESTS: [*pytest, "-n", str(test_processes()), *folders],
+        TESTS: [*pytest, "--processes", str(test_processes()), *folders],
     }
 
 
@@ -74,10 +74,10 @@ def folder_of(part: str) -> Path:
 
 
 def test_processes() -> int:
-    """Return how many processes run tests: one more than cores, as far as the memory reaches, since they often wait."""
+    """Return how many processes run tests: two for each core, as far as the memory reaches, since tests often wait."""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1000**3
     capacity = int((memory_gb - MEMORY_OF_SERVERS_GB) / MEMORY_OF_PROCESS_GB)
-    return max(1, min(cores() + 1, capacity, MAX_TEST_PROCESSES))
+    return max(1, min(2 * cores(), capacity, MAX_TEST_PROCESSES))
 
 
 def cores() -> int:

@@ -15,21 +15,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tidemill_testkit.weaker_processor import WEAKER
+
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / ".tidemill" / "demo" / "report.json"
 TIDEMILL = Path(sys.executable).with_name("tidemill")
-WEAKER = {"TIDEMILL_NUMERIC_FORMAT": "float32", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
-"""The environment in which a processor behaves like one without AVX-512 and bfloat16."""
 OF_VLLM = (
     "services/inference/tests/engines/contract/test_vllm_contract.py",
     "services/inference/tests/process/test_vllm_rollout.py",
-    "tests/restarts/test_turn_on_vllm.py",
+    "tests/system/test_turn_on_vllm.py",
 )
 PROOFS = (
-    *(f"tests/system/test_{name}.py" for name in ("two_projects", "generated_requests", "paths")),
+    *(f"tests/system/test_{name}.py" for name in ("two_projects", "generated_requests", "paths", "when_killed")),
     "services/ingest/tests/parsing/test_hostile_files.py",
 )
-WHOLE = {"TIDEMILL_GENERATED_CASES": "1000", "TIDEMILL_PROBES": "5500"}
+WHOLE = {"TIDEMILL_GENERATED_CASES": "1000", "TIDEMILL_PROBES": "5500", "TIDEMILL_KILLS": "2"}
 """How much of the proofs is run here; the tests run a part."""
 Report = Mapping[str, Any]
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 import pytest
@@ -18,18 +19,25 @@ from minio import Minio
 
 from tidemill.monitor.v1.access_pb2 import Project, ServiceAccount
 from tidemill_cli.kafka_connection import REDRIVE
+from tidemill_cli.lazy import COMMANDS
 from tidemill_client.access import Access
 from tidemill_client.connection import SERVICES, Addresses, Connection
 from tidemill_core.errors import AlreadyExists
 from tidemill_helpdesk.example import Example, upstream
 from tidemill_helpdesk.turn import TAUGHT, TRUSTED_CASES
 from tidemill_local import LocalStack
+from tidemill_testkit.imported_program import Call, ImportedProgram
 from tidemill_testkit.stack import ROOMY, unique_name
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOP = ROOT / "examples" / "helpdesk" / "loop.yaml"
 SOURCE = "https://cms.example/kb"
 PATIENCE_S = 300.0
+COMMAND = (
+    "tidemill_cli.main:main",
+    *sorted({f"tidemill_cli.{place.partition(':')[0]}" for place in COMMANDS.values()}),
+)
+"""The command with all of its modules, which it imports when it needs them."""
 SHORT = {
     "EVALUATOR_MIN_QUESTIONS": "3",
     **{f"{name.upper()}_ERASURE_RECHECK_S": "3" for name in SERVICES},
@@ -78,18 +86,16 @@ class Platform:
             **self._kafka_user(),
             "TIDEMILL_LOOP_FILES": str(ROOT / ".tidemill"),  # loops of tests lie elsewhere than the models
         }
-        command = [sys.executable, "-c", "from tidemill_cli.main import main; main()", *arguments]
-        done = subprocess.run(  # noqa: S603 - our own command
-            command,
-            input=piped,
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        with TemporaryFile() as read, TemporaryFile() as output, TemporaryFile() as errors:
+            read.write((piped or "").encode())
+            for each in (read, output, errors):
+                each.seek(0)
+            call = Call(environment=environment, arguments=arguments, folder=str(ROOT))
+            process = ImportedProgram.start(COMMAND, call, (read, output, errors))
+            code = process.wait(PATIENCE_S) if process else None
+            printed = [each.seek(0) or each.read().decode() for each in (output, errors)]
+        assert code is not None, printed[1]
+        return Outcome(code, *printed)
 
     def _kafka_user(self) -> dict[str, str]:
         file = self.addresses.kafka_password(REDRIVE)

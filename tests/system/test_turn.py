@@ -1,4 +1,7 @@
-"""The loop turns once as this processor computes; tests/restarts turns it as a weaker one does."""
+"""The loop turns once as this processor computes.
+
+As a weaker one: `make verify`, and services that train, answer and embed, in their `tests/process`.
+"""
 
 import pytest
 

@@ -27,6 +27,7 @@ from pathlib import Path
 Path(__file__).with_name("imported").open("a").write("once ")
 
 def test_passes(shared):
+    import late
     warnings.warn("of a test")
 
 def test_fails():
@@ -39,7 +40,8 @@ def test_ends_its_process():
 def test_after_it(): pass
 """
 TWO = "import pytest\n@pytest.mark.parametrize('number', range(20))\ndef test_passes(number, tmp_path): pass\n"
-THREE = "def test_passes(shared): pass\n"
+THREE = "def test_passes(shared): import late\n"
+LATE = "from pathlib import Path\nPath(__file__).with_name('late').open('a').write('once ')\n"
 PASSES = "def test_passes(): pass\n"
 
 DIES = """
@@ -115,7 +117,9 @@ def pytest_collection_finish(session):
 
 
 async def test_a_run_in_processes_reports_each_test_and_fails_what_a_dead_process_leaves(tmp_path: Path) -> None:
-    code, printed = await run_in_two_processes(tmp_path, CONFTEST, {"one": ONE, "two": TWO, "three": THREE})
+    (tmp_path / "late.py").write_text(LATE)
+    files = {"one": ONE, "two": TWO, "three": THREE}
+    code, printed = await run_in_two_processes(tmp_path, CONFTEST, files, shared_imports="test_ late")
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "5 failed, 22 passed, 1 warning" in printed, printed
     assert printed.count("printed by the test that fails") == 1
@@ -124,7 +128,7 @@ async def test_a_run_in_processes_reports_each_test_and_fails_what_a_dead_proces
     assert "FAILED a process - it ended with the status 9" in printed, printed
     assert "RuntimeError: could not be ended" in printed
     assert "UserWarning: of a test" in printed
-    assert (tmp_path / "imported").read_text() == "once "
+    assert (tmp_path / "imported").read_text() == (tmp_path / "late").read_text() == "once "
 
 
 @pytest.mark.parametrize(
@@ -183,10 +187,13 @@ async def test_a_run_fails_where_a_process_does_not_end_as_it_should(
     assert not (tmp_path / "waited_for").exists()
 
 
-async def run_in_two_processes(folder: Path, conftest: str, files: Mapping[str, str]) -> tuple[int | None, str]:
+async def run_in_two_processes(
+    folder: Path, conftest: str, files: Mapping[str, str], *, shared_imports: str = ""
+) -> tuple[int | None, str]:
     """Run files of tests, and return the exit code and what was printed."""
     (folder / "conftest.py").write_text(PLUGINS + conftest)
-    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error::pytest.PytestUnraisableExceptionWarning\n")
+    settings = f"filterwarnings = error::pytest.PytestUnraisableExceptionWarning\nshared_imports = {shared_imports}\n"
+    (folder / "pytest.ini").write_text(f"[pytest]\n{settings}")
     for name, text in files.items():
         (folder / f"test_{name}.py").write_text(text)
     run = await asyncio.create_subprocess_exec(

@@ -40,7 +40,6 @@ async def test_a_run_that_is_ended_by_sigterm_leaves_no_process(tmp_path: Path) 
     [
         ("services/rag/tests/process/test_process.py::test_it", "services/rag/tests/process"),
         ("tests/system/test_turn.py::test_it[a/b::c]", "tests/system"),
-        ("tests/restarts/test_turn.py::test_it", "tests/restarts"),
         ("services/rag/tests/domain/test_plan.py::test_it", "services/rag/tests/domain/test_plan.py"),
     ],
 )

@@ -3,9 +3,9 @@
 A test that starts servers, or uses those of the run, is marked `server`. `--quick` runs the others but for the files
 and folders that the setting `heavy_tests` names: they load models, train, or break processes on purpose.
 
-A file of tests stays in one process, since its fixtures may be expensive. A folder `process`, `system` or `restarts`
-does as well: its tests run the same service, and two processes of one service share its consumer groups, on one broker;
-or the same stack. What takes longest begins first, so that all processes end at about the same time: such folders, then
+A file of tests stays in one process, since its fixtures may be expensive. A folder `process` or `system` does as
+well: its tests run the same service, and two processes of one service share its consumer groups, on one broker; or the
+same stack. What takes longest begins first, so that all processes end at about the same time: such folders, then
 what is heavy or needs servers, then the rest. Fixtures of the scope `package` in such a folder end with its last test.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SERVERS = frozenset({"stack", "stack_folder"})
 """Fixtures that start servers."""
-TOGETHER = ("system", "restarts", "process")
+TOGETHER = ("system", "process")
 """Folders whose tests run in one process; the longest first."""
 
 

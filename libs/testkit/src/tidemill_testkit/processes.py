@@ -1,12 +1,14 @@
 """Runs tests in several processes that are forked once all are collected: `--processes 3`.
 
-What the tests import is imported once, and its memory is shared. Each process takes the next unit of tests (see
+What the tests import is imported once, and its memory is shared; so is what the setting `shared_imports` names, which
+tests of some folders, or what they test, import when they need it. Each process takes the next unit of tests (see
 `distribution`) when it is done with one. What was collected here decides: a test without a last report fails, and so
 does a process that ends in another way than agreed. Another one takes its place, a few times.
 """
 
 import faulthandler
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -36,7 +38,8 @@ _NUMBER_BYTES = 4
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the option."""
+    """Declare the option and the setting."""
+    parser.addini("shared_imports", "A folder, and a module that several units below it import late.", "linelist", [])
     parser.addoption("--processes", type=int, default=1, metavar="N", help="run the tests in this many processes")
 
 
@@ -51,6 +54,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     count = min(options.processes, len(units))
     if count < 2 or options.collectonly or options.usepdb or session.testsfailed:  # noqa: PLR2004 - one is none beside
         return None
+    for folder, module in map(str.split, session.config.getini("shared_imports")):
+        if sum(name.startswith(folder) for name in by_name) > 1:
+            importlib.import_module(module)
+    gc.freeze()
     assert threading.active_count() == 1, f"imports have started threads, and a fork has none: {threading.enumerate()}"
     with tempfile.TemporaryFile(buffering=0) as numbers:
         numbers.write(b"".join(number.to_bytes(_NUMBER_BYTES) for number in range(len(units))))

@@ -4,10 +4,9 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import ClassVar
 
 from tidemill_local import Addresses
 from tidemill_testkit.access import installation, service_token
+from tidemill_testkit.imported_program import Call, ImportedProgram
 from tidemill_testkit.sessions import end_sessions
 from tidemill_testkit.sole_member import SoleMember
 from tidemill_testkit.stack import unique_name
@@ -36,6 +36,8 @@ class ServiceProcess(ABC):
     folder: Path
     """Where its log is written."""
     database: str = field(default_factory=lambda: unique_name("process"))
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of its environment, beside its settings."""
     port: int = field(default=0, init=False)
     """The gRPC port of the running process."""
     _expects_end: bool = field(default=False, init=False)
@@ -80,10 +82,12 @@ class ServiceProcess(ABC):
         """Start it, as soon as no other process of the run has this service, and return when it is ready."""
         self._sole.take()
         began = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            command = [sys.executable, "-m", f"tidemill_{self.service}"]
-            self._process = subprocess.Popen(command, env=os.environ | self._environment(), stdout=log, stderr=log)  # noqa: S603 - our own command
-        self._expects_end = False
+        package = f"tidemill_{self.service}"
+        call = Call(environment={**os.environ, **self.variables, **self._environment()})
+        with self.log.open("ab") as log, Path(os.devnull).open("rb") as nothing:
+            process = ImportedProgram.start((package, f"{package}.app"), call, (nothing, log, log))
+        assert process is not None, self._last_lines()
+        self._process, self._expects_end = process, False
         deadline = time.monotonic() + START_S
         while True:
             whole, _, _ = self.log.read_bytes()[began:].rpartition(b"\n")  # a line may be half written

@@ -1,4 +1,7 @@
-"""inference passes the crash suite: each question has one answer, whenever its process is killed."""
+"""inference passes the crash suite: each question has one answer, whenever its process is killed.
+
+It computes as a weaker processor does.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -25,6 +28,7 @@ from tidemill_testkit.access import admin_channel
 from tidemill_testkit.crash_suite import outlives_a_kill
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
+from tidemill_testkit.weaker_processor import WEAKER
 
 
 @dataclass(kw_only=True)
@@ -66,6 +70,7 @@ class Questions:
     async def send(self, piece: str) -> None:
         async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=60) as channel:
             answer = await InferenceServiceStub(channel).Generate(asked(f"What is {piece}?", request_id=piece))
+        assert "float32" in answer.inference.variant.engine
         self.answered[answer.inference.id] = piece
 
     async def done(self) -> Sequence[str]:
@@ -80,7 +85,7 @@ async def questions(stack: Addresses, tmp_path: Path) -> AsyncIterator[Questions
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     await store.ensure_bucket(BUCKET)
     async with stub_services() as (registry, _, address):
-        process = InferenceProcess(stack=stack, folder=tmp_path, stub_services=address)
+        process = InferenceProcess(stack=stack, folder=tmp_path, stub_services=address, variables=WEAKER)
         made = Questions(process, unique_name("acme"))
         folder = await asyncio.to_thread(write_tiny_model, tmp_path / "tiny")
         digest, files = await upload(store, BUCKET, made.project, folder)

@@ -1,5 +1,7 @@
 """rag as a whole: its own process, on real Kafka, MongoDB and S3, with the real MiniLM; stubs of ingest and trainer.
 
+It computes as a weaker processor does.
+
 What is killed here is the process, between any two of its steps; what it promised must hold afterwards.
 """
 
@@ -41,6 +43,7 @@ from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
 from tidemill_testkit.stubs.ingest import StubDocuments
 from tidemill_testkit.stubs.trainer import StubModelRegistry
+from tidemill_testkit.weaker_processor import WEAKER
 
 TOPIC = "tidemill.ingest.document.v1"
 
@@ -193,7 +196,13 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
     )
     await stubs.start()
     publisher = Publisher(stack.kafka)
-    process = RagProcess(stack=stack, folder=tmp_path, stub_services=f"127.0.0.1:{stubs.port}", buckets=buckets)
+    process = RagProcess(
+        stack=stack,
+        folder=tmp_path,
+        stub_services=f"127.0.0.1:{stubs.port}",
+        buckets=buckets,
+        variables=WEAKER,
+    )
     made = Harness(
         project=project,
         process=process,

@@ -1,4 +1,4 @@
-"""A training from plan to registered adapter, by a real process that is killed midway."""
+"""A training from plan to registered adapter, by a real process that is killed midway, on a weaker processor."""
 
 import asyncio
 import hashlib
@@ -33,6 +33,7 @@ from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stubs.ingest import StubDatasets
+from tidemill_testkit.weaker_processor import WEAKER
 
 STEPS = 120
 RUNNING, SUCCEEDED = training_pb2.TRAINING_RUN_STATE_RUNNING, training_pb2.TRAINING_RUN_STATE_SUCCEEDED
@@ -40,7 +41,7 @@ RUNNING, SUCCEEDED = training_pb2.TRAINING_RUN_STATE_RUNNING, training_pb2.TRAIN
 
 @pytest.fixture
 async def trainer(stack: Addresses, tmp_path: Path) -> AsyncIterator[TrainerProcess]:
-    process = TrainerProcess(stack=stack, folder=tmp_path)
+    process = TrainerProcess(stack=stack, folder=tmp_path, variables=WEAKER)
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     await store.ensure_bucket(process.bucket)
     lines = example_lines()
@@ -85,6 +86,7 @@ async def test_a_training_outlives_kills_and_registers_one_adapter(
     run = await _run(trainer, queued)
     assert (run.state, run.reason, run.message) == (SUCCEEDED, "", "")
     assert (run.attempt, run.progress.step, len(run.progress.losses)) == (2, STEPS, STEPS)
+    assert run.versions["dtype"] == "float32"
     assert run.progress.loss == run.progress.losses[-1].loss < run.progress.losses[0].loss
     await _assert_registered(trainer, stack, run)
     await eventually(lambda: _is_empty(trainer.data_dir / "runs" / "acme"))

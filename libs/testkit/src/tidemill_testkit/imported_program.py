@@ -1,0 +1,205 @@
+"""Starts a program as a fork of a process that has imported it, which takes a second, and does nothing else.
+
+`python -m tidemill_testkit.imported_program 5 tidemill_monitor` does so for who has the other end of the socket 5. What
+runs in a fork is the package's `__main__`, or a function (`tidemill_cli.main:main`), with arguments, an environment and
+streams of its own, and it ends as a program does.
+"""
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from ctypes import CDLL, get_errno
+from dataclasses import asdict, dataclass
+from threading import Lock
+from typing import IO, Any, ClassVar
+
+_MAX_MESSAGE_BYTES = 1024 * 1024
+_STREAMS = 3
+_PR_SET_CHILD_SUBREAPER = 36
+"""Of prctl(2): a process whose parent ends becomes a child of the caller."""
+
+
+class Started:
+    """A child of this process: what `subprocess.Popen` can do, as far as it is needed."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._handle = os.pidfd_open(pid)
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the status it has ended with, negative for a signal, or None."""
+        if self._status is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                self._status = os.waitstatus_to_exitcode(status)
+                os.close(self._handle)
+        return self._status
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Return the status once it has ended.
+
+        Raises:
+            TimeoutError: it has not ended in time.
+
+        """
+        if self._status is None:
+            ended = select.poll()
+            ended.register(self._handle, select.POLLIN)
+            if not ended.poll(None if timeout_s is None else 1000 * timeout_s):
+                message = f"the process {self.pid} has not ended in {timeout_s} s"
+                raise TimeoutError(message)
+        status = self.poll()
+        assert status is not None
+        return status
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless it has ended."""
+        self.send_signal(signal.SIGKILL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What one run of a program gets."""
+
+    environment: Mapping[str, str]
+    arguments: Sequence[str] = ()
+    folder: str = "."
+
+
+class ImportedProgram:
+    """The process that has imported a program. One at a time: a run tests one after the other."""
+
+    _last: ClassVar["ImportedProgram | None"] = None
+    _starting: ClassVar[Lock] = Lock()
+
+    def __init__(self, program: Sequence[str], environment: Mapping[str, str], errors: IO[bytes]) -> None:
+        self._program = program
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for each in (self._socket, theirs):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_MESSAGE_BYTES)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-m", __name__, str(theirs.fileno()), *program],
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+            )
+
+    @classmethod
+    def start(cls, program: Sequence[str], call: Call, streams: Sequence[IO[bytes]]) -> Started | None:
+        """Start a program, which is a package or a function, and further modules to import.
+
+        `streams` are its input, output and errors. Nothing is returned where it cannot be imported, and the errors say
+        why. The environment of its first start counts for what is read when a module is imported.
+        """
+        with cls._starting:
+            if cls._last is None or not cls._last.has(program):
+                cls.end()
+                cls._last = cls(program, call.environment, streams[-1])
+            return cls._last.fork(call, streams)
+
+    @classmethod
+    def end(cls) -> None:
+        """End the process; the programs that it has started go on."""
+        if cls._last is not None:
+            cls._last.close()
+            cls._last = None
+
+    def has(self, program: Sequence[str]) -> bool:
+        """Return whether it runs and has imported this."""
+        return self._program == program and self._process.poll() is None
+
+    def fork(self, call: Call, streams: Sequence[IO[bytes]]) -> Started | None:
+        """Let it fork, unless it cannot."""
+        message = json.dumps(asdict(call) | {"environment": dict(call.environment)}).encode()
+        with _adopting(), suppress(ConnectionError):
+            socket.send_fds(self._socket, [message], [each.fileno() for each in streams])
+            if answer := self._socket.recv(_MAX_MESSAGE_BYTES):
+                return Started(int(answer))
+        return None
+
+    def close(self) -> None:
+        """End it."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def _adopting() -> Iterator[None]:
+    """Let this process be the parent of those whose parent ends meanwhile."""
+    libc = CDLL(None, use_errno=True)
+    assert libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0, os.strerror(get_errno())
+    try:
+        yield
+    finally:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def main() -> None:
+    """Import the program that the command line names, and fork for each call that comes."""
+    connection, entry, modules = socket.socket(fileno=int(sys.argv[1])), sys.argv[2], sys.argv[3:]
+    package, _, function = entry.partition(":")
+    if function:
+        importlib.import_module(package)
+    else:
+        importlib.import_module(f"{package}.__main__")  # what it imports first has to be the first
+        del sys.modules[f"{package}.__main__"]
+    for module in modules:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # else each fork would copy what a collection of garbage visits
+    while True:
+        message, streams, *_ = socket.recv_fds(connection, _MAX_MESSAGE_BYTES, _STREAMS)
+        if not message:
+            return
+        answer, asked = os.pipe()
+        if os.fork() == 0:
+            if pid := os.fork():
+                os.write(asked, str(pid).encode())
+                os._exit(0)  # so that who has asked becomes the program's parent
+            for each in (connection.detach(), answer, asked):
+                os.close(each)
+            _become(json.loads(message), streams)
+            if function:
+                getattr(sys.modules[package], function)()
+            else:
+                runpy.run_module(package, run_name="__main__", alter_sys=True)
+            return
+        os.wait()
+        connection.send(os.read(answer, 32))
+        for each in (*streams, answer, asked):
+            os.close(each)
+
+
+def _become(call: Mapping[str, Any], streams: Sequence[int]) -> None:
+    os.chdir(call["folder"])
+    os.environ.clear()
+    os.environ.update(call["environment"])
+    sys.argv[1:] = call["arguments"]
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    for stream in streams:
+        os.close(stream)
+    gc.unfreeze()
+
+
+if __name__ == "__main__":
+    main()
