@@ -93,9 +93,11 @@ class Platform:
             call = Call(environment=environment, arguments=arguments, folder=str(ROOT))
             process = ImportedProgram.start(COMMAND, call, (read, output, errors))
             code = process.wait(PATIENCE_S) if process else None
-            printed = [each.seek(0) or each.read().decode() for each in (output, errors)]
-        assert code is not None, printed[1]
-        return Outcome(code, *printed)
+            output.seek(0)
+            errors.seek(0)
+            outcome = Outcome(-1 if code is None else code, output.read().decode(), errors.read().decode())
+        assert code is not None, outcome.errors
+        return outcome
 
     def _kafka_user(self) -> dict[str, str]:
         file = self.addresses.kafka_password(REDRIVE)

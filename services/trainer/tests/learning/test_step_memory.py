@@ -25,6 +25,8 @@ from tidemill_trainer.training.training_processes import MMAP_FROM_BYTES
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's mallopt, as in the environment of a training process."""
+_trained_in = set[NumericFormat]()
+"""The formats in which the process that measures has trained: what it takes but once for each is not compared."""
 TWO_BY_TWO = Choice(batch_size=2, accumulation_steps=2, checkpointing=False)
 RECIPE: dict[str, Any] = {"per_device_train_batch_size": 8, "max_length": 400, "max_steps": 2}
 
@@ -95,8 +97,9 @@ def measured(folder: Path, base: Path, numeric_format: NumericFormat, *, checkpo
     libc = ctypes.CDLL(None)
     for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
         libc.mallopt(option, int(MMAP_FROM_BYTES))
-    first = replace(job_in(folder / "first", base, max_steps=1), numeric_format=numeric_format)
-    trained(first, RecordedReports())  # what a process takes but once is not compared
+    if numeric_format not in _trained_in:
+        trained(replace(job_in(folder / "first", base, max_steps=1), numeric_format=numeric_format), RecordedReports())
+        _trained_in.add(numeric_format)
     job, reported = big_job(folder / "run", base, numeric_format=numeric_format), Watched()
     changed = {"per_device_train_batch_size": 16, "max_steps": 1, "gradient_checkpointing": checkpointing}
     job = replace(job, args={**job.args, **changed})

@@ -37,7 +37,7 @@ def main() -> None:
         return
     if what == SAVES:
         reports.report("step", step=2, steps=2, loss=2.0, remaining_s=0.0)
-        time.sleep(2)
+        time.sleep(6)
     kept = []
     while what in {HANGS, GROWS}:
         if what == GROWS:

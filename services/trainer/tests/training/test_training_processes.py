@@ -20,6 +20,8 @@ from tidemill_trainer.training.training_processes import ProcessSettings, Traini
 PRETENDS = Path(__file__).with_name("pretend_training.py")
 SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS = range(9)
 GIGABYTE = 1024**3
+SAVING_AFTER_S = 5.0
+"""When saving is still under way; until then a process has to start, beside other tests."""
 
 STARTS_AND_WAITS = """
 import asyncio, sys
@@ -128,7 +130,7 @@ async def test_time_is_limited(tmp_path: Path) -> None:
 
 
 async def test_saving_is_not_limited_by_time(tmp_path: Path) -> None:
-    last = (await reports_of(job_in(tmp_path, what=SAVES, seconds=1.5)))[-1]
+    last = (await reports_of(job_in(tmp_path, what=SAVES, seconds=SAVING_AFTER_S)))[-1]
 
     assert isinstance(last, Stepped)
     assert last.step == 2
