@@ -6,5 +6,6 @@ pytest_plugins = [
     "tidemill_testkit.processes",
     "tidemill_testkit.budgets",
     "tidemill_testkit.garbage",
+    "tidemill_testkit.log_lines",
     "tidemill_testkit.queries",
 ]

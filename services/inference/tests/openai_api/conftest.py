@@ -3,11 +3,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from services.inference.tests.openai_api.apis import Lines, settings
 from tidemill_kit.runtime.logging import configure_logging
 from tidemill_kit.runtime.telemetry import configure_tracing
+from tidemill_testkit.log_lines import configured_as_before
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,9 +19,9 @@ def _traced() -> None:
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     logged = Lines()
     handlers, level = logging.root.handlers[:], logging.root.level
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", logged.stream)
-        configure_logging(settings())
-    yield logged
-    structlog.reset_defaults()
+    with configured_as_before():
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", logged.stream)
+            configure_logging(settings())
+        yield logged
     logging.root.handlers[:], logging.root.level = handlers, level
