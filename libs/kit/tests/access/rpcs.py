@@ -1,8 +1,9 @@
-"""Every RPC of the contract on one server, each with a trivial handler, and calls of them by name."""
+"""Every RPC of the contract, each with a trivial handler, and calls of them by name: on a server, or at its edge."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
@@ -11,9 +12,11 @@ from google.rpc import error_details_pb2, status_pb2
 
 from libs.kit.tests.grpc.support import Context, settings
 from tidemill.options.v1 import options_pb2
+from tidemill_core.errors import TidemillError
+from tidemill_core.grpc.status import code_of
 from tidemill_kit.access.access import Access
 from tidemill_kit.audit.trail import AuditTrail
-from tidemill_kit.grpc.server import GrpcServer
+from tidemill_kit.grpc.server import GrpcServer, Services, admission_of
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.contract import all_methods, register_all
 
@@ -88,6 +91,57 @@ class AllRpcs:
         except grpc.aio.AioRpcError as error:
             return error.code(), _reason(error), error.details() or ""
         return grpc.StatusCode.OK, "", ""
+
+
+class EdgeRpcs:
+    """Calls RPCs as `AllRpcs` does, at the edge of a server that serves none: what it decides takes no connection."""
+
+    def __init__(self, access: Access) -> None:
+        services, made = Services(register_all(trivial)), settings()
+        self._handlers = services.handlers
+        self._edge = services.edge(made, admission=admission_of(made), access=access, audit=RecordedCalls())
+
+    async def __call__(self, method: str, metadata: Metadata = (), body: bytes = b"") -> Outcome:
+        code, reason, _ = await self.answered(method, metadata, body)
+        return code, reason
+
+    async def answered(
+        self, method: str, metadata: Metadata = (), body: bytes = b""
+    ) -> tuple[grpc.StatusCode, str, str]:
+        """Return code, reason and text."""
+        handler, context = self._handlers[f"/{method}"], cast("Any", _Arrived(metadata))
+        request = _alone(body) if handler.request_streaming else body
+        try:
+            await asyncio.create_task(self._edge.call(f"/{method}", handler, request, context))  # as gRPC runs it
+        except TidemillError as error:
+            return code_of(error), error.reason, error.message
+        return grpc.StatusCode.OK, "", ""
+
+
+class _Arrived:
+    """As much of `grpc.aio.ServicerContext` as the edge and trivial handlers use."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+
+    def invocation_metadata(self) -> Metadata:
+        return self._metadata
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:50000"
+
+    def time_remaining(self) -> float:
+        return 20.0
+
+    def code(self) -> int:
+        return 0
+
+    async def write(self, _message: object) -> None:
+        return None
+
+
+async def _alone(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 def _reason(error: grpc.aio.AioRpcError) -> str:

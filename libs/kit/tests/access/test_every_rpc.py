@@ -1,13 +1,17 @@
-"""Every RPC of the contract, by reflection: who may call it, and that nothing but a good credential opens it."""
+"""Every RPC of the contract, by reflection: who may call it, and that nothing but a good credential opens it.
+
+What the edge decides of each RPC is asked of the edge; that each RPC of a server is behind it, of a server.
+"""
 
 from collections.abc import AsyncIterator
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 
 import grpc
 import pytest
 
-from libs.kit.tests.access.rpcs import GUARDED, METHODS, OK, AllRpcs, all_rpcs, bearing
+from libs.kit.tests.access.rpcs import GUARDED, METHODS, OK, AllRpcs, EdgeRpcs, all_rpcs, bearing
 from libs.kit.tests.access.support import revocation
 from libs.kit.tests.access.test_tokens import WRONG
 from libs.kit.tests.grpc.support import Lines
@@ -25,6 +29,7 @@ HEADERS_ARE_TRIMMED = {"a blank"}
 """Defects that the transport takes away."""
 
 
+@cache
 def rows() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return the role and the callers of each RPC, as they were agreed on."""
     lines = (line.split() for line in MATRIX.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
@@ -42,7 +47,12 @@ def issuer(tmp_path: Path) -> TestIssuer:
 
 
 @pytest.fixture
-async def call(issuer: TestIssuer) -> AsyncIterator[AllRpcs]:
+def call(issuer: TestIssuer) -> EdgeRpcs:
+    return EdgeRpcs(access_of(issuer))
+
+
+@pytest.fixture
+async def served(issuer: TestIssuer) -> AsyncIterator[AllRpcs]:
     async with all_rpcs(access_of(issuer)) as rpcs:
         yield rpcs
 
@@ -52,7 +62,9 @@ def test_every_rpc_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("role", [*ROLES, "unknown"])
-async def test_a_role_may_call_what_its_row_says_and_nothing_else(issuer: TestIssuer, call: AllRpcs, role: str) -> None:
+async def test_a_role_may_call_what_its_row_says_and_nothing_else(
+    issuer: TestIssuer, call: EdgeRpcs, role: str
+) -> None:
     token, rank = issuer.token("acme", role), ["public", *ROLES].index(role) if role in ROLES else 0
     expected = {
         method: OK if ["public", *ROLES].index(needed) <= rank else (DENIED, "ROLE_REQUIRED")
@@ -61,8 +73,20 @@ async def test_a_role_may_call_what_its_row_says_and_nothing_else(issuer: TestIs
     assert {method: await call(method, bearing(token)) for method in METHODS} == expected
 
 
+async def test_a_server_takes_the_role_of_a_row_for_each_rpc_and_refuses_the_one_below(
+    issuer: TestIssuer, served: AllRpcs
+) -> None:
+    tokens = {role: issuer.token("acme", role) for role in ("none", *ROLES)}
+    below = dict(zip(ROLES, ("none", *ROLES), strict=False))
+    needed = {method: role for method, (role, _) in rows().items() if method in GUARDED}
+
+    assert {await served(method, bearing(tokens[role])) for method, role in needed.items()} == {OK}
+    refused = {await served(method, bearing(tokens[below[role]])) for method, role in needed.items()}
+    assert refused == {(DENIED, "ROLE_REQUIRED")}
+
+
 async def test_each_audited_rpc_is_logged_for_operators_though_it_may_be_public(
-    issuer: TestIssuer, call: AllRpcs, lines: Lines
+    issuer: TestIssuer, call: EdgeRpcs, lines: Lines
 ) -> None:
     audited = {name for name, each in METHODS.items() if each.GetOptions().Extensions[options_pb2.audit] == AUDITED}
     for method in audited:
@@ -74,7 +98,7 @@ async def test_each_audited_rpc_is_logged_for_operators_though_it_may_be_public(
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_may_call_the_rpcs_that_name_it_and_nothing_else(
-    issuer: TestIssuer, call: AllRpcs, service: str
+    issuer: TestIssuer, call: EdgeRpcs, service: str
 ) -> None:
     metadata = bearing(
         issuer.service_token(service), ("tidemill-project", "acme"), ("tidemill-on-behalf-of", "user:ada")
@@ -86,13 +110,13 @@ async def test_a_service_may_call_the_rpcs_that_name_it_and_nothing_else(
     assert {method: await call(method, metadata) for method in METHODS} == expected
 
 
-async def test_a_refusal_names_the_role_that_is_needed_and_the_caller_s(issuer: TestIssuer, call: AllRpcs) -> None:
+async def test_a_refusal_names_the_role_that_is_needed_and_the_caller_s(issuer: TestIssuer, served: AllRpcs) -> None:
     method = "tidemill.ingest.v1.SourceService/CreateSource"
-    _, _, text = await call.answered(method, bearing(issuer.token("acme", "viewer", "poet")))
+    _, _, text = await served.answered(method, bearing(issuer.token("acme", "viewer", "poet")))
     assert text == f"{method} needs the role {rows()[method][0]} in the project; the caller's roles are: viewer"
 
 
-async def test_a_permission_opens_one_rpc_and_a_scope_closes_all_others(issuer: TestIssuer, call: AllRpcs) -> None:
+async def test_a_permission_opens_one_rpc_and_a_scope_closes_all_others(issuer: TestIssuer, call: EdgeRpcs) -> None:
     for one in GUARDED:
         token = issuer.token("acme", permissions=frozenset({one}))
         other = next(each for each in GUARDED if each != one)
@@ -106,19 +130,19 @@ async def test_a_permission_opens_one_rpc_and_a_scope_closes_all_others(issuer: 
     ]
 
 
-async def test_no_rpc_is_open_without_a_credential(call: AllRpcs) -> None:
-    outcomes = {await call(method, (("tidemill-project", "acme"),)) for method in GUARDED}
+async def test_no_rpc_is_open_without_a_credential(served: AllRpcs) -> None:
+    outcomes = {await served(method, (("tidemill-project", "acme"),)) for method in GUARDED}
     assert outcomes == {(UNAUTHENTICATED, "CREDENTIAL_MISSING")}
-    assert {await call(method) for method in METHODS.keys() - GUARDED} == {OK}
+    assert {await served(method) for method in METHODS.keys() - GUARDED} == {OK}
 
 
 async def test_no_rpc_takes_a_wrong_credential_and_nothing_of_it_is_logged(
-    issuer: TestIssuer, call: AllRpcs, lines: Lines
+    issuer: TestIssuer, served: AllRpcs, lines: Lines
 ) -> None:
     tokens = {wrong: made(issuer) for wrong, made in WRONG.items() if wrong not in HEADERS_ARE_TRIMMED}
     # Every RPC is tried, and every credential with several of them: what reads it does not know the RPC.
     tried = list(zip(GUARDED, cycle(tokens), strict=False))
-    answers = {(method, wrong): await call.answered(method, bearing(tokens[wrong])) for method, wrong in tried}
+    answers = {(method, wrong): await served.answered(method, bearing(tokens[wrong])) for method, wrong in tried}
 
     text = str(CredentialInvalid())
     assert {wrong for _, wrong in tried} == tokens.keys()
@@ -126,18 +150,19 @@ async def test_no_rpc_takes_a_wrong_credential_and_nothing_of_it_is_logged(
     assert {wrong: shown for wrong, token in tokens.items() if (shown := shown_of(token, lines.text + text))} == {}
 
 
-async def test_two_credentials_are_as_wrong_as_none(issuer: TestIssuer, call: AllRpcs) -> None:
+async def test_two_credentials_are_as_wrong_as_none(issuer: TestIssuer, call: EdgeRpcs, served: AllRpcs) -> None:
     good = issuer.token("acme", "admin")
-    outcomes = {await call(method, bearing(good, ("authorization", f"Bearer {good}"))) for method in GUARDED}
-    assert outcomes == {(UNAUTHENTICATED, "CREDENTIAL_INVALID")}
+    twice = bearing(good, ("authorization", f"Bearer {good}"))
+    outcomes = {await call(method, twice) for method in GUARDED}
+    assert outcomes | {await served(next(iter(GUARDED)), twice)} == {(UNAUTHENTICATED, "CREDENTIAL_INVALID")}
 
 
-async def test_an_expired_credential_says_so(issuer: TestIssuer, call: AllRpcs) -> None:
+async def test_an_expired_credential_says_so(issuer: TestIssuer, call: EdgeRpcs) -> None:
     expired = issuer.token("acme", "admin", issue_time=1e9, expire_time=1e9 + 60)
     assert {await call(method, bearing(expired)) for method in GUARDED} == {(UNAUTHENTICATED, "CREDENTIAL_EXPIRED")}
 
 
-async def test_no_rpc_lets_a_credential_of_one_project_name_another(issuer: TestIssuer, call: AllRpcs) -> None:
+async def test_no_rpc_lets_a_credential_of_one_project_name_another(issuer: TestIssuer, call: EdgeRpcs) -> None:
     metadata = bearing(issuer.token("globex", "installation_admin"), ("tidemill-project", "acme"))
     answers = {await call.answered(method, metadata) for method in GUARDED}
     metadata = bearing(issuer.token("globex", "installation_admin"), ("tidemill-project", "absent"))
@@ -149,27 +174,27 @@ async def test_no_rpc_lets_a_credential_of_one_project_name_another(issuer: Test
 
 async def test_no_rpc_takes_a_revoked_credential(issuer: TestIssuer) -> None:
     revocations = Revocations()
-    async with all_rpcs(access_of(issuer, revocations=revocations)) as call:
-        token = issuer.token("acme", "installation_admin", id="the-key")
-        assert {await call(method, bearing(token)) for method in GUARDED} == {OK}
-        revocations.apply(revocation("KEY", "acme", "the-key"))
-        assert {await call(method, bearing(token)) for method in GUARDED} == {(UNAUTHENTICATED, "CREDENTIAL_REVOKED")}
+    call = EdgeRpcs(access_of(issuer, revocations=revocations))
+    token = issuer.token("acme", "installation_admin", id="the-key")
+    assert {await call(method, bearing(token)) for method in GUARDED} == {OK}
+    revocations.apply(revocation("KEY", "acme", "the-key"))
+    assert {await call(method, bearing(token)) for method in GUARDED} == {(UNAUTHENTICATED, "CREDENTIAL_REVOKED")}
 
 
 async def test_a_header_of_a_megabyte_is_refused_and_the_next_call_is_answered(
-    issuer: TestIssuer, call: AllRpcs, lines: Lines
+    issuer: TestIssuer, served: AllRpcs, lines: Lines
 ) -> None:
     method = next(iter(GUARDED))
-    code, _ = await call(method, bearing("a" * 1_000_000))
+    code, _ = await served(method, bearing("a" * 1_000_000))
 
     assert code in (UNAUTHENTICATED, grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert "aaaa" not in lines.text
-    assert await call(method, bearing(issuer.token("acme", "installation_admin"))) == OK
+    assert await served(method, bearing(issuer.token("acme", "installation_admin"))) == OK
 
 
-async def test_the_largest_credential_is_taken(issuer: TestIssuer, call: AllRpcs) -> None:
+async def test_the_largest_credential_is_taken(issuer: TestIssuer, served: AllRpcs) -> None:
     groups = frozenset(f"group-of-people-{number:04}" for number in range(240))
     token = issuer.token("acme", "installation_admin", groups=groups)
 
     assert 7000 < len(token) <= 8192
-    assert {await call(method, bearing(token)) for method in GUARDED} == {OK}
+    assert await served(next(iter(GUARDED)), bearing(token)) == OK

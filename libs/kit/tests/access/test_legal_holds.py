@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import grpc
 import pytest
 from google.protobuf.message_factory import GetMessageClass
 
-from libs.kit.tests.access.rpcs import METHODS, OK, AllRpcs, all_rpcs, bearing
+from libs.kit.tests.access.rpcs import METHODS, OK, EdgeRpcs, bearing
 from tidemill.options.v1 import options_pb2
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.revocations import Revocations
@@ -53,9 +52,8 @@ def access(issuer: TestIssuer) -> Access:
 
 
 @pytest.fixture
-async def call(access: Access) -> AsyncIterator[AllRpcs]:
-    async with all_rpcs(access) as rpcs:
-        yield rpcs
+def call(access: Access) -> EdgeRpcs:
+    return EdgeRpcs(access)
 
 
 def hold(access: Access, **changes: object) -> None:
@@ -89,7 +87,7 @@ def test_what_erases_the_data_of_an_end_user_says_where_its_request_names_the_en
 
 
 async def test_while_the_project_is_held_exactly_these_are_refused(
-    issuer: TestIssuer, access: Access, call: AllRpcs
+    issuer: TestIssuer, access: Access, call: EdgeRpcs
 ) -> None:
     hold(access)
     admin = bearing(issuer.token("acme", "installation_admin"))
@@ -99,7 +97,7 @@ async def test_while_the_project_is_held_exactly_these_are_refused(
     assert {await call(name, admin) for name in ERASES} == {OK}
 
 
-async def test_a_hold_of_another_project_refuses_nothing(issuer: TestIssuer, access: Access, call: AllRpcs) -> None:
+async def test_a_hold_of_another_project_refuses_nothing(issuer: TestIssuer, access: Access, call: EdgeRpcs) -> None:
     hold(access, project="globex")
 
     assert {await call(name, bearing(issuer.token("acme", "admin"))) for name in ERASES} == {OK}
@@ -114,7 +112,7 @@ async def test_a_hold_of_another_project_refuses_nothing(issuer: TestIssuer, acc
     ],
 )
 async def test_a_hold_of_one_end_user_or_document_refuses_what_names_it_or_leaves_it_open(
-    issuer: TestIssuer, access: Access, call: AllRpcs, named: tuple[str, str, str]
+    issuer: TestIssuer, access: Access, call: EdgeRpcs, named: tuple[str, str, str]
 ) -> None:
     method, field, of = named
     hold(access, **{of: "x-17"})
@@ -128,7 +126,7 @@ async def test_a_hold_of_one_end_user_or_document_refuses_what_names_it_or_leave
 
 
 async def test_a_hold_of_a_document_refuses_to_erase_who_was_answered_from_it(
-    issuer: TestIssuer, access: Access, call: AllRpcs
+    issuer: TestIssuer, access: Access, call: EdgeRpcs
 ) -> None:
     hold(access, document="d-1")
     admin, erase = bearing(issuer.token("acme", "admin")), "tidemill.inference.v1.InferenceService/EraseEndUser"
@@ -137,7 +135,7 @@ async def test_a_hold_of_a_document_refuses_to_erase_who_was_answered_from_it(
 
 
 async def test_a_hold_of_an_end_user_lets_documents_be_deleted(
-    issuer: TestIssuer, access: Access, call: AllRpcs
+    issuer: TestIssuer, access: Access, call: EdgeRpcs
 ) -> None:
     hold(access, end_user="u-1")
     admin, delete = bearing(issuer.token("acme", "admin")), "tidemill.ingest.v1.DocumentService/DeleteDocument"
@@ -149,15 +147,14 @@ async def test_what_erases_is_refused_while_the_holds_of_now_are_not_known(issue
     age = [0.0]
     access = access_of(issuer, revocations=Revocations(monotonic=lambda: age[0], hold_s=3600))
     admin = bearing(issuer.token("acme", "installation_admin"))
-    async with all_rpcs(access) as call:
-        age[0] = 31.0
-        unavailable = (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+    call, unavailable = EdgeRpcs(access), (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+    age[0] = 31.0
 
-        assert {name for name in METHODS if await call(name, admin) == unavailable} == ERASES
+    assert {name for name in METHODS if await call(name, admin) == unavailable} == ERASES
 
 
 async def test_a_caller_without_the_role_does_not_learn_of_the_hold(
-    issuer: TestIssuer, access: Access, call: AllRpcs
+    issuer: TestIssuer, access: Access, call: EdgeRpcs
 ) -> None:
     hold(access)
 
