@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -15,6 +14,7 @@ from starlette.routing import Route
 from tidemill.options.v1 import options_pb2
 from tidemill_kit.http import application as application_module
 from tidemill_testkit.access import installation
+from tidemill_testkit.asgi import AsgiClient
 from tidemill_testkit.built import build
 from tidemill_testkit.contract import all_methods
 
@@ -93,7 +93,7 @@ class Recorded(Starlette):
 @asynccontextmanager
 async def served(
     service: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[httpx.AsyncClient, list[tuple[str, str]], dict[str, str]]]:
+) -> AsyncIterator[tuple[AsgiClient, list[tuple[str, str]], dict[str, str]]]:
     """Build a service, and yield a client of its HTTP API, its routes, and an admin's headers."""
     for name, text in SETTINGS.items():
         monkeypatch.setenv(f"{service.upper()}_{name}", text)
@@ -112,9 +112,7 @@ async def served(
         "authorization": f"Bearer {installation().token('a', 'installation_admin')}",
         "content-type": "application/json",
     }
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        yield client, routes, headers
+    yield AsgiClient(app), routes, headers
 
 
 @pytest.mark.parametrize("service", SERVED)
@@ -127,8 +125,9 @@ async def test_no_route_is_answered_without_a_credential(
             if path in OPEN or path in PUBLIC:
                 continue
             body = next((body for end, body in BODIES.items() if end in path), {})
-            for sent in ({}, {"authorization": "Bearer a.b.c"}, {"tidemill-project": "a"}, {"OpenAI-Project": "a"}):
-                answer = await client.request(method, _filled(path), headers=sent, json=body)
+            for sent in ({}, {"authorization": "Bearer a.b.c"}, {"tidemill-project": "a"}, {"openai-project": "a"}):
+                headers, content = {"content-type": "application/json", **sent}, json.dumps(body).encode()
+                answer = await client.request(method, _filled(path), headers=headers, content=content)
                 answered.setdefault(path, set()).add(answer.status_code)
 
     assert len(answered) > 1

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 
 import httpx
 import pytest
 from pydantic_settings import SettingsConfigDict
+from starlette.applications import Starlette
 
 from libs.kit.tests.access.rpcs import GUARDED, METHODS, trivial
 from libs.kit.tests.access.test_every_rpc import rows, shown_of
@@ -19,6 +21,7 @@ from tidemill_kit.grpc.server import admission_of
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.settings import RpcHttpSettings
 from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.asgi import AsgiClient, AsgiResponse
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.contract import register_all
 
@@ -29,20 +32,24 @@ class ProbeSettings(RpcHttpSettings):
     model_config = SettingsConfigDict(env_prefix="PROBE_")
 
 
+@cache
 def chosen(**changes: object) -> ProbeSettings:
     return ProbeSettings(**{**settings().model_dump(), "http_port": 0, "http_rpcs": True, **changes})
 
 
-@asynccontextmanager
-async def serving(access: Access) -> AsyncIterator[httpx.AsyncClient]:
+def served(access: Access) -> Starlette:
     made = chosen()
     rpcs = HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=access, audit=RecordedCalls())
-    transport = httpx.ASGITransport(rpc_application(rpcs, made, dependencies=[]))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    return rpc_application(rpcs, made, dependencies=[])
+
+
+@asynccontextmanager
+async def serving(access: Access) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(served(access)), base_url="http://localhost") as client:
         yield client
 
 
-def outcome(response: httpx.Response) -> tuple[int, str]:
+def outcome(response: AsgiResponse | httpx.Response) -> tuple[int, str]:
     answer = response.json()
     return response.status_code, answer["details"][0]["reason"] if response.is_error else ""
 
@@ -52,8 +59,8 @@ async def test_a_role_may_call_what_its_row_says(tmp_path: Path, role: str) -> N
     issuer = TestIssuer(tmp_path)
     headers = {"authorization": f"Bearer {issuer.token('acme', role)}"}
     ranks = ["public", *ROLES]
-    async with serving(access_of(issuer)) as client:
-        found = {method: outcome(await client.post(f"/{method}", headers=headers, json={})) for method in UNARY}
+    client = AsgiClient(served(access_of(issuer)))
+    found = {method: outcome(await client.post(f"/{method}", headers=headers)) for method in UNARY}
 
     assert found == {
         method: (200, "") if ranks.index(rows()[method][0]) <= ranks.index(role) else (403, "ROLE_REQUIRED")
@@ -64,11 +71,11 @@ async def test_a_role_may_call_what_its_row_says(tmp_path: Path, role: str) -> N
 async def test_no_rpc_takes_a_wrong_credential_and_nothing_of_it_is_logged(tmp_path: Path, lines: Lines) -> None:
     issuer = TestIssuer(tmp_path)
     tokens = {wrong: WRONG[wrong](issuer) for wrong in WRONG}
-    async with serving(access_of(issuer)) as client:
-        answers = {
-            (each, wrong): await client.post(f"/{each}", headers={"authorization": f"Bearer {tokens[wrong]}"})
-            for each, wrong in zip(UNARY, cycle(tokens), strict=False)
-        }
+    client = AsgiClient(served(access_of(issuer)))
+    answers = {
+        (each, wrong): await client.post(f"/{each}", headers={"authorization": f"Bearer {tokens[wrong]}"})
+        for each, wrong in zip(UNARY, cycle(tokens), strict=False)
+    }
 
     assert {wrong for _, wrong in answers} == tokens.keys()
     assert set(map(outcome, answers.values())) == {(401, "CREDENTIAL_INVALID")}
@@ -80,10 +87,10 @@ async def test_no_rpc_takes_a_wrong_credential_and_nothing_of_it_is_logged(tmp_p
 async def test_none_is_open_without_a_credential_or_with_one_of_another_project(tmp_path: Path) -> None:
     issuer = TestIssuer(tmp_path)
     other = {"authorization": f"Bearer {issuer.token('globex', 'admin')}", "tidemill-project": "acme"}
-    async with serving(access_of(issuer)) as client:
-        missing = {outcome(await client.post(f"/{each}", headers={"tidemill-project": "acme"})) for each in UNARY}
-        foreign = {outcome(await client.post(f"/{each}", headers=other)) for each in UNARY}
-        huge = await client.post(f"/{UNARY[0]}", headers={"authorization": "Bearer " + "a" * 1_000_000})
+    client = AsgiClient(served(access_of(issuer)))
+    missing = {outcome(await client.post(f"/{each}", headers={"tidemill-project": "acme"})) for each in UNARY}
+    foreign = {outcome(await client.post(f"/{each}", headers=other)) for each in UNARY}
+    huge = await client.post(f"/{UNARY[0]}", headers={"authorization": "Bearer " + "a" * 1_000_000})
 
     assert missing == {(401, "CREDENTIAL_MISSING")}
     assert foreign == {(403, "PROJECT_NOT_ALLOWED")}

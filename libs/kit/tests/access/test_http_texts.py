@@ -11,9 +11,10 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from libs.kit.tests.access.rpcs import METHODS
-from libs.kit.tests.access.test_http import UNARY, serving
+from libs.kit.tests.access.test_http import UNARY, served, serving
 from libs.kit.tests.grpc.support import Lines
 from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.asgi import AsgiClient
 
 ALONE = ["x\ud800", "\udc00x", "\udfff\ud800"]
 """Halves of surrogate pairs, which JSON can write, and which are no characters."""
@@ -71,15 +72,15 @@ async def test_no_rpc_fails_of_text_that_is_no_unicode(tmp_path: Path, lines: Li
         "tidemill-project": "acme",
         "content-type": "application/json",
     }
-    async with serving(access_of(issuer)) as client:
-        # What decodes a body does not know the RPC: each gets one of these, and all that its own fields can have.
-        for name, no_utf8, alone in zip(UNARY, cycle(NO_UTF8), cycle(ALONE), strict=False):
-            bodies = [{alone: alone}, *leaves(METHODS[name].input_type, ALONE[0])]
-            for body in (no_utf8, *(json.dumps(each).encode() for each in bodies)):
-                answer = await client.post(f"/{name}", headers=headers, content=body)
-                assert answer.status_code == 400, (name, body, answer.text)
-                answer.text.encode()
-                codes[answer.status_code] += 1
+    client = AsgiClient(served(access_of(issuer)))
+    # What decodes a body does not know the RPC: each gets one of these, and all that its own fields can have.
+    for name, no_utf8, alone in zip(UNARY, cycle(NO_UTF8), cycle(ALONE), strict=False):
+        bodies = [{alone: alone}, *leaves(METHODS[name].input_type, ALONE[0])]
+        for body in (no_utf8, *(json.dumps(each).encode() for each in bodies)):
+            answer = await client.post(f"/{name}", headers=headers, content=body)
+            assert answer.status_code == 400, (name, body, answer.text)
+            answer.text.encode()
+            codes[answer.status_code] += 1
 
     assert codes.total() > 10 * len(UNARY)
     assert "\\ud800" not in lines.text

@@ -21,6 +21,7 @@ from tidemill_kit.audit.recording import NoAudit, address_of
 from tidemill_kit.grpc.server import GrpcServer, admission_of
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.asgi import AsgiClient
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.contract import register_all
 
@@ -91,20 +92,19 @@ async def by_grpc(access: Access) -> AsyncIterator[Edge]:
 async def by_json(access: Access) -> AsyncIterator[Edge]:
     edge, made = Edge(), chosen()
     rpcs = HttpRpcs(register_all(edge.handler), made, admission=admission_of(made), access=access, audit=edge.trail)
-    transport = httpx.ASGITransport(rpc_application(rpcs, made, dependencies=[]))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    client = AsgiClient(rpc_application(rpcs, made, dependencies=[]))
+    codes = {code.value[0]: code.name for code in grpc.StatusCode}
 
-        async def call(method: str, token: str) -> tuple[str, str]:
-            headers = {"tidemill-project": edge.project} | ({"authorization": f"Bearer {token}"} if token else {})
-            answer = await client.post(f"/{method}", headers=headers, json={})
-            if not answer.is_error:
-                return OK[0].name, ""
-            status = answer.json()
-            codes = {code.value[0]: code.name for code in grpc.StatusCode}
-            return codes[status["code"]], status["details"][0]["reason"]
+    async def call(method: str, token: str) -> tuple[str, str]:
+        headers = {"tidemill-project": edge.project} | ({"authorization": f"Bearer {token}"} if token else {})
+        answer = await client.post(f"/{method}", headers=headers)
+        if not answer.is_error:
+            return OK[0].name, ""
+        status = answer.json()
+        return codes[status["code"]], status["details"][0]["reason"]
 
-        edge.call = call
-        yield edge
+    edge.call = call
+    yield edge
 
 
 @pytest.fixture(params=[by_grpc, by_json])
