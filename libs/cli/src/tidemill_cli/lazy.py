@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -81,9 +82,13 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer keeps its Command to itself
         """Load one command."""
         del ctx
-        if cmd_name not in self.commands and (found := _found(cmd_name)) is not None:
-            self.commands[cmd_name] = _as_command(cmd_name, found)
-        return self.commands.get(cmd_name)
+        return self.commands.get(cmd_name) or _command(cmd_name)
+
+
+@cache
+def _command(name: str) -> Any:  # noqa: ANN401 - ditto
+    found = _found(name)
+    return None if found is None else _as_command(name, found)
 
 
 def _found(name: str) -> Any:  # noqa: ANN401 - a function, or a group of them

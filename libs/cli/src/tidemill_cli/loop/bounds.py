@@ -5,9 +5,11 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, NodeEvent
+from ruamel.yaml.parser import RoundTripParser
 
 from tidemill_cli.loop.problems import Problem
 
@@ -20,27 +22,48 @@ ROOTS = "TIDEMILL_LOOP_FILES"
 """Environment variable with further directories, separated by colons, that a loop may refer to."""
 
 
-def too_large(text: str) -> Problem | None:
-    """Check size, nesting and types from the parser's events, without building the document.
+class OutOfBounds(Exception):
+    """A file is larger than it may be, or has types of its own."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def parsed(text: str) -> Any:  # noqa: ANN401 - any YAML value
+    """Return a document with the positions of its nodes.
 
     Raises:
+        OutOfBounds: it is too large, nested too deep or not of plain values; nothing was built of it.
         MarkedYAMLError: it is not YAML.
 
     """
     if len(text) > MAX_CHARS:
-        return _problem(None, f"has {len(text)} characters; the limit is {MAX_CHARS}: split the loop")
-    measure = _Measure()
-    for event in YAML(typ="safe", pure=True).parse(text):
-        measure.add(event)
-        if measure.nodes > MAX_NODES:
-            return _problem(
-                event, f"has more than {MAX_NODES} values with aliases expanded, which is the limit: split the loop"
-            )
-        if len(measure.open) > MAX_DEPTH:
-            return _problem(event, f"is nested deeper than {MAX_DEPTH}")
+        raise OutOfBounds(_problem(None, f"has {len(text)} characters; the limit is {MAX_CHARS}: split the loop"))
+    yaml = YAML(typ="rt")
+    yaml.Parser = _BoundedParser
+    return yaml.load(text)
+
+
+class _BoundedParser(RoundTripParser):
+    """Checks each event on its way: values are built, and aliases expanded, when all events have passed."""
+
+    def __init__(self, loader: YAML) -> None:
+        super().__init__(loader)
+        self._measure = _Measure()
+
+    def get_event(self) -> Event:
+        event: Event = super().get_event()
+        self._measure.add(event)
+        if self._measure.nodes > MAX_NODES:
+            message = f"has more than {MAX_NODES} values with aliases expanded, which is the limit: split the loop"
+            raise OutOfBounds(_problem(event, message))
+        if len(self._measure.open) > MAX_DEPTH:
+            raise OutOfBounds(_problem(event, f"is nested deeper than {MAX_DEPTH}"))
         if not _PLAIN_TAG.fullmatch(tag := str(getattr(event, "tag", None) or "")):
-            return _problem(event, f"has the type {tag[:80]!r}: only plain YAML values are allowed")
-    return None
+            message = f"has the type {tag[:80]!r}: only plain YAML values are allowed"
+            raise OutOfBounds(_problem(event, message))
+        return event
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError
 
-from tidemill_cli.loop.bounds import is_near, outside, too_large
+from tidemill_cli.loop.bounds import OutOfBounds, is_near, outside, parsed
 from tidemill_cli.loop.declaration import Loop
 from tidemill_cli.loop.problems import Document, LoopErrors, Problem, matching, nearest
 from tidemill_cli.loop.references import reference_problems, turn_problems
@@ -52,9 +52,9 @@ def _parse(file: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise LoopErrors(file, [_at_start(f"cannot be read as UTF-8 text: {type(error).__name__}")]) from error
     try:
-        if too_much := too_large(text):
-            raise LoopErrors(file, [too_much])
-        root = YAML(typ="rt").load(text)
+        root = parsed(text)
+    except OutOfBounds as error:
+        raise LoopErrors(file, [error.problem]) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark
         line, column = (mark.line, mark.column) if mark else (0, 0)
