@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
-from tidemill_core.characters import clean, ignorable
+from tidemill_core.characters import clean, without_ignorable
 from tidemill_core.errors import Violation
 from tidemill_core.resources import refuse
 from tidemill_rag.collections.domain.search_settings import search_violations
@@ -70,7 +70,7 @@ class Search:
             return not_ready
 
     def _violations(self, question: Question) -> Iterator[Violation]:
-        if not "".join(each for each in question.query if not ignorable(each)).strip():
+        if not without_ignorable(question.query).strip():
             yield Violation("query", "is empty")
         if len(question.query) > self.max_characters:
             yield Violation("query", f"has {len(question.query)} characters; the limit is {self.max_characters}")

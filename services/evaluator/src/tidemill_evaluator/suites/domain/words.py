@@ -4,7 +4,7 @@ import re
 import string
 import unicodedata
 
-from tidemill_core.characters import ignorable, stream_safe
+from tidemill_core.characters import stream_safe, without_ignorable
 
 _UNSPACED = re.compile(
     "(["
@@ -53,7 +53,7 @@ def same_signs(one: str, other: str) -> bool:
 
 def folded(text: str) -> str:
     """Return the text NFKC-normalized, case-folded and without invisible characters, as datasets compare questions."""
-    seen = text if text.isascii() else "".join(each for each in stream_safe(text) if not ignorable(each))
+    seen = text if text.isascii() else without_ignorable(stream_safe(text))
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
 
 

@@ -98,27 +98,27 @@ def divide(  # noqa: PLR0913 - what decides about each example
     with it has the same words.
     """
     present = [each for each in examples if each.id not in erased]
-    saying = [each for each in present if says_something(each.answer)]
+    saying = [_Compared.of(each) for each in present if says_something(each.answer)]
     distinct = _distinct(saying)
-    groups = {each.id: group_of(each.asked) for each in distinct}
+    groups = {each.example.id: group_of(each.asked) for each in distinct}
     split = split.with_groups(groups.values(), share=share, salt=salt)
-    references = [each for each in distinct if each.good and groups[each.id] in split.held_out]
+    references = [each for each in distinct if each.example.good and groups[each.example.id] in split.held_out]
     held_out = _distinct(references, compares_rejected=False)
-    others = [each for each in distinct if not each.good or groups[each.id] not in split.held_out]
+    others = [each for each in distinct if not each.example.good or groups[each.example.id] not in split.held_out]
     asked, answered = {each.asked for each in held_out}, {each.answered for each in held_out}
     given_away = {(words_of(each.asked), each.answered) for each in held_out}
     rare = answered - common_answers(((each.asked, each.answered) for each in distinct), common_from)
     train = [
-        each
+        each.example
         for each in others
-        if groups[each.id] not in split.held_out
+        if groups[each.example.id] not in split.held_out
         and each.asked not in asked
         and each.answered not in rare
         and (words_of(each.asked), each.answered) not in given_away
     ]
     return Division(
         train=tuple(train),
-        held_out=tuple(held_out),
+        held_out=tuple(each.example for each in held_out),
         split=split,
         offered=len(examples),
         erased=len(examples) - len(present),
@@ -128,10 +128,23 @@ def divide(  # noqa: PLR0913 - what decides about each example
     )
 
 
-def _distinct(examples: Sequence[Example], *, compares_rejected: bool = True) -> list[Example]:
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """An example with the texts that it is compared by, which are long work to normalise."""
+
+    example: Example
+    asked: str
+    answered: str
+
+    @classmethod
+    def of(cls, example: Example) -> "_Compared":
+        return cls(example, example.asked, example.answered)
+
+
+def _distinct(examples: Sequence[_Compared], *, compares_rejected: bool = True) -> list[_Compared]:
     """Return the first observed of each question, answer that is good or bad, and rejected one, ordered by id."""
-    first: dict[tuple[str, str, bool, str], Example] = {}
-    for each in sorted(examples, key=lambda example: (example.observed_at, example.id)):
-        rejected = normalised(each.rejected) if compares_rejected else ""
-        first.setdefault((each.asked, each.answered, each.good, rejected), each)
-    return sorted(first.values(), key=lambda example: example.id)
+    first: dict[tuple[str, str, bool, str], _Compared] = {}
+    for each in sorted(examples, key=lambda compared: (compared.example.observed_at, compared.example.id)):
+        rejected = normalised(each.example.rejected) if compares_rejected else ""
+        first.setdefault((each.asked, each.answered, each.example.good, rejected), each)
+    return sorted(first.values(), key=lambda compared: compared.example.id)
