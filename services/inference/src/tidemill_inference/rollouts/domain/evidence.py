@@ -60,7 +60,7 @@ def _above(values: Weighted, mean: float) -> float:
     return _log_sum(
         weight
         + math.fsum(
-            count * _log(_payoff(stake * share, value, mean))
+            count * _log_payoff(stake * share, value, mean)
             for share, counted in values.items()
             for value, count in counted.items()
             if count
@@ -117,14 +117,12 @@ def _some(moments: Sequence[float]) -> Sequence[float]:
     return moments[::step]
 
 
-def _payoff(stake: float, value: float, mean: float) -> float:
-    """Return what becomes of a capital of 1."""
+@lru_cache(maxsize=10_000)
+def _log_payoff(stake: float, value: float, mean: float) -> float:
+    """Return what becomes of a capital of 1; most values are 0 or 1, and the stakes and means are always the same."""
     if mean <= 0.0:
-        return math.inf if value > 0.0 < stake else 1.0
-    return max(0.0, 1.0 - stake + stake * value / mean)
-
-
-def _log(capital: float) -> float:
+        return math.inf if value > 0.0 < stake else 0.0
+    capital = 1.0 - stake + stake * value / mean
     return math.log(capital) if capital > 0.0 else -math.inf
 
 
