@@ -1,5 +1,7 @@
 """A server with the stub of inference, whose records a test adds."""
 
+from functools import cache
+
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import conversation_pb2, inference_pb2
 from tidemill.inference.v1 import conversation_service_pb2 as rpc
@@ -98,6 +100,7 @@ def _prompt(question: str) -> pb.GetInferencePromptResponse:
     return reply
 
 
+@cache
 def settings(**fields: object) -> FeedbackSettings:
     return FeedbackSettings.model_validate(
         {

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 
@@ -88,6 +89,7 @@ class ApiClient:
     unauthenticated: document_service_pb2_grpc.DocumentServiceStub
 
 
+@cache
 def settings_without_servers() -> IngestSettings:
     """Return settings of a service whose servers do not answer."""
     return IngestSettings.model_validate(

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
@@ -41,6 +42,7 @@ class ProbeSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PROBE_")
 
 
+@cache
 def settings(**changes: object) -> ProbeSettings:
     given: dict[str, Any] = {
         "grpc_port": 0,

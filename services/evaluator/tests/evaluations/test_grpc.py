@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -66,6 +67,7 @@ def gate(**fields: object) -> pb.Gate:
     return pb.Gate(**(known | fields))  # type: ignore[arg-type] # fields of a gate
 
 
+@cache
 def settings() -> EvaluatorSettings:
     return EvaluatorSettings.model_validate(
         {

@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 
@@ -28,6 +29,7 @@ class ApiClient:
 BACK = pb.LINEAGE_DIRECTION_BACK
 
 
+@cache
 def settings() -> MonitorSettings:
     return MonitorSettings.model_validate(
         {

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,11 @@ class ApiClient:
 
 
 def settings(folder: Path) -> RagSettings:
+    return without_servers().model_copy(update={"data_dir": folder})
+
+
+@cache
+def without_servers() -> RagSettings:
     return RagSettings.model_validate(
         {
             "grpc_port": 0,
@@ -59,7 +65,7 @@ def settings(folder: Path) -> RagSettings:
             "s3_endpoint": "127.0.0.1:1",
             "s3_access_key": "key",
             "s3_secret_key": "secret",
-            "data_dir": folder,
+            "data_dir": Path(),
             "ingest_address": "127.0.0.1:1",
             "trainer_address": "127.0.0.1:1",
         }

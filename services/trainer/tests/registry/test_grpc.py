@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,11 @@ async def messages(version: str, path: str, chunks: list[bytes]) -> AsyncIterato
 
 
 def settings(folder: Path) -> TrainerSettings:
+    return without_servers().model_copy(update={"data_dir": folder})
+
+
+@cache
+def without_servers() -> TrainerSettings:
     return TrainerSettings.model_validate(
         {
             "grpc_port": 0,
@@ -67,7 +73,7 @@ def settings(folder: Path) -> TrainerSettings:
             "s3_endpoint": "127.0.0.1:1",
             "s3_access_key": "key",
             "s3_secret_key": "secret",
-            "data_dir": folder,
+            "data_dir": Path(),
             "ingest_address": "127.0.0.1:1",
         }
     )
