@@ -78,14 +78,15 @@ async def test_a_quick_engine_is_asked_as_much_at_once_as_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("alone_s", "error"),
     [
-        DeadlineExceeded("not complete in time"),
-        DependencyUnavailable("did not answer in time", dependency="model lora@1"),
-        DependencyUnavailable("did not answer in time", dependency="rag"),
+        (6.0, DeadlineExceeded("not complete in time")),
+        (14.0, DependencyUnavailable("did not answer in time", dependency="model lora@1")),
+        (25.0, DependencyUnavailable("did not answer in time", dependency="rag")),
+        (45.0, DeadlineExceeded("not complete in time")),
+        (45.0, DependencyUnavailable("did not answer in time", dependency="rag")),
     ],
 )
-@pytest.mark.parametrize("alone_s", [6.0, 14.0, 25.0, 45.0])
 async def test_on_a_slow_machine_fewer_are_asked_at_once_and_none_fails(alone_s: float, error: TidemillError) -> None:
     evaluator, engine = await asked_of({"": alone_s, TUNED: alone_s})
     engine.error = error

@@ -115,15 +115,15 @@ class Group:
     reasons: Collection[str]
     """Why at least half of what they say is left out."""
     bound: float = BOUND
-    seeds: int = 20
+    seeds: int = 6
 
 
 GROUPS = {
     "pasting": Group(says=pasting, reasons={"REPEATED_TEXT"}),
     "contradicting": Group(says=contradicting, reasons={"UNRELIABLE_RATER"}),
-    "steering": Group(says=steering, against=of_rare_questions, reasons={"PER_USER_LIMIT"}, seeds=5),
-    "silencing": Group(says=silencing, reasons={"UNRELIABLE_RATER", "CONTRADICTED", "PER_USER_LIMIT"}, seeds=5),
-    "anonymous": Group(says=anonymous, reasons={"CONTRADICTED"}, bound=BOUND + 0.05, seeds=5),
+    "steering": Group(says=steering, against=of_rare_questions, reasons={"PER_USER_LIMIT"}, seeds=4),
+    "silencing": Group(says=silencing, reasons={"UNRELIABLE_RATER", "CONTRADICTED", "PER_USER_LIMIT"}, seeds=4),
+    "anonymous": Group(says=anonymous, reasons={"CONTRADICTED"}, bound=BOUND + 0.05, seeds=4),
 }
 """Those without a pseudonym have one share more, together."""
 
