@@ -1,12 +1,16 @@
 """Measures hybrid search of the embedded vector store among 100,000 passages, narrowed by readers and metadata.
 
-No server is needed: `python -m services.rag.tests.bench.hybrid [passages]`. The passages are pieces of docstrings, with
-BM25's terms and the vectors of `graph`, all of one project: another one's are in another index.
+No server is needed: `python -m services.rag.tests.bench.hybrid [passages] [--kept FOLDER]`. The passages are pieces of
+docstrings, with BM25's terms and the vectors of `graph`, all of one project: another one's are in another index.
 The questions are the first words of further pieces. An index version of this size has a graph for its vectors, which is
 built first; recall is the share of the 10 best by exact search of the same index, before it had one.
+`--kept` keeps the filled store, the one with a graph and the questions in a folder, or measures what is there.
 """
 
+import argparse
 import asyncio
+import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -36,6 +40,8 @@ LIMIT = 2 * BEST + 4
 """What a search of ten passages asks the store for, as some of them may be stale."""
 LANGUAGES = ("en",)
 FILTERS: Mapping[str, Where] = {"readers": Where(principals=("staff",)), "readers, source and metadata": WHERE}
+EXACT, GRAPH, TEXTS = "exact", "graph", "questions.json"
+"""What a folder has: the store as it was filled, the one with a graph, and the questions."""
 Found = Sequence[Sequence[str]]
 
 
@@ -93,33 +99,53 @@ async def measured(vectors: QdrantEdgeVectors, queries: Sequence[Query], where: 
     return Searched(sorted(took[WARM_UP:]), spent_ms, found)
 
 
-async def main() -> None:
-    """Measure before and after the graph is built."""
-    size = int(sys.argv[1]) if len(sys.argv) > 1 else SIZE
+async def prepare(size: int, folder: Path) -> None:
+    """Fill a store, and build the graph of a copy of it."""
     pieces = shuffled(size + QUESTIONS + WARM_UP)
     size = len(pieces) - QUESTIONS - WARM_UP
     pieces[size:] = [" ".join(text.split()[:QUESTION_WORDS]) for text in pieces[size:]]
     dense = embedded(pieces)
-    with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
-        vectors = QdrantEdgeVectors(Path(folder))
-        await vectors.create(INDEX, dimensions=dense.shape[1], sparse=True)
-        begun = perf_counter()
-        await fill(vectors, pieces[:size], dense[:size])
-        sys.stdout.write(f"{size} passages, stored in {perf_counter() - begun:.0f} s\n")
-        queries = await asked(pieces[size:], dense[size:])
-        exact, p95, recall = {}, 0.0, 0.0
+    vectors, begun = QdrantEdgeVectors(folder / EXACT), perf_counter()
+    await vectors.create(INDEX, dimensions=dense.shape[1], sparse=True)
+    await fill(vectors, pieces[:size], dense[:size])
+    await vectors.close()
+    sys.stdout.write(f"{size} passages, stored in {perf_counter() - begun:.0f} s\n")
+    shutil.copytree(folder / EXACT, folder / GRAPH)
+    vectors, begun = QdrantEdgeVectors(folder / GRAPH), perf_counter()
+    assert await vectors.count(INDEX) == size
+    assert await GraphBuilds(vectors, min_chunks=size).build_next()
+    await vectors.close()
+    sys.stdout.write(f"graph built in {perf_counter() - begun:.0f} s\n")
+    np.save(folder / "questions.npy", dense[size:])
+    (folder / TEXTS).write_text(json.dumps(pieces[size:]), encoding="utf-8")
+
+
+async def measure(folder: Path) -> None:
+    """Measure exact search, and that by a graph."""
+    queries = await asked(json.loads((folder / TEXTS).read_text(encoding="utf-8")), np.load(folder / "questions.npy"))
+    exact, p95, recall = dict[str, Found](), 0.0, 0.0
+    for when in (EXACT, GRAPH):
+        vectors = QdrantEdgeVectors(folder / when)
+        await vectors.count(INDEX)  # opens it
         for name, where in FILTERS.items():
             searched = await measured(vectors, queries, where)
-            exact[name] = searched.found
-            searched.said("exact", name, exact[name])
-        begun = perf_counter()
-        assert await GraphBuilds(vectors, min_chunks=size).build_next()
-        sys.stdout.write(f"graph built in {perf_counter() - begun:.0f} s\n")
-        for name, where in FILTERS.items():
-            p95, recall = (await measured(vectors, queries, where)).said("graph", name, exact[name])
+            p95, recall = searched.said(when, name, exact.setdefault(name, searched.found))
         await vectors.close()
     report("search_100k_p95", p95, "ms")
     report("search_100k_recall", recall, "")
+
+
+async def main() -> None:
+    """Prepare what is not there, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("passages", type=int, nargs="?", default=SIZE)
+    parser.add_argument("--kept", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as passing:
+        folder = options.kept or Path(passing)
+        if not (folder / TEXTS).exists():
+            await prepare(options.passages, folder)
+        await measure(folder)
 
 
 if __name__ == "__main__":

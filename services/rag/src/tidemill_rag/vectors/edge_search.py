@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any, cast
 
 from qdrant_edge import (
-    AcornSearchParams,
     FieldCondition,
     Filter,
     Fusion,
@@ -15,16 +14,16 @@ from qdrant_edge import (
     QueryRequest,
     RangeDateTime,
     RangeFloat,
-    SearchParams,
+    ScoredPoint,
     SearchRequest,
 )
 from qdrant_edge import Query as EngineQuery
 
 from tidemill_rag.embedding.domain import SparseVector
-from tidemill_rag.vectors.edge_shards import open_shard
+from tidemill_rag.vectors.edge_postfilter import Within, narrowed, these
+from tidemill_rag.vectors.edge_shards import Shard, open_shard
 from tidemill_rag.vectors.edge_vectors import dense_of, terms
-from tidemill_rag.vectors.fusion import DENSE, RRF_K, SPARSE, candidates, cosine
-from tidemill_rag.vectors.graph import ACORN_MAX_SELECTIVITY, HNSW_EF
+from tidemill_rag.vectors.fusion import DENSE, RRF_K, SPARSE, candidates
 from tidemill_rag.vectors.payloads import FACETS, READERS, SOURCE, metadata_path
 from tidemill_rag.vectors.ports import Query, Range
 
@@ -42,37 +41,46 @@ class Narrowed:
     principals: list[str]
 
 
-def search(name: str, query: Query, limit: int, narrowed: Narrowed) -> Found:
+def search(name: str, query: Query, limit: int, where: Narrowed) -> Found:
     """Return the best points."""
     opened = open_shard(name)
     if opened is None or query.matches_nothing:
         return []
-    for field, span in narrowed.ranges.items():
+    for field, span in where.ranges.items():
         opened.index_range(metadata_path(field), times=span.of_times)
-    chosen, vector = _filter(narrowed), list(query.vector)
-    nearest = EngineQuery.Nearest(vector)
-    params = SearchParams(hnsw_ef=HNSW_EF, acorn=AcornSearchParams(enable=True, max_selectivity=ACORN_MAX_SELECTIVITY))
+    matching, nearest = filter_of(where), EngineQuery.Nearest(list(query.vector))
     if not query.is_fused:
-        request = SearchRequest(
-            nearest, limit, filter=chosen, params=params, with_payload=True, with_vector=query.with_vectors
-        )
-        return [
-            (str(found.id), found.score, found.payload or {}, dense_of(found.vector) if query.with_vectors else [])
-            for found in opened.shard.search(request)
-        ]
+        within = narrowed(opened, nearest, matching, count=limit)
+        return [_found(point) for point in _nearest(opened, nearest, within, limit=limit, asked=query)]
     depth = candidates(limit)
     by_terms = EngineQuery.Nearest(terms(query.sparse or SparseVector()), SPARSE)
-    rankings, weights = [Prefetch(depth, query=by_terms, filter=chosen)], [query.sparse_weight]
+    rankings, weights = [Prefetch(depth, query=by_terms, filter=matching)], [query.sparse_weight]
     if query.dense_weight:
-        rankings.append(Prefetch(depth, query=nearest, filter=chosen, params=params))
+        within = narrowed(opened, nearest, matching, count=depth)
+        rankings.append(Prefetch(depth, query=nearest, filter=within.filter, params=within.params))
         weights.append(query.dense_weight)
     fusion = cast("Fusion", Fusion.Rrf(RRF_K, weights))  # a member, which its stubs do not say
-    fused = QueryRequest(limit, query=fusion, prefetches=rankings, with_payload=True, with_vector=[DENSE])
-    points = [(found, dense_of(found.vector)) for found in opened.shard.query(fused)]
-    return [
-        (str(found.id), cosine(vector, dense), found.payload or {}, dense if query.with_vectors else [])
-        for found, dense in points
-    ]
+    fused = QueryRequest(limit, query=fusion, prefetches=rankings, with_payload=False, with_vector=False)
+    ids = [point.id for point in opened.shard.query(fused)]
+    by_id = {point.id: point for point in _nearest(opened, nearest, these(ids), limit=limit, asked=query)}
+    return [_found(by_id[each]) for each in ids]
+
+
+def _nearest(opened: Shard, nearest: EngineQuery, within: Within, *, limit: int, asked: Query) -> list[ScoredPoint]:
+    return opened.shard.search(
+        SearchRequest(
+            nearest,
+            limit,
+            filter=within.filter,
+            params=within.params,
+            with_payload=True,
+            with_vector=[DENSE] if asked.with_vectors else False,
+        )
+    )
+
+
+def _found(point: ScoredPoint) -> tuple[str, float, dict[str, Any], list[float]]:
+    return str(point.id), point.score, point.payload or {}, dense_of(point.vector) if point.vector else []
 
 
 def payloads(name: str, ids: list[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -97,7 +105,8 @@ def points(name: str, ids: list[str]) -> list[tuple[str, list[float], dict[str, 
     ]
 
 
-def _filter(narrowed: Narrowed) -> Filter:
+def filter_of(narrowed: Narrowed) -> Filter:
+    """Return the filter as the engine has it."""
     readable: list[IsEmptyCondition | FieldCondition] = [IsEmptyCondition(READERS)]
     if narrowed.principals:
         readable.append(FieldCondition(READERS, match=MatchAny(narrowed.principals)))
