@@ -34,7 +34,13 @@ FILTERS = {
     "trainer/registry/erasure.py": [{"state"}],
     "trainer/sweeps/erasure.py": [{"state"}],
     "trainer/training/erasure.py": [{"state"}],
-    "trainer/training/runs.py": [{"plan"}],
+    "trainer/training/runs.py": [
+        {"plan"},
+        {"sweep"},
+        {"trial.number"},
+        {"plan", "trial.number"},
+        {"sweep", "trial.number"},
+    ],
     "trainer/training/start_runs_for_dataset_version.py": [{"dataset"}],
 }
 """By module that lists with `where`: the sets of fields that it may filter by. A new one is named here."""

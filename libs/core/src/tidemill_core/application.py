@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from tidemill_core.aggregate import Aggregate
 
@@ -97,6 +97,10 @@ class Page(Generic[T]):
     next_token: str = ""
 
 
+Where: TypeAlias = Mapping[str, str | None]
+"""What a list has to match, by the store's names of fields; None matches documents without the field."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRequest:
     """Which page is requested: 1 to 1000 items after the opaque token of the page before.
@@ -166,7 +170,7 @@ class Aggregates(Protocol[A]):
         ...
 
     async def list(
-        self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
+        self, project: str, *, page: PageRequest, where: Where | None = None, show_deleted: bool = False
     ) -> Page[A]:
         """Return a page ordered by (create_time, id), from either end.
 

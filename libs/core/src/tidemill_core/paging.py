@@ -3,11 +3,11 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tidemill_core.application import PageRequest
+from tidemill_core.application import PageRequest, Where
 from tidemill_core.errors import InvalidInput
 
 MAX_PAGE_SIZE = 1000
@@ -35,7 +35,7 @@ def checked_size(page: PageRequest) -> int:
     return page.size
 
 
-def list_digest(project: str, where: Mapping[str, str], *, show_deleted: bool, newest_first: bool = False) -> str:
+def list_digest(project: str, where: Where, *, show_deleted: bool, newest_first: bool = False) -> str:
     """Return what names a list: a token leads on in the list that it came from and in no other."""
     order = ["newest_first"] if newest_first else []  # tokens of the other order are as they were
     named = json.dumps([project, sorted(where.items()), show_deleted, *order])

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from tidemill_core.aggregate import Aggregate
-from tidemill_core.application import Aggregates, PageRequest, Request
+from tidemill_core.application import Aggregates, PageRequest, Request, Where
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, Violation
 from tidemill_core.paging import MAX_PAGE_SIZE
@@ -166,7 +166,7 @@ def copy_fields(given: object, onto: object, fields: AbstractSet[str]) -> None:
 
 
 async def list_all(
-    resources: Aggregates[A], project: str, *, where: Mapping[str, str] | None = None, show_deleted: bool = False
+    resources: Aggregates[A], project: str, *, where: Where | None = None, show_deleted: bool = False
 ) -> AsyncIterator[A]:
     """Yield all resources of a project that match `where`, page by page."""
     token = ""

@@ -1,6 +1,8 @@
 """Training: plans, their runs, and waiting for one."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from tidemill.trainer.v1.training_pb2 import TrainingPlan, TrainingRun, TrainingRunState
 from tidemill.trainer.v1.training_service_pb2 import (
@@ -11,9 +13,10 @@ from tidemill.trainer.v1.training_service_pb2 import (
     ListTrainingRunsRequest,
     RetryTrainingRunRequest,
     StartTrainingRunRequest,
+    UpdateTrainingRunRequest,
 )
 from tidemill_client.connection import Connection
-from tidemill_client.pages import each
+from tidemill_client.pages import each, filter_of
 from tidemill_client.waiting import poll
 
 PATIENCE_S = 3600.0
@@ -52,11 +55,21 @@ class Training:
         """Return a run with its progress and losses."""
         return (await self._connection.training.GetTrainingRun(GetTrainingRunRequest(id=run))).run
 
-    def runs(self, *, plan: str = "") -> AsyncIterator[TrainingRun]:
-        """Yield the runs, oldest first."""
-        return each(
-            self._connection.training.ListTrainingRuns, ListTrainingRunsRequest(plan=plan), lambda page: page.runs
+    def runs(self, *, plan: str = "", sweep: str = "", exclude_trials: bool = False) -> AsyncIterator[TrainingRun]:
+        """Yield the runs, oldest first and without curves; of a plan, or of a sweep."""
+        request = ListTrainingRunsRequest(filter=filter_of(plan=plan, sweep=sweep), exclude_trials=exclude_trials)
+        return each(self._connection.training.ListTrainingRuns, request, lambda page: page.runs)
+
+    async def describe(
+        self, run: str, *, notes: str | None = None, labels: Mapping[str, str] | None = None, etag: str = ""
+    ) -> TrainingRun:
+        """Set the notes or the labels of a run; None leaves them as they are."""
+        given = {"notes": notes, "labels": labels}
+        request = UpdateTrainingRunRequest(
+            run=TrainingRun(id=run, etag=etag, notes=notes or "", labels=labels or {}),
+            update_mask=FieldMask(paths=[name for name, value in given.items() if value is not None]),
         )
+        return (await self._connection.training.UpdateTrainingRun(request)).run
 
     async def cancel(self, run: str) -> TrainingRun:
         """Cancel a run; no model version is registered."""

@@ -10,7 +10,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.results import UpdateResult
 
 from tidemill_core.aggregate import Aggregate, Event
-from tidemill_core.application import Clock, Page, PageRequest, Request
+from tidemill_core.application import Clock, Page, PageRequest, Request, Where
 from tidemill_core.errors import NotFound
 from tidemill_core.quotas import Quota
 from tidemill_kit.store.aggregates import Codec, MongoAggregates
@@ -60,7 +60,7 @@ class InMemoryAggregates(MongoAggregates[A]):
         self._documents.remove(document_id(project, aggregate_id))
 
     async def list(
-        self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
+        self, project: str, *, page: PageRequest, where: Where | None = None, show_deleted: bool = False
     ) -> Page[A]:
         """See `Aggregates.list`."""
         self._lists = [(), tuple({**page.where, **(where or {})})]

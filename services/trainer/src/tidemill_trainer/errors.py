@@ -20,6 +20,7 @@ Conflict
 ├── ModelChanged
 ├── ImportLost
 ├── PlanChanged
+├── RunChanged
 ├── RunLost
 ├── SweepChanged
 └── SweepLost
@@ -203,6 +204,12 @@ class PlanChanged(Conflict):
     """The plan changed since the caller read it."""
 
     reason = "TRAINING_PLAN_CHANGED"
+
+
+class RunChanged(Conflict):
+    """The run changed since the caller read it."""
+
+    reason = "TRAINING_RUN_CHANGED"
 
 
 class RunLost(Conflict):

@@ -28,6 +28,10 @@ class RecordedReports:
         if event == "step" and facts["step"] == self._ends_after:
             raise KeyboardInterrupt
 
+    def of(self, number: str) -> list[float]:
+        """Return what each step logged of a number."""
+        return [line["numbers"][number] for line in self.lines if line["event"] == "step"]
+
     @property
     def losses(self) -> list[object]:
         return [line["loss"] for line in self.lines if line["event"] == "step"]
@@ -83,6 +87,9 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_p
     begun = second.lines[1]
     assert (begun["step"], begun["steps"]) == (2, 5)
     assert begun["losses"] == list(enumerate(whole.losses[:2], start=1))
+    rates = {curve["name"]: curve for curve in begun["curves"]}["learning_rate"]
+    assert (rates["steps"], rates["values"]) == ((1, 2), tuple(whole.of("learning_rate")[:2]))
+    assert {"code", "device", "dtype", "processor", "threads", "trl"} <= begun["versions"].keys()
     assert second.losses == whole.losses[2:]
     assert whole.losses[-1] != whole.losses[0]
 

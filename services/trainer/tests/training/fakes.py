@@ -143,6 +143,8 @@ class FakeTrainings:
     """If set, a training waits for it after its first step."""
     jobs: list[TrainingJob] = field(default_factory=list)
     killed: int = 0
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What each step logs beside its loss."""
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
@@ -158,7 +160,15 @@ class FakeTrainings:
             yield Begun(step=0, steps=len(self.losses), versions=VERSIONS)
             for step, loss in enumerate(self.losses, start=1):
                 left = float(len(self.losses) - step)
-                yield Stepped(step=step, steps=len(self.losses), loss=loss, remaining_s=left)
+                yield Stepped(
+                    step=step,
+                    steps=len(self.losses),
+                    loss=loss,
+                    remaining_s=left,
+                    numbers=self.numbers,
+                    peak_memory_bytes=len(LINES) // step,
+                    peak_device_memory_bytes=7 // step,
+                )
                 self.begun.set()
                 if self.gate:
                     await self.gate.wait()

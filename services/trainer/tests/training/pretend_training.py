@@ -24,10 +24,12 @@ def main() -> None:
     versions = {"torch": "2"}
     if what == COMPUTES:
         versions = {"format": job.numeric_format, "kernels": os.environ.get("ATEN_CPU_CAPABILITY", "")}
-    reports.report("begun", step=0, steps=2, versions=versions, losses=[])
+    curves = [{"name": "grad_norm", "steps": [1], "values": [3.0]}] if what == SUCCEEDS else []
+    reports.report("begun", step=0, steps=2, versions=versions, losses=[], curves=curves)
     if what == CHATTERS:
         print("a library's own words")  # noqa: T201 - they must not reach the worker
-    reports.report("step", step=1, steps=2, loss=2.5, remaining_s=1.0)
+    more = {"numbers": {"grad_norm": 2.0}, "device_memory_bytes": 5} if what == SUCCEEDS else {}
+    reports.report("step", step=1, steps=2, loss=2.5, remaining_s=1.0, **more)
     if job.held_out:
         reports.report("measured", at=1, loss=job.held_out.share)
     if what == BREAKS:

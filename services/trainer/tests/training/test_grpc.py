@@ -1,5 +1,6 @@
 import math
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,9 @@ def plan(**changes: object) -> pb.TrainingPlan:
     return ParseDict(changes, message)
 
 
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
+@asynccontextmanager
+async def served(tmp_path: Path) -> AsyncIterator[ApiClient]:
+    """Serve a harness with a base and a dataset version."""
     harness = await Harness(folder=tmp_path).with_base()
     harness.datasets.publish(dataset_version())
     servicer = GrpcTrainingService(harness.plan_crud, harness.run_crud)
@@ -67,6 +69,12 @@ async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
     yield ApiClient(harness=harness, port=server.port, stub=TrainingServiceStub(channel))
     await channel.close()
     await server.stop(1.0)
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
+    async with served(tmp_path) as client:
+        yield client
 
 
 async def test_a_plan_is_shown_as_it_was_written(api: ApiClient) -> None:

@@ -14,7 +14,8 @@ from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.run import Progress, TrainingRun
-from tidemill_trainer.training.mongo import PLANS, RUNS, deferring_plans, pending_runs
+from tidemill_trainer.training.domain.trial import HeldOut, Trial
+from tidemill_trainer.training.mongo import PLANS, RUN_LISTS, RUNS, deferring_plans, pending_runs
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def runs(database: Database) -> MongoAggregates[TrainingRun]:
         topic="topic",
         source="/test",
         missing=TrainingRunNotFound,
-        lists=[("plan",)],
+        lists=RUN_LISTS,
     )
 
 
@@ -76,6 +77,23 @@ async def test_a_run_is_read_as_it_was_saved(runs: MongoAggregates[TrainingRun])
     assert saved.recipe.lora["target_modules"] == ("q_proj",)
     assert (await runs.list("acme", page=PageRequest(), where={"plan": "lora"})).items == [saved]
     assert not (await runs.list("acme", page=PageRequest(), where={"plan": "other"})).items
+
+
+async def test_runs_are_listed_without_trials_as_the_store_keeps_them(runs: MongoAggregates[TrainingRun]) -> None:
+    await runs.ensure_indexes()
+    trial = Trial(number=1, held_out=HeldOut(share=0.2, seed=0, measurements=2))
+    for each in (run("plain"), replace(run("trial"), trial=trial, sweep="rates", pending=[]), run("last")):
+        await runs.add(each, request=request())
+
+    first = await runs.list("acme", page=PageRequest(size=1), where={"plan": "lora", "trial.number": None})
+    rest = await runs.list(
+        "acme", page=PageRequest(token=first.next_token), where={"plan": "lora", "trial.number": None}
+    )
+
+    assert [each.id for each in (*first.items, *rest.items)] == ["plain", "last"]
+    assert [each.id for each in (await runs.list("acme", page=PageRequest(), where={"sweep": "rates"})).items] == [
+        "trial"
+    ]
 
 
 async def test_only_runs_in_work_are_pending(database: Database, runs: MongoAggregates[TrainingRun]) -> None:

@@ -77,12 +77,17 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "examples": {**RUN["examples"], "alike": 0},
         "sweep": "",
         "trial": None,
+        "base_digest": "",
+        "notes": "",
     }
-    assert RUNS.encode(run) == {
-        **RUN,
-        **added,
-        "progress": {**RUN["progress"], "held_out_losses": [], "accuracy": None},
+    of_progress = {
+        "held_out_losses": [],
+        "accuracy": None,
+        "curves": [],
+        "peak_memory_bytes": 0,
+        "peak_device_memory_bytes": 0,
     }
+    assert RUNS.encode(run) == {**RUN, **added, "progress": {**RUN["progress"], **of_progress}}
 
 
 def test_a_run_of_an_early_version_is_read_with_defaults() -> None:

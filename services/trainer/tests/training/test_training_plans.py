@@ -1,5 +1,4 @@
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 from services.trainer.tests.registry.fakes import ADA, model_files
 from services.trainer.tests.training.fakes import Harness, adapter_config, dataset_version, plan_settings, request
 from tidemill_core.aggregate import Aggregate
-from tidemill_core.application import Caller, Page, PageRequest, ResourceKey
+from tidemill_core.application import Caller, Page, PageRequest, ResourceKey, Where
 from tidemill_core.errors import (
     AlreadyExists,
     Conflict,
@@ -42,7 +41,7 @@ class DeletedOnceListed(InMemoryAggregates[TrainingPlan]):
     """Plans of which `gone` is deleted right after the list is read."""
 
     async def list(
-        self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
+        self, project: str, *, page: PageRequest, where: Where | None = None, show_deleted: bool = False
     ) -> Page[TrainingPlan]:
         found = await super().list(project, page=page, where=where, show_deleted=show_deleted)
         await self.update(project, "gone", deleted, request=request())

@@ -11,6 +11,7 @@ import pytest
 
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.errors import TrainingFailed
+from tidemill_trainer.training.domain.curves import Curve
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.recipe import recipe_of
 from tidemill_trainer.training.domain.trial import HeldOut
@@ -82,10 +83,27 @@ async def test_a_process_knows_what_is_held_out_and_reports_the_loss_on_it(tmp_p
 
 
 async def test_a_process_reports_how_far_it_is(tmp_path: Path) -> None:
-    assert await reports_of(job_in(tmp_path, what=SUCCEEDS)) == [
-        Begun(step=0, steps=2, versions={"torch": "2"}),
-        Stepped(step=1, steps=2, loss=2.5, remaining_s=1.0),
-    ]
+    begun, stepped = await reports_of(job_in(tmp_path, what=SUCCEEDS))
+
+    curve = Curve(name="grad_norm", steps=(1,), values=(3.0,))
+    assert begun == Begun(step=0, steps=2, versions={"torch": "2"}, curves=(curve,))
+    assert isinstance(stepped, Stepped)
+    assert stepped == Stepped(
+        step=1,
+        steps=2,
+        loss=2.5,
+        remaining_s=1.0,
+        numbers={"grad_norm": 2.0},
+        peak_memory_bytes=stepped.peak_memory_bytes,
+        peak_device_memory_bytes=5,
+    )
+
+
+async def test_the_most_memory_that_a_process_was_seen_to_take_is_reported_with_its_steps(tmp_path: Path) -> None:
+    async with processes().running(job_in(tmp_path, what=HANGS)) as reports:
+        stepped = await anext(report async for report in reports if isinstance(report, Stepped))
+
+    assert stepped.peak_memory_bytes > 1024**2
 
 
 async def test_what_a_library_prints_is_no_report(tmp_path: Path) -> None:

@@ -188,14 +188,14 @@ class Turn:
     async def train(self, *, retry: bool = False) -> TrainingRun:
         """Watch the run that the new version triggers; with `retry`, retry one that has failed."""
         training = Training(self.connection)
-        runs = [each async for each in training.runs(plan=PLAN)] if retry else []
+        runs = [each async for each in training.runs(plan=PLAN, exclude_trials=True)] if retry else []
         if runs and runs[-1].state in TRAINING_ENDED - {TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED}:
             await training.retry(runs[-1].id)
         with progress() as bar:
             task = bar.add_task("waiting for the training run", total=None)
 
             async def ended() -> TrainingRun | None:
-                runs = [each async for each in training.runs(plan=PLAN)]
+                runs = [each async for each in training.runs(plan=PLAN, exclude_trials=True)]
                 if not runs:
                     return None
                 run = runs[-1]

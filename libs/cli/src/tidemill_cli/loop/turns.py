@@ -151,11 +151,9 @@ class Loops:
         plans: list[TrainingPlan] = await self._owned("training", loop)
         return [training_stage(plan, await _current(self._runs(plan.id), TRAINED)) for plan in plans]
 
-    async def _runs(self, plan: str) -> "AsyncIterator[TrainingRun]":
-        """Yield the runs of a plan that are no trials of a sweep."""
-        async for run in Training(self._connection).runs(plan=plan):
-            if not run.trial:
-                yield run
+    def _runs(self, plan: str) -> "AsyncIterator[TrainingRun]":
+        """Return the runs of a plan that are no trials of a sweep."""
+        return Training(self._connection).runs(plan=plan, exclude_trials=True)
 
     async def _evaluations(self, loop: str) -> list[Stage]:
         gates: list[Gate] = await self._owned("gate", loop)

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Generic, NoReturn, Protocol, TypeVar
 
 from tidemill_core.aggregate import Aggregate
-from tidemill_core.application import Clock, Page, PageRequest, Request, SystemClock
+from tidemill_core.application import Clock, Page, PageRequest, Request, SystemClock, Where
 from tidemill_core.errors import (
     AlreadyExists,
     Conflict,
@@ -153,7 +153,7 @@ class MongoAggregates(Generic[A]):
         return {document["id"]: self._decoded(document) for document in documents if not document["deleted"]}
 
     async def list(
-        self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
+        self, project: str, *, page: PageRequest, where: Where | None = None, show_deleted: bool = False
     ) -> Page[A]:
         """See `Aggregates.list`."""
         size, where = checked_size(page), {**page.where, **(where or {})}
@@ -172,7 +172,7 @@ class MongoAggregates(Generic[A]):
         token = token_after(Place(shown[-1]["create_time"], shown[-1]["id"]), digest=digest) if more else ""
         return Page(items=[self._decoded(document) for document in shown], next_token=token)
 
-    def _refuse_list(self, page: PageRequest, where: Mapping[str, str]) -> NoReturn:
+    def _refuse_list(self, page: PageRequest, where: Where) -> NoReturn:
         """Refuse a list that no index serves: one that a caller's filter asks for, or one of the code."""
         if page.where:
             text = f"asks for {' and '.join(sorted(where))} together, which no index serves: filter by fewer fields"

@@ -1,7 +1,7 @@
 """Aggregates that are read far more often than they change: what was read a moment ago is read again from memory."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from cachetools import LRUCache
 
 from tidemill_core.aggregate import Aggregate
-from tidemill_core.application import Aggregates, Page, PageRequest, Request
+from tidemill_core.application import Aggregates, Page, PageRequest, Request, Where
 from tidemill_core.single_flight import SingleFlight
 
 A = TypeVar("A", bound=Aggregate)
@@ -91,7 +91,7 @@ class RecentAggregates(Generic[A]):
         return await self._aggregates.get_many(project, aggregate_ids)
 
     async def list(
-        self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
+        self, project: str, *, page: PageRequest, where: Where | None = None, show_deleted: bool = False
     ) -> Page[A]:
         """See `Aggregates.list`."""
         return await self._aggregates.list(project, page=page, where=where, show_deleted=show_deleted)

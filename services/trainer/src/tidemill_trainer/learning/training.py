@@ -5,7 +5,7 @@ import math
 import platform
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +32,7 @@ from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import checked_config, passed_on
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_complete
+from tidemill_trainer.learning.environment import code_digest, processor_name
 from tidemill_trainer.learning.examples import AnyRow, labelled, read_examples, refuse_too_few, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.fitting import fit_of, steps_of
@@ -41,6 +42,7 @@ from tidemill_trainer.learning.methods import METHODS
 from tidemill_trainer.learning.reports import Reports
 from tidemill_trainer.learning.reward import PairTrainer, correct_pairs, held_out_pairs, prepare_head, scoring_config
 from tidemill_trainer.registry.domain.reward_model import HEAD
+from tidemill_trainer.training.domain.curves import Curve, extended, numbers_of
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.domain.recipe import min_batch_size
@@ -135,6 +137,7 @@ class _ProgressReporter(TrainerCallback):
             versions=self._versions,
             losses=[(point.step, point.loss) for point in logged],
             held_out_losses=[(int(each["step"]), each[_MEASURED]) for each in state.log_history if _MEASURED in each],
+            curves=[asdict(curve) for curve in _curves(history)],
         )
 
     def on_step_end(
@@ -157,7 +160,7 @@ class _ProgressReporter(TrainerCallback):
             message = f"the loss is {loss} after step {state.global_step}: use a lower learning_rate, or warmup_steps"
             raise TrainingStopped(message, reason="DIVERGED")
         if "loss" in logs:
-            self._report(state, loss=float(loss))
+            self._report(state, loss=float(loss), numbers=numbers_of(logs))
         else:
             self._reports.report("measured", at=state.global_step, loss=float(loss))
 
@@ -166,11 +169,27 @@ class _ProgressReporter(TrainerCallback):
         del args, control, kwargs
         mark_complete(self._checkpoints / f"{PREFIX}{state.global_step}")
 
-    def _report(self, state: TrainerState, *, loss: float | None) -> None:
+    def _report(self, state: TrainerState, *, loss: float | None, numbers: Mapping[str, float] | None = None) -> None:
         done = state.global_step - self._began_with
         each = (time.monotonic() - self._began_at) / done
         remaining = each * (state.max_steps - state.global_step)
-        self._reports.report("step", step=state.global_step, steps=state.max_steps, loss=loss, remaining_s=remaining)
+        self._reports.report(
+            "step",
+            step=state.global_step,
+            steps=state.max_steps,
+            loss=loss,
+            remaining_s=remaining,
+            numbers=numbers or {},
+            device_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0,
+        )
+
+
+def _curves(history: Sequence[Mapping[str, Any]]) -> Sequence[Curve]:
+    """Return what was logged beside the loss before this attempt."""
+    curves: tuple[Curve, ...] = ()
+    for entry in history:
+        curves = extended(curves, int(entry["step"]), numbers_of(entry))
+    return curves
 
 
 def _device(choice: str) -> str:
@@ -286,7 +305,14 @@ def _whole(checkpoint: Path) -> TrainerState | None:
 
 def _versions(device: str, dtype: torch.dtype) -> dict[str, str]:
     found = {name: version(name) for name in LIBRARIES}
-    return found | {"python": platform.python_version(), "device": device, "dtype": str(dtype).removeprefix("torch.")}
+    return found | {
+        "python": platform.python_version(),
+        "code": code_digest(),
+        "device": device,
+        "dtype": str(dtype).removeprefix("torch."),
+        "processor": torch.cuda.get_device_name() if device == "cuda" else processor_name(),
+        "threads": str(torch.get_num_threads()),
+    }
 
 
 def _refuse_broken_weights(model: Any) -> None:  # noqa: ANN401 - of peft

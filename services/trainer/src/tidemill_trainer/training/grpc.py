@@ -4,8 +4,14 @@ from tidemill.trainer.v1 import training_service_pb2 as pb
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceServicer
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, write_of
 from tidemill_trainer.training.crud import CHANGEABLE, TrainingPlanCrud
-from tidemill_trainer.training.messages import plan_message, run_message, settings_of
-from tidemill_trainer.training.runs import TrainingRunCrud
+from tidemill_trainer.training.messages import (
+    listed_run_message,
+    notes_of,
+    plan_message,
+    run_message,
+    settings_of,
+)
+from tidemill_trainer.training.runs import DESCRIBED, TrainingRunCrud
 
 
 class GrpcTrainingService(TrainingServiceServicer):
@@ -81,10 +87,28 @@ class GrpcTrainingService(TrainingServiceServicer):
         self, request: pb.ListTrainingRunsRequest, _context: object
     ) -> pb.ListTrainingRunsResponse:
         """Return a page of runs."""
-        page = await self._runs.list(current_caller(), page_of(request, filters={"plan": "plan"}), plan=request.plan)
-        return pb.ListTrainingRunsResponse(
-            runs=[run_message(run) for run in page.items], next_page_token=page.next_token
+        page = await self._runs.list(
+            current_caller(),
+            page_of(request, filters={"plan": "plan", "sweep": "sweep"}),
+            plan=request.plan,
+            exclude_trials=request.exclude_trials,
         )
+        return pb.ListTrainingRunsResponse(
+            runs=[listed_run_message(run) for run in page.items], next_page_token=page.next_token
+        )
+
+    async def UpdateTrainingRun(
+        self, request: pb.UpdateTrainingRunRequest, _context: object
+    ) -> pb.UpdateTrainingRunResponse:
+        """Change the notes or labels of a run."""
+        run = await self._runs.describe(
+            current_caller(),
+            request.run.id,
+            notes_of(request.run),
+            paths_of(request.update_mask, allowed=DESCRIBED),
+            write_of(request, etag=request.run.etag),
+        )
+        return pb.UpdateTrainingRunResponse(run=run_message(run))
 
     async def CancelTrainingRun(
         self, request: pb.CancelTrainingRunRequest, _context: object

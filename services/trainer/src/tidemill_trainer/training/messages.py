@@ -7,10 +7,10 @@ from google.protobuf.message import Message
 from tidemill.trainer.v1 import events_pb2 as events
 from tidemill.trainer.v1 import training_pb2 as pb
 from tidemill_core.aggregate import Event
-from tidemill_kit.mapping import from_message, to_message
+from tidemill_kit.mapping import REST, from_message, to_message
 from tidemill_trainer.training.domain.fit import Fit
 from tidemill_trainer.training.domain.plan import PlanSettings, TrainingPlan
-from tidemill_trainer.training.domain.run import RunHasFailed, RunHasSucceeded, RunWasQueued, TrainingRun
+from tidemill_trainer.training.domain.run import RunHasFailed, RunHasSucceeded, RunNotes, RunWasQueued, TrainingRun
 
 
 def settings_of(message: pb.TrainingPlan) -> PlanSettings:
@@ -28,12 +28,31 @@ def plan_message(plan: TrainingPlan) -> pb.TrainingPlan:
     return to_message(pb.TrainingPlan, plan, plan.settings)
 
 
+def notes_of(message: pb.TrainingRun) -> RunNotes:
+    """Return what a request says about a run."""
+    return from_message(RunNotes, message, prefix="run", ignore=REST)
+
+
+def listed_run_message(run: TrainingRun) -> pb.TrainingRun:
+    """Return the message of a run among others: without curves, which are long."""
+    message = run_message(run)
+    message.progress.ClearField("curves")
+    return message
+
+
 def run_message(run: TrainingRun) -> pb.TrainingRun:
     """Return the run message."""
     recipe = {"method": run.recipe.method, "lora": run.recipe.lora, "args": run.recipe.args}
     trial = run.trial.number if run.trial else 0
+    progress = to_message(pb.TrainingProgress, run.progress, time=timedelta(seconds=run.progress.seconds))
     return to_message(
-        pb.TrainingRun, run, dataset_version=run.dataset.id, recipe=recipe, fit=_fit(run.fit), trial=trial
+        pb.TrainingRun,
+        run,
+        dataset_version=run.dataset.id,
+        recipe=recipe,
+        fit=_fit(run.fit),
+        trial=trial,
+        progress=progress,
     )
 
 

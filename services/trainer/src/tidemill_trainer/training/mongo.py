@@ -33,6 +33,14 @@ RUNS = DocumentCodec(
     {RunLimits: _LIMITS, TrainingRun: Form(fields={"versions": as_entries("name", "version")})},
     event=run_event,
 )
+RUN_LISTS = [
+    ("plan",),
+    ("state",),
+    ("sweep",),
+    ("trial.number",),
+    ("plan", "trial.number"),
+    ("sweep", "trial.number"),
+]
 
 
 def pending_runs(runs: Collection) -> PendingDocuments:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_core.models.manifest import ArtifactFile
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
+from tidemill_trainer.training.domain.curves import Curve
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
@@ -197,16 +198,20 @@ class Begun:
     versions: Mapping[str, str]
     losses: Sequence[LossPoint] = ()
     held_out_losses: Sequence[LossPoint] = ()
+    curves: Sequence[Curve] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stepped:
-    """Reported after each step; `loss` only at logged steps."""
+    """Reported after each step; `loss` and `numbers`, what is logged beside it, only at logged steps."""
 
     step: int
     steps: int
     loss: float | None
     remaining_s: float
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    peak_memory_bytes: int = 0
+    peak_device_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,20 @@
 """Start, get, list, cancel and retry training runs."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Page, PageRequest, Request, derived_id
 from tidemill_core.errors import InvalidInput, NotFound
-from tidemill_core.resources import Write
-from tidemill_trainer.errors import PlanPaused
+from tidemill_core.resources import Write, update
+from tidemill_trainer.errors import PlanPaused, RunChanged
 from tidemill_trainer.training.current_limits import current_limits
 from tidemill_trainer.training.domain.plan import TrainingPlan
-from tidemill_trainer.training.domain.run import TrainingRun
+from tidemill_trainer.training.domain.run import RunNotes, TrainingRun
 from tidemill_trainer.training.ports import Datasets, Plans, Runs
 from tidemill_trainer.training.queue_run import QueueRun
+
+DESCRIBED = frozenset({"notes", "labels"})
+"""What people may change of a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +54,34 @@ class TrainingRunCrud:
         """Return one run."""
         return await self.runs.get(caller.project, run_id)
 
-    async def list(self, caller: Caller, page: PageRequest, *, plan: str) -> Page[TrainingRun]:
-        """Return a page of runs, oldest first; only those of `plan` unless it is empty."""
-        return await self.runs.list(caller.project, page=page, where={"plan": plan} if plan else None)
+    async def list(
+        self, caller: Caller, page: PageRequest, *, plan: str, exclude_trials: bool = False
+    ) -> Page[TrainingRun]:
+        """Return a page of runs; only those of `plan` unless it is empty, and trials of sweeps unless excluded."""
+        where: dict[str, str | None] = {"plan": plan} if plan else {}
+        if exclude_trials:
+            where["trial.number"] = None
+        return await self.runs.list(caller.project, page=page, where=where)
+
+    async def describe(
+        self, caller: Caller, run_id: str, given: RunNotes, changed: AbstractSet[str], write: Write
+    ) -> TrainingRun:
+        """Return the run with the notes or labels that `changed` names.
+
+        Raises:
+            InvalidInput: they are too long, or too many.
+            RunChanged: the run is not the one that the caller saw.
+
+        """
+        given.check()
+        return await update(
+            self.runs,
+            caller.project,
+            run_id,
+            lambda run: run.describe(given, changed),
+            write,
+            changed=RunChanged,
+        )
 
     async def cancel(self, caller: Caller, run_id: str, *, request: Request) -> TrainingRun:
         """Return the run, cancelled; its worker notices within a second and kills the process.

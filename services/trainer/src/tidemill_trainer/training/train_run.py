@@ -20,6 +20,7 @@ from tidemill_core.errors import (
 from tidemill_trainer.errors import RunLost, TrainingFailed
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.training.current_limits import current_limits
+from tidemill_trainer.training.domain.curves import extended
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import DatasetVersion
@@ -142,7 +143,7 @@ class TrainRun:
         """Train a trial, which leaves nothing but its losses."""
         self._refuse_hopeless(run)
         folder = await self.folders.open(key)
-        base = await self.bases.fetch(await self.references.version(key.project, run.base, field="base"))
+        base = await self._base(key, run)
         if await self.datasets.fetch(key.project, run.dataset, folder.examples) != run.dataset:
             message = (
                 f"examples were erased from {run.dataset.id}, so that trials cannot be compared: start a new sweep"
@@ -167,8 +168,7 @@ class TrainRun:
 
     async def _trained(self, key: ResourceKey, run: TrainingRun, epoch: int) -> ModelVersion:
         folder = await self.folders.open(key)
-        version = await self.references.version(key.project, run.base, field="base")
-        base = await self.bases.fetch(version)
+        base = await self._base(key, run)
         dataset = await self.datasets.fetch(key.project, run.dataset, folder.examples)
         if dataset != run.dataset:
             folder, run = await self._started_over(key, dataset, epoch)
@@ -180,7 +180,11 @@ class TrainRun:
             run.advance(progress, epoch=epoch)
             run.register(epoch=epoch)
 
-        return await self.register(await self._write(key, finished), folder, base=version)
+        return await self.register(await self._write(key, finished), folder, base=base.version)
+
+    async def _base(self, key: ResourceKey, run: TrainingRun) -> "_Base":
+        version = await self.references.version(key.project, run.base, field="base")
+        return _Base(folder=await self.bases.fetch(version), version=version)
 
     async def _started_over(
         self, key: ResourceKey, dataset: DatasetVersion, epoch: int
@@ -200,12 +204,12 @@ class TrainRun:
         epoch: int,
         *,
         folder: RunFolder,
-        base: Path,
+        base: "_Base",
         measures_accuracy: bool = False,
     ) -> Progress:
         job = TrainingJob(
             folder=folder,
-            base=base,
+            base=base.folder,
             base_name=run.base,
             recipe=run.recipe,
             seconds_left=_seconds_left(run),
@@ -217,7 +221,7 @@ class TrainRun:
         )
         try:
             async with self.trainings.running(job) as reports:
-                return await self._follow(key, run, reports, epoch)
+                return await self._follow(key, _Watch(run, base_digest=base.version.digest), reports, epoch)
         except TrainingFailed as failed:
             run = await self.runs.get(key.project, key.id)
             if failed.reason != OUT_OF_MEMORY or not run.may_shrink:
@@ -226,13 +230,12 @@ class TrainRun:
         run = await self._write(key, lambda run: run.shrink(limits=limits, epoch=epoch))
         return await self._computed(key, run, epoch, folder=folder, base=base, measures_accuracy=measures_accuracy)
 
-    async def _follow(self, key: ResourceKey, run: TrainingRun, reports: AsyncIterator[Report], epoch: int) -> Progress:
+    async def _follow(self, key: ResourceKey, watch: "_Watch", reports: AsyncIterator[Report], epoch: int) -> Progress:
         """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress.
 
         What it computed is stored also where it failed without a step.
         """
-        watch = _Watch(run)
-        reading = asyncio.create_task(watch.read(reports))
+        run, reading = watch.run, asyncio.create_task(watch.read(reports))
         begin, before = asyncio.get_running_loop().time(), run.progress.seconds
         progress, written = run.progress, (run.progress.step, run.progress.held_out_losses, run.fit)
         stored_s = before
@@ -267,7 +270,7 @@ class TrainRun:
                 warnings = self._warnings(run, watch.examples)
                 run.fitted(watch.fit, watch.examples, warnings=warnings, epoch=epoch)
             if watch.versions:
-                run.begin(versions=watch.versions, epoch=epoch)
+                run.begin(versions=watch.versions, base_digest=watch.base_digest, epoch=epoch)
             run.advance(progress, epoch=epoch)
 
         run = await self._write(key, change)
@@ -302,11 +305,20 @@ def _seconds_left(run: TrainingRun) -> float:
     return max(left, SAVING_S if 0 < progress.steps <= progress.step else 0.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """A base on local disk."""
+
+    folder: Path
+    version: ModelVersion
+
+
 class _Watch:
     """The reports of a process so far."""
 
-    def __init__(self, run: TrainingRun) -> None:
-        self.progress, self.versions = run.progress, run.versions
+    def __init__(self, run: TrainingRun, *, base_digest: str) -> None:
+        self.run, self.progress, self.versions = run, run.progress, run.versions
+        self.base_digest = base_digest
         self.fit, self.examples = run.fit, run.examples
         self.notified = 0
         """Held-out losses that the run's sweep knows of."""
@@ -325,6 +337,7 @@ class _Watch:
                         steps=report.steps,
                         losses=tuple(report.losses),
                         held_out_losses=tuple(report.held_out_losses),
+                        curves=tuple(report.curves),
                     )
                 case Measured():
                     point = LossPoint(report.step, report.loss)
@@ -333,11 +346,18 @@ class _Watch:
                 case Scored():
                     self.progress = replace(self.progress, accuracy=report.accuracy)
                 case Stepped():
-                    logged = () if report.loss is None else (LossPoint(report.step, report.loss),)
-                    self.progress = replace(
-                        self.progress,
-                        step=report.step,
-                        steps=report.steps,
-                        losses=self.progress.losses + logged,
-                        remaining_s=report.remaining_s,
-                    )
+                    self.progress = _stepped(self.progress, report)
+
+
+def _stepped(progress: Progress, report: Stepped) -> Progress:
+    logged = () if report.loss is None else (LossPoint(report.step, report.loss),)
+    return replace(
+        progress,
+        step=report.step,
+        steps=report.steps,
+        losses=progress.losses + logged,
+        remaining_s=report.remaining_s,
+        curves=extended(progress.curves, report.step, report.numbers),
+        peak_memory_bytes=max(progress.peak_memory_bytes, report.peak_memory_bytes),
+        peak_device_memory_bytes=max(progress.peak_device_memory_bytes, report.peak_device_memory_bytes),
+    )

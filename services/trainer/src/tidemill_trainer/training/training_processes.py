@@ -16,6 +16,7 @@ from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.process_memory import taken_bytes
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
+from tidemill_trainer.training.domain.curves import Curve
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Scored, Stepped, TrainingJob
@@ -63,6 +64,11 @@ class _Ending:
     computed: bool = False
     """Set after the last step: saving has no time limit."""
     done: bool = False
+    peak_memory_bytes: int = 0
+
+    def saw(self, taken_bytes: int) -> None:
+        """Record how much memory it was seen to take."""
+        self.peak_memory_bytes = max(self.peak_memory_bytes, taken_bytes)
 
 
 class TrainingProcesses:
@@ -134,6 +140,9 @@ async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> Asyn
         if "step" in received:
             ending.computed = received["step"] >= received["steps"]
         if (report := _report_of(received)) is not None:
+            if isinstance(report, Stepped):
+                ending.saw(taken_bytes(process.pid))
+                report = replace(report, peak_memory_bytes=ending.peak_memory_bytes)
             yield report
         elif received["event"] == "failed":
             ending.why = ending.why or TrainingFailed(received["message"], reason=received["reason"])
@@ -159,6 +168,7 @@ def _report_of(received: Mapping[str, Any]) -> Report | None:
                 versions=received["versions"],
                 losses=_points(received["losses"]),
                 held_out_losses=_points(received.get("held_out_losses", [])),
+                curves=tuple(_curve(each) for each in received.get("curves", [])),
             )
         case "step":
             return Stepped(
@@ -166,6 +176,8 @@ def _report_of(received: Mapping[str, Any]) -> Report | None:
                 steps=received["steps"],
                 loss=received["loss"],
                 remaining_s=received["remaining_s"],
+                numbers=received.get("numbers", {}),
+                peak_device_memory_bytes=received.get("device_memory_bytes", 0),
             )
         case "measured":
             return Measured(step=received["at"], loss=received["loss"])
@@ -179,12 +191,18 @@ def _points(received: Sequence[tuple[int, float]]) -> Sequence[LossPoint]:
     return tuple(LossPoint(step, loss) for step, loss in received)
 
 
+def _curve(received: Mapping[str, Any]) -> Curve:
+    return Curve(**received | {"steps": tuple(received["steps"]), "values": tuple(received["values"])})
+
+
 async def _watch(process: asyncio.subprocess.Process, job: TrainingJob, ending: _Ending) -> None:
     """Kill the process when it exceeds its memory or time limit."""
     clock = asyncio.get_running_loop()
     deadline = clock.time() + job.seconds_left
     while True:
-        if (taken := taken_bytes(process.pid)) > job.memory_bytes:
+        taken = taken_bytes(process.pid)
+        ending.saw(taken)
+        if taken > job.memory_bytes:
             message = (
                 f"the training used {taken} bytes of memory; its limit is {job.memory_bytes}: use limits.memory auto, "
                 "a smaller batch, max_length or base, or gradient_checkpointing"

@@ -24,7 +24,7 @@ from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.events import datasets
 from tidemill_trainer.training.grpc import GrpcTrainingService
 from tidemill_trainer.training.ingest_datasets import IngestDatasets
-from tidemill_trainer.training.mongo import PLANS, RUNS, deferring_plans, pending_runs
+from tidemill_trainer.training.mongo import PLANS, RUN_LISTS, RUNS, deferring_plans, pending_runs
 from tidemill_trainer.training.ports import Datasets, Plans, Runs
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.reconcile import sweep_folders
@@ -126,9 +126,7 @@ def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:
             lists=[("dataset",)],
             quota=settings.quota("training_plans"),
         ),
-        runs=backend.aggregates(
-            "training_runs", RUNS, missing=TrainingRunNotFound, topic=TOPIC, lists=[("plan",), ("state",)]
-        ),
+        runs=backend.aggregates("training_runs", RUNS, missing=TrainingRunNotFound, topic=TOPIC, lists=RUN_LISTS),
         datasets=IngestDatasets(
             backend.channel("ingest", settings.ingest_address),
             {name: backend.bucket(name) for name in settings.dataset_buckets.split(",")},

@@ -295,6 +295,9 @@ class TrainingRun(_message.Message):
     AUTHORS_FIELD_NUMBER: _builtins.int
     SWEEP_FIELD_NUMBER: _builtins.int
     TRIAL_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    DATASET_DIGEST_FIELD_NUMBER: _builtins.int
+    BASE_DIGEST_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -325,6 +328,12 @@ class TrainingRun(_message.Message):
     """Output only. The sweep that it is a trial of, or whose winner it trains; empty for others."""
     trial: _builtins.int
     """Output only. Which trial of the sweep it is, counted from 1; 0 for all that are none."""
+    notes: _builtins.str
+    """Optional. What people note about it, at most 10,000 characters. Set by UpdateTrainingRun."""
+    dataset_digest: _builtins.str
+    """Output only. The sha256 of the train split of its dataset version, as far as nothing was erased from it since."""
+    base_digest: _builtins.str
+    """Output only. The digest of its base's model version; empty before it computes."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -347,7 +356,9 @@ class TrainingRun(_message.Message):
 
     @_builtins.property
     def versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Output only. Versions of code and libraries."""
+        """Output only. What it ran with: the trainer's version and a digest of its code, versions of libraries and of Python, and
+        `device`, `dtype`, `processor` and `threads`.
+        """
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -402,10 +413,13 @@ class TrainingRun(_message.Message):
         authors: _abc.Iterable[_builtins.str] | None = ...,
         sweep: _builtins.str = ...,
         trial: _builtins.int = ...,
+        notes: _builtins.str = ...,
+        dataset_digest: _builtins.str = ...,
+        base_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "progress", b"progress", "recipe", b"recipe", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "plan", b"plan", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "trial", b"trial", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "base_digest", b"base_digest", "create_time", b"create_time", "dataset_digest", b"dataset_digest", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "notes", b"notes", "plan", b"plan", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "trial", b"trial", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -504,12 +518,20 @@ class TrainingProgress(_message.Message):
     LOSSES_FIELD_NUMBER: _builtins.int
     HELD_OUT_LOSSES_FIELD_NUMBER: _builtins.int
     ACCURACY_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    PEAK_DEVICE_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    CURVES_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Output only. Steps that are done."""
     steps: _builtins.int
     """Output only. Steps in all."""
     loss: _builtins.float
     """Output only. The last logged loss; unset before there is one."""
+    peak_memory_bytes: _builtins.int
+    """Output only. The most memory that its process was seen to take, as its limit counts it; 0 before that is known."""
+    peak_device_memory_bytes: _builtins.int
+    """Output only. The most memory that it allocated on a GPU; 0 where it has none."""
     @_builtins.property
     def remaining(self) -> _duration_pb2.Duration:
         """Output only. An estimate of what is left; unset before the first step."""
@@ -526,6 +548,16 @@ class TrainingProgress(_message.Message):
     def accuracy(self) -> _model_pb2.PairAccuracy:
         """Output only. Of a reward model: how it does on the held-out split, after the last step; unset before, and for others."""
 
+    @_builtins.property
+    def time(self) -> _duration_pb2.Duration:
+        """Output only. How long it computed, over all attempts since it was queued."""
+
+    @_builtins.property
+    def curves(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainingCurve]:
+        """Output only. What the method logs beside the loss, such as `learning_rate` and `grad_norm`, sorted by name: at most 16
+        curves. Empty in lists.
+        """
+
     def __init__(
         self,
         *,
@@ -536,16 +568,54 @@ class TrainingProgress(_message.Message):
         losses: _abc.Iterable[Global___LossPoint] | None = ...,
         held_out_losses: _abc.Iterable[Global___LossPoint] | None = ...,
         accuracy: _model_pb2.PairAccuracy | None = ...,
+        time: _duration_pb2.Duration | None = ...,
+        peak_memory_bytes: _builtins.int = ...,
+        peak_device_memory_bytes: _builtins.int = ...,
+        curves: _abc.Iterable[Global___TrainingCurve] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "loss", b"loss", "remaining", b"remaining"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "loss", b"loss", "remaining", b"remaining", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "held_out_losses", b"held_out_losses", "loss", b"loss", "losses", b"losses", "remaining", b"remaining", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "curves", b"curves", "held_out_losses", b"held_out_losses", "loss", b"loss", "losses", b"losses", "peak_device_memory_bytes", b"peak_device_memory_bytes", "peak_memory_bytes", b"peak_memory_bytes", "remaining", b"remaining", "step", b"step", "steps", b"steps", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
     _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__loss) -> _WhichOneofReturnType__loss | None: ...
 
 Global___TrainingProgress: _TypeAlias = TrainingProgress  # noqa: Y015
+
+@_typing.final
+class TrainingCurve(_message.Message):
+    """TrainingCurve is a number that was logged as a run went on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. As TRL names it."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Output only. The steps, counted from 1; of more than 256, only each 2nd, 4th, 8th... step, over the whole run."""
+
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Output only. The numbers, one for each step."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        steps: _abc.Iterable[_builtins.int] | None = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "steps", b"steps", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingCurve: _TypeAlias = TrainingCurve  # noqa: Y015
 
 @_typing.final
 class LossPoint(_message.Message):

@@ -419,6 +419,7 @@ class ListTrainingRunsRequest(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    EXCLUDE_TRIALS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
@@ -428,7 +429,9 @@ class ListTrainingRunsRequest(_message.Message):
     order_by: _builtins.str
     """Optional. The order: "create_time" (the default, oldest first) or "create_time desc" (newest first)."""
     filter: _builtins.str
-    """Optional. Which items: `field = "value"`, joined by AND (AIP-160). Fields: `plan`."""
+    """Optional. Which items: `field = "value"`, joined by AND (AIP-160). Fields: `plan` or `sweep`."""
+    exclude_trials: _builtins.bool
+    """Optional. True leaves out the trials of sweeps."""
     def __init__(
         self,
         *,
@@ -437,10 +440,11 @@ class ListTrainingRunsRequest(_message.Message):
         plan: _builtins.str = ...,
         order_by: _builtins.str = ...,
         filter: _builtins.str = ...,
+        exclude_trials: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "plan", b"plan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclude_trials", b"exclude_trials", "filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "plan", b"plan"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -473,6 +477,68 @@ class ListTrainingRunsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTrainingRunsResponse: _TypeAlias = ListTrainingRunsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateTrainingRunRequest(_message.Message):
+    """UpdateTrainingRunRequest changes what people say about a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
+    validate_only: _builtins.bool
+    """Optional. True validates the request and stores nothing."""
+    @_builtins.property
+    def run(self) -> _training_pb2.TrainingRun:
+        """Required. The run with its new values."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Required. The fields to change: `notes`, `labels`."""
+
+    def __init__(
+        self,
+        *,
+        run: _training_pb2.TrainingRun | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "run", b"run", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTrainingRunRequest: _TypeAlias = UpdateTrainingRunRequest  # noqa: Y015
+
+@_typing.final
+class UpdateTrainingRunResponse(_message.Message):
+    """UpdateTrainingRunResponse carries the changed run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> _training_pb2.TrainingRun:
+        """Output only. The run."""
+
+    def __init__(
+        self,
+        *,
+        run: _training_pb2.TrainingRun | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTrainingRunResponse: _TypeAlias = UpdateTrainingRunResponse  # noqa: Y015
 
 @_typing.final
 class CancelTrainingRunRequest(_message.Message):

@@ -75,6 +75,11 @@ class TrainingServiceStub:
                 request_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ListTrainingRunsRequest.SerializeToString,
                 response_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ListTrainingRunsResponse.FromString,
                 _registered_method=True)
+        self.UpdateTrainingRun = channel.unary_unary(
+                '/tidemill.trainer.v1.TrainingService/UpdateTrainingRun',
+                request_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunRequest.SerializeToString,
+                response_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunResponse.FromString,
+                _registered_method=True)
         self.CancelTrainingRun = channel.unary_unary(
                 '/tidemill.trainer.v1.TrainingService/CancelTrainingRun',
                 request_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.CancelTrainingRunRequest.SerializeToString,
@@ -147,6 +152,13 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateTrainingRun(self, request, context):
+        """Updates the notes and labels of a run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelTrainingRun(self, request, context):
         """Cancels a run and discards its results.
         """
@@ -203,6 +215,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.ListTrainingRuns,
                     request_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ListTrainingRunsRequest.FromString,
                     response_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ListTrainingRunsResponse.SerializeToString,
+            ),
+            'UpdateTrainingRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTrainingRun,
+                    request_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunRequest.FromString,
+                    response_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunResponse.SerializeToString,
             ),
             'CancelTrainingRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTrainingRun,
@@ -432,6 +449,33 @@ class TrainingService:
             '/tidemill.trainer.v1.TrainingService/ListTrainingRuns',
             tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ListTrainingRunsRequest.SerializeToString,
             tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ListTrainingRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTrainingRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.trainer.v1.TrainingService/UpdateTrainingRun',
+            tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunRequest.SerializeToString,
+            tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

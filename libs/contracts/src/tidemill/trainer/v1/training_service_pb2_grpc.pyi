@@ -32,6 +32,8 @@ class TrainingServiceStub:
     """Returns one run."""
     ListTrainingRuns: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingRunsRequest, _training_service_pb2.ListTrainingRunsResponse]
     """Returns the project's runs, paged."""
+    UpdateTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.UpdateTrainingRunRequest, _training_service_pb2.UpdateTrainingRunResponse]
+    """Updates the notes and labels of a run."""
     CancelTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingRunRequest, _training_service_pb2.CancelTrainingRunResponse]
     """Cancels a run and discards its results."""
     RetryTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.RetryTrainingRunRequest, _training_service_pb2.RetryTrainingRunResponse]
@@ -103,6 +105,14 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_training_service_pb2.ListTrainingRunsRequest, _abc.Awaitable[_training_service_pb2.ListTrainingRunsResponse]],
     ) -> _abc.Awaitable[_training_service_pb2.ListTrainingRunsResponse]:
         """Returns the project's runs, paged."""
+
+    @_abc_1.abstractmethod
+    def UpdateTrainingRun(
+        self,
+        request: _training_service_pb2.UpdateTrainingRunRequest,
+        context: _aio.ServicerContext[_training_service_pb2.UpdateTrainingRunRequest, _abc.Awaitable[_training_service_pb2.UpdateTrainingRunResponse]],
+    ) -> _abc.Awaitable[_training_service_pb2.UpdateTrainingRunResponse]:
+        """Updates the notes and labels of a run."""
 
     @_abc_1.abstractmethod
     def CancelTrainingRun(

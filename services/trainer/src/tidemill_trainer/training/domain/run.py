@@ -1,6 +1,7 @@
 """One training of a recipe on a dataset version."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -8,9 +9,12 @@ from enum import Enum
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
 from tidemill_core.approvals import with_author
+from tidemill_core.errors import InvalidInput
+from tidemill_core.resources import check_labels
 from tidemill_trainer.errors import RunFinished, RunLost, RunNotRetriable, TrialNotRetriable
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
+from tidemill_trainer.training.domain.curves import Curve
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
@@ -56,6 +60,7 @@ class RunState(Enum):
 
 
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
+MAX_NOTES_LENGTH = 10_000
 IN_WORK = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.REGISTERING})
 
 
@@ -72,6 +77,12 @@ class Progress:
     """Of a trial, after each measurement."""
     accuracy: PairAccuracy | None = None
     """Of a reward model, after its last step."""
+    curves: tuple[Curve, ...] = ()
+    """What is logged beside the loss."""
+    peak_memory_bytes: int = 0
+    """The most that its process was seen to take, as its limit counts it."""
+    peak_device_memory_bytes: int = 0
+    """The most that it allocated on a GPU."""
 
     @property
     def loss(self) -> float | None:
@@ -82,6 +93,26 @@ class Progress:
 def run_id(project: str, plan: str, dataset_version: str) -> str:
     """Return the id of the run that a new dataset version starts: the same for the same version."""
     return derived_id("training_run", project, plan, dataset_version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunNotes:
+    """What people say about a run."""
+
+    notes: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Check lengths and numbers.
+
+        Raises:
+            InvalidInput: names field, value and limit.
+
+        """
+        check_labels("run.labels", self.labels)
+        if len(self.notes) > MAX_NOTES_LENGTH:
+            text = f"has {len(self.notes)} characters, and {MAX_NOTES_LENGTH} is the limit"
+            raise InvalidInput.at(field="run.notes", text=text)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,7 +136,11 @@ class TrainingRun(Aggregate):
     message: str = ""
     model_version: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Versions of code and libraries it ran with."""
+    """Versions of code and libraries it ran with, and what it computed on."""
+    base_digest: str = ""
+    """The digest of the base's version; "" before it computes."""
+    notes: str = ""
+    """What people noted about it."""
     attempt: int = 0
     epoch: int = 0
     furthest: int = 0
@@ -169,6 +204,18 @@ class TrainingRun(Aggregate):
         self.authors = with_author(self.authors, subject)
 
     @property
+    def dataset_digest(self) -> str:
+        """The sha256 of the train split."""
+        return self.dataset.train.sha256
+
+    def describe(self, given: RunNotes, changed: AbstractSet[str]) -> None:
+        """Set the notes or labels that `changed` names."""
+        if "notes" in changed:
+            self.notes = given.notes
+        if "labels" in changed:
+            self.labels = dict(given.labels)
+
+    @property
     def is_in_work(self) -> bool:
         """True while it is QUEUED, RUNNING or REGISTERING."""
         return self.state in IN_WORK
@@ -193,10 +240,10 @@ class TrainingRun(Aggregate):
         self.fruitless += 1
         self.start_time = self.start_time or now
 
-    def begin(self, *, versions: Mapping[str, str], epoch: int) -> None:
-        """Record that the attempt runs, with the versions of its libraries."""
+    def begin(self, *, versions: Mapping[str, str], base_digest: str = "", epoch: int) -> None:
+        """Record that the attempt runs, with the versions of its libraries and the digest of its base."""
         self.refuse_unless_claimed(epoch)
-        self.state, self.versions = RunState.RUNNING, dict(versions)
+        self.state, self.versions, self.base_digest = RunState.RUNNING, dict(versions), base_digest
 
     def fitted(self, fit: Fit, examples: ExampleCounts, *, warnings: Sequence[str], epoch: int) -> None:
         """Record the memory fit and the example counts of the attempt."""
