@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "reviews": "reviews:reviews",
     "datasets": "datasets:datasets",
     "training": "training:training",
+    "runs": "runs:runs",
     "sweeps": "sweeps:sweeps",
     "models": "resources:models",
     "collections": "retrieval:collections",

@@ -1,18 +1,20 @@
 """training: plans and their runs."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.progress import Progress, TaskID
 
 from tidemill.trainer.v1.model_pb2 import PairAccuracy
-from tidemill.trainer.v1.training_pb2 import TrainingFit, TrainingRun, TrainingRunState
+from tidemill.trainer.v1.training_pb2 import TrainingFit, TrainingProgress, TrainingRun, TrainingRunState
 from tidemill.trainer.v1.training_service_pb2 import ListTrainingPlansRequest, ListTrainingRunsRequest
 from tidemill_cli.loop.stages import examples_in_words
 from tidemill_cli.options import Commands
 from tidemill_cli.output import EXIT_ERROR, call, card, moment, plain, progress, show, word
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
+from tidemill_client.pages import filter_of
 from tidemill_client.training import Training
 
 training = Commands(help="Training plans and runs.")
@@ -22,6 +24,8 @@ WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it ha
 GIGABYTE = 1e9
 LOSSES = 5
 """Number of most recent losses that `show` prints."""
+DIGITS = 12
+"""Of a digest, what is shown."""
 
 
 @lists(
@@ -36,30 +40,37 @@ def list_plans() -> ListTrainingPlansRequest:
     return ListTrainingPlansRequest()
 
 
-@lists(
-    training,
-    "runs",
-    lambda c: c.training.ListTrainingRuns,
-    ("run", "dataset", "base", "state", "steps", "loss", "made"),
-    lambda r: (
-        r.id,
-        r.dataset_version,
-        r.base,
-        word(TrainingRunState, r.state),
-        f"{r.progress.step}/{r.progress.steps}",
-        f"{r.progress.loss:.3f}" if r.progress.HasField("loss") else "-",
-        r.model_version or r.reason or "-",
-    ),
-)
-def list_runs(*, plan: Annotated[str, typer.Option(help="Only runs of this plan.")] = "") -> ListTrainingRunsRequest:
+def run_row(found: TrainingRun) -> Sequence[object]:
+    """Return what RUN_COLUMNS say of a run."""
+    return (
+        found.id,
+        found.dataset_version,
+        found.base,
+        word(TrainingRunState, found.state),
+        f"{found.progress.step}/{found.progress.steps}",
+        f"{found.progress.loss:.3f}" if found.progress.HasField("loss") else "-",
+        found.model_version or found.reason or "-",
+    )
+
+
+RUN_COLUMNS = ("run", "dataset", "base", "state", "steps", "loss", "made")
+
+
+@lists(training, "runs", lambda c: c.training.ListTrainingRuns, RUN_COLUMNS, run_row)
+def list_runs(
+    *,
+    plan: Annotated[str, typer.Option(help="Only runs of this plan.")] = "",
+    sweep: Annotated[str, typer.Option(help="Only runs of this sweep, its trials too.")] = "",
+    trials: Annotated[bool, typer.Option("--trials", help="Trials of sweeps, too.")] = False,
+) -> ListTrainingRunsRequest:
     """List training runs, oldest first."""
-    return ListTrainingRunsRequest(plan=plan)
+    return ListTrainingRunsRequest(filter=filter_of(plan=plan, sweep=sweep), exclude_trials=not (trials or sweep))
 
 
 @training.command("show")
 def show_run(name: RunArgument) -> None:
     """Show a run: recipe, progress and result."""
-    _show(call(lambda c: Training(c).run(name)))
+    show_found(call(lambda c: Training(c).run(name)))
 
 
 @training.command("start")
@@ -81,7 +92,7 @@ def start(
 @training.command("cancel")
 def cancel(name: RunArgument) -> None:
     """Cancel a run and discard its results."""
-    _show(call(lambda c: Training(c).cancel(name)))
+    show_found(call(lambda c: Training(c).cancel(name)))
 
 
 @training.command("retry")
@@ -109,7 +120,7 @@ def _advance(bar: Progress, task: TaskID, found: TrainingRun) -> None:
 
 
 def _ended(found: TrainingRun, *, waited: bool) -> None:
-    _show(found)
+    show_found(found)
     if waited and found.state != TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED:
         raise typer.Exit(EXIT_ERROR)
 
@@ -127,7 +138,19 @@ def _accuracy(found: PairAccuracy) -> str:
     )
 
 
-def _show(found: TrainingRun) -> None:
+def _peak(found: TrainingProgress) -> str:
+    """Return what it took at most; "" if that is not known."""
+    taken = f"{found.peak_memory_bytes / GIGABYTE:.2f} GB" if found.peak_memory_bytes else ""
+    device = found.peak_device_memory_bytes
+    return ", ".join(part for part in (taken, f"{device / GIGABYTE:.2f} GB on the GPU" if device else "") if part)
+
+
+def _with_digest(name: str, digest: str) -> str:
+    return f"{name}  {digest[:DIGITS]}" if digest else name
+
+
+def show_found(found: TrainingRun) -> None:
+    """Print a run."""
     steps = found.progress
     recipe = plain(found).get("recipe") or {}
     facts = {
@@ -136,13 +159,17 @@ def _show(found: TrainingRun) -> None:
         "why": " ".join(part for part in (found.reason, found.message) if part),
         "plan": found.plan,
         "sweep": f"{found.sweep}, {f'trial {found.trial}' if found.trial else 'winner'}" if found.sweep else "",
-        "dataset": found.dataset_version,
-        "base": found.base,
+        "labels": ", ".join(f"{name}={value}" for name, value in sorted(found.labels.items())),
+        "notes": found.notes,
+        "dataset": _with_digest(found.dataset_version, found.dataset_digest),
+        "base": _with_digest(found.base, found.base_digest),
         "made": found.model_version,
         "steps": f"{steps.step} of {steps.steps}" if steps.steps else "",
         "examples": examples_in_words(found.examples) if found.HasField("examples") else "",
         "warnings": "; ".join(found.warnings),
         "memory": _memory(found.fit) if found.HasField("fit") else "",
+        "memory at its peak": _peak(steps),
+        "computed": f"{steps.time.ToTimedelta().total_seconds():.0f} s" if steps.HasField("time") else "",
         "losses": ", ".join(f"{point.loss:.3f}" for point in steps.losses[-LOSSES:]),
         "held-out losses": ", ".join(f"{point.loss:.3f}" for point in steps.held_out_losses[-LOSSES:]),
         "accuracy": _accuracy(steps.accuracy),

@@ -205,6 +205,14 @@ def _lineage(request: li_rpc.GetLineageRequest) -> li_rpc.GetLineageResponse:
     )
 
 
+def _described(request: tr_rpc.UpdateTrainingRunRequest) -> tr_rpc.UpdateTrainingRunResponse:
+    found = training_run()
+    for path in request.update_mask.paths:
+        found.ClearField(path)
+        found.MergeFrom(tr.TrainingRun(**{path: getattr(request.run, path)}))
+    return tr_rpc.UpdateTrainingRunResponse(run=found)
+
+
 def _cases(_request: Any) -> ev_rpc.ListCaseResultsResponse:
     case = ev.CaseResult(case_set="suite:truth@1", case="q1", question="What?", reference="This.")
     case.baseline.scores["rouge_l"], case.baseline.text = 0.9, "This."
@@ -268,6 +276,7 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "trainer.v1.training_service:ListTrainingRuns": lambda _: tr_rpc.ListTrainingRunsResponse(
         runs=[tr.TrainingRun(id="run-1", state=tr.TRAINING_RUN_STATE_SUCCEEDED), training_run()]
     ),
+    "trainer.v1.training_service:UpdateTrainingRun": _described,
     "trainer.v1.training_service:StartTrainingRun": lambda _: tr_rpc.StartTrainingRunResponse(
         run=training_run(tr.TRAINING_RUN_STATE_QUEUED)
     ),

@@ -26,6 +26,7 @@ AUDIT = (GUIDES / "audit.md").read_text(encoding="utf-8")
 ERASURE = (GUIDES / "erasure.md").read_text(encoding="utf-8")
 SERVING = (GUIDES / "serving.md").read_text(encoding="utf-8")
 REVIEWS = (GUIDES / "reviews.md").read_text(encoding="utf-8")
+RUNS = (GUIDES / "runs.md").read_text(encoding="utf-8")
 LEARNING = (GUIDES / "learning.md").read_text(encoding="utf-8")
 FEEDBACK = (GUIDES / "feedback.md").read_text(encoding="utf-8")
 DATA = (GUIDES / "data.md").read_text(encoding="utf-8")
@@ -47,6 +48,7 @@ def test_the_guide_shows_commands() -> None:
     assert len(shown(CONVERSATIONS)) > 5
     assert len(shown(SERVING)) > 2
     assert len(shown(LEARNING)) > 2
+    assert len(shown(RUNS)) > 7
     assert len(shown(FEEDBACK)) > 4
     assert len(shown(REVIEWS)) > 10
     assert len(shown(DATA)) > 20
@@ -57,6 +59,7 @@ def test_the_guide_shows_commands() -> None:
     [
         *shown(GUIDE),
         *shown(ACCESS),
+        *shown(RUNS),
         *shown(SECRETS),
         *shown(AUDIT),
         *shown(ERASURE),

@@ -1,0 +1,61 @@
+"""Reads runs, by id or as the trial of a sweep, with the evaluations of what came of them."""
+
+from collections.abc import Sequence
+
+from tidemill.evaluator.v1.evaluation_pb2 import Evaluation
+from tidemill.trainer.v1.training_pb2 import TrainingRun
+from tidemill_cli.run_history.records import RunRecord, record_of
+from tidemill_client.connection import Connection, NoAddress
+from tidemill_client.evaluations import Evaluations
+from tidemill_client.sweeps import Sweeps
+from tidemill_client.training import Training
+from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, InvalidInput
+
+MAX_EVALUATIONS = 10
+"""Of one model version, the newest."""
+
+
+async def read_runs(connection: Connection, names: Sequence[str]) -> list[TrainingRun]:
+    """Return the runs with their curves; `sweep/3` names the run of a sweep's third trial.
+
+    Raises:
+        InvalidInput: a run is named twice, or a sweep has no such trial.
+
+    """
+    found = [await Training(connection).run(await _id_of(connection, name)) for name in names]
+    if twice := next((run.id for place, run in enumerate(found) if run in found[:place]), ""):
+        message = f"{twice} is named twice: name each run once"
+        raise InvalidInput(message)
+    return found
+
+
+async def read_records(connection: Connection, names: Sequence[str]) -> tuple[list[RunRecord], str]:
+    """Return the records of runs, and what could not be read of their evaluations; raises as `read_runs`."""
+    records, notice = list[RunRecord](), ""
+    for run in await read_runs(connection, names):
+        evaluations: Sequence[Evaluation] = ()
+        if run.model_version and not notice:
+            try:
+                evaluations = await _evaluations(connection, run.model_version)
+            except (DependencyUnavailable, DeadlineExceeded, NoAddress) as error:
+                notice = f"evaluations are not shown: {error.message}"
+        records.append(record_of(run, evaluations=evaluations))
+    return records, notice
+
+
+async def _id_of(connection: Connection, name: str) -> str:
+    sweep, slash, number = name.partition("/")
+    if not slash:
+        return name
+    trials = {str(trial.number): trial.run for trial in (await Sweeps(connection).get(sweep)).trials}
+    if number not in trials:
+        message = f"sweep {sweep} has no trial {number[:20]!r}; it has 1 to {len(trials)}"
+        raise InvalidInput(message)
+    return trials[number]
+
+
+async def _evaluations(connection: Connection, version: str) -> Sequence[Evaluation]:
+    """Return the newest evaluations of a model version, oldest first, with their comparisons."""
+    reader = Evaluations(connection)
+    listed = [each async for each in reader.all(candidate=version)]
+    return [await reader.get(each.id) for each in listed[-MAX_EVALUATIONS:]]

@@ -1,0 +1,132 @@
+"""A training run as names and values: settings, data, environment, figures and curves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tidemill.evaluator.v1.evaluation_pb2 import Evaluation
+from tidemill.trainer.v1.training_pb2 import LossPoint, TrainingRun, TrainingRunState
+from tidemill_cli.output import word
+
+Value: TypeAlias = str | int | float | bool | None
+Points: TypeAlias = Sequence[tuple[int, float]]
+
+LOSS, HELD_OUT_LOSS = "loss", "held_out_loss"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What is compared and exported of a run. Names are as TRL and PEFT have them: `args.learning_rate`, `lora.r`."""
+
+    id: str
+    plan: str
+    state: str
+    settings: Mapping[str, Value]
+    data: Mapping[str, Value]
+    environment: Mapping[str, Value]
+    figures: Mapping[str, float]
+    curves: Mapping[str, Points]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    notes: str = ""
+    sweep: str = ""
+    trial: int = 0
+    model_version: str = ""
+    reason: str = ""
+    start_ms: int = 0
+    finish_ms: int = 0
+    evaluations: Sequence[Evaluation] = ()
+
+
+def record_of(run: TrainingRun, *, evaluations: Sequence[Evaluation] = ()) -> RunRecord:
+    """Return the record of a run, with the evaluations of the version that came of it."""
+    return RunRecord(
+        id=run.id,
+        plan=run.plan,
+        state=word(TrainingRunState, run.state),
+        settings=_settings(run),
+        data=_data(run),
+        environment=dict(sorted(run.versions.items())),
+        figures=_figures(run),
+        curves=_curves(run),
+        labels=dict(run.labels),
+        notes=run.notes,
+        sweep=run.sweep,
+        trial=run.trial,
+        model_version=run.model_version,
+        reason=run.reason,
+        start_ms=_milliseconds(run.start_time),
+        finish_ms=_milliseconds(run.finish_time),
+        evaluations=evaluations,
+    )
+
+
+def _settings(run: TrainingRun) -> Mapping[str, Value]:
+    recipe = MessageToDict(run.recipe)
+    found: dict[str, Value] = {"method": recipe.get("method", "")}
+    for group in ("lora", "args"):
+        found |= {f"{group}.{name}": _value(value) for name, value in sorted((recipe.get(group) or {}).items())}
+    if run.HasField("fit"):
+        fit = run.fit
+        found |= {
+            "fit.per_device_train_batch_size": fit.per_device_train_batch_size,
+            "fit.gradient_accumulation_steps": fit.gradient_accumulation_steps,
+            "fit.gradient_checkpointing": fit.gradient_checkpointing,
+        }
+    return found
+
+
+def _data(run: TrainingRun) -> Mapping[str, Value]:
+    counted = run.HasField("examples")
+    return {
+        "dataset_version": run.dataset_version,
+        "dataset_digest": run.dataset_digest,
+        "examples_offered": run.examples.offered if counted else None,
+        "examples_fitted": run.examples.fitted if counted else None,
+        "base": run.base,
+        "base_digest": run.base_digest,
+    }
+
+
+def _figures(run: TrainingRun) -> Mapping[str, float]:
+    """Return what is known at the end, or by now."""
+    progress, found = run.progress, dict[str, float]()
+    if progress.HasField("loss"):
+        found[LOSS] = progress.loss
+    if progress.held_out_losses:
+        found[HELD_OUT_LOSS] = progress.held_out_losses[-1].loss
+    found["steps"] = progress.step
+    if progress.HasField("time"):
+        found["computing_s"] = progress.time.ToTimedelta().total_seconds()
+    if progress.peak_memory_bytes:
+        found["peak_memory_bytes"] = progress.peak_memory_bytes
+    if progress.peak_device_memory_bytes:
+        found["peak_device_memory_bytes"] = progress.peak_device_memory_bytes
+    return found
+
+
+def _curves(run: TrainingRun) -> Mapping[str, Points]:
+    found: dict[str, Points] = {
+        LOSS: _points(run.progress.losses),
+        HELD_OUT_LOSS: _points(run.progress.held_out_losses),
+    }
+    for curve in run.progress.curves:
+        found[curve.name] = list(zip(curve.steps, curve.values, strict=False))
+    return {name: points for name, points in found.items() if points}
+
+
+def _points(losses: Sequence[LossPoint]) -> Points:
+    return [(point.step, point.loss) for point in losses]
+
+
+def _value(value: Any) -> Value:  # noqa: ANN401 - what a Struct holds
+    """Return a setting as it was meant: a Struct has floats only, and a list is shown as text."""
+    if isinstance(value, list):
+        return ", ".join(str(_value(each)) for each in value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _milliseconds(stamp: Timestamp) -> int:
+    return stamp.seconds * 1000 + stamp.nanos // 1_000_000

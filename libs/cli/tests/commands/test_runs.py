@@ -1,0 +1,142 @@
+"""The history of runs: listed, described and compared."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from libs.cli.tests.commands.answers import evaluation
+from libs.cli.tests.commands.conftest import Terminal, check_reports
+from libs.cli.tests.commands.run_answers import RUNS, run
+from libs.cli.tests.loop.running import Running
+from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
+from tidemill.evaluator.v1.evaluation_pb2 import EVALUATION_STATE_COMPLETED
+from tidemill.trainer.v1 import training_service_pb2 as rpc
+from tidemill_core.errors import Conflict, DependencyUnavailable
+
+
+@pytest.fixture(autouse=True)
+def known_runs(running: Running) -> None:
+    running.answers["trainer.v1.training_service:GetTrainingRun"] = lambda request: rpc.GetTrainingRunResponse(
+        run=RUNS[request.id]
+    )
+    running.answers["evaluator.v1.evaluation_service:GetEvaluation"] = lambda _: ev_rpc.GetEvaluationResponse(
+        evaluation=evaluation(EVALUATION_STATE_COMPLETED)
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "reported"),
+    [
+        ("runs list --plan helpdesk_lora", ["run-1", "succeeded", "run-2", "31/48"]),
+        ("runs show run-1", ["kept low", "team=help", "helpdesk_sft@2  aaaaaaaaaaaa", "0.50 GB", "90 s"]),
+        ("runs note run-1 better", ["run-2", "better"]),
+        ("runs label run-1 quality=good team=", ["quality=good"]),
+        (
+            "runs compare run-1 run-2",
+            ["args.learning_rate", "0.001", "0.01", "dataset_version", "helpdesk_sft@3", "held_out_loss", "1.5"],
+        ),
+        ("runs compare run-1 run-2", ["helpdesk_gate against small@1", "failed", "rouge_l on suite:truth@1", "-0.100"]),
+    ],
+)
+async def test_a_command_reports_people_and_programs(terminal: Terminal, command: str, reported: list[str]) -> None:
+    await check_reports(terminal, command, reported)
+
+
+@pytest.mark.parametrize(
+    ("typed", "excluded", "chosen"),
+    [
+        ("runs list", True, ""),
+        ("runs list --trials", False, ""),
+        ("runs list --sweep rates", False, 'sweep = "rates"'),
+        ("training runs --plan helpdesk_lora", True, 'plan = "helpdesk_lora"'),
+    ],
+)
+async def test_trials_are_listed_where_they_are_asked_for(
+    terminal: Terminal, running: Running, typed: str, *, excluded: bool, chosen: str
+) -> None:
+    asked: list[rpc.ListTrainingRunsRequest] = []
+
+    def listed(request: rpc.ListTrainingRunsRequest) -> rpc.ListTrainingRunsResponse:
+        asked.append(request)
+        return rpc.ListTrainingRunsResponse()
+
+    running.answers["trainer.v1.training_service:ListTrainingRuns"] = listed
+
+    await asyncio.to_thread(terminal, *typed.split())
+
+    assert [(each.exclude_trials, each.filter) for each in asked] == [(excluded, chosen)]
+
+
+async def test_a_label_is_set_again_where_the_run_changed_meanwhile(terminal: Terminal, running: Running) -> None:
+    changed = [Conflict("it changed"), Conflict("it changed")]
+    asked: list[rpc.UpdateTrainingRunRequest] = []
+
+    def described(request: rpc.UpdateTrainingRunRequest) -> rpc.UpdateTrainingRunResponse:
+        asked.append(request)
+        if changed:
+            raise changed.pop()
+        return rpc.UpdateTrainingRunResponse(run=request.run)
+
+    running.answers["trainer.v1.training_service:UpdateTrainingRun"] = described
+
+    said = await asyncio.to_thread(terminal, "runs", "label", "run-1", "quality=good", "--json")
+
+    assert (said.code, len(asked)) == (0, 3)
+    assert said.data["labels"] == {"team": "help", "quality": "good"}
+    assert asked[-1].run.etag == "7"
+
+
+async def test_trials_of_a_sweep_are_compared_by_their_numbers(terminal: Terminal) -> None:
+    said = await asyncio.to_thread(terminal, "runs", "compare", "rates/1", "rates/2", "--json")
+
+    assert [each["id"] for each in said.data["runs"]] == ["run-1", "run-2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["run-1"], "2 to 20"),
+        (["run-1", "run-1"], "named twice"),
+        (["rates/1", "rates/9"], "has no trial '9'; it has 1 to 3"),
+    ],
+)
+async def test_what_cannot_be_compared_is_refused(terminal: Terminal, names: list[str], why: str) -> None:
+    said = await asyncio.to_thread(terminal, "runs", "compare", *names)
+
+    assert said.code
+    assert why in said.text
+
+
+async def test_runs_are_compared_without_evaluations_where_these_cannot_be_read(
+    terminal: Terminal, running: Running
+) -> None:
+    def down(_request: object) -> ev_rpc.ListEvaluationsResponse:
+        message = "no answer"
+        raise DependencyUnavailable(message, dependency="evaluator")
+
+    running.answers["evaluator.v1.evaluation_service:ListEvaluations"] = down
+
+    said = await asyncio.to_thread(terminal, "runs", "compare", "run-1", "run-2")
+
+    assert said.code == 0
+    assert "evaluations are not shown" in said.text
+
+
+async def test_the_page_of_a_comparison_has_each_curve_and_nothing_from_elsewhere(
+    terminal: Terminal, running: Running, tmp_path: Path
+) -> None:
+    with_markup = {**RUNS, "run-2": run("run-2", notes="<script>alert(1)</script>")}
+    running.answers["trainer.v1.training_service:GetTrainingRun"] = lambda request: rpc.GetTrainingRunResponse(
+        run=with_markup[request.id]
+    )
+
+    said = await asyncio.to_thread(terminal, "runs", "compare", "run-1", "run-2", "--html", str(tmp_path / "a.html"))
+
+    page = (tmp_path / "a.html").read_text()
+    assert said.code == 0, said.text
+    assert page.count("<svg") == 3, "loss, held_out_loss and grad_norm"
+    assert "helpdesk_gate against small@1" in page
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert 'src="' not in page
