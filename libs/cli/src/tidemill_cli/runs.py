@@ -12,6 +12,7 @@ from tidemill_cli.batches import labels_of
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, show, table, writing
 from tidemill_cli.pages import lists
+from tidemill_cli.run_exports import export_runs
 from tidemill_cli.run_history.comparison import Comparison, compare, evaluation_rows, shown
 from tidemill_cli.run_history.reading import read_records
 from tidemill_cli.training import RUN_COLUMNS, RunArgument, list_runs, run_row, show_found, show_run
@@ -28,6 +29,7 @@ _TRIES = 5
 
 lists(runs, "list", lambda c: c.training.ListTrainingRuns, RUN_COLUMNS, run_row)(list_runs)
 runs.command("show")(show_run)
+runs.command("export")(export_runs)
 
 
 @runs.command("note")

@@ -140,3 +140,17 @@ async def test_the_page_of_a_comparison_has_each_curve_and_nothing_from_elsewher
     assert "&lt;script&gt;" in page
     assert "<script" not in page
     assert 'src="' not in page
+
+
+@pytest.mark.parametrize(("form", "found"), [("mlflow", "metrics/loss"), ("tensorboard", "events.out.tfevents")])
+async def test_runs_are_exported_to_a_folder(terminal: Terminal, tmp_path: Path, form: str, found: str) -> None:
+    typed = ["runs", "export", "run-1", "run-2", "--format", form, "--to", str(tmp_path / "out"), "--json"]
+
+    said = await asyncio.to_thread(terminal, *typed)
+    again = await asyncio.to_thread(terminal, *typed)
+
+    assert said.code == 0, said.text
+    assert len(said.data["folders"]) == 2
+    written = [str(path) for path in (tmp_path / "out").rglob("*")]
+    assert all(any(folder in path and found in path for path in written) for folder in said.data["folders"])
+    assert (again.code, "is there already" in again.text) == (1, True)
