@@ -12,7 +12,7 @@ from tidemill_cli.batches import labels_of
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, show, table, writing
 from tidemill_cli.pages import lists
-from tidemill_cli.run_exports import export_runs
+from tidemill_cli.run_exports import delete_run, export_runs, import_run
 from tidemill_cli.run_history.comparison import Comparison, compare, evaluation_rows, shown
 from tidemill_cli.run_history.reading import read_records
 from tidemill_cli.training import RUN_COLUMNS, RunArgument, list_runs, run_row, show_found, show_run
@@ -20,7 +20,7 @@ from tidemill_client.connection import Connection
 from tidemill_client.training import Training
 from tidemill_core.errors import Conflict
 
-runs = Commands(help="The history of training runs: described, compared and exported.")
+runs = Commands(help="The history of training runs: described, compared, exported and imported.")
 
 MIN_COMPARED, MAX_COMPARED = 2, 20
 
@@ -30,6 +30,8 @@ _TRIES = 5
 lists(runs, "list", lambda c: c.training.ListTrainingRuns, RUN_COLUMNS, run_row)(list_runs)
 runs.command("show")(show_run)
 runs.command("export")(export_runs)
+runs.command("import")(import_run)
+runs.command("delete")(delete_run)
 
 
 @runs.command("note")

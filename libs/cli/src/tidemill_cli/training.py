@@ -161,6 +161,8 @@ def show_found(found: TrainingRun) -> None:
         "sweep": f"{found.sweep}, {f'trial {found.trial}' if found.trial else 'winner'}" if found.sweep else "",
         "labels": ", ".join(f"{name}={value}" for name, value in sorted(found.labels.items())),
         "notes": found.notes,
+        "source": found.source,
+        "parameters": ", ".join(f"{name}={value}" for name, value in sorted(found.parameters.items())),
         "dataset": _with_digest(found.dataset_version, found.dataset_digest),
         "base": _with_digest(found.base, found.base_digest),
         "made": found.model_version,

@@ -207,9 +207,10 @@ def _lineage(request: li_rpc.GetLineageRequest) -> li_rpc.GetLineageResponse:
 
 def _described(request: tr_rpc.UpdateTrainingRunRequest) -> tr_rpc.UpdateTrainingRunResponse:
     found = training_run()
-    for path in request.update_mask.paths:
-        found.ClearField(path)
-        found.MergeFrom(tr.TrainingRun(**{path: getattr(request.run, path)}))
+    if "notes" in request.update_mask.paths:
+        found.notes = request.run.notes
+    if "labels" in request.update_mask.paths:
+        found.labels.update(request.run.labels)
     return tr_rpc.UpdateTrainingRunResponse(run=found)
 
 
@@ -277,6 +278,12 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
         runs=[tr.TrainingRun(id="run-1", state=tr.TRAINING_RUN_STATE_SUCCEEDED), training_run()]
     ),
     "trainer.v1.training_service:UpdateTrainingRun": _described,
+    "trainer.v1.training_service:ImportTrainingRun": lambda request: tr_rpc.ImportTrainingRunResponse(
+        run=tr.TrainingRun(id="run-3", source=request.source)
+    ),
+    "trainer.v1.training_service:DeleteTrainingRun": lambda request: tr_rpc.DeleteTrainingRunResponse(
+        run=tr.TrainingRun(id=request.id)
+    ),
     "trainer.v1.training_service:StartTrainingRun": lambda _: tr_rpc.StartTrainingRunResponse(
         run=training_run(tr.TRAINING_RUN_STATE_QUEUED)
     ),

@@ -12,6 +12,9 @@ from libs.cli.tests.loop.running import Running
 from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
 from tidemill.evaluator.v1.evaluation_pb2 import EVALUATION_STATE_COMPLETED
 from tidemill.trainer.v1 import training_service_pb2 as rpc
+from tidemill.trainer.v1.training_pb2 import TrainingRun
+from tidemill_cli.run_history.mlflow_folder import write_mlflow
+from tidemill_cli.run_history.records import record_of
 from tidemill_core.errors import Conflict, DependencyUnavailable
 
 
@@ -154,3 +157,27 @@ async def test_runs_are_exported_to_a_folder(terminal: Terminal, tmp_path: Path,
     written = [str(path) for path in (tmp_path / "out").rglob("*")]
     assert all(any(folder in path and found in path for path in written) for folder in said.data["folders"])
     assert (again.code, "is there already" in again.text) == (1, True)
+
+
+async def test_a_run_of_mlflow_is_imported_and_deleted(terminal: Terminal, running: Running, tmp_path: Path) -> None:
+    home = write_mlflow(record_of(RUNS["run-1"]), tmp_path, project="acme")
+    asked: list[rpc.ImportTrainingRunRequest] = []
+
+    def recorded(request: rpc.ImportTrainingRunRequest) -> rpc.ImportTrainingRunResponse:
+        asked.append(request)
+        return rpc.ImportTrainingRunResponse(run=TrainingRun(id="run-3", source=request.source))
+
+    running.answers["trainer.v1.training_service:ImportTrainingRun"] = recorded
+    running.answers["trainer.v1.training_service:DeleteTrainingRun"] = lambda request: rpc.DeleteTrainingRunResponse(
+        run=RUNS[request.id]
+    )
+
+    tried = await asyncio.to_thread(terminal, "runs", "import", str(home), "--dry-run")
+    said = await asyncio.to_thread(terminal, "runs", "import", str(home), "--json")
+    deleted = await asyncio.to_thread(terminal, "runs", "delete", "run-1")
+
+    assert (tried.code, said.code, deleted.code) == (0, 0, 0), said.text
+    assert [each.validate_only for each in asked] == [True, False]
+    assert said.data["source"] == f"mlflow:{home.name}"
+    assert asked[1].parameters["args.learning_rate"] == "0.001"
+    assert "run-1 is deleted" in deleted.text

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped] # it ships no types
 
 from libs.cli.tests.commands.run_answers import run
 from tidemill_cli.run_history.records import record_of

@@ -36,6 +36,7 @@ KEEPS = {
     "tidemill.rag.v1.SimilarTextService/RemoveSimilarTexts": "it is derived, and the answers stay",
     "tidemill.trainer.v1.SweepService/DeleteSweep": "its runs and its model version stay",
     "tidemill.trainer.v1.TrainingService/DeleteTrainingPlan": "its runs and models stay",
+    "tidemill.trainer.v1.TrainingService/DeleteTrainingRun": "another tool recorded it; what was trained here stays",
 }
 """RPCs that erase nothing that evidence needs, and why."""
 ERASES = {name for name, method in METHODS.items() if method.GetOptions().Extensions[options_pb2.erases]}

@@ -7,8 +7,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from tidemill.trainer.v1.training_pb2 import TrainingPlan, TrainingRun, TrainingRunState
 from tidemill.trainer.v1.training_service_pb2 import (
     CancelTrainingRunRequest,
+    DeleteTrainingRunRequest,
     GetTrainingPlanRequest,
     GetTrainingRunRequest,
+    ImportTrainingRunRequest,
     ListTrainingPlansRequest,
     ListTrainingRunsRequest,
     RetryTrainingRunRequest,
@@ -27,6 +29,7 @@ ENDED = frozenset(
         TrainingRunState.TRAINING_RUN_STATE_CANCELLED,
         TrainingRunState.TRAINING_RUN_STATE_MEASURED,
         TrainingRunState.TRAINING_RUN_STATE_PRUNED,
+        TrainingRunState.TRAINING_RUN_STATE_IMPORTED,
     }
 )
 """Terminal states."""
@@ -70,6 +73,17 @@ class Training:
             update_mask=FieldMask(paths=[name for name, value in given.items() if value is not None]),
         )
         return (await self._connection.training.UpdateTrainingRun(request)).run
+
+    async def record(self, recorded: ImportTrainingRunRequest, *, validate_only: bool = False) -> TrainingRun:
+        """Record a run of another tool, once for each source."""
+        request = ImportTrainingRunRequest()
+        request.CopyFrom(recorded)
+        request.validate_only = validate_only
+        return (await self._connection.training.ImportTrainingRun(request)).run
+
+    async def delete(self, run: str) -> TrainingRun:
+        """Delete a run that was recorded by another tool."""
+        return (await self._connection.training.DeleteTrainingRun(DeleteTrainingRunRequest(id=run))).run
 
     async def cancel(self, run: str) -> TrainingRun:
         """Cancel a run; no model version is registered."""

@@ -30,6 +30,7 @@ PreconditionFailed
 ├── BaseNotTrainable
 ├── PlanPaused
 ├── RunFinished
+├── RunNotImported
 ├── RunNotRetriable
 ├── SweepFinished
 ├── SweepUnfinished
@@ -246,6 +247,16 @@ class RunFinished(PreconditionFailed):
 
     def __init__(self, run: str, *, state: str) -> None:
         super().__init__(f"training run {run} cannot be cancelled: it is {state}", run=run, state=state)
+
+
+class RunNotImported(PreconditionFailed):
+    """Only imported runs can be deleted."""
+
+    reason = "TRAINING_RUN_NOT_IMPORTED"
+
+    def __init__(self, run: str, *, state: str) -> None:
+        message = f"training run {run} cannot be deleted: it is {state}, and only imported runs may be"
+        super().__init__(message, run=run, state=state)
 
 
 class RunNotRetriable(PreconditionFailed):

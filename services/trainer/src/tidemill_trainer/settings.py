@@ -90,6 +90,8 @@ class TrainerSettings(ModelSettings):
     """Workers that may exit without a further step before a run fails."""
     run_keep_s: float = Field(default=7 * 24 * 3600.0, gt=0)
     """Retention of a failed run's checkpoints, for a retry."""
+    max_imported_runs: int = Field(default=1000, ge=1)
+    """Maximum number of imported runs per project."""
     max_sweeps: int = Field(default=1000, ge=1)
     """Maximum number of sweeps per project."""
     sweep_max_trials: int = Field(default=100, ge=1, le=500)

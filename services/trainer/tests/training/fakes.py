@@ -13,6 +13,7 @@ from services.trainer.tests.registry.fakes import ADA, Registry, model_files, sa
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, PermissionDenied
+from tidemill_core.quotas import Quota
 from tidemill_core.resources import Write, owner_of
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import (
@@ -27,7 +28,8 @@ from tidemill_trainer.registry.file_inspector import FileInspector
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
-from tidemill_trainer.training.domain.run import TrainingRun, run_id
+from tidemill_trainer.training.domain.run import RunState, TrainingRun, run_id
+from tidemill_trainer.training.import_run import ImportRun
 from tidemill_trainer.training.mongo import PLANS, RUNS
 from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Scored, Stepped, TrainingJob
 from tidemill_trainer.training.queue_run import QueueRun
@@ -38,6 +40,7 @@ from tidemill_trainer.training.start_deferred_run import StartDeferredRun
 from tidemill_trainer.training.start_runs_for_dataset_version import StartRunsForDatasetVersion
 from tidemill_trainer.training.train_run import TrainingNeeds, TrainRun
 
+IMPORTED_QUOTA = Quota(of="imported runs", limit=3, setting="TRAINER_MAX_IMPORTED_RUNS")
 LINES = b'{"id": "1"}\n'
 VERSIONS = {"torch": "2.13.0", "trl": "1.16.0"}
 
@@ -105,6 +108,21 @@ class FakeDatasets:
             return False
         await asyncio.to_thread(target.write_bytes, self.held_out)
         return True
+
+
+class FakeImportedRuns:
+    """Counts what a store in memory has."""
+
+    def __init__(self, runs: InMemoryAggregates[TrainingRun]) -> None:
+        self._runs = runs
+
+    async def count(self, project: str, *, up_to: int) -> int:
+        found = [
+            run
+            for run in self._runs.all()
+            if run.project == project and run.state is RunState.IMPORTED and not run.deleted
+        ]
+        return min(up_to, len(found))
 
 
 class FakeBases:
@@ -226,6 +244,7 @@ class Harness:
         self.start_deferred = StartDeferredRun(plans=self.plans, queue=queue)
         self.plan_crud = TrainingPlanCrud(plans=self.plans, check=check, start_deferred=self.start_deferred)
         self.run_crud = TrainingRunCrud(plans=self.plans, runs=self.runs, datasets=self.datasets, queue=queue)
+        self.import_run = ImportRun(runs=self.runs, imported=FakeImportedRuns(self.runs), quota=IMPORTED_QUOTA)
         self.consume = StartRunsForDatasetVersion(
             plans=self.plans,
             datasets=self.datasets,

@@ -15,7 +15,8 @@ from tidemill_core.application import ResourceKey
 from tidemill_core.errors import Conflict, InvalidInput, NotFound
 from tidemill_testkit.clocks import NOON
 from tidemill_trainer.training.domain.plan import TrainingPlan
-from tidemill_trainer.training.domain.run import MAX_NOTES_LENGTH, TrainingRun
+from tidemill_trainer.training.domain.run import TrainingRun
+from tidemill_trainer.training.domain.run_notes import MAX_NOTES_LENGTH
 from tidemill_trainer.training.domain.trial import HeldOut, Trial
 
 
@@ -98,7 +99,7 @@ async def test_a_description_of_another_revision_is_refused(api: ApiClient) -> N
         (pb.TrainingRun(plan="other"), "plan", "update_mask"),
     ],
 )
-async def test_what_cannot_be_noted_is_refused_by_its_field(
+async def test_notes_and_labels_beyond_their_limits_are_refused_by_their_field(
     api: ApiClient, given: pb.TrainingRun, path: str, field: str
 ) -> None:
     await api.create()
@@ -110,7 +111,7 @@ async def test_what_cannot_be_noted_is_refused_by_its_field(
     assert [violation.field for violation in refusal.value.violations] == [field]
 
 
-async def test_a_run_of_nobody_cannot_be_described(api: ApiClient) -> None:
+async def test_a_run_that_does_not_exist_cannot_be_described(api: ApiClient) -> None:
     with pytest.raises(NotFound):
         await described(api, pb.TrainingRun(id="other", notes="a"), "notes")
 

@@ -79,6 +79,8 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "trial": None,
         "base_digest": "",
         "notes": "",
+        "source": "",
+        "parameters": [],
     }
     of_progress = {
         "held_out_losses": [],

@@ -14,6 +14,7 @@ from tidemill_cli.output import word
 Value: TypeAlias = str | int | float | bool | None
 Points: TypeAlias = Sequence[tuple[int, float]]
 
+_OF_DATA = "data."
 LOSS, HELD_OUT_LOSS = "loss", "held_out_loss"
 
 
@@ -46,8 +47,8 @@ def record_of(run: TrainingRun, *, evaluations: Sequence[Evaluation] = ()) -> Ru
         id=run.id,
         plan=run.plan,
         state=word(TrainingRunState, run.state),
-        settings=_settings(run),
-        data=_data(run),
+        settings=_settings(run) if not run.source else _parameters(run, of_data=False),
+        data=_data(run) if not run.source else _parameters(run, of_data=True),
         environment=dict(sorted(run.versions.items())),
         figures=_figures(run),
         curves=_curves(run),
@@ -78,6 +79,12 @@ def _settings(run: TrainingRun) -> Mapping[str, Value]:
     return found
 
 
+def _parameters(run: TrainingRun, *, of_data: bool) -> Mapping[str, Value]:
+    """Return the parameters of an imported run; those of one that was exported from here are as they were."""
+    chosen = {name: value for name, value in run.parameters.items() if name.startswith(_OF_DATA) is of_data}
+    return {name.removeprefix(_OF_DATA): _parsed(value) for name, value in sorted(chosen.items())}
+
+
 def _data(run: TrainingRun) -> Mapping[str, Value]:
     counted = run.HasField("examples")
     return {
@@ -93,10 +100,14 @@ def _data(run: TrainingRun) -> Mapping[str, Value]:
 def _figures(run: TrainingRun) -> Mapping[str, float]:
     """Return what is known at the end, or by now."""
     progress, found = run.progress, dict[str, float]()
+    if run.source:
+        found |= {curve.name: curve.values[-1] for curve in progress.curves if curve.values}
     if progress.HasField("loss"):
         found[LOSS] = progress.loss
     if progress.held_out_losses:
         found[HELD_OUT_LOSS] = progress.held_out_losses[-1].loss
+    if progress.accuracy.pairs:
+        found["pair_accuracy"] = progress.accuracy.share
     found["steps"] = progress.step
     if progress.HasField("time"):
         found["computing_s"] = progress.time.ToTimedelta().total_seconds()
@@ -126,6 +137,18 @@ def _value(value: Any) -> Value:  # noqa: ANN401 - what a Struct holds
     if isinstance(value, list):
         return ", ".join(str(_value(each)) for each in value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _parsed(text: str) -> Value:
+    """Return a parameter that is written as text as the number or truth value that it says."""
+    if text in {"True", "False"}:
+        return text == "True"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _milliseconds(stamp: Timestamp) -> int:

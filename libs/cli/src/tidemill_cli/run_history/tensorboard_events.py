@@ -17,7 +17,7 @@ def write_tensorboard(run: RunRecord, folder: Path) -> Path:
 
     """
     # Imported here because it takes a while, which no other command should pay.
-    from tensorboardX import SummaryWriter  # noqa: PLC0415
+    from tensorboardX import SummaryWriter  # type: ignore[import-untyped] # noqa: PLC0415 - it ships no types
 
     home = folder / (run.plan or "runs") / run.id
     at_s = (run.finish_ms or run.start_ms) / 1000

@@ -180,7 +180,7 @@ class _ProgressReporter(TrainerCallback):
             loss=loss,
             remaining_s=remaining,
             numbers=numbers or {},
-            device_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0,
+            device_memory_bytes=torch.cuda.max_memory_allocated(),
         )
 
 

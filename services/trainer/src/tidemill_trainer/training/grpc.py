@@ -4,7 +4,9 @@ from tidemill.trainer.v1 import training_service_pb2 as pb
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceServicer
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, write_of
 from tidemill_trainer.training.crud import CHANGEABLE, TrainingPlanCrud
+from tidemill_trainer.training.import_run import ImportRun
 from tidemill_trainer.training.messages import (
+    imported_of,
     listed_run_message,
     notes_of,
     plan_message,
@@ -17,9 +19,10 @@ from tidemill_trainer.training.runs import DESCRIBED, TrainingRunCrud
 class GrpcTrainingService(TrainingServiceServicer):
     """Message -> use case -> message; errors are translated by the server's interceptor."""
 
-    def __init__(self, plans: TrainingPlanCrud, runs: TrainingRunCrud) -> None:
+    def __init__(self, plans: TrainingPlanCrud, runs: TrainingRunCrud, import_run: ImportRun) -> None:
         self._plans = plans
         self._runs = runs
+        self._import_run = import_run
 
     async def CreateTrainingPlan(
         self, request: pb.CreateTrainingPlanRequest, _context: object
@@ -109,6 +112,20 @@ class GrpcTrainingService(TrainingServiceServicer):
             write_of(request, etag=request.run.etag),
         )
         return pb.UpdateTrainingRunResponse(run=run_message(run))
+
+    async def ImportTrainingRun(
+        self, request: pb.ImportTrainingRunRequest, _context: object
+    ) -> pb.ImportTrainingRunResponse:
+        """Record a run of another tool."""
+        run = await self._import_run(current_caller(), imported_of(request), write_of(request))
+        return pb.ImportTrainingRunResponse(run=run_message(run))
+
+    async def DeleteTrainingRun(
+        self, request: pb.DeleteTrainingRunRequest, _context: object
+    ) -> pb.DeleteTrainingRunResponse:
+        """Delete an imported run."""
+        run = await self._runs.delete(current_caller(), request.id, write_of(request))
+        return pb.DeleteTrainingRunResponse(run=run_message(run))
 
     async def CancelTrainingRun(
         self, request: pb.CancelTrainingRunRequest, _context: object

@@ -6,11 +6,14 @@ from google.protobuf.message import Message
 
 from tidemill.trainer.v1 import events_pb2 as events
 from tidemill.trainer.v1 import training_pb2 as pb
+from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill_core.aggregate import Event
 from tidemill_kit.mapping import REST, from_message, to_message
 from tidemill_trainer.training.domain.fit import Fit
+from tidemill_trainer.training.domain.imported_run import ImportedRun
 from tidemill_trainer.training.domain.plan import PlanSettings, TrainingPlan
-from tidemill_trainer.training.domain.run import RunHasFailed, RunHasSucceeded, RunNotes, RunWasQueued, TrainingRun
+from tidemill_trainer.training.domain.run import RunHasFailed, RunHasSucceeded, RunState, RunWasQueued, TrainingRun
+from tidemill_trainer.training.domain.run_notes import RunNotes
 
 
 def settings_of(message: pb.TrainingPlan) -> PlanSettings:
@@ -33,6 +36,16 @@ def notes_of(message: pb.TrainingRun) -> RunNotes:
     return from_message(RunNotes, message, prefix="run", ignore=REST)
 
 
+def imported_of(request: rpc.ImportTrainingRunRequest) -> ImportedRun:
+    """Return what a request says of a run of another tool.
+
+    Raises:
+        InvalidInput: a time is none.
+
+    """
+    return from_message(ImportedRun, request)
+
+
 def listed_run_message(run: TrainingRun) -> pb.TrainingRun:
     """Return the message of a run among others: without curves, which are long."""
     message = run_message(run)
@@ -42,14 +55,15 @@ def listed_run_message(run: TrainingRun) -> pb.TrainingRun:
 
 def run_message(run: TrainingRun) -> pb.TrainingRun:
     """Return the run message."""
-    recipe = {"method": run.recipe.method, "lora": run.recipe.lora, "args": run.recipe.args}
+    trained = {"method": run.recipe.method, "lora": run.recipe.lora, "args": run.recipe.args}
     trial = run.trial.number if run.trial else 0
-    progress = to_message(pb.TrainingProgress, run.progress, time=timedelta(seconds=run.progress.seconds))
+    time = timedelta(seconds=run.progress.seconds) if run.progress.seconds else None
+    progress = to_message(pb.TrainingProgress, run.progress, time=time)
     return to_message(
         pb.TrainingRun,
         run,
         dataset_version=run.dataset.id,
-        recipe=recipe,
+        recipe=None if run.state is RunState.IMPORTED else trained,
         fit=_fit(run.fit),
         trial=trial,
         progress=progress,

@@ -2,10 +2,10 @@
 
 from tidemill_kit.mapping import DocumentCodec, Form, as_entries
 from tidemill_kit.store.aggregates import Identity
-from tidemill_kit.store.mongo import Collection, Document
+from tidemill_kit.store.mongo import Collection, Document, count_up_to
 from tidemill_kit.workers.pending import PendingDocuments
 from tidemill_trainer.training.domain.plan import RunLimits, TrainingPlan
-from tidemill_trainer.training.domain.run import IN_WORK, TrainingRun
+from tidemill_trainer.training.domain.run import IN_WORK, RunState, TrainingRun
 from tidemill_trainer.training.messages import run_event
 
 _LIMITS = Form(renames={"time": "time_s"})
@@ -28,11 +28,8 @@ PLANS = DocumentCodec(
     on_read=_read,
 )
 """`owed` is what plans that are stored already call the deferred run."""
-RUNS = DocumentCodec(
-    TrainingRun,
-    {RunLimits: _LIMITS, TrainingRun: Form(fields={"versions": as_entries("name", "version")})},
-    event=run_event,
-)
+_RUN = Form(fields={"versions": as_entries("name", "version"), "parameters": as_entries("name", "value")})
+RUNS = DocumentCodec(TrainingRun, {RunLimits: _LIMITS, TrainingRun: _RUN}, event=run_event)
 RUN_LISTS = [
     ("plan",),
     ("state",),
@@ -41,6 +38,18 @@ RUN_LISTS = [
     ("plan", "trial.number"),
     ("sweep", "trial.number"),
 ]
+
+
+class MongoImportedRuns:
+    """Implements `ports.ImportedRuns`; the list by state has the index."""
+
+    def __init__(self, runs: Collection) -> None:
+        self._runs = runs
+
+    async def count(self, project: str, *, up_to: int) -> int:
+        """See `ImportedRuns.count`."""
+        where = {"project": project, "deleted": False, "state.state": RunState.IMPORTED.value}
+        return await count_up_to(self._runs, where, limit=up_to)
 
 
 def pending_runs(runs: Collection) -> PendingDocuments:

@@ -22,6 +22,19 @@ Plans = Aggregates[TrainingPlan]
 Runs = Aggregates[TrainingRun]
 
 
+class ImportedRuns(Protocol):
+    """Counts the runs of a project that were imported."""
+
+    async def count(self, project: str, *, up_to: int) -> int:
+        """Return how many there are, counting no further than `up_to`.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
+        ...
+
+
 class References(Protocol):
     """Resolves references to versions of the registry."""
 

@@ -54,7 +54,7 @@ class QueueRun:
     async def retry(self, caller: Caller, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
         """Queue a failed or cancelled run again; until it has begun, its base is resolved again."""
         now, base = self.clock.now(), run.base
-        if not (run.has_begun or run.is_in_work):
+        if run.is_retriable and not run.has_begun:
             base = (await self.check.base(run.project, base)).id
 
         def change(run: TrainingRun) -> None:

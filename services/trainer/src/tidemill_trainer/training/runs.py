@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Page, PageRequest, Request, derived_id
 from tidemill_core.errors import InvalidInput, NotFound
-from tidemill_core.resources import Write, update
+from tidemill_core.resources import Write, delete, update
 from tidemill_trainer.errors import PlanPaused, RunChanged
 from tidemill_trainer.training.current_limits import current_limits
 from tidemill_trainer.training.domain.plan import TrainingPlan
-from tidemill_trainer.training.domain.run import RunNotes, TrainingRun
+from tidemill_trainer.training.domain.run import TrainingRun
+from tidemill_trainer.training.domain.run_notes import RunNotes
 from tidemill_trainer.training.ports import Datasets, Plans, Runs
 from tidemill_trainer.training.queue_run import QueueRun
 
@@ -92,6 +93,18 @@ class TrainingRunCrud:
         """
         now = self.queue.clock.now()
         return await self.runs.update(caller.project, run_id, lambda run: run.cancel(now=now), request=request)
+
+    async def delete(self, caller: Caller, run_id: str, write: Write) -> TrainingRun:
+        """Return the deleted run, which was imported.
+
+        Raises:
+            RunNotImported: it was trained here.
+            RunChanged: the run is not the one that the caller saw.
+
+        """
+        return await delete(
+            self.runs, caller.project, run_id, write, change=TrainingRun.refuse_trained, changed=RunChanged
+        )
 
     async def retry(self, caller: Caller, run_id: str, *, request: Request) -> TrainingRun:
         """Return the run, queued; it resumes from its last checkpoint if its worker still has it.

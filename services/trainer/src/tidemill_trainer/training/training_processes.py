@@ -192,7 +192,8 @@ def _points(received: Sequence[tuple[int, float]]) -> Sequence[LossPoint]:
 
 
 def _curve(received: Mapping[str, Any]) -> Curve:
-    return Curve(**received | {"steps": tuple(received["steps"]), "values": tuple(received["values"])})
+    steps, values = tuple(received["steps"]), tuple(received["values"])
+    return Curve(name=received["name"], steps=steps, values=values, every=received.get("every", 1))
 
 
 async def _watch(process: asyncio.subprocess.Process, job: TrainingJob, ending: _Ending) -> None:

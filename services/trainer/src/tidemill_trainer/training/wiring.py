@@ -23,8 +23,9 @@ from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.events import datasets
 from tidemill_trainer.training.grpc import GrpcTrainingService
+from tidemill_trainer.training.import_run import ImportRun
 from tidemill_trainer.training.ingest_datasets import IngestDatasets
-from tidemill_trainer.training.mongo import PLANS, RUN_LISTS, RUNS, deferring_plans, pending_runs
+from tidemill_trainer.training.mongo import PLANS, RUN_LISTS, RUNS, MongoImportedRuns, deferring_plans, pending_runs
 from tidemill_trainer.training.ports import Datasets, Plans, Runs
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.reconcile import sweep_folders
@@ -96,6 +97,11 @@ def wire_training(
     service = GrpcTrainingService(
         TrainingPlanCrud(plans=stores.plans, check=check, start_deferred=start_deferred),
         TrainingRunCrud(plans=stores.plans, runs=stores.runs, datasets=stores.datasets, queue=queue),
+        ImportRun(
+            runs=stores.runs,
+            imported=MongoImportedRuns(backend.database["training_runs"]),
+            quota=settings.quota("imported_runs"),
+        ),
     )
     start_runs = StartRunsForDatasetVersion(
         plans=stores.plans,

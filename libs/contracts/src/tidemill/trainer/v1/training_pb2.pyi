@@ -47,6 +47,8 @@ class _TrainingRunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trai
     """TRAINING_RUN_STATE_MEASURED: a trial that was trained to its end; it registers no version."""
     TRAINING_RUN_STATE_PRUNED: _TrainingRunState.ValueType  # 8
     """TRAINING_RUN_STATE_PRUNED: a trial that its sweep ended early; it registers no version."""
+    TRAINING_RUN_STATE_IMPORTED: _TrainingRunState.ValueType  # 9
+    """TRAINING_RUN_STATE_IMPORTED: it was recorded by another tool; it has no plan, and registers no version."""
 
 class TrainingRunState(_TrainingRunState, metaclass=_TrainingRunStateEnumTypeWrapper):
     """TrainingRunState is the state of a run."""
@@ -69,6 +71,8 @@ TRAINING_RUN_STATE_MEASURED: TrainingRunState.ValueType  # 7
 """TRAINING_RUN_STATE_MEASURED: a trial that was trained to its end; it registers no version."""
 TRAINING_RUN_STATE_PRUNED: TrainingRunState.ValueType  # 8
 """TRAINING_RUN_STATE_PRUNED: a trial that its sweep ended early; it registers no version."""
+TRAINING_RUN_STATE_IMPORTED: TrainingRunState.ValueType  # 9
+"""TRAINING_RUN_STATE_IMPORTED: it was recorded by another tool; it has no plan, and registers no version."""
 Global___TrainingRunState: _TypeAlias = TrainingRunState  # noqa: Y015
 
 @_typing.final
@@ -269,6 +273,26 @@ class TrainingRun(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     PROJECT_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
@@ -298,6 +322,8 @@ class TrainingRun(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     BASE_DIGEST_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -334,6 +360,8 @@ class TrainingRun(_message.Message):
     """Output only. The sha256 of the train split of its dataset version, as far as nothing was erased from it since."""
     base_digest: _builtins.str
     """Output only. The digest of its base's model version; empty before it computes."""
+    source: _builtins.str
+    """Output only. Of an imported run: where it was recorded, as `mlflow:<run id>`; empty for those that are trained here."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -384,6 +412,10 @@ class TrainingRun(_message.Message):
     def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. The plan's authors when it was queued, and the subjects that started or retried it."""
 
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Output only. Of an imported run: its settings as the other tool has them."""
+
     def __init__(
         self,
         *,
@@ -416,10 +448,12 @@ class TrainingRun(_message.Message):
         notes: _builtins.str = ...,
         dataset_digest: _builtins.str = ...,
         base_digest: _builtins.str = ...,
+        source: _builtins.str = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "progress", b"progress", "recipe", b"recipe", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "base_digest", b"base_digest", "create_time", b"create_time", "dataset_digest", b"dataset_digest", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "notes", b"notes", "plan", b"plan", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "trial", b"trial", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "base_digest", b"base_digest", "create_time", b"create_time", "dataset_digest", b"dataset_digest", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "notes", b"notes", "parameters", b"parameters", "plan", b"plan", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "source", b"source", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "trial", b"trial", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

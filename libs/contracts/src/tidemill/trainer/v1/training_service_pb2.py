@@ -23,17 +23,22 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 from tidemill.trainer.v1 import training_pb2 as tidemill_dot_trainer_dot_v1_dot_training__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/trainer/v1/training_service.proto\x12\x13tidemill.trainer.v1\x1a google/protobuf/field_mask.proto\x1a!tidemill/options/v1/options.proto\x1a\"tidemill/trainer/v1/training.proto\"w\n\x19\x43reateTrainingPlanRequest\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"M\n\x1a\x43reateTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"$\n\x16GetTrainingPlanRequest\x12\n\n\x02id\x18\x01 \x01(\t\"J\n\x17GetTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"c\n\x18ListTrainingPlansRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"f\n\x19ListTrainingPlansResponse\x12\x30\n\x05plans\x18\x01 \x03(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x19UpdateTrainingPlanRequest\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"M\n\x1aUpdateTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"`\n\x19\x44\x65leteTrainingPlanRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"M\n\x1a\x44\x65leteTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"k\n\x17StartTrainingRunRequest\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"I\n\x18StartTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"#\n\x15GetTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x16GetTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"\x88\x01\n\x17ListTrainingRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x16\n\x0e\x65xclude_trials\x18\x06 \x01(\x08\"c\n\x18ListTrainingRunsResponse\x12.\n\x04runs\x18\x01 \x03(\x0b\x32 .tidemill.trainer.v1.TrainingRun\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa5\x01\n\x18UpdateTrainingRunRequest\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"J\n\x19UpdateTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\":\n\x18\x43\x61ncelTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x19\x43\x61ncelTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"9\n\x17RetryTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"I\n\x18RetryTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun2\xb8\x0b\n\x0fTrainingService\x12\x8a\x01\n\x12\x43reateTrainingPlan\x12..tidemill.trainer.v1.CreateTrainingPlanRequest\x1a/.tidemill.trainer.v1.CreateTrainingPlanResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07plan.id\x12|\n\x0fGetTrainingPlan\x12+.tidemill.trainer.v1.GetTrainingPlanRequest\x1a,.tidemill.trainer.v1.GetTrainingPlanResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12|\n\x11ListTrainingPlans\x12-.tidemill.trainer.v1.ListTrainingPlansRequest\x1a..tidemill.trainer.v1.ListTrainingPlansResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x8a\x01\n\x12UpdateTrainingPlan\x12..tidemill.trainer.v1.UpdateTrainingPlanRequest\x1a/.tidemill.trainer.v1.UpdateTrainingPlanResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07plan.id\x12\x85\x01\n\x12\x44\x65leteTrainingPlan\x12..tidemill.trainer.v1.DeleteTrainingPlanRequest\x1a/.tidemill.trainer.v1.DeleteTrainingPlanResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x81\x01\n\x10StartTrainingRun\x12,.tidemill.trainer.v1.StartTrainingRunRequest\x1a-.tidemill.trainer.v1.StartTrainingRunResponse\"\x10\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x04plan\x12y\n\x0eGetTrainingRun\x12*.tidemill.trainer.v1.GetTrainingRunRequest\x1a+.tidemill.trainer.v1.GetTrainingRunResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12y\n\x10ListTrainingRuns\x12,.tidemill.trainer.v1.ListTrainingRunsRequest\x1a-.tidemill.trainer.v1.ListTrainingRunsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x86\x01\n\x11UpdateTrainingRun\x12-.tidemill.trainer.v1.UpdateTrainingRunRequest\x1a..tidemill.trainer.v1.UpdateTrainingRunResponse\"\x12\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x06run.id\x12\x82\x01\n\x11\x43\x61ncelTrainingRun\x12-.tidemill.trainer.v1.CancelTrainingRunRequest\x1a..tidemill.trainer.v1.CancelTrainingRunResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x7f\n\x10RetryTrainingRun\x12,.tidemill.trainer.v1.RetryTrainingRunRequest\x1a-.tidemill.trainer.v1.RetryTrainingRunResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/trainer/v1/training_service.proto\x12\x13tidemill.trainer.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/options/v1/options.proto\x1a\"tidemill/trainer/v1/training.proto\"w\n\x19\x43reateTrainingPlanRequest\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"M\n\x1a\x43reateTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"$\n\x16GetTrainingPlanRequest\x12\n\n\x02id\x18\x01 \x01(\t\"J\n\x17GetTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"c\n\x18ListTrainingPlansRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"f\n\x19ListTrainingPlansResponse\x12\x30\n\x05plans\x18\x01 \x03(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x19UpdateTrainingPlanRequest\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"M\n\x1aUpdateTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"`\n\x19\x44\x65leteTrainingPlanRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"M\n\x1a\x44\x65leteTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"k\n\x17StartTrainingRunRequest\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"I\n\x18StartTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"#\n\x15GetTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x16GetTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"\x88\x01\n\x17ListTrainingRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x16\n\x0e\x65xclude_trials\x18\x06 \x01(\x08\"c\n\x18ListTrainingRunsResponse\x12.\n\x04runs\x18\x01 \x03(\x0b\x32 .tidemill.trainer.v1.TrainingRun\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa5\x01\n\x18UpdateTrainingRunRequest\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"J\n\x19UpdateTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"\x8a\x04\n\x18ImportTrainingRunRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12Q\n\nparameters\x18\x02 \x03(\x0b\x32=.tidemill.trainer.v1.ImportTrainingRunRequest.ParametersEntry\x12\x33\n\x07metrics\x18\x03 \x03(\x0b\x32\".tidemill.trainer.v1.TrainingCurve\x12I\n\x06labels\x18\x04 \x03(\x0b\x32\x39.tidemill.trainer.v1.ImportTrainingRunRequest.LabelsEntry\x12\r\n\x05notes\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"J\n\x19ImportTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"_\n\x18\x44\x65leteTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"J\n\x19\x44\x65leteTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\":\n\x18\x43\x61ncelTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x19\x43\x61ncelTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"9\n\x17RetryTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"I\n\x18RetryTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun2\xc6\r\n\x0fTrainingService\x12\x8a\x01\n\x12\x43reateTrainingPlan\x12..tidemill.trainer.v1.CreateTrainingPlanRequest\x1a/.tidemill.trainer.v1.CreateTrainingPlanResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07plan.id\x12|\n\x0fGetTrainingPlan\x12+.tidemill.trainer.v1.GetTrainingPlanRequest\x1a,.tidemill.trainer.v1.GetTrainingPlanResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12|\n\x11ListTrainingPlans\x12-.tidemill.trainer.v1.ListTrainingPlansRequest\x1a..tidemill.trainer.v1.ListTrainingPlansResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x8a\x01\n\x12UpdateTrainingPlan\x12..tidemill.trainer.v1.UpdateTrainingPlanRequest\x1a/.tidemill.trainer.v1.UpdateTrainingPlanResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07plan.id\x12\x85\x01\n\x12\x44\x65leteTrainingPlan\x12..tidemill.trainer.v1.DeleteTrainingPlanRequest\x1a/.tidemill.trainer.v1.DeleteTrainingPlanResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x81\x01\n\x10StartTrainingRun\x12,.tidemill.trainer.v1.StartTrainingRunRequest\x1a-.tidemill.trainer.v1.StartTrainingRunResponse\"\x10\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x04plan\x12y\n\x0eGetTrainingRun\x12*.tidemill.trainer.v1.GetTrainingRunRequest\x1a+.tidemill.trainer.v1.GetTrainingRunResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12y\n\x10ListTrainingRuns\x12,.tidemill.trainer.v1.ListTrainingRunsRequest\x1a-.tidemill.trainer.v1.ListTrainingRunsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x86\x01\n\x11UpdateTrainingRun\x12-.tidemill.trainer.v1.UpdateTrainingRunRequest\x1a..tidemill.trainer.v1.UpdateTrainingRunResponse\"\x12\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x06run.id\x12\x86\x01\n\x11ImportTrainingRun\x12-.tidemill.trainer.v1.ImportTrainingRunRequest\x1a..tidemill.trainer.v1.ImportTrainingRunResponse\"\x12\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x06source\x12\x82\x01\n\x11\x44\x65leteTrainingRun\x12-.tidemill.trainer.v1.DeleteTrainingRunRequest\x1a..tidemill.trainer.v1.DeleteTrainingRunResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x82\x01\n\x11\x43\x61ncelTrainingRun\x12-.tidemill.trainer.v1.CancelTrainingRunRequest\x1a..tidemill.trainer.v1.CancelTrainingRunResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x7f\n\x10RetryTrainingRun\x12,.tidemill.trainer.v1.RetryTrainingRunRequest\x1a-.tidemill.trainer.v1.RetryTrainingRunResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.trainer.v1.training_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_IMPORTTRAININGRUNREQUEST_PARAMETERSENTRY']._loaded_options = None
+  _globals['_IMPORTTRAININGRUNREQUEST_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_IMPORTTRAININGRUNREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_IMPORTTRAININGRUNREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_TRAININGSERVICE'].methods_by_name['CreateTrainingPlan']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['CreateTrainingPlan']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\007plan.id'
   _globals['_TRAININGSERVICE'].methods_by_name['GetTrainingPlan']._loaded_options = None
@@ -52,54 +57,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAININGSERVICE'].methods_by_name['ListTrainingRuns']._serialized_options = b'\210\265\030\002\220\265\030\001'
   _globals['_TRAININGSERVICE'].methods_by_name['UpdateTrainingRun']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['UpdateTrainingRun']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\006run.id'
+  _globals['_TRAININGSERVICE'].methods_by_name['ImportTrainingRun']._loaded_options = None
+  _globals['_TRAININGSERVICE'].methods_by_name['ImportTrainingRun']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\006source'
+  _globals['_TRAININGSERVICE'].methods_by_name['DeleteTrainingRun']._loaded_options = None
+  _globals['_TRAININGSERVICE'].methods_by_name['DeleteTrainingRun']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\002id'
   _globals['_TRAININGSERVICE'].methods_by_name['CancelTrainingRun']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['CancelTrainingRun']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\002id'
   _globals['_TRAININGSERVICE'].methods_by_name['RetryTrainingRun']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['RetryTrainingRun']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\002id'
-  _globals['_CREATETRAININGPLANREQUEST']._serialized_start=172
-  _globals['_CREATETRAININGPLANREQUEST']._serialized_end=291
-  _globals['_CREATETRAININGPLANRESPONSE']._serialized_start=293
-  _globals['_CREATETRAININGPLANRESPONSE']._serialized_end=370
-  _globals['_GETTRAININGPLANREQUEST']._serialized_start=372
-  _globals['_GETTRAININGPLANREQUEST']._serialized_end=408
-  _globals['_GETTRAININGPLANRESPONSE']._serialized_start=410
-  _globals['_GETTRAININGPLANRESPONSE']._serialized_end=484
-  _globals['_LISTTRAININGPLANSREQUEST']._serialized_start=486
-  _globals['_LISTTRAININGPLANSREQUEST']._serialized_end=585
-  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_start=587
-  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_end=689
-  _globals['_UPDATETRAININGPLANREQUEST']._serialized_start=692
-  _globals['_UPDATETRAININGPLANREQUEST']._serialized_end=860
-  _globals['_UPDATETRAININGPLANRESPONSE']._serialized_start=862
-  _globals['_UPDATETRAININGPLANRESPONSE']._serialized_end=939
-  _globals['_DELETETRAININGPLANREQUEST']._serialized_start=941
-  _globals['_DELETETRAININGPLANREQUEST']._serialized_end=1037
-  _globals['_DELETETRAININGPLANRESPONSE']._serialized_start=1039
-  _globals['_DELETETRAININGPLANRESPONSE']._serialized_end=1116
-  _globals['_STARTTRAININGRUNREQUEST']._serialized_start=1118
-  _globals['_STARTTRAININGRUNREQUEST']._serialized_end=1225
-  _globals['_STARTTRAININGRUNRESPONSE']._serialized_start=1227
-  _globals['_STARTTRAININGRUNRESPONSE']._serialized_end=1300
-  _globals['_GETTRAININGRUNREQUEST']._serialized_start=1302
-  _globals['_GETTRAININGRUNREQUEST']._serialized_end=1337
-  _globals['_GETTRAININGRUNRESPONSE']._serialized_start=1339
-  _globals['_GETTRAININGRUNRESPONSE']._serialized_end=1410
-  _globals['_LISTTRAININGRUNSREQUEST']._serialized_start=1413
-  _globals['_LISTTRAININGRUNSREQUEST']._serialized_end=1549
-  _globals['_LISTTRAININGRUNSRESPONSE']._serialized_start=1551
-  _globals['_LISTTRAININGRUNSRESPONSE']._serialized_end=1650
-  _globals['_UPDATETRAININGRUNREQUEST']._serialized_start=1653
-  _globals['_UPDATETRAININGRUNREQUEST']._serialized_end=1818
-  _globals['_UPDATETRAININGRUNRESPONSE']._serialized_start=1820
-  _globals['_UPDATETRAININGRUNRESPONSE']._serialized_end=1894
-  _globals['_CANCELTRAININGRUNREQUEST']._serialized_start=1896
-  _globals['_CANCELTRAININGRUNREQUEST']._serialized_end=1954
-  _globals['_CANCELTRAININGRUNRESPONSE']._serialized_start=1956
-  _globals['_CANCELTRAININGRUNRESPONSE']._serialized_end=2030
-  _globals['_RETRYTRAININGRUNREQUEST']._serialized_start=2032
-  _globals['_RETRYTRAININGRUNREQUEST']._serialized_end=2089
-  _globals['_RETRYTRAININGRUNRESPONSE']._serialized_start=2091
-  _globals['_RETRYTRAININGRUNRESPONSE']._serialized_end=2164
-  _globals['_TRAININGSERVICE']._serialized_start=2167
-  _globals['_TRAININGSERVICE']._serialized_end=3631
+  _globals['_CREATETRAININGPLANREQUEST']._serialized_start=205
+  _globals['_CREATETRAININGPLANREQUEST']._serialized_end=324
+  _globals['_CREATETRAININGPLANRESPONSE']._serialized_start=326
+  _globals['_CREATETRAININGPLANRESPONSE']._serialized_end=403
+  _globals['_GETTRAININGPLANREQUEST']._serialized_start=405
+  _globals['_GETTRAININGPLANREQUEST']._serialized_end=441
+  _globals['_GETTRAININGPLANRESPONSE']._serialized_start=443
+  _globals['_GETTRAININGPLANRESPONSE']._serialized_end=517
+  _globals['_LISTTRAININGPLANSREQUEST']._serialized_start=519
+  _globals['_LISTTRAININGPLANSREQUEST']._serialized_end=618
+  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_start=620
+  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_end=722
+  _globals['_UPDATETRAININGPLANREQUEST']._serialized_start=725
+  _globals['_UPDATETRAININGPLANREQUEST']._serialized_end=893
+  _globals['_UPDATETRAININGPLANRESPONSE']._serialized_start=895
+  _globals['_UPDATETRAININGPLANRESPONSE']._serialized_end=972
+  _globals['_DELETETRAININGPLANREQUEST']._serialized_start=974
+  _globals['_DELETETRAININGPLANREQUEST']._serialized_end=1070
+  _globals['_DELETETRAININGPLANRESPONSE']._serialized_start=1072
+  _globals['_DELETETRAININGPLANRESPONSE']._serialized_end=1149
+  _globals['_STARTTRAININGRUNREQUEST']._serialized_start=1151
+  _globals['_STARTTRAININGRUNREQUEST']._serialized_end=1258
+  _globals['_STARTTRAININGRUNRESPONSE']._serialized_start=1260
+  _globals['_STARTTRAININGRUNRESPONSE']._serialized_end=1333
+  _globals['_GETTRAININGRUNREQUEST']._serialized_start=1335
+  _globals['_GETTRAININGRUNREQUEST']._serialized_end=1370
+  _globals['_GETTRAININGRUNRESPONSE']._serialized_start=1372
+  _globals['_GETTRAININGRUNRESPONSE']._serialized_end=1443
+  _globals['_LISTTRAININGRUNSREQUEST']._serialized_start=1446
+  _globals['_LISTTRAININGRUNSREQUEST']._serialized_end=1582
+  _globals['_LISTTRAININGRUNSRESPONSE']._serialized_start=1584
+  _globals['_LISTTRAININGRUNSRESPONSE']._serialized_end=1683
+  _globals['_UPDATETRAININGRUNREQUEST']._serialized_start=1686
+  _globals['_UPDATETRAININGRUNREQUEST']._serialized_end=1851
+  _globals['_UPDATETRAININGRUNRESPONSE']._serialized_start=1853
+  _globals['_UPDATETRAININGRUNRESPONSE']._serialized_end=1927
+  _globals['_IMPORTTRAININGRUNREQUEST']._serialized_start=1930
+  _globals['_IMPORTTRAININGRUNREQUEST']._serialized_end=2452
+  _globals['_IMPORTTRAININGRUNREQUEST_PARAMETERSENTRY']._serialized_start=2356
+  _globals['_IMPORTTRAININGRUNREQUEST_PARAMETERSENTRY']._serialized_end=2405
+  _globals['_IMPORTTRAININGRUNREQUEST_LABELSENTRY']._serialized_start=2407
+  _globals['_IMPORTTRAININGRUNREQUEST_LABELSENTRY']._serialized_end=2452
+  _globals['_IMPORTTRAININGRUNRESPONSE']._serialized_start=2454
+  _globals['_IMPORTTRAININGRUNRESPONSE']._serialized_end=2528
+  _globals['_DELETETRAININGRUNREQUEST']._serialized_start=2530
+  _globals['_DELETETRAININGRUNREQUEST']._serialized_end=2625
+  _globals['_DELETETRAININGRUNRESPONSE']._serialized_start=2627
+  _globals['_DELETETRAININGRUNRESPONSE']._serialized_end=2701
+  _globals['_CANCELTRAININGRUNREQUEST']._serialized_start=2703
+  _globals['_CANCELTRAININGRUNREQUEST']._serialized_end=2761
+  _globals['_CANCELTRAININGRUNRESPONSE']._serialized_start=2763
+  _globals['_CANCELTRAININGRUNRESPONSE']._serialized_end=2837
+  _globals['_RETRYTRAININGRUNREQUEST']._serialized_start=2839
+  _globals['_RETRYTRAININGRUNREQUEST']._serialized_end=2896
+  _globals['_RETRYTRAININGRUNRESPONSE']._serialized_start=2898
+  _globals['_RETRYTRAININGRUNRESPONSE']._serialized_end=2971
+  _globals['_TRAININGSERVICE']._serialized_start=2974
+  _globals['_TRAININGSERVICE']._serialized_end=4708
 # @@protoc_insertion_point(module_scope)

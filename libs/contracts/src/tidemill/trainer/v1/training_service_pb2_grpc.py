@@ -80,6 +80,16 @@ class TrainingServiceStub:
                 request_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunRequest.SerializeToString,
                 response_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunResponse.FromString,
                 _registered_method=True)
+        self.ImportTrainingRun = channel.unary_unary(
+                '/tidemill.trainer.v1.TrainingService/ImportTrainingRun',
+                request_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ImportTrainingRunRequest.SerializeToString,
+                response_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ImportTrainingRunResponse.FromString,
+                _registered_method=True)
+        self.DeleteTrainingRun = channel.unary_unary(
+                '/tidemill.trainer.v1.TrainingService/DeleteTrainingRun',
+                request_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.DeleteTrainingRunRequest.SerializeToString,
+                response_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.DeleteTrainingRunResponse.FromString,
+                _registered_method=True)
         self.CancelTrainingRun = channel.unary_unary(
                 '/tidemill.trainer.v1.TrainingService/CancelTrainingRun',
                 request_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.CancelTrainingRunRequest.SerializeToString,
@@ -159,6 +169,20 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportTrainingRun(self, request, context):
+        """Records a run of another tool, to be compared with others; it trains nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTrainingRun(self, request, context):
+        """Deletes an imported run; those that were trained here are kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelTrainingRun(self, request, context):
         """Cancels a run and discards its results.
         """
@@ -220,6 +244,16 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.UpdateTrainingRun,
                     request_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunRequest.FromString,
                     response_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunResponse.SerializeToString,
+            ),
+            'ImportTrainingRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportTrainingRun,
+                    request_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ImportTrainingRunRequest.FromString,
+                    response_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ImportTrainingRunResponse.SerializeToString,
+            ),
+            'DeleteTrainingRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTrainingRun,
+                    request_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.DeleteTrainingRunRequest.FromString,
+                    response_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.DeleteTrainingRunResponse.SerializeToString,
             ),
             'CancelTrainingRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTrainingRun,
@@ -476,6 +510,60 @@ class TrainingService:
             '/tidemill.trainer.v1.TrainingService/UpdateTrainingRun',
             tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunRequest.SerializeToString,
             tidemill_dot_trainer_dot_v1_dot_training__service__pb2.UpdateTrainingRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportTrainingRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.trainer.v1.TrainingService/ImportTrainingRun',
+            tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ImportTrainingRunRequest.SerializeToString,
+            tidemill_dot_trainer_dot_v1_dot_training__service__pb2.ImportTrainingRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTrainingRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.trainer.v1.TrainingService/DeleteTrainingRun',
+            tidemill_dot_trainer_dot_v1_dot_training__service__pb2.DeleteTrainingRunRequest.SerializeToString,
+            tidemill_dot_trainer_dot_v1_dot_training__service__pb2.DeleteTrainingRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,10 @@ class TrainingServiceStub:
     """Returns the project's runs, paged."""
     UpdateTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.UpdateTrainingRunRequest, _training_service_pb2.UpdateTrainingRunResponse]
     """Updates the notes and labels of a run."""
+    ImportTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ImportTrainingRunRequest, _training_service_pb2.ImportTrainingRunResponse]
+    """Records a run of another tool, to be compared with others; it trains nothing."""
+    DeleteTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.DeleteTrainingRunRequest, _training_service_pb2.DeleteTrainingRunResponse]
+    """Deletes an imported run; those that were trained here are kept."""
     CancelTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingRunRequest, _training_service_pb2.CancelTrainingRunResponse]
     """Cancels a run and discards its results."""
     RetryTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.RetryTrainingRunRequest, _training_service_pb2.RetryTrainingRunResponse]
@@ -113,6 +117,22 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_training_service_pb2.UpdateTrainingRunRequest, _abc.Awaitable[_training_service_pb2.UpdateTrainingRunResponse]],
     ) -> _abc.Awaitable[_training_service_pb2.UpdateTrainingRunResponse]:
         """Updates the notes and labels of a run."""
+
+    @_abc_1.abstractmethod
+    def ImportTrainingRun(
+        self,
+        request: _training_service_pb2.ImportTrainingRunRequest,
+        context: _aio.ServicerContext[_training_service_pb2.ImportTrainingRunRequest, _abc.Awaitable[_training_service_pb2.ImportTrainingRunResponse]],
+    ) -> _abc.Awaitable[_training_service_pb2.ImportTrainingRunResponse]:
+        """Records a run of another tool, to be compared with others; it trains nothing."""
+
+    @_abc_1.abstractmethod
+    def DeleteTrainingRun(
+        self,
+        request: _training_service_pb2.DeleteTrainingRunRequest,
+        context: _aio.ServicerContext[_training_service_pb2.DeleteTrainingRunRequest, _abc.Awaitable[_training_service_pb2.DeleteTrainingRunResponse]],
+    ) -> _abc.Awaitable[_training_service_pb2.DeleteTrainingRunResponse]:
+        """Deletes an imported run; those that were trained here are kept."""
 
     @_abc_1.abstractmethod
     def CancelTrainingRun(

@@ -9,9 +9,7 @@ from enum import Enum
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
 from tidemill_core.approvals import with_author
-from tidemill_core.errors import InvalidInput
-from tidemill_core.resources import check_labels
-from tidemill_trainer.errors import RunFinished, RunLost, RunNotRetriable, TrialNotRetriable
+from tidemill_trainer.errors import RunFinished, RunLost, RunNotImported, RunNotRetriable, TrialNotRetriable
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.curves import Curve
@@ -19,6 +17,7 @@ from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.recipe import Recipe
+from tidemill_trainer.training.domain.run_notes import RunNotes
 from tidemill_trainer.training.domain.trial import Trial
 
 
@@ -47,7 +46,10 @@ class RunHasFailed(Event):
 
 
 class RunState(Enum):
-    """FAILED and CANCELLED can be retried, except trials; the other ends are final, of trials MEASURED and PRUNED."""
+    """FAILED and CANCELLED can be retried, except trials; the other ends are final, of trials MEASURED and PRUNED.
+
+    IMPORTED are runs of other tools, which are nothing but a record.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -57,10 +59,10 @@ class RunState(Enum):
     CANCELLED = "cancelled"
     MEASURED = "measured"
     PRUNED = "pruned"
+    IMPORTED = "imported"
 
 
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
-MAX_NOTES_LENGTH = 10_000
 IN_WORK = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.REGISTERING})
 
 
@@ -95,26 +97,6 @@ def run_id(project: str, plan: str, dataset_version: str) -> str:
     return derived_id("training_run", project, plan, dataset_version)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunNotes:
-    """What people say about a run."""
-
-    notes: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    def check(self) -> None:
-        """Check lengths and numbers.
-
-        Raises:
-            InvalidInput: names field, value and limit.
-
-        """
-        check_labels("run.labels", self.labels)
-        if len(self.notes) > MAX_NOTES_LENGTH:
-            text = f"has {len(self.notes)} characters, and {MAX_NOTES_LENGTH} is the limit"
-            raise InvalidInput.at(field="run.notes", text=text)
-
-
 @dataclass(slots=True, kw_only=True)
 class TrainingRun(Aggregate):
     """A training run.
@@ -140,7 +122,11 @@ class TrainingRun(Aggregate):
     base_digest: str = ""
     """The digest of the base's version; "" before it computes."""
     notes: str = ""
-    """What people noted about it."""
+    """What people say about it."""
+    source: str = ""
+    """Of an imported run: where it was recorded."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Of an imported run: its settings."""
     attempt: int = 0
     epoch: int = 0
     furthest: int = 0
@@ -219,6 +205,11 @@ class TrainingRun(Aggregate):
     def is_in_work(self) -> bool:
         """True while it is QUEUED, RUNNING or REGISTERING."""
         return self.state in IN_WORK
+
+    @property
+    def is_retriable(self) -> bool:
+        """True if it failed or was cancelled."""
+        return self.state in {RunState.FAILED, RunState.CANCELLED}
 
     @property
     def has_begun(self) -> bool:
@@ -341,7 +332,7 @@ class TrainingRun(Aggregate):
         """
         if self.trial:
             raise TrialNotRetriable(self.id, sweep=self.sweep)
-        if self.state not in {RunState.FAILED, RunState.CANCELLED}:
+        if not self.is_retriable:
             raise RunNotRetriable(self.id, state=self.state.value)
         self.base = self.base if self.has_begun else base
         if self.reason == OUT_OF_MEMORY:
@@ -352,6 +343,16 @@ class TrainingRun(Aggregate):
         self.progress, self.start_time, self.finish_time = Progress(), None, None
         self.furthest = self.fruitless = 0
         self.pending.append(RunWasQueued(occurred_at=now))
+
+    def refuse_trained(self) -> None:
+        """Check that it may be deleted.
+
+        Raises:
+            RunNotImported: it was trained here.
+
+        """
+        if self.state is not RunState.IMPORTED:
+            raise RunNotImported(self.id, state=self.state.value)
 
     def refuse_unless_claimed(self, epoch: int) -> None:
         """Check that the worker with this epoch owns the run.
