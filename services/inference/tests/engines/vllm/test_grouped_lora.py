@@ -12,6 +12,13 @@ import torch
 SOURCE = Path(__file__).parents[3] / "engines" / "vllm" / "src" / "tidemill_vllm" / "grouped_lora.py"
 WIDE, RANK, PLACES = 8, 2, 3
 IDS = [11, 12, 13]
+WAYS = {
+    "few": {"FEW": 128},
+    "blanked": {"FEW": 1, "MINORITY": 1000},
+    "blanked slice by slice": {"FEW": 1, "MINORITY": 1000, "BLOCK": 0},
+    "gathered": {"FEW": 1, "MINORITY": 1},
+}
+"""How rows are multiplied, by how many there are."""
 
 
 class Wrapper:
@@ -46,17 +53,20 @@ def grouped(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.fixture(params=WAYS.values(), ids=WAYS)
+def each_way(request: pytest.FixtureRequest, grouped: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    for name, value in request.param.items():
+        monkeypatch.setattr(grouped, name, value)
+    return grouped
+
+
 def matrices(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(PLACES, 1, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("few", [128, 1])
 @pytest.mark.parametrize("places", [[0, 2, -1, 0, 1], [-1, -1], [2, 2, 2], [2], [-1, 2]])
-def test_each_row_gets_its_own_adapter_and_a_row_without_one_none(
-    grouped: ModuleType, monkeypatch: pytest.MonkeyPatch, places: list[int], few: int
-) -> None:
-    monkeypatch.setattr(grouped, "FEW", few)
-    lora = grouped.GroupedLora()
+def test_each_row_gets_its_own_adapter_and_a_row_without_one_none(each_way: ModuleType, places: list[int]) -> None:
+    lora = each_way.GroupedLora()
     lora.update_metadata(places, IDS)
     x = torch.randn(len(places), WIDE)
     a = (matrices(RANK, WIDE, seed=1), matrices(RANK, WIDE, seed=2))
@@ -72,12 +82,10 @@ def test_each_row_gets_its_own_adapter_and_a_row_without_one_none(
         torch.testing.assert_close(y[row], expected)
 
 
-@pytest.mark.parametrize("few", [128, 1])
 def test_of_matrices_that_are_filled_with_zeros_what_the_adapter_now_in_that_place_has_counts(
-    grouped: ModuleType, monkeypatch: pytest.MonkeyPatch, few: int
+    each_way: ModuleType,
 ) -> None:
-    monkeypatch.setattr(grouped, "FEW", few)
-    lora, x = grouped.GroupedLora(), torch.randn(3, WIDE)
+    lora, x = each_way.GroupedLora(), torch.randn(3, WIDE)
     whole_a, whole_b = matrices(RANK, WIDE, seed=1), matrices(4, RANK, seed=2)
     a, b = whole_a.clone(), whole_b.clone()
 
@@ -95,13 +103,11 @@ def test_of_matrices_that_are_filled_with_zeros_what_the_adapter_now_in_that_pla
     torch.testing.assert_close(added([9, None, None]), x[0] @ whole_a[0, 0].T @ whole_b[0, 0].T)
 
 
-@pytest.mark.parametrize("few", [128, 1])
 @pytest.mark.parametrize(("of_first", "of_second"), [(3e38, 1.0), (1.0, torch.inf), (3e38, torch.inf)])
 def test_an_adapter_whose_products_overflow_changes_rows_of_no_other(
-    grouped: ModuleType, monkeypatch: pytest.MonkeyPatch, of_first: float, of_second: float, few: int
+    each_way: ModuleType, of_first: float, of_second: float
 ) -> None:
-    monkeypatch.setattr(grouped, "FEW", few)
-    lora = grouped.GroupedLora()
+    lora = each_way.GroupedLora()
     lora.update_metadata([-1, 0, 1], IDS)
     x, y = torch.ones(3, WIDE), torch.zeros(3, 4)
     a, b = matrices(RANK, WIDE, seed=1), matrices(4, RANK, seed=2)
@@ -115,15 +121,20 @@ def test_an_adapter_whose_products_overflow_changes_rows_of_no_other(
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_a_batch_may_compute_in_another_format_than_the_adapter(grouped: ModuleType, kind: torch.dtype) -> None:
-    lora = grouped.GroupedLora()
+@pytest.mark.parametrize("of_adapter", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_batch_may_compute_in_another_format_than_the_adapter(
+    each_way: ModuleType, kind: torch.dtype, of_adapter: torch.dtype
+) -> None:
+    lora = each_way.GroupedLora()
     lora.update_metadata([0, -1], IDS)
-    x, y = torch.randn(2, WIDE).to(torch.bfloat16), torch.zeros(2, 4, dtype=kind)
-    a, b = matrices(RANK, WIDE, seed=1), matrices(4, RANK, seed=2)
+    x, y = torch.randn(2, WIDE).to(torch.bfloat16), torch.zeros(2, 10, dtype=kind)
+    a = (matrices(RANK, WIDE, seed=1).to(of_adapter), matrices(RANK, WIDE, seed=2).to(of_adapter))
+    b = (matrices(4, RANK, seed=3).to(of_adapter), matrices(6, RANK, seed=4).to(of_adapter))
 
-    lora.add_lora_linear(y, x, (a,), (b,), 1.0, (4,))
+    lora.add_lora_linear(y, x, a, b, 1.0, (4, 6))
 
-    torch.testing.assert_close(y[0].float(), x[0].float() @ a[0, 0].T @ b[0, 0].T, rtol=0.02, atol=0.02)
+    added = [x[0].float() @ one[0, 0].float().T @ other[0, 0].float().T for one, other in zip(a, b, strict=True)]
+    torch.testing.assert_close(y[0].float(), torch.cat(added), rtol=0.05, atol=0.1)
     assert not y[1].any()
 
 
