@@ -53,7 +53,7 @@ def grouped(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
+@pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def each_way(request: pytest.FixtureRequest, grouped: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for name, value in request.param.items():
         monkeypatch.setattr(grouped, name, value)
