@@ -13,6 +13,7 @@ from tidemill_evaluator.errors import EvaluationLost
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Interval
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.metrics import token_f1
+from tidemill_evaluator.evaluations.domain.power import Bound, Power
 from tidemill_evaluator.evaluations.ports import (
     Answer,
     CaseName,
@@ -210,3 +211,17 @@ class WholeRange:
     async def needed(self, differences: Sequence[float], *, above: float, confidence: float) -> int:
         assert 0 < confidence < 1
         return len(differences) if min(differences) > above else 0
+
+
+class PowerByNumber:
+    """Implements `ports.Powers`: each question finds one hundredth, and the differences are kept."""
+
+    def __init__(self) -> None:
+        self.known: list[Sequence[float]] = []
+        self.bounds: list[Bound] = []
+
+    async def of(self, project: str, differences: Sequence[float], bound: Bound, *, gain: float, power: float) -> Power:
+        assert project
+        self.known.append(differences)
+        self.bounds.append(bound)
+        return Power(of_gain=bound.questions / 100, detectable_gain=gain * 2, needed=int(power * 100), deviation=0.25)

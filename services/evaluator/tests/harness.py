@@ -27,6 +27,7 @@ from services.evaluator.tests.fakes import (
     InMemoryReaders,
     InMemoryResults,
     InMemoryRetrievalComparisons,
+    PowerByNumber,
     WholeRange,
     WordScores,
 )
@@ -40,6 +41,7 @@ from tidemill_evaluator.evaluations.crud import EvaluationCrud
 from tidemill_evaluator.evaluations.domain.comparison import Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.pace import Pace
+from tidemill_evaluator.evaluations.estimate_power import EstimatePower
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS
 from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
@@ -135,6 +137,18 @@ class Evaluator:
         self.readers = InMemoryReaders()
         self.list_case_results = ListCaseResults(
             evaluations=self.evaluations, cases=self.cases, results=self.results, readers=self.readers
+        )
+        self.powers = PowerByNumber()
+        self.estimate_power = EstimatePower(
+            gates=self.gates,
+            suites=self.suites,
+            cases=self.cases,
+            evaluations=self.evaluations,
+            results=self.results,
+            levels=self.levels,
+            inference=self.inference,
+            powers=self.powers,
+            evidence=evidence,
         )
         self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
 

@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "models": "resources:models",
     "collections": "retrieval:collections",
     "suites": "suites:suites",
+    "gates": "gates:gates",
     "evaluations": "evaluations:evaluations",
     "evaluate": "evaluations:evaluate",
     "rollouts": "rollouts:rollouts",

@@ -1,6 +1,7 @@
 """init, diff and apply: declarative management of a loop."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
+from tidemill_cli.gates import power_lines
 from tidemill_cli.loop import read_loop
 from tidemill_cli.loop.changes import Action, Change
 from tidemill_cli.loop.declaration import json_schema
@@ -107,17 +109,23 @@ def apply(
         diff(file, prune=prune)
         return
 
-    async def work() -> list[Change]:
+    async def work() -> tuple[list[Change], Sequence[str]]:
         loop = read_loop(file)
         async with Connection(chosen_project()) as connection:
             with progress(counted=False) as bar:
                 task = bar.add_task("reading", total=1.0)
-                return await Planner(connection, loop).apply(
+                changes = await Planner(connection, loop).apply(
                     prune=prune, progress=lambda text, share: bar.update(task, description=text, completed=share)
                 )
+            stated = {Action.CREATE, Action.UPDATE}
+            gates = [each.name for each in changes if each.kind == "gate" and each.action in stated]
+            return changes, await power_lines(connection, gates)
 
-    changes = run(work())
-    show(_data(changes), _picture(changes, "changed"))
+    changes, power = run(work())
+    show(
+        {**_data(changes), "power": list(power)},
+        Group(_picture(changes, "changed"), *(escape(line) for line in power)),
+    )
 
 
 def _data(changes: list[Change]) -> dict[str, object]:

@@ -221,6 +221,15 @@ def _cases(_request: Any) -> ev_rpc.ListCaseResultsResponse:
     return ev_rpc.ListCaseResultsResponse(results=[case])
 
 
+def _power(_request: Any) -> ev_rpc.GetGatePowerResponse:
+    known = ev.RequirementPower(
+        case_set="suite:truth@1", metric="rouge_l", gain=0.05, questions=60, confidence=0.95, deviation=0.2, power=0.34,
+        detectable_gain=0.12, needed_questions=260,
+    )  # fmt: skip
+    unknown = ev.RequirementPower(case_set="sft", metric="rouge_l", gain=0.05, message="not known yet")
+    return ev_rpc.GetGatePowerResponse(requirements=[known, unknown], power=0.8)
+
+
 def _comparison(request: ev_rpc.StartEvaluationRequest) -> ev_rpc.StartEvaluationResponse:
     return ev_rpc.StartEvaluationResponse(evaluation=ev.Evaluation(id="ev-1", candidate=request.candidate))
 
@@ -293,6 +302,7 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "trainer.v1.training_service:RetryTrainingRun": lambda _: tr_rpc.RetryTrainingRunResponse(
         run=training_run(tr.TRAINING_RUN_STATE_QUEUED)
     ),
+    "evaluator.v1.evaluation_service:GetGatePower": _power,
     "evaluator.v1.evaluation_service:ListEvaluations": lambda _: ev_rpc.ListEvaluationsResponse(
         evaluations=[evaluation()]
     ),

@@ -48,6 +48,8 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("training start helpdesk_lora", ["queued"]),
         ("training cancel run-2", ["cancelled"]),
         ("training retry run-2", ["queued"]),
+        ("gates list", ["helpdesk_gate", "helpdesk_lora"]),
+        ("gates power helpdesk_gate", ["suite:truth@1", "+0.12", "34%", "260", "assumed", "not known yet"]),
         ("evaluations list", ["ev-1", "40/108", "running"]),
         ("evaluations cancel ev-1", ["ev-1", "cancelled"]),
         ("evaluations cases ev-1", ["no answer"]),

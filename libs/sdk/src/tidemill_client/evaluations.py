@@ -6,6 +6,8 @@ from tidemill.evaluator.v1.evaluation_pb2 import CaseResult, Evaluation, Evaluat
 from tidemill.evaluator.v1.evaluation_service_pb2 import (
     CancelEvaluationRequest,
     GetEvaluationRequest,
+    GetGatePowerRequest,
+    GetGatePowerResponse,
     GetGateRequest,
     ListCaseResultsRequest,
     ListEvaluationsRequest,
@@ -35,6 +37,10 @@ class Evaluations:
     async def gate(self, gate: str) -> Gate:
         """Return a gate."""
         return (await self._connection.evaluations.GetGate(GetGateRequest(id=gate))).gate
+
+    async def power(self, gate: str, *, gain: float = 0.0) -> GetGatePowerResponse:
+        """Return how probably a gate's requirements find a gain; 0 is the service's default."""
+        return await self._connection.evaluations.GetGatePower(GetGatePowerRequest(id=gate, gain=gain))
 
     async def start(self, gate: str, candidate: str, *, request_id: str = "") -> Evaluation:
         """Start an evaluation of `model@version` by a gate."""

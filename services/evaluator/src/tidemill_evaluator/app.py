@@ -57,6 +57,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
         evaluations=evaluations.crud,
         start=evaluations.start,
         list_case_results=evaluations.list_case_results,
+        estimate_power=evaluations.estimate_power,
     )
     return backend.app(
         servicers=[

@@ -10,6 +10,7 @@ from tidemill_evaluator.evaluations.domain.comparison import Evidence
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_kit.workers.fair_queue import QueueLimits
 
 _LIMITS = Limits()
 _EVIDENCE = Evidence()
@@ -62,6 +63,8 @@ class EvaluatorSettings(ServiceSettings):
     """Retrieval evaluations at the same time."""
     max_concurrent_searches: int = Field(default=4, ge=1, le=64)
     """Maximum number of searches in flight, over all retrieval evaluations of the process."""
+    max_concurrent_powers: int = Field(default=1, ge=1, le=16)
+    """Threads that compute the power of gates at the same time."""
     attempts: int = Field(default=3, ge=1, le=20)
     """Maximum attempts of an evaluation whose baseline keeps changing."""
     min_questions: int = Field(default=_EVIDENCE.min_questions, ge=2, le=1_000_000)
@@ -93,6 +96,11 @@ class EvaluatorSettings(ServiceSettings):
     def evidence(self) -> Evidence:
         """The evidence that a verdict needs."""
         return Evidence(min_questions=self.min_questions, max_unanswered=self.max_unanswered)
+
+    @property
+    def power_queue(self) -> QueueLimits:
+        """The places for computations of power."""
+        return QueueLimits(places=self.max_concurrent_powers)
 
     @property
     def limits(self) -> Limits:

@@ -94,6 +94,7 @@ async def api() -> AsyncIterator[ApiClient]:
         evaluations=evaluator.evaluation_crud,
         start=evaluator.start,
         list_case_results=evaluator.list_case_results,
+        estimate_power=evaluator.estimate_power,
     )
     suites = GrpcSuiteService(suites=evaluator.suite_crud)
     server = GrpcServer(
@@ -268,3 +269,20 @@ async def test_a_negative_page_is_refused(api: ApiClient) -> None:
         await api.evaluations.ListEvaluations(rpc.ListEvaluationsRequest(page_size=-1))
     with pytest.raises(InvalidInput, match="page_size"):
         await api.evaluations.ListGates(rpc.ListGatesRequest(page_size=1001))
+
+
+async def test_the_power_of_a_gate_is_read_and_a_wrong_gain_refused(api: ApiClient) -> None:
+    await api.with_suite()
+    await api.with_gate()
+
+    found = await api.evaluations.GetGatePower(rpc.GetGatePowerRequest(id="gate"))
+
+    assert found.power == 0.8
+    assert [(each.metric, each.questions, each.power) for each in found.requirements] == [
+        ("rouge_l", 3, 0.03),
+        ("citation_valid", 3, 0.03),
+    ]
+    with pytest.raises(InvalidInput, match="gain: is 2"):
+        await api.evaluations.GetGatePower(rpc.GetGatePowerRequest(id="gate", gain=2))
+    with pytest.raises(NotFound):
+        await api.evaluations.GetGatePower(rpc.GetGatePowerRequest(id="other"))

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from tidemill.evaluator.v1 import evaluation_service_pb2 as pb
 from tidemill_evaluator.evaluations.crud import EvaluationCrud
+from tidemill_evaluator.evaluations.estimate_power import POWER, EstimatePower
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults, ListCommand
 from tidemill_evaluator.evaluations.messages import evaluation_message, result_message
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand, StartEvaluation
 from tidemill_kit.grpc.lists import Order
 from tidemill_kit.grpc.server import current_caller, page_of, request_of
+from tidemill_kit.mapping import to_message
 
 _FILTERS = {"gate": "gate", "candidate": "candidate"}
 _CASE_FILTERS = {"case_set": "case_set"}
@@ -22,6 +24,7 @@ class EvaluationRpcs:
     evaluations: EvaluationCrud
     start: StartEvaluation
     list_case_results: ListCaseResults
+    estimate_power: EstimatePower
 
     async def StartEvaluation(self, request: pb.StartEvaluationRequest, _context: object) -> pb.StartEvaluationResponse:
         """See the contract."""
@@ -35,6 +38,11 @@ class EvaluationRpcs:
             validate_only=request.validate_only,
         )
         return pb.StartEvaluationResponse(evaluation=evaluation_message(await self.start(current_caller(), command)))
+
+    async def GetGatePower(self, request: pb.GetGatePowerRequest, _context: object) -> pb.GetGatePowerResponse:
+        """See the contract."""
+        found = await self.estimate_power(current_caller(), request.id, gain=request.gain)
+        return to_message(pb.GetGatePowerResponse, requirements=found, power=POWER)
 
     async def GetEvaluation(self, request: pb.GetEvaluationRequest, _context: object) -> pb.GetEvaluationResponse:
         """See the contract."""

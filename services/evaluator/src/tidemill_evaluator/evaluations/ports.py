@@ -7,6 +7,7 @@ from typing import Protocol
 from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Interval
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.power import Bound, Power
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
 from tidemill_evaluator.suites.domain.cases import CaseSet, Context, DocumentVersion
 
@@ -274,6 +275,21 @@ class Intervals(Protocol):
         """Return how many questions with bounded differences like these it takes for a lower bound above this.
 
         Their own number where they are enough; 0 where no number is.
+        """
+        ...
+
+
+class Powers(Protocol):
+    """Power of comparisons of bounded differences."""
+
+    async def of(self, project: str, differences: Sequence[float], bound: Bound, *, gain: float, power: float) -> Power:
+        """Return how probably a gain is shown, where paired differences vary as these do, one per question.
+
+        Fewer than two differences say nothing: a standard deviation is assumed.
+
+        Raises:
+            QueueFull: too many ask at the same time.
+
         """
         ...
 

@@ -10,6 +10,7 @@ from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.crud import EvaluationCrud
 from tidemill_evaluator.evaluations.domain.pace import Pace
+from tidemill_evaluator.evaluations.estimate_power import EstimatePower
 from tidemill_evaluator.evaluations.inference import InferenceService
 from tidemill_evaluator.evaluations.ingest import IngestDatasets, IngestReaders
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
@@ -28,12 +29,14 @@ from tidemill_evaluator.gates.ports import Gates, SpentLevels
 from tidemill_evaluator.gates.spend_level import SpendLevel
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.statistics.intervals import BettingIntervals
+from tidemill_evaluator.statistics.power import SimulatedPower
 from tidemill_evaluator.statistics.rouge import RougeScores
 from tidemill_evaluator.suites.ports import Cases, Suites
 from tidemill_kit.access.retention import RetentionKind
 from tidemill_kit.erasure.retained import Retained
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.fair_queue import FairQueue
 from tidemill_kit.workers.leases import Leases
 from tidemill_kit.workers.sweeps import SweepKey, sweep_controller
 
@@ -56,6 +59,7 @@ class WiredEvaluations:
     crud: EvaluationCrud
     start: StartEvaluation
     list_case_results: ListCaseResults
+    estimate_power: EstimatePower
     triggers: EvaluationTriggers
     controller: Controller[ResourceKey]
     sweeps: Controller[SweepKey]
@@ -125,12 +129,27 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
         list_case_results=ListCaseResults(
             evaluations=evaluations, cases=others.cases, results=adapters.results, readers=adapters.readers
         ),
+        estimate_power=_estimate_power(settings, adapters, others),
         triggers=triggers,
         controller=controller,
         sweeps=_sweeps(backend, evaluations),
         evaluations=evaluations,
         leases=leases,
         deferred=deferred,
+    )
+
+
+def _estimate_power(settings: EvaluatorSettings, adapters: _Adapters, others: OfOtherFeatures) -> EstimatePower:
+    return EstimatePower(
+        gates=others.gates,
+        suites=others.suites,
+        cases=others.cases,
+        evaluations=adapters.evaluations,
+        results=adapters.results,
+        levels=others.levels,
+        inference=adapters.inference,
+        powers=SimulatedPower(FairQueue("computations of power", settings.power_queue)),
+        evidence=settings.evidence,
     )
 
 

@@ -12,7 +12,7 @@ _ALIKE = 1e-12
 """Tolerance below which differences are equal."""
 _HALVINGS = 40
 """Bisection steps: a precision of 2 ** -39 of the range."""
-_MAX_QUESTIONS = 1_000_000
+MAX_QUESTIONS = 1_000_000
 """Questions beyond which none are counted."""
 _STAKES = tuple(2 ** (-number / 2) for number in range(8))
 """Fixed stakes (fractions of the capital): high ones suit few cases, low ones many."""
@@ -57,14 +57,14 @@ def _low(differences: Sequence[float], alpha: float) -> float:
 
 
 def _needed(differences: Sequence[float], above: float, alpha: float) -> int:
-    """Return how many questions like these reject this mean, at least as many; 0 if _MAX_QUESTIONS do not."""
+    """Return how many questions like these reject this mean, at least as many; 0 if MAX_QUESTIONS do not."""
     mean, count = (above + 1) / 2, len(differences)
     capital = _capital(differences)
     if mean <= 0 or capital(mean, 1.0) >= -math.log(alpha):
         return count
     low, high = count, 2 * count
     while capital(mean, high / count) < -math.log(alpha):
-        if high > _MAX_QUESTIONS:
+        if high > MAX_QUESTIONS:
             return 0
         low, high = high, 2 * high
     while high - low > 1:
@@ -75,30 +75,46 @@ def _needed(differences: Sequence[float], above: float, alpha: float) -> int:
 
 def _capital(differences: Sequence[float]) -> Callable[[float, float], float]:
     """Return the logarithm of the capital by the mean that is bet against, and how often the differences come."""
-    np, _ = _statistics()
-    values, counts = np.unique((np.asarray(differences) + 1) / 2, return_counts=True)
-    stakes, weights = np.asarray(_STAKES)[:, None], np.log(np.asarray(_WEIGHTS) / sum(_WEIGHTS))
+    np, _ = statistics()
+    values, counts = np.unique(np.asarray(differences), return_counts=True)
+    weights = log_weights()
 
     def capital(mean: float, times: float) -> float:
-        with np.errstate(divide="ignore"):  # log(0) of a lost capital
-            gains = (np.log(1 - stakes + stakes * values / mean) * counts).sum(axis=1)
+        gains = (log_gains(values, mean) * counts).sum(axis=1)
         return float(np.logaddexp.reduce(gains * times + weights))
 
     return capital
+
+
+def log_gains(differences: Any, mean: float) -> Any:  # noqa: ANN401 - numpy's arrays
+    """Return the logarithm of what each stake (row) makes of a capital for each difference in [-1, 1] (column).
+
+    What is bet against is a mean of at most `mean` in (0, 1], of differences moved to [0, 1]; -inf where all is lost.
+    """
+    np, _ = statistics()
+    stakes = np.asarray(_STAKES)[:, None]
+    with np.errstate(divide="ignore"):  # log(0) of a lost capital
+        return np.log(1 - stakes + stakes * (np.asarray(differences) + 1) / 2 / mean)
+
+
+def log_weights() -> Any:  # noqa: ANN401 - ditto
+    """Return the logarithms of the shares of the capital that the stakes have."""
+    np, _ = statistics()
+    return np.log(np.asarray(_WEIGHTS) / sum(_WEIGHTS))
 
 
 def _student(differences: Sequence[float], alpha: float) -> Interval:
     mean = math.fsum(differences) / len(differences)
     if len(differences) == 1 or differences[-1] - differences[0] <= _ALIKE:
         return Interval(low=mean, high=mean)
-    np, stats = _statistics()
+    np, stats = statistics()
     error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
     half = float(stats.t.ppf(1 - alpha, len(differences) - 1)) * error
     return Interval(low=mean - half, high=mean + half)
 
 
 @cache
-def _statistics() -> tuple[Any, Any]:
+def statistics() -> tuple[Any, Any]:
     """Import numpy and scipy.stats on first use: 80 MB that an idle service does not need."""
     import numpy as np  # noqa: PLC0415
     from scipy import stats  # noqa: PLC0415

@@ -277,6 +277,81 @@ class Requirement(_message.Message):
 Global___Requirement: _TypeAlias = Requirement  # noqa: Y015
 
 @_typing.final
+class RequirementPower(_message.Message):
+    """RequirementPower is how probably a requirement finds a gain, computed by simulated evaluations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_SET_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    GAIN_ABOVE_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
+    QUESTIONS_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    DEVIATION_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    POWER_FIELD_NUMBER: _builtins.int
+    DETECTABLE_GAIN_FIELD_NUMBER: _builtins.int
+    NEEDED_QUESTIONS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    case_set: _builtins.str
+    """Output only. The set of cases that the next candidate would be judged on, as comparisons name it; only the suite or
+    dataset where it is not known yet.
+    """
+    metric: _builtins.str
+    """Output only. The metric."""
+    gain_above: _builtins.float
+    """Output only. What the lower bound has to be above."""
+    gain: _builtins.float
+    """Output only. The mean difference of candidate less baseline that the power is for."""
+    questions: _builtins.int
+    """Output only. How many different questions the set has; 0 where it is not known yet."""
+    confidence: _builtins.float
+    """Output only. Of the interval that the next candidate is judged by."""
+    deviation: _builtins.float
+    """Output only. The standard deviation of the differences of questions."""
+    evaluation: _builtins.str
+    """Output only. The evaluation that the deviation is known from; empty where it is assumed."""
+    power: _builtins.float
+    """Output only. The probability that such a candidate meets the requirement; unset where it is not known."""
+    detectable_gain: _builtins.float
+    """Output only. The smallest gain that is found with the response's `power`; unset where none is."""
+    needed_questions: _builtins.int
+    """Output only. How many questions like these find `gain` with the response's `power`; 0 where no number does."""
+    message: _builtins.str
+    """Output only. Why there are no figures, or what is missing, for people."""
+    def __init__(
+        self,
+        *,
+        case_set: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        gain_above: _builtins.float = ...,
+        gain: _builtins.float = ...,
+        questions: _builtins.int = ...,
+        confidence: _builtins.float = ...,
+        deviation: _builtins.float = ...,
+        evaluation: _builtins.str = ...,
+        power: _builtins.float | None = ...,
+        detectable_gain: _builtins.float | None = ...,
+        needed_questions: _builtins.int = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_detectable_gain", b"_detectable_gain", "_power", b"_power", "detectable_gain", b"detectable_gain", "power", b"power"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detectable_gain", b"_detectable_gain", "_power", b"_power", "case_set", b"case_set", "confidence", b"confidence", "detectable_gain", b"detectable_gain", "deviation", b"deviation", "evaluation", b"evaluation", "gain", b"gain", "gain_above", b"gain_above", "message", b"message", "metric", b"metric", "needed_questions", b"needed_questions", "power", b"power", "questions", b"questions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__detectable_gain: _TypeAlias = _typing.Literal["detectable_gain"]  # noqa: Y015
+    _WhichOneofArgType__detectable_gain: _TypeAlias = _typing.Literal["_detectable_gain", b"_detectable_gain"]  # noqa: Y015
+    _WhichOneofReturnType__power: _TypeAlias = _typing.Literal["power"]  # noqa: Y015
+    _WhichOneofArgType__power: _TypeAlias = _typing.Literal["_power", b"_power"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detectable_gain) -> _WhichOneofReturnType__detectable_gain | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__power) -> _WhichOneofReturnType__power | None: ...
+
+Global___RequirementPower: _TypeAlias = RequirementPower  # noqa: Y015
+
+@_typing.final
 class Evaluation(_message.Message):
     """Evaluation compares a candidate with the live configuration on the same cases and passages."""
 

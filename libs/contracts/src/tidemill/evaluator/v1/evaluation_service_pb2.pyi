@@ -305,6 +305,60 @@ class DeleteGateResponse(_message.Message):
 Global___DeleteGateResponse: _TypeAlias = DeleteGateResponse  # noqa: Y015
 
 @_typing.final
+class GetGatePowerRequest(_message.Message):
+    """GetGatePowerRequest names a gate and a gain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The gate's id."""
+    gain: _builtins.float
+    """Optional. The mean difference of candidate less baseline that is to be found, above -1 and below 1; 0 means 0.05."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        gain: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gain", b"gain", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGatePowerRequest: _TypeAlias = GetGatePowerRequest  # noqa: Y015
+
+@_typing.final
+class GetGatePowerResponse(_message.Message):
+    """GetGatePowerResponse carries the power of each requirement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    POWER_FIELD_NUMBER: _builtins.int
+    power: _builtins.float
+    """Output only. The probability that `detectable_gain` and `needed_questions` are for."""
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.RequirementPower]:
+        """Output only. In the order of the gate."""
+
+    def __init__(
+        self,
+        *,
+        requirements: _abc.Iterable[_evaluation_pb2.RequirementPower] | None = ...,
+        power: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["power", b"power", "requirements", b"requirements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGatePowerResponse: _TypeAlias = GetGatePowerResponse  # noqa: Y015
+
+@_typing.final
 class StartEvaluationRequest(_message.Message):
     """StartEvaluationRequest names what is compared, by a gate or by hand."""
 

@@ -60,6 +60,11 @@ class EvaluationServiceStub:
                 request_serializer=tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.DeleteGateRequest.SerializeToString,
                 response_deserializer=tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.DeleteGateResponse.FromString,
                 _registered_method=True)
+        self.GetGatePower = channel.unary_unary(
+                '/tidemill.evaluator.v1.EvaluationService/GetGatePower',
+                request_serializer=tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.GetGatePowerRequest.SerializeToString,
+                response_deserializer=tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.GetGatePowerResponse.FromString,
+                _registered_method=True)
         self.StartEvaluation = channel.unary_unary(
                 '/tidemill.evaluator.v1.EvaluationService/StartEvaluation',
                 request_serializer=tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.StartEvaluationRequest.SerializeToString,
@@ -121,6 +126,13 @@ class EvaluationServiceServicer:
 
     def DeleteGate(self, request, context):
         """Deletes a gate; its history stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGatePower(self, request, context):
+        """Returns how probably a gate's requirements find a gain with the cases that there are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,6 +200,11 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
                     servicer.DeleteGate,
                     request_deserializer=tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.DeleteGateRequest.FromString,
                     response_serializer=tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.DeleteGateResponse.SerializeToString,
+            ),
+            'GetGatePower': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGatePower,
+                    request_deserializer=tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.GetGatePowerRequest.FromString,
+                    response_serializer=tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.GetGatePowerResponse.SerializeToString,
             ),
             'StartEvaluation': grpc.unary_unary_rpc_method_handler(
                     servicer.StartEvaluation,
@@ -351,6 +368,33 @@ class EvaluationService:
             '/tidemill.evaluator.v1.EvaluationService/DeleteGate',
             tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.DeleteGateRequest.SerializeToString,
             tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.DeleteGateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGatePower(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.evaluator.v1.EvaluationService/GetGatePower',
+            tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.GetGatePowerRequest.SerializeToString,
+            tidemill_dot_evaluator_dot_v1_dot_evaluation__service__pb2.GetGatePowerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,8 @@ class EvaluationServiceStub:
     """Updates the fields of the mask."""
     DeleteGate: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.DeleteGateRequest, _evaluation_service_pb2.DeleteGateResponse]
     """Deletes a gate; its history stays."""
+    GetGatePower: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetGatePowerRequest, _evaluation_service_pb2.GetGatePowerResponse]
+    """Returns how probably a gate's requirements find a gain with the cases that there are."""
     StartEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.StartEvaluationRequest, _evaluation_service_pb2.StartEvaluationResponse]
     """Starts a comparison of a candidate with the live configuration."""
     GetEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationRequest, _evaluation_service_pb2.GetEvaluationResponse]
@@ -79,6 +81,14 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_evaluation_service_pb2.DeleteGateRequest, _abc.Awaitable[_evaluation_service_pb2.DeleteGateResponse]],
     ) -> _abc.Awaitable[_evaluation_service_pb2.DeleteGateResponse]:
         """Deletes a gate; its history stays."""
+
+    @_abc_1.abstractmethod
+    def GetGatePower(
+        self,
+        request: _evaluation_service_pb2.GetGatePowerRequest,
+        context: _aio.ServicerContext[_evaluation_service_pb2.GetGatePowerRequest, _abc.Awaitable[_evaluation_service_pb2.GetGatePowerResponse]],
+    ) -> _abc.Awaitable[_evaluation_service_pb2.GetGatePowerResponse]:
+        """Returns how probably a gate's requirements find a gain with the cases that there are."""
 
     @_abc_1.abstractmethod
     def StartEvaluation(

@@ -1,0 +1,96 @@
+"""gates: what a candidate has to show, and how probably its cases show it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.markup import escape
+
+from tidemill.evaluator.v1.evaluation_pb2 import RequirementPower
+from tidemill.evaluator.v1.evaluation_service_pb2 import GetGatePowerResponse, ListGatesRequest
+from tidemill_cli.options import Commands
+from tidemill_cli.output import call, plain, show, table
+from tidemill_cli.pages import lists
+from tidemill_client.connection import Connection
+from tidemill_client.evaluations import Evaluations
+from tidemill_core.errors import TidemillError
+
+gates = Commands(help="What candidates have to show before they are rolled out.")
+
+
+@lists(
+    gates,
+    "list",
+    lambda c: c.evaluations.ListGates,
+    ("gate", "deployment", "candidates of", "requires", "paused"),
+    lambda g: (g.id, g.deployment, g.collection or g.candidate, len(g.require), "yes" if g.paused else ""),
+)
+def list_gates() -> ListGatesRequest:
+    """List the project's gates."""
+    return ListGatesRequest()
+
+
+@gates.command("power")
+def show_power(
+    name: Annotated[str, typer.Argument(help="The gate.")],
+    *,
+    gain: Annotated[
+        float, typer.Option(min=-0.99, max=0.99, help="The mean difference that is to be found; default: 0.05.")
+    ] = 0.0,
+) -> None:
+    """Say how probably a gate finds a gain with its cases, and how many would do."""
+    found = call(lambda c: Evaluations(c).power(name, gain=gain))
+    show(plain(found), _picture(found))
+
+
+async def power_lines(connection: Connection, names: Iterable[str]) -> Sequence[str]:
+    """Return what each requirement of these gates finds, a line each."""
+    lines = []
+    for name in names:
+        try:
+            found = await Evaluations(connection).power(name)
+        except TidemillError as error:
+            lines.append(f"gate {name}: what it finds is not known: {error.message}")
+        else:
+            lines += [f"gate {name}: {_line(each, found.power)}" for each in found.requirements]
+    return lines
+
+
+def _picture(found: GetGatePowerResponse) -> RenderableType:
+    columns = ("cases", "metric", "above", "questions", "deviation", "finds", "gain", "with", "needs")
+    rows = [_row(each) for each in found.requirements]
+    assumed = [each.case_set for each in found.requirements if each.HasField("power") and not each.evaluation]
+    notes = [f"{each.metric} on {each.case_set}: {each.message}" for each in found.requirements if each.message]
+    if assumed:
+        notes.append("deviations without an evaluation of this gate are assumed; the first one makes them known")
+    text = f"`finds` and `needs` are for a probability of {found.power:.0%}, `with` is that of finding `gain`"
+    return Group(table(columns, rows), "", escape("\n".join([text, *notes])))
+
+
+def _row(each: RequirementPower) -> tuple[object, ...]:
+    known = each.HasField("power")
+    return (
+        each.case_set,
+        each.metric,
+        f"{each.gain_above:+g}",
+        each.questions if known else "-",
+        f"{each.deviation:.2f}" if known else "-",
+        f"{each.detectable_gain:+.2f}" if each.HasField("detectable_gain") else "-",
+        f"{each.gain:+g}",
+        f"{each.power:.0%}" if known else "-",
+        each.needed_questions or "-",
+    )
+
+
+def _line(each: RequirementPower, power: float) -> str:
+    where = f"{each.metric} on {each.case_set}"
+    if not each.HasField("power"):
+        return f"{where}: {each.message}"
+    finds = (
+        f"finds a gain of {each.detectable_gain:.2g} with {power:.0%}"
+        if each.HasField("detectable_gain")
+        else "finds no gain"
+    )
+    needs = f", {each.needed_questions} would find {each.gain:g}" if each.needed_questions > each.questions else ""
+    return f"{where}: {finds} of {each.questions} questions{needs}" + (f" ({each.message})" if each.message else "")

@@ -1,0 +1,76 @@
+"""How probably a requirement of a gate finds a gain."""
+
+from dataclasses import dataclass, replace
+
+from tidemill_evaluator.gates.domain.gate import Requirement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What the lower bound of an interval of so many questions has to be above."""
+
+    above: float
+    confidence: float
+    questions: int
+
+    def of(self, questions: int) -> "Bound":
+        """Return the same of another number of questions."""
+        return replace(self, questions=questions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """How probably questions show a gain."""
+
+    of_gain: float
+    """Probability that the gain asked for is shown."""
+    detectable_gain: float | None
+    """The smallest gain that is shown with the power asked for; None where no gain is."""
+    needed: int
+    """So many questions show the gain asked for with that power; 0 where no number does."""
+    deviation: float
+    """Standard deviation of the differences that it rests on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementPower:
+    """How probably a requirement finds a gain, and what that rests on; without figures `message` says why."""
+
+    case_set: str
+    metric: str
+    gain_above: float
+    gain: float
+    questions: int = 0
+    confidence: float = 0.0
+    deviation: float = 0.0
+    evaluation: str = ""
+    """From which the deviation is known; "" where it is assumed."""
+    power: float | None = None
+    detectable_gain: float | None = None
+    needed_questions: int = 0
+    message: str = ""
+
+    @classmethod
+    def of(cls, requirement: Requirement, gain: float) -> "RequirementPower":
+        """Return it without figures."""
+        return cls(
+            case_set=requirement.suite or requirement.dataset,
+            metric=requirement.metric,
+            gain_above=requirement.gain_above,
+            gain=gain,
+        )
+
+    def stated(self, bound: Bound, power: Power, *, minimum: int, evaluation: str) -> "RequirementPower":
+        """Return it with its figures; with fewer questions than the minimum the requirement cannot hold."""
+        enough = bound.questions >= minimum
+        return replace(
+            self,
+            questions=bound.questions,
+            confidence=bound.confidence,
+            deviation=power.deviation,
+            evaluation=evaluation,
+            power=power.of_gain if enough else 0.0,
+            detectable_gain=power.detectable_gain if enough else None,
+            needed_questions=max(power.needed, minimum) if power.needed else 0,
+            message="" if enough else f"it needs at least {minimum} different questions: add cases",
+        )

@@ -1,0 +1,121 @@
+"""Prints how often gates pass candidates that are no better, and how near the stated power is to the simulated one.
+
+`python -m services.evaluator.tests.bench.gates`. Each row of the first table is of 1,000 simulated evaluations with
+differences whose mean is 0, judged with `gain_above: 0` at 0.95: by all questions at the end, after each question,
+and by the five first candidates on the same cases together. The second table states the power from
+differences that were seen, of 60 questions and of 4,000, and simulates 4,000 evaluations beside it.
+"""
+
+import asyncio
+import math
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tests.bench._figures import report
+from tidemill_evaluator.evaluations.domain.power import Bound
+from tidemill_evaluator.gates.domain.spending import corrected_confidence
+from tidemill_evaluator.statistics.intervals import log_gains, log_weights
+from tidemill_evaluator.statistics.power import SimulatedPower
+from tidemill_kit.workers.fair_queue import FairQueue, QueueLimits
+
+TIMES, SIZES, CANDIDATES = 1_000, (20, 40, 60), 5
+CONFIDENCE, STATED, POWER = 0.95, 0.025, 0.8
+PILOTS, SIMULATED = 12, 4_000
+Draw = Callable[[np.random.Generator, tuple[int, int], float], Any]
+
+
+def say(line: str) -> None:
+    """Print a line."""
+    sys.stdout.write(f"{line}\n")
+
+
+def similar(chance: np.random.Generator, shape: tuple[int, int], gain: float) -> Any:  # noqa: ANN401 - numpy's arrays
+    """Return differences around the gain, nearly normal."""
+    return np.clip(chance.normal(gain, 0.2, shape), -1, 1)
+
+
+def ties(chance: np.random.Generator, shape: tuple[int, int], gain: float) -> Any:  # noqa: ANN401 - ditto
+    """Return equal answers for the most part, others right or wrong."""
+    return chance.choice([0.0, 1.0, -1.0], shape, p=[0.8 - gain, 0.1 + gain, 0.1])
+
+
+def skewed(chance: np.random.Generator, shape: tuple[int, int], gain: float) -> Any:  # noqa: ANN401 - ditto
+    """Return many small losses and few large gains."""
+    return chance.choice([-0.1, 0.9], shape, p=[0.9 - gain, 0.1 + gain])
+
+
+def clustered(chance: np.random.Generator, shape: tuple[int, int], gain: float) -> Any:  # noqa: ANN401 - ditto
+    """Return the means of four cases that repeat a question, and have most in common."""
+    common = chance.normal(gain, 0.25, shape)
+    return np.clip(common[..., None] + chance.normal(0, 0.1, (*shape, 4)), -1, 1).mean(axis=-1)
+
+
+KINDS: Mapping[str, Draw] = {"similar": similar, "ties": ties, "skewed": skewed, "clustered": clustered}
+
+
+def capitals(differences: Any, above: float) -> Any:  # noqa: ANN401 - ditto
+    """Return the logarithm of the capital after each question, by evaluation."""
+    gains = np.maximum(log_gains(differences[:, None, :], (above + 1) / 2), -1e3)
+    return np.logaddexp.reduce(gains.cumsum(axis=-1) + log_weights()[:, None], axis=1)
+
+
+def needed(confidence: float) -> float:
+    """Return the capital that shows what is required."""
+    return -math.log((1 - confidence) / 2)
+
+
+def no_better() -> float:
+    """Print how often candidates that are no better pass, and return the worst share at the end of an evaluation."""
+    worst = 0.0
+    say(f"{'differences':<12}{'questions':>10}{'at the end':>12}{'each':>10}{f'of {CANDIDATES}':>8}")
+    for kind, draw in KINDS.items():
+        for questions in SIZES:
+            chance = np.random.default_rng(questions)
+            runs = [capitals(draw(chance, (TIMES, questions), 0.0), 0.0) for _ in range(CANDIDATES)]
+            end = (runs[0][:, -1] >= needed(CONFIDENCE)).mean()
+            sequential = (runs[0].max(axis=1) >= needed(CONFIDENCE)).mean()
+            levels = [needed(corrected_confidence(CONFIDENCE, number + 1)) for number in range(CANDIDATES)]
+            together = np.any([run[:, -1] >= level for run, level in zip(runs, levels, strict=True)], axis=0).mean()
+            worst = max(worst, float(end))
+            say(f"{kind:<12}{questions:>10}{end:>12.3f}{sequential:>10.3f}{together:>8.3f}")
+    say(f"stated: at most {STATED}, also where each question is checked; {1 - CONFIDENCE:.2f} of all candidates\n")
+    return worst
+
+
+async def stated_power() -> float:
+    """Print the stated power beside the simulated one, and return the largest difference where much is known."""
+    powers, worst = SimulatedPower(FairQueue("bench", QueueLimits(places=1))), 0.0
+    say(f"{'differences':<12}{'questions':>10}{'gain':>6}{'simulated':>11}{'from 4,000':>12}{'from 60':>20}")
+    for kind, gain in (("similar", 0.12), ("ties", 0.2), ("ties", 0.3), ("skewed", 0.15), ("clustered", 0.12)):
+        for questions in SIZES[1:]:
+            chance, draw = np.random.default_rng(questions), KINDS[kind]
+            shown = capitals(draw(chance, (SIMULATED, questions), gain), 0.0)[:, -1] >= needed(CONFIDENCE)
+            bound = Bound(above=0.0, confidence=CONFIDENCE, questions=questions)
+
+            async def stated(size: int, draw: Draw = draw, gain: float = gain, bound: Bound = bound) -> float:
+                known = draw(np.random.default_rng(size), (1, size), gain)[0].tolist()
+                return (await powers.of("bench", known, bound, gain=gain, power=POWER)).of_gain
+
+            much = await stated(4_000)
+            few = [await stated(60 + number) for number in range(PILOTS)]
+            low, high = np.quantile(few, (0.1, 0.9))
+            worst = max(worst, abs(much - float(shown.mean())))
+            spread = f"{np.median(few):.2f} ({low:.2f} to {high:.2f})"
+            say(f"{kind:<12}{questions:>10}{gain:>6}{shown.mean():>11.3f}{much:>12.3f}{spread:>20}")
+    return worst
+
+
+def main() -> None:
+    """Print both tables."""
+    passed = no_better()
+    error = asyncio.run(stated_power())
+    report("gates_passed_by_chance", passed, "")
+    report("gates_power_error", error, "")
+    say(f"\npassed by chance at most {passed:.3f} (bar {STATED}); stated power off by at most {error:.3f} (bar 0.05)")
+
+
+if __name__ == "__main__":
+    main()
