@@ -117,6 +117,20 @@ def test_a_condition_beside_several_ids_counts_too(client: Client) -> None:
     assert [row["n"] for row in rows.find({}).sort("_id", 1)] == [0, 1, 3, 0, 5]
 
 
+def test_many_documents_with_a_condition_are_changed_and_removed_all_or_one_as_is_asked(client: Client) -> None:
+    rows = client["test"][unique_name("many")]
+    rows.insert_many([{"_id": f"r{number:02}", "n": number} for number in range(30)])
+    some = {"_id": {"$in": [f"r{number:02}" for number in range(40)]}, "n": {"$lt": 25}}
+
+    assert rows.update_one(some, {"$set": {"seen": 1}}).matched_count == 1
+    changed = rows.update_many(some, {"$set": {"seen": 1}})
+    assert (changed.matched_count, changed.modified_count) == (25, 24)
+    assert rows.delete_one(some).deleted_count == 1
+    assert rows.delete_many(some).deleted_count == 24
+    assert rows.update_many(some, {"$set": {"seen": 2}}).matched_count == 0
+    assert [row["n"] for row in rows.find({}).sort("n", 1)] == [25, 26, 27, 28, 29]
+
+
 def test_an_upsert_with_a_condition_inserts_updates_or_says_that_the_id_is_taken(client: Client) -> None:
     things = client[unique_name("local")]["things"]
     for seq in (1, 3):

@@ -4,18 +4,22 @@
 So the document is fetched by its `_id`, the library's own matcher says whether it fits, and the command goes on by
 `_id` alone, or finds nothing. An upsert whose `_id` is there in a document that does not match fails as a duplicate, as
 it does in the library after a scan. A lock per collection prevents changes in between. Of several operations in one
-command each is made by itself, in their order, as what one does may matter to the next.
+command each is made by itself, in their order, as what one does may matter to the next. As in MongoDB, they let other
+commands in between, and so does the change of many documents.
 """
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jpype
 
+from tidemill_local.mongo_turns import Turns
+
 WRITES = frozenset({"insert", "update", "delete", "findAndModify", "findandmodify"})
 _LISTS = {"update": "updates", "delete": "deletes"}
 _FILTERS = {"update": "q", "delete": "q", "findAndModify": "query", "findandmodify": "query", "find": "filter"}
+_PART = 4
+"""Documents of one operation that are changed before another command has its turn: about a millisecond."""
 _UPDATES = {"update": "u", "findAndModify": "update", "findandmodify": "update"}
 
 
@@ -32,7 +36,7 @@ class ById:
         self._matches: Callable[[Any, Any], bool] = jpype.JClass(
             "de.bwaldvogel.mongo.backend.DefaultQueryMatcher"
         )().matches
-        self._locks: dict[str, threading.Lock] = {}
+        self._turns: dict[str, Turns] = {}
 
     def handle(self, message: Any, command: str) -> Any:  # noqa: ANN401 - see above
         """Return the reply to a message."""
@@ -43,11 +47,14 @@ class ById:
         if command not in WRITES and not conditional:
             return self._backend.handleMessage(message)
         database, collection = str(message.getDatabaseName()), str(message.getDocument().get(command))
-        with self._locks.setdefault(f"{database}.{collection}", threading.Lock()):
-            if not conditional:
+        turns = self._turns.setdefault(f"{database}.{collection}", Turns())
+        if not conditional:
+            with turns:
                 return self._backend.handleMessage(message)
-            if len(operations) > 1:
-                return self._one_by_one(message, command, operations)
+        parts = [(index, part) for index, each in enumerate(operations) for part in self._parts(each, command)]
+        if len(parts) > 1:
+            return self._one_by_one(message, command, parts, turns)
+        with turns:
             return self._narrowed(message, command, operations[0])
 
     def _operations(self, document: Any, command: str) -> Sequence[Any]:  # noqa: ANN401 - see above
@@ -63,15 +70,35 @@ class ById:
             return False
         return isinstance(query.get("_id"), self._text) or (self._listed(query) and not operation.get("upsert"))
 
-    def _one_by_one(self, message: Any, command: str, operations: Sequence[Any]) -> Any:  # noqa: ANN401 - see above
-        """Return what the operations of one command come to together."""
+    def _parts(self, operation: Any, command: str) -> Iterator[Any]:  # noqa: ANN401 - see above
+        """Yield an operation for a few documents each, where it is one for many."""
+        is_for_all = (
+            operation.get("multi") if command == "update" else command == "delete" and not operation.get("limit")
+        )
+        if (
+            not is_for_all
+            or not self._is_conditional(operation, command)
+            or not self._listed(query := operation.get("q"))
+        ):
+            yield operation
+            return
+        named = list(query.get("_id").get("$in"))
+        for start in range(0, max(1, len(named)), _PART):
+            some, part = self._document(query), self._document(operation)
+            some.put("_id", self._document("$in", self._list(named[start : start + _PART])))
+            part.put("q", some)
+            yield part
+
+    def _one_by_one(self, message: Any, command: str, parts: Sequence[tuple[int, Any]], turns: Turns) -> Any:  # noqa: ANN401 - see above
+        """Return what the parts of one command come to together, each with the index of its operation."""
         document, name = message.getDocument(), _LISTS[command]
         ordered = document.get("ordered")
         together, found = self._document("n", 0), {"upserted": self._list(), "writeErrors": self._list()}
         counts = {"n": 0, "nModified": 0} if command == "update" else {"n": 0}
-        for index, operation in enumerate(operations):
+        for index, operation in parts:
             document.put(name, self._list([operation]))
-            reply = self._narrowed(message, command, operation)
+            with turns:
+                reply = self._narrowed(message, command, operation)
             counts = {each: count + int(reply.get(each) or 0) for each, count in counts.items()}
             for each, entries in found.items():
                 for entry in reply.get(each) or ():
