@@ -67,6 +67,40 @@ def test_a_reward_model_learns_from_preferences_and_answers_nowhere(file: Path) 
     assert found == {"deployments.helpdesk.model.follow": message, "gates.helpdesk_gate.candidate": message}
 
 
+def test_rewards_of_generated_answers_are_declared_with_their_training(file: Path) -> None:
+    rewards = "[{citation: true, weight: 0.5}, {length: {max_characters: 400}}, {json_schema: {a: 1}}]"
+    text = file.read_text(encoding="utf-8").replace("method: sft", f"method: grpo\n    rewards: {rewards}")
+    file.write_text(text, encoding="utf-8")
+
+    (plan,) = (each.message for each in desired_resources(read_loop(file)) if each.kind == "training")
+
+    assert isinstance(plan, TrainingPlan)
+    assert [each.WhichOneof("kind") for each in plan.rewards] == ["citation", "length", "json_schema"]
+    assert (plan.rewards[0].weight, plan.rewards[1].length.max_characters) == (0.5, 400)
+    assert plan.rewards[2].json_schema == '{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("training", "path", "message"),
+    [
+        ("method: grpo", "training.helpdesk_lora", "rewards belong to method: grpo, which needs at least one"),
+        ("method: sft\n    rewards: [{citation: true}]", "training.helpdesk_lora", "rewards belong to method: grpo"),
+        (
+            "method: grpo\n    rewards: [{citation: true, rouge_l: true}]",
+            "training.helpdesk_lora.rewards[0]",
+            "has exactly one of reward_model, pattern, length",
+        ),
+        (
+            "method: grpo\n    rewards: [{reward_model: judge}]",
+            "training.helpdesk_lora.rewards[0].reward_model",
+            "there is no training 'judge' in this file",
+        ),
+    ],
+)
+def test_rewards_that_cannot_be_given_are_reported(file: Path, training: str, path: str, message: str) -> None:
+    assert message in problems(file, ("method: sft", training))[path]
+
+
 def test_memory_may_be_left_to_the_trainer(file: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace("memory: 6Gi", "memory: auto"), encoding="utf-8")
     loop = read_loop(file)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tidemill_core.words import words_of
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
 from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.statistics.rouge import RougeScores
-from tidemill_evaluator.suites.domain.words import words_of
 
 INTERVALS = BettingIntervals()
 

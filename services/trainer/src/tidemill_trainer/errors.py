@@ -231,6 +231,15 @@ class BaseNotTrainable(PreconditionFailed):
         super().__init__(f"plan.base: {base} cannot be trained on: {why}", base=base)
 
 
+class RewardModelRefused(PreconditionFailed):
+    """A reward is no reward model, or one whose scores are of other tokens."""
+
+    reason = "REWARD_MODEL_REFUSED"
+
+    def __init__(self, version: str, *, field: str, why: str) -> None:
+        super().__init__(f"{field}: {version} cannot reward answers: {why}", version=version)
+
+
 class PlanPaused(PreconditionFailed):
     """The plan is paused, so no run can start."""
 

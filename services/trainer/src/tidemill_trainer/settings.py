@@ -106,6 +106,8 @@ class TrainerSettings(ModelSettings):
     """Device of trainings; auto uses CUDA if available."""
     run_threads: int = Field(default=0, ge=0, le=1024)
     """Threads of a training process; 0 for torch's default."""
+    run_max_kl: float = Field(default=10.0, gt=0)
+    """Divergence from the base in nats per token, above which a training on generated answers fails."""
     run_checkpoint_steps: int = Field(default=10, ge=1)
     """Steps between checkpoints."""
 

@@ -21,9 +21,8 @@ def trainer_of(folder: Path, method: str, **args: Any) -> Any:  # noqa: ANN401 -
     from tidemill_trainer.learning import training  # noqa: PLC0415 - ditto
 
     job = job_in(folder / "run", write_base(folder / "base"), method=method, **args)
-    tokenizer = training._tokenizer(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
-    rows, _ = training._rows(job, tokenizer)  # noqa: SLF001
-    base = training._Base(tokenizer, training._config(job))  # noqa: SLF001
+    base = training._base(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
+    rows, _ = training._rows(job, base.tokenizer)  # noqa: SLF001
     return training._trainer(job, rows, base, device="cpu", dtype=torch.float32)  # noqa: SLF001
 
 

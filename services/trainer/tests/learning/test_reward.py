@@ -98,14 +98,15 @@ def test_of_very_many_held_out_pairs_some_are_drawn_by_the_seed(
 
 
 def test_a_base_whose_type_has_no_model_of_sequence_classification_is_refused_by_name(tmp_path: Path) -> None:
-    from transformers import AutoTokenizer, MambaConfig  # noqa: PLC0415 - seconds of imports
+    from transformers import AutoTokenizer  # noqa: PLC0415 - seconds of imports
+    from transformers.models.auto import CONFIG_MAPPING  # noqa: PLC0415 - ditto
 
-    from tidemill_trainer.learning.reward import scoring_config  # noqa: PLC0415 - ditto
+    from tidemill_trainer.learning.loading import scoring_config  # noqa: PLC0415 - ditto
 
     tokenizer = AutoTokenizer.from_pretrained(write_base(tmp_path / "base"))
 
     with pytest.raises(TrainingStopped, match="no model of sequence classification for mamba, the type of m@1") as no:
-        scoring_config(MambaConfig(), tokenizer, base="m@1")
+        scoring_config(CONFIG_MAPPING["mamba"](), tokenizer, base="m@1")
 
     assert no.value.reason == "BASE_NOT_TRAINABLE"
 
@@ -117,7 +118,7 @@ def test_a_reward_model_is_estimated_to_take_no_logits_of_the_vocabulary(tmp_pat
     from tidemill_trainer.learning import training  # noqa: PLC0415 - ditto
     from tidemill_trainer.learning.step_memory import Computing, StepMemory  # noqa: PLC0415 - ditto
 
-    needed = {}
+    needed, positions, vocabulary = {}, 0, 0
     for method in ("dpo", "reward"):
         job = job_in(tmp_path / method, base, method=method, per_device_train_batch_size=16)
         loaded = training._base(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
@@ -127,6 +128,6 @@ def test_a_reward_model_is_estimated_to_take_no_logits_of_the_vocabulary(tmp_pat
         )
         memory = StepMemory(loaded.config, LoraConfig(**job.lora), rows, computing)
         needed[method] = memory.needed_bytes(Choice.of(job.args), batches=5)
+        positions, vocabulary = 16 * 2 * max(len(row.tokens) for row in rows), len(loaded.tokenizer)
 
-    positions = 16 * 2 * len(max(rows, key=lambda row: len(row.tokens)).tokens)
-    assert needed["dpo"] - needed["reward"] > positions * len(loaded.tokenizer) * 4
+    assert needed["dpo"] - needed["reward"] > positions * vocabulary * 4

@@ -1,7 +1,7 @@
 """Real trainings of a tiny model in this process: results depend on the seed, not on interruptions."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.training.domain.recipe import recipe_of
+from tidemill_trainer.training.domain.rewards import Reward
 
 
 class RecordedReports:
@@ -43,14 +44,21 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job_in(
-    folder: Path, base: Path, *, method: str = "sft", lora: Mapping[str, object] | None = None, **args: object
+    folder: Path,
+    base: Path,
+    *,
+    method: str = "sft",
+    lora: Mapping[str, object] | None = None,
+    rewards: Sequence[Reward] = (),
+    **args: object,
 ) -> Job:
     folder.mkdir(exist_ok=True)
-    (folder / "train.jsonl").write_bytes(example_lines(rejecting=method != "sft"))
+    (folder / "train.jsonl").write_bytes(example_lines(rejecting=method not in {"sft", "grpo"}))
     recipe = recipe_of(
         method=method,
         lora=lora or {},
         args={"max_steps": 5, "per_device_train_batch_size": 2, "learning_rate": 0.05, "seed": 7} | args,
+        rewards=rewards,
     )
     return Job(
         folder=str(folder),
@@ -61,6 +69,7 @@ def job_in(
         method=method,
         lora=dict(recipe.lora),
         args=dict(recipe.args),
+        rewards=recipe.rewards,
         min_examples=2,
         checkpoint_steps=2,
         device="cpu",
@@ -155,7 +164,7 @@ def test_examples_of_another_kind_than_the_method_learns_from_are_refused(
     job = replace(job_in(tmp_path / "run", base, method=method), examples=other.examples)
 
     with pytest.raises(
-        TrainingStopped, match="use sft for demonstrations, dpo, orpo, kto or reward for preferences"
+        TrainingStopped, match="use sft or grpo for demonstrations, dpo, orpo, kto, reward or grpo"
     ) as stopped:
         trained(job, RecordedReports())
     assert stopped.value.reason == "EXAMPLES_NOT_TRAINABLE"
@@ -173,9 +182,9 @@ def test_only_the_answers_are_learnt(tmp_path: Path, base: Path) -> None:
     from tidemill_trainer.learning import training  # noqa: PLC0415 - ditto
 
     job = job_in(tmp_path / "run", base)
-    tokenizer = training._tokenizer(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
+    base_of = training._base(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
+    tokenizer = base_of.tokenizer
     rows, _ = training._rows(job, tokenizer)  # noqa: SLF001
-    base_of = training._Base(tokenizer, training._config(job))  # noqa: SLF001
     trainer: Any = training._trainer(job, rows, base_of, device="cpu", dtype=torch.float32)  # noqa: SLF001
 
     row = trainer.data_collator([trainer.train_dataset[1]])

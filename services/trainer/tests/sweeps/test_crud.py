@@ -21,6 +21,7 @@ from tidemill_trainer.errors import (
 from tidemill_trainer.sweeps.domain.space import Dimension
 from tidemill_trainer.sweeps.domain.sweep import Budget, Pruning, SweepState
 from tidemill_trainer.sweeps.erasure import CancelSweeps
+from tidemill_trainer.training.domain.rewards import Reward
 
 
 @pytest.fixture
@@ -38,6 +39,13 @@ async def test_a_sweep_has_what_its_plan_and_dataset_are_when_it_is_created(swee
     assert (stored.start.method, stored.start.base, stored.dataset.id) == ("sft", "smollm2@1", "sft@1")
     assert stored == sweep
     assert stored.plan_of((1e-3,)).settings.recipe.args["learning_rate"] == 1e-3
+
+
+async def test_a_plan_that_learns_from_generated_answers_is_not_searched_by_its_losses(sweeping: Sweeping) -> None:
+    await sweeping.training.change(method="grpo", rewards=(Reward(citation=True),))
+
+    with pytest.raises(InvalidInput, match=r"sweep.plan: is 'lora', a plan of grpo: its losses do not say how good"):
+        await sweeping.create(plan="lora")
 
 
 async def test_a_repeated_request_returns_the_same_sweep(sweeping: Sweeping) -> None:

@@ -60,10 +60,13 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
 
     assert (plan.labels, plan.settings.labels) == (LABELS, LABELS)
     assert plan.settings.limits == RunLimits(time=timedelta(minutes=3), memory_bytes=2**31, memory_auto=True)
-    assert PLANS.encode(plan) == PLAN | {"authors": []}
+    added: dict[str, Any] = {"authors": [], "rewards": []}
+    assert PLANS.encode(plan) == PLAN | added
     idle = PLAN | {"owed": None}
-    assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle | {"authors": []}
-    written = PLAN | {"authors": ["user:ada"]}
+    assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle | added
+    reward = {**dict.fromkeys(("reward_model", "pattern", "json_schema"), ""), "weight": 0.5, "length": None}
+    rewards = [{**reward, "rouge_l": True, "citation": False}]
+    written = PLAN | {"authors": ["user:ada"], "rewards": rewards}
     assert PLANS.encode(PLANS.decode(IDENTITY, written, 1)) == written
 
 
@@ -77,6 +80,7 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "examples": {**RUN["examples"], "alike": 0},
         "sweep": "",
         "trial": None,
+        "recipe": {**RUN["recipe"], "rewards": []},
         "base_digest": "",
         "notes": "",
         "source": "",

@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tidemill_cli.loop.label_rules import Labels
-from tidemill_cli.loop.shapes import Declared, Duration, FromFile, Memory, Settings, SharedReference, SharedSlug, Slug
+from tidemill_cli.loop.shapes import (
+    Declared,
+    Duration,
+    FromFile,
+    Memory,
+    Reference,
+    Settings,
+    SharedReference,
+    SharedSlug,
+    Slug,
+)
 
 Metric = Literal["rouge_l", "token_f1", "citation_valid", "output_chars"]
 Kind = Literal["demonstration", "preference", "unpaired_preference"]
@@ -17,13 +27,14 @@ MADE_OF: Mapping[Kind, Sequence[Reaction]] = {
     "unpaired_preference": ["rating"],
 }
 """The reactions that make examples of a kind."""
-Method = Literal["sft", "dpo", "orpo", "kto", "reward"]
+Method = Literal["sft", "dpo", "orpo", "kto", "reward", "grpo"]
 LEARNS_FROM: Mapping[Method, Sequence[Kind]] = {
     "sft": ["demonstration"],
     "dpo": ["preference"],
     "orpo": ["preference"],
     "kto": ["unpaired_preference", "preference"],
     "reward": ["preference"],
+    "grpo": ["demonstration", "preference"],
 }
 """The kinds of examples that a method can learn from."""
 
@@ -121,6 +132,35 @@ class Limits(Declared):
     memory: Memory | None = None
 
 
+class LengthReward(Declared):
+    """How many characters an answer may have."""
+
+    min_characters: Annotated[int, Field(ge=0)] = 0
+    max_characters: Annotated[int, Field(ge=0, description="0 means unlimited")] = 0
+
+
+class Reward(Declared):
+    """One thing that generated answers are rewarded for."""
+
+    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    reward_model: Annotated[Reference | None, Field(description="trained by method: reward on the same base")] = None
+    pattern: Annotated[str | None, Field(max_length=500, description="RE2 that is found in the answer")] = None
+    length: LengthReward | None = None
+    json_schema: Annotated[
+        dict[str, Any] | None, Field(description="of which the answer is valid JSON; without $ref and pattern")
+    ] = None
+    rouge_l: Annotated[Literal[True] | None, Field(description="ROUGE-L to the example's answer")] = None
+    citation: Annotated[Literal[True] | None, Field(description="a marker of a passage, as [1]")] = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = ("reward_model", "pattern", "length", "json_schema", "rouge_l", "citation")
+        if sum(getattr(self, kind) is not None for kind in kinds) != 1:
+            message = f"has exactly one of {', '.join(kinds)}"
+            raise ValueError(message)
+        return self
+
+
 class Training(Declared):
     """Trains a model version with this name on every new version of the dataset."""
 
@@ -130,14 +170,24 @@ class Training(Declared):
         Method,
         Field(
             description="dpo, orpo and kto learn from preferences, kto from unpaired ones too; reward makes a model of "
-            "preferences that scores answers"
+            "preferences that scores answers; grpo learns from rewards of answers that it generates"
         ),
     ] = "sft"
     lora: Annotated[Settings, Field(description="arguments of peft.LoraConfig")] = Field(default_factory=dict)
     args: Annotated[Settings, Field(description="arguments of TRL's config of the method, as trl.SFTConfig")] = Field(
         default_factory=dict
     )
+    rewards: Annotated[
+        list[Reward], Field(max_length=8, description="what grpo rewards answers for; none of other methods")
+    ] = Field(default_factory=list)
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _rewarded_where_it_generates(self) -> Self:
+        if bool(self.rewards) != (self.method == "grpo"):
+            message = "rewards belong to method: grpo, which needs at least one"
+            raise ValueError(message)
+        return self
 
 
 class Turn(Declared):

@@ -33,6 +33,7 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("datasets", "*", "examples", "deployment"): ("deployments",),
     ("training", "*", "dataset"): ("datasets",),
     ("training", "*", "base"): ("models",),
+    ("training", "*", "rewards", "*", "reward_model"): ("training",),
     ("gates", "*", "candidate"): ("training",),
     ("gates", "*", "collection"): ("collections",),
     ("gates", "*", "require", "*", "cases", "suite"): ("suites",),
@@ -118,7 +119,7 @@ def _reward_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     """Yield reward models where a model has to answer."""
     rewards = {name for name, training in loop.training.items() if training.method == "reward"}
     for pattern, sections in _REFERENCES.items():
-        if "training" not in sections:
+        if "training" not in sections or pattern[-1] == "reward_model":
             continue
         for path, value in matching(document.root, pattern):
             if isinstance(value, str) and value.split("@")[0] in rewards:

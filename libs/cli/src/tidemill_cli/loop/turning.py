@@ -1,5 +1,6 @@
 """Maps datasets, training, suites, gates and rollouts of loop.yaml to protobuf messages."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from tidemill.inference.v1.rollout_pb2 import (
 )
 from tidemill.ingest.v1.dataset_pb2 import ApprovalPolicy as DatasetApproval
 from tidemill.ingest.v1.dataset_pb2 import Dataset
-from tidemill.trainer.v1.training_pb2 import TrainingLimits, TrainingPlan
+from tidemill.trainer.v1.training_pb2 import TrainingLengthBounds, TrainingLimits, TrainingPlan, TrainingReward
 from tidemill_cli.loop import learning
 from tidemill_cli.loop.declaration import Loop
 from tidemill_cli.loop.desired import Desired
@@ -128,8 +129,18 @@ def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Des
         method=part.method,
         lora=struct_of(part.lora),
         args=struct_of(part.args),
+        rewards=[_reward(each) for each in part.rewards],
         limits=_limits(part.limits),
     )
+
+
+def _reward(part: learning.Reward) -> TrainingReward:
+    said = part.model_dump(exclude_none=True, exclude={"json_schema", "length"})
+    if part.length:
+        said["length"] = TrainingLengthBounds(**part.length.model_dump())
+    if part.json_schema is not None:
+        said["json_schema"] = json.dumps(part.json_schema, sort_keys=True)
+    return TrainingReward(**said)
 
 
 def _suite(name: str, part: learning.Suite, labels: dict[str, str]) -> Desired:

@@ -103,7 +103,31 @@ class Labelled:
         return {"prompt_ids": tokens[:prompt], "completion_ids": tokens[prompt:], "label": self.good}
 
 
-AnyRow: TypeAlias = Row | Pair | Labelled
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A tokenized prompt that answers are generated for, with as many places after it as an answer may take."""
+
+    row: Row
+    reference: str
+    """The answer of the example, which checks may compare with."""
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """The tokens of the prompt, and the places of the longest answer."""
+        return self.row.tokens
+
+    @property
+    def prompt(self) -> int:
+        """The number of tokens before the answer."""
+        return self.row.prompt
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """The prompt as it is generated for, beside what rewards need."""
+        return {"prompt": self.row.tokens[: self.prompt], "reference": self.reference}
+
+
+AnyRow: TypeAlias = Row | Pair | Labelled | Prompted
 
 
 def read_examples(path: Path, *, kinds: Collection[str] = (DEMONSTRATION,)) -> list[Example]:
@@ -122,8 +146,11 @@ def rows_of(
     tokenizer: Any,  # noqa: ANN401 - of transformers
     *,
     max_length: int,
+    answer_tokens: int = 0,
 ) -> tuple[list[AnyRow], ExampleCounts]:
     """Return the usable examples as tokens, preferences as pairs, and the counts of all.
+
+    With `answer_tokens` they are prompts, for which answers of at most so many tokens are generated.
 
     Examples above `max_length` are skipped rather than truncated, since truncation would cut the answer. Examples that
     the base's chat template rejects are skipped too, and preferences whose two answers are the same.
@@ -137,7 +164,7 @@ def rows_of(
     refusals: list[str] = []
     for example in whole:
         try:
-            row = _row(example, tokenizer, control)
+            row = _row(example, tokenizer, control, answer_tokens)
         except _REFUSALS as error:
             refusals.append(_words(error, tokenizer.chat_template))
             continue
@@ -204,7 +231,11 @@ def _words(error: Exception, template: object) -> str:
     return words if words and isinstance(template, str) and words in template else type(error).__name__
 
 
-def _row(example: Example, tokenizer: Any, control: ControlTokens) -> AnyRow:  # noqa: ANN401 - of transformers
+def _row(example: Example, tokenizer: Any, control: ControlTokens, answer_tokens: int) -> AnyRow:  # noqa: ANN401 - ditto
+    if answer_tokens:
+        prompt = encoded(tokenizer, _begun(_marked(example.prompt, control), tokenizer))
+        reference = "".join(turn["content"] for turn in example.completion)
+        return Prompted(Row([*prompt, *[0] * answer_tokens], len(prompt)), reference)
     chosen = _answered(example.prompt, example.completion, tokenizer, control)
     if example.good is not None:
         return Labelled(chosen, good=example.good)
@@ -214,11 +245,8 @@ def _row(example: Example, tokenizer: Any, control: ControlTokens) -> AnyRow:  #
 
 
 def _answered(prompt: Turns, completion: Turns, tokenizer: Any, control: ControlTokens) -> Row:  # noqa: ANN401 - of transformers
-    prompt, completion = (
-        [message | {"content": control.marked(message["content"])} for message in turns]
-        for turns in (prompt, completion)
-    )
-    begin = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    prompt, completion = _marked(prompt, control), _marked(completion, control)
+    begin = _begun(prompt, tokenizer)
     whole = tokenizer.apply_chat_template([*prompt, *completion], tokenize=False)
     tokens, before = encoded(tokenizer, whole), encoded(tokenizer, begin)
     # Some templates render more before a requested answer than before a given one: the prompt is the common prefix.
@@ -226,12 +254,22 @@ def _answered(prompt: Turns, completion: Turns, tokenizer: Any, control: Control
     return Row(tokens, next(shared, min(len(tokens), len(before))))
 
 
+def _marked(turns: Turns, control: ControlTokens) -> Turns:
+    return [message | {"content": control.marked(message["content"])} for message in turns]
+
+
+def _begun(prompt: Turns, tokenizer: Any) -> str:  # noqa: ANN401 - of transformers
+    begin: str = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    return begin
+
+
 def _example(example: Mapping[str, Any], kinds: Collection[str]) -> Example:
     kind = str(example.get("kind", DEMONSTRATION))
     if kind not in kinds:
         message = (
             f"the dataset has an example of kind {kind[:40]}, and this method learns from {' or '.join(kinds)}: use "
-            "sft for demonstrations, dpo, orpo, kto or reward for preferences, kto for unpaired preferences"
+            "sft or grpo for demonstrations, dpo, orpo, kto, reward or grpo for preferences, kto for unpaired "
+            "preferences"
         )
         raise TrainingStopped(message, reason="EXAMPLES_NOT_TRAINABLE")
     rejected = _turns([example.get("rejected")]) if kind == PREFERENCE else None

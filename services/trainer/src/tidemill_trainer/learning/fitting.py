@@ -37,9 +37,9 @@ def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[AnyRow], *, dtype:
 
     """
     memory = _step_memory(job, config, rows, dtype=dtype, device=device)
-    own, limit = taken_bytes() + WORKING_BYTES, job.memory_bytes
+    own, limit = taken_bytes() + WORKING_BYTES + _reward_bytes(job, dtype), job.memory_bytes
     if device != "cpu":
-        own, limit = 0, torch.cuda.mem_get_info()[0]
+        own, limit = _reward_bytes(job, None), torch.cuda.mem_get_info()[0]
     if job.memory_auto:
         limit = max(0, limit - memory.mapped_bytes)  # available memory must hold the mapped files too
     recipe = Choice.of(job.args)
@@ -65,8 +65,18 @@ def steps_of(args: Mapping[str, Any], *, rows: int) -> int:
     """Return the number of steps of a training."""
     if args["max_steps"] > 0:
         return int(args["max_steps"])
-    batch: int = args["per_device_train_batch_size"] * args["gradient_accumulation_steps"]
-    return math.ceil(float(args["num_train_epochs"]) * rows / batch)
+    if "num_generations" in args:
+        return math.ceil(float(args["num_train_epochs"]) * (rows // prompts_of_step(args)))
+    return math.ceil(float(args["num_train_epochs"]) * rows / _rows_of_step(args))
+
+
+def prompts_of_step(args: Mapping[str, Any]) -> int:
+    """Return how many prompts a step needs: of a method that generates, all answers to one are in it."""
+    return int(_rows_of_step(args) // args["num_generations"]) if "num_generations" in args else 1
+
+
+def _rows_of_step(args: Mapping[str, Any]) -> int:
+    return int(args["per_device_train_batch_size"] * args["gradient_accumulation_steps"])
 
 
 def _step_memory(
@@ -87,6 +97,17 @@ def _step_memory(
         made_by = f"transformers {transformers.__version__}"
         message = f"{made_by} cannot build a model from the config.json of {job.base_name} ({type(error).__name__})"
         raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
+
+
+def _reward_bytes(job: Job, mapped: torch.dtype | None) -> int:
+    """Return what the reward models take, without files that are mapped in this format."""
+    total = 0
+    for files in job.reward_models.values():
+        base, adapter = Path(files.base), Path(files.adapter)
+        total += sum(path.stat().st_size for folder in (base, adapter) for path in folder.glob("*.safetensors"))
+        if mapped:
+            total -= sum(stored_in(base, str(mapped).removeprefix("torch.")).values())
+    return total
 
 
 def _described(choice: Choice) -> str:

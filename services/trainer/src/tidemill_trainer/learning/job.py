@@ -1,14 +1,25 @@
 """Job file of a training process: JSON, written by the worker."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from tidemill_trainer.training.domain.fit import Choice
 from tidemill_trainer.training.domain.recipe import METHODS
+from tidemill_trainer.training.domain.rewards import LengthBounds, Reward
 from tidemill_trainer.training.domain.trial import HeldOut
+
+NO_LIMIT = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardModelFiles:
+    """The folders of a reward model's adapter and of its base."""
+
+    adapter: str
+    base: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +47,11 @@ class Job:
     smaller_than: Choice | None = None
     held_out: HeldOut | None = None
     """Of a trial: it is measured on this part, and writes no adapter."""
+    rewards: Sequence[Reward] = ()
+    reward_models: Mapping[str, RewardModelFiles] = field(default_factory=dict)
+    """Of the rewards that are reward models, by their name."""
+    max_kl: float = NO_LIMIT
+    """The divergence from the base, in nats per token, above which a training has diverged."""
     held_out_examples: str = ""
     """Of a reward model: the held-out split that it is measured on, "" if there is none."""
 
@@ -58,10 +74,17 @@ class Job:
         """Read a job file."""
         received = json.loads(path.read_text(encoding="utf-8"))
         before, held_out = received["smaller_than"], received["held_out"]
+        rewards = [
+            Reward(**each | {"length": LengthBounds(**each["length"]) if each["length"] else None})
+            for each in received["rewards"]
+        ]
+        models = {name: RewardModelFiles(**each) for name, each in received["reward_models"].items()}
         return cls(
             **received
             | {
                 "smaller_than": Choice(**before) if before else None,
                 "held_out": HeldOut(**held_out) if held_out else None,
+                "rewards": rewards,
+                "reward_models": models,
             }
         )

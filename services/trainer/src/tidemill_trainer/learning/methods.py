@@ -48,6 +48,18 @@ def of_other_prompts(answers: Sequence[Sequence[int]], *, batch_size: int) -> Se
     return others
 
 
+def _grpo_trainer(**given: Any) -> Any:  # noqa: ANN401 - of TRL
+    from tidemill_trainer.learning.generating_trainer import GeneratingTrainer  # noqa: PLC0415 - with what only it needs
+
+    return GeneratingTrainer(**given)
+
+
+def _grpo_config(**given: Any) -> Any:  # noqa: ANN401 - of TRL
+    from tidemill_trainer.learning.generating_trainer import settings_of_grpo  # noqa: PLC0415 - ditto
+
+    return settings_of_grpo(**given)
+
+
 def _orpo_trainer(**given: object) -> Any:  # noqa: ANN401 - of TRL
     from tidemill_trainer.learning.odds_ratio_trainer import OddsRatioTrainer  # noqa: PLC0415 - with what only it needs
 
@@ -91,4 +103,5 @@ METHODS = {
     "orpo": Method(kinds=[PREFERENCE], trainer=_orpo_trainer, config=_orpo_config, fixed={"disable_dropout": False}),
     "kto": Method(kinds=[UNPAIRED, PREFERENCE], trainer=LabelledTrainer, config=KTOConfig, labelled=True),
     "reward": Method(kinds=[PREFERENCE], trainer=PairTrainer, config=RewardConfig, fixed={"disable_dropout": False}),
+    "grpo": Method(kinds=[DEMONSTRATION, PREFERENCE], trainer=_grpo_trainer, config=_grpo_config),
 }

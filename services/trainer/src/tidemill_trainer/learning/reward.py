@@ -1,4 +1,4 @@
-"""Reward models: a base with a head of one number, and how often it prefers the answer that people preferred."""
+"""Training of reward models, and how often they prefer the answer that people preferred."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
-from transformers import AutoModelForSequenceClassification, PretrainedConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
 from tidemill_trainer.learning.examples import PREFERENCE, AnyRow, read_examples, rows_of
@@ -26,35 +25,6 @@ class PairTrainer(RewardTrainer):
             return dataset
         names = ("chosen_ids", "rejected_ids")
         return Dataset.from_list([{name: [*pair["prompt_ids"], *pair[name]] for name in names} for pair in dataset])
-
-
-def scoring_config(config: PretrainedConfig, tokenizer: Any, *, base: str) -> PretrainedConfig:  # noqa: ANN401 - of transformers
-    """Make the config that of a model with one score for a sequence.
-
-    Raises:
-        TrainingStopped: BASE_NOT_TRAINABLE.
-
-    """
-    if type(config) not in AutoModelForSequenceClassification._model_mapping:  # noqa: SLF001 - it has no other way to ask
-        message = f"transformers has no model of sequence classification for {config.model_type}, the type of {base}"
-        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE")
-    config.num_labels = 1
-    text_config: Any = config.get_text_config()
-    text_config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    return config
-
-
-def prepare_head(model: Any, *, base: str) -> None:  # noqa: ANN401 - of transformers
-    """Hold the head in float32, as LoRA's weights are: steps of a small learning rate are lost in bfloat16.
-
-    Raises:
-        TrainingStopped: BASE_NOT_TRAINABLE, where it has another head than the one that is registered.
-
-    """
-    if getattr(model, "score", None) is None:
-        message = f"the model of sequence classification of {base} has no layer `score`: use a base of another type"
-        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE")
-    model.score.float()
 
 
 def held_out_pairs(path: str, tokenizer: Any, *, max_length: int, seed: int) -> Sequence[AnyRow]:  # noqa: ANN401 - of transformers

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
 
-from tidemill_trainer.learning.examples import AnyRow, Pair, Row
+from tidemill_trainer.learning.examples import AnyRow, Pair, Prompted, Row
 from tidemill_trainer.training.domain.fit import Choice
 
 MOMENT_BYTES = 4
@@ -29,6 +29,10 @@ MOMENTS = {"adamw_torch_fused": 2, "adamw_torch": 2, "adafactor": 1, "sgd": 0}
 """float32 values of optimizer state per trained parameter; adafactor has fewer."""
 MAX_BATCHES = 500
 """Batches sampled to find the largest one that a training is likely to have."""
+
+
+COPIES_OF_LOGITS = 4
+"""Of one token's, in float32, while it is drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,7 @@ class StepMemory:
                 base.score.float()
             self._able = "logits_to_keep" in signature(type(base).forward).parameters
             self._vocabulary = 1 if computing.scores else int(base.get_input_embeddings().weight.shape[0])
+            self._text: Any = config.get_text_config()
             self._wide = int(config.get_text_config().hidden_size) * int(config.get_text_config().num_hidden_layers)
             names = {name for name, _ in base.named_parameters()}
             self._model: Any = get_peft_model(base, lora, low_cpu_mem_usage=True)
@@ -68,7 +73,7 @@ class StepMemory:
         self._rows, self._dtype, self._device = rows, computing.dtype, computing.device
         self._scores = computing.scores
         self._sequences = sequences_of(rows)
-        self._able &= isinstance(rows[0], Row)  # of other rows, TRL computes logits for all positions
+        self._able &= isinstance(rows[0], Row | Prompted)  # of other rows, TRL computes logits for all positions
         trained = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
         self._optimizer_bytes = trained * MOMENTS[computing.optimizer] * MOMENT_BYTES
         mapped = sum(size for name, size in computing.stored.items() if name in names)
@@ -82,9 +87,21 @@ class StepMemory:
         else:
             self._model.activation_checkpointing_disable()
         self._model.train()
-        return (
-            self._optimizer_bytes + self._peak(self._sequences * choice.batch_size, length, learnt) - self.mapped_bytes
-        )
+        peak = self._peak(self._sequences * choice.batch_size, length, learnt)
+        if isinstance(self._rows[0], Prompted):
+            peak = max(peak, self._generating(choice.batch_size * choice.accumulation_steps))
+        return self._optimizer_bytes + peak - self.mapped_bytes
+
+    def _generating(self, answers: int) -> int:
+        """Return the bytes of weights, keys and values while so many answers are generated at the same time."""
+        weights = sum(each.numel() * each.element_size() for each in self._model.parameters())
+        length = max(len(row.tokens) for row in self._rows)
+        heads = getattr(self._text, "num_key_value_heads", None) or self._text.num_attention_heads
+        width = getattr(self._text, "head_dim", None) or self._text.hidden_size // self._text.num_attention_heads
+        cache = 2 * int(self._text.num_hidden_layers) * heads * width * length * self._dtype.itemsize
+        wide = getattr(self._text, "intermediate_size", None) or 4 * self._text.hidden_size
+        prefill = 4 * length * wide * self._dtype.itemsize
+        return int(weights + answers * (cache + prefill + COPIES_OF_LOGITS * self._vocabulary * 4))
 
     def _largest(self, choice: Choice, batches: int) -> tuple[int, int]:
         """Return length and loss positions of the largest batch in a random sample of this many."""

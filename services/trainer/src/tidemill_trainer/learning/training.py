@@ -16,9 +16,6 @@ import transformers
 from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
 from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
 from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
     PretrainedConfig,
     Trainer,
     TrainerCallback,
@@ -28,19 +25,18 @@ from transformers import (
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
-from tidemill_core.models.manifest import ArtifactRefused
-from tidemill_kit.models.folders import checked_config, passed_on
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_complete
 from tidemill_trainer.learning.environment import code_digest, processor_name
 from tidemill_trainer.learning.examples import AnyRow, labelled, read_examples, refuse_too_few, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
-from tidemill_trainer.learning.fitting import fit_of, steps_of
+from tidemill_trainer.learning.fitting import fit_of, prompts_of_step, steps_of
 from tidemill_trainer.learning.held_out import split
 from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.loading import load_config, load_model, load_tokenizer, scoring_config
 from tidemill_trainer.learning.methods import METHODS
 from tidemill_trainer.learning.reports import Reports
-from tidemill_trainer.learning.reward import PairTrainer, correct_pairs, held_out_pairs, prepare_head, scoring_config
+from tidemill_trainer.learning.reward import PairTrainer, correct_pairs, held_out_pairs
 from tidemill_trainer.registry.domain.reward_model import HEAD
 from tidemill_trainer.training.domain.curves import Curve, extended, numbers_of
 from tidemill_trainer.training.domain.fit import ExampleCounts
@@ -115,6 +111,7 @@ class _ProgressReporter(TrainerCallback):
     def __init__(self, job: Job, reports: Reports, *, versions: dict[str, str]) -> None:
         self._checkpoints = job.checkpoints
         self._held_out = job.held_out
+        self._max_kl = job.max_kl
         self._measured_at: frozenset[int] = frozenset()
         self._reports = reports
         self._versions = versions
@@ -158,6 +155,12 @@ class _ProgressReporter(TrainerCallback):
             return
         if not math.isfinite(loss):
             message = f"the loss is {loss} after step {state.global_step}: use a lower learning_rate, or warmup_steps"
+            raise TrainingStopped(message, reason="DIVERGED")
+        if (kl := logs.get("kl") or 0.0) > self._max_kl:
+            message = (
+                f"the divergence from the base is {kl:.3g} nats per token after step {state.global_step}; the limit is "
+                f"{self._max_kl:g}: use a lower learning_rate, or a larger beta"
+            )
             raise TrainingStopped(message, reason="DIVERGED")
         if "loss" in logs:
             self._report(state, loss=float(loss), numbers=numbers_of(logs))
@@ -205,46 +208,28 @@ def _dtype(job: Job, device: str) -> torch.dtype:
 
 
 def _base(job: Job) -> _Base:
-    tokenizer, config = _tokenizer(job), _config(job)
+    folder = Path(job.base)
+    tokenizer, config = load_tokenizer(folder, name=job.base_name), load_config(folder, name=job.base_name)
     if job.makes_reward_model:
         config = scoring_config(config, tokenizer, base=job.base_name)
     return _Base(tokenizer, config)
 
 
-def _tokenizer(job: Job) -> Any:  # noqa: ANN401 - of transformers
-    try:
-        with passed_on(Path(job.base)) as given:
-            tokenizer = AutoTokenizer.from_pretrained(given, local_files_only=True, trust_remote_code=False)
-    except ArtifactRefused as error:
-        message = f"{job.base_name} cannot be loaded: {error.message}"
-        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
-    if not tokenizer.chat_template:
-        message = f"{job.base_name} has no chat template"
-        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE")
-    return tokenizer
-
-
 def _rows(job: Job, tokenizer: Any) -> tuple[list[AnyRow], ExampleCounts]:  # noqa: ANN401 - of transformers
     method, max_length = METHODS[job.method], job.args["max_length"]
     examples = read_examples(Path(job.examples), kinds=method.kinds)
-    rows, counts = rows_of(examples, tokenizer, max_length=max_length)
-    refuse_too_few(counts, minimum=job.min_examples, max_length=max_length)
+    answer_tokens = int(job.args.get("max_completion_length", 0))
+    rows, counts = rows_of(examples, tokenizer, max_length=max_length, answer_tokens=answer_tokens)
+    minimum = max(job.min_examples, prompts_of_step(job.args))
+    refuse_too_few(counts, minimum=minimum, max_length=max_length)
     return labelled(rows, seed=job.args["seed"]) if method.labelled else rows, counts
-
-
-def _config(job: Job) -> PretrainedConfig:
-    try:
-        config: PretrainedConfig = checked_config(Path(job.base), AutoModelForCausalLM.from_config)
-    except ArtifactRefused as error:
-        message = f"{job.base_name} cannot be loaded: {error.message}"
-        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
-    return config
 
 
 def _trainer(  # noqa: PLR0913 - all of it is of one training
     job: Job, rows: list[AnyRow], base: _Base, *, device: str, dtype: torch.dtype, held_out: Sequence[AnyRow] = ()
 ) -> Trainer:
-    model = _model(job, base.config, dtype)
+    model = load_model(Path(job.base), base.config, dtype, name=job.base_name, scores=job.makes_reward_model)
+    model.name_or_path = model.config._name_or_path = job.base  # noqa: SLF001 - PEFT reads the config there when it saves
     trainer: Trainer = METHODS[job.method].trainer(
         model=model,
         args=_settings(job, examples=len(rows), device=device, dtype=dtype),
@@ -252,27 +237,17 @@ def _trainer(  # noqa: PLR0913 - all of it is of one training
         eval_dataset=Dataset.from_list([dict(row.columns) for row in held_out]) if held_out else None,
         processing_class=base.tokenizer,
         peft_config=LoraConfig(**job.lora),
+        **_rewards(job, base, device=device, dtype=dtype),
     )
     return trainer
 
 
-def _model(job: Job, config: PretrainedConfig, dtype: torch.dtype) -> Any:  # noqa: ANN401 - of transformers
-    scores = job.makes_reward_model
-    auto: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
-    with passed_on(Path(job.base)) as given:
-        model = auto.from_pretrained(
-            given,
-            config=config,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            attn_implementation="sdpa",
-            dtype=dtype,
-        )
-    if scores:
-        prepare_head(model, base=job.base_name)
-    model.name_or_path = model.config._name_or_path = job.base  # noqa: SLF001 - PEFT reads the config there when it saves
-    return model
+def _rewards(job: Job, base: _Base, *, device: str, dtype: torch.dtype) -> dict[str, Any]:
+    if not job.rewards:
+        return {}
+    from tidemill_trainer.learning.answer_rewards import reward_functions  # noqa: PLC0415 - with what only it needs
+
+    return {"reward_funcs": reward_functions(job, base.tokenizer, device=device, dtype=dtype)}
 
 
 def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> TrainingArguments:
@@ -293,6 +268,7 @@ def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> Tr
         save_strategy="steps",
         save_total_limit=CHECKPOINTS_KEPT,
         use_cpu=device == "cpu",
+        **({"reward_weights": [each.weight for each in job.rewards]} if job.rewards else {}),
     )
     return settings
 

@@ -13,6 +13,7 @@ from tidemill_trainer.sweeps.domain.sweep import Budget, Pruning, Sweep
 from tidemill_trainer.sweeps.ports import Sweeps
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.domain.plan import TrainingPlan
+from tidemill_trainer.training.domain.recipe import METHODS
 from tidemill_trainer.training.ports import Datasets, Plans
 
 
@@ -63,6 +64,9 @@ class SweepCrud:
         plan = await self.plans.get(caller.project, asked.plan)
         if plan.settings.paused:
             raise PlanPaused(plan.id)
+        if METHODS[plan.settings.method].generates:
+            text = f"is {plan.id[:80]!r}, a plan of {plan.settings.method}: its losses do not say how good a model is"
+            raise InvalidInput.at(field="sweep.plan", text=text)
         sweep = await self._sweep(caller, plan, asked, write.request)
         sweep.check(max_trials=self.max_trials)
         sweep.searched.check()

@@ -1,15 +1,17 @@
 """Validates a plan before it is stored or a run of it is queued."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_trainer.errors import BaseNotTrainable, RecipeNotForBase, listed
+from tidemill_trainer.errors import BaseNotTrainable, RecipeNotForBase, RewardModelRefused, listed
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.registry.domain.model_version import ModelVersion, VersionState
+from tidemill_trainer.registry.domain.reward_model import tokenizer_digest
 from tidemill_trainer.registry.domain.sources import OpenAiSource, TrainedSource
 from tidemill_trainer.training.domain.plan import PlanSettings
+from tidemill_trainer.training.domain.rewards import Reward
 from tidemill_trainer.training.ports import References
 
 
@@ -34,6 +36,7 @@ class CheckPlan:
         """
         settings.check(max_time=self.max_time, max_memory_bytes=self.max_memory_bytes)
         base = await self.base_of(project, settings)
+        await self.rewards_on(project, settings.rewards, base)
         if base.model == plan_id:
             description = (
                 f"is {settings.base!r}; it must differ from {plan_id}, the model whose versions the plan registers"
@@ -55,6 +58,31 @@ class CheckPlan:
         if violations := [*_unknown_modules(settings, base.id, facts), *_too_long(settings, base.id, facts)]:
             raise RecipeNotForBase.of(*violations)
         return base
+
+    async def rewards_on(self, project: str, rewards: Sequence[Reward], base: ModelVersion) -> Sequence[Reward]:
+        """Return rewards of answers of a base, each reward model as `model@version`.
+
+        Raises:
+            RewardModelRefused: it is none, is not ready, or scores tokens of another tokenizer than the base's.
+            ModelNotFound, ModelVersionNotFound: names those that exist.
+
+        """
+        return [
+            replace(each, reward_model=await self._reward_model(project, index, each.reward_model, base))
+            if each.reward_model
+            else each
+            for index, each in enumerate(rewards)
+        ]
+
+    async def _reward_model(self, project: str, index: int, reference: str, base: ModelVersion) -> str:
+        field = f"plan.rewards[{index}].reward_model"
+        version = await self.references.version(project, reference, field=field)
+        if version.reward_model is None or version.state is not VersionState.READY:
+            raise RewardModelRefused(version.id, field=field, why="it is no reward model: train one by method reward")
+        if version.reward_model.tokenizer_sha256 != tokenizer_digest(base.manifest.files):
+            why = f"its tokenizer is that of {version.base}, and not that of {base.id}: train one on {base.id}"
+            raise RewardModelRefused(version.id, field=field, why=why)
+        return version.id
 
     async def base(self, project: str, reference: str) -> ModelVersion:
         """Resolve a base reference; raises as `__call__`."""

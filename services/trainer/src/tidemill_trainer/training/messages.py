@@ -55,7 +55,9 @@ def listed_run_message(run: TrainingRun) -> pb.TrainingRun:
 
 def run_message(run: TrainingRun) -> pb.TrainingRun:
     """Return the run message."""
-    trained = {"method": run.recipe.method, "lora": run.recipe.lora, "args": run.recipe.args}
+    trained: dict[str, object] = {"method": run.recipe.method, "lora": run.recipe.lora, "args": run.recipe.args}
+    if run.recipe.rewards:
+        trained["rewards"] = [each.settings for each in run.recipe.rewards]
     trial = run.trial.number if run.trial else 0
     time = timedelta(seconds=run.progress.seconds) if run.progress.seconds else None
     progress = to_message(pb.TrainingProgress, run.progress, time=time)

@@ -175,6 +175,14 @@ class Folders(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RewardModelFolders:
+    """A reward model on local disk."""
+
+    adapter: Path
+    base: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
     """Input of a training process."""
 
@@ -190,6 +198,8 @@ class TrainingJob:
     """The choice that ran out of memory before, if any."""
     held_out: HeldOut | None = None
     """Of a trial, which writes no adapter."""
+    reward_models: Mapping[str, RewardModelFolders] = field(default_factory=dict)
+    """Of the recipe's rewards that are reward models, by their name."""
     measures_accuracy: bool = False
     """Of a reward model: whether the folder has a held-out split to measure it on."""
 

@@ -26,12 +26,15 @@ class QueueRun:
         now, name = self.clock.now(), run_id(plan.project, plan.id, version.id)
         try:
             base = await self.check.base_of(plan.project, plan.settings)
+            rewards = await self.check.rewards_on(plan.project, plan.settings.rewards, base)
         except (NotFound, PreconditionFailed, InvalidInput) as refused:
             run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=plan.settings.base, now=now)
             run.claim(0, now=now)
             run.fail(reason=refused.reason, message=refused.message, now=now, epoch=0)
         else:
-            run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)
+            run = TrainingRun.queue(
+                run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts, rewards=rewards
+            )
         with suppress(AlreadyExists):  # redelivered event
             await self.runs.add(run, request=Request(id=f"queue:{name}", digest=name))
         self._enqueue(run)
@@ -49,16 +52,20 @@ class QueueRun:
     async def preview(self, plan: TrainingPlan, version: DatasetVersion, *, name: str) -> TrainingRun:
         """Return the run without saving it; raises as `CheckPlan.base_of`."""
         base, now = await self.check.base_of(plan.project, plan.settings), self.clock.now()
-        return TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)
+        rewards = await self.check.rewards_on(plan.project, plan.settings.rewards, base)
+        return TrainingRun.queue(
+            run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts, rewards=rewards
+        )
 
     async def retry(self, caller: Caller, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
         """Queue a failed or cancelled run again; until it has begun, its base is resolved again."""
-        now, base = self.clock.now(), run.base
+        now, base, rewards = self.clock.now(), run.base, run.recipe.rewards
         if run.is_retriable and not run.has_begun:
-            base = (await self.check.base(run.project, base)).id
+            version = await self.check.base(run.project, base)
+            base, rewards = version.id, tuple(await self.check.rewards_on(run.project, rewards, version))
 
         def change(run: TrainingRun) -> None:
-            run.retry(base=base, limits=limits, now=now)
+            run.retry(base=base, rewards=rewards, limits=limits, now=now)
             run.request(caller.proven_subject)
 
         queued = await self.runs.update(run.project, run.id, change, request=request)

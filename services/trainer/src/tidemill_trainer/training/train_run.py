@@ -1,7 +1,7 @@
 """Trains a run; a worker may be killed at any point and another one resumes from the last checkpoint."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from tidemill_trainer.training.ports import (
     Plans,
     References,
     Report,
+    RewardModelFolders,
     RunFolder,
     Runs,
     Scored,
@@ -217,6 +218,7 @@ class TrainRun:
             memory_auto=run.limits.memory_auto,
             smaller_than=run.smaller_than,
             held_out=run.trial.held_out if run.trial else None,
+            reward_models=await self._reward_models(run),
             measures_accuracy=measures_accuracy,
         )
         try:
@@ -229,6 +231,15 @@ class TrainRun:
         limits = await current_limits(self.plans, run)
         run = await self._write(key, lambda run: run.shrink(limits=limits, epoch=epoch))
         return await self._computed(key, run, epoch, folder=folder, base=base, measures_accuracy=measures_accuracy)
+
+    async def _reward_models(self, run: TrainingRun) -> Mapping[str, RewardModelFolders]:
+        found = {}
+        for name in {each.reward_model for each in run.recipe.rewards if each.reward_model}:
+            version = await self.references.version(run.project, name, field="rewards")
+            base = await self.references.version(run.project, version.base, field="rewards")
+            adapter, folder = await self.bases.fetch(version), await self.bases.fetch(base)
+            found[name] = RewardModelFolders(adapter=adapter, base=folder)
+        return found
 
     async def _follow(self, key: ResourceKey, watch: "_Watch", reports: AsyncIterator[Report], epoch: int) -> Progress:
         """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from tidemill_trainer.disk import disk_errors
 from tidemill_trainer.errors import TrainingFailed
-from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.job import NO_LIMIT, Job, RewardModelFiles
 from tidemill_trainer.learning.process_memory import taken_bytes
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.curves import Curve
@@ -51,6 +51,7 @@ class ProcessSettings:
     device: str = "auto"
     numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = 0
+    max_kl: float = NO_LIMIT
     spare_bytes: int = 0
     """Available memory that a job with `memory_auto` leaves to other processes."""
     command: Sequence[str] = (sys.executable, "-m", "tidemill_trainer.learning")
@@ -116,6 +117,12 @@ class TrainingProcesses:
             memory_auto=job.memory_auto,
             smaller_than=job.smaller_than,
             held_out=job.held_out,
+            rewards=job.recipe.rewards,
+            reward_models={
+                name: RewardModelFiles(adapter=str(each.adapter), base=str(each.base))
+                for name, each in job.reward_models.items()
+            },
+            max_kl=self._settings.max_kl,
             held_out_examples=str(job.folder.held_out) if job.measures_accuracy else "",
         )
         await asyncio.to_thread(sent.write, job_file)

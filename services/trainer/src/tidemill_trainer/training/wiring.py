@@ -191,4 +191,5 @@ def _process_settings(settings: TrainerSettings) -> ProcessSettings:
         numeric_format=settings.numeric_format,
         threads=settings.run_threads,
         spare_bytes=settings.run_memory_spare_bytes,
+        max_kl=settings.run_max_kl,
     )

@@ -118,6 +118,7 @@ class TrainingPlan(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
     AUTHORS_FIELD_NUMBER: _builtins.int
+    REWARDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -134,7 +135,8 @@ class TrainingPlan(_message.Message):
     """
     method: _builtins.str
     """Required. "sft" (learns from demonstrations), "dpo", "orpo" or "kto" (from preferences; "kto" from unpaired ones, too),
-    or "reward" (makes a reward model of preferences).
+    "reward" (makes a
+    reward model of preferences), or "grpo" (learns from rewards of answers that it generates).
     """
     paused: _builtins.bool
     """Optional. True starts no run until it is false again."""
@@ -166,6 +168,10 @@ class TrainingPlan(_message.Message):
     def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. The subjects of the credentials that created the plan or changed what its runs do; at most 50."""
 
+    @_builtins.property
+    def rewards(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainingReward]:
+        """Optional. What generated answers are rewarded for: 1 to 8 of "grpo", none of the other methods."""
+
     def __init__(
         self,
         *,
@@ -184,14 +190,96 @@ class TrainingPlan(_message.Message):
         limits: Global___TrainingLimits | None = ...,
         paused: _builtins.bool = ...,
         authors: _abc.Iterable[_builtins.str] | None = ...,
+        rewards: _abc.Iterable[Global___TrainingReward] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "create_time", b"create_time", "limits", b"limits", "lora", b"lora", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "project", b"project", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "project", b"project", "rewards", b"rewards", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingPlan: _TypeAlias = TrainingPlan  # noqa: Y015
+
+@_typing.final
+class TrainingReward(_message.Message):
+    """TrainingReward is one thing that generated answers are rewarded for. Checks give 0 to 1, a reward model any number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    REWARD_MODEL_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    JSON_SCHEMA_FIELD_NUMBER: _builtins.int
+    ROUGE_L_FIELD_NUMBER: _builtins.int
+    CITATION_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """Optional. What its number is multiplied by, above 0, to 100; unset means 1."""
+    reward_model: _builtins.str
+    """A reward model of the base's tokenizer, `model` (the newest ready) or `model@version`."""
+    pattern: _builtins.str
+    """A pattern of RE2 of at most 500 characters: 1 where it is found in the answer."""
+    json_schema: _builtins.str
+    """A JSON Schema (draft 2020-12) of at most 8192 bytes, without references and patterns: 1 where the answer is valid."""
+    rouge_l: _builtins.bool
+    """True: ROUGE-L of the answer to the one of the example."""
+    citation: _builtins.bool
+    """True: 1 where the answer has a marker of a passage, as [1]."""
+    @_builtins.property
+    def length(self) -> Global___TrainingLengthBounds:
+        """1 where the answer has so many characters."""
+
+    def __init__(
+        self,
+        *,
+        weight: _builtins.float | None = ...,
+        reward_model: _builtins.str = ...,
+        pattern: _builtins.str = ...,
+        length: Global___TrainingLengthBounds | None = ...,
+        json_schema: _builtins.str = ...,
+        rouge_l: _builtins.bool = ...,
+        citation: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "citation", b"citation", "json_schema", b"json_schema", "kind", b"kind", "length", b"length", "pattern", b"pattern", "reward_model", b"reward_model", "rouge_l", b"rouge_l", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "citation", b"citation", "json_schema", b"json_schema", "kind", b"kind", "length", b"length", "pattern", b"pattern", "reward_model", b"reward_model", "rouge_l", b"rouge_l", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["reward_model", "pattern", "length", "json_schema", "rouge_l", "citation"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___TrainingReward: _TypeAlias = TrainingReward  # noqa: Y015
+
+@_typing.final
+class TrainingLengthBounds(_message.Message):
+    """TrainingLengthBounds are the bounds of an answer's length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_CHARACTERS_FIELD_NUMBER: _builtins.int
+    MAX_CHARACTERS_FIELD_NUMBER: _builtins.int
+    min_characters: _builtins.int
+    """Optional. The least number of characters; 0 means none."""
+    max_characters: _builtins.int
+    """Optional. The greatest number of characters; 0 means none."""
+    def __init__(
+        self,
+        *,
+        min_characters: _builtins.int = ...,
+        max_characters: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_characters", b"max_characters", "min_characters", b"min_characters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingLengthBounds: _TypeAlias = TrainingLengthBounds  # noqa: Y015
 
 @_typing.final
 class TrainingLimits(_message.Message):

@@ -12,9 +12,9 @@
 import re
 from collections import Counter
 
+from tidemill_core.words import same_signs, without_punctuation
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
 from tidemill_evaluator.gates.domain.gate import CITATION_VALID, METRICS, OUTPUT_CHARS, ROUGE_L, TOKEN_F1
-from tidemill_evaluator.suites.domain.words import same_signs, without_punctuation
 
 UNBOUNDED = frozenset({OUTPUT_CHARS})
 """All others are in [0, 1]."""

@@ -11,8 +11,8 @@ from heapq import nsmallest
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import label_violations
+from tidemill_core.words import folded
 from tidemill_evaluator.suites.domain.limits import Limits
-from tidemill_evaluator.suites.domain.words import folded
 
 SHOWN = 20
 """Maximum number of invalid cases in an error."""

@@ -187,6 +187,11 @@ class ModelVersion(Aggregate):
         return ModelKind.REWARD_MODEL if self.reward_model else ModelKind.LANGUAGE_MODEL
 
     @property
+    def base(self) -> str:
+        """What it is an adapter of, "" for full weights."""
+        return self.source.base if isinstance(self.source, TrainedSource) else ""
+
+    @property
     def is_final(self) -> bool:
         """True if READY or FAILED."""
         return self.state in {VersionState.READY, VersionState.FAILED}

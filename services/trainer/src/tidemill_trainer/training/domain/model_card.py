@@ -79,9 +79,15 @@ def _accuracy(run: TrainingRun) -> str:
     return f"\n| Accuracy | {said} |"
 
 
+def _rewards(run: TrainingRun) -> dict[str, object]:
+    return {"rewards": [dict(each.settings) for each in run.recipe.rewards]} if run.recipe.rewards else {}
+
+
 def _loss(run: TrainingRun) -> str:
     if run.recipe.makes_reward_model:
         return "The loss compares the scores of the two answers of a pair."
+    if run.recipe.rewards:
+        return "It learns from the rewards of answers that it generates, which the curve `reward` of the run has."
     return "The loss covers answers only."
 
 
@@ -93,7 +99,7 @@ def model_card(run: TrainingRun) -> str:
     """Return the model card (Markdown) with everything needed to reproduce the adapter."""
     losses = ", ".join(f"{point.loss:.4f} at {point.step}" for point in thinned(run.progress.losses, SHOWN_LOSSES))
     recipe = json.dumps(
-        {"method": run.recipe.method, "lora": dict(run.recipe.lora), "args": dict(run.recipe.args)},
+        {"method": run.recipe.method, "lora": dict(run.recipe.lora), "args": dict(run.recipe.args)} | _rewards(run),
         indent=2,
         sort_keys=True,
     )

@@ -11,6 +11,7 @@ from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import check_labels, name_violations, refuse
 from tidemill_trainer.registry.domain.base_facts import VOCABULARY, BaseFacts
 from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
+from tidemill_trainer.training.domain.rewards import Reward
 
 DEFAULT_TIME = timedelta(hours=1)
 SHORTEST_TIME = timedelta(seconds=1)
@@ -58,6 +59,7 @@ class PlanSettings:
     method: str
     lora: Mapping[str, object] = field(default_factory=dict)
     args: Mapping[str, object] = field(default_factory=dict)
+    rewards: tuple[Reward, ...] = ()
     limits: RunLimits = field(default_factory=RunLimits)
     paused: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class PlanSettings:
     @property
     def recipe(self) -> Recipe:
         """The recipe with every default filled in."""
-        return recipe_of(method=self.method, lora=self.lora, args=self.args)
+        return recipe_of(method=self.method, lora=self.lora, args=self.args, rewards=self.rewards)
 
     @property
     def target_modules(self) -> Sequence[str]:

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import TypeAlias
 
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_trainer.training.domain.rewards import Reward, reward_violations
 
 Value: TypeAlias = str | int | float | bool | tuple[str, ...] | tuple[float, ...]
 Check: TypeAlias = Callable[[object], Value | None]
@@ -73,6 +74,8 @@ class Recipe:
     method: str
     lora: Mapping[str, Value]
     args: Mapping[str, Value]
+    rewards: tuple[Reward, ...] = ()
+    """Of a method that generates answers."""
 
     @property
     def makes_reward_model(self) -> bool:
@@ -186,6 +189,20 @@ _OF_REWARD: Mapping[str, Setting] = {
     "learning_rate": _number(1e-4, 1e-8, 0.1),
     "center_rewards_coefficient": _number(0.0, 0.0, 10.0),
 }
+_OF_GRPO: Mapping[str, Setting] = {
+    "learning_rate": _number(1e-5, 1e-8, 0.1),
+    "beta": _number(0.04, 1e-3, 10.0),
+    "num_generations": _whole(8, 2, 64),
+    "max_completion_length": _whole(256, 8, 4096),
+    "temperature": _number(1.0, 0.01, 2.0),
+    "top_p": _number(1.0, 0.01, 1.0),
+    "top_k": _whole(0, 0, 1000),
+    "repetition_penalty": _number(1.0, 0.5, 2.0),
+    "epsilon": _number(0.2, 0.01, 1.0),
+    "loss_type": _one_of("dapo", "grpo", "bnpo", "dr_grpo"),
+    "scale_rewards": _one_of("group", "batch", "none"),
+    "mask_truncated_completions": _flag(default=False),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +214,8 @@ class Method:
     lora: Mapping[str, Setting] = field(default_factory=lambda: LORA)
     makes_reward_model: bool = False
     """Whether it makes what scores answers, in place of what generates them."""
+    generates: bool = False
+    """Whether it learns from answers that it generates, by rewards."""
 
 
 METHODS: Mapping[str, Method] = {
@@ -205,14 +224,18 @@ METHODS: Mapping[str, Method] = {
     "orpo": Method("trl.experimental.orpo.ORPOConfig", {**_ARGS, **_OF_ORPO}),
     "kto": Method("trl.KTOConfig", {**_ARGS, **_OF_KTO}),
     "reward": Method("trl.RewardConfig", {**_ARGS, **_OF_REWARD}, _LORA_OF_REWARD, makes_reward_model=True),
+    "grpo": Method("trl.GRPOConfig", {**_ARGS, **_OF_GRPO}, generates=True),
 }
 """Supervised fine-tuning on demonstrations; direct preference optimization (Rafailov et al., 2023) and odds ratio
 preference optimization (Hong et al., 2024) on pairs; Kahneman-Tversky optimization (Ethayarajh et al., 2024) on answers
-that are good or bad; a reward model on pairs (by the model of Bradley and Terry, 1952; Ouyang et al., 2022).
+that are good or bad; a reward model on pairs (by the model of Bradley and Terry, 1952; Ouyang et al., 2022); group
+relative policy optimization (Shao et al., 2024) on generated answers.
 """
 
 
-def recipe_of(*, method: str, lora: Mapping[str, object], args: Mapping[str, object]) -> Recipe:
+def recipe_of(
+    *, method: str, lora: Mapping[str, object], args: Mapping[str, object], rewards: Sequence[Reward] = ()
+) -> Recipe:
     """Validate the settings and fill in defaults.
 
     Raises:
@@ -227,9 +250,10 @@ def recipe_of(*, method: str, lora: Mapping[str, object], args: Mapping[str, obj
     filled_args = _filled(args, chosen.args, field="plan.args", of=chosen.config, violations=violations)
     if method in METHODS:
         violations += _against_one_another(method, filled_lora, filled_args)
+        violations += reward_violations(rewards, generates=chosen.generates)
     if violations:
         raise InvalidInput.of(*violations)
-    return Recipe(method=method, lora=filled_lora, args=filled_args)
+    return Recipe(method=method, lora=filled_lora, args=filled_args, rewards=tuple(rewards))
 
 
 def min_batch_size(method: str, args: Mapping[str, Value]) -> int:
@@ -259,10 +283,34 @@ def _against_one_another(method: str, lora: Mapping[str, Value], args: Mapping[s
     if method in _COMPARES_WITH_BASE and lora["lora_dropout"]:
         text = f"is {lora['lora_dropout']}; {method} compares with the base without dropout: use 0"
         yield Violation("plan.lora.lora_dropout", text)
+    if METHODS[method].generates:
+        yield from _against_generations(args)
     minimum = min_batch_size(method, args)
     if int(str(args["per_device_train_batch_size"])) < minimum:
         text = f"is below {minimum}, which kto needs to estimate how far it is from the base; or use apo_zero_unpaired"
         yield Violation("plan.args.per_device_train_batch_size", text)
+
+
+def _against_generations(args: Mapping[str, Value]) -> Iterator[Violation]:
+    batch, accumulated, generations, length, answer = (
+        int(str(args[name]))
+        for name in (
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "num_generations",
+            "max_length",
+            "max_completion_length",
+        )
+    )
+    if batch * accumulated % generations:
+        text = (
+            f"is {generations}; per_device_train_batch_size x gradient_accumulation_steps = {batch * accumulated} must "
+            "be a multiple of it: all answers to a prompt are in one step"
+        )
+        yield Violation("plan.args.num_generations", text)
+    if answer >= length:
+        text = f"is {answer}; it must be below max_length = {length}, which holds for prompt and answer"
+        yield Violation("plan.args.max_completion_length", text)
 
 
 def _unknown(name: str, known: Mapping[str, Setting], of: str) -> str:

@@ -17,6 +17,7 @@ from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.recipe import Recipe
+from tidemill_trainer.training.domain.rewards import Reward
 from tidemill_trainer.training.domain.run_notes import RunNotes
 from tidemill_trainer.training.domain.trial import Trial
 
@@ -162,10 +163,12 @@ class TrainingRun(Aggregate):
         base: str,
         now: datetime,
         facts: BaseFacts | None = None,
+        rewards: Sequence[Reward] = (),
         sweep: str = "",
         trial: Trial | None = None,
     ) -> "TrainingRun":
-        """Return a new run of a plan, on a base with these facts."""
+        """Return a new run of a plan, on a base with these facts; `rewards` are the plan's, with numbered versions."""
+        recipe = plan.settings.recipe_on(facts or BaseFacts())
         queued = cls(
             id=run,
             project=plan.project,
@@ -173,7 +176,7 @@ class TrainingRun(Aggregate):
             plan=plan.id,
             dataset=dataset,
             base=base,
-            recipe=plan.settings.recipe_on(facts or BaseFacts()),
+            recipe=replace(recipe, rewards=tuple(rewards)) if rewards else recipe,
             limits=plan.settings.limits,
             message="waits for a worker",
             authors=plan.authors,
@@ -320,8 +323,8 @@ class TrainingRun(Aggregate):
             raise RunFinished(self.id, state=self.state.value)
         self._end(RunState.CANCELLED, reason="CANCELLED", message=message, now=now)
 
-    def retry(self, *, base: str, limits: RunLimits, now: datetime) -> None:
-        """Queue it again with its recipe; with this base if no attempt has loaded one.
+    def retry(self, *, base: str, rewards: tuple[Reward, ...] = (), limits: RunLimits, now: datetime) -> None:
+        """Queue it again with its recipe; with this base and these rewards if no attempt has loaded one.
 
         After OUT_OF_MEMORY it uses these limits and, with `memory_auto`, a smaller choice.
 
@@ -334,7 +337,8 @@ class TrainingRun(Aggregate):
             raise TrialNotRetriable(self.id, sweep=self.sweep)
         if not self.is_retriable:
             raise RunNotRetriable(self.id, state=self.state.value)
-        self.base = self.base if self.has_begun else base
+        if not self.has_begun:
+            self.base, self.recipe = base, replace(self.recipe, rewards=rewards)
         if self.reason == OUT_OF_MEMORY:
             self.smaller_than = self.fit.choice if self.fit and limits.memory_auto else None
             self.limits = limits

@@ -1,0 +1,135 @@
+"""What generated answers are rewarded for: a reward model, or checks of a fixed list; no code of a project is run."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import re2
+
+from tidemill_core.errors import Violation
+
+MAX_REWARDS = 8
+MAX_WEIGHT = 100.0
+MAX_PATTERN = 500
+MAX_PATTERN_BYTES = 1024**2
+MAX_SCHEMA_BYTES = 8192
+MAX_SCHEMA_DEPTH = 32
+_REFUSED_KEYWORDS = ("$ref", "$dynamicRef", "$recursiveRef", "pattern", "patternProperties")
+"""Keywords of JSON Schema that lead elsewhere, or whose patterns run without a bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthBounds:
+    """How many characters an answer may have; 0 is no bound."""
+
+    min_characters: int = 0
+    max_characters: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward:
+    """One thing that is rewarded, of exactly one kind. All checks give 0 to 1; a reward model any number."""
+
+    weight: float = 1.0
+    reward_model: str = ""
+    """`model` or `model@version`; of a run `model@version`."""
+    pattern: str = ""
+    """RE2: 1 where it is found in the answer."""
+    length: LengthBounds | None = None
+    """1 within the bounds."""
+    json_schema: str = ""
+    """JSON Schema, draft 2020-12: 1 where the answer is JSON that is valid by it."""
+    rouge_l: bool = False
+    """ROUGE-L of the answer to that of the example."""
+    citation: bool = False
+    """1 where the answer has a marker of a passage: [1]."""
+
+    @property
+    def kind(self) -> str:
+        """Its kind, "" where it has none or several."""
+        given = [each.name for each in fields(self) if each.name != "weight" and getattr(self, each.name)]
+        return given[0] if len(given) == 1 else ""
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What it was declared as."""
+        value = getattr(self, self.kind)
+        if isinstance(value, LengthBounds):
+            value = {"min_characters": value.min_characters, "max_characters": value.max_characters}
+        return {self.kind: value, "weight": self.weight}
+
+
+def compiled(pattern: str) -> Any:  # noqa: ANN401 - of re2, which has no types
+    """Return a pattern that runs in linear time; raises re2.error."""
+    options = re2.Options()
+    options.max_mem, options.log_errors = MAX_PATTERN_BYTES, False
+    return re2.compile(pattern, options=options)
+
+
+def reward_violations(rewards: Sequence[Reward], *, generates: bool) -> Iterator[Violation]:
+    """Yield what is wrong with the rewards of a method, which needs them exactly if it generates answers."""
+    if not generates:
+        if rewards:
+            yield Violation("plan.rewards", "are of grpo alone: the other methods learn from examples")
+        return
+    if not 0 < len(rewards) <= MAX_REWARDS:
+        yield Violation("plan.rewards", f"are {len(rewards)}; grpo needs 1 to {MAX_REWARDS}")
+    for index, reward in enumerate(rewards):
+        if why := _wrong_with(reward):
+            yield Violation(f"plan.rewards[{index}]", why)
+
+
+def _wrong_with(reward: Reward) -> str:
+    if not reward.kind:
+        return "must have exactly one of reward_model, pattern, length, json_schema, rouge_l, citation"
+    if not 0 < reward.weight <= MAX_WEIGHT:
+        return f"weight is {reward.weight}; allowed: above 0, to {MAX_WEIGHT:g}"
+    if reward.reward_model.count("/"):
+        return f"reward_model is {reward.reward_model[:MAX_PATTERN]!r}; it must be one of this project"
+    if reward.pattern:
+        return _wrong_pattern(reward.pattern)
+    if reward.length:
+        return _wrong_bounds(reward.length)
+    return _wrong_schema(reward.json_schema) if reward.json_schema else ""
+
+
+def _wrong_pattern(pattern: str) -> str:
+    if len(pattern) > MAX_PATTERN:
+        return f"pattern has {len(pattern)} characters; the limit is {MAX_PATTERN}"
+    try:
+        compiled(pattern)
+    except re2.error:
+        return "pattern is none that RE2 takes: it has no look-around and no back-references"
+    return ""
+
+
+def _wrong_bounds(bounds: LengthBounds) -> str:
+    low, high = bounds.min_characters, bounds.max_characters
+    if low < 0 or high < 0 or (low == high == 0) or (high and low > high):
+        return f"length is {low} to {high} characters; give a max_characters, a min_characters, or both in order"
+    return ""
+
+
+def _wrong_schema(text: str) -> str:
+    if len(text.encode()) > MAX_SCHEMA_BYTES:
+        return f"json_schema has {len(text.encode())} bytes; the limit is {MAX_SCHEMA_BYTES}"
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError):
+        return "json_schema is not JSON"
+    if not isinstance(schema, dict):
+        return "json_schema is not a JSON object"
+    todo: list[tuple[object, int]] = [(schema, 0)]
+    while todo:
+        value, depth = todo.pop()
+        if depth > MAX_SCHEMA_DEPTH:
+            return f"json_schema is deeper than {MAX_SCHEMA_DEPTH} levels"
+        if isinstance(value, dict):
+            for keyword in _REFUSED_KEYWORDS:
+                if keyword in value:
+                    return f"json_schema has {keyword}, which is not supported here"
+            todo += [(each, depth + 1) for each in value.values()]
+        elif isinstance(value, list):
+            todo += [(each, depth + 1) for each in value]
+    return ""

@@ -1,0 +1,185 @@
+"""Trainings on generated answers: they learn what is rewarded, go on after a kill, and end where they diverge."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.trainer.tests.learning.test_training import RecordedReports, job_in, trained
+from services.trainer.tests.learning.tiny import example_lines, write_base
+from tidemill_trainer.learning.failures import TrainingStopped
+from tidemill_trainer.learning.job import Job, RewardModelFiles
+from tidemill_trainer.training.domain.rewards import LengthBounds, Reward
+
+LETTERS = (Reward(pattern="[a-z]"),)
+SMALL: dict[str, Any] = {
+    "per_device_train_batch_size": 4,
+    "num_generations": 4,
+    "max_completion_length": 8,
+    "max_length": 128,
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+def grpo_job(folder: Path, base: Path, *, rewards: Sequence[Reward] = LETTERS, **args: Any) -> Job:  # noqa: ANN401 - of TRL, and lora
+    return job_in(folder, base, method="grpo", rewards=rewards, **SMALL | args)
+
+
+def rewards_of(reports: RecordedReports) -> list[float]:
+    return [line["numbers"]["reward"] for line in reports.lines if line["event"] == "step"]
+
+
+def decided_base(folder: Path) -> Path:
+    """Return a base whose next token is no mere chance, so that an adapter can change it."""
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415 - seconds of imports
+
+    weights = write_base(folder) / "model.safetensors"
+    tensors = load_file(weights)
+    save_file(tensors | {"lm_head.weight": 20 * tensors["lm_head.weight"]}, weights, metadata={"format": "pt"})
+    return folder
+
+
+def test_what_is_rewarded_becomes_more_frequent(tmp_path: Path) -> None:
+    reports = RecordedReports()
+    more: dict[str, Any] = {
+        "per_device_train_batch_size": 16,
+        "num_generations": 16,
+        "lr_scheduler_type": "constant",
+        "beta": 0.001,
+    }
+
+    trained(grpo_job(tmp_path / "run", decided_base(tmp_path / "base"), max_steps=10, **more), reports)
+
+    found = rewards_of(reports)
+    assert len(found) == 10
+    assert sum(found[-3:]) > sum(found[:3])
+
+
+def test_a_killed_training_on_generated_answers_goes_on_to_the_same_adapter(tmp_path: Path, base: Path) -> None:
+    whole, second = RecordedReports(), RecordedReports()
+    expected = trained(grpo_job(tmp_path / "whole", base), whole)
+    with pytest.raises(KeyboardInterrupt):
+        trained(grpo_job(tmp_path / "killed", base), RecordedReports(ends_after=3))
+
+    assert trained(grpo_job(tmp_path / "killed", base), second) == expected
+
+    assert second.lines[1]["step"] == 2
+    (before,) = (curve for curve in second.lines[1]["curves"] if curve["name"] == "reward")
+    assert before["values"] == tuple(rewards_of(whole)[:2])
+    assert rewards_of(second) == rewards_of(whole)[2:]
+
+
+def test_a_training_that_moves_too_far_from_its_base_has_diverged(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(TrainingStopped, match=r"divergence .* the limit is 1e-09: use a lower") as stopped:
+        trained(replace(grpo_job(tmp_path / "run", base), max_kl=1e-9), RecordedReports())
+
+    assert stopped.value.reason == "DIVERGED"
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_fewer_prompts_than_a_step_needs_are_too_few(tmp_path: Path, base: Path) -> None:
+    job = grpo_job(tmp_path / "run", base, gradient_accumulation_steps=4)
+    Path(job.examples).write_bytes(example_lines(3))
+
+    with pytest.raises(TrainingStopped, match="3 of 3 examples are used; at least 4 are needed") as stopped:
+        trained(job, RecordedReports())
+
+    assert stopped.value.reason == "DATASET_TOO_SMALL"
+
+
+def test_longer_answers_and_more_of_them_are_estimated_to_take_more_memory(tmp_path: Path, base: Path) -> None:
+    needed = []
+    settings: list[dict[str, Any]] = [{}, {"max_completion_length": 64}, {"gradient_accumulation_steps": 64}]
+    for number, each in enumerate(settings):
+        job = grpo_job(tmp_path / str(number), base, **each)
+        Path(job.examples).write_bytes(example_lines(64))
+        needed.append(_needed(job))
+
+    assert needed[0] < min(needed[1:])
+
+
+def _needed(job: Job) -> int:
+    with pytest.raises(TrainingStopped) as stopped:
+        trained(replace(job, memory_bytes=1), RecordedReports())
+    return int(stopped.value.message.split(" needs ")[1].split()[0])
+
+
+@pytest.mark.parametrize(
+    ("reward", "answer", "expected"),
+    [
+        (Reward(pattern="^yes"), "yes, it is", 1.0),
+        (Reward(pattern="^yes"), "it is, yes", 0.0),
+        (Reward(length=LengthBounds(min_characters=3, max_characters=4)), "four", 1.0),
+        (Reward(length=LengthBounds(max_characters=3)), "four", 0.0),
+        (Reward(length=LengthBounds(min_characters=3)), "four", 1.0),
+        (Reward(json_schema='{"type": "object", "required": ["a"]}'), '{"a": 1}', 1.0),
+        (Reward(json_schema='{"type": "object", "required": ["a"]}'), "{}", 0.0),
+        (Reward(json_schema="{}"), "no JSON", 0.0),
+        (Reward(json_schema="{}"), "[" * 100_000, 0.0),
+        (Reward(rouge_l=True), "It is two.", 2 / 3),
+        (Reward(citation=True), "It is so [2].", 1.0),
+        (Reward(citation=True), "It is so [0] [x].", 0.0),
+    ],
+)
+def test_a_check_gives_its_number(reward: Reward, answer: str, expected: float) -> None:
+    from tidemill_trainer.learning.answer_rewards import CheckReward, _check  # noqa: PLC0415 - seconds of imports
+
+    found = CheckReward(_check(reward), reward.kind)(completions=[answer], reference=["It is one."], prompts=[[1]])
+
+    assert found == [pytest.approx(expected)]
+
+
+def test_a_json_schema_that_is_none_is_a_bad_recipe() -> None:
+    from tidemill_trainer.learning.answer_rewards import _check  # noqa: PLC0415 - seconds of imports
+
+    with pytest.raises(TrainingStopped) as stopped:
+        _check(Reward(json_schema='{"type": 3}'))
+
+    assert stopped.value.reason == "BAD_RECIPE"
+
+
+def test_a_reward_model_scores_generated_answers_as_it_scored_those_of_its_pairs(tmp_path: Path, base: Path) -> None:
+    import torch  # noqa: PLC0415 - seconds of imports
+
+    from tidemill_trainer.learning.answer_rewards import reward_functions  # noqa: PLC0415 - ditto
+    from tidemill_trainer.learning.loading import load_tokenizer  # noqa: PLC0415 - ditto
+
+    made = job_in(tmp_path / "reward", base, method="reward", max_steps=12)
+    trained(made, RecordedReports())
+    files = {"judge@1": RewardModelFiles(adapter=made.adapter, base=str(base))}
+    job = replace(grpo_job(tmp_path / "run", base, rewards=[Reward(reward_model="judge@1")]), reward_models=files)
+    tokenizer = load_tokenizer(base, name="tiny@1")
+    (score,) = reward_functions(job, tokenizer, device="cpu", dtype=torch.float32)
+    turns = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "What is 4?"}]
+    prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+    answers = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("It is 1.", "It is unknown.")]
+
+    good, bad = score(prompts=[prompt, prompt], completion_ids=answers)
+    ended = score(prompts=[prompt], completion_ids=[[*answers[0], tokenizer.pad_token_id]])
+
+    assert good > bad
+    assert ended == [pytest.approx(good, abs=1e-4)]
+    reports = RecordedReports()
+    trained(replace(job, args={**job.args, "max_steps": 1}), reports)
+    assert len(rewards_of(reports)) == 1
+
+
+def test_a_reward_that_is_no_number_ends_the_training() -> None:
+    from tidemill_trainer.learning.answer_rewards import ModelReward  # noqa: PLC0415 - seconds of imports
+
+    class Broken(ModelReward):
+        def _scores(self, texts: Sequence[Sequence[int]]) -> list[float]:
+            return [float("nan")] * len(texts)
+
+    broken = Broken(None, name="judge@1", ending=[], ends=[], batch_size=2)
+
+    with pytest.raises(TrainingStopped, match="a score of the reward model judge@1 is not a finite number") as stopped:
+        broken(prompts=[[1]], completion_ids=[[2]])
+
+    assert stopped.value.reason == "DIVERGED"
