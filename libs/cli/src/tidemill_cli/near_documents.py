@@ -123,7 +123,7 @@ async def near_documents(
             f"have `tidemill collections tune {collection}` find from which one on a passage answers"
         )
         raise InvalidInput.at(field="--near", text=text)
-    settings = search_settings(found) | {"min_score": 0.0}
+    settings = search_settings(found) | {"min_score": 0.0, "identifiers_required": False}
     sides, scores, shared = list[Nearness](), dict[tuple[str, str], float](), Share(count=0, of=0)
     for version in versions:
         asked = {(each.id, each.text): each for each in await _questions(connection, version, max_questions)}

@@ -9,7 +9,7 @@ from libs.cli.tests.loop.test_reader import RIGHT, problems_of, written
 from tidemill_cli.loop import read_loop
 from tidemill_cli.loop.resources import desired_resources
 
-SEARCH = "{diversity: 0.25, neighbours: 1, rerank: {model: cross@2, candidates: 30}}"
+SEARCH = "{diversity: 0.25, neighbours: 1, identifiers_required: true, rerank: {model: cross@2, candidates: 30}}"
 DECLARED = (
     RIGHT.replace('{source: "file:weights"}', '{source: "file:weights"}\n  cross: {source: "file:weights"}')
     .replace("embedding: small}", f"embedding: small, chunk: {{by: rows}}, search: {SEARCH}}}")
@@ -29,9 +29,10 @@ def test_reranking_diversity_neighbours_and_several_collections_are_declared(fol
     resources = {each.name: each for each in desired_resources(read_loop(written(folder, DECLARED)))}
 
     search = MessageToDict(resources["handbook"].message)["search"]
-    assert {name: search[name] for name in ("diversity", "neighbours", "rerank")} == {
+    assert {name: search[name] for name in ("diversity", "neighbours", "identifiersRequired", "rerank")} == {
         "diversity": 0.25,
         "neighbours": 1,
+        "identifiersRequired": True,
         "rerank": {"model": "cross@2", "candidates": 30},
     }
     assert MessageToDict(resources["handbook"].message)["chunking"]["by"] == "rows"

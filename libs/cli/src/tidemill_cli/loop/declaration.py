@@ -166,6 +166,9 @@ class Search(Declared):
         float,
         Field(ge=0, le=1, description="a question finds nothing where its best passage scores lower; 0 refuses none"),
     ] = 0.0
+    identifiers_required: Annotated[
+        bool, Field(description="a question finds nothing that names an identifier (M-4200) which no good passage has")
+    ] = False
 
 
 class Collection(Declared):

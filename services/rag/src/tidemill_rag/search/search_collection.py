@@ -15,6 +15,7 @@ from tidemill_rag.errors import CollectionNotFound, IndexNotFound, IndexNotReady
 from tidemill_rag.indexing.ports import Ledger
 from tidemill_rag.search.diversity import CANDIDATES, diverse
 from tidemill_rag.search.fusion import merged
+from tidemill_rag.search.identifiers import is_one_missing
 from tidemill_rag.search.neighbours import Neighbours
 from tidemill_rag.search.question import MAX_TOP_K, Question, Sweep
 from tidemill_rag.search.rerank import RerankMatches
@@ -30,6 +31,10 @@ _NO_WORDS = "no passage was found: the question has no terms but stop words, and
 _NO_ORDER = "passages are without their neighbours: index version {} of {} predates them; RebuildIndex adds them"
 _NO_TERMS = "searched by vectors alone: index version {} has no sparse vectors; the next one of {} will have them"
 _UNANSWERED = "no passage answers the question: the best one has {:.3f}, and answerable_above of {} is {:g}"
+_NOT_NAMED = (
+    "no passage answers the question: it names an identifier that none of the best {} passages has, and {} has "
+    "identifiers_required"
+)
 _NOT_RELEVANT = "no passage is relevant: the best one has score {:.3f}, and min_score of {} is {:g}"
 
 
@@ -136,7 +141,7 @@ class SearchCollection:
             owner = caller if searched.asked else searched.owner(caller)
             passages, why_not = await self.rerank(caller, owner, settings.rerank, question.query, passages)
             warnings += [f"{why_not} ({searched.name})"] if why_not else []
-        if refused := _refused(searched, passages):
+        if refused := _refused(searched, passages) or _unnamed(searched, question.query, passages):
             return (), [*warnings, refused]
         passages = diverse(passages, diversity=settings.diversity, count=question.top_k)
         if settings.neighbours:
@@ -226,6 +231,14 @@ def _refused(searched: _Searched, passages: Sequence[Match]) -> str:
     return _UNANSWERED.format(best, searched.name, settings.answerable_above)
 
 
+def _unnamed(searched: _Searched, question: str, passages: Sequence[Match]) -> str:
+    """Return that no passage has an identifier of the question, "" where each is in one."""
+    if not searched.settings.identifiers_required or not passages:
+        return ""
+    texts = [f"{match.payload.title}\n{match.payload.key}\n{match.payload.text}" for match in passages[:_READ]]
+    return _NOT_NAMED.format(len(texts), searched.name) if is_one_missing(question, texts) else ""
+
+
 def _lacking(searched: _Searched, query: Query) -> list[str]:
     """Return what to warn of: terms that the index, or the question, lacks."""
     index, warnings = searched.index, list[str]()
@@ -239,5 +252,5 @@ def _lacking(searched: _Searched, query: Query) -> list[str]:
 def _depth(settings: SearchSettings, top_k: int) -> int:
     """Return how many passages are ranked for so many that are returned."""
     diverse_of = min(CANDIDATES * top_k, MAX_TOP_K) if settings.diversity else 0
-    read = _READ if settings.answerable_above else 0
+    read = _READ if settings.answerable_above or settings.identifiers_required else 0
     return max(top_k, diverse_of, settings.rerank.reads if settings.rerank else 0, read)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tidemill/rag/v1/collection.proto\x12\x0ftidemill.rag.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x04\n\nCollection\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x37\n\x06labels\x18\x05 \x03(\x0b\x32\'.tidemill.rag.v1.Collection.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07sources\x18\x08 \x03(\t\x12\x11\n\tembedding\x18\t \x01(\t\x12+\n\x08\x63hunking\x18\n \x01(\x0b\x32\x19.tidemill.rag.v1.Chunking\x12\x12\n\nlive_index\x18\x0b \x01(\x05\x12.\n\x07indexes\x18\x0c \x03(\x0b\x32\x1d.tidemill.rag.v1.IndexVersion\x12\'\n\x06sparse\x18\r \x01(\x0b\x32\x17.tidemill.rag.v1.Sparse\x12/\n\x06search\x18\x0e \x01(\x0b\x32\x1f.tidemill.rag.v1.SearchSettings\x12(\n\x07go_live\x18\x0f \x01(\x0e\x32\x17.tidemill.rag.v1.GoLive\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\'\n\x06Sparse\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x11\n\tlanguages\x18\x02 \x03(\t\"\xe7\x01\n\x0eSearchSettings\x12\x19\n\x0c\x64\x65nse_weight\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rsparse_weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tmin_score\x18\x03 \x01(\x01\x12\x11\n\tdiversity\x18\x04 \x01(\x01\x12\x12\n\nneighbours\x18\x05 \x01(\x05\x12\'\n\x06rerank\x18\x06 \x01(\x0b\x32\x17.tidemill.rag.v1.Rerank\x12\x18\n\x10\x61nswerable_above\x18\x07 \x01(\x01\x42\x0f\n\r_dense_weightB\x10\n\x0e_sparse_weight\"+\n\x06Rerank\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ncandidates\x18\x02 \x01(\x05\"Z\n\x08\x43hunking\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x12\n\nmax_tokens\x18\x02 \x01(\x05\x12\x1b\n\x0eoverlap_tokens\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_overlap_tokens\"\xfa\x03\n\x0cIndexVersion\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.tidemill.rag.v1.IndexState\x12\x11\n\tembedding\x18\x03 \x01(\t\x12+\n\x08\x63hunking\x18\x04 \x01(\x0b\x32\x19.tidemill.rag.v1.Chunking\x12\x18\n\x10\x64ocuments_wanted\x18\x05 \x01(\x03\x12\x19\n\x11\x64ocuments_indexed\x18\x06 \x01(\x03\x12\x18\n\x10\x64ocuments_failed\x18\x07 \x01(\x03\x12\x0e\n\x06\x63hunks\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlive_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x0b \x01(\t\x12\'\n\x06sparse\x18\x0c \x01(\x0b\x32\x17.tidemill.rag.v1.Sparse\x12/\n\x0b\x65xpire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06search\x18\x0e \x01(\x0b\x32\x1f.tidemill.rag.v1.SearchSettings\x12\x13\n\x0bpassages_of\x18\x0f \x01(\x05*T\n\x06GoLive\x12\x17\n\x13GO_LIVE_UNSPECIFIED\x10\x00\x12\x19\n\x15GO_LIVE_WHEN_COMPLETE\x10\x01\x12\x16\n\x12GO_LIVE_BY_ROLLOUT\x10\x02*\x89\x01\n\nIndexState\x12\x1b\n\x17INDEX_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14INDEX_STATE_BUILDING\x10\x01\x12\x14\n\x10INDEX_STATE_LIVE\x10\x02\x12\x17\n\x13INDEX_STATE_RETIRED\x10\x03\x12\x15\n\x11INDEX_STATE_READY\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tidemill/rag/v1/collection.proto\x12\x0ftidemill.rag.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x04\n\nCollection\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x37\n\x06labels\x18\x05 \x03(\x0b\x32\'.tidemill.rag.v1.Collection.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07sources\x18\x08 \x03(\t\x12\x11\n\tembedding\x18\t \x01(\t\x12+\n\x08\x63hunking\x18\n \x01(\x0b\x32\x19.tidemill.rag.v1.Chunking\x12\x12\n\nlive_index\x18\x0b \x01(\x05\x12.\n\x07indexes\x18\x0c \x03(\x0b\x32\x1d.tidemill.rag.v1.IndexVersion\x12\'\n\x06sparse\x18\r \x01(\x0b\x32\x17.tidemill.rag.v1.Sparse\x12/\n\x06search\x18\x0e \x01(\x0b\x32\x1f.tidemill.rag.v1.SearchSettings\x12(\n\x07go_live\x18\x0f \x01(\x0e\x32\x17.tidemill.rag.v1.GoLive\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\'\n\x06Sparse\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x11\n\tlanguages\x18\x02 \x03(\t\"\x85\x02\n\x0eSearchSettings\x12\x19\n\x0c\x64\x65nse_weight\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rsparse_weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tmin_score\x18\x03 \x01(\x01\x12\x11\n\tdiversity\x18\x04 \x01(\x01\x12\x12\n\nneighbours\x18\x05 \x01(\x05\x12\'\n\x06rerank\x18\x06 \x01(\x0b\x32\x17.tidemill.rag.v1.Rerank\x12\x18\n\x10\x61nswerable_above\x18\x07 \x01(\x01\x12\x1c\n\x14identifiers_required\x18\x08 \x01(\x08\x42\x0f\n\r_dense_weightB\x10\n\x0e_sparse_weight\"+\n\x06Rerank\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ncandidates\x18\x02 \x01(\x05\"Z\n\x08\x43hunking\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x12\n\nmax_tokens\x18\x02 \x01(\x05\x12\x1b\n\x0eoverlap_tokens\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_overlap_tokens\"\xfa\x03\n\x0cIndexVersion\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.tidemill.rag.v1.IndexState\x12\x11\n\tembedding\x18\x03 \x01(\t\x12+\n\x08\x63hunking\x18\x04 \x01(\x0b\x32\x19.tidemill.rag.v1.Chunking\x12\x18\n\x10\x64ocuments_wanted\x18\x05 \x01(\x03\x12\x19\n\x11\x64ocuments_indexed\x18\x06 \x01(\x03\x12\x18\n\x10\x64ocuments_failed\x18\x07 \x01(\x03\x12\x0e\n\x06\x63hunks\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlive_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x0b \x01(\t\x12\'\n\x06sparse\x18\x0c \x01(\x0b\x32\x17.tidemill.rag.v1.Sparse\x12/\n\x0b\x65xpire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06search\x18\x0e \x01(\x0b\x32\x1f.tidemill.rag.v1.SearchSettings\x12\x13\n\x0bpassages_of\x18\x0f \x01(\x05*T\n\x06GoLive\x12\x17\n\x13GO_LIVE_UNSPECIFIED\x10\x00\x12\x19\n\x15GO_LIVE_WHEN_COMPLETE\x10\x01\x12\x16\n\x12GO_LIVE_BY_ROLLOUT\x10\x02*\x89\x01\n\nIndexState\x12\x1b\n\x17INDEX_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14INDEX_STATE_BUILDING\x10\x01\x12\x14\n\x10INDEX_STATE_LIVE\x10\x02\x12\x17\n\x13INDEX_STATE_RETIRED\x10\x03\x12\x15\n\x11INDEX_STATE_READY\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COLLECTION_LABELSENTRY']._loaded_options = None
   _globals['_COLLECTION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_GOLIVE']._serialized_start=1561
-  _globals['_GOLIVE']._serialized_end=1645
-  _globals['_INDEXSTATE']._serialized_start=1648
-  _globals['_INDEXSTATE']._serialized_end=1785
+  _globals['_GOLIVE']._serialized_start=1591
+  _globals['_GOLIVE']._serialized_end=1675
+  _globals['_INDEXSTATE']._serialized_start=1678
+  _globals['_INDEXSTATE']._serialized_end=1815
   _globals['_COLLECTION']._serialized_start=87
   _globals['_COLLECTION']._serialized_end=638
   _globals['_COLLECTION_LABELSENTRY']._serialized_start=593
@@ -45,11 +45,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SPARSE']._serialized_start=640
   _globals['_SPARSE']._serialized_end=679
   _globals['_SEARCHSETTINGS']._serialized_start=682
-  _globals['_SEARCHSETTINGS']._serialized_end=913
-  _globals['_RERANK']._serialized_start=915
-  _globals['_RERANK']._serialized_end=958
-  _globals['_CHUNKING']._serialized_start=960
-  _globals['_CHUNKING']._serialized_end=1050
-  _globals['_INDEXVERSION']._serialized_start=1053
-  _globals['_INDEXVERSION']._serialized_end=1559
+  _globals['_SEARCHSETTINGS']._serialized_end=943
+  _globals['_RERANK']._serialized_start=945
+  _globals['_RERANK']._serialized_end=988
+  _globals['_CHUNKING']._serialized_start=990
+  _globals['_CHUNKING']._serialized_end=1080
+  _globals['_INDEXVERSION']._serialized_start=1083
+  _globals['_INDEXVERSION']._serialized_end=1589
 # @@protoc_insertion_point(module_scope)

@@ -239,6 +239,7 @@ class SearchSettings(_message.Message):
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
     RERANK_FIELD_NUMBER: _builtins.int
     ANSWERABLE_ABOVE_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_REQUIRED_FIELD_NUMBER: _builtins.int
     dense_weight: _builtins.float
     """Optional. The weight of the ranking by vectors in the fusion of both (RRF); unset means 1."""
     sparse_weight: _builtins.float
@@ -257,6 +258,10 @@ class SearchSettings(_message.Message):
     """Optional. A question finds nothing where its best passage scores lower: its `rerank_score` where a reranker ordered it,
     else its `score`. 0, the default, refuses none; `tidemill collections tune` calibrates it on judged questions.
     """
+    identifiers_required: _builtins.bool
+    """Optional. A question that names an identifier, letters and then digits as in M-4200, finds nothing where none of the
+    best passages has it. Off by default.
+    """
     @_builtins.property
     def rerank(self) -> Global___Rerank:
         """Optional. A model that orders the best passages by reading each together with the question."""
@@ -271,10 +276,11 @@ class SearchSettings(_message.Message):
         neighbours: _builtins.int = ...,
         rerank: Global___Rerank | None = ...,
         answerable_above: _builtins.float = ...,
+        identifiers_required: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "rerank", b"rerank", "sparse_weight", b"sparse_weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "answerable_above", b"answerable_above", "dense_weight", b"dense_weight", "diversity", b"diversity", "min_score", b"min_score", "neighbours", b"neighbours", "rerank", b"rerank", "sparse_weight", b"sparse_weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "answerable_above", b"answerable_above", "dense_weight", b"dense_weight", "diversity", b"diversity", "identifiers_required", b"identifiers_required", "min_score", b"min_score", "neighbours", b"neighbours", "rerank", b"rerank", "sparse_weight", b"sparse_weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dense_weight: _TypeAlias = _typing.Literal["dense_weight"]  # noqa: Y015
     _WhichOneofArgType__dense_weight: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight"]  # noqa: Y015

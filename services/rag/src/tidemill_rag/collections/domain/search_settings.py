@@ -51,6 +51,8 @@ class SearchSettings:
     rerank: Rerank | None = None
     answerable_above: float = 0.0
     """A question finds nothing where its best passage has a lower relevance; 0 refuses none."""
+    identifiers_required: bool = False
+    """A question finds nothing where none of its best passages has an identifier that it names."""
 
 
 def search_violations(search: SearchSettings, *, field: str) -> Iterator[Violation]:
