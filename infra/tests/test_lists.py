@@ -31,6 +31,7 @@ FILTERS = {
     "ingest/documents/unpack_document.py": [{"parent"}],
     "ingest/documents/withheld.py": [{"source", "withheld"}],
     "monitor/holds/crud.py": [{"state"}],
+    "trainer/derivations/erasure.py": [{"state"}],
     "trainer/registry/erasure.py": [{"state"}],
     "trainer/sweeps/erasure.py": [{"state"}],
     "trainer/training/erasure.py": [{"state"}],

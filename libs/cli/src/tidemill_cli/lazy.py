@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "runs": "runs:runs",
     "sweeps": "sweeps:sweeps",
     "models": "resources:models",
+    "derivations": "derivations:derivations",
     "collections": "retrieval:collections",
     "suites": "suites:suites",
     "gates": "gates:gates",

@@ -30,6 +30,8 @@ from tidemill.trainer.v1.model_registry_service_pb2 import (
     ListModelsRequest,
     ListModelVersionsRequest,
 )
+from tidemill_cli.derivations import derive
+from tidemill_cli.exporting import export
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, chosen_project, plain, progress, run, show, table, word, writing
 from tidemill_cli.pages import lists
@@ -42,6 +44,9 @@ models = Commands(help="Models and their versions.")
 prompts = Commands(help="Prompts and their versions.")
 deployments = Commands(help="Deployments and their live configuration.")
 inferences = Commands(help="Recorded answers.")
+
+models.command("derive")(derive)
+models.command("export")(export)
 
 NameArgument = Annotated[str, typer.Argument(help="The name, for example helpdesk.")]
 

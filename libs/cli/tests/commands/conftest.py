@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from libs.cli.tests.commands.answers import ANSWERS, declared
 from libs.cli.tests.commands.batch_answers import BatchAnswers
+from libs.cli.tests.commands.derivation_answers import DERIVATION_ANSWERS
 from libs.cli.tests.commands.erasure_answers import ERASURE_ANSWERS
 from libs.cli.tests.commands.metric_answers import METRIC_ANSWERS
 from libs.cli.tests.commands.profile_answers import ProfileAnswers
@@ -85,7 +86,13 @@ async def running(
     """A platform in the middle of a turn."""
     services = Running()
     services.answers.update(
-        ANSWERS | ERASURE_ANSWERS | METRIC_ANSWERS | SWEEP_ANSWERS | batches.answers() | searches.answers()
+        ANSWERS
+        | DERIVATION_ANSWERS
+        | ERASURE_ANSWERS
+        | METRIC_ANSWERS
+        | SWEEP_ANSWERS
+        | batches.answers()
+        | searches.answers()
     )
     services.answers.update(profiles.answers() | reviews.answers())
     declared(services)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from libs.core.tests.models.artifact_folders import model_folder, safetensors
+from tidemill_core.models.int8 import INT8
 from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused, Manifest
 
 SHA = "0" * 64
@@ -170,16 +171,23 @@ def test_a_config_that_names_code_is_refused_however_deep_it_says_so(folder: Pat
     [
         ('{"_attn_implementation": "kernels-community/evil"}', "names code to fetch"),
         ('{"text_config": {"attn_implementation": {"": "a/b"}}}', "names code to fetch"),
-        ('{"quantization_config": {}}', "quantized weights are not supported"),
+        ('{"quantization_config": {}}', "of another format than ours"),
+        ('{"text_config": {"quantization_config": {"quant_method": "x"}}}', "of another format than ours"),
         (" " * 2**20 + "{}", "the limit is 1048576"),
     ],
-    ids=("kernel", "deep", "quantized", "large"),
+    ids=("kernel", "deep", "quantized", "deeply quantized", "large"),
 )
 def test_a_config_that_asks_for_more_than_data_is_refused(folder: Path, config: str, why: str) -> None:
     (folder / "config.json").write_text(config)
 
     with pytest.raises(ArtifactRefused, match=why):
         Manifest.from_folder(folder)
+
+
+def test_a_config_may_say_that_its_weights_are_int8_in_our_format(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"quantization_config": dict(INT8)}))
+
+    assert Manifest.from_folder(folder).digest
 
 
 def test_a_config_may_prefer_what_transformers_has_itself(folder: Path) -> None:

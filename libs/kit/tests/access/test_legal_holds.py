@@ -34,6 +34,7 @@ KEEPS = {
     "tidemill.monitor.v1.AccessService/DeleteServiceAccount": "the audit chain has it",
     "tidemill.rag.v1.CollectionService/DeleteCollection": "it is derived, and the documents stay",
     "tidemill.rag.v1.SimilarTextService/RemoveSimilarTexts": "it is derived, and the answers stay",
+    "tidemill.trainer.v1.DerivationService/DeleteDerivation": "the version that it made stays",
     "tidemill.trainer.v1.SweepService/DeleteSweep": "its runs and its model version stay",
     "tidemill.trainer.v1.TrainingService/DeleteTrainingPlan": "its runs and models stay",
     "tidemill.trainer.v1.TrainingService/DeleteTrainingRun": "another tool recorded it; what was trained here stays",

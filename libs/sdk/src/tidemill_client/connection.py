@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
     from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
     from tidemill.rag.v1.topic_service_pb2_grpc import TopicServiceStub
+    from tidemill.trainer.v1.derivation_service_pb2_grpc import DerivationServiceStub
     from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
     from tidemill.trainer.v1.sweep_service_pb2_grpc import SweepServiceStub
     from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub
@@ -312,6 +313,8 @@ class Connection:
     """What the documents of collections are about."""
     models: "_Stub[ModelRegistryServiceStub]" = _Stub("trainer", "model_registry")
     """Models and their versions."""
+    derivations: "_Stub[DerivationServiceStub]" = _Stub("trainer", "derivation")
+    """Versions of models that are made of other versions."""
     sweeps: "_Stub[SweepServiceStub]" = _Stub("trainer", "sweep")
     """Searches for better settings of training plans."""
     training: "_Stub[TrainingServiceStub]" = _Stub("trainer", "training")

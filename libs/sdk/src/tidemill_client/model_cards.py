@@ -143,6 +143,8 @@ class ModelCards:
         if version.source.HasField("trained"):
             run = await self._run(version.source.trained.run)
             base = await self._base(version.source.trained.base)
+        elif version.source.HasField("derived"):
+            base = await self._base(version.source.derived.source_version)
         evaluations = [each async for each in Evaluations(self._connection).all(candidate=version.id)]
         return ModelCard(
             version=version.id,
@@ -174,6 +176,8 @@ def origin_of(source: ModelSource) -> str:
     match source.WhichOneof("kind"):
         case "trained":
             return f"{source.trained.base} trained on {source.trained.dataset_version}, run {source.trained.run}"
+        case "derived":
+            return f"{source.derived.source_version} by {source.derived.method}, derivation {source.derived.derivation}"
         case "hugging_face":
             return f"hf:{source.hugging_face.repository}@{source.hugging_face.revision or 'main'}"
         case "openai":
@@ -185,6 +189,8 @@ def origin_of(source: ModelSource) -> str:
 
 
 def _data(version: ModelVersion, run: TrainingRun | None) -> dict[str, object]:
+    if version.source.HasField("derived"):
+        return {"dataset": version.source.derived.dataset_version or "none"}
     if not version.source.HasField("trained"):
         return {}
     found: dict[str, object] = {"dataset": version.source.trained.dataset_version, "base": version.source.trained.base}

@@ -13,6 +13,7 @@ from tidemill.trainer.v1.model_registry_service_pb2 import (
     ListModelVersionsRequest,
 )
 from tidemill_client.connection import Connection
+from tidemill_client.derivations import Derivations
 from tidemill_client.model_import import PATIENCE_S, Progress, folder_source, import_model
 from tidemill_client.pages import each
 
@@ -26,6 +27,8 @@ class Models:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.derivations = Derivations(connection)
+        """Versions that are made of other versions: merged, or with int8 weights."""
 
     async def import_folder(self, model: str, folder: Path, *, progress: Progress = _unwatched) -> ModelVersion:
         """Hash a folder, upload the missing files, and return the ready version.

@@ -96,6 +96,7 @@ def test_what_adds_nothing_to_the_history_is_chosen_by_name() -> None:
         "tidemill.rag.index.collection_deleted.v1",
         "tidemill.trainer.model.deleted.v1",
         "tidemill.trainer.sweep.ended.v1",
+        "tidemill.trainer.derivation.ended.v1",
     }
 
 

@@ -135,6 +135,18 @@ async def test_every_mistake_is_named_at_once() -> None:
     assert [violation.field for violation in caught.value.violations] == ["depth", "id", "direction"]
 
 
+async def test_a_derived_model_came_from_the_version_that_it_was_made_of() -> None:
+    monitor, story = Monitor(), Story()
+    story.record("trainer.model.version_registered", "m@1", version="m@1", model="m", digest="b" * 64)
+    made = {"version": "small@1", "model": "small", "digest": "c" * 64, "derived_from": "m@1", "derivation": "d-1"}
+    story.record("trainer.model.version_registered", "small@1", **made)
+    await monitor.consume(story)
+
+    lineage = await monitor.lineage("model_version", "small@1")
+
+    assert shown_ids(lineage) == {"model_version": ["m@1", "small@1"]}
+
+
 async def test_a_model_that_was_imported_came_from_nothing_else() -> None:
     monitor, story = Monitor(), Story()
     story.record("trainer.model.version_registered", "m@1", version="m@1", model="m", digest="b" * 64, base="", run="")

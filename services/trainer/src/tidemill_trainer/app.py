@@ -3,6 +3,7 @@
 from tidemill_core.application import ResourceKey
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
+from tidemill_trainer.derivations.wiring import wire_derivations
 from tidemill_trainer.erasure import erasures, folders_of_deleted_projects
 from tidemill_trainer.registry.wiring import wire_registry
 from tidemill_trainer.settings import TrainerSettings
@@ -20,14 +21,16 @@ async def build_app(settings: TrainerSettings) -> App:
 
     training = wire_training(backend, settings, registry, notify_sweep=notify_sweep)
     sweeps = wire_sweeps(backend, settings, training)
+    derivations = wire_derivations(backend, settings, registry)
     return backend.app(
-        servicers=[registry.service, training.service, sweeps.service],
+        servicers=[registry.service, training.service, sweeps.service, derivations.service],
         consumers=[registry.subscription, training.subscription],
         workers=[
             registry.imports,
             *training.workers,
             sweeps.controller,
+            derivations.controller,
             folders_of_deleted_projects(backend, settings.data_dir),
         ],
-        erasures=erasures(backend, settings, registry, training, sweeps),
+        erasures=erasures(backend, settings, registry, training, sweeps, derivations),
     )

@@ -1,6 +1,6 @@
 """What can go wrong in the registry and in training, beyond bad input.
 
-Files that may not be loaded: tidemill_core.models.manifest.
+Files that may not be loaded: tidemill_core.models.manifest. Derivations: derivations.errors.
 
 InvalidInput
 ├── LimitExceeded
@@ -25,6 +25,7 @@ Conflict
 ├── SweepChanged
 └── SweepLost
 PreconditionFailed
+├── VersionNotReady
 ├── VersionNotUploading
 ├── FilesMissing
 ├── BaseNotTrainable
@@ -160,6 +161,15 @@ class VersionNotUploading(PreconditionFailed):
     def __init__(self, version: str, *, state: str, message: str) -> None:
         why = f": {message}" if message else ""
         super().__init__(f"version {version} accepts no files: it is {state}{why}", version=version, state=state)
+
+
+class VersionNotReady(PreconditionFailed):
+    """The version may not be loaded in its state, and not downloaded."""
+
+    reason = "MODEL_VERSION_NOT_READY"
+
+    def __init__(self, version: str, *, state: str) -> None:
+        super().__init__(f"version {version} cannot be downloaded: it is {state}", version=version, state=state)
 
 
 class FilesMissing(PreconditionFailed):

@@ -12,6 +12,7 @@ from tidemill_kit.models.numeric_format import ModelSettings
 from tidemill_kit.runtime.separated import Separated
 
 UPLOADS_FOLDER, DOWNLOADS_FOLDER, BASES_FOLDER, RUNS_FOLDER = "uploads", "downloads", "bases", "runs"
+DERIVATIONS_FOLDER = "derivations"
 """The folders of TRAINER_DATA_DIR. Uploads are files of calls in progress, which end with their project."""
 
 
@@ -102,6 +103,18 @@ class TrainerSettings(ModelSettings):
     """Sweeps that decide at the same time; their runs count as all runs do."""
     sweep_poll_interval_s: float = Field(default=5.0, gt=0)
     """Resync interval of sweeps, by which budgets are checked while nothing else happens."""
+    max_derivations: int = Field(default=1000, ge=1)
+    """Maximum number of derivations per project."""
+    derivation_max_concurrent: int = Field(default=1, ge=1, le=16)
+    """Derivations at the same time, each in its own process."""
+    derivation_poll_interval_s: float = Field(default=10.0, gt=0)
+    """Resync interval of queued derivations that no request announced."""
+    derivation_memory_bytes: int = Field(default=8 * 1024**3, ge=64 * 1024**2)
+    """Memory limit of a deriving process."""
+    derivation_time_s: float = Field(default=4 * 3600.0, ge=1)
+    """Time limit of a deriving process."""
+    derivation_fruitless_attempts: int = Field(default=5, ge=1, le=1000)
+    """Workers that may exit while they derive a version before the derivation fails."""
     run_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of trainings; auto uses CUDA if available."""
     run_threads: int = Field(default=0, ge=0, le=1024)

@@ -106,7 +106,7 @@ def run_failed() -> tuple[str, Message]:
 def test_a_trained_version_names_its_run_base_and_dataset_version() -> None:
     source = TrainedSource(run=RUN, base="smollm2@3", dataset_version="helpdesk_sft@1")
     file = manifest_of({"README.md": b"card"}).files[0]
-    trained = ModelVersion.trained(
+    trained = ModelVersion.made(
         project="acme", model="lora", number=1, source=source, artifacts=[Artifact(file=file)], now=NOON
     )
 

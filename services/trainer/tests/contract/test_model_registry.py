@@ -63,7 +63,9 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path, registry: Registry
             approvals=registry.approvals,
             import_model=registry.import_model,
             upload=registry.upload,
+            download=registry.download,
             places=places,
+            download_places=places,
         )
     )
     server = GrpcServer(

@@ -16,12 +16,12 @@ import pytest
 from services.trainer.tests.learning.test_training import RecordedReports, job_in, trained
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_kit.models.numeric_format import NumericFormat
+from tidemill_trainer.child_processes import MMAP_FROM_BYTES
 from tidemill_trainer.learning.examples import read_examples, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.process_memory import taken_bytes
 from tidemill_trainer.training.domain.fit import Choice, Fit
-from tidemill_trainer.training.training_processes import MMAP_FROM_BYTES
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's mallopt, as in the environment of a training process."""

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
+from safetensors.torch import load
 
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from services.trainer.tests.process.trainer_process import TrainerProcess
@@ -20,6 +21,9 @@ from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServic
 from tidemill.trainer.v1 import model_pb2, training_pb2
 from tidemill.trainer.v1 import model_registry_service_pb2 as registry_rpc
 from tidemill.trainer.v1 import training_service_pb2 as rpc
+from tidemill.trainer.v1.derivation_pb2 import Derivation, Quantize
+from tidemill.trainer.v1.derivation_service_pb2 import CreateDerivationRequest, GetDerivationRequest
+from tidemill.trainer.v1.derivation_service_pb2_grpc import DerivationServiceStub
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub
 from tidemill_core.models.manifest import Manifest
@@ -90,6 +94,25 @@ async def test_a_training_outlives_kills_and_registers_one_adapter(
     assert run.progress.loss == run.progress.losses[-1].loss < run.progress.losses[0].loss
     await _assert_registered(trainer, stack, run)
     await eventually(lambda: _is_empty(trainer.data_dir / "runs" / "acme"))
+    await _assert_made_int8(trainer, run.model_version)
+
+
+async def _assert_made_int8(trainer: TrainerProcess, adapter: str) -> None:
+    """Check that a derivation makes a version of the adapter, whose weights are downloaded."""
+    async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+        derivations, registry = DerivationServiceStub(channel), ModelRegistryServiceStub(channel)
+        asked = Derivation(source_version=adapter, model="small", quantize=Quantize(bits=8))
+        created = await derivations.CreateDerivation(CreateDerivationRequest(derivation=asked))
+
+        async def ended() -> bool:
+            found = await derivations.GetDerivation(GetDerivationRequest(id=created.derivation.id))
+            assert found.derivation.reason == "", found
+            return found.derivation.model_version == "small@1"
+
+        await eventually(ended)
+        request = registry_rpc.DownloadModelFileRequest(version="small@1", path="model.safetensors")
+        stored = b"".join([piece.chunk async for piece in registry.DownloadModelFile(request)])
+    assert {str(tensor.dtype) for tensor in load(stored).values()} == {"torch.int8", "torch.bfloat16", "torch.float32"}
 
 
 async def _is_empty(folder: Path) -> bool:

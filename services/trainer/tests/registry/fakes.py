@@ -17,6 +17,7 @@ from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_core.resources import Write
 from tidemill_kit.access.grants import Grants, Shared
 from tidemill_kit.access.revocations import Revocations
+from tidemill_kit.store.objects import ObjectMissing
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound, SourceRefused
@@ -26,6 +27,7 @@ from tidemill_trainer.registry.domain.limits import ImportLimits
 from tidemill_trainer.registry.domain.model import Model
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.sources import FolderSource, Source
+from tidemill_trainer.registry.download import DownloadVersion
 from tidemill_trainer.registry.fetch_version import FetchVersion
 from tidemill_trainer.registry.file_inspector import FileInspector
 from tidemill_trainer.registry.file_spool import FileSpool
@@ -33,6 +35,7 @@ from tidemill_trainer.registry.import_model import ImportCommand, Imported, Impo
 from tidemill_trainer.registry.mongo import MODELS, VERSIONS
 from tidemill_trainer.registry.ports import HubFile, Snapshot
 from tidemill_trainer.registry.references import References
+from tidemill_trainer.registry.register_version import RegisterVersion
 from tidemill_trainer.registry.shared import SharedVersions
 from tidemill_trainer.registry.upload import UploadVersion
 
@@ -81,6 +84,11 @@ class InMemoryArtifacts:
         key = f"{project}/{version}/{file.sha256}"
         self.objects[key] = await asyncio.to_thread(local.read_bytes)
         return ObjectRef(bucket="exchange", key=key, size=file.size, sha256=file.sha256)
+
+    async def get(self, stored: ObjectRef, local: Path) -> None:
+        if stored.key not in self.objects:
+            raise ObjectMissing(stored.bucket, stored.key)
+        await asyncio.to_thread(local.write_bytes, self.objects[stored.key])
 
     async def is_whole(self, stored: ObjectRef) -> bool:
         return len(self.objects.get(stored.key, b"")) == stored.size
@@ -181,6 +189,10 @@ class Registry:
         self.approvals = ModelApprovals(
             models=self.models, versions=self.versions, references=references, clock=self.clock
         )
+        self.register_version = RegisterVersion(
+            models=self.models, versions=self.versions, artifacts=self.artifacts, clock=self.clock
+        )
+        self.download = DownloadVersion(references=references, spool=self.spool, artifacts=self.artifacts)
         self.fetch_version = FetchVersion(
             models=self.models,
             versions=self.versions,

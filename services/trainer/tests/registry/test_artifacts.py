@@ -7,7 +7,7 @@ import pytest
 
 from services.trainer.tests.registry.fakes import InMemoryArtifacts
 from tidemill_core.models.manifest import ArtifactFile
-from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing, ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 from tidemill_trainer.registry.exchange_artifacts import ExchangeArtifacts
@@ -68,6 +68,18 @@ class TestEveryStore:
         assert not await artifacts.is_whole(replace(stored, size=stored.size + 1))
         assert not await artifacts.is_whole(replace(stored, key="acme/m@2/" + FILE.sha256))
         assert not await artifacts.is_whole(replace(stored, key=stored.key[:-1]))
+
+    async def test_a_stored_file_is_read_back_and_one_that_is_gone_is_missing(
+        self, artifacts: Artifacts, local: Path
+    ) -> None:
+        stored = await artifacts.put("acme", "m@1", file=FILE, local=local)
+        copy = local.with_name("copy")
+
+        await artifacts.get(stored, copy)
+
+        assert copy.read_bytes() == CONTENT
+        with pytest.raises(ObjectMissing):
+            await artifacts.get(replace(stored, key=f"acme/m@2/{FILE.sha256}"), copy)
 
 
 async def test_another_service_reads_what_was_stored(store: ObjectStore, bucket: str, local: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.trainer.tests.registry.fakes import Registry, manifest_of, model_files
+from services.trainer.tests.registry.fakes import Registry, manifest_of, model_files, safetensors
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
@@ -86,7 +86,9 @@ async def api(registry: Registry, tmp_path: Path) -> AsyncIterator[ApiClient]:
         approvals=registry.approvals,
         import_model=registry.import_model,
         upload=registry.upload,
+        download=registry.download,
         places=UploadPlaces(Patience(max_concurrent=2, of_project=2, idle_s=1.0, whole_s=60.0)),
+        download_places=UploadPlaces(Patience(max_concurrent=2, of_project=2, idle_s=1.0, whole_s=60.0)),
     )
     server = GrpcServer(
         settings(tmp_path),
@@ -133,6 +135,20 @@ async def test_a_folder_is_registered_through_the_api(api: ApiClient) -> None:
     ]
     assert found.version.seq == 1
     assert (model.model.latest_version, model.model.version_count) == (1, 1)
+
+
+async def test_a_file_is_streamed_in_pieces_and_one_that_is_not_there_is_refused(api: ApiClient) -> None:
+    content = safetensors(100_000)
+    await api.registry.register(model_files(model__safetensors=content))
+
+    request = rpc.DownloadModelFileRequest(version="smollm2@1", path="model.safetensors")
+    pieces = [piece.chunk async for piece in api.stub.DownloadModelFile(request)]
+
+    assert (len(pieces), b"".join(pieces)) == (2, content)
+    with pytest.raises(NotFound, match=r"has no file other\.json"):
+        await anext(
+            aiter(api.stub.DownloadModelFile(rpc.DownloadModelFileRequest(version="smollm2", path="other.json")))
+        )
 
 
 async def test_the_same_folder_again_is_not_created_again(api: ApiClient) -> None:

@@ -38,7 +38,7 @@ async def add_adapter(registry: Registry, *, base: str = "smollm2@1") -> ModelVe
         Model(id="helpdesk", project=ADA.project), lambda model: model.begin("run"), request=Request.internal()
     )
     ref = ObjectRef(bucket="b", key="acme/helpdesk@1/s", size=1, sha256="0" * 64)
-    version = ModelVersion.trained(
+    version = ModelVersion.made(
         project=ADA.project,
         model="helpdesk",
         number=1,

@@ -12,13 +12,19 @@ from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.registry.domain.model import Model
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.reward_model import ModelKind
-from tidemill_trainer.registry.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, TrainedSource
+from tidemill_trainer.registry.domain.sources import (
+    DerivedSource,
+    FolderSource,
+    HuggingFaceSource,
+    OpenAiSource,
+    TrainedSource,
+)
 from tidemill_trainer.registry.mongo import MODELS, VERSIONS
 
 IDENTITY = Identity(
     id="m@1", project="acme", labels={}, version=1, seq=0, create_time=None, update_time=None, deleted=False
 )
-FACTS = {"modules": ["layers.*.q_proj"], "context_tokens": 9, "chat_template": True}
+FACTS = {"modules": ["layers.*.q_proj"], "context_tokens": 9, "chat_template": True, "quantized": False}
 STORED = {"bucket": "exchange", "key": "acme/m@1/aa", "size": 23, "sha256": "a" * 64}
 FILES = [
     {"path": "config.json", "size": 23, "sha256": "a" * 64, "object": STORED, "facts": None},
@@ -58,6 +64,18 @@ def stored(source: dict[str, str], **changes: object) -> dict[str, Any]:
             stored({"kind": "trained", "run": "r", "base": "b@1", "dataset_version": "sft@1"}, artifacts=FILES),
             TrainedSource,
         ),
+        (
+            stored(
+                {
+                    "kind": "derived",
+                    "derivation": "d",
+                    "source_version": "l@1",
+                    "method": "merge",
+                    "dataset_version": "",
+                }
+            ),
+            DerivedSource,
+        ),
     ],
 )
 def test_a_version_is_read_and_written_as_it_was_stored(state: dict[str, Any], source: type) -> None:
@@ -79,7 +97,8 @@ def test_a_reward_model_is_read_as_it_was_stored() -> None:
 
 
 def test_files_are_stored_once_and_those_without_facts_stay_readable() -> None:
-    state = stored({"kind": "folder"}, artifacts=FILES)
+    before_int8 = {name: value for name, value in FACTS.items() if name != "quantized"}
+    state = stored({"kind": "folder"}, artifacts=[FILES[0], {**FILES[1], "facts": before_int8}])
 
     version = VERSIONS.decode(IDENTITY, state, 1)
 

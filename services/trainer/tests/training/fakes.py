@@ -252,12 +252,7 @@ class Harness:
             readers=lambda _project, _dataset: self.readers,
         )
         self.register = RegisterAdapter(
-            models=self.registry.models,
-            versions=self.registry.versions,
-            artifacts=self.registry.artifacts,
-            inspector=FileInspector(),
-            folders=self.folders,
-            clock=clock,
+            register=self.registry.register_version, inspector=FileInspector(), folders=self.folders
         )
         self.train_run = TrainRun(
             runs=self.runs,

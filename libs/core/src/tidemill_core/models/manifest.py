@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.models.int8 import INT8, QUANTIZATION
 from tidemill_core.models.json_files import is_known
 from tidemill_core.models.tokenizer_rules import UnsafeTokenizerError, check_tokenizer
 
@@ -222,12 +223,23 @@ def _check_json(path: Path, relative: str) -> None:
             raise ArtifactRefused(relative, f"names code to fetch: {key[:64]}")
     if relative.endswith(_INDEX):
         check_index(content, relative)
-    if PurePosixPath(relative).name == "config.json" and any(key == "quantization_config" for key, _ in pairs):
-        raise ArtifactRefused(relative, "has a quantization_config: quantized weights are not supported")
+    if PurePosixPath(relative).name == "config.json":
+        _check_quantization(content, pairs, relative)
     try:
         check_tokenizer(content)
     except UnsafeTokenizerError as error:
         raise ArtifactRefused(relative, str(error)) from error
+
+
+def _check_quantization(content: object, pairs: Sequence[tuple[str, object]], relative: str) -> None:
+    """Refuse quantized weights of other formats than our own; transformers would load code for some."""
+    own = isinstance(content, Mapping) and content.get(QUANTIZATION) == INT8
+    if sum(key == QUANTIZATION for key, _ in pairs) > own:
+        message = (
+            f"has a {QUANTIZATION} of another format than ours: import the full weights, and quantize them by "
+            "`tidemill models derive`"
+        )
+        raise ArtifactRefused(relative, message)
 
 
 def _pairs(content: object) -> Iterator[tuple[str, object]]:

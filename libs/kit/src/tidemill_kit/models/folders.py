@@ -16,6 +16,7 @@ from typing import Any
 
 from tidemill_core.errors import isolated
 from tidemill_core.models import json_files as model_json
+from tidemill_core.models.int8 import QUANTIZATION
 from tidemill_core.models.manifest import MAX_INDEX_BYTES, MAX_JSON_BYTES, ArtifactRefused, check_index
 from tidemill_kit.models.serving_imports import import_transformers
 
@@ -41,10 +42,11 @@ _GENERAL_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _COUNTS = re.compile(r"layers?$|experts?$|blocks?$|depth$|^n_layer|^num_.*(layer|expert|block)", re.IGNORECASE)
 
 
-def checked_config(folder: Path, build: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - of transformers
+def checked_config(folder: Path, build: Callable[[Any], Any], *, quantized: bool = False) -> Any:  # noqa: ANN401 - of transformers
     """Return the config to load a verified folder with; `build` makes a model of a config, as `from_config` does.
 
-    Blocks for about a second. Nothing is loaded: the model is built without its numbers.
+    Blocks for about a second. Nothing is loaded: the model is built without its numbers. `quantized` is for those that
+    load int8 weights with their scales: for all others they would be wrong numbers.
 
     Raises:
         ArtifactRefused: names the file and what is wrong in it.
@@ -52,6 +54,9 @@ def checked_config(folder: Path, build: Callable[[Any], Any]) -> Any:  # noqa: A
     """
     import torch  # noqa: PLC0415 - seconds of imports, in services that have it anyway
 
+    if not quantized and is_quantized(folder):
+        why = "has int8 weights, which only the engine transformers loads: use that, or what they were derived from"
+        raise ArtifactRefused(CONFIG, why)
     tensors = tensors_of(folder)
     config = loadable_config(folder, tensors=len(tensors))
     try:
@@ -65,6 +70,16 @@ def checked_config(folder: Path, build: Callable[[Any], Any]) -> Any:  # noqa: A
     if buffers > SPARE_BUFFER_BYTES + 2 * sum(map(math.prod, tensors.values())):
         raise ArtifactRefused(CONFIG, f"asks for {buffers} bytes beside its weights")
     return config
+
+
+def is_quantized(folder: Path) -> bool:
+    """Return whether the folder's weights are int8, by its config.
+
+    Raises:
+        ArtifactRefused: it has no config that can be read.
+
+    """
+    return QUANTIZATION in _json(folder / CONFIG, limit=MAX_JSON_BYTES)
 
 
 def loadable_config(folder: Path, *, tensors: int) -> Any:  # noqa: ANN401 - of transformers

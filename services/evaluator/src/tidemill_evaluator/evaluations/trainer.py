@@ -22,5 +22,5 @@ class TrainerModels:
             found = (await self._registry.GetModelVersion(request)).version
         return Version(
             ready=found.state == model_pb2.MODEL_VERSION_STATE_READY,
-            dataset_version=found.source.trained.dataset_version,
+            dataset_version=found.source.trained.dataset_version or found.source.derived.dataset_version,
         )

@@ -64,6 +64,7 @@ DECISIONS: Mapping[str, str] = {
     "tidemill.trainer.run.queued.v1": "training",
     "tidemill.trainer.run.failed.v1": "training",
     "tidemill.trainer.sweep.ended.v1": "training",
+    "tidemill.trainer.derivation.ended.v1": "training",
     "tidemill.evaluator.evaluation.completed.v1": "gate verdict",
     "tidemill.evaluator.evaluation.failed.v1": "gate verdict",
     "tidemill.inference.budget.exhausted.v1": "budget stop",

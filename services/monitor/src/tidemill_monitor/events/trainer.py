@@ -66,6 +66,7 @@ class ModelVersionRegistered:
     run: str = ""
     base: str = ""
     dataset_version: str = ""
+    derived_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,4 +87,5 @@ TYPES: Mapping[str, type] = {
     "tidemill.trainer.model.version_failed.v1": ModelVersionFailed,
     "tidemill.trainer.model.deleted.v1": Counted,
     "tidemill.trainer.sweep.ended.v1": Counted,
+    "tidemill.trainer.derivation.ended.v1": Counted,
 }

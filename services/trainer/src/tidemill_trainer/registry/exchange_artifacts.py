@@ -5,6 +5,7 @@ from pathlib import Path
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.models.manifest import ArtifactFile
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_trainer.disk import disk_errors
 
 MEDIA_TYPE = "application/octet-stream"
 
@@ -21,6 +22,11 @@ class ExchangeArtifacts:
         return await self._exchange.put(
             project, version, local, media_type=MEDIA_TYPE, measured=(file.size, file.sha256)
         )
+
+    async def get(self, stored: ObjectRef, local: Path) -> None:
+        """See `Artifacts.get`."""
+        with disk_errors():
+            await self._exchange.get_file(stored, local)
 
     async def is_whole(self, stored: ObjectRef) -> bool:
         """See `Artifacts.is_whole`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from tidemill_core.models.int8 import QUANTIZATION
 from tidemill_core.models.manifest import MAX_JSON_BYTES, ArtifactRefused, refuse_what_runs
 from tidemill_trainer.registry.domain.base_facts import FileFacts, modules_of
 
@@ -42,7 +43,7 @@ def _inspect(path: str, local: Path) -> FileFacts:
         return FileFacts()
     if path == "tokenizer_config.json":
         return FileFacts(chat_template=bool(content.get("chat_template")))
-    return FileFacts(context_tokens=_context_tokens(content))
+    return FileFacts(context_tokens=_context_tokens(content), quantized=QUANTIZATION in content)
 
 
 def _context_tokens(config: dict[str, object]) -> int:

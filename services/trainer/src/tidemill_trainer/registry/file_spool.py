@@ -1,4 +1,4 @@
-"""Uploads on local disk until they are verified: always deleted afterwards."""
+"""Uploads on local disk until they are verified, and downloads until they are sent: always deleted afterwards."""
 
 import asyncio
 import hashlib
@@ -34,6 +34,13 @@ class FileSpool:
             refuse_if_full(self._folder, file.size)
             await self._write(file, chunks, spooled)
             yield Path(spooled.name)
+
+    @asynccontextmanager
+    async def hold(self, file: ArtifactFile) -> AsyncIterator[Path]:
+        """See `Spool.hold`."""
+        with disk_errors(), tempfile.NamedTemporaryFile(dir=self._folder, prefix=PREFIX) as held:
+            refuse_if_full(self._folder, file.size)
+            yield Path(held.name)
 
     async def _write(self, file: ArtifactFile, chunks: AsyncIterator[bytes], spooled: IO[bytes]) -> None:
         digest, received = hashlib.sha256(), 0

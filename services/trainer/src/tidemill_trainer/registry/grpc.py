@@ -1,5 +1,6 @@
 """gRPC ModelRegistryService."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from tidemill.trainer.v1 import model_registry_service_pb2 as pb
@@ -14,30 +15,36 @@ from tidemill_trainer.registry.approvals import ModelApprovals
 from tidemill_trainer.registry.crud import ModelCrud, ModelOverview
 from tidemill_trainer.registry.domain.approvals import Missing
 from tidemill_trainer.registry.domain.model_version import ModelVersion
+from tidemill_trainer.registry.download import DownloadVersion
 from tidemill_trainer.registry.import_model import ImportCommand, ImportModel
 from tidemill_trainer.registry.messages import approval_of_message, source_of, version_message
 from tidemill_trainer.registry.upload import UploadVersion
 
 LARGEST_CHUNK = 2 * 1024 * 1024
+PIECE_BYTES = 256 * 1024
 
 
 class GrpcModelRegistryService(ModelRegistryServiceServicer):
     """Message -> use case -> message; errors are translated by the server's interceptor."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword-only, and each of another kind
         self,
         *,
         crud: ModelCrud,
         approvals: ModelApprovals,
         import_model: ImportModel,
         upload: UploadVersion,
+        download: DownloadVersion,
         places: UploadPlaces,
+        download_places: UploadPlaces,
     ) -> None:
         self._approvals = approvals
         self._crud = crud
         self._import_model = import_model
         self._upload = upload
+        self._download = download
         self._places = places
+        self._download_places = download_places
 
     async def ImportModel(self, request: pb.ImportModelRequest, _context: object) -> pb.ImportModelResponse:
         """Import a version, or return the one with this content."""
@@ -58,6 +65,19 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
                 caller, version_id=start.version, path=start.path, chunks=_chunks_of(messages)
             )
         return pb.UploadModelFileResponse(version=await self._shown(version))
+
+    async def DownloadModelFile(
+        self, request: pb.DownloadModelFileRequest, _context: object
+    ) -> AsyncIterator[pb.DownloadModelFileResponse]:
+        """Stream one file of a version."""
+        caller = current_caller()
+        async with (
+            self._download_places.held(caller.project),
+            self._download.file(caller, version_id=request.version, path=request.path) as local,
+        ):
+            with local.open("rb") as file:
+                while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+                    yield pb.DownloadModelFileResponse(chunk=piece)
 
     async def CompleteModelVersion(
         self, request: pb.CompleteModelVersionRequest, _context: object

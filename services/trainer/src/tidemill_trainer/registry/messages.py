@@ -18,6 +18,7 @@ from tidemill_trainer.registry.domain.model_version import (
     ModelVersionWasRegistered,
 )
 from tidemill_trainer.registry.domain.sources import (
+    DerivedSource,
     FolderSource,
     HuggingFaceSource,
     OpenAiSource,
@@ -45,6 +46,9 @@ def source_of(message: pb.ModelSource) -> Source:
         case "trained":
             text = "is registered by training runs only: create a training plan"
             raise InvalidInput.at(field="source.trained", text=text)
+        case "derived":
+            text = "is registered by derivations only: create a derivation"
+            raise InvalidInput.at(field="source.derived", text=text)
         case None:
             raise InvalidInput.at(field="source", text="must be folder, hugging_face or openai")
 
@@ -79,8 +83,17 @@ def version_event(version: ModelVersion, event: Event, seq: int) -> tuple[str, M
     match event:
         case ModelVersionWasRegistered():
             trained = event.trained or TrainedSource(run="", base="", dataset_version="")
+            derived = event.derived or DerivedSource(derivation="", source_version="", method="")
             return "tidemill.trainer.model.version_registered.v1", to_message(
-                events.ModelVersionRegistered, event, trained, version=version.id, seq=seq
+                events.ModelVersionRegistered,
+                event,
+                run=trained.run,
+                base=trained.base,
+                dataset_version=trained.dataset_version or derived.dataset_version,
+                derived_from=derived.source_version,
+                derivation=derived.derivation,
+                version=version.id,
+                seq=seq,
             )
         case ModelVersionHasFailed():
             return "tidemill.trainer.model.version_failed.v1", to_message(
@@ -99,6 +112,8 @@ def _source_message(source: Source) -> pb.ModelSource:
             return pb.ModelSource(hugging_face=to_message(pb.HuggingFaceSource, source, revision=revision))
         case TrainedSource():
             return pb.ModelSource(trained=to_message(pb.TrainedSource, source))
+        case DerivedSource():
+            return pb.ModelSource(derived=to_message(pb.DerivedSource, source))
         case OpenAiSource():
             return pb.ModelSource(openai=to_message(pb.OpenAiSource, source))
 

@@ -7,6 +7,7 @@ from tidemill_kit.workers.pending import PendingDocuments
 from tidemill_trainer.registry.domain.model import Model
 from tidemill_trainer.registry.domain.model_version import ModelVersion, VersionState
 from tidemill_trainer.registry.domain.sources import (
+    DerivedSource,
     FolderSource,
     HuggingFaceSource,
     OpenAiSource,
@@ -15,7 +16,13 @@ from tidemill_trainer.registry.domain.sources import (
 )
 from tidemill_trainer.registry.messages import model_event, version_event
 
-SOURCES = {"folder": FolderSource, "hugging_face": HuggingFaceSource, "openai": OpenAiSource, "trained": TrainedSource}
+SOURCES = {
+    "folder": FolderSource,
+    "hugging_face": HuggingFaceSource,
+    "openai": OpenAiSource,
+    "trained": TrainedSource,
+    "derived": DerivedSource,
+}
 
 
 def _written(_version: ModelVersion, state: Document) -> Document:

@@ -29,13 +29,32 @@ class Artifacts(Protocol):
         """
         ...
 
+    async def get(self, stored: ObjectRef, local: Path) -> None:
+        """Write an object to a local file, compared with its digest.
+
+        Raises:
+            ObjectMissing: it was erased.
+            DependencyUnavailable: the store does not answer.
+
+        """
+        ...
+
     async def is_whole(self, stored: ObjectRef) -> bool:
         """Return whether the object exists with the recorded size."""
         ...
 
 
 class Spool(Protocol):
-    """Local disk space for uploads that are not verified yet."""
+    """Local disk space for uploads that are not verified yet, and for downloads."""
+
+    def hold(self, file: ArtifactFile) -> AbstractAsyncContextManager[Path]:
+        """Give an empty file with space for another one; it is deleted when the context exits.
+
+        Raises:
+            DependencyUnavailable: the disk is full.
+
+        """
+        ...
 
     def receive(self, file: ArtifactFile, chunks: AsyncIterator[bytes]) -> AbstractAsyncContextManager[Path]:
         """Write the chunks to a file that is deleted when the context exits.

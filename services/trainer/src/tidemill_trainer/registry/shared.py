@@ -7,7 +7,7 @@ from tidemill_core.resources import ResolveShared, nothing_shared
 from tidemill_trainer.errors import ModelVersionNotFound
 from tidemill_trainer.registry.domain.model import version_id
 from tidemill_trainer.registry.domain.model_version import ModelVersion
-from tidemill_trainer.registry.domain.sources import OpenAiSource, TrainedSource
+from tidemill_trainer.registry.domain.sources import DerivedSource, OpenAiSource, TrainedSource
 from tidemill_trainer.registry.references import References
 
 
@@ -60,6 +60,8 @@ def _as_shared(version: ModelVersion) -> ModelVersion:
         case TrainedSource():
             base = source.base if "/" in source.base else f"{owner}/{source.base}"
             source = TrainedSource(run="", base=base, dataset_version="")
+        case DerivedSource():
+            source = DerivedSource(derivation="", source_version="", method=source.method)
         case OpenAiSource():
             source = replace(source, api_key_secret="")
     model = f"{owner}/{version.model}"

@@ -12,13 +12,16 @@ from tidemill_kit.access.grants import Shared
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_kit.grpc.server import Registration
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
+from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.registry.approvals import ModelApprovals
+from tidemill_trainer.registry.cached_files import CachedFiles
 from tidemill_trainer.registry.crud import ModelCrud
 from tidemill_trainer.registry.domain.limits import ImportLimits
+from tidemill_trainer.registry.download import DownloadVersion
 from tidemill_trainer.registry.events import promotions
 from tidemill_trainer.registry.exchange_artifacts import ExchangeArtifacts
 from tidemill_trainer.registry.fetch_version import FetchVersion
@@ -28,11 +31,12 @@ from tidemill_trainer.registry.grpc import GrpcModelRegistryService
 from tidemill_trainer.registry.hugging_face_hub import HuggingFaceHub
 from tidemill_trainer.registry.import_model import ImportModel
 from tidemill_trainer.registry.mongo import MODELS, VERSIONS, pending_imports
-from tidemill_trainer.registry.ports import Artifacts, Inspector, Models, Versions
+from tidemill_trainer.registry.ports import Inspector, Models, Versions
 from tidemill_trainer.registry.references import References
+from tidemill_trainer.registry.register_version import RegisterVersion
 from tidemill_trainer.registry.shared import SharedVersions
 from tidemill_trainer.registry.upload import UploadVersion
-from tidemill_trainer.settings import DOWNLOADS_FOLDER, UPLOADS_FOLDER, TrainerSettings
+from tidemill_trainer.settings import BASES_FOLDER, DOWNLOADS_FOLDER, UPLOADS_FOLDER, TrainerSettings
 
 TOPIC = "tidemill.trainer.model.v1"
 
@@ -49,7 +53,9 @@ class Registry:
     models: Models
     versions: Versions
     shared: SharedVersions
-    artifacts: Artifacts
+    approvals: ModelApprovals
+    files: CachedFiles
+    register: RegisterVersion
     inspector: Inspector
 
 
@@ -72,18 +78,21 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
     fetch = FetchVersion(
         models=models, versions=versions, hub=hub, inspector=inspector, artifacts=artifacts, limits=limits, clock=clock
     )
+    approvals = ModelApprovals(models=models, versions=versions, references=references, clock=clock)
     leases = backend.leases("import_leases")
     imports = _imports(backend, settings, fetch, leases)
     service = GrpcModelRegistryService(
         crud=ModelCrud(models=models, versions=versions, references=references, shared=shared, clock=clock),
-        approvals=ModelApprovals(models=models, versions=versions, references=references, clock=clock),
+        approvals=approvals,
         import_model=ImportModel(
             models=models, versions=versions, hub=hub, limits=limits, clock=clock, enqueue=imports.enqueue
         ),
         upload=UploadVersion(
             versions=versions, references=references, spool=spool, inspector=inspector, artifacts=artifacts, clock=clock
         ),
-        places=_upload_places(settings),
+        download=DownloadVersion(references=references, spool=spool, artifacts=artifacts),
+        places=_upload_places(settings, kind="uploads"),
+        download_places=_upload_places(settings, kind="downloads"),
     )
     return Registry(
         subscription=promotions(versions),
@@ -93,7 +102,9 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
         models=models,
         versions=versions,
         shared=shared,
-        artifacts=artifacts,
+        approvals=approvals,
+        files=CachedFiles(ArtifactCache(settings.data_dir / BASES_FOLDER, backend.bucket(settings.exchange_bucket))),
+        register=RegisterVersion(models=models, versions=versions, artifacts=artifacts, clock=clock),
         inspector=inspector,
     )
 
@@ -122,12 +133,13 @@ def _hub(settings: TrainerSettings) -> HuggingFaceHub:
     )
 
 
-def _upload_places(settings: TrainerSettings) -> UploadPlaces:
+def _upload_places(settings: TrainerSettings, *, kind: str) -> UploadPlaces:
     return UploadPlaces(
         Patience(
             max_concurrent=settings.max_concurrent_uploads,
             of_project=settings.uploads_of_project,
             idle_s=settings.upload_idle_s,
             whole_s=settings.upload_whole_s,
-        )
+        ),
+        kind=kind,
     )

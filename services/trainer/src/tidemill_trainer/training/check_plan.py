@@ -93,6 +93,8 @@ class CheckPlan:
             raise BaseNotTrainable(version.id, why="it is a remote model, without weights in this registry")
         if isinstance(version.source, TrainedSource):
             raise BaseNotTrainable(version.id, why=f"it is an adapter on {version.source.base}: use that base")
+        if version.facts.quantized:
+            raise BaseNotTrainable(version.id, why="its weights are quantized: use what it was derived from")
         return version
 
 

@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
+from tidemill_trainer.child_processes import Exceeded, described_exit, killed_above, started
 from tidemill_trainer.disk import disk_errors
 from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.learning.job import NO_LIMIT, Job, RewardModelFiles
@@ -21,25 +19,6 @@ from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Scored, Stepped, TrainingJob
 from tidemill_trainer.training.training_memory import available_bytes
-
-WATCH_EVERY_S = 0.25
-LONGEST_LINE = 1024 * 1024
-PASSED_ON = (
-    "ATEN_CPU_CAPABILITY",
-    "CUDA_VISIBLE_DEVICES",
-    "LANG",
-    "LD_LIBRARY_PATH",
-    "ONEDNN_MAX_CPU_ISA",
-    "PATH",
-    "PYTHONPATH",
-    "TMPDIR",
-    "VIRTUAL_ENV",
-)
-"""Variables that a training process inherits; the service's secrets are not among them."""
-
-
-MMAP_FROM_BYTES = str(1024**2)
-"""glibc returns freed blocks from this size on to the system; otherwise fragmentation nearly doubles the peak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,17 +105,7 @@ class TrainingProcesses:
             held_out_examples=str(job.folder.held_out) if job.measures_accuracy else "",
         )
         await asyncio.to_thread(sent.write, job_file)
-        with await asyncio.to_thread((folder / "stderr.log").open, "wb") as log:
-            return await asyncio.create_subprocess_exec(
-                *self._settings.command,
-                str(job_file),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                env=_environment(folder),
-                limit=LONGEST_LINE,
-                start_new_session=True,
-            )
+        return await started([*self._settings.command, str(job_file)], folder)
 
 
 async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> AsyncIterator[Report]:
@@ -159,7 +128,7 @@ async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> Asyn
     if ending.why:
         raise ending.why
     if status or not ending.done:
-        raise TrainingFailed(_described(status), reason="CRASHED")
+        raise TrainingFailed(described_exit(status, what="the training process"), reason="CRASHED")
 
 
 def _report_of(received: Mapping[str, Any]) -> Report | None:
@@ -205,42 +174,19 @@ def _curve(received: Mapping[str, Any]) -> Curve:
 
 async def _watch(process: asyncio.subprocess.Process, job: TrainingJob, ending: _Ending) -> None:
     """Kill the process when it exceeds its memory or time limit."""
-    clock = asyncio.get_running_loop()
-    deadline = clock.time() + job.seconds_left
-    while True:
-        taken = taken_bytes(process.pid)
-        ending.saw(taken)
-        if taken > job.memory_bytes:
-            message = (
-                f"the training used {taken} bytes of memory; its limit is {job.memory_bytes}: use limits.memory auto, "
-                "a smaller batch, max_length or base, or gradient_checkpointing"
-            )
-            ending.why = TrainingFailed(message, reason="OUT_OF_MEMORY")
-        elif clock.time() >= deadline and not ending.computed:
-            message = "the training exceeded its time limit: raise limits.time, or train fewer steps"
-            ending.why = TrainingFailed(message, reason="TIME_LIMIT")
-        if ending.why:
-            process.kill()
-            return
-        await asyncio.sleep(WATCH_EVERY_S)
-
-
-def _described(status: int) -> str:
-    if status >= 0:
-        return f"the training process exited with code {status} without a report"
-    name = signal.Signals(-status).name
-    return f"the training process was killed, exit code {status} ({name}): retry it; the machine may be out of memory"
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return kept | {
-        "HF_HOME": str(folder / "hugging_face"),
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HOME": str(folder),
-        "GOMP_SPINCOUNT": "20000",  # waiting threads sleep soon, since other processes need the CPU
-        "MALLOC_MMAP_THRESHOLD_": MMAP_FROM_BYTES,
-        "MALLOC_TRIM_THRESHOLD_": MMAP_FROM_BYTES,
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+    exceeded, taken = await killed_above(
+        process,
+        memory_bytes=job.memory_bytes,
+        seconds=job.seconds_left,
+        timed=lambda: not ending.computed,
+        saw=ending.saw,
+    )
+    if exceeded is Exceeded.MEMORY:
+        message = (
+            f"the training used {taken} bytes of memory; its limit is {job.memory_bytes}: use limits.memory auto, "
+            "a smaller batch, max_length or base, or gradient_checkpointing"
+        )
+        ending.why = TrainingFailed(message, reason="OUT_OF_MEMORY")
+    else:
+        message = "the training exceeded its time limit: raise limits.time, or train fewer steps"
+        ending.why = TrainingFailed(message, reason="TIME_LIMIT")

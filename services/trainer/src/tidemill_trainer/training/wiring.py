@@ -10,15 +10,13 @@ from tidemill_kit.access.grants import Shared
 from tidemill_kit.access.retention import RetentionKind
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_kit.grpc.server import Registration
-from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.service.app import Component, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 from tidemill_trainer.errors import TrainingPlanNotFound, TrainingRunNotFound
 from tidemill_trainer.registry.wiring import Registry
-from tidemill_trainer.settings import BASES_FOLDER, RUNS_FOLDER, TrainerSettings
-from tidemill_trainer.training.cached_bases import CachedBases
+from tidemill_trainer.settings import RUNS_FOLDER, TrainerSettings
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.events import datasets
@@ -161,17 +159,10 @@ def _train(
         plans=stores.plans,
         references=registry.shared,
         datasets=stores.datasets,
-        bases=CachedBases(ArtifactCache(settings.data_dir / BASES_FOLDER, backend.bucket(settings.exchange_bucket))),
+        bases=registry.files,
         folders=folders,
         trainings=TrainingProcesses(_process_settings(settings)),
-        register=RegisterAdapter(
-            models=registry.models,
-            versions=registry.versions,
-            artifacts=registry.artifacts,
-            inspector=registry.inspector,
-            folders=folders,
-            clock=clock,
-        ),
+        register=RegisterAdapter(register=registry.register, inspector=registry.inspector, folders=folders),
         needs=TrainingNeeds(
             memory_bytes=settings.run_memory_bytes,
             min_examples=settings.run_min_examples,

@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from tidemill.trainer.v1 import derivation_pb2 as _derivation_pb2
 from tidemill.trainer.v1 import sweep_pb2 as _sweep_pb2
 from tidemill.trainer.v1 import training_pb2 as _training_pb2
 import builtins as _builtins
@@ -33,6 +34,8 @@ class ModelVersionRegistered(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    DERIVED_FROM_FIELD_NUMBER: _builtins.int
+    DERIVATION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Output only. The version, `model@number`."""
     seq: _builtins.int
@@ -49,6 +52,10 @@ class ModelVersionRegistered(_message.Message):
     """Output only. `model@version` that it is an adapter of; empty for full weights."""
     dataset_version: _builtins.str
     """Output only. `dataset@number` that it was trained on; empty for an imported one."""
+    derived_from: _builtins.str
+    """Output only. `model@version` that it was derived from; empty for others."""
+    derivation: _builtins.str
+    """Output only. The derivation that made it; empty for others."""
     def __init__(
         self,
         *,
@@ -60,10 +67,12 @@ class ModelVersionRegistered(_message.Message):
         run: _builtins.str = ...,
         base: _builtins.str = ...,
         dataset_version: _builtins.str = ...,
+        derived_from: _builtins.str = ...,
+        derivation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "digest", b"digest", "model", b"model", "run", b"run", "seq", b"seq", "total_bytes", b"total_bytes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "derivation", b"derivation", "derived_from", b"derived_from", "digest", b"digest", "model", b"model", "run", b"run", "seq", b"seq", "total_bytes", b"total_bytes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -330,3 +339,51 @@ class SweepEnded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SweepEnded: _TypeAlias = SweepEnded  # noqa: Y015
+
+@_typing.final
+class DerivationEnded(_message.Message):
+    """DerivationEnded is tidemill.trainer.derivation.ended.v1: a derivation has registered a model version, failed, or was
+    cancelled.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DERIVATION_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    SOURCE_VERSION_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    derivation: _builtins.str
+    """Output only. The derivation."""
+    seq: _builtins.int
+    """Output only. The number of this event of the derivation."""
+    source_version: _builtins.str
+    """Output only. `model@version` that it is made of."""
+    model: _builtins.str
+    """Output only. The model whose version it makes."""
+    state: _derivation_pb2.DerivationState.ValueType
+    """Output only. The final state."""
+    reason: _builtins.str
+    """Output only. Why it failed, UPPER_SNAKE; empty if it succeeded."""
+    model_version: _builtins.str
+    """Output only. `model@version` that it made; empty if it failed."""
+    def __init__(
+        self,
+        *,
+        derivation: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        source_version: _builtins.str = ...,
+        model: _builtins.str = ...,
+        state: _derivation_pb2.DerivationState.ValueType = ...,
+        reason: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["derivation", b"derivation", "model", b"model", "model_version", b"model_version", "reason", b"reason", "seq", b"seq", "source_version", b"source_version", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DerivationEnded: _TypeAlias = DerivationEnded  # noqa: Y015

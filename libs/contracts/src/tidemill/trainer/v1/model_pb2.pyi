@@ -534,6 +534,7 @@ class ModelSource(_message.Message):
     HUGGING_FACE_FIELD_NUMBER: _builtins.int
     OPENAI_FIELD_NUMBER: _builtins.int
     TRAINED_FIELD_NUMBER: _builtins.int
+    DERIVED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def folder(self) -> Global___FolderSource:
         """A folder that the client uploads."""
@@ -550,6 +551,10 @@ class ModelSource(_message.Message):
     def trained(self) -> Global___TrainedSource:
         """A run of the trainer; never given by a caller."""
 
+    @_builtins.property
+    def derived(self) -> Global___DerivedSource:
+        """A derivation of the trainer; never given by a caller."""
+
     def __init__(
         self,
         *,
@@ -557,12 +562,13 @@ class ModelSource(_message.Message):
         hugging_face: Global___HuggingFaceSource | None = ...,
         openai: Global___OpenAiSource | None = ...,
         trained: Global___TrainedSource | None = ...,
+        derived: Global___DerivedSource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "hugging_face", b"hugging_face", "kind", b"kind", "openai", b"openai", "trained", b"trained"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["derived", b"derived", "folder", b"folder", "hugging_face", b"hugging_face", "kind", b"kind", "openai", b"openai", "trained", b"trained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "hugging_face", b"hugging_face", "kind", b"kind", "openai", b"openai", "trained", b"trained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["derived", b"derived", "folder", b"folder", "hugging_face", b"hugging_face", "kind", b"kind", "openai", b"openai", "trained", b"trained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["folder", "hugging_face", "openai", "trained"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["folder", "hugging_face", "openai", "trained", "derived"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -707,6 +713,40 @@ class TrainedSource(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainedSource: _TypeAlias = TrainedSource  # noqa: Y015
+
+@_typing.final
+class DerivedSource(_message.Message):
+    """DerivedSource names the derivation that made a version of another one: full weights."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DERIVATION_FIELD_NUMBER: _builtins.int
+    SOURCE_VERSION_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    derivation: _builtins.str
+    """Output only. The derivation."""
+    source_version: _builtins.str
+    """Output only. `model@version` that it was made of."""
+    method: _builtins.str
+    """Output only. How: "merge", or "quantize_int8"."""
+    dataset_version: _builtins.str
+    """Output only. `dataset@number` that source_version was trained on; empty for an imported one."""
+    def __init__(
+        self,
+        *,
+        derivation: _builtins.str = ...,
+        source_version: _builtins.str = ...,
+        method: _builtins.str = ...,
+        dataset_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_version", b"dataset_version", "derivation", b"derivation", "method", b"method", "source_version", b"source_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DerivedSource: _TypeAlias = DerivedSource  # noqa: Y015
 
 @_typing.final
 class Artifact(_message.Message):

@@ -191,6 +191,54 @@ class UploadModelFileResponse(_message.Message):
 Global___UploadModelFileResponse: _TypeAlias = UploadModelFileResponse  # noqa: Y015
 
 @_typing.final
+class DownloadModelFileRequest(_message.Message):
+    """DownloadModelFileRequest names a file of a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Required. The version, `model@number`."""
+    path: _builtins.str
+    """Required. The file's path as in its artifacts."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadModelFileRequest: _TypeAlias = DownloadModelFileRequest  # noqa: Y015
+
+@_typing.final
+class DownloadModelFileResponse(_message.Message):
+    """DownloadModelFileResponse is the next piece of a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """Output only. The next bytes."""
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadModelFileResponse: _TypeAlias = DownloadModelFileResponse  # noqa: Y015
+
+@_typing.final
 class CompleteModelVersionRequest(_message.Message):
     """CompleteModelVersionRequest names a version."""
 

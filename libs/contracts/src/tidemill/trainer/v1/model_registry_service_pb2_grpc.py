@@ -45,6 +45,11 @@ class ModelRegistryServiceStub:
                 request_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UploadModelFileRequest.SerializeToString,
                 response_deserializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UploadModelFileResponse.FromString,
                 _registered_method=True)
+        self.DownloadModelFile = channel.unary_stream(
+                '/tidemill.trainer.v1.ModelRegistryService/DownloadModelFile',
+                request_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.DownloadModelFileRequest.SerializeToString,
+                response_deserializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.DownloadModelFileResponse.FromString,
+                _registered_method=True)
         self.CompleteModelVersion = channel.unary_unary(
                 '/tidemill.trainer.v1.ModelRegistryService/CompleteModelVersion',
                 request_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.CompleteModelVersionRequest.SerializeToString,
@@ -100,6 +105,13 @@ class ModelRegistryServiceServicer:
 
     def UploadModelFile(self, request_iterator, context):
         """Uploads one file of a version: first its name, then its bytes in chunks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadModelFile(self, request, context):
+        """Streams one file of a ready version of the project's own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +186,11 @@ def add_ModelRegistryServiceServicer_to_server(servicer, server):
                     servicer.UploadModelFile,
                     request_deserializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UploadModelFileRequest.FromString,
                     response_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UploadModelFileResponse.SerializeToString,
+            ),
+            'DownloadModelFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadModelFile,
+                    request_deserializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.DownloadModelFileRequest.FromString,
+                    response_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.DownloadModelFileResponse.SerializeToString,
             ),
             'CompleteModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.CompleteModelVersion,
@@ -271,6 +288,33 @@ class ModelRegistryService:
             '/tidemill.trainer.v1.ModelRegistryService/UploadModelFile',
             tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UploadModelFileRequest.SerializeToString,
             tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UploadModelFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadModelFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tidemill.trainer.v1.ModelRegistryService/DownloadModelFile',
+            tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.DownloadModelFileRequest.SerializeToString,
+            tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.DownloadModelFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,8 @@ class ModelRegistryServiceStub:
     """Imports a version from a source, or returns the existing one with this content."""
     UploadModelFile: _aio.StreamUnaryMultiCallable[_model_registry_service_pb2.UploadModelFileRequest, _model_registry_service_pb2.UploadModelFileResponse]
     """Uploads one file of a version: first its name, then its bytes in chunks."""
+    DownloadModelFile: _aio.UnaryStreamMultiCallable[_model_registry_service_pb2.DownloadModelFileRequest, _model_registry_service_pb2.DownloadModelFileResponse]
+    """Streams one file of a ready version of the project's own."""
     CompleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.CompleteModelVersionRequest, _model_registry_service_pb2.CompleteModelVersionResponse]
     """Verifies a version whose files are all stored, and makes it ready or failed."""
     GetModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.GetModelRequest, _model_registry_service_pb2.GetModelResponse]
@@ -57,6 +59,14 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_abc.AsyncIterator[_model_registry_service_pb2.UploadModelFileRequest], _abc.Awaitable[_model_registry_service_pb2.UploadModelFileResponse]],
     ) -> _abc.Awaitable[_model_registry_service_pb2.UploadModelFileResponse]:
         """Uploads one file of a version: first its name, then its bytes in chunks."""
+
+    @_abc_1.abstractmethod
+    def DownloadModelFile(
+        self,
+        request: _model_registry_service_pb2.DownloadModelFileRequest,
+        context: _aio.ServicerContext[_model_registry_service_pb2.DownloadModelFileRequest, _abc.AsyncIterator[_model_registry_service_pb2.DownloadModelFileResponse]],
+    ) -> _abc.AsyncIterator[_model_registry_service_pb2.DownloadModelFileResponse]:
+        """Streams one file of a ready version of the project's own."""
 
     @_abc_1.abstractmethod
     def CompleteModelVersion(

@@ -74,6 +74,8 @@ class TransformersEngine:
         config = self._model.config.get_text_config()
         self.context_tokens: int = min(config.max_position_embeddings, limits.cache_tokens)
         self.fingerprint = f"transformers {transformers.__version__} {str(weights.dtype).removeprefix('torch.')}"
+        if weights.quantized:
+            self.fingerprint += " int8"
         if adapter is not None:
             self.fingerprint += f" {FINGERPRINT}"
         self._tokens = ModelTokens(weights.tokenizer, weights.vocabulary(self._ends), self._ends)

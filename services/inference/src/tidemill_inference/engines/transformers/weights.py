@@ -19,8 +19,9 @@ from tidemill_core.errors import isolated
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_inference.engines.transformers.building import BUILDING
 from tidemill_inference.engines.transformers.guides import Vocabulary
+from tidemill_inference.engines.transformers.int8 import quantization_of
 from tidemill_inference.errors import ModelRefused
-from tidemill_kit.models.folders import checked_config, loadable_config, passed_on, tensors_of
+from tidemill_kit.models.folders import checked_config, is_quantized, loadable_config, passed_on, tensors_of
 from tidemill_kit.models.freed_memory import return_freed_memory
 from tidemill_kit.models.numeric_format import NumericFormat
 
@@ -38,9 +39,13 @@ class ModelWeights:
                 self.tokenizer: Any = AutoTokenizer.from_pretrained(
                     given, local_files_only=True, trust_remote_code=False
                 )
+                config = checked_config(folder, AutoModelForCausalLM.from_config, quantized=True)
+                self.quantized = is_quantized(folder)
+                if self.quantized:
+                    config.quantization_config = quantization_of(tensors_of(folder))
                 self._model: Any = AutoModelForCausalLM.from_pretrained(
                     given,
-                    config=checked_config(folder, AutoModelForCausalLM.from_config),
+                    config=config,
                     local_files_only=True,
                     trust_remote_code=False,
                     use_safetensors=True,
@@ -109,7 +114,7 @@ def token_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:
 
 
 def stored_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:
-    """Return what a folder's weights take in a numeric format, by the headers of its files.
+    """Return what a folder's weights take in a numeric format, by the headers of its files; int8 stays int8.
 
     Raises:
         ModelRefused: a header is not readable.
@@ -117,13 +122,14 @@ def stored_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:
     """
     try:
         with isolated():
-            numbers = 0
+            stored = 0
             for path in folder.rglob("*.safetensors"):
                 with safe_open(path, framework="pt") as opened:
-                    numbers += sum(math.prod(each.get_shape()) for each in map(opened.get_slice, opened.keys()))
+                    for each in map(opened.get_slice, opened.keys()):
+                        stored += math.prod(each.get_shape()) * (1 if each.get_dtype() == "I8" else dtype.itemsize)
     except Exception as error:  # safetensors raises what its Rust part makes of a file
         raise ModelRefused(name, why=_unloadable(error)) from error
-    return numbers * dtype.itemsize
+    return stored
 
 
 def _unloadable(error: Exception) -> str:

@@ -94,7 +94,9 @@ def _(event: trainer.RunFailed, meta: EventMeta) -> Updates:
 def _(event: trainer.ModelVersionRegistered, meta: EventMeta) -> Updates:
     ref = Ref(Kind.MODEL_VERSION, event.version)
     message = f"{event.version} is registered"
-    part = event_part(meta, event, message, "digest", "total_bytes", "base", state="ready")
+    part = event_part(meta, event, message, "digest", "total_bytes", "base", "derived_from", state="ready")
+    if event.derived_from:
+        return (update(ref, part, (kinds.DERIVED, event.derived_from)),)
     if not event.run:
         return (update(ref, part, (kinds.ADAPTED, event.base)),)
     run = Ref(Kind.TRAINING_RUN, event.run)

@@ -23,6 +23,7 @@ class FileFacts:
     modules: tuple[str, ...] = ()
     context_tokens: int = 0
     chat_template: bool = False
+    quantized: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class BaseFacts:
     modules: frozenset[str] | None = None
     context_tokens: int | None = None
     chat_template: bool | None = None
+    quantized: bool = False
 
     @classmethod
     def of(cls, files: Iterable[tuple[str, FileFacts | None]]) -> "BaseFacts":
@@ -46,6 +48,7 @@ class BaseFacts:
             modules=frozenset().union(*known) if known and len(known) == len(weights) else None,
             context_tokens=(config.context_tokens or None) if config else None,
             chat_template=any(said) if found.get("tokenizer_config.json") else (True if any(said) else None),
+            quantized=config is not None and config.quantized,
         )
 
     @property

@@ -13,6 +13,7 @@ from tidemill_trainer.registry.domain.base_facts import BaseFacts, FileFacts
 from tidemill_trainer.registry.domain.model import version_id
 from tidemill_trainer.registry.domain.reward_model import ModelKind, RewardModel
 from tidemill_trainer.registry.domain.sources import (
+    DerivedSource,
     FolderSource,
     HuggingFaceSource,
     OpenAiSource,
@@ -29,6 +30,7 @@ class ModelVersionWasRegistered(Event):
     digest: str
     total_bytes: int
     trained: TrainedSource | None = None
+    derived: DerivedSource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ class ModelVersion(Aggregate):
     creator: str = ""
     """The subject of the credential that imported it, or had its run started; "" where there was none."""
     authors: tuple[str, ...] = ()
-    """The creator, and of a trained version all that shaped its plan or started or retried its run."""
+    """The creator, and all that shaped what it was trained by or derived from, or started or retried that."""
     promotions: tuple[Promotion, ...] = ()
     """The last rollouts that made it live."""
     approvals: tuple[Approval, ...] = ()
@@ -150,20 +152,20 @@ class ModelVersion(Aggregate):
         return version
 
     @classmethod
-    def trained(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
+    def made(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
         cls,
         *,
         project: str,
         model: str,
         number: int,
-        source: TrainedSource,
+        source: TrainedSource | DerivedSource,
         artifacts: Sequence[Artifact],
         now: datetime,
         creator: str = "",
         authors: Sequence[str] = (),
         reward_model: RewardModel | None = None,
     ) -> "ModelVersion":
-        """Return the READY version of a run, whose files are stored and verified."""
+        """Return the READY version of a run or a derivation, whose files are stored and verified."""
         version = cls(
             id=version_id(model, number),
             project=project,
@@ -171,7 +173,7 @@ class ModelVersion(Aggregate):
             number=number,
             source=source,
             state=VersionState.IMPORTING,
-            begun_by=source.run,
+            begun_by=source.run if isinstance(source, TrainedSource) else source.derivation,
             creator=creator,
             authors=tuple(authors),
             artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.file.path)),
@@ -230,6 +232,18 @@ class ModelVersion(Aggregate):
             if artifact.file.path == path:
                 return artifact.file
         raise FileNotExpected(self.id, path, expected=[artifact.file.path for artifact in self.artifacts])
+
+    def stored(self, path: str) -> ObjectRef:
+        """Return where a file is stored.
+
+        Raises:
+            FileNotExpected: it is not.
+
+        """
+        for artifact in self.artifacts:
+            if artifact.file.path == path and artifact.object:
+                return artifact.object
+        raise FileNotExpected(self.id, path, expected=[each.file.path for each in self.artifacts if each.object])
 
     def store(self, path: str, stored: ObjectRef, facts: FileFacts | None = None) -> None:
         """Record an uploaded file as stored."""
@@ -344,5 +358,6 @@ class ModelVersion(Aggregate):
                 digest=self.digest,
                 total_bytes=self.expected_bytes,
                 trained=self.source if isinstance(self.source, TrainedSource) else None,
+                derived=self.source if isinstance(self.source, DerivedSource) else None,
             )
         )

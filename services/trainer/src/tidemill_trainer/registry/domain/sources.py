@@ -133,4 +133,22 @@ class TrainedSource:
         return _key("trained", self.run)
 
 
-Source = FolderSource | HuggingFaceSource | OpenAiSource | TrainedSource
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DerivedSource:
+    """A derivation: full weights made of another version, without training."""
+
+    derivation: str
+    source_version: str
+    """`model@version`."""
+    method: str
+    """The method with its settings."""
+    dataset_version: str = ""
+    """What the source version was trained on; "" for an imported one."""
+
+    @property
+    def key(self) -> str:
+        """Digest of source version and method: what is made twice of the same is one version."""
+        return _key("derived", self.source_version, self.method)
+
+
+Source = FolderSource | HuggingFaceSource | OpenAiSource | TrainedSource | DerivedSource

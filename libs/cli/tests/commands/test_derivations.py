@@ -1,0 +1,38 @@
+"""Derivations are created of what is typed, waited for, and shown."""
+
+import asyncio
+
+import pytest
+
+from libs.cli.tests.commands.conftest import Terminal, check_reports
+from libs.cli.tests.commands.derivation_answers import derivation
+from libs.cli.tests.loop.running import Running
+from tidemill.trainer.v1 import derivation_pb2 as pb
+from tidemill.trainer.v1 import derivation_service_pb2 as rpc
+
+
+@pytest.mark.parametrize(
+    ("command", "reported"),
+    [
+        ("derivations list --model helpdesk_small", ["dv-1", "helpdesk_lora@3", "int8", "helpdesk_small@1"]),
+        ("derivations show dv-1", ["succeeded", "small@1", "136.0 of 270.0 MB"]),
+        ("derivations cancel dv-1", ["cancelled", "merge"]),
+        ("derivations delete dv-1", ["dv-1 is deleted"]),
+        ("models derive helpdesk_lora@3 --model helpdesk_small --method merge", ["queued", "merge", "helpdesk_small"]),
+    ],
+)
+async def test_a_command_reports_people_and_programs(terminal: Terminal, command: str, reported: list[str]) -> None:
+    await check_reports(terminal, command, reported)
+
+
+@pytest.mark.parametrize(("state", "code"), [(pb.DERIVATION_STATE_SUCCEEDED, 0), (pb.DERIVATION_STATE_FAILED, 1)])
+async def test_a_derivation_that_is_waited_for_ends_with_its_exit_code(
+    terminal: Terminal, running: Running, state: pb.DerivationState.ValueType, code: int
+) -> None:
+    answer = "trainer.v1.derivation_service:GetDerivation"
+    running.answers[answer] = lambda _: rpc.GetDerivationResponse(derivation=derivation(state))
+    typed = "models derive helpdesk_lora@3 --model helpdesk_small --method int8 --label team=help --wait"
+
+    said = await asyncio.to_thread(terminal, *typed.split())
+
+    assert said.code == code, said.text

@@ -1,0 +1,1 @@
+"""Derivations: versions of models that are made of other versions."""

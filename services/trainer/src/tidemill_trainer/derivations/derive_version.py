@@ -1,0 +1,173 @@
+"""Derives a version; a worker may be killed at any point and another one starts it over."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tidemill_core.application import Clock, Request, Requeue, ResourceKey
+from tidemill_core.errors import (
+    DependencyUnavailable,
+    Internal,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    TidemillError,
+    isolated,
+)
+from tidemill_core.models.manifest import ArtifactFile
+from tidemill_trainer.derivations.domain import Derivation, Quantize, derivation_card
+from tidemill_trainer.derivations.errors import DerivationFailed, DerivationLost
+from tidemill_trainer.derivations.ports import (
+    DerivationFolder,
+    DerivationJob,
+    Derivations,
+    Deriving,
+    Files,
+    Folders,
+    Sources,
+)
+from tidemill_trainer.registry.domain.model_version import ModelVersion
+from tidemill_trainer.registry.ports import Inspector
+from tidemill_trainer.registry.register_version import MadeVersion, RegisterVersion
+
+POLL_INTERVAL_S = 1.0
+"""Interval at which a cancellation is checked."""
+_WEIGHTS = ".safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeriveVersion:
+    """Emits DerivationHasEnded, and ModelVersionWasRegistered through RegisterVersion.
+
+    Files are made in a local folder and stored first; the version is saved as READY in one write, under a number that
+    derives from source and method. So no crash leaves a version that could be loaded half made, and what was registered
+    before a crash, or by another derivation of the same version, is found instead of computed again.
+    """
+
+    derivations: Derivations
+    sources: Sources
+    files: Files
+    folders: Folders
+    deriving: Deriving
+    inspector: Inspector
+    register: RegisterVersion
+    max_fruitless: int
+    """How many attempts may end with their worker."""
+    clock: Clock
+
+    async def __call__(self, key: ResourceKey, *, epoch: int) -> Requeue | None:
+        """Derive the version as the holder of this epoch of the derivation's lease."""
+        try:
+            return await self._attempt(key, epoch)
+        except (NotFound, DerivationLost):
+            return None
+        finally:
+            await self.folders.remove(key)
+
+    async def _attempt(self, key: ResourceKey, epoch: int) -> Requeue | None:
+        now = self.clock.now()
+        derivation = await self._write(key, lambda each: each.claim(epoch, now=now))
+        try:
+            with isolated():
+                await self._derive(key, derivation, epoch)
+        except DependencyUnavailable as unavailable:
+            message = f"waits for {unavailable.dependency}: {unavailable.message}"
+            await self._write(key, lambda each: each.wait(message, epoch=epoch))
+            return Requeue()
+        except (InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Internal) as refused:
+            await self._fail(key, refused, epoch)
+        except TidemillError:
+            raise
+        except Exception:
+            await self._fail(key, Internal("the worker failed; see its log"), epoch)
+            raise
+        return None
+
+    async def _derive(self, key: ResourceKey, derivation: Derivation, epoch: int) -> None:
+        source = await self.sources.version(key.project, derivation.source.version, field="source_version")
+        base = await self._base(derivation, source)
+        made = await self.register.made(key.project, derivation.model, derivation.made_from)
+        if made is None:
+            if derivation.fruitless > self.max_fruitless:
+                message = (
+                    f"{self.max_fruitless} workers exited while they derived it: check that their container's memory "
+                    "exceeds TRAINER_DERIVATION_MEMORY_BYTES"
+                )
+                raise DerivationFailed(message, reason="WORKER_LOST")
+            made = await self._made(key, derivation, epoch, source=source, base=base)
+        now, name = self.clock.now(), made.id
+        bytes_before = sum(_weight_bytes(each) for each in (source, base) if each)
+        bytes_after = _weight_bytes(made)
+
+        def succeeded(derivation: Derivation) -> None:
+            derivation.succeed(name, source_bytes=bytes_before, weight_bytes=bytes_after, now=now, epoch=epoch)
+
+        await self._write(key, succeeded)
+
+    async def _base(self, derivation: Derivation, source: ModelVersion) -> ModelVersion | None:
+        if not derivation.source.base:
+            return None
+        shared = await self.sources.base_of(derivation.project, source)
+        return shared or await self.sources.version(derivation.project, derivation.source.base, field="base")
+
+    async def _made(
+        self, key: ResourceKey, derivation: Derivation, epoch: int, *, source: ModelVersion, base: ModelVersion | None
+    ) -> ModelVersion:
+        folder = await self.folders.open(key)
+        fetched = await self.files.fetch(source)
+        job = DerivationJob(
+            folder=folder,
+            weights=await self.files.fetch(base) if base else fetched,
+            weights_name=base.id if base else source.id,
+            adapter=fetched if base else None,
+            bits=derivation.method.bits if isinstance(derivation.method, Quantize) else 0,
+        )
+        facts = await self._computed(key, job, epoch)
+        await self.folders.write_card(folder, derivation_card(derivation, facts=sorted(facts.items())))
+        files = await self.folders.files(folder)
+        await self._check_claimed(key, epoch)
+        return await self._registered(derivation, folder, files)
+
+    async def _registered(
+        self, derivation: Derivation, folder: DerivationFolder, files: tuple[ArtifactFile, ...]
+    ) -> ModelVersion:
+        facts = {file.path: await self.inspector.inspect(file.path, folder.made / file.path) for file in files}
+        made = MadeVersion(
+            project=derivation.project,
+            model=derivation.model,
+            source=derivation.made_from,
+            files=files,
+            facts=facts,
+            creator=derivation.requester,
+            authors=derivation.authors,
+        )
+        return await self.register(made, folder.made)
+
+    async def _computed(self, key: ResourceKey, job: DerivationJob, epoch: int) -> Mapping[str, str]:
+        """Have the process compute; kill it once the derivation is cancelled or another worker's."""
+        computing = asyncio.ensure_future(self.deriving(job))
+        try:
+            while not computing.done():
+                await asyncio.wait([computing], timeout=POLL_INTERVAL_S)
+                with suppress(DependencyUnavailable):  # it goes on as long as its lease holds
+                    await self._check_claimed(key, epoch)
+            return computing.result()
+        finally:
+            computing.cancel()
+            await asyncio.wait([computing])
+
+    async def _check_claimed(self, key: ResourceKey, epoch: int) -> None:
+        (await self.derivations.get(key.project, key.id)).refuse_unless_claimed(epoch)
+
+    async def _fail(self, key: ResourceKey, refused: TidemillError, epoch: int) -> None:
+        now, reason, message = self.clock.now(), refused.reason, refused.message
+        await self._write(key, lambda each: each.fail(reason=reason, message=message, now=now, epoch=epoch))
+
+    async def _write(self, key: ResourceKey, change: Callable[[Derivation], None]) -> Derivation:
+        return await self.derivations.update(key.project, key.id, change, request=Request.internal())
+
+
+def _weight_bytes(version: ModelVersion) -> int:
+    return sum(artifact.file.size for artifact in version.artifacts if artifact.file.path.endswith(_WEIGHTS))

@@ -1,0 +1,237 @@
+"""A derivation: a version of a model that is made of another version, without training."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.errors import Violation
+from tidemill_core.resources import label_violations, refuse, slug_violations
+from tidemill_trainer.derivations.errors import DerivationFinished, DerivationLost, DerivationUnfinished
+from tidemill_trainer.registry.domain.sources import DerivedSource
+
+INT8_BITS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DerivationHasEnded(Event):
+    """The derivation succeeded, failed or was cancelled."""
+
+
+class DerivationState(Enum):
+    """SUCCEEDED, FAILED and CANCELLED are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+IN_WORK = frozenset({DerivationState.QUEUED, DerivationState.RUNNING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge:
+    """An adapter's weights are added to those of its base."""
+
+    name: str = "merge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantize:
+    """Each row of the matrices becomes integers and one scale; an adapter is merged before."""
+
+    bits: int = INT8_BITS
+
+    @property
+    def name(self) -> str:
+        """The method with its settings, which with the source version identifies what is made."""
+        return f"quantize_int{self.bits}"
+
+
+Method = Merge | Quantize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DerivationSource:
+    """The version that a derivation is made of."""
+
+    version: str
+    """`model@number`."""
+    base: str = ""
+    """`model@number` of an adapter's base; "" for full weights."""
+    dataset_version: str = ""
+    """What it was trained on; "" for an imported one."""
+    authors: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The model of the version."""
+        return self.version.partition("@")[0]
+
+
+@dataclass(slots=True, kw_only=True)
+class Derivation(Aggregate):
+    """A derivation; source, model and method are fixed when it is created.
+
+    Every write of a worker carries the epoch of the derivation's lease; a write of an earlier epoch, or for one that
+    has ended, raises DerivationLost.
+    """
+
+    source: DerivationSource
+    model: str
+    method: Method
+    state: DerivationState = DerivationState.QUEUED
+    reason: str = ""
+    message: str = "waits for a worker"
+    model_version: str = ""
+    source_bytes: int = 0
+    weight_bytes: int = 0
+    requester: str = ""
+    attempt: int = 0
+    fruitless: int = 0
+    """Attempts that did not end by waiting: the only trace of a worker that the derivation crashes."""
+    epoch: int = 0
+    start_time: datetime | None = None
+    finish_time: datetime | None = None
+
+    @property
+    def authors(self) -> tuple[str, ...]:
+        """The requester, and the authors of what it is made of: none of them may approve a rollout of what it makes."""
+        own = (self.requester,) if self.requester else ()
+        return tuple(dict.fromkeys((*self.source.authors, *own)))
+
+    @property
+    def made_from(self) -> DerivedSource:
+        """Return the source of the version that it makes."""
+        return DerivedSource(
+            derivation=self.id,
+            source_version=self.source.version,
+            method=self.method.name,
+            dataset_version=self.source.dataset_version,
+        )
+
+    def check(self) -> None:
+        """Check what a caller chose.
+
+        Raises:
+            InvalidInput: names every field that breaks its rule.
+
+        """
+        refuse(self._violations())
+
+    def claim(self, epoch: int, *, now: datetime) -> None:
+        """Assign it to the worker with this lease epoch.
+
+        Raises:
+            DerivationLost: a later epoch has it, or it has ended.
+
+        """
+        if epoch < self.epoch or self.state not in IN_WORK or self.deleted:
+            raise DerivationLost(self.id)
+        self.epoch, self.state, self.message = epoch, DerivationState.RUNNING, ""
+        self.attempt += 1
+        self.fruitless += 1
+        self.start_time = self.start_time or now
+
+    def wait(self, message: str, *, epoch: int) -> None:
+        """Record what it waits for; the attempt does not count as a lost worker."""
+        self.refuse_unless_claimed(epoch)
+        self.message, self.fruitless = message, max(0, self.fruitless - 1)
+
+    def succeed(self, model_version: str, *, source_bytes: int, weight_bytes: int, now: datetime, epoch: int) -> None:
+        """Record the registered version."""
+        self.refuse_unless_claimed(epoch)
+        self.model_version, self.source_bytes, self.weight_bytes = model_version, source_bytes, weight_bytes
+        self._end(DerivationState.SUCCEEDED, now=now)
+
+    def fail(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
+        """Fail it."""
+        self.refuse_unless_claimed(epoch)
+        self._end(DerivationState.FAILED, now=now, reason=reason, message=message)
+
+    def cancel(self, *, now: datetime, message: str = "cancelled by a user") -> None:
+        """Cancel it; no effect if it is already cancelled.
+
+        Raises:
+            DerivationFinished: it has ended.
+
+        """
+        if self.state is DerivationState.CANCELLED:
+            return
+        if self.state not in IN_WORK:
+            raise DerivationFinished(self.id, state=self.state.value)
+        self._end(DerivationState.CANCELLED, now=now, reason="CANCELLED", message=message)
+
+    def refuse_unfinished(self) -> None:
+        """Check that it may be deleted.
+
+        Raises:
+            DerivationUnfinished: it has not ended.
+
+        """
+        if self.state in IN_WORK:
+            raise DerivationUnfinished(self.id)
+
+    def refuse_unless_claimed(self, epoch: int) -> None:
+        """Check that the worker with this epoch owns it.
+
+        Raises:
+            DerivationLost: another epoch owns it, or it has ended.
+
+        """
+        if epoch != self.epoch or self.state is not DerivationState.RUNNING or self.deleted:
+            raise DerivationLost(self.id)
+
+    def _end(self, state: DerivationState, *, now: datetime, reason: str = "", message: str = "") -> None:
+        self.state, self.reason, self.message, self.finish_time = state, reason, message, now
+        self.pending.append(DerivationHasEnded(occurred_at=now))
+
+    def _violations(self) -> Iterator[Violation]:
+        yield from slug_violations("derivation.model", self.model)
+        yield from label_violations("derivation.labels", self.labels)
+        if self.model == self.source.model:
+            text = f"is {self.model!r}, the model of {self.source.version}: name another one, with a gate of its own"
+            yield Violation("derivation.model", text)
+        match self.method:
+            case Merge() if not self.source.base:
+                text = f"{self.source.version} is no adapter: there is nothing to merge; use quantize"
+                yield Violation("derivation.merge", text)
+            case Quantize(bits=bits) if bits != INT8_BITS:
+                yield Violation("derivation.quantize.bits", f"is {bits}; supported is {INT8_BITS}")
+
+
+def derivation_card(derivation: Derivation, *, facts: Sequence[tuple[str, str]]) -> str:
+    """Return the card (Markdown) of what a derivation makes, with facts such as versions of libraries."""
+    source, base = derivation.source, derivation.source.base
+    rows = [
+        ("Made of", f"`{source.version}`" + (f", an adapter on `{base}`" if base else "")),
+        ("Dataset version", f"`{source.dataset_version}`" if source.dataset_version else "none: it was imported"),
+        ("Derivation", f"`{derivation.id}`"),
+        ("Method", f"`{derivation.method.name}`"),
+        *facts,
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return f"""# {derivation.model}
+
+{_described(derivation)}
+
+| | |
+|---|---|
+{table}
+
+## Licence
+
+The licence of {f"`{base}`" if base else "its source"} applies; users must check it, and the rights in the examples.
+"""
+
+
+def _described(derivation: Derivation) -> str:
+    if isinstance(derivation.method, Merge):
+        return "Full weights: an adapter merged into its base by Tidemill. It is loaded without the adapter."
+    return (
+        "Full weights in int8, made by Tidemill: each row of the matrices of linear and embedding layers is stored as "
+        "integers from -127 to 127 and one scale; activations are computed in the serving format. Tidemill loads it."
+    )

@@ -1,0 +1,16 @@
+"""Stored form of derivations, and those that have something to do."""
+
+from tidemill_kit.mapping import DocumentCodec, Tagged
+from tidemill_kit.store.mongo import Collection
+from tidemill_kit.workers.pending import PendingDocuments
+from tidemill_trainer.derivations.domain import IN_WORK, Derivation, Merge, Method, Quantize
+from tidemill_trainer.derivations.messages import derivation_event
+
+METHODS = {"merge": Merge, "quantize": Quantize}
+DERIVATIONS = DocumentCodec(Derivation, event=derivation_event, unions={Method: Tagged(tag="kind", classes=METHODS)})
+
+
+def pending_derivations(derivations: Collection) -> PendingDocuments:
+    """Find the unfinished derivations, oldest first."""
+    where = {"state.state": {"$in": sorted(state.value for state in IN_WORK)}, "deleted": False}
+    return PendingDocuments(derivations, where, index="state.state", oldest_first=True)

@@ -1,0 +1,1 @@
+"""The deriving process: merges an adapter into its base, and quantizes weights."""

@@ -1,0 +1,142 @@
+"""What int8 weights gain and lose beside bfloat16: bytes on disk and in memory, tokens a second, and answers.
+
+`python -m tests.bench.smaller [--questions 64] [--base FOLDER]`, about three minutes with SmolLM2. Trainer's deriving
+process makes the version, and inference's engine serves each of the two in a process of its own, in the format that
+serving computes in here. Memory is that of the tensors, and what the process has resident after its answers beside what
+it had before it loaded the model. Answers are compared as a gate does: ROUGE-L to the references, and the interval of
+the paired difference, which has to lie above the margin.
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import psutil
+import torch
+
+from services.inference.tests.engines.shop import ChatHere
+from tests.bench._figures import report
+from tests.bench.preferences import Question, questions, scores
+from tidemill_evaluator.statistics.intervals import BettingIntervals
+from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.engines.limits import EngineLimits
+from tidemill_inference.engines.loading import import_libraries
+from tidemill_inference.engines.ports import Finish, Piece, Prompt
+from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_kit.models.numeric_format import computed_format
+from tidemill_trainer.derivations.deriving_processes import DerivingProcesses
+from tidemill_trainer.derivations.ports import DerivationFolder, DerivationJob
+
+ROOT = Path(__file__).resolve().parents[2]
+AT_ONCE = (1, 4, 16)
+TOKENS = 48
+MARGIN = -0.02
+LIMITS = EngineLimits(cache_tokens=16384)
+
+
+async def derived(base: Path, folder: Path) -> tuple[Path, float]:
+    """Make the version in int8, as a worker does; return its folder, and how long the process took."""
+    begun = time.perf_counter()
+    processes = DerivingProcesses(memory_bytes=2**33, time_s=600, max_file_bytes=2**40)
+    job = DerivationJob(folder=DerivationFolder(path=folder), weights=base, weights_name="base@1", adapter=None, bits=8)
+    await processes(job)
+    return job.folder.made, time.perf_counter() - begun
+
+
+async def served(folder: Path, asked: Sequence[Question]) -> dict[str, Any]:
+    """Answer by inference's engine in this process; return answers, speed and memory."""
+    import_libraries()
+    from tidemill_inference.engines.transformers.engine import TransformersEngine  # noqa: PLC0415 - after what it leaves out
+    from tidemill_inference.engines.transformers.weights import ModelWeights  # noqa: PLC0415 - ditto
+
+    before = psutil.Process().memory_info().rss
+    weights = ModelWeights(folder, name="m@1", dtype=getattr(torch, computed_format("auto")))
+    engine = TransformersEngine(weights, name="m@1", limits=LIMITS, run_chat=ChatHere())
+    engine.start()
+
+    async def answer(question: Question, limit: int = TOKENS) -> tuple[str, int]:
+        messages = tuple(Message.of(Role[each["role"].upper()], each["content"]) for each in question.messages)
+        prompt = Prompt(messages=messages, sampling=Sampling(temperature=0.0, max_output_tokens=limit))
+        text, tokens = "", 0
+        async for piece in engine.generate("bench", prompt, timeout_s=600):
+            if isinstance(piece, Finish):
+                tokens = piece.output_tokens
+            elif isinstance(piece, Piece):
+                text += piece.text
+        return text, tokens
+
+    await answer(asked[0])
+    speeds = {}
+    for at_once in AT_ONCE:
+        begun = time.perf_counter()
+        made = await asyncio.gather(*(answer(each) for each in asked[:at_once]))
+        speeds[at_once] = sum(tokens for _, tokens in made) / (time.perf_counter() - begun)
+    turns = asyncio.Semaphore(max(AT_ONCE))
+
+    async def in_turn(question: Question) -> str:
+        async with turns:
+            return (await answer(question))[0]
+
+    texts = await asyncio.gather(*map(in_turn, asked))
+    resident = psutil.Process().memory_info().rss - before
+    await asyncio.to_thread(engine.close)
+    return {"texts": texts, "speeds": speeds, "bytes": weights.bytes, "resident": resident}
+
+
+def apart(folder: Path, count: int) -> dict[str, Any]:
+    """Serve in a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.smaller", "--serve", str(folder), "--questions", str(count)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout  # noqa: S603 - ourselves
+    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return found
+
+
+def _disk(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+async def main(options: argparse.Namespace) -> None:
+    """Print what each takes, how fast it is, and the difference of their answers."""
+    asked, say = questions(options.questions), sys.stdout.write
+    if options.serve:
+        say(json.dumps(await served(options.serve, asked)) + "\n")
+        return
+    with tempfile.TemporaryDirectory() as name:
+        made, seconds = await derived(options.base, Path(name))
+        say(f"made in {seconds:.1f} s; {computed_format('auto')}; {len(asked)} questions\n")
+        folders = {"as it is": options.base, "int8": made}
+        found = {kind: await asyncio.to_thread(apart, folder, len(asked)) for kind, folder in folders.items()}
+        disk = {kind: _disk(folder) for kind, folder in folders.items()}
+    rouge = {kind: await scores(asked, each["texts"]) for kind, each in found.items()}
+    for kind, each in found.items():
+        speeds = " / ".join(f"{speed:.0f}" for speed in each["speeds"].values())
+        say(
+            f"{kind:9} disk {disk[kind] / 1e6:.1f} MB  tensors {each['bytes'] / 1e6:.1f} MB  "
+            f"resident {each['resident'] / 1e6:.0f} MB  {speeds} tokens/s at {AT_ONCE}  "
+            f"ROUGE-L {fmean(rouge[kind]):.3f}\n"
+        )
+    shares = disk["int8"] / disk["as it is"], found["int8"]["bytes"] / found["as it is"]["bytes"]
+    differences = [new - old for old, new in zip(rouge["as it is"], rouge["int8"], strict=True)]
+    interval = await BettingIntervals().of_mean(differences, confidence=0.95, bounded=True)
+    same = fmean(one == other for one, other in zip(found["as it is"]["texts"], found["int8"]["texts"], strict=True))
+    say(f"disk {shares[0]:.3f}, memory {shares[1]:.3f} of it; {same:.0%} of the answers are the same texts\n")
+    bounds = f"[{interval.low:+.4f}, {interval.high:+.4f}]"
+    say(f"difference {fmean(differences):+.4f} {bounds}; above the margin {MARGIN}: {interval.low > MARGIN}\n")
+    report("int8 weights on disk", shares[0], "of bfloat16")
+    report("int8 weights in memory", shares[1], "of bfloat16")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=Path, default=ROOT / ".tidemill" / "models" / "smollm2")
+    parser.add_argument("--questions", type=int, default=64)
+    parser.add_argument("--serve", type=Path)
+    asyncio.run(main(parser.parse_args()))
