@@ -260,6 +260,8 @@ def fake_settings() -> ServiceSettings:
             "kafka_bootstrap_servers": "127.0.0.1:1",
             "mongo_uri": "mongodb://127.0.0.1:1",
             "mongo_database": "fake",
+            "max_requests_per_minute_of_project": 0,  # one apply of a loop is a hundred of them
+            "max_requests_per_minute_of_subject": 0,
             "s3_endpoint": "127.0.0.1:1",
             "s3_access_key": "key",
             "s3_secret_key": "secret",
