@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.json_format import ParseDict
 
@@ -21,6 +21,8 @@ READ = 10
 MIN_UNANSWERABLE = 10
 ATTEMPTS, PAUSE_S = 4, 2.0
 """How often a search is made whose passages come without a reranker's scores, and how long to wait between."""
+MIN_GAIN = 5
+"""So many more unanswerable questions, and no answerable one, are not refused by chance (sign test, 0.05)."""
 _FOLDS = 5
 
 
@@ -67,11 +69,23 @@ class Calibration:
     """Of the unanswerable questions."""
     false_refusals: Share
     """Of the answerable ones."""
+    identifiers_required: bool = False
+    """Questions that name an identifier which no passage has find nothing, too."""
 
     @property
     def separates(self) -> bool:
         """Return whether unanswerable questions are refused more often than others, beyond chance."""
         return self.refused.interval[0] > self.false_refusals.interval[1]
+
+    @property
+    def settings(self) -> Settings:
+        """Return what refuses questions, as settings of a search."""
+        return {"answerable_above": self.above} | ({"identifiers_required": True} if self.identifiers_required else {})
+
+    def gains_on(self, other: "Calibration") -> bool:
+        """Return whether it refuses more unanswerable questions, beyond chance, and no more of the answerable ones."""
+        more = self.refused.count - other.refused.count
+        return more >= MIN_GAIN and self.false_refusals.count <= other.false_refusals.count
 
 
 def calibrated(observations: Sequence[Observation], *, false_refusals: float) -> Calibration:
@@ -92,6 +106,30 @@ def calibrated(observations: Sequence[Observation], *, false_refusals: float) ->
         refused=Share(count=counts[False], of=len(observations) - answerable),
         false_refusals=Share(count=counts[True], of=answerable),
     )
+
+
+async def calibrate(
+    connection: Connection,
+    collection: str,
+    settings: Settings,
+    questions: Sequence[JudgedQuestion],
+    *,
+    false_refusals: float,
+) -> Calibration:
+    """Return what refuses unanswerable questions: a score, and `identifiers_required` where that refuses more.
+
+    Raises as `observed`.
+    """
+    found = await observed(connection, collection, settings, questions)
+    by_score = calibrated(found, false_refusals=false_refusals)
+    if settings.get("identifiers_required"):
+        return by_score
+    with_digits = [each for each in questions if any(character.isdigit() for character in each.text)]
+    required = settings | {"identifiers_required": True}
+    again = {each.id: each for each in await observed(connection, collection, required, with_digits)}
+    both = calibrated([again.get(each.id, each) for each in found], false_refusals=false_refusals)
+    both = replace(both, identifiers_required=True)
+    return both if both.gains_on(by_score) else by_score
 
 
 async def observed(

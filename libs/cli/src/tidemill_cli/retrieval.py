@@ -138,7 +138,8 @@ def tune(
 ) -> None:
     """Search for settings that find more, and compare the best with the present ones on held-out questions.
 
-    With 10 unanswerable questions in the suite it also finds from which score on the best passage answers.
+    With 10 unanswerable questions in the suite it also finds from which score on the best passage answers, and whether
+    requiring identifiers refuses more.
     Exit 2 if --apply was given and nothing was set.
     """
     from tidemill_cli.tuned import TuneCollection  # noqa: PLC0415 - optuna takes seconds to load

@@ -12,7 +12,7 @@ from rich.markup import escape
 from tidemill.evaluator.v1.evaluation_pb2 import EvaluationState
 from tidemill.evaluator.v1.retrieval_evaluation_pb2 import RetrievalEvaluation, RetrievalMeasure
 from tidemill.rag.v1.collection_pb2 import Collection, SearchSettings
-from tidemill_cli.answerability import MIN_UNANSWERABLE, Calibration, calibrated, observed
+from tidemill_cli.answerability import MIN_UNANSWERABLE, Calibration, calibrate
 from tidemill_cli.output import plain, progress, table
 from tidemill_cli.retrieval import ApplyIf
 from tidemill_cli.retrieval_figures import followed, picture
@@ -65,7 +65,7 @@ class TuneReport:
     def threshold(self) -> Settings:
         """What refuses questions, if it refuses the unanswerable ones more often than others, beyond chance."""
         known = self.calibration
-        return {"answerable_above": known.above} if known is not None and known.separates else {}
+        return known.settings if known is not None and known.separates else {}
 
     def decided(self, apply_if: ApplyIf) -> Settings:
         """Return the settings to set: the best ones if that is justified, else those that there are."""
@@ -117,10 +117,15 @@ class TuneReport:
         if known is None:
             return None
         shares = {"refused": known.refused, "false_refusals": known.false_refusals}
-        return {"answerable_above": known.above, "separates": known.separates} | {
-            name: {"share": share.value, "interval": share.interval, "questions": share.of}
-            for name, share in shares.items()
-        }
+        decided = {"identifiers_required": known.identifiers_required, "separates": known.separates}
+        return (
+            {"answerable_above": known.above}
+            | decided
+            | {
+                name: {"share": share.value, "interval": share.interval, "questions": share.of}
+                for name, share in shares.items()
+            }
+        )
 
     def _refusals(self) -> str:
         known = self.calibration
@@ -130,7 +135,8 @@ class TuneReport:
                 "judged with the document -"
             )
         text = (
-            f"answerable_above {known.above:g} refuses {known.refused} unanswerable questions, and "
+            f"answerable_above {known.above:g}{' with identifiers_required' if known.identifiers_required else ''} "
+            f"refuses {known.refused} unanswerable questions, and "
             f"{known.false_refusals} others, each judged by what the rest of them say"
         )
         return text if known.separates else f"{text}: that is no better than chance, so it stays as it is"
@@ -194,8 +200,8 @@ class TuneCollection:
             report = replace(report, evaluation=evaluation)
         if sum(each.unanswerable for each in questions) >= MIN_UNANSWERABLE:
             ranking = report.decided(apply_if if apply_if is not ApplyIf.NEVER else ApplyIf.CERTAIN)
-            found = await observed(self.connection, name, ranking, questions)
-            calibration = calibrated(found, false_refusals=self.options.false_refusals)
+            allowed = self.options.false_refusals
+            calibration = await calibrate(self.connection, name, ranking, questions, false_refusals=allowed)
             report = replace(report, calibration=calibration, calibrated_ranking=ranking)
         decided = report.decided(apply_if)
         if apply_if is ApplyIf.NEVER or decided == tuning.current:

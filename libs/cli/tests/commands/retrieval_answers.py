@@ -81,6 +81,8 @@ class RetrievalAnswers:
         text = (
             f"The document {number} has a text that is long enough to be asked for, and says nothing else at all, " * 2
         )
+        if request.settings.identifiers_required and "-" in number and not known:
+            return SearchResponse(warnings=["names an identifier that none of the passages has"])
         score = 0.8 if known else self.score_of_nothing
         return SearchResponse(passages=[Passage(document=each, text=text, score=score) for each in found])
 

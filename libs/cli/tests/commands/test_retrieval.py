@@ -206,6 +206,23 @@ async def test_tuning_finds_the_score_below_which_no_document_answers_and_sets_i
     assert stored.sparse_weight >= GOOD_WEIGHT
 
 
+async def test_identifiers_are_required_where_that_refuses_more_and_no_other_question(
+    terminal: Terminal, handbook: Running, searches: RetrievalAnswers
+) -> None:
+    judged_suite(handbook, unanswerable=12)
+    cases = handbook.keepers["suite"].stored["questions"].cases
+    for case in (each for each in cases if each.unanswerable):
+        case.question = case.question.replace("about ", "about A-")
+    searches.score_of_nothing, searches.low = 0.8, -0.1  # by scores alone they are like the others
+    command = ["collections", "tune", "handbook", "--trials", "6", "--apply"]
+
+    said = await asyncio.to_thread(terminal, *command)
+
+    stored = handbook.keepers["collection"].stored["handbook"].search
+    assert (said.code, stored.identifiers_required) == (0, True), said.text
+    assert "with identifiers_required refuses 1.00" in said.text.replace("\n", " ")
+
+
 async def test_a_score_that_separates_no_better_than_chance_is_not_set(
     terminal: Terminal, handbook: Running, searches: RetrievalAnswers
 ) -> None:
