@@ -131,6 +131,20 @@ def test_many_documents_with_a_condition_are_changed_and_removed_all_or_one_as_i
     assert [row["n"] for row in rows.find({}).sort("n", 1)] == [25, 26, 27, 28, 29]
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_change_of_many_documents_ends_with_the_first_that_is_refused(client: Client, *, ordered: bool) -> None:
+    rows = client["test"][unique_name("refused")]
+    rows.create_index("name", unique=True)
+    rows.insert_many([{"_id": f"r{number}", "name": number, "n": 1} for number in range(10)])
+    same = pymongo.UpdateMany({"_id": {"$in": [f"r{number}" for number in range(10)]}, "n": 1}, {"$set": {"name": 99}})
+
+    with pytest.raises(pymongo.errors.BulkWriteError) as refused:
+        rows.bulk_write([same], ordered=ordered)
+
+    assert [each["code"] for each in (refused.value.details or {})["writeErrors"]] == [11000]
+    assert rows.count_documents({"name": 99}) == 1
+
+
 def test_an_upsert_with_a_condition_inserts_updates_or_says_that_the_id_is_taken(client: Client) -> None:
     things = client[unique_name("local")]["things"]
     for seq in (1, 3):

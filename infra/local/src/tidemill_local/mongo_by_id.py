@@ -95,7 +95,10 @@ class ById:
         ordered = document.get("ordered")
         together, found = self._document("n", 0), {"upserted": self._list(), "writeErrors": self._list()}
         counts = {"n": 0, "nModified": 0} if command == "update" else {"n": 0}
+        failed = set[int]()
         for index, operation in parts:
+            if index in failed:
+                continue  # its other documents are left as they are
             document.put(name, self._list([operation]))
             with turns:
                 reply = self._narrowed(message, command, operation)
@@ -104,6 +107,7 @@ class ById:
                 for entry in reply.get(each) or ():
                     entry.put("index", index)
                     entries.add(entry)
+            failed.update([index] if reply.get("writeErrors") else [])
             if found["writeErrors"] and (ordered is None or ordered):
                 break
         for each, count in counts.items():
