@@ -30,8 +30,7 @@ def main() -> None:
         print("a library's own words")  # noqa: T201 - they must not reach the worker
     more = {"numbers": {"grad_norm": 2.0}, "device_memory_bytes": 5} if what == SUCCEEDS else {}
     reports.report("step", step=1, steps=2, loss=2.5, remaining_s=1.0, **more)
-    if job.held_out:
-        reports.report("measured", at=1, loss=job.held_out.share)
+    _measure(job, reports)
     if what == BREAKS:
         raise SystemExit(3)
     if what == SAYS_WHY:
@@ -46,6 +45,14 @@ def main() -> None:
             kept.append(bytearray(32 * 1024**2))
         time.sleep(0.01)
     reports.report("done")
+
+
+def _measure(job: Job, reports: Reports) -> None:
+    if job.held_out:
+        reports.report("measured", at=1, loss=job.held_out.share)
+    if job.held_out_examples:
+        bounds = job.rewards[1].length
+        reports.report("scored", pairs=bounds.max_characters if bounds else 0, correct=len(job.reward_models))
 
 
 main()

@@ -11,11 +11,23 @@ import pytest
 
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.errors import TrainingFailed
+from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.curves import Curve
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.recipe import recipe_of
+from tidemill_trainer.training.domain.rewards import LengthBounds, Reward
 from tidemill_trainer.training.domain.trial import HeldOut
-from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, RunFolder, Stepped, TrainingJob
+from tidemill_trainer.training.ports import (
+    Begun,
+    Fitted,
+    Measured,
+    Report,
+    RewardModelFolders,
+    RunFolder,
+    Scored,
+    Stepped,
+    TrainingJob,
+)
 from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
 
 PRETENDS = Path(__file__).with_name("pretend_training.py")
@@ -80,6 +92,19 @@ async def test_a_process_knows_what_is_held_out_and_reports_the_loss_on_it(tmp_p
     job = replace(job_in(tmp_path, what=SUCCEEDS), held_out=HeldOut(share=0.25, seed=3, measurements=2))
 
     assert (await reports_of(job))[-1] == Measured(step=1, loss=0.25)
+
+
+async def test_a_process_knows_what_is_rewarded_and_reports_how_a_reward_model_does(tmp_path: Path) -> None:
+    rewards = [Reward(reward_model="judge@1"), Reward(length=LengthBounds(max_characters=9))]
+    plain = job_in(tmp_path, what=SUCCEEDS)
+    job = replace(
+        plain,
+        recipe=recipe_of(method="grpo", lora={}, args={"seed": SUCCEEDS}, rewards=rewards),
+        reward_models={"judge@1": RewardModelFolders(adapter=tmp_path / "adapter", base=tmp_path / "base")},
+        measures_accuracy=True,
+    )
+
+    assert (await reports_of(job))[-1] == Scored(accuracy=PairAccuracy(pairs=9, correct=1))
 
 
 async def test_a_process_reports_how_far_it_is(tmp_path: Path) -> None:
