@@ -60,6 +60,7 @@ class ApiSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="API_")
 
 
+@cache
 def settings() -> ApiSettings:
     given: dict[str, Any] = {
         "grpc_port": 0,

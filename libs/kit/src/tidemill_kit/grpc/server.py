@@ -104,8 +104,7 @@ class GrpcServer:
             options=_options(settings),
         )
         self._health = health.aio.HealthServicer()
-        for register, servicer in servicers:
-            register(servicer, self._server)
+        services.add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.grpc_reflection:
             reflection.enable_server_reflection([*services.names, *OPEN], cast("grpc.Server", self._server))
@@ -151,18 +150,28 @@ class Services:
     def __init__(self, servicers: Sequence[Registration]) -> None:
         self.names: list[str] = []
         self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._generic: list[grpc.ServiceRpcHandler] = []
+        self._registered: dict[str, Mapping[str, grpc.RpcMethodHandler[Any, Any]]] = {}
         for register, servicer in servicers:
             register(servicer, cast("grpc.aio.Server", self))
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.ServiceRpcHandler]) -> None:
         """Keep the names of their services."""
-        self.names += [handler.service_name() for handler in handlers]
+        self._generic += handlers
+        self.names = [str(handler.service_name()) for handler in self._generic]
 
     def add_registered_method_handlers(
         self, service_name: str, handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]"
     ) -> None:
         """Keep the handlers; generated code calls both."""
+        self._registered[service_name] = handlers
         self.handlers |= {f"/{service_name}/{name}": handler for name, handler in handlers.items()}
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Add what was registered to a server, without making each handler anew."""
+        server.add_generic_rpc_handlers(tuple(self._generic))
+        for name, handlers in self._registered.items():
+            server.add_registered_method_handlers(name, handlers)
 
     def edge(
         self,
