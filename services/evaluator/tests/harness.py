@@ -138,6 +138,10 @@ class Evaluator:
         self.list_case_results = ListCaseResults(
             evaluations=self.evaluations, cases=self.cases, results=self.results, readers=self.readers
         )
+        self._add_power()
+        self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
+
+    def _add_power(self) -> None:
         self.powers = PowerByNumber()
         self.estimate_power = EstimatePower(
             gates=self.gates,
@@ -148,9 +152,8 @@ class Evaluator:
             levels=self.levels,
             inference=self.inference,
             powers=self.powers,
-            evidence=evidence,
+            evidence=self.evidence,
         )
-        self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
 
     def worker(self, results: CaseResults, *, limits: Limits | None = None, max_concurrent: int = 8) -> Run:
         """Return what a worker does, and whether it was done; each process has its own."""

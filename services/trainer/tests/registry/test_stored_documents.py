@@ -82,7 +82,7 @@ def test_a_version_is_read_and_written_as_it_was_stored(state: dict[str, Any], s
     version = VERSIONS.decode(IDENTITY, state, 1)
 
     assert isinstance(version.source, source)
-    added = {"creator": "", "authors": [], "promotions": [], "approvals": [], "reward_model": None}
+    added: dict[str, Any] = {"creator": "", "authors": [], "promotions": [], "approvals": [], "reward_model": None}
     assert VERSIONS.encode(version) == {**state, **added}
 
 

@@ -125,6 +125,7 @@ async def test_the_held_out_split_is_read_as_it_is_now_and_only_where_there_is_o
         stub.add(dataset_pb2.DatasetVersion(id="sft@1"), project="acme")
         assert not await datasets.fetch_held_out("acme", "sft@1", target)
 
+        held_out = dataset_pb2.DatasetPart()
         for content in (b"1\n2\n", b"2\n"):
             part = await bucket.put("acme", "sft", content, media_type="text/plain")
             held_out = dataset_pb2.DatasetPart(
@@ -134,7 +135,7 @@ async def test_the_held_out_split_is_read_as_it_is_now_and_only_where_there_is_o
             assert await datasets.fetch_held_out("acme", "sft@1", target)
             assert await asyncio.to_thread(target.read_bytes) == content
 
-        await objects.delete("datasets", part.key)
+        await objects.delete("datasets", held_out.key)
         with pytest.raises(ObjectMissing):
             await datasets.fetch_held_out("acme", "sft@1", target)
         held_out.key = "globex/sft/1"

@@ -86,7 +86,7 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "source": "",
         "parameters": [],
     }
-    of_progress = {
+    of_progress: dict[str, Any] = {
         "held_out_losses": [],
         "accuracy": None,
         "curves": [],
