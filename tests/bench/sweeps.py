@@ -26,11 +26,11 @@ from services.trainer.tests.training.fakes import FakeBases, FakeDatasets, datas
 from tidemill_core.application import ResourceKey
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.training import train
-from tidemill_trainer.sweeps.domain.space import Dimension, Range
-from tidemill_trainer.sweeps.domain.sweep import Pruning, Sweep, SweepTrialState
+from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepTrialState
 from tidemill_trainer.sweeps.optuna_search import OptunaSearch
 from tidemill_trainer.training import train_run
 from tidemill_trainer.training.domain.plan import DatasetVersion
+from tidemill_trainer.training.domain.search import Dimension, Pruning, Range
 from tidemill_trainer.training.ports import Begun, Measured, Report, Stepped, TrainingJob
 
 TRIALS, EXAMPLES, MEASUREMENTS = 12, 80, 5

@@ -2,6 +2,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 
 from tidemill.evaluator.v1.evaluation_pb2 import Gate
 from tidemill.trainer.v1.training_pb2 import TrainingPlan
@@ -300,3 +301,70 @@ def test_a_suite_that_is_missing_or_empty_is_reported(file: Path) -> None:
 
     (file.parent / "truth.jsonl").unlink()
     assert "is not a readable UTF-8 file" in problems(file)["suites.truth.cases.file"]
+
+
+SWEEP = """    sweep:
+      search:
+        args.learning_rate: {low: 1.0e-5, high: 1.0e-2, log: true}
+        lora.r: [4, 8, 16]
+        lora.target_modules: [all-linear, [q_proj, v_proj]]
+      trials: 6
+      parallel: 2
+      keep_percent: 25
+      budget: {time: 2h, cost: 5, price_per_hour: 2.5}
+"""
+
+
+def searching(file: Path, *edits: tuple[str, str]) -> Path:
+    """Have the training search; edits are of the search."""
+    search = SWEEP
+    for old, new in edits:
+        assert old in search
+        search = search.replace(old, new)
+    file.write_text(file.read_text().replace("    limits: {time: 30m, memory: 6Gi}\n", search))
+    return file
+
+
+def plan_of(file: Path) -> TrainingPlan:
+    (plan,) = (each.message for each in desired_resources(read_loop(file)) if each.kind == "training")
+    assert isinstance(plan, TrainingPlan)
+    return plan
+
+
+def test_a_training_may_declare_what_each_new_version_searches(file: Path) -> None:
+    found = MessageToDict(plan_of(searching(file)).sweep)
+
+    assert found["space"] == [
+        {"setting": "args.learning_rate", "range": {"low": 1e-5, "high": 1e-2, "log": True}},
+        {"setting": "lora.r", "choices": [4.0, 8.0, 16.0]},
+        {"setting": "lora.target_modules", "choices": ["all-linear", ["q_proj", "v_proj"]]},
+    ]
+    assert (found["maxTrials"], found["maxParallel"], found["pruning"]["keepPercent"]) == (6, 2, 25.0)
+    assert found["budget"] == {"time": "7200s", "cost": 5.0, "pricePerHour": 2.5}
+
+
+def test_a_training_without_a_search_starts_runs(file: Path) -> None:
+    assert not plan_of(file).HasField("sweep")
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong", "field"),
+    [
+        ("lora.r: [4, 8, 16]", "lora.r: [4]", "lora.r"),
+        ("{low: 1.0e-5, high: 1.0e-2, log: true}", "{low: 1.0e-5, log: true}", "args.learning_rate"),
+        ("trials: 6", "trials: 0", "trials"),
+        ("keep_percent: 25", "keep_percent: 0", "keep_percent"),
+        ("parallel: 2", "paralel: 2", "paralel"),
+    ],
+)
+def test_what_no_sweep_could_search_is_a_problem_at_its_place(file: Path, given: str, wrong: str, field: str) -> None:
+    found = problems(searching(file, (given, wrong)))
+
+    assert all(path.startswith("training.helpdesk_lora.sweep") for path in found)
+    assert any(field in path for path in found), found
+
+
+def test_a_cost_without_a_price_is_a_problem(file: Path) -> None:
+    found = problems(searching(file, ("cost: 5, price_per_hour: 2.5", "cost: 5")))
+
+    assert [message for message in found.values() if "requires price_per_hour" in message]

@@ -40,6 +40,11 @@ class Sweeps:
             self._connection.sweeps.ListSweeps, ListSweepsRequest(filter=filter_of(plan=plan)), lambda page: page.sweeps
         )
 
+    async def newest(self, plan: str) -> Sweep | None:
+        """Return the newest sweep of a plan, None where it has none."""
+        request = ListSweepsRequest(filter=filter_of(plan=plan), order_by="create_time desc", page_size=1)
+        return next(iter((await self._connection.sweeps.ListSweeps(request)).sweeps), None)
+
     async def cancel(self, sweep: str) -> Sweep:
         """Cancel a sweep and its runs; no model version is registered, unless that has begun."""
         return (await self._connection.sweeps.CancelSweep(CancelSweepRequest(id=sweep))).sweep

@@ -1,5 +1,7 @@
 """The composition root: the only module that sees all features."""
 
+from dataclasses import dataclass
+
 from tidemill_core.application import ResourceKey
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
@@ -7,20 +9,37 @@ from tidemill_trainer.derivations.wiring import wire_derivations
 from tidemill_trainer.erasure import erasures, folders_of_deleted_projects
 from tidemill_trainer.registry.wiring import wire_registry
 from tidemill_trainer.settings import TrainerSettings
-from tidemill_trainer.sweeps.wiring import wire_sweeps
+from tidemill_trainer.sweeps.wiring import Sweeps, wire_sweeps
+from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
 from tidemill_trainer.training.wiring import wire_training
+
+
+@dataclass(slots=True)
+class _SweepsOfPlans:
+    """Implements training's `ports.PlannedSweeps`: sweeps are built on training, which starts them."""
+
+    built: Sweeps | None = None
+
+    async def check(self, plan: TrainingPlan) -> None:
+        assert self.built  # noqa: S101 - nothing is served before all is built
+        await self.built.planned.check(plan)
+
+    async def start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
+        assert self.built  # noqa: S101 - ditto
+        await self.built.planned.start(plan, version)
 
 
 async def build_app(settings: TrainerSettings) -> App:
     """Build trainer on the running event loop; nothing connects before `start`."""
     backend = Backend(settings)
     registry = wire_registry(backend, settings)
+    planned = _SweepsOfPlans()
 
     def notify_sweep(sweep: ResourceKey) -> None:
         sweeps.controller.enqueue(sweep)
 
-    training = wire_training(backend, settings, registry, notify_sweep=notify_sweep)
-    sweeps = wire_sweeps(backend, settings, training)
+    training = wire_training(backend, settings, registry, planned_sweeps=planned, notify_sweep=notify_sweep)
+    planned.built = sweeps = wire_sweeps(backend, settings, training)
     derivations = wire_derivations(backend, settings, registry)
     return backend.app(
         servicers=[registry.service, training.service, sweeps.service, derivations.service],

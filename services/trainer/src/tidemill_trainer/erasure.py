@@ -48,8 +48,8 @@ def erasures(  # noqa: PLR0913, PLR0917 - every feature has something to erase
     discard = DiscardImports(versions=registry.versions)
     return {
         Scope.PROJECT: [
-            documents_of_jobs("sweeps", database["sweeps"], end=end_sweeps, leases=sweeps.leases),
             documents("training plans", database["training_plans"]),
+            documents_of_jobs("sweeps", database["sweeps"], end=end_sweeps, leases=sweeps.leases),
             documents_of_jobs("training runs", runs, end=cancel, leases=training.leases),
             folders("run folders", data / RUNS_FOLDER),
             documents_of_jobs("derivations", database["derivations"], end=end_derivations, leases=derivations.leases),

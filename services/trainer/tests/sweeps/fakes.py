@@ -1,7 +1,7 @@
 """In-memory harness of sweeps, on that of training."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.trainer.tests.registry.fakes import ADA
@@ -12,9 +12,12 @@ from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import SweepNotFound
 from tidemill_trainer.sweeps.conduct_sweep import ConductSweep
 from tidemill_trainer.sweeps.crud import SweepCrud, SweepRequest
-from tidemill_trainer.sweeps.domain.space import Dimension, Point, Range
-from tidemill_trainer.sweeps.domain.sweep import Budget, Pruning, Sweep, SweepTrial
+from tidemill_trainer.sweeps.domain.space import Point
+from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepTrial
+from tidemill_trainer.sweeps.make_sweep import MakeSweep
 from tidemill_trainer.sweeps.mongo import SWEEPS
+from tidemill_trainer.sweeps.planned_sweeps import PlannedSweeps
+from tidemill_trainer.training.domain.search import Budget, Dimension, Pruning, Range, Search
 from tidemill_trainer.training.ports import TrainingJob
 
 KEY = ResourceKey(project="acme", id="rates")
@@ -24,11 +27,8 @@ RANKS = Dimension(setting="lora.r", choices=(4.0, 8.0, 16.0))
 
 def sweep_request(**changes: object) -> SweepRequest:
     """Return the request of a sweep over learning rates."""
-    said: dict[str, object] = {
-        "id": "rates",
-        "labels": {},
-        "plan": "lora",
-        "dataset_version": "",
+    said: dict[str, object] = {"id": "rates", "labels": {}, "plan": "lora", "dataset_version": ""}
+    search: dict[str, object] = {
         "space": (RATES,),
         "max_trials": 4,
         "max_parallel": 1,
@@ -38,7 +38,9 @@ def sweep_request(**changes: object) -> SweepRequest:
         "budget": Budget(),
         "seed": 0,
     }
-    return SweepRequest(**(said | changes))  # type: ignore[arg-type] # each test gives what the field takes
+    search |= {name: value for name, value in changes.items() if name in search}
+    said |= {name: value for name, value in changes.items() if name not in search}
+    return SweepRequest(search=Search(**search), **said)  # type: ignore[arg-type] # each test gives what the field takes
 
 
 @dataclass(kw_only=True)
@@ -75,12 +77,14 @@ class Sweeping:
         self.training = Harness(folder=self.folder)
         clock = self.training.registry.clock
         self.sweeps = InMemoryAggregates[Sweep](codec=SWEEPS, missing=SweepNotFound, clock=clock)
+        make = MakeSweep(check=self.training.plan_crud.check, max_trials=100)
+        self.planned = PlannedSweeps(sweeps=self.sweeps, make=make, enqueue=lambda _key: None)
+        self.training.planned_sweeps.built = self.planned
         self.crud = SweepCrud(
             sweeps=self.sweeps,
             plans=self.training.plans,
             datasets=self.training.datasets,
-            check=self.training.plan_crud.check,
-            max_trials=100,
+            make=make,
             clock=clock,
             enqueue=lambda _key: None,
         )
@@ -106,20 +110,20 @@ class Sweeping:
     async def create(self, **changes: object) -> Sweep:
         return await self.crud.create(ADA, sweep_request(**changes), Write(request=request()))
 
-    async def reconcile(self) -> Sweep:
+    async def reconcile(self, name: str = KEY.id) -> Sweep:
         """Conduct the sweep once, with the next epoch of its lease."""
         self.epoch += 1
-        await self.conduct(KEY, epoch=self.epoch)
-        return await self.sweeps.get(KEY.project, KEY.id)
+        await self.conduct(replace(KEY, id=name), epoch=self.epoch)
+        return await self.sweeps.get(KEY.project, name)
 
     async def train(self) -> None:
         """Train every run that a worker was asked for."""
         while self.enqueued:
             await self.training.train(self.enqueued.pop(0))
 
-    async def conclude(self) -> Sweep:
+    async def conclude(self, name: str = KEY.id) -> Sweep:
         """Reconcile and train until the sweep is closed."""
-        while (sweep := await self.reconcile()).open:
+        while (sweep := await self.reconcile(name)).open:
             assert self.enqueued, sweep
             await self.train()
         return sweep

@@ -11,9 +11,10 @@ from services.trainer.tests.training.fakes import dataset_version, request
 from tidemill_core.application import Request
 from tidemill_trainer.errors import RunLost, SweepLost, TrainingFailed, TrialNotRetriable
 from tidemill_trainer.registry.domain.sources import TrainedSource
-from tidemill_trainer.sweeps.domain.sweep import Budget, SweepState, SweepTrialState
+from tidemill_trainer.sweeps.domain.sweep import SweepState, SweepTrialState
 from tidemill_trainer.training.domain.plan import DatasetVersion
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
+from tidemill_trainer.training.domain.search import Budget
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from tidemill_trainer.errors import (
     SweepUnfinished,
     TrainingPlanNotFound,
 )
-from tidemill_trainer.sweeps.domain.space import Dimension
-from tidemill_trainer.sweeps.domain.sweep import Budget, Pruning, SweepState
+from tidemill_trainer.sweeps.domain.sweep import SweepState
 from tidemill_trainer.sweeps.erasure import CancelSweeps
 from tidemill_trainer.training.domain.rewards import Reward
+from tidemill_trainer.training.domain.search import Budget, Dimension, Pruning
 
 
 @pytest.fixture

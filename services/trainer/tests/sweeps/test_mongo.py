@@ -10,8 +10,9 @@ from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database
 from tidemill_testkit.clocks import NOON
 from tidemill_trainer.errors import SweepNotFound
-from tidemill_trainer.sweeps.domain.sweep import Budget, Sweep
+from tidemill_trainer.sweeps.domain.sweep import Sweep
 from tidemill_trainer.sweeps.mongo import SWEEPS, open_sweeps
+from tidemill_trainer.training.domain.search import Budget
 
 pytestmark = pytest.mark.server
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from services.trainer.tests.sweeps.fakes import RANKS, RATES, Sweeping
-from tidemill_trainer.sweeps.domain.space import Dimension, Range
-from tidemill_trainer.sweeps.domain.sweep import Pruning, Sweep, SweepTrial, SweepTrialState
+from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepTrial, SweepTrialState
 from tidemill_trainer.sweeps.optuna_search import OptunaSearch
+from tidemill_trainer.training.domain.search import Dimension, Pruning, Range
 
 MEASURED, RUNNING = SweepTrialState.MEASURED, SweepTrialState.RUNNING
 

@@ -9,9 +9,9 @@ from services.trainer.tests.sweeps.fakes import KEY, RANKS, ScriptedSearch, Swee
 from services.trainer.tests.training.fakes import request
 from tidemill_core.application import Request
 from tidemill_core.resources import Write
-from tidemill_trainer.sweeps.domain.space import Dimension, Range
 from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepState, SweepTrialState
 from tidemill_trainer.training.domain.run import RunState
+from tidemill_trainer.training.domain.search import Dimension, Range
 
 STEPS = Dimension(setting="args.max_steps", range=Range(low=-1, high=4))
 

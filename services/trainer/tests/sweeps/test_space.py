@@ -5,7 +5,8 @@ import pytest
 from services.trainer.tests.sweeps.fakes import RANKS, RATES
 from services.trainer.tests.training.fakes import plan_settings
 from tidemill_core.errors import InvalidInput
-from tidemill_trainer.sweeps.domain.space import Dimension, Range, Space
+from tidemill_trainer.sweeps.domain.space import Space
+from tidemill_trainer.training.domain.search import Dimension, Range
 from tidemill_trainer.training.domain.trial import HeldOut
 
 STEPS = Dimension(setting="args.max_steps", range=Range(low=10, high=40))

@@ -31,7 +31,7 @@ from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, 
 from tidemill_trainer.training.domain.run import RunState, TrainingRun, run_id
 from tidemill_trainer.training.import_run import ImportRun
 from tidemill_trainer.training.mongo import PLANS, RUNS
-from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Scored, Stepped, TrainingJob
+from tidemill_trainer.training.ports import Begun, Fitted, Measured, PlannedSweeps, Report, Scored, Stepped, TrainingJob
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.register_adapter import RegisterAdapter
 from tidemill_trainer.training.run_folders import RunFolders
@@ -123,6 +123,21 @@ class FakeImportedRuns:
             if run.project == project and run.state is RunState.IMPORTED and not run.deleted
         ]
         return min(up_to, len(found))
+
+
+class LatePlannedSweeps:
+    """The sweeps that a test builds on training; plans without one need none."""
+
+    def __init__(self) -> None:
+        self.built: PlannedSweeps | None = None
+
+    async def check(self, plan: TrainingPlan) -> None:
+        if self.built:
+            await self.built.check(plan)
+
+    async def start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
+        assert self.built
+        await self.built.start(plan, version)
 
 
 class FakeBases:
@@ -241,8 +256,11 @@ class Harness:
             max_memory_bytes=2**33,
         )
         queue = QueueRun(runs=self.runs, check=check, clock=clock, enqueue=self.enqueued.append)
-        self.start_deferred = StartDeferredRun(plans=self.plans, queue=queue)
-        self.plan_crud = TrainingPlanCrud(plans=self.plans, check=check, start_deferred=self.start_deferred)
+        self.planned_sweeps = LatePlannedSweeps()
+        self.start_deferred = StartDeferredRun(plans=self.plans, queue=queue, sweeps=self.planned_sweeps)
+        self.plan_crud = TrainingPlanCrud(
+            plans=self.plans, check=check, start_deferred=self.start_deferred, sweeps=self.planned_sweeps
+        )
         self.run_crud = TrainingRunCrud(plans=self.plans, runs=self.runs, datasets=self.datasets, queue=queue)
         self.import_run = ImportRun(runs=self.runs, imported=FakeImportedRuns(self.runs), quota=IMPORTED_QUOTA)
         self.consume = StartRunsForDatasetVersion(

@@ -88,6 +88,21 @@ async def test_a_plan_is_shown_as_it_was_written(api: ApiClient) -> None:
     assert (found.limits.time.seconds, found.labels["team"], found.etag) == (90, "support", "1")
 
 
+async def test_what_a_plan_searches_is_shown_as_it_was_written_with_its_defaults(api: ApiClient) -> None:
+    space = [
+        {"setting": "args.learning_rate", "range": {"low": 1e-5, "high": 1e-2, "log": True}},
+        {"setting": "lora.target_modules", "choices": ["all-linear", ["q_proj"]]},
+    ]
+
+    created = await api.create(sweep={"space": space, "max_trials": 4, "budget": {"time": "90s"}})
+
+    found = MessageToDict((await api.stub.GetTrainingPlan(rpc.GetTrainingPlanRequest(id="lora"))).plan)["sweep"]
+    assert created.sweep.max_trials == 4
+    assert found["space"] == space
+    assert (found["heldOut"], found["measurements"], found["pruning"]["keepPercent"]) == (0.2, 5, 50.0)
+    assert found["budget"]["time"] == "90s"
+
+
 async def test_plans_of_a_dataset_are_listed_from_the_newest(api: ApiClient) -> None:
     for plan, dataset in (("first", "sft"), ("other", "faq"), ("second", "sft")):
         await api.harness.plan(plan, dataset=dataset)

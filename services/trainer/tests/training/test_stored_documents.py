@@ -60,13 +60,18 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
 
     assert (plan.labels, plan.settings.labels) == (LABELS, LABELS)
     assert plan.settings.limits == RunLimits(time=timedelta(minutes=3), memory_bytes=2**31, memory_auto=True)
-    added: dict[str, Any] = {"authors": [], "rewards": []}
+    added: dict[str, Any] = {"authors": [], "rewards": [], "sweep": None}
     assert PLANS.encode(plan) == PLAN | added
     idle = PLAN | {"owed": None}
     assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle | added
     reward = {**dict.fromkeys(("reward_model", "pattern", "json_schema"), ""), "weight": 0.5, "length": None}
     rewards = [{**reward, "rouge_l": True, "citation": False}]
     written = PLAN | {"authors": ["user:ada"], "rewards": rewards}
+    space = [{"setting": "lora.r", "range": None, "choices": [4, 8]}]
+    pruning = {"keep_percent": 25.0, "startup_trials": 3, "warmup_measurements": 0}
+    budget = {"time": 90.0, "cost": 0.0, "price_per_hour": 0.0}
+    numbers = {"max_trials": 4, "max_parallel": 1, "held_out": 0.2, "measurements": 5, "seed": 0}
+    written |= {"sweep": {"space": space, "pruning": pruning, "budget": budget, **numbers}}
     assert PLANS.encode(PLANS.decode(IDENTITY, written, 1)) == written
 
 

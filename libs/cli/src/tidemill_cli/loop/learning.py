@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tidemill_cli.loop.label_rules import Labels
+from tidemill_cli.loop.searches import Search
 from tidemill_cli.loop.shapes import (
     Declared,
     Duration,
@@ -181,6 +182,9 @@ class Training(Declared):
         list[Reward], Field(max_length=8, description="what grpo rewards answers for; none of other methods")
     ] = Field(default_factory=list)
     limits: Limits = Limits()
+    sweep: Annotated[
+        Search | None, Field(description="search better settings on every new version, in place of one run")
+    ] = None
 
     @model_validator(mode="after")
     def _rewarded_where_it_generates(self) -> Self:

@@ -51,7 +51,7 @@ def examples_stage(curation: Curation) -> Stage:
         says += f", {progress.examples} of at least {curation.at_least} in all"
     if progress.filtered:
         says += f", {progress.filtered} do not count"
-    since = _time(progress.since if progress.HasField("since") else curation.create_time)
+    since = time_of(progress.since if progress.HasField("since") else curation.create_time)
     if since and curation.HasField("at_latest_every"):
         says += f", or fewer from {since + curation.at_latest_every.ToTimedelta():%Y-%m-%d %H:%M} UTC on"
     return Stage(
@@ -82,7 +82,7 @@ def dataset_stage(dataset: Dataset, newest: DatasetVersion | None) -> Stage:
         state, since = "waiting", newest.create_time
     else:
         state, says, since = "done", _version(newest), newest.create_time
-    return Stage(stage="dataset", name=dataset.id, state=state, says=says, since=_time(since), subject=subject)
+    return Stage(stage="dataset", name=dataset.id, state=state, says=says, since=time_of(since), subject=subject)
 
 
 def _version(newest: DatasetVersion) -> str:
@@ -106,7 +106,7 @@ def training_stage(plan: TrainingPlan, run: TrainingRun | None) -> Stage:
         says=_or_paused(says, paused=plan.paused),
         done=run.progress.step,
         total=run.progress.steps,
-        since=_time(run.finish_time if ended else run.start_time if run.HasField("start_time") else run.create_time),
+        since=time_of(run.finish_time if ended else run.start_time if run.HasField("start_time") else run.create_time),
         remaining_s=None if ended or not run.progress.HasField("remaining") else _seconds(run.progress.remaining),
         subject=run.id,
     )
@@ -153,7 +153,7 @@ def evaluation_stage(gate: Gate, evaluation: Evaluation | None) -> Stage:
         says=_or_paused(says, paused=gate.paused),
         done=evaluation.answered,
         total=evaluation.cases,
-        since=_time(evaluation.finish_time if ended else evaluation.create_time),
+        since=time_of(evaluation.finish_time if ended else evaluation.create_time),
         remaining_s=None if ended or not evaluation.HasField("remaining") else _seconds(evaluation.remaining),
         subject=evaluation.id,
     )
@@ -224,7 +224,7 @@ def rollout_stage(deployment: Deployment) -> Stage:
         says=_or_paused(says, paused=deployment.rollouts_paused),
         done=rollout.counts.requests,
         total=step.requests,
-        since=_time(rollout.finish_time if ended else rollout.step_time),
+        since=time_of(rollout.finish_time if ended else rollout.step_time),
         subject=rollout.id,
     )
 
@@ -276,7 +276,7 @@ def unknown_stage(stage: str, says: str) -> Stage:
 def _waiting(stage: str, name: str, says: str, *, paused: bool, since: Timestamp) -> Stage:
     """Return a stage that has begun nothing yet."""
     state = "paused" if paused else "waiting"
-    return Stage(stage=stage, name=name, state=state, says=_or_paused(says, paused=paused), since=_time(since))
+    return Stage(stage=stage, name=name, state=state, says=_or_paused(says, paused=paused), since=time_of(since))
 
 
 def _or_paused(says: str, *, paused: bool) -> str:
@@ -291,5 +291,6 @@ def _seconds(duration: Any) -> float:  # noqa: ANN401 - a Duration
     return float(duration.ToTimedelta().total_seconds())
 
 
-def _time(stamp: Timestamp) -> datetime | None:
+def time_of(stamp: Timestamp) -> datetime | None:
+    """Return a time; None where it is unset."""
     return stamp.ToDatetime(tzinfo=UTC) if stamp.seconds else None

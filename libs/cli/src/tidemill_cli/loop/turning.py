@@ -19,8 +19,15 @@ from tidemill.inference.v1.rollout_pb2 import (
 )
 from tidemill.ingest.v1.dataset_pb2 import ApprovalPolicy as DatasetApproval
 from tidemill.ingest.v1.dataset_pb2 import Dataset
-from tidemill.trainer.v1.training_pb2 import TrainingLengthBounds, TrainingLimits, TrainingPlan, TrainingReward
-from tidemill_cli.loop import learning
+from tidemill.trainer.v1.sweep_pb2 import SweepBudget, SweepDimension, SweepPruning, SweepRange
+from tidemill.trainer.v1.training_pb2 import (
+    PlannedSweep,
+    TrainingLengthBounds,
+    TrainingLimits,
+    TrainingPlan,
+    TrainingReward,
+)
+from tidemill_cli.loop import learning, searches
 from tidemill_cli.loop.declaration import Loop
 from tidemill_cli.loop.desired import Desired
 from tidemill_cli.loop.durations import duration_of
@@ -131,6 +138,7 @@ def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Des
         args=struct_of(part.args),
         rewards=[_reward(each) for each in part.rewards],
         limits=_limits(part.limits),
+        sweep=_search(part.sweep) if part.sweep else None,
     )
 
 
@@ -141,6 +149,33 @@ def _reward(part: learning.Reward) -> TrainingReward:
     if part.json_schema is not None:
         said["json_schema"] = json.dumps(part.json_schema, sort_keys=True)
     return TrainingReward(**said)
+
+
+def _search(part: searches.Search) -> PlannedSweep:
+    return PlannedSweep(
+        space=[_dimension(setting, values) for setting, values in part.search.items()],
+        max_trials=part.trials,
+        max_parallel=part.parallel,
+        held_out=part.held_out,
+        measurements=part.measurements,
+        pruning=SweepPruning(
+            keep_percent=part.keep_percent,
+            startup_trials=part.startup_trials,
+            warmup_measurements=part.warmup_measurements,
+        ),
+        budget=SweepBudget(
+            time=duration_of(part.budget.time), cost=part.budget.cost, price_per_hour=part.budget.price_per_hour
+        ),
+        seed=part.seed,
+    )
+
+
+def _dimension(setting: str, values: searches.SearchRange | list[Any]) -> SweepDimension:
+    if isinstance(values, searches.SearchRange):
+        return SweepDimension(setting=setting, range=SweepRange(**values.model_dump()))
+    dimension = SweepDimension(setting=setting)
+    dimension.choices.extend(values)
+    return dimension
 
 
 def _suite(name: str, part: learning.Suite, labels: dict[str, str]) -> Desired:

@@ -18,11 +18,13 @@ from tidemill_cli.loop.stages import (
     training_stage,
     unknown_stage,
 )
+from tidemill_cli.loop.sweep_stages import sweep_stage
 from tidemill_client.connection import Connection, NoAddress
 from tidemill_client.datasets import Datasets
 from tidemill_client.declared import Deployments
 from tidemill_client.evaluations import ENDED as EVALUATED
 from tidemill_client.evaluations import Evaluations
+from tidemill_client.sweeps import Sweeps
 from tidemill_client.training import ENDED as TRAINED
 from tidemill_client.training import Training
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, NotFound
@@ -149,7 +151,13 @@ class Loops:
 
     async def _training(self, loop: str) -> list[Stage]:
         plans: list[TrainingPlan] = await self._owned("training", loop)
-        return [training_stage(plan, await _current(self._runs(plan.id), TRAINED)) for plan in plans]
+        return [await self._training_of(plan) for plan in plans]
+
+    async def _training_of(self, plan: "TrainingPlan") -> Stage:
+        run = await _current(self._runs(plan.id), TRAINED)
+        if not plan.HasField("sweep"):
+            return training_stage(plan, run)
+        return sweep_stage(plan, await Sweeps(self._connection).newest(plan.id), run)
 
     def _runs(self, plan: str) -> "AsyncIterator[TrainingRun]":
         """Return the runs of a plan that are no trials of a sweep."""

@@ -1,19 +1,17 @@
 """Create, get, list, cancel and delete sweeps."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request, ResourceKey, derived_id
-from tidemill_core.approvals import with_author
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, create, delete
 from tidemill_trainer.errors import PlanPaused, SweepChanged
-from tidemill_trainer.sweeps.domain.space import Dimension
-from tidemill_trainer.sweeps.domain.sweep import Budget, Pruning, Sweep
+from tidemill_trainer.sweeps.domain.sweep import Sweep
+from tidemill_trainer.sweeps.make_sweep import MakeSweep
 from tidemill_trainer.sweeps.ports import Sweeps
-from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.domain.plan import TrainingPlan
-from tidemill_trainer.training.domain.recipe import METHODS
+from tidemill_trainer.training.domain.search import Search
 from tidemill_trainer.training.ports import Datasets, Plans
 
 
@@ -25,14 +23,7 @@ class SweepRequest:
     labels: dict[str, str]
     plan: str
     dataset_version: str
-    space: tuple[Dimension, ...]
-    max_trials: int
-    max_parallel: int
-    held_out: float
-    measurements: int
-    pruning: Pruning
-    budget: Budget
-    seed: int
+    search: Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +33,7 @@ class SweepCrud:
     sweeps: Sweeps
     plans: Plans
     datasets: Datasets
-    check: CheckPlan
-    max_trials: int
+    make: MakeSweep
     clock: Clock
     enqueue: Callable[[ResourceKey], None]
 
@@ -64,13 +54,7 @@ class SweepCrud:
         plan = await self.plans.get(caller.project, asked.plan)
         if plan.settings.paused:
             raise PlanPaused(plan.id)
-        if METHODS[plan.settings.method].generates:
-            text = f"is {plan.id[:80]!r}, a plan of {plan.settings.method}: its losses do not say how good a model is"
-            raise InvalidInput.at(field="sweep.plan", text=text)
         sweep = await self._sweep(caller, plan, asked, write.request)
-        sweep.check(max_trials=self.max_trials)
-        sweep.searched.check()
-        await self._check_modules(sweep)
         created = await create(self.sweeps, sweep, write)
         if not write.validate_only:
             self.enqueue(ResourceKey(project=created.project, id=created.id))
@@ -117,24 +101,12 @@ class SweepCrud:
             raise InvalidInput.at(field="sweep.dataset_version", text=text)
         version = await self.datasets.version(caller, asked.dataset_version or dataset)
         self.datasets.check(caller.project, version)
-        base = await self.check.base_of(caller.project, plan.settings)
-        length = plan.settings.recipe_on(base.facts).args["max_length"]
-        start = replace(plan.settings, base=base.id, args={**plan.settings.args, "max_length": length})
-        own = {each.name: getattr(asked, each.name) for each in fields(asked) if each.name != "dataset_version"}
-        return Sweep(
-            **own,
-            project=caller.project,
-            dataset=version,
-            start=start,
+        return await self.make(
+            plan,
+            version,
+            asked.search,
+            sweep_id=asked.id,
+            labels=asked.labels,
             origin=derived_id("sweep", caller.project, asked.id, request.id),
             requester=caller.proven_subject,
-            authors=with_author(plan.authors, caller.proven_subject),
         )
-
-    async def _check_modules(self, sweep: Sweep) -> None:
-        """Check each choice of modules against the base."""
-        for dimension in sweep.space:
-            if dimension.setting == "lora.target_modules":
-                for choice in dimension.choices:
-                    lora = {**sweep.start.lora, dimension.name: choice}
-                    await self.check(sweep.project, sweep.plan, replace(sweep.start, lora=lora))

@@ -3,8 +3,9 @@
 import asyncio
 from typing import TYPE_CHECKING, TypeAlias
 
-from tidemill_trainer.sweeps.domain.space import Dimension, Point
+from tidemill_trainer.sweeps.domain.space import Point
 from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepTrial, SweepTrialState
+from tidemill_trainer.training.domain.search import Dimension
 
 if TYPE_CHECKING:
     import optuna

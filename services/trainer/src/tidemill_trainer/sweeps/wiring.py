@@ -14,8 +14,10 @@ from tidemill_trainer.settings import TrainerSettings
 from tidemill_trainer.sweeps.conduct_sweep import ConductSweep
 from tidemill_trainer.sweeps.crud import SweepCrud
 from tidemill_trainer.sweeps.grpc import GrpcSweepService
+from tidemill_trainer.sweeps.make_sweep import MakeSweep
 from tidemill_trainer.sweeps.mongo import SWEEPS, open_sweeps
 from tidemill_trainer.sweeps.optuna_search import OptunaSearch
+from tidemill_trainer.sweeps.planned_sweeps import PlannedSweeps
 from tidemill_trainer.sweeps.ports import Sweeps as SweepStore
 from tidemill_trainer.training.wiring import TOPIC, Training
 
@@ -26,6 +28,7 @@ class Sweeps:
 
     service: Registration
     controller: Controller[ResourceKey]
+    planned: PlannedSweeps
     sweeps: SweepStore
     leases: Leases
 
@@ -58,18 +61,19 @@ def wire_sweeps(backend: Backend, settings: TrainerSettings, training: Training)
         max_concurrent=settings.sweep_max_concurrent,
         poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
     )
+    make = MakeSweep(check=training.check, max_trials=settings.sweep_max_trials)
     crud = SweepCrud(
         sweeps=sweeps,
         plans=training.plans,
         datasets=training.datasets,
-        check=training.check,
-        max_trials=settings.sweep_max_trials,
+        make=make,
         clock=SystemClock(),
         enqueue=controller.enqueue,
     )
     return Sweeps(
         service=(add_SweepServiceServicer_to_server, GrpcSweepService(crud)),
         controller=controller,
+        planned=PlannedSweeps(sweeps=sweeps, make=make, enqueue=controller.enqueue),
         sweeps=sweeps,
         leases=leases,
     )

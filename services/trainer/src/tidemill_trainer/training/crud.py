@@ -8,7 +8,7 @@ from tidemill_core.resources import Write, check_slug, create, delete, update
 from tidemill_trainer.errors import PlanChanged
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.domain.plan import PlanSettings, TrainingPlan
-from tidemill_trainer.training.ports import Plans
+from tidemill_trainer.training.ports import PlannedSweeps, Plans
 from tidemill_trainer.training.start_deferred_run import StartDeferredRun
 
 CHANGEABLE = frozenset(field.name for field in fields(PlanSettings))
@@ -25,6 +25,7 @@ class TrainingPlanCrud:
     plans: Plans
     check: CheckPlan
     start_deferred: StartDeferredRun
+    sweeps: PlannedSweeps
 
     async def create(self, caller: Caller, plan_id: str, settings: PlanSettings, write: Write) -> TrainingPlan:
         """Return the new plan, which starts no run; repeating the request returns the same plan.
@@ -39,6 +40,7 @@ class TrainingPlanCrud:
         check_slug("plan.id", plan_id)
         await self.check(caller.project, plan_id, settings)
         plan = TrainingPlan(id=plan_id, project=caller.project, labels=dict(settings.labels), settings=settings)
+        await self.sweeps.check(plan)
         plan.write(caller.proven_subject)
         return await create(self.plans, plan, write)
 
@@ -76,6 +78,7 @@ class TrainingPlanCrud:
         preview = await updated(write if write.validate_only else replace(write, validate_only=True, etag=""))
         if changed - _NO_RECIPE:  # pausing must work even if the base is gone
             await self.check(caller.project, plan_id, preview.settings)
+            await self.sweeps.check(preview)
         if write.validate_only:
             return preview
         return await self.start_deferred(await updated(write))

@@ -14,6 +14,7 @@ from tidemill_trainer.training.domain.imported_run import ImportedRun
 from tidemill_trainer.training.domain.plan import PlanSettings, TrainingPlan
 from tidemill_trainer.training.domain.run import RunHasFailed, RunHasSucceeded, RunState, RunWasQueued, TrainingRun
 from tidemill_trainer.training.domain.run_notes import RunNotes
+from tidemill_trainer.training.search_messages import search_message, search_of
 
 
 def settings_of(message: pb.TrainingPlan) -> PlanSettings:
@@ -23,12 +24,14 @@ def settings_of(message: pb.TrainingPlan) -> PlanSettings:
         InvalidInput: lora or args hold a number that JSON has not.
 
     """
-    return from_message(PlanSettings, message, prefix="plan", ignore={"id", "authors"})
+    sweep = search_of(message.sweep, field="plan.sweep") if message.HasField("sweep") else None
+    return from_message(PlanSettings, message, prefix="plan", ignore={"id", "authors"}, sweep=sweep)
 
 
 def plan_message(plan: TrainingPlan) -> pb.TrainingPlan:
     """Return the plan message."""
-    return to_message(pb.TrainingPlan, plan, plan.settings)
+    search = plan.settings.sweep
+    return to_message(pb.TrainingPlan, plan, plan.settings, sweep=search and search_message(search))
 
 
 def notes_of(message: pb.TrainingRun) -> RunNotes:

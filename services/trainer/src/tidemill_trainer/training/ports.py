@@ -35,6 +35,29 @@ class ImportedRuns(Protocol):
         ...
 
 
+class PlannedSweeps(Protocol):
+    """The sweeps that plans declare for new versions of their datasets."""
+
+    async def check(self, plan: TrainingPlan) -> None:
+        """Return if the plan's sweep could start, or it has none.
+
+        Raises:
+            InvalidInput: names field, value and what is allowed.
+            ModelNotFound, ModelVersionNotFound, BaseNotTrainable, RecipeNotForBase: as of the plan itself.
+
+        """
+        ...
+
+    async def start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
+        """Start the plan's sweep of a dataset version, once.
+
+        Raises:
+            InvalidInput, NotFound, PreconditionFailed: it cannot start, as by `check`, or the project has too many.
+
+        """
+        ...
+
+
 class References(Protocol):
     """Resolves references to versions of the registry."""
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Request, ResourceKey
-from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed
+from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, TidemillError
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.run import TrainingRun, run_id
@@ -28,15 +28,25 @@ class QueueRun:
             base = await self.check.base_of(plan.project, plan.settings)
             rewards = await self.check.rewards_on(plan.project, plan.settings.rewards, base)
         except (NotFound, PreconditionFailed, InvalidInput) as refused:
-            run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=plan.settings.base, now=now)
-            run.claim(0, now=now)
-            run.fail(reason=refused.reason, message=refused.message, now=now, epoch=0)
-        else:
-            run = TrainingRun.queue(
+            await self.refused(plan, version, refused)
+            return
+        await self._add(
+            TrainingRun.queue(
                 run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts, rewards=rewards
             )
+        )
+
+    async def refused(self, plan: TrainingPlan, version: DatasetVersion, refused: TidemillError) -> None:
+        """Add the run of a new dataset version as one that failed at once, with the reason."""
+        now, name = self.clock.now(), run_id(plan.project, plan.id, version.id)
+        run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=plan.settings.base, now=now)
+        run.claim(0, now=now)
+        run.fail(reason=refused.reason, message=refused.message, now=now, epoch=0)
+        await self._add(run)
+
+    async def _add(self, run: TrainingRun) -> None:
         with suppress(AlreadyExists):  # redelivered event
-            await self.runs.add(run, request=Request(id=f"queue:{name}", digest=name))
+            await self.runs.add(run, request=Request(id=f"queue:{run.id}", digest=run.id))
         self._enqueue(run)
 
     async def requested(

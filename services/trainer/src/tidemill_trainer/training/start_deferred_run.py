@@ -4,18 +4,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Request, ResourceKey
-from tidemill_core.errors import NotFound
+from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
-from tidemill_trainer.training.ports import Plans
+from tidemill_trainer.training.ports import PlannedSweeps, Plans
 from tidemill_trainer.training.queue_run import QueueRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartDeferredRun:
-    """Emits RunWasQueued once per plan and dataset version; safe to call concurrently."""
+    """Starts one run or one sweep per plan and dataset version; safe to call concurrently."""
 
     plans: Plans
     queue: QueueRun
+    sweeps: PlannedSweeps
 
     async def __call__(self, plan: TrainingPlan) -> TrainingPlan:
         """Queue the deferred run unless the plan is paused; return the plan."""
@@ -24,13 +25,23 @@ class StartDeferredRun:
         return await self.start(plan, plan.deferred)
 
     async def start(self, plan: TrainingPlan, version: DatasetVersion) -> TrainingPlan:
-        """Queue the run of a version and clear a deferred version that is not newer."""
-        await self.queue.automatic(plan, version)
+        """Start the run or sweep of a version and clear a deferred version that is not newer."""
+        await self._begin(plan, version)
         if plan.deferred is None:
             return plan
         return await self.plans.update(
             plan.project, plan.id, lambda plan: plan.start_deferred(version), request=Request.internal()
         )
+
+    async def _begin(self, plan: TrainingPlan, version: DatasetVersion) -> None:
+        """Start a run, or the sweep that the plan declares; one that cannot start is a failed run."""
+        if plan.settings.sweep is None:
+            await self.queue.automatic(plan, version)
+            return
+        try:
+            await self.sweeps.start(plan, version)
+        except (InvalidInput, NotFound, PreconditionFailed) as refused:
+            await self.queue.refused(plan, version, refused)
 
     async def reconcile(self, key: ResourceKey) -> None:
         """Start the deferred run of a plan whose resuming process crashed; does nothing if the plan was deleted."""

@@ -24,7 +24,7 @@ from tidemill_trainer.training.grpc import GrpcTrainingService
 from tidemill_trainer.training.import_run import ImportRun
 from tidemill_trainer.training.ingest_datasets import IngestDatasets
 from tidemill_trainer.training.mongo import PLANS, RUN_LISTS, RUNS, MongoImportedRuns, deferring_plans, pending_runs
-from tidemill_trainer.training.ports import Datasets, Plans, Runs
+from tidemill_trainer.training.ports import Datasets, PlannedSweeps, Plans, Runs
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.reconcile import sweep_folders
 from tidemill_trainer.training.register_adapter import RegisterAdapter
@@ -63,7 +63,12 @@ class _Stores:
 
 
 def wire_training(
-    backend: Backend, settings: TrainerSettings, registry: Registry, *, notify_sweep: Callable[[ResourceKey], None]
+    backend: Backend,
+    settings: TrainerSettings,
+    registry: Registry,
+    *,
+    planned_sweeps: PlannedSweeps,
+    notify_sweep: Callable[[ResourceKey], None],
 ) -> Training:
     """Build training on the registry; `notify_sweep` learns of each sweep whose run was measured or ended."""
     stores = _stores(backend, settings)
@@ -84,7 +89,7 @@ def wire_training(
         max_memory_bytes=settings.run_memory_bytes,
     )
     queue = QueueRun(runs=stores.runs, check=check, clock=SystemClock(), enqueue=runs.enqueue)
-    start_deferred = StartDeferredRun(plans=stores.plans, queue=queue)
+    start_deferred = StartDeferredRun(plans=stores.plans, queue=queue, sweeps=planned_sweeps)
     deferred: Controller[ResourceKey] = Controller(
         "deferred_runs",
         reconcile=lambda plan, _: start_deferred.reconcile(plan),
@@ -93,13 +98,9 @@ def wire_training(
         poll_interval=poll_interval,
     )
     service = GrpcTrainingService(
-        TrainingPlanCrud(plans=stores.plans, check=check, start_deferred=start_deferred),
+        TrainingPlanCrud(plans=stores.plans, check=check, start_deferred=start_deferred, sweeps=planned_sweeps),
         TrainingRunCrud(plans=stores.plans, runs=stores.runs, datasets=stores.datasets, queue=queue),
-        ImportRun(
-            runs=stores.runs,
-            imported=MongoImportedRuns(backend.database["training_runs"]),
-            quota=settings.quota("imported_runs"),
-        ),
+        _import_run(backend, settings, stores),
     )
     start_runs = StartRunsForDatasetVersion(
         plans=stores.plans,
@@ -119,6 +120,11 @@ def wire_training(
         enqueue=runs.enqueue,
         leases=leases,
     )
+
+
+def _import_run(backend: Backend, settings: TrainerSettings, stores: _Stores) -> ImportRun:
+    imported = MongoImportedRuns(backend.database["training_runs"])
+    return ImportRun(runs=stores.runs, imported=imported, quota=settings.quota("imported_runs"))
 
 
 def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:

@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tidemill.trainer.v1 import model_pb2 as _model_pb2
+from tidemill.trainer.v1 import sweep_pb2 as _sweep_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -119,6 +120,7 @@ class TrainingPlan(_message.Message):
     PAUSED_FIELD_NUMBER: _builtins.int
     AUTHORS_FIELD_NUMBER: _builtins.int
     REWARDS_FIELD_NUMBER: _builtins.int
+    SWEEP_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -172,6 +174,10 @@ class TrainingPlan(_message.Message):
     def rewards(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainingReward]:
         """Optional. What generated answers are rewarded for: 1 to 8 of "grpo", none of the other methods."""
 
+    @_builtins.property
+    def sweep(self) -> Global___PlannedSweep:
+        """Optional. Set, each new version of the dataset starts a sweep in place of one run; its winner registers the version."""
+
     def __init__(
         self,
         *,
@@ -191,10 +197,11 @@ class TrainingPlan(_message.Message):
         paused: _builtins.bool = ...,
         authors: _abc.Iterable[_builtins.str] | None = ...,
         rewards: _abc.Iterable[Global___TrainingReward] | None = ...,
+        sweep: Global___PlannedSweep | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "create_time", b"create_time", "limits", b"limits", "lora", b"lora", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "create_time", b"create_time", "limits", b"limits", "lora", b"lora", "sweep", b"sweep", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "project", b"project", "rewards", b"rewards", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "project", b"project", "rewards", b"rewards", "seq", b"seq", "sweep", b"sweep", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -280,6 +287,62 @@ class TrainingLengthBounds(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingLengthBounds: _TypeAlias = TrainingLengthBounds  # noqa: Y015
+
+@_typing.final
+class PlannedSweep(_message.Message):
+    """PlannedSweep is the search that new dataset versions of a plan start: a Sweep of the plan for each, with these fields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: _builtins.int
+    MAX_TRIALS_FIELD_NUMBER: _builtins.int
+    MAX_PARALLEL_FIELD_NUMBER: _builtins.int
+    HELD_OUT_FIELD_NUMBER: _builtins.int
+    MEASUREMENTS_FIELD_NUMBER: _builtins.int
+    PRUNING_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    max_trials: _builtins.int
+    """Optional. The number of trials; 0 means 12."""
+    max_parallel: _builtins.int
+    """Optional. Trials side by side, as far as there are workers; 0 means 1."""
+    held_out: _builtins.float
+    """Optional. The share of the train split that trials are measured on; 0 means 0.2."""
+    measurements: _builtins.int
+    """Optional. How often a trial is measured, the last time at its end; 0 means 5."""
+    seed: _builtins.int
+    """Optional. Of the held-out part and of the search."""
+    @_builtins.property
+    def space(self) -> _containers.RepeatedCompositeFieldContainer[_sweep_pb2.SweepDimension]:
+        """Required. What is searched: 1 to 16 settings, each once."""
+
+    @_builtins.property
+    def pruning(self) -> _sweep_pb2.SweepPruning:
+        """Optional. When a trial ends early."""
+
+    @_builtins.property
+    def budget(self) -> _sweep_pb2.SweepBudget:
+        """Optional. What all trials of one sweep together may take."""
+
+    def __init__(
+        self,
+        *,
+        space: _abc.Iterable[_sweep_pb2.SweepDimension] | None = ...,
+        max_trials: _builtins.int = ...,
+        max_parallel: _builtins.int = ...,
+        held_out: _builtins.float = ...,
+        measurements: _builtins.int = ...,
+        pruning: _sweep_pb2.SweepPruning | None = ...,
+        budget: _sweep_pb2.SweepBudget | None = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "pruning", b"pruning"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "held_out", b"held_out", "max_parallel", b"max_parallel", "max_trials", b"max_trials", "measurements", b"measurements", "pruning", b"pruning", "seed", b"seed", "space", b"space"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedSweep: _TypeAlias = PlannedSweep  # noqa: Y015
 
 @_typing.final
 class TrainingLimits(_message.Message):

@@ -9,7 +9,8 @@ from typing import TypeAlias
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import refuse
 from tidemill_trainer.training.domain.plan import PlanSettings
-from tidemill_trainer.training.domain.recipe import METHODS, Setting, Value, recipe_of
+from tidemill_trainer.training.domain.recipe import METHODS, Setting, recipe_of
+from tidemill_trainer.training.domain.search import Dimension, Range, plain
 
 Point: TypeAlias = tuple[float, ...]
 """A number for each dimension: of a range the value, of choices the index."""
@@ -31,54 +32,6 @@ NOT_COMPARABLE = (
 """Settings that change what the loss is, or on which examples: trials with different ones cannot be compared by it."""
 NOT_SEARCHED = ("seed", "logging_steps", "task_type", "bias")
 """Settings that make no model better."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """The numbers from low to high."""
-
-    low: float
-    high: float
-    log: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dimension:
-    """One setting, `args.<name>` or `lora.<name>`, with a range or choices."""
-
-    setting: str
-    range: Range | None = None
-    choices: tuple[object, ...] = ()
-
-    @property
-    def part(self) -> str:
-        """Return `args` or `lora`."""
-        return self.setting.partition(".")[0]
-
-    @property
-    def name(self) -> str:
-        """The setting's name in its part."""
-        return self.setting.partition(".")[2]
-
-    def is_whole(self, method: str) -> bool:
-        """Return whether it is of whole numbers."""
-        known = _known(self, method)
-        return known is not None and isinstance(known.default, int)
-
-    def value(self, number: float, *, method: str) -> object:
-        """Return the setting's value at a number of a point."""
-        if self.choices:
-            return self.choices[int(number)]
-        return int(number) if self.is_whole(method) else number
-
-    def number(self, value: Value) -> float | None:
-        """Return the number of a point where the setting has this value, None where there is none."""
-        if self.range is None:
-            equal = (index for index, choice in enumerate(self.choices) if _plain(choice) == _plain(value))
-            return next(equal, None)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        return float(value) if self.range.low <= value <= self.range.high else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +120,7 @@ class Space:
 
 
 def _own_violations(dimension: Dimension, field: str, method: str) -> Iterator[Violation]:
-    known = _known(dimension, method)
+    known = dimension.known(method)
     if known is None:
         there = ", ".join(f"args.{name}" for name in sorted(METHODS[method].args))
         text = f"{dimension.setting[:LONGEST_NAME]!r} is no setting of {method}: use lora.r, lora.lora_alpha or {there}"
@@ -184,7 +137,7 @@ def _own_violations(dimension: Dimension, field: str, method: str) -> Iterator[V
     elif not MIN_CHOICES <= len(dimension.choices) <= MAX_CHOICES:
         text = f"has {len(dimension.choices)} values; send {MIN_CHOICES} to {MAX_CHOICES}"
         yield Violation(f"{field}.choices", text)
-    elif len({repr(_plain(choice)) for choice in dimension.choices}) < len(dimension.choices):
+    elif len({repr(plain(choice)) for choice in dimension.choices}) < len(dimension.choices):
         yield Violation(f"{field}.choices", "has a value twice: send each once")
 
 
@@ -205,19 +158,7 @@ def _range_violations(dimension: Dimension, found: Range, field: str, known: Set
             yield Violation(field, text)
 
 
-def _known(dimension: Dimension, method: str) -> Setting | None:
-    parts: Mapping[str, Mapping[str, Setting]] = {"args": METHODS[method].args, "lora": METHODS[method].lora}
-    return parts.get(dimension.part, {}).get(dimension.name)
-
-
 def _with(settings: PlanSettings, values: Mapping[str, object]) -> PlanSettings:
     lora = {name.removeprefix("lora."): value for name, value in values.items() if name.startswith("lora.")}
     args = {name.removeprefix("args."): value for name, value in values.items() if name.startswith("args.")}
     return replace(settings, lora={**settings.lora, **lora}, args={**settings.args, **args})
-
-
-def _plain(value: object) -> object:
-    """Return a value so that equal settings are equal: lists as tuples, whole numbers as they are."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(map(_plain, value))
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -10,16 +10,23 @@ from tidemill_core.application import derived_id
 from tidemill_core.errors import Violation
 from tidemill_core.resources import label_violations, refuse, slug_violations
 from tidemill_trainer.errors import SweepFinished, SweepLost, SweepUnfinished
-from tidemill_trainer.sweeps.domain.space import Dimension, Point, Space
+from tidemill_trainer.sweeps.domain.space import Point, Space
 from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
+from tidemill_trainer.training.domain.search import (
+    DEFAULT_HELD_OUT,
+    DEFAULT_MEASUREMENTS,
+    DEFAULT_TRIALS,
+    Budget,
+    Dimension,
+    Pruning,
+)
 from tidemill_trainer.training.domain.trial import HeldOut, Trial
 
 MAX_PARALLEL = 16
 MIN_HELD_OUT, MAX_HELD_OUT = 0.05, 0.5
 MAX_MEASUREMENTS = 50
 MAX_SEED = 2**31 - 1
-DEFAULT_TRIALS, DEFAULT_HELD_OUT, DEFAULT_MEASUREMENTS = 12, 0.2, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,34 +62,6 @@ _STATES: Mapping[RunState, SweepTrialState] = {
     RunState.FAILED: SweepTrialState.FAILED,
     RunState.CANCELLED: SweepTrialState.FAILED,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pruning:
-    """When a trial ends early: while it is not among the best `keep_percent` of those that came to their end."""
-
-    keep_percent: float = 50.0
-    startup_trials: int = 3
-    warmup_measurements: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """Bounds of what all trials together compute; None and 0 are no limit."""
-
-    time: timedelta | None = None
-    cost: float = 0.0
-    price_per_hour: float = 0.0
-
-    def cost_of(self, seconds: float) -> float:
-        """Return what so much computing costs."""
-        return seconds / 3600 * self.price_per_hour
-
-    def is_spent(self, seconds: float) -> bool:
-        """Return whether so much computing ends it."""
-        return (self.time is not None and seconds >= self.time.total_seconds()) or (
-            0 < self.cost <= self.cost_of(seconds)
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from tidemill_core.resources import check_labels, name_violations, refuse
 from tidemill_trainer.registry.domain.base_facts import VOCABULARY, BaseFacts
 from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
 from tidemill_trainer.training.domain.rewards import Reward
+from tidemill_trainer.training.domain.search import Search
 
 DEFAULT_TIME = timedelta(hours=1)
 SHORTEST_TIME = timedelta(seconds=1)
@@ -63,6 +64,8 @@ class PlanSettings:
     limits: RunLimits = field(default_factory=RunLimits)
     paused: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    sweep: Search | None = None
+    """What new dataset versions search, in place of one run with the settings as they are."""
 
     @property
     def recipe(self) -> Recipe:

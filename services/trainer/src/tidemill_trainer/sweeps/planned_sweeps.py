@@ -1,0 +1,58 @@
+"""Starts the sweeps that plans declare for new versions of their datasets."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Request, ResourceKey, derived_id
+from tidemill_core.errors import AlreadyExists, InvalidInput, Violation
+from tidemill_trainer.sweeps.make_sweep import MakeSweep
+from tidemill_trainer.sweeps.ports import Sweeps
+from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
+
+_LONGEST_PLAN = 40
+_DIGITS = 8
+_ANY = DatasetVersion(id="any@1", train=ObjectRef(bucket="", key="", size=0, sha256=""), examples=0)
+
+
+def sweep_id(plan: TrainingPlan, version: DatasetVersion) -> str:
+    """Return the id of the sweep that a dataset version starts: the same for the same version."""
+    digest = derived_id("planned_sweep", plan.project, plan.id, version.id)[:_DIGITS]
+    return f"{plan.id[:_LONGEST_PLAN].rstrip('_-')}-{version.number}-{digest}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedSweeps:
+    """Implements `ports.PlannedSweeps` of training."""
+
+    sweeps: Sweeps
+    make: MakeSweep
+    enqueue: Callable[[ResourceKey], None]
+
+    async def check(self, plan: TrainingPlan) -> None:
+        """See `PlannedSweeps.check`."""
+        if (search := plan.settings.sweep) is None:
+            return
+        try:
+            await self.make(plan, _ANY, search, sweep_id="checked", labels={}, origin="")
+        except InvalidInput as refused:
+            of_plan = (_of_plan(each) for each in refused.violations)
+            raise InvalidInput.of(*of_plan) from refused
+
+    async def start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
+        """See `PlannedSweeps.start`."""
+        if (search := plan.settings.sweep) is None:
+            return
+        name = sweep_id(plan, version)
+        origin = derived_id("planned_sweep", plan.project, plan.id, version.id)
+        sweep = await self.make(plan, version, search, sweep_id=name, labels=plan.settings.labels, origin=origin)
+        with suppress(AlreadyExists):  # redelivered event
+            await self.sweeps.add(sweep, request=Request(id=f"start:{name}", digest=origin))
+        self.enqueue(ResourceKey(project=plan.project, id=name))
+
+
+def _of_plan(violation: Violation) -> Violation:
+    if not violation.field.startswith("sweep."):
+        return violation
+    return Violation(f"plan.{violation.field}".removesuffix(".plan"), violation.description)
