@@ -1,4 +1,4 @@
-"""Starts a program as a fork of a process that has imported it, which takes a second, and does nothing else.
+"""Starts a program as a fork of a process that has imported it, which takes a second or more, and does nothing else.
 
 `python -m tidemill_testkit.imported_program 5 tidemill_monitor` does so for who has the other end of the socket 5. What
 runs in a fork is the package's `__main__`, or a function (`tidemill_cli.main:main`), with arguments, an environment and
@@ -104,7 +104,7 @@ class ImportedProgram:
 
     @classmethod
     def start(cls, program: Sequence[str], call: Call, streams: Sequence[IO[bytes]]) -> Started | None:
-        """Start a program, which is a package or a function, and further modules to import.
+        """Start a program, which is a package or a function, and further modules to import, or functions that import.
 
         `streams` are its input, output and errors. Nothing is returned where it cannot be imported, and the errors say
         why. The environment of its first start counts for what is read when a module is imported.
@@ -155,15 +155,10 @@ def _adopting() -> Iterator[None]:
 
 def main() -> None:
     """Import the program that the command line names, and fork for each call that comes."""
-    connection, entry, modules = socket.socket(fileno=int(sys.argv[1])), sys.argv[2], sys.argv[3:]
+    connection, entry, further = socket.socket(fileno=int(sys.argv[1])), sys.argv[2], sys.argv[3:]
     package, _, function = entry.partition(":")
-    if function:
-        importlib.import_module(package)
-    else:
-        importlib.import_module(f"{package}.__main__")  # what it imports first has to be the first
-        del sys.modules[f"{package}.__main__"]
-    for module in modules:
-        importlib.import_module(module)
+    _import(package if function else f"{package}.__main__", further)
+    sys.modules.pop(f"{package}.__main__", None)
     gc.collect()
     gc.freeze()  # else each fork would copy what a collection of garbage visits
     while True:
@@ -187,6 +182,14 @@ def main() -> None:
         connection.send(os.read(answer, 32))
         for each in (*streams, answer, asked):
             os.close(each)
+
+
+def _import(program: str, further: Sequence[str]) -> None:
+    importlib.import_module(program)  # what it imports first has to be the first
+    for module, _, importing in (each.partition(":") for each in further):
+        found = importlib.import_module(module)
+        if importing:
+            getattr(found, importing)()
 
 
 def _become(call: Mapping[str, Any], streams: Sequence[int]) -> None:

@@ -31,6 +31,8 @@ class ServiceProcess(ABC):
     """
 
     service: ClassVar[str]
+    imports_late: ClassVar[tuple[str, ...]] = ()
+    """Modules that its work needs and it imports when work comes, or functions that import them (`module:function`)."""
 
     stack: Addresses
     folder: Path
@@ -85,7 +87,7 @@ class ServiceProcess(ABC):
         package = f"tidemill_{self.service}"
         call = Call(environment={**os.environ, **self.variables, **self._environment()})
         with self.log.open("ab") as log, Path(os.devnull).open("rb") as nothing:
-            process = ImportedProgram.start((package, f"{package}.app"), call, (nothing, log, log))
+            process = ImportedProgram.start((package, f"{package}.app", *self.imports_late), call, (nothing, log, log))
         assert process is not None, self._last_lines()
         self._process, self._expects_end = process, False
         deadline = time.monotonic() + START_S

@@ -36,6 +36,7 @@ class InferenceProcess(ServiceProcess):
     """Can be killed and restarted on the same database and folder."""
 
     service = "inference"
+    imports_late = ("tidemill_inference.engines.loading:import_libraries",)
 
     stub_services: str
 
