@@ -205,7 +205,7 @@ async def run_in_two_processes(
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             output, _ = await run.communicate()
     except TimeoutError:
         os.killpg(run.pid, signal.SIGKILL)
