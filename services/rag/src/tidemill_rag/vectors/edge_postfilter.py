@@ -20,6 +20,8 @@ PointId = int | UUID | str
 
 SPREAD: Final = 2.0
 """So many times as many points are taken as have enough matches where these are spread evenly."""
+CANDIDATES: Final = 1.5
+"""So many times as many candidates are followed as are taken, so that few of these are missed."""
 MAX_NEAREST: Final = 1000
 """Where more points would be taken, the graph checks the filter on its way."""
 MAX_SHARE: Final = 0.5
@@ -57,7 +59,7 @@ def narrowed(opened: Shard, nearest: EngineQuery, matching: Filter, *, count: in
     if SPREAD * count > share * MAX_NEAREST or share > MAX_SHARE:
         return on_the_way
     taken = math.ceil(SPREAD * count / share)
-    params = SearchParams(hnsw_ef=max(taken, HNSW_EF))
+    params = SearchParams(hnsw_ef=max(math.ceil(CANDIDATES * taken), HNSW_EF))
     near = {point.id for point in opened.shard.search(SearchRequest(nearest, taken, params=params))}
     among = Filter(must=[HasIdCondition(near), matching])
     found = {point.id for point in opened.shard.search(SearchRequest(nearest, count, filter=among, params=EXACT))}

@@ -1,6 +1,6 @@
 """The graph index (HNSW) of large index versions: the same settings for both Qdrant adapters."""
 
-HNSW_M, HNSW_EF_CONSTRUCT, HNSW_EF = 16, 200, 128
+HNSW_M, HNSW_EF_CONSTRUCT, HNSW_EF = 16, 200, 192
 """Links per point, candidates while building, candidates of a search (Malkov and Yashunin, 2016)."""
 ACORN_MAX_SELECTIVITY = 1.0
 """Links of points that a filter excludes are followed to those that match (ACORN, Patel et al., 2024): without it,
