@@ -1,10 +1,10 @@
 """What int8 weights gain and lose beside bfloat16: bytes on disk and in memory, tokens a second, and answers.
 
-`python -m tests.bench.smaller [--questions 64] [--base FOLDER]`, about three minutes with SmolLM2. Trainer's deriving
-process makes the version, and inference's engine serves each of the two in a process of its own, in the format that
-serving computes in here. Memory is that of the tensors, and what the process has resident after its answers beside what
-it had before it loaded the model. Answers are compared as a gate does: ROUGE-L to the references, and the interval of
-the paired difference, which has to lie above the margin.
+`python -m tests.bench.smaller [--questions 64] [--base FOLDER] [--adapter FOLDER]`, about three minutes with SmolLM2.
+Trainer's deriving process makes the version, and inference's engine serves each of the two in a process of its own, in
+the format that serving computes in here. Memory is that of the tensors, and what the process has resident after its
+answers beside what it had before it loaded the model. Answers are compared as a gate does: ROUGE-L to the references,
+and the interval of the paired difference, which has to lie above the margin.
 """
 
 import argparse
@@ -42,11 +42,14 @@ MARGIN = -0.02
 LIMITS = EngineLimits(cache_tokens=16384)
 
 
-async def derived(base: Path, folder: Path) -> tuple[Path, float]:
-    """Make the version in int8, as a worker does; return its folder, and how long the process took."""
+async def derived(base: Path, folder: Path, *, adapter: Path | None, bits: int) -> tuple[Path, float]:
+    """Make a version, as a worker does; return its folder, and how long the process took."""
+    await asyncio.to_thread(folder.mkdir)
     begun = time.perf_counter()
     processes = DerivingProcesses(memory_bytes=2**33, time_s=600, max_file_bytes=2**40)
-    job = DerivationJob(folder=DerivationFolder(path=folder), weights=base, weights_name="base@1", adapter=None, bits=8)
+    job = DerivationJob(
+        folder=DerivationFolder(path=folder), weights=base, weights_name="base@1", adapter=adapter, bits=bits
+    )
     await processes(job)
     return job.folder.made, time.perf_counter() - begun
 
@@ -110,9 +113,12 @@ async def main(options: argparse.Namespace) -> None:
         say(json.dumps(await served(options.serve, asked)) + "\n")
         return
     with tempfile.TemporaryDirectory() as name:
-        made, seconds = await derived(options.base, Path(name))
+        made, seconds = await derived(options.base, Path(name, "int8"), adapter=options.adapter, bits=8)
         say(f"made in {seconds:.1f} s; {computed_format('auto')}; {len(asked)} questions\n")
-        folders = {"as it is": options.base, "int8": made}
+        before = options.base
+        if options.adapter:
+            before, _ = await derived(options.base, Path(name, "merged"), adapter=options.adapter, bits=0)
+        folders = {"as it is": before, "int8": made}
         found = {kind: await asyncio.to_thread(apart, folder, len(asked)) for kind, folder in folders.items()}
         disk = {kind: _disk(folder) for kind, folder in folders.items()}
     rouge = {kind: await scores(asked, each["texts"]) for kind, each in found.items()}
@@ -130,6 +136,8 @@ async def main(options: argparse.Namespace) -> None:
     say(f"disk {shares[0]:.3f}, memory {shares[1]:.3f} of it; {same:.0%} of the answers are the same texts\n")
     bounds = f"[{interval.low:+.4f}, {interval.high:+.4f}]"
     say(f"difference {fmean(differences):+.4f} {bounds}; above the margin {MARGIN}: {interval.low > MARGIN}\n")
+    needed = await BettingIntervals().needed(differences, above=MARGIN, confidence=0.95)
+    say(f"so distributed, {needed} questions show it\n")
     report("int8 weights on disk", shares[0], "of bfloat16")
     report("int8 weights in memory", shares[1], "of bfloat16")
 
@@ -137,6 +145,7 @@ async def main(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=ROOT / ".tidemill" / "models" / "smollm2")
+    parser.add_argument("--adapter", type=Path, help="an adapter on it, which is merged into both")
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--serve", type=Path)
     asyncio.run(main(parser.parse_args()))

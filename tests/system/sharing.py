@@ -53,6 +53,7 @@ USING = {
     for name in (
         "inference.v1.DeploymentService/CreateDeployment",
         "inference.v1.DeploymentService/UpdateDeployment",
+        "trainer.v1.DerivationService/CreateDerivation",
         "trainer.v1.TrainingService/CreateTrainingPlan",
         "trainer.v1.TrainingService/UpdateTrainingPlan",
         "trainer.v1.TrainingService/StartTrainingRun",
