@@ -27,7 +27,7 @@ from tidemill_local.places import JARS
 ISSUER, AUDIENCE = "https://id.example", "kafka"
 CLUSTER = "-KtH3T0mQnyDLxSfHk9ZLw"
 _BEARER = "org.apache.kafka.common.security.oauthbearer"
-_START_S = 90
+_START_S = 240
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
