@@ -1,12 +1,15 @@
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.registry.fakes import ADA, Registry, model_files
+from services.trainer.tests.registry.fakes import ADA, Registry, manifest_of, model_files
 from services.trainer.tests.registry.test_shared import BOB, NAME, share
 from tidemill_core.errors import NotFound
 from tidemill_kit.store.objects import ObjectMissing
 from tidemill_trainer.errors import FileNotExpected, VersionNotReady
+from tidemill_trainer.registry.domain.sources import DerivedSource
+from tidemill_trainer.registry.register_version import MadeVersion
 
 
 @pytest.fixture
@@ -23,6 +26,25 @@ async def test_a_file_is_given_as_it_was_uploaded_and_leaves_nothing(registry: R
             assert local.read_bytes() == content
 
     assert registry.files_left() == []
+
+
+async def test_a_file_of_a_version_that_no_client_uploaded_is_given(registry: Registry) -> None:
+    content, folder = b"# card", registry.folder / "made"
+    await asyncio.to_thread(folder.mkdir)
+    await asyncio.to_thread((folder / "README.md").write_bytes, content)
+    source = DerivedSource(derivation="d", source_version="helpdesk@1", method="merge")
+    made = MadeVersion(
+        project="acme",
+        model="whole",
+        source=source,
+        files=manifest_of({"README.md": content}).files,
+        creator="ada",
+        authors=("ada",),
+    )
+    await registry.register_version(made, folder)
+
+    async with registry.download.file(ADA, version_id="whole@1", path="README.md") as given:
+        assert given.read_bytes() == content
 
 
 async def test_a_file_that_the_version_has_not_is_refused_with_those_that_it_has(registry: Registry) -> None:

@@ -35,7 +35,7 @@ class DownloadVersion:
         version = await self.references.version(caller.project, version_id, field="version")
         if version.state is not VersionState.READY:
             raise VersionNotReady(version.id, state=version.state.value)
-        file, stored = version.expected(path), version.stored(path)
+        file, stored = version.stored(path)
         async with self.spool.hold(file) as local:
             await self.artifacts.get(stored, local)
             yield local

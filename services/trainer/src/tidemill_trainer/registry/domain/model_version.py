@@ -233,8 +233,8 @@ class ModelVersion(Aggregate):
                 return artifact.file
         raise FileNotExpected(self.id, path, expected=[artifact.file.path for artifact in self.artifacts])
 
-    def stored(self, path: str) -> ObjectRef:
-        """Return where a file is stored.
+    def stored(self, path: str) -> tuple[ArtifactFile, ObjectRef]:
+        """Return a file, and where it is stored.
 
         Raises:
             FileNotExpected: it is not.
@@ -242,7 +242,7 @@ class ModelVersion(Aggregate):
         """
         for artifact in self.artifacts:
             if artifact.file.path == path and artifact.object:
-                return artifact.object
+                return artifact.file, artifact.object
         raise FileNotExpected(self.id, path, expected=[each.file.path for each in self.artifacts if each.object])
 
     def store(self, path: str, stored: ObjectRef, facts: FileFacts | None = None) -> None:
