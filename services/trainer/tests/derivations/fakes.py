@@ -8,7 +8,7 @@ from pathlib import Path
 from services.trainer.tests.registry.fakes import ADA, Registry, model_files, safetensors
 from services.trainer.tests.training.fakes import request
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Request, ResourceKey
+from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.models.manifest import ArtifactFile
 from tidemill_core.resources import Write
 from tidemill_testkit.clocks import NOON
@@ -105,27 +105,33 @@ class Deriving:
     async def ready(self) -> "Deriving":
         """Register base and adapter."""
         await self.registry.register(model_files())
+        await self.add_adapter("helpdesk")
+        return self
+
+    async def add_adapter(self, model: str, *, project: str = ADA.project, base: str = "smollm2@1") -> None:
+        """Add what a run has trained."""
         await self.registry.models.upsert(
-            Model(id="helpdesk", project="acme"), lambda model: model.begin("run"), request=Request.internal()
+            Model(id=model, project=project), lambda model: model.begin("run"), request=Request.internal()
         )
         file = ArtifactFile("adapter_model.safetensors", 1, "0" * 64)
+        key = f"{project}/k"
         adapter = ModelVersion.made(
-            project="acme",
-            model="helpdesk",
+            project=project,
+            model=model,
             number=1,
-            source=TrainedSource(run="run-1", base="smollm2@1", dataset_version="tickets@3"),
-            artifacts=[Artifact(file=file, object=ObjectRef(bucket="b", key="acme/k", size=1, sha256="0" * 64))],
+            source=TrainedSource(run="run-1", base=base, dataset_version="tickets@3"),
+            artifacts=[Artifact(file=file, object=ObjectRef(bucket="b", key=key, size=1, sha256="0" * 64))],
             now=NOON,
             creator="ben",
             authors=("ben", "cleo"),
         )
         await self.registry.versions.add(adapter, request=Request.internal())
-        return self
 
     async def create(
         self,
         source: str = "helpdesk",
         *,
+        caller: Caller = ADA,
         model: str = "small",
         method: Method = INT8,
         name: str = "",
@@ -133,7 +139,7 @@ class Deriving:
     ) -> Derivation:
         """Create a derivation."""
         requested = DerivationRequest(source_version=source, model=model, method=method, labels={"team": "help"})
-        return await self.crud.create(ADA, requested, Write(request=request(name), validate_only=validate_only))
+        return await self.crud.create(caller, requested, Write(request=request(name), validate_only=validate_only))
 
     async def work(self, derivation: Derivation) -> Derivation:
         """Let a worker have it with the next epoch of its lease; return it as it is then."""

@@ -4,6 +4,7 @@ import pytest
 
 from services.trainer.tests.derivations.fakes import INT8, MERGE, Deriving
 from services.trainer.tests.registry.fakes import ADA, model_files
+from services.trainer.tests.registry.test_shared import BOB, share
 from services.trainer.tests.training.fakes import request
 from tidemill_core.approvals import ApprovalMissing, ApprovalPolicy
 from tidemill_core.errors import InvalidInput
@@ -73,6 +74,27 @@ async def test_nothing_is_made_of_a_remote_model(deriving: Deriving) -> None:
 
     with pytest.raises(NotDerivable, match="remote model"):
         await deriving.create("gpt")
+
+
+@pytest.mark.parametrize(
+    ("source", "method", "whose"),
+    [
+        ("acme/smollm2", INT8, "it belongs to project acme"),
+        ("acme/helpdesk@1", MERGE, "it belongs to project acme"),
+        ("acme/helpdesk@1", INT8, "it belongs to project acme"),
+        ("tuned", MERGE, "its base acme/smollm2@1 belongs to project acme"),
+        ("globex/tuned@1", INT8, "its base acme/smollm2@1 belongs to project acme"),
+    ],
+)
+async def test_nothing_is_made_of_what_another_project_shares(
+    deriving: Deriving, source: str, method: Method, whose: str
+) -> None:
+    await deriving.add_adapter("tuned", project=BOB.project, base="acme/smollm2@1")
+    for name in ("acme/smollm2", "acme/helpdesk"):
+        share(deriving.registry, name)
+
+    with pytest.raises(NotDerivable, match=f"{whose}, which shares it for use"):
+        await deriving.create(source, method=method, caller=BOB)
 
 
 async def test_nothing_is_made_of_int8_weights(deriving: Deriving) -> None:

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.derivations.fakes import MERGE, Deriving, key_of
+from services.trainer.tests.derivations.fakes import INT8, MERGE, Deriving, key_of
 from services.trainer.tests.registry.fakes import ADA
+from services.trainer.tests.registry.test_shared import BOB, share
 from services.trainer.tests.training.fakes import request
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_trainer.derivations import derive_version
-from tidemill_trainer.derivations.domain import DerivationState
+from tidemill_trainer.derivations.domain import Derivation, DerivationSource, DerivationState
 from tidemill_trainer.derivations.errors import DerivationFailed
 from tidemill_trainer.registry.domain.model_version import ModelVersion, ModelVersionWasRegistered, VersionState
 from tidemill_trainer.registry.domain.sources import DerivedSource
@@ -159,6 +160,25 @@ async def test_a_source_deleted_meanwhile_fails_it(deriving: Deriving) -> None:
     done = await deriving.work(derivation)
 
     assert (done.state, done.reason) == (DerivationState.FAILED, "MODEL_NOT_FOUND")
+
+
+@pytest.mark.parametrize("shared", ["version", "base"])
+async def test_one_that_was_queued_of_what_another_project_shares_makes_nothing(
+    deriving: Deriving, shared: str
+) -> None:
+    """Shared versions were let in once, so such a derivation may be waiting."""
+    await deriving.add_adapter("tuned", project=BOB.project)
+    share(deriving.registry)
+    source = DerivationSource(version="acme/smollm2@1")
+    if shared == "base":
+        source = DerivationSource(version="tuned@1", base="acme/smollm2@1")
+    queued = Derivation(id="d", project=BOB.project, source=source, model="mine", method=INT8)
+    await deriving.derivations.add(queued, request=request())
+
+    done = await deriving.work(queued)
+
+    assert (done.state, done.reason, deriving.made("mine")) == (DerivationState.FAILED, "NOT_DERIVABLE", [])
+    assert deriving.process.jobs == []
 
 
 async def test_cancelling_kills_the_process_and_makes_no_version(deriving: Deriving) -> None:

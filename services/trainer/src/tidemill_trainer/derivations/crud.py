@@ -7,7 +7,7 @@ from tidemill_core.application import Caller, Clock, Page, PageRequest, Request,
 from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.errors import NotFound
 from tidemill_core.resources import Write, create, delete
-from tidemill_trainer.derivations.domain import Derivation, DerivationSource, Method
+from tidemill_trainer.derivations.domain import Derivation, DerivationSource, Method, refuse_shared
 from tidemill_trainer.derivations.errors import DerivationChanged, NotDerivable
 from tidemill_trainer.derivations.ports import Approvals, Derivations, Sources
 from tidemill_trainer.registry.domain.model_version import ModelVersion, VersionState
@@ -40,7 +40,7 @@ class DerivationCrud:
         Raises:
             InvalidInput: names every field that breaks its rule.
             ModelNotFound, ModelVersionNotFound: name those that exist.
-            NotDerivable: the version has no weights here that could be read.
+            NotDerivable: the version has no weights here that could be read, or it or its base is another project's.
             ApprovalMissing: the version lacks approvals, which what is made of it would not need.
 
         """
@@ -108,6 +108,7 @@ class DerivationCrud:
 
     async def _source(self, caller: Caller, reference: str) -> DerivationSource:
         version = await self.sources.version(caller.project, reference, field="derivation.source_version")
+        refuse_shared(caller.project, version)
         if version.state is not VersionState.READY:
             raise NotDerivable(version.id, why=f"it is {version.state.value}")
         if isinstance(version.source, OpenAiSource):
@@ -131,9 +132,8 @@ class DerivationCrud:
         """Return the base of an adapter."""
         if not isinstance(version.source, TrainedSource):
             return None
-        base = await self.sources.base_of(caller.project, version) or await self.sources.version(
-            caller.project, version.source.base, field="derivation.source_version"
-        )
+        base = await self.sources.version(caller.project, version.source.base, field="derivation.source_version")
+        refuse_shared(caller.project, version, base=base)
         if base.facts.quantized or isinstance(base.source, OpenAiSource | TrainedSource):
             raise NotDerivable(version.id, why=f"its base {base.id} has no full weights")
         return base

@@ -17,7 +17,7 @@ from tidemill_core.errors import (
     isolated,
 )
 from tidemill_core.models.manifest import ArtifactFile
-from tidemill_trainer.derivations.domain import Derivation, Quantize, derivation_card
+from tidemill_trainer.derivations.domain import Derivation, Quantize, derivation_card, refuse_shared
 from tidemill_trainer.derivations.errors import DerivationFailed, DerivationLost
 from tidemill_trainer.derivations.ports import (
     DerivationFolder,
@@ -86,8 +86,7 @@ class DeriveVersion:
         return None
 
     async def _derive(self, key: ResourceKey, derivation: Derivation, epoch: int) -> None:
-        source = await self.sources.version(key.project, derivation.source.version, field="source_version")
-        base = await self._base(derivation, source)
+        source, base = await self._sources(derivation)
         made = await self.register.made(key.project, derivation.model, derivation.made_from)
         if made is None:
             if derivation.fruitless > self.max_fruitless:
@@ -106,11 +105,15 @@ class DeriveVersion:
 
         await self._write(key, succeeded)
 
-    async def _base(self, derivation: Derivation, source: ModelVersion) -> ModelVersion | None:
-        if not derivation.source.base:
-            return None
-        shared = await self.sources.base_of(derivation.project, source)
-        return shared or await self.sources.version(derivation.project, derivation.source.base, field="base")
+    async def _sources(self, derivation: Derivation) -> tuple[ModelVersion, ModelVersion | None]:
+        """Return the version and its base; also one that was queued when shared ones were let in is refused here."""
+        project, of, base = derivation.project, derivation.source, None
+        source = await self.sources.version(project, of.version, field="source_version")
+        refuse_shared(project, source)
+        if of.base:
+            base = await self.sources.version(project, of.base, field="base")
+            refuse_shared(project, source, base=base)
+        return source, base
 
     async def _made(
         self, key: ResourceKey, derivation: Derivation, epoch: int, *, source: ModelVersion, base: ModelVersion | None

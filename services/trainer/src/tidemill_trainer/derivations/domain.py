@@ -8,7 +8,13 @@ from enum import Enum
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.errors import Violation
 from tidemill_core.resources import label_violations, refuse, slug_violations
-from tidemill_trainer.derivations.errors import DerivationFinished, DerivationLost, DerivationUnfinished
+from tidemill_trainer.derivations.errors import (
+    DerivationFinished,
+    DerivationLost,
+    DerivationUnfinished,
+    NotDerivable,
+)
+from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.sources import DerivedSource
 
 INT8_BITS = 8
@@ -201,6 +207,22 @@ class Derivation(Aggregate):
                 yield Violation("derivation.merge", text)
             case Quantize(bits=bits) if bits != INT8_BITS:
                 yield Violation("derivation.quantize.bits", f"is {bits}; supported is {INT8_BITS}")
+
+
+def refuse_shared(project: str, version: ModelVersion, *, base: ModelVersion | None = None) -> None:
+    """Check that all of the weights are the project's own: what is made of others would be a copy that it keeps.
+
+    Raises:
+        NotDerivable: another project shares the version, or its base.
+
+    """
+    for each, what in ((version, "it"), (base, f"its base {base.id if base else ''}")):
+        if each and each.project != project:
+            why = (
+                f"{what} belongs to project {each.project}, which shares it for use, and what is made of it would be a "
+                "copy of its weights: derive a version there, and share that"
+            )
+            raise NotDerivable(version.id, why=why)
 
 
 def derivation_card(derivation: Derivation, *, facts: Sequence[tuple[str, str]]) -> str:

@@ -15,7 +15,7 @@ Derivations = Aggregates[Derivation]
 
 
 class Sources(Protocol):
-    """Resolves references to versions of the registry, those that others share too."""
+    """Resolves references to versions of the registry, those that others share too, so that they are refused by name."""
 
     async def version(self, project: str, reference: str, *, field: str = "id") -> ModelVersion:
         """Return `model@number`, or the newest ready version of `model`; errors name `field`.
@@ -26,10 +26,6 @@ class Sources(Protocol):
             ModelVersionNotFound: names the versions that exist.
 
         """
-        ...
-
-    async def base_of(self, project: str, version: ModelVersion) -> ModelVersion | None:
-        """Return the base of an adapter that another project shares, which comes with it; None for others."""
         ...
 
 
