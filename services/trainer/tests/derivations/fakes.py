@@ -35,8 +35,13 @@ class FakeFiles:
     def __init__(self) -> None:
         self.error: BaseException | None = None
         """What is no Exception is a kill of the worker."""
+        self.gate: asyncio.Event | None = None
+        self.begun = asyncio.Event()
 
     async def fetch(self, version: ModelVersion) -> Path:
+        self.begun.set()
+        if self.gate:
+            await self.gate.wait()
         if self.error:
             raise self.error
         return Path(version.id)
@@ -127,7 +132,7 @@ class Deriving:
         )
         await self.registry.versions.add(adapter, request=Request.internal())
 
-    async def create(
+    async def create(  # noqa: PLR0913 - keyword-only, and each of another kind
         self,
         source: str = "helpdesk",
         *,

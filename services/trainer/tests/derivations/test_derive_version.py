@@ -9,9 +9,10 @@ from services.trainer.tests.registry.test_shared import BOB, share
 from services.trainer.tests.training.fakes import request
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_testkit.polling import eventually
 from tidemill_trainer.derivations import derive_version
 from tidemill_trainer.derivations.domain import Derivation, DerivationSource, DerivationState
-from tidemill_trainer.derivations.errors import DerivationFailed
+from tidemill_trainer.derivations.errors import DerivationFailed, DerivationFinished
 from tidemill_trainer.registry.domain.model_version import ModelVersion, ModelVersionWasRegistered, VersionState
 from tidemill_trainer.registry.domain.sources import DerivedSource
 from tidemill_trainer.registry.register_version import RegisterVersion
@@ -20,12 +21,17 @@ from tidemill_trainer.registry.register_version import RegisterVersion
 @pytest.fixture
 async def deriving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deriving:
     monkeypatch.setattr(derive_version, "POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(derive_version, "STORE_INTERVAL_S", 0.01)
     return await Deriving(folder=tmp_path).ready()
 
 
 def registered(deriving: Deriving) -> list[ModelVersionWasRegistered]:
     events = [each for each in deriving.registry.versions.published if isinstance(each, ModelVersionWasRegistered)]
     return [each for each in events if each.model == "small"]
+
+
+async def says(deriving: Deriving, derivation: Derivation, message: str) -> bool:
+    return (await deriving.derivations.get(derivation.project, derivation.id)).message == message
 
 
 async def test_a_version_is_made_of_an_adapter_and_its_base(deriving: Deriving) -> None:
@@ -96,8 +102,8 @@ async def test_a_worker_killed_after_it_registered_registers_nothing_twice(
     derivation = await deriving.create("helpdesk")
     register = RegisterVersion.__call__
 
-    async def killed(self: RegisterVersion, *made: object) -> ModelVersion:
-        await register(self, *made)  # type: ignore[arg-type] # what it was given
+    async def killed(self: RegisterVersion, *made: object, **more: object) -> ModelVersion:
+        await register(self, *made, **more)  # type: ignore[arg-type] # what it was given
         raise SystemExit
 
     with monkeypatch.context() as patch:
@@ -122,17 +128,112 @@ async def test_workers_that_are_killed_again_and_again_end_it(deriving: Deriving
     assert (done.state, done.reason) == (DerivationState.FAILED, "WORKER_LOST")
 
 
-async def test_while_the_store_is_away_it_waits_and_says_for_what(deriving: Deriving) -> None:
+async def test_while_the_store_is_away_it_waits_says_for_what_and_computes_once(deriving: Deriving) -> None:
     derivation = await deriving.create("helpdesk")
     deriving.registry.artifacts.away = True
-    for _ in range(4):
-        await deriving.work(derivation)
-    waiting = await deriving.work(derivation)
-    assert (waiting.state, waiting.message) == (DerivationState.RUNNING, "waits for s3: no answer")
+    working = asyncio.create_task(deriving.work(derivation))
+    await eventually(lambda: says(deriving, derivation, "waits for s3: no answer"))
+    assert (await deriving.derivations.get("acme", derivation.id)).state is DerivationState.RUNNING
 
     deriving.registry.artifacts.away = False
 
-    assert (await deriving.work(derivation)).state is DerivationState.SUCCEEDED
+    assert (await working).state is DerivationState.SUCCEEDED
+    assert len(deriving.process.jobs) == 1
+
+
+async def test_one_that_waits_for_the_store_is_cancelled(deriving: Deriving) -> None:
+    derivation = await deriving.create("helpdesk")
+    deriving.registry.artifacts.away = True
+    working = asyncio.create_task(deriving.work(derivation))
+    await eventually(lambda: says(deriving, derivation, "waits for s3: no answer"))
+
+    await deriving.crud.cancel(ADA, derivation.id, request=request())
+
+    assert ((await working).state, deriving.made()) == (DerivationState.CANCELLED, [])
+
+
+async def test_one_that_is_cancelled_while_its_files_are_stored_makes_no_version(
+    deriving: Deriving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derivation, put = await deriving.create("helpdesk"), deriving.registry.artifacts.put
+
+    async def cancelled(*file: object, **more: object) -> ObjectRef:
+        await deriving.crud.cancel(ADA, derivation.id, request=request())
+        return await put(*file, **more)  # type: ignore[arg-type] # what it was given
+
+    monkeypatch.setattr(deriving.registry.artifacts, "put", cancelled)
+    done = await deriving.work(derivation)
+
+    assert (done.state, done.model_version, deriving.made()) == (DerivationState.CANCELLED, "", [])
+    assert registered(deriving) == []
+
+
+async def test_one_whose_version_is_being_saved_cannot_be_cancelled(
+    deriving: Deriving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derivation, add = await deriving.create("helpdesk"), deriving.registry.versions.add
+
+    async def adding(*version: object, **more: object) -> ModelVersion:
+        with pytest.raises(DerivationFinished, match="it is registering"):
+            await deriving.crud.cancel(ADA, derivation.id, request=request())
+        return await add(*version, **more)  # type: ignore[arg-type] # what it was given
+
+    monkeypatch.setattr(deriving.registry.versions, "add", adding)
+    done = await deriving.work(derivation)
+
+    assert (done.state, done.model_version) == (DerivationState.SUCCEEDED, "small@1")
+
+
+async def test_one_whose_worker_was_killed_before_the_version_was_saved_can_be_cancelled_again(
+    deriving: Deriving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derivation = await deriving.create("helpdesk")
+
+    async def killed(*_version: object, **_more: object) -> ModelVersion:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deriving.registry.versions, "add", killed)
+        with pytest.raises(SystemExit):
+            await deriving.work(derivation)
+    left = await deriving.derivations.get("acme", derivation.id)
+    assert left.state is DerivationState.REGISTERING
+    deriving.process.begun.clear()
+    deriving.process.gate = asyncio.Event()
+    working = asyncio.create_task(deriving.work(derivation))
+    await deriving.process.begun.wait()
+
+    await deriving.crud.cancel(ADA, derivation.id, request=request())
+
+    assert ((await working).state, deriving.made()) == (DerivationState.CANCELLED, [])
+
+
+async def test_workers_that_are_stopped_do_not_count_as_lost(deriving: Deriving) -> None:
+    derivation = await deriving.create("helpdesk")
+    deriving.process.gate = asyncio.Event()
+    for _ in range(5):
+        deriving.process.begun.clear()
+        working = asyncio.create_task(deriving.work(derivation))
+        await deriving.process.begun.wait()
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+    deriving.process.gate.set()
+
+    done = await deriving.work(derivation)
+
+    assert (done.state, done.attempt) == (DerivationState.SUCCEEDED, 6)
+
+
+async def test_cancelling_stops_it_also_while_it_reads_its_source(deriving: Deriving) -> None:
+    derivation = await deriving.create("helpdesk")
+    deriving.files.gate = asyncio.Event()
+    working = asyncio.create_task(deriving.work(derivation))
+    await deriving.files.begun.wait()
+
+    await deriving.crud.cancel(ADA, derivation.id, request=request())
+
+    assert ((await working).state, deriving.process.jobs) == (DerivationState.CANCELLED, [])
 
 
 async def test_a_failure_has_its_reason_and_makes_no_version(deriving: Deriving) -> None:

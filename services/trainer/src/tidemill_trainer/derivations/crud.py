@@ -74,7 +74,7 @@ class DerivationCrud:
         """Return the derivation, cancelled; its worker notices within a second and kills the process.
 
         Raises:
-            DerivationFinished: it has ended.
+            DerivationFinished: it is registering its version, or has ended.
 
         """
         now = self.clock.now()

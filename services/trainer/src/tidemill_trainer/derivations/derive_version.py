@@ -1,8 +1,8 @@
 """Derives a version; a worker may be killed at any point and another one starts it over."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request, Requeue, ResourceKey
@@ -17,7 +17,7 @@ from tidemill_core.errors import (
     isolated,
 )
 from tidemill_core.models.manifest import ArtifactFile
-from tidemill_trainer.derivations.domain import Derivation, Quantize, derivation_card, refuse_shared
+from tidemill_trainer.derivations.domain import Derivation, DerivationState, Quantize, derivation_card, refuse_shared
 from tidemill_trainer.derivations.errors import DerivationFailed, DerivationLost
 from tidemill_trainer.derivations.ports import (
     DerivationFolder,
@@ -34,6 +34,10 @@ from tidemill_trainer.registry.register_version import MadeVersion, RegisterVers
 
 POLL_INTERVAL_S = 1.0
 """Interval at which a cancellation is checked."""
+STORE_INTERVAL_S = 10.0
+"""Interval at which files that are made are stored again while the store is away."""
+INTERRUPTED_S = 5.0
+"""How long a worker that is stopped tries to record that."""
 _WEIGHTS = ".safetensors"
 
 
@@ -43,7 +47,8 @@ class DeriveVersion:
 
     Files are made in a local folder and stored first; the version is saved as READY in one write, under a number that
     derives from source and method. So no crash leaves a version that could be loaded half made, and what was registered
-    before a crash, or by another derivation of the same version, is found instead of computed again.
+    before a crash, or by another derivation of the same version, is found instead of computed again. Just before that
+    write the derivation becomes REGISTERING: one that was cancelled never makes a version.
     """
 
     derivations: Derivations
@@ -63,6 +68,11 @@ class DeriveVersion:
             return await self._attempt(key, epoch)
         except (NotFound, DerivationLost):
             return None
+        except asyncio.CancelledError:  # the lease was lost, or the process stops: no trace of a crash
+            with suppress(NotFound, DerivationLost, DependencyUnavailable, TimeoutError):
+                async with asyncio.timeout(INTERRUPTED_S):
+                    await self._write(key, lambda each: each.wait("was interrupted: it starts over", epoch=epoch))
+            raise
         finally:
             await self.folders.remove(key)
 
@@ -89,13 +99,11 @@ class DeriveVersion:
         source, base = await self._sources(derivation)
         made = await self.register.made(key.project, derivation.model, derivation.made_from)
         if made is None:
-            if derivation.fruitless > self.max_fruitless:
-                message = (
-                    f"{self.max_fruitless} workers exited while they derived it: check that their container's memory "
-                    "exceeds TRAINER_DERIVATION_MEMORY_BYTES"
-                )
-                raise DerivationFailed(message, reason="WORKER_LOST")
-            made = await self._made(key, derivation, epoch, source=source, base=base)
+            self._refuse_hopeless(derivation)
+            if derivation.state is DerivationState.REGISTERING:
+                derivation = await self._write(key, lambda each: each.compute(epoch=epoch))
+            async with self._watched(key, epoch):
+                made = await self._made(key, derivation, epoch, source=source, base=base)
         now, name = self.clock.now(), made.id
         bytes_before = sum(_weight_bytes(each) for each in (source, base) if each)
         bytes_after = _weight_bytes(made)
@@ -104,6 +112,14 @@ class DeriveVersion:
             derivation.succeed(name, source_bytes=bytes_before, weight_bytes=bytes_after, now=now, epoch=epoch)
 
         await self._write(key, succeeded)
+
+    def _refuse_hopeless(self, derivation: Derivation) -> None:
+        if derivation.fruitless > self.max_fruitless:
+            message = (
+                f"{self.max_fruitless} workers exited while they derived it: check that their container's memory "
+                "exceeds that of its trainings and TRAINER_DERIVATION_MEMORY_BYTES together"
+            )
+            raise DerivationFailed(message, reason="WORKER_LOST")
 
     async def _sources(self, derivation: Derivation) -> tuple[ModelVersion, ModelVersion | None]:
         """Return the version and its base; also one that was queued when shared ones were let in is refused here."""
@@ -127,14 +143,24 @@ class DeriveVersion:
             adapter=fetched if base else None,
             bits=derivation.method.bits if isinstance(derivation.method, Quantize) else 0,
         )
-        facts = await self._computed(key, job, epoch)
+        facts = await self.deriving(job)
         await self.folders.write_card(folder, derivation_card(derivation, facts=sorted(facts.items())))
         files = await self.folders.files(folder)
-        await self._check_claimed(key, epoch)
-        return await self._registered(derivation, folder, files)
+        while True:
+            try:
+                return await self._registered(key, derivation, epoch, folder=folder, files=files)
+            except DependencyUnavailable as away:  # what took hours to compute is not computed again
+                await self._say(key, f"waits for {away.dependency}: {away.message}", epoch)
+                await asyncio.sleep(STORE_INTERVAL_S)
 
     async def _registered(
-        self, derivation: Derivation, folder: DerivationFolder, files: tuple[ArtifactFile, ...]
+        self,
+        key: ResourceKey,
+        derivation: Derivation,
+        epoch: int,
+        *,
+        folder: DerivationFolder,
+        files: tuple[ArtifactFile, ...],
     ) -> ModelVersion:
         facts = {file.path: await self.inspector.inspect(file.path, folder.made / file.path) for file in files}
         made = MadeVersion(
@@ -146,20 +172,45 @@ class DeriveVersion:
             creator=derivation.requester,
             authors=derivation.authors,
         )
-        return await self.register(made, folder.made)
 
-    async def _computed(self, key: ResourceKey, job: DerivationJob, epoch: int) -> Mapping[str, str]:
-        """Have the process compute; kill it once the derivation is cancelled or another worker's."""
-        computing = asyncio.ensure_future(self.deriving(job))
+        async def registering() -> None:
+            await self._write(key, lambda each: each.register(epoch=epoch))
+
+        return await self.register(made, folder.made, before_saving=registering)
+
+    async def _say(self, key: ResourceKey, message: str, epoch: int) -> None:
+        with suppress(DependencyUnavailable):
+            await self._write(key, lambda each: each.say(message, epoch=epoch))
+
+    @asynccontextmanager
+    async def _watched(self, key: ResourceKey, epoch: int) -> AsyncIterator[None]:
+        """Stop the block, which kills its process, once the derivation is cancelled or another worker's.
+
+        Raises:
+            DerivationLost: it is.
+
+        """
         try:
-            while not computing.done():
-                await asyncio.wait([computing], timeout=POLL_INTERVAL_S)
+            async with asyncio.timeout(None) as limit:
+                watching = asyncio.create_task(self._watch(key, epoch, limit), name="derivation_watch")
+                try:
+                    yield
+                finally:
+                    watching.cancel()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DerivationLost(key.id) from None
+
+    async def _watch(self, key: ResourceKey, epoch: int, limit: asyncio.Timeout) -> None:
+        while True:
+            await asyncio.sleep(POLL_INTERVAL_S)
+            try:
                 with suppress(DependencyUnavailable):  # it goes on as long as its lease holds
                     await self._check_claimed(key, epoch)
-            return computing.result()
-        finally:
-            computing.cancel()
-            await asyncio.wait([computing])
+            except (NotFound, DerivationLost):
+                limit.reschedule(asyncio.get_running_loop().time())
+                return
 
     async def _check_claimed(self, key: ResourceKey, epoch: int) -> None:
         (await self.derivations.get(key.project, key.id)).refuse_unless_claimed(epoch)

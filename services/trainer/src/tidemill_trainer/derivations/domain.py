@@ -30,12 +30,15 @@ class DerivationState(Enum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    REGISTERING = "registering"
+    """Its files are stored, and its version is being saved; it cannot be cancelled."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
-IN_WORK = frozenset({DerivationState.QUEUED, DerivationState.RUNNING})
+IN_WORK = frozenset({DerivationState.QUEUED, DerivationState.RUNNING, DerivationState.REGISTERING})
+CANCELLABLE = frozenset({DerivationState.QUEUED, DerivationState.RUNNING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +132,7 @@ class Derivation(Aggregate):
         refuse(self._violations())
 
     def claim(self, epoch: int, *, now: datetime) -> None:
-        """Assign it to the worker with this lease epoch.
+        """Assign it to the worker with this lease epoch; one that is REGISTERING keeps its state.
 
         Raises:
             DerivationLost: a later epoch has it, or it has ended.
@@ -137,7 +140,8 @@ class Derivation(Aggregate):
         """
         if epoch < self.epoch or self.state not in IN_WORK or self.deleted:
             raise DerivationLost(self.id)
-        self.epoch, self.state, self.message = epoch, DerivationState.RUNNING, ""
+        self.epoch, self.message = epoch, ""
+        self.state = DerivationState.RUNNING if self.state is DerivationState.QUEUED else self.state
         self.attempt += 1
         self.fruitless += 1
         self.start_time = self.start_time or now
@@ -146,6 +150,21 @@ class Derivation(Aggregate):
         """Record what it waits for; the attempt does not count as a lost worker."""
         self.refuse_unless_claimed(epoch)
         self.message, self.fruitless = message, max(0, self.fruitless - 1)
+
+    def say(self, message: str, *, epoch: int) -> None:
+        """Record what its attempt, which goes on, waits for."""
+        self.refuse_unless_claimed(epoch)
+        self.message = message
+
+    def compute(self, *, epoch: int) -> None:
+        """Compute again: no version was saved, and it may be cancelled again."""
+        self.refuse_unless_claimed(epoch)
+        self.state = DerivationState.RUNNING
+
+    def register(self, *, epoch: int) -> None:
+        """Start saving the version; from here on it cannot be cancelled."""
+        self.refuse_unless_claimed(epoch)
+        self.state, self.message = DerivationState.REGISTERING, ""
 
     def succeed(self, model_version: str, *, source_bytes: int, weight_bytes: int, now: datetime, epoch: int) -> None:
         """Record the registered version."""
@@ -162,12 +181,12 @@ class Derivation(Aggregate):
         """Cancel it; no effect if it is already cancelled.
 
         Raises:
-            DerivationFinished: it has ended.
+            DerivationFinished: it is registering, or has ended.
 
         """
         if self.state is DerivationState.CANCELLED:
             return
-        if self.state not in IN_WORK:
+        if self.state not in CANCELLABLE:
             raise DerivationFinished(self.id, state=self.state.value)
         self._end(DerivationState.CANCELLED, now=now, reason="CANCELLED", message=message)
 
@@ -188,7 +207,8 @@ class Derivation(Aggregate):
             DerivationLost: another epoch owns it, or it has ended.
 
         """
-        if epoch != self.epoch or self.state is not DerivationState.RUNNING or self.deleted:
+        claimed = {DerivationState.RUNNING, DerivationState.REGISTERING}
+        if epoch != self.epoch or self.state not in claimed or self.deleted:
             raise DerivationLost(self.id)
 
     def _end(self, state: DerivationState, *, now: datetime, reason: str = "", message: str = "") -> None:

@@ -34,7 +34,7 @@ class DerivationLost(Conflict):
 
 
 class DerivationFinished(PreconditionFailed):
-    """The derivation has ended, so it cannot be cancelled."""
+    """The derivation is registering or has ended, so it cannot be cancelled."""
 
     reason = "DERIVATION_FINISHED"
 

@@ -15,7 +15,7 @@ Derivations = Aggregates[Derivation]
 
 
 class Sources(Protocol):
-    """Resolves references to versions of the registry, those that others share too, so that they are refused by name."""
+    """Resolves references to versions of the registry; those that others share, too, so that they are refused."""
 
     async def version(self, project: str, reference: str, *, field: str = "id") -> ModelVersion:
         """Return `model@number`, or the newest ready version of `model`; errors name `field`.

@@ -1,6 +1,6 @@
 """Registers a version whose files this service made, by training or by derivation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,10 @@ class MadeVersion:
     reward_model: RewardModel | None = None
 
 
+async def _nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterVersion:
     """Emits ModelVersionWasRegistered once per source: the version's number derives from it.
@@ -42,8 +46,13 @@ class RegisterVersion:
     artifacts: Artifacts
     clock: Clock
 
-    async def __call__(self, made: MadeVersion, folder: Path) -> ModelVersion:
-        """Return the version; `folder` has its files."""
+    async def __call__(
+        self, made: MadeVersion, folder: Path, *, before_saving: Callable[[], Awaitable[object]] = _nothing
+    ) -> ModelVersion:
+        """Return the version; `folder` has its files.
+
+        `before_saving` is awaited when all files are stored; what it raises leaves no version.
+        """
         key = made.source.key
         model = await self.models.upsert(
             Model(id=made.model, project=made.project), lambda model: model.begin(key), request=Request.internal()
@@ -69,6 +78,7 @@ class RegisterVersion:
             authors=made.authors,
             reward_model=made.reward_model,
         )
+        await before_saving()
         saving = Request(id=derived_id("train", made.project, fresh.id), digest=fresh.id)
         return await self.versions.add(fresh, request=saving)
 

@@ -31,13 +31,15 @@ class _DerivationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deriv
     DERIVATION_STATE_QUEUED: _DerivationState.ValueType  # 1
     """DERIVATION_STATE_QUEUED: waits for a worker."""
     DERIVATION_STATE_RUNNING: _DerivationState.ValueType  # 2
-    """DERIVATION_STATE_RUNNING: a worker computes the weights, stores and registers them."""
+    """DERIVATION_STATE_RUNNING: a worker computes the weights and stores them."""
     DERIVATION_STATE_SUCCEEDED: _DerivationState.ValueType  # 3
     """DERIVATION_STATE_SUCCEEDED: the version is registered."""
     DERIVATION_STATE_FAILED: _DerivationState.ValueType  # 4
     """DERIVATION_STATE_FAILED: no version was made; `reason` says why."""
     DERIVATION_STATE_CANCELLED: _DerivationState.ValueType  # 5
     """DERIVATION_STATE_CANCELLED: cancelled before a version was registered."""
+    DERIVATION_STATE_REGISTERING: _DerivationState.ValueType  # 6
+    """DERIVATION_STATE_REGISTERING: its files are stored and its version is being saved, so it cannot be cancelled."""
 
 class DerivationState(_DerivationState, metaclass=_DerivationStateEnumTypeWrapper):
     """DerivationState is the state of a derivation."""
@@ -47,13 +49,15 @@ DERIVATION_STATE_UNSPECIFIED: DerivationState.ValueType  # 0
 DERIVATION_STATE_QUEUED: DerivationState.ValueType  # 1
 """DERIVATION_STATE_QUEUED: waits for a worker."""
 DERIVATION_STATE_RUNNING: DerivationState.ValueType  # 2
-"""DERIVATION_STATE_RUNNING: a worker computes the weights, stores and registers them."""
+"""DERIVATION_STATE_RUNNING: a worker computes the weights and stores them."""
 DERIVATION_STATE_SUCCEEDED: DerivationState.ValueType  # 3
 """DERIVATION_STATE_SUCCEEDED: the version is registered."""
 DERIVATION_STATE_FAILED: DerivationState.ValueType  # 4
 """DERIVATION_STATE_FAILED: no version was made; `reason` says why."""
 DERIVATION_STATE_CANCELLED: DerivationState.ValueType  # 5
 """DERIVATION_STATE_CANCELLED: cancelled before a version was registered."""
+DERIVATION_STATE_REGISTERING: DerivationState.ValueType  # 6
+"""DERIVATION_STATE_REGISTERING: its files are stored and its version is being saved, so it cannot be cancelled."""
 Global___DerivationState: _TypeAlias = DerivationState  # noqa: Y015
 
 @_typing.final
@@ -114,7 +118,9 @@ class Derivation(_message.Message):
     etag: _builtins.str
     """Output only. Changes with every update of the resource."""
     source_version: _builtins.str
-    """Required. What it is made of: `model@version`, or `model` for its newest ready version. Read back, it has a number."""
+    """Required. What it is made of: `model@version`, or `model` for its newest ready version. Read back, it has a number.
+    It, and the base of an adapter, belong to the project: what another project shares is refused.
+    """
     model: _builtins.str
     """Required. The model whose next version it makes. It differs from that of source_version."""
     base: _builtins.str
@@ -122,8 +128,9 @@ class Derivation(_message.Message):
     state: Global___DerivationState.ValueType
     """Output only. The state."""
     reason: _builtins.str
-    """Output only. Why it failed, UPPER_SNAKE: MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, OBJECT_MISSING, OBJECT_DAMAGED,
-    ARTIFACT_REFUSED, NOT_SUPPORTED, NOT_FINITE, OUT_OF_MEMORY, TIME_LIMIT, WORKER_LOST, CRASHED, CANCELLED, INTERNAL.
+    """Output only. Why it failed, UPPER_SNAKE: MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, NOT_DERIVABLE, OBJECT_MISSING,
+    OBJECT_DAMAGED, ARTIFACT_REFUSED, NOT_SUPPORTED, NOT_FINITE, OUT_OF_MEMORY, TIME_LIMIT, WORKER_LOST, CRASHED, CANCELLED,
+    INTERNAL.
     """
     message: _builtins.str
     """Output only. What it does or waits for, or why it failed."""
