@@ -224,4 +224,7 @@ class PowerByNumber:
         assert project
         self.known.append(differences)
         self.bounds.append(bound)
-        return Power(of_gain=bound.questions / 100, detectable_gain=gain * 2, needed=int(power * 100), deviation=0.25)
+        needed, assumed = int(power * 100), not differences
+        return Power(
+            of_gain=bound.questions / 100, detectable_gain=gain * 2, needed=needed, deviation=0.25, assumed=assumed
+        )

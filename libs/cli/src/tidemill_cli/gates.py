@@ -63,7 +63,7 @@ def _picture(found: GetGatePowerResponse) -> RenderableType:
     assumed = [each.case_set for each in found.requirements if each.HasField("power") and not each.evaluation]
     notes = [f"{each.metric} on {each.case_set}: {each.message}" for each in found.requirements if each.message]
     if assumed:
-        notes.append("deviations without an evaluation of this gate are assumed; the first one makes them known")
+        notes.append("deviations are assumed until an evaluation of this gate has 20 questions answered, not all alike")
     text = f"`finds` and `needs` are for a probability of {found.power:.0%}, `with` is that of finding `gain`"
     return Group(table(columns, rows), "", escape("\n".join([text, *notes])))
 

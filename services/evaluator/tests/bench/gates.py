@@ -3,13 +3,14 @@
 `python -m services.evaluator.tests.bench.gates`. Each row of the first table is of 1,000 simulated evaluations with
 differences whose mean is 0, judged with `gain_above: 0` at 0.95: by all questions at the end, after each question,
 and by the five first candidates on the same cases together. The second table states the power from
-differences that were seen, of 60 questions and of 4,000, and simulates 4,000 evaluations beside it.
+differences that were seen, of 60 questions and of 4,000, and simulates 4,000 evaluations beside it; there also with
+differences that are nearly all ties.
 """
 
 import asyncio
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,11 @@ def skewed(chance: np.random.Generator, shape: tuple[int, int], gain: float) -> 
     return chance.choice([-0.1, 0.9], shape, p=[0.9 - gain, 0.1 + gain])
 
 
+def rare(chance: np.random.Generator, shape: tuple[int, int], gain: float) -> Any:  # noqa: ANN401 - ditto
+    """Return equal answers with few exceptions, one in a hundred, which are right or wrong."""
+    return chance.choice([gain, 1.0, -1.0], shape, p=[0.99, 0.005, 0.005])
+
+
 def clustered(chance: np.random.Generator, shape: tuple[int, int], gain: float) -> Any:  # noqa: ANN401 - ditto
     """Return the means of four cases that repeat a question, and have most in common."""
     common = chance.normal(gain, 0.25, shape)
@@ -54,6 +60,14 @@ def clustered(chance: np.random.Generator, shape: tuple[int, int], gain: float) 
 
 
 KINDS: Mapping[str, Draw] = {"similar": similar, "ties": ties, "skewed": skewed, "clustered": clustered}
+KNOWN: Sequence[tuple[str, Draw, float, Sequence[int]]] = (
+    ("similar", similar, 0.12, SIZES[1:]),
+    ("ties", ties, 0.2, SIZES[1:]),
+    ("ties", ties, 0.3, SIZES[1:]),
+    ("skewed", skewed, 0.15, SIZES[1:]),
+    ("clustered", clustered, 0.12, SIZES[1:]),
+    ("rare", rare, 0.04, (100, 200)),
+)
 
 
 def capitals(differences: Any, above: float) -> Any:  # noqa: ANN401 - ditto
@@ -89,9 +103,9 @@ async def stated_power() -> float:
     """Print the stated power beside the simulated one, and return the largest difference where much is known."""
     powers, worst = SimulatedPower(FairQueue("bench", QueueLimits(places=1))), 0.0
     say(f"{'differences':<12}{'questions':>10}{'gain':>6}{'simulated':>11}{'from 4,000':>12}{'from 60':>20}")
-    for kind, gain in (("similar", 0.12), ("ties", 0.2), ("ties", 0.3), ("skewed", 0.15), ("clustered", 0.12)):
-        for questions in SIZES[1:]:
-            chance, draw = np.random.default_rng(questions), KINDS[kind]
+    for kind, draw, gain, sizes in KNOWN:
+        for questions in sizes:
+            chance = np.random.default_rng(questions)
             shown = capitals(draw(chance, (SIMULATED, questions), gain), 0.0)[:, -1] >= needed(CONFIDENCE)
             bound = Bound(above=0.0, confidence=CONFIDENCE, questions=questions)
 

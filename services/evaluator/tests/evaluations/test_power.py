@@ -8,7 +8,7 @@ from services.evaluator.tests.harness import HELD_OUT, LITTLE, TRUTH, Evaluator,
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.errors import CasesErased, GateNotFound
-from tidemill_evaluator.evaluations.domain.power import RequirementPower
+from tidemill_evaluator.evaluations.domain.power import Bound, Power, RequirementPower
 from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet
 from tidemill_evaluator.suites.domain.suite import Suite
@@ -89,6 +89,16 @@ async def test_too_few_questions_find_nothing_and_more_are_asked_for() -> None:
 
     assert (found.power, found.detectable_gain, found.needed_questions) == (0.0, None, 100)
     assert found.message == "it needs at least 100 different questions: add cases"
+
+
+def test_an_evaluation_whose_differences_say_nothing_is_not_named() -> None:
+    bound = Bound(above=0.0, confidence=0.95, questions=60)
+    assumed = Power(of_gain=0.1, detectable_gain=0.2, needed=500, deviation=0.3, assumed=True)
+
+    found = RequirementPower.of(TRUTH, 0.05).stated(bound, assumed, minimum=10, evaluation="ev-1")
+
+    assert (found.evaluation, found.power) == ("", 0.1)
+    assert found.message == "its deviation is assumed: ev-1 has fewer than 20 answers, or all alike"
 
 
 async def test_repeats_of_a_question_are_one() -> None:

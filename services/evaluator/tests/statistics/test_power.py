@@ -1,5 +1,6 @@
 import random
 from collections.abc import Callable, Sequence
+from statistics import stdev
 
 import pytest
 
@@ -15,6 +16,11 @@ Draw = Callable[[random.Random, float], float]
 def right_or_wrong(chance: random.Random, gain: float) -> float:
     """Most answers are equal, a tenth is worse, and the rest is better: mostly ties."""
     return chance.choices([0.0, 1.0, -1.0], [0.8 - gain, 0.1 + gain, 0.1])[0]
+
+
+def rare(chance: random.Random, gain: float) -> float:
+    """Nearly all answers are equal, and one in two hundred is worse, or better."""
+    return chance.choices([gain, 1.0, -1.0], [0.99, 0.005, 0.005])[0]
 
 
 def similar(chance: random.Random, gain: float) -> float:
@@ -34,7 +40,7 @@ async def simulated(draw: Draw, bound: Bound, gain: float, *, times: int) -> flo
 
 @pytest.mark.parametrize(
     ("draw", "gain", "above", "questions"),
-    [(right_or_wrong, 0.3, 0.0, 40), (similar, 0.12, 0.0, 60), (similar, 0.1, -0.02, 60)],
+    [(right_or_wrong, 0.3, 0.0, 40), (similar, 0.12, 0.0, 60), (similar, 0.1, -0.02, 60), (rare, 0.045, 0.0, 150)],
 )
 async def test_the_stated_power_is_that_of_simulated_evaluations(
     draw: Draw, gain: float, above: float, questions: int
@@ -48,7 +54,7 @@ async def test_the_stated_power_is_that_of_simulated_evaluations(
 
 
 async def test_a_larger_gain_and_more_questions_have_more_power() -> None:
-    known = [0.3, -0.2, 0.0, 0.0, 0.5, -0.4, 0.1, 0.0, 0.2, -0.1]
+    known = [0.3, -0.2, 0.0, 0.0, 0.5, -0.4, 0.1, 0.0, 0.2, -0.1] * 2
 
     async def power(questions: int, gain: float) -> float:
         bound = Bound(above=0.0, confidence=0.95, questions=questions)
@@ -60,6 +66,39 @@ async def test_a_larger_gain_and_more_questions_have_more_power() -> None:
     assert counts == sorted(counts)
     assert gains[0] <= 0.025
     assert gains[-1] > 0.9
+
+
+async def test_rare_differences_among_many_are_not_lost() -> None:
+    chance, bound = random.Random(7), Bound(above=0.0, confidence=0.95, questions=2000)  # noqa: S311 - no secret
+    known = [-1.0] * 10 + [chance.gauss(0, 0.02) for _ in range(1990)]
+    in_hundredths = [round(each, 2) for each in known]
+
+    stated = await POWERS.of("acme", known, bound, gain=0.005, power=0.8)
+    by_value = await POWERS.of("acme", in_hundredths, bound, gain=0.005, power=0.8)
+
+    assert len(set(known)) > 100 > len(set(in_hundredths))
+    assert stated.deviation == pytest.approx(stdev(known))
+    assert stated.of_gain == pytest.approx(by_value.of_gain, abs=0.02)
+    assert stated.needed == pytest.approx(by_value.needed, rel=0.05)
+
+
+@pytest.mark.parametrize("known", [[0.5], [1.0, 0.9], [0.02, -0.02] * 9, [0.0] * 60])
+async def test_few_differences_or_all_alike_are_not_taken_for_how_they_vary(known: Sequence[float]) -> None:
+    bound = Bound(above=0.0, confidence=0.95, questions=20)
+
+    found = await POWERS.of("acme", known, bound, gain=0.4, power=0.8)
+
+    assert found == await POWERS.of("acme", [], bound, gain=0.4, power=0.8)
+    assert (found.assumed, found.deviation) == (True, ASSUMED_DEVIATION)
+
+
+async def test_twenty_differences_say_how_they_vary() -> None:
+    known, bound = [0.2, -0.2] * 10, Bound(above=0.0, confidence=0.95, questions=60)
+
+    found = await POWERS.of("acme", known, bound, gain=0.1, power=0.8)
+
+    assert not found.assumed
+    assert found.deviation == pytest.approx(stdev(known))
 
 
 async def test_what_is_detectable_and_what_is_needed_have_the_power_asked_for() -> None:

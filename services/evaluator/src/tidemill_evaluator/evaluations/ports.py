@@ -285,7 +285,7 @@ class Powers(Protocol):
     async def of(self, project: str, differences: Sequence[float], bound: Bound, *, gain: float, power: float) -> Power:
         """Return how probably a gain is shown, where paired differences vary as these do, one per question.
 
-        Fewer than two differences say nothing: a standard deviation is assumed.
+        Where they are fewer than MIN_DIFFERENCES, or all alike, a standard deviation is assumed instead.
 
         Raises:
             QueueFull: too many ask at the same time.

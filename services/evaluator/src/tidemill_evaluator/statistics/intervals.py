@@ -8,7 +8,7 @@ from typing import Any
 
 from tidemill_evaluator.evaluations.domain.comparison import Interval
 
-_ALIKE = 1e-12
+ALIKE = 1e-12
 """Tolerance below which differences are equal."""
 _HALVINGS = 40
 """Bisection steps: a precision of 2 ** -39 of the range."""
@@ -105,7 +105,7 @@ def log_weights() -> Any:  # noqa: ANN401 - ditto
 
 def _student(differences: Sequence[float], alpha: float) -> Interval:
     mean = math.fsum(differences) / len(differences)
-    if len(differences) == 1 or differences[-1] - differences[0] <= _ALIKE:
+    if len(differences) == 1 or differences[-1] - differences[0] <= ALIKE:
         return Interval(low=mean, high=mean)
     np, stats = statistics()
     error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))

@@ -3,12 +3,13 @@
 import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
 from typing import Any
 
-from tidemill_evaluator.evaluations.domain.power import Bound, Power
-from tidemill_evaluator.statistics.intervals import MAX_QUESTIONS, log_gains, log_weights, statistics
+from tidemill_evaluator.evaluations.domain.power import MIN_DIFFERENCES, Bound, Power
+from tidemill_evaluator.statistics.intervals import ALIKE, MAX_QUESTIONS, log_gains, log_weights, statistics
 from tidemill_kit.workers.fair_queue import FairQueue, Share
 
 ASSUMED_DEVIATION = 0.3
@@ -16,7 +17,8 @@ ASSUMED_DEVIATION = 0.3
 _DRAWS = 1000
 """Simulated evaluations: a power of 0.8 is off by 0.013 (one standard error)."""
 _MAX_VALUES = 100
-"""Differences that stand for all of a larger number: their quantiles."""
+"""Intervals of equal width into which differences with more values are put: the mean of each, and its share, stand for
+all in it, so that mean, spread and rare large differences stay."""
 _HALVINGS = 30
 _PRECISION = 50
 """The number of questions is precise to one in so many."""
@@ -41,25 +43,46 @@ class SimulatedPower:
 
 
 def _power(differences: Sequence[float], bound: Bound, gain: float, power: float) -> Power:
-    known = _representative(differences)
+    known = _spread(differences)
     found = _Simulation(known, bound)
     return Power(
         of_gain=found.power(gain),
         detectable_gain=_detectable(found, bound.above, power),
         needed=_needed(known, bound, gain=gain, power=power),
-        deviation=float(statistics()[0].std(known)),
+        deviation=known.deviation,
+        assumed=known.assumed,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spread:
+    """How differences vary: their values, and the share of all that each one has."""
+
+    values: Any
+    shares: Any
+    deviation: float
+    """Standard deviation; of those from which it is known, that of a sample."""
+    assumed: bool = False
+
+    def moved(self, gain: float) -> Any:  # noqa: ANN401 - numpy's arrays
+        """Return the values moved so that the mean is the gain, all within -1 and 1."""
+        np, _ = statistics()
+        low, high = -2.0, 2.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            mean = np.clip(self.values + middle, -1, 1) @ self.shares
+            low, high = (middle, high) if mean < gain else (low, middle)
+        return np.clip(self.values + high, -1, 1)
 
 
 class _Simulation:
     """Evaluations of so many questions each."""
 
-    def __init__(self, known: Any, bound: Bound) -> None:  # noqa: ANN401 - numpy's arrays
+    def __init__(self, known: _Spread, bound: Bound) -> None:
         np, _ = statistics()
         self._known = known
         self._bound = bound
-        shares = np.full(len(known), 1 / len(known))
-        self._counts = np.random.default_rng(_SEED).multinomial(bound.questions, shares, size=_DRAWS)
+        self._counts = np.random.default_rng(_SEED).multinomial(bound.questions, known.shares, size=_DRAWS)
 
     def power(self, gain: float) -> float:
         """Return the share of evaluations that show a gain above what is required."""
@@ -67,7 +90,7 @@ class _Simulation:
         mean = (self._bound.above + 1) / 2
         if mean <= 0:
             return 1.0
-        gains = np.maximum(log_gains(_moved(self._known, gain), mean), -1e3)  # a lost capital stays lost
+        gains = np.maximum(log_gains(self._known.moved(gain), mean), -1e3)  # a lost capital stays lost
         capital = np.logaddexp.reduce(self._counts @ gains.T + log_weights(), axis=1)
         return float((capital >= -math.log((1 - self._bound.confidence) / 2)).mean())
 
@@ -82,7 +105,7 @@ def _detectable(found: _Simulation, above: float, power: float) -> float | None:
     return high
 
 
-def _needed(known: Any, bound: Bound, *, gain: float, power: float) -> int:  # noqa: ANN401 - numpy's arrays
+def _needed(known: _Spread, bound: Bound, *, gain: float, power: float) -> int:
     """Return how many questions find the gain; 0 where MAX_QUESTIONS do not."""
 
     def enough(questions: int) -> bool:
@@ -101,27 +124,37 @@ def _needed(known: Any, bound: Bound, *, gain: float, power: float) -> int:  # n
     return high
 
 
-def _representative(differences: Sequence[float]) -> Any:  # noqa: ANN401 - numpy's arrays
-    """Return the differences or, of many, their quantiles; those of a normal distribution where none are known."""
+def _spread(differences: Sequence[float]) -> _Spread:
+    """Return how differences vary: as these do, or as assumed where they are few or all alike."""
     np, _ = statistics()
-    if len(differences) < 2:  # noqa: PLR2004 - one says nothing about how they vary
-        return np.asarray(_assumed())
-    if len(differences) <= _MAX_VALUES:
-        return np.asarray(differences)
-    return np.quantile(np.asarray(differences), (np.arange(_MAX_VALUES) + 0.5) / _MAX_VALUES)
+    known = np.asarray(differences, dtype=float)
+    if len(known) < MIN_DIFFERENCES or known.max() - known.min() <= ALIKE:
+        return _assumed()
+    values, counts = _weighted(known)
+    count, mean = len(known), known.mean()
+    of_sample = math.sqrt(count / (count - 1))  # what few differences show of the spread is too little
+    values = mean + (values - mean) * of_sample
+    return _Spread(values=values, shares=counts / count, deviation=float(known.std(ddof=1)))
+
+
+def _weighted(known: Any) -> tuple[Any, Any]:  # noqa: ANN401 - numpy's arrays
+    """Return the values and how often each comes; of many values the means of intervals, the ends for themselves."""
+    np, _ = statistics()
+    values, counts = np.unique(known, return_counts=True)
+    if len(values) <= _MAX_VALUES:
+        return values, counts
+    low, high = values[0], values[-1]
+    interval = np.ceil((known - low) / (high - low) * _MAX_VALUES).astype(int)  # the lowest one is in no other's
+    interval[known == high] += 1
+    counts = np.bincount(interval)
+    used = counts > 0
+    return np.bincount(interval, weights=known)[used] / counts[used], counts[used]
 
 
 @cache
-def _assumed() -> Sequence[float]:
-    normal = NormalDist(0, ASSUMED_DEVIATION)
-    return [max(-1.0, min(1.0, normal.inv_cdf((number + 0.5) / _MAX_VALUES))) for number in range(_MAX_VALUES)]
-
-
-def _moved(known: Any, gain: float) -> Any:  # noqa: ANN401 - numpy's arrays
-    """Return the differences moved so that their mean is the gain, all within -1 and 1."""
+def _assumed() -> _Spread:
     np, _ = statistics()
-    low, high = -2.0, 2.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if np.clip(known + middle, -1, 1).mean() < gain else (low, middle)
-    return np.clip(known + high, -1, 1)
+    normal = NormalDist(0, ASSUMED_DEVIATION)
+    values = np.clip([normal.inv_cdf((number + 0.5) / _MAX_VALUES) for number in range(_MAX_VALUES)], -1, 1)
+    shares = np.full(_MAX_VALUES, 1 / _MAX_VALUES)
+    return _Spread(values=values, shares=shares, deviation=ASSUMED_DEVIATION, assumed=True)

@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 
 from tidemill_evaluator.gates.domain.gate import Requirement
 
+MIN_DIFFERENCES = 20
+"""With fewer, their spread is not known: it would be found too small, and by chance nearly none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
@@ -30,6 +33,8 @@ class Power:
     """So many questions show the gain asked for with that power; 0 where no number does."""
     deviation: float
     """Standard deviation of the differences that it rests on."""
+    assumed: bool = False
+    """Whether it is assumed: no difference is known, or fewer than MIN_DIFFERENCES, or all are alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +66,24 @@ class RequirementPower:
         )
 
     def stated(self, bound: Bound, power: Power, *, minimum: int, evaluation: str) -> "RequirementPower":
-        """Return it with its figures; with fewer questions than the minimum the requirement cannot hold."""
+        """Return it with its figures; with fewer questions than the minimum the requirement cannot hold.
+
+        `evaluation` is the one whose differences are known, "" without any.
+        """
         enough = bound.questions >= minimum
+        notes = [] if enough else [f"it needs at least {minimum} different questions: add cases"]
+        if evaluation and power.assumed:
+            notes.append(
+                f"its deviation is assumed: {evaluation} has fewer than {MIN_DIFFERENCES} answers, or all alike"
+            )
         return replace(
             self,
             questions=bound.questions,
             confidence=bound.confidence,
             deviation=power.deviation,
-            evaluation=evaluation,
+            evaluation="" if power.assumed else evaluation,
             power=power.of_gain if enough else 0.0,
             detectable_gain=power.detectable_gain if enough else None,
             needed_questions=max(power.needed, minimum) if power.needed else 0,
-            message="" if enough else f"it needs at least {minimum} different questions: add cases",
+            message="; ".join(notes),
         )
