@@ -190,6 +190,13 @@ def test_a_config_may_say_that_its_weights_are_int8_in_our_format(folder: Path) 
     assert Manifest.from_folder(folder).digest
 
 
+@pytest.mark.parametrize("config", [{"quantization_config": None}, {"text_config": {"quantization_config": None}}])
+def test_a_config_may_say_that_its_weights_are_not_quantized(folder: Path, config: object) -> None:
+    (folder / "config.json").write_text(json.dumps(config))
+
+    assert Manifest.from_folder(folder).digest
+
+
 def test_a_config_may_prefer_what_transformers_has_itself(folder: Path) -> None:
     (folder / "config.json").write_text('{"_attn_implementation": "flash_attention_2"}')
 

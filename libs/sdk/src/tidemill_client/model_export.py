@@ -52,7 +52,7 @@ class ModelExport:
                 return
             message = f"{version.id} is an adapter: make full weights of it, `tidemill models derive --method merge`"
             raise InvalidInput(message)
-        if QUANTIZATION in json.loads(await self._text_of(version, CONFIG)):
+        if json.loads(await self._text_of(version, CONFIG)).get(QUANTIZATION) is not None:
             message = f"{version.id} has int8 weights, which only Tidemill reads: export what it was derived from"
             raise InvalidInput(message)
 

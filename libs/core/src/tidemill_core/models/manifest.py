@@ -234,7 +234,7 @@ def _check_json(path: Path, relative: str) -> None:
 def _check_quantization(content: object, pairs: Sequence[tuple[str, object]], relative: str) -> None:
     """Refuse quantized weights of other formats than our own; transformers would load code for some."""
     own = isinstance(content, Mapping) and content.get(QUANTIZATION) == INT8
-    if sum(key == QUANTIZATION for key, _ in pairs) > own:
+    if sum(key == QUANTIZATION and value is not None for key, value in pairs) > own:
         message = (
             f"has a {QUANTIZATION} of another format than ours: import the full weights, and quantize them by "
             "`tidemill models derive`"

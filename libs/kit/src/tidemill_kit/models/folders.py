@@ -79,7 +79,7 @@ def is_quantized(folder: Path) -> bool:
         ArtifactRefused: it has no config that can be read.
 
     """
-    return QUANTIZATION in _json(folder / CONFIG, limit=MAX_JSON_BYTES)
+    return _json(folder / CONFIG, limit=MAX_JSON_BYTES).get(QUANTIZATION) is not None
 
 
 def loadable_config(folder: Path, *, tensors: int) -> Any:  # noqa: ANN401 - of transformers

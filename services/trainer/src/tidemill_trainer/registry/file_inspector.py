@@ -43,7 +43,7 @@ def _inspect(path: str, local: Path) -> FileFacts:
         return FileFacts()
     if path == "tokenizer_config.json":
         return FileFacts(chat_template=bool(content.get("chat_template")))
-    return FileFacts(context_tokens=_context_tokens(content), quantized=QUANTIZATION in content)
+    return FileFacts(context_tokens=_context_tokens(content), quantized=content.get(QUANTIZATION) is not None)
 
 
 def _context_tokens(config: dict[str, object]) -> int:
