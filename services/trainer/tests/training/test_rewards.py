@@ -13,7 +13,7 @@ from tidemill_core.application import ResourceKey
 from tidemill_core.errors import InvalidInput
 from tidemill_trainer.errors import ModelNotFound, RewardModelRefused
 from tidemill_trainer.training.domain.recipe import recipe_of
-from tidemill_trainer.training.domain.rewards import LengthBounds, Reward
+from tidemill_trainer.training.domain.rewards import LengthBounds, Reward, check_names
 from tidemill_trainer.training.domain.run import RunState, run_id
 from tidemill_trainer.training.messages import plan_message, run_message, settings_of
 
@@ -46,6 +46,11 @@ async def harness(tmp_path: Path) -> Harness:
         (Reward(json_schema='["a"]'), "json_schema is not a JSON object"),
         (Reward(json_schema='{"a": {"$ref": "http://a.example/"}}'), "json_schema has $ref, which is not supported"),
         (Reward(json_schema='{"pattern": "(a+)+"}'), "json_schema has pattern, which is not supported here"),
+        (Reward(json_schema='{"allOf": [{"unevaluatedItems": false}]}'), "json_schema has unevaluatedItems, which is"),
+        (Reward(json_schema='{"properties": {"a": {"pattern": "b"}}}'), "json_schema has pattern, which is not"),
+        (Reward(json_schema='{"properties": {"enum": {"$ref": "#"}}}'), "json_schema has $ref, which is not"),
+        (Reward(json_schema='{"type": 3}'), "json_schema is no JSON Schema at $.type"),
+        (Reward(json_schema='{"minimum": NaN}'), "json_schema is not JSON"),
         (Reward(json_schema='{"a":' * 40 + "1" + "}" * 40), "json_schema is deeper than 32 levels"),
         (Reward(json_schema=f'{{"a": "{"b" * 9000}"}}'), "bytes; the limit is 8192"),
         (Reward(reward_model="globex/judge"), "it must be one of this project"),
@@ -56,6 +61,26 @@ def test_a_reward_that_cannot_be_given_is_refused_by_its_place(reward: Reward, m
         recipe_of(method="grpo", lora={}, args={}, rewards=[reward])
 
     assert message in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        '{"properties": {"pattern": {"type": "string"}, "$ref": {"const": {"pattern": 1}}}, "required": ["pattern"]}',
+        '{"enum": [{"$ref": "a", "b": {"pattern": "c"}}]}',
+        '{"properties": {"properties": {"properties": {"pattern": true}}}}',
+    ],
+)
+def test_what_an_answer_may_have_may_be_named_as_a_keyword_is(schema: str) -> None:
+    recipe = recipe_of(method="grpo", lora={}, args={}, rewards=[Reward(json_schema=schema)])
+
+    assert recipe.rewards[0].json_schema == schema
+
+
+def test_checks_of_one_kind_have_curves_of_their_own() -> None:
+    rewards = [Reward(pattern="a"), Reward(citation=True), Reward(pattern="b")]
+
+    assert check_names(rewards) == ["pattern_1", "citation", "pattern_2"]
 
 
 @pytest.mark.parametrize(

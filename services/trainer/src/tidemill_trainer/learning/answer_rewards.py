@@ -16,7 +16,7 @@ from tidemill_core.rouge import rouge_l
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.loading import load_config, load_model, load_tokenizer, scoring_config
-from tidemill_trainer.training.domain.rewards import LengthBounds, Reward, compiled
+from tidemill_trainer.training.domain.rewards import LengthBounds, Reward, check_names, compiled, read_json
 
 CITATION = r"\[[1-9][0-9]{0,2}\]"
 _ANSWER = "answer"
@@ -92,8 +92,8 @@ def reward_functions(job: Job, tokenizer: Any, *, device: str, dtype: torch.dtyp
     return [
         _model_reward(job, reward, tokenizer, device=device, dtype=dtype)
         if reward.reward_model
-        else CheckReward(_check(reward), reward.kind)
-        for reward in job.rewards
+        else CheckReward(_check(reward), name)
+        for reward, name in zip(job.rewards, check_names(job.rewards), strict=True)
     ]
 
 
@@ -120,8 +120,8 @@ def _schema_check(text: str) -> Check:
 
     def check(answer: str, _: str) -> float:
         try:
-            return float(validator.is_valid(json.loads(answer)))
-        except (ValueError, RecursionError):
+            return float(validator.is_valid(read_json(answer)))
+        except (ValueError, ArithmeticError, RecursionError):
             return 0.0
 
     return check

@@ -227,7 +227,9 @@ class TrainingReward(_message.Message):
     pattern: _builtins.str
     """A pattern of RE2 of at most 500 characters: 1 where it is found in the answer."""
     json_schema: _builtins.str
-    """A JSON Schema (draft 2020-12) of at most 8192 bytes, without references and patterns: 1 where the answer is valid."""
+    """A JSON Schema (draft 2020-12) of at most 8192 bytes, without references, patterns and `unevaluated...`: 1 where the
+    answer is valid.
+    """
     rouge_l: _builtins.bool
     """True: ROUGE-L of the answer to the one of the example."""
     citation: _builtins.bool

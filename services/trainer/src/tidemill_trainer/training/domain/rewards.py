@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import re2
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
 
 from tidemill_core.errors import Violation
 
@@ -15,8 +17,16 @@ MAX_PATTERN = 500
 MAX_PATTERN_BYTES = 1024**2
 MAX_SCHEMA_BYTES = 8192
 MAX_SCHEMA_DEPTH = 32
-_REFUSED_KEYWORDS = ("$ref", "$dynamicRef", "$recursiveRef", "pattern", "patternProperties")
-"""Keywords of JSON Schema that lead elsewhere, or whose patterns run without a bound."""
+_MAX_SHOWN = 200
+_REFUSED_KEYWORDS = (
+    *("$ref", "$dynamicRef", "$recursiveRef", "pattern", "patternProperties"),
+    *("unevaluatedProperties", "unevaluatedItems"),
+)
+"""Keywords of JSON Schema that lead elsewhere, whose patterns run without a bound, or whose time doubles by level."""
+_SCHEMAS_BY_NAME = frozenset({"properties", "$defs", "dependentSchemas"})
+"""Keywords whose keys are names of the project, not keywords."""
+_VALUES = frozenset({"const", "enum", "default", "examples", "required", "dependentRequired"})
+"""Keywords below which nothing is a keyword."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,21 +125,51 @@ def _wrong_schema(text: str) -> str:
     if len(text.encode()) > MAX_SCHEMA_BYTES:
         return f"json_schema has {len(text.encode())} bytes; the limit is {MAX_SCHEMA_BYTES}"
     try:
-        schema = json.loads(text)
+        schema = read_json(text)
     except (ValueError, RecursionError):
         return "json_schema is not JSON"
     if not isinstance(schema, dict):
         return "json_schema is not a JSON object"
-    todo: list[tuple[object, int]] = [(schema, 0)]
+    if why := _wrong_keywords(schema):
+        return why
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        return f"json_schema is no JSON Schema at {error.json_path[:_MAX_SHOWN]}"
+    return ""
+
+
+def _wrong_keywords(schema: Mapping[str, object]) -> str:
+    todo: list[tuple[object, int, str]] = [(schema, 0, "")]
     while todo:
-        value, depth = todo.pop()
+        value, depth, below = todo.pop()
         if depth > MAX_SCHEMA_DEPTH:
             return f"json_schema is deeper than {MAX_SCHEMA_DEPTH} levels"
         if isinstance(value, dict):
-            for keyword in _REFUSED_KEYWORDS:
+            are_keywords = below not in _SCHEMAS_BY_NAME | _VALUES
+            for keyword in _REFUSED_KEYWORDS if are_keywords else ():
                 if keyword in value:
                     return f"json_schema has {keyword}, which is not supported here"
-            todo += [(each, depth + 1) for each in value.values()]
+            inside = below if below in _VALUES else ""
+            todo += [(each, depth + 1, key if are_keywords else inside) for key, each in value.items()]
         elif isinstance(value, list):
-            todo += [(each, depth + 1) for each in value]
+            todo += [(each, depth + 1, below if below in _VALUES else "") for each in value]
     return ""
+
+
+def read_json(text: str) -> object:
+    """Return what a JSON text says; raises ValueError for NaN and Infinity, too, and RecursionError."""
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> object:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
+
+
+def check_names(rewards: Sequence[Reward]) -> Sequence[str]:
+    """Return what their curves are named by: the kind, numbered where several are of it."""
+    kinds = [reward.kind for reward in rewards]
+    return [
+        f"{kind}_{kinds[:index].count(kind) + 1}" if kinds.count(kind) > 1 else kind for index, kind in enumerate(kinds)
+    ]
