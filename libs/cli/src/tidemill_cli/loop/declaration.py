@@ -56,6 +56,15 @@ class Model(Declared):
     approval: Approval = Approval()
 
 
+class Derived(Declared):
+    """A model whose versions `tidemill models derive` makes, so that gates and deployments may name it.
+
+    Applying the file makes none.
+    """
+
+    source: Annotated[Slug, Field(description="the training, model or derived model that they are made of")]
+
+
 MaskKind = Literal[
     "email", "phone", "credential", "card", "iban", "ip", "national_id", "person", "place", "organisation"
 ]
@@ -253,7 +262,9 @@ class Sampling(Declared):
 class Follow(Declared):
     """A model that is changed by rollouts, never by applying the file."""
 
-    follow: Annotated[str, Field(pattern=SLUG, description="the training whose model versions are rolled out")]
+    follow: Annotated[
+        str, Field(pattern=SLUG, description="the training, or derived model, whose versions are rolled out")
+    ]
     start_with: Annotated[str, Field(pattern=SHARED_REFERENCE, description="the model until the first promotion")]
 
 
@@ -328,6 +339,7 @@ class Loop(Declared):
     reviews: dict[Slug, ReviewQueue] = Field(default_factory=dict)
     datasets: dict[Slug, Dataset] = Field(default_factory=dict)
     training: dict[Slug, Training] = Field(default_factory=dict)
+    derived: dict[Slug, Derived] = Field(default_factory=dict)
     suites: dict[Slug, Suite] = Field(default_factory=dict)
     gates: dict[Slug, Gate] = Field(default_factory=dict)
     rollouts: dict[Slug, Rollout] = Field(default_factory=dict)

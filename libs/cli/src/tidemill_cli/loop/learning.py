@@ -148,7 +148,8 @@ class Reward(Declared):
     pattern: Annotated[str | None, Field(max_length=500, description="RE2 that is found in the answer")] = None
     length: LengthReward | None = None
     json_schema: Annotated[
-        dict[str, Any] | None, Field(description="of which the answer is valid JSON; without $ref and pattern")
+        dict[str, Any] | None,
+        Field(description="of which the answer is valid JSON; without $ref, pattern and unevaluated*"),
     ] = None
     rouge_l: Annotated[Literal[True] | None, Field(description="ROUGE-L to the example's answer")] = None
     citation: Annotated[Literal[True] | None, Field(description="a marker of a passage, as [1]")] = None

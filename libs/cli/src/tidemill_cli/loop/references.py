@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from tidemill_cli.loop.declaration import Deployment, Follow, Loop
 from tidemill_cli.loop.label_rules import rule_problems
-from tidemill_cli.loop.learning import LEARNS_FROM, Gate, Rollout
+from tidemill_cli.loop.learning import LEARNS_FROM, Gate, Rollout, Training
 from tidemill_cli.loop.problems import Document, Problem, matching, nearest
 from tidemill_cli.loop.shapes import FromFile
 
@@ -15,26 +15,27 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("collections", "*", "sources", "*"): ("sources",),
     ("collections", "*", "embedding"): ("models",),
     ("collections", "*", "search", "rerank", "model"): ("models",),
-    ("deployments", "*", "model"): ("models", "training"),
-    ("deployments", "*", "model", "follow"): ("training",),
+    ("deployments", "*", "model"): ("models", "training", "derived"),
+    ("deployments", "*", "model", "follow"): ("training", "derived"),
     ("deployments", "*", "model", "start_with"): ("models",),
     ("deployments", "*", "prompt"): ("prompts",),
     ("deployments", "*", "fallback", "*"): ("models",),
     ("deployments", "*", "routing", "equal_models", "*"): ("models",),
     ("deployments", "*", "retrieval", "collection"): ("collections",),
     ("deployments", "*", "retrieval", "other_collections", "*"): ("collections",),
-    ("deployments", "*", "retrieval", "rewrite"): ("models", "training"),
+    ("deployments", "*", "retrieval", "rewrite"): ("models", "training", "derived"),
     ("deployments", "*", "cache", "semantic", "embedding"): ("models",),
-    ("deployments", "*", "conversation", "summary_model"): ("models", "training"),
-    ("deployments", "*", "conversation", "memory_model"): ("models", "training"),
-    ("prices", "*", "model"): ("models", "training"),
+    ("deployments", "*", "conversation", "summary_model"): ("models", "training", "derived"),
+    ("deployments", "*", "conversation", "memory_model"): ("models", "training", "derived"),
+    ("prices", "*", "model"): ("models", "training", "derived"),
     ("budgets", "*", "deployment"): ("deployments",),
     ("reviews", "*", "sampling", "deployment"): ("deployments",),
     ("datasets", "*", "examples", "deployment"): ("deployments",),
     ("training", "*", "dataset"): ("datasets",),
     ("training", "*", "base"): ("models",),
     ("training", "*", "rewards", "*", "reward_model"): ("training",),
-    ("gates", "*", "candidate"): ("training",),
+    ("derived", "*", "source"): ("training", "models", "derived"),
+    ("gates", "*", "candidate"): ("training", "derived"),
     ("gates", "*", "collection"): ("collections",),
     ("gates", "*", "require", "*", "cases", "suite"): ("suites",),
     ("gates", "*", "require", "*", "cases", "dataset"): ("datasets",),
@@ -94,13 +95,17 @@ def _follows(deployment: Deployment, gate: Gate) -> bool:
 
 
 def _name_problems(document: Document, loop: Loop) -> Iterator[Problem]:
-    """Yield trainings with the name of a model: both would register versions under it."""
+    """Yield names of two sections that both would register versions under."""
     for name in loop.training:
         if name in loop.models:
             yield document.problem(
                 ("training", name),
                 "is the name of a model as well: rename it, since a training registers versions under its name",
             )
+    for name in loop.derived:
+        if name in loop.models or name in loop.training:
+            message = "is the name of a model or training as well: rename it, since it is judged by a gate of its own"
+            yield document.problem(("derived", name), message)
 
 
 def _kind_problems(document: Document, loop: Loop) -> Iterator[Problem]:
@@ -137,9 +142,9 @@ def _suite_problems(document: Document, loop: Loop) -> Iterator[Problem]:
 
 def _gate_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     for name, gate in loop.gates.items():
-        training = loop.training.get(gate.candidate or "")
-        if training is None and not gate.collection:
+        if not gate.collection and gate.candidate not in {*loop.training, *loop.derived}:
             continue
+        training = _training_of(loop, gate.candidate or "")
         collection = loop.collections.get(gate.collection or "")
         if collection is not None and collection.go_live != "by_rollout":
             message = (
@@ -151,9 +156,21 @@ def _gate_problems(document: Document, loop: Loop) -> Iterator[Problem]:
             if training and requirement.cases.dataset not in {None, training.dataset}:
                 message = f"must be {training.dataset}, which {gate.candidate} is trained on"
                 yield document.problem(("gates", name, "require", index, "cases", "dataset"), message)
+            elif gate.candidate and training is None and requirement.cases.dataset:
+                message = f"no training of this file makes what {gate.candidate} is derived from: use a suite"
+                yield document.problem(("gates", name, "require", index, "cases", "dataset"), message)
         deployments = gate_deployments(loop, name)
         if len(deployments) != 1:
             yield document.problem(("gates", name), _gate_without_deployment(gate, deployments))
+
+
+def _training_of(loop: Loop, name: str) -> Training | None:
+    """Return the training of a model, or of what it is derived from."""
+    seen: set[str] = set()
+    while name in loop.derived and name not in seen:
+        seen.add(name)
+        name = loop.derived[name].source
+    return loop.training.get(name)
 
 
 def _gate_without_deployment(gate: Gate, deployments: list[str]) -> str:
