@@ -10,7 +10,7 @@ import pytest
 from services.trainer.tests.learning.test_training import RecordedReports, job_in, trained
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_trainer.learning.failures import TrainingStopped
-from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.job import Job, RewardModelFiles
 from tidemill_trainer.training.domain.fit import Choice
 from tidemill_trainer.training.domain.model_card import check_adapter_config
 
@@ -131,3 +131,26 @@ def test_a_reward_model_is_estimated_to_take_no_logits_of_the_vocabulary(tmp_pat
         positions, vocabulary = 16 * 2 * max(len(row.tokens) for row in rows), len(loaded.tokenizer)
 
     assert needed["dpo"] - needed["reward"] > positions * vocabulary * 4
+
+
+def test_a_reward_model_is_counted_in_the_format_that_it_is_loaded_in(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415 - seconds of imports
+    from safetensors.torch import save_file  # noqa: PLC0415 - ditto
+
+    from tidemill_trainer.learning.fitting import _mapped_by_rewards, _reward_bytes  # noqa: PLC0415 - ditto
+
+    for kind in (torch.bfloat16, torch.float32):
+        (tmp_path / str(kind)).mkdir()
+        save_file({"a": torch.zeros(300, 40, dtype=kind)}, tmp_path / str(kind) / "model.safetensors")
+
+    def counted(stored: torch.dtype, loaded: torch.dtype, device: str) -> tuple[int, int]:
+        files = RewardModelFiles(adapter=str(tmp_path / "adapter"), base=str(tmp_path / str(stored)))
+        job = replace(job_in(tmp_path / "run", tmp_path), reward_models={"judge@1": files})
+        mapped = _mapped_by_rewards(job, loaded, device=device)
+        assert _mapped_by_rewards(replace(job, base=files.base), loaded, device=device) == 0
+        return _reward_bytes(job, loaded, device=device), mapped
+
+    assert counted(torch.bfloat16, torch.float32, "cpu") == (48_000, 0)
+    assert counted(torch.float32, torch.bfloat16, "cpu") == (24_000, 0)
+    assert counted(torch.float32, torch.float32, "cpu") == (0, 48_000)
+    assert counted(torch.float32, torch.bfloat16, "cuda") == (24_000, 0)

@@ -11,7 +11,7 @@ from peft import LoraConfig
 from transformers import PretrainedConfig
 
 from tidemill_core.errors import isolated
-from tidemill_kit.models.folders import stored_in
+from tidemill_kit.models.folders import stored_in, tensors_of
 from tidemill_trainer.learning.examples import AnyRow
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
@@ -37,11 +37,12 @@ def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[AnyRow], *, dtype:
 
     """
     memory = _step_memory(job, config, rows, dtype=dtype, device=device)
-    own, limit = taken_bytes() + WORKING_BYTES + _reward_bytes(job, dtype), job.memory_bytes
+    own, limit = taken_bytes() + WORKING_BYTES + _reward_bytes(job, dtype, device=device), job.memory_bytes
     if device != "cpu":
-        own, limit = _reward_bytes(job, None), torch.cuda.mem_get_info()[0]
+        own, limit = _reward_bytes(job, dtype, device=device), torch.cuda.mem_get_info()[0]
     if job.memory_auto:
-        limit = max(0, limit - memory.mapped_bytes)  # available memory must hold the mapped files too
+        mapped = memory.mapped_bytes + _mapped_by_rewards(job, dtype, device=device)
+        limit = max(0, limit - mapped)  # available memory must hold the mapped files too
     recipe = Choice.of(job.args)
     minimum = min_batch_size(job.method, job.args)
     found = choices(recipe, after=job.smaller_than, minimum=minimum) if job.memory_auto else [recipe]
@@ -99,15 +100,25 @@ def _step_memory(
         raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
 
 
-def _reward_bytes(job: Job, mapped: torch.dtype | None) -> int:
-    """Return what the reward models take, without files that are mapped in this format."""
+def _reward_bytes(job: Job, dtype: torch.dtype, *, device: str) -> int:
+    """Return what the reward models take in this format, without files that are mapped."""
     total = 0
     for files in job.reward_models.values():
-        base, adapter = Path(files.base), Path(files.adapter)
-        total += sum(path.stat().st_size for folder in (base, adapter) for path in folder.glob("*.safetensors"))
-        if mapped:
-            total -= sum(stored_in(base, str(mapped).removeprefix("torch.")).values())
+        base = Path(files.base)
+        total += sum(map(math.prod, tensors_of(base).values())) * dtype.itemsize
+        total += sum(path.stat().st_size for path in Path(files.adapter).glob("*.safetensors"))
+        total -= _mapped_bytes(base, dtype) if device == "cpu" else 0
     return total
+
+
+def _mapped_by_rewards(job: Job, dtype: torch.dtype, *, device: str) -> int:
+    """Return what is mapped of files that are not of the training's own base."""
+    bases = {files.base for files in job.reward_models.values()} - {job.base} if device == "cpu" else set[str]()
+    return sum(_mapped_bytes(Path(base), dtype) for base in bases)
+
+
+def _mapped_bytes(base: Path, dtype: torch.dtype) -> int:
+    return sum(stored_in(base, str(dtype).removeprefix("torch.")).values())
 
 
 def _described(choice: Choice) -> str:
