@@ -44,6 +44,19 @@ def test_labels_are_short(ref: Ref, label: str) -> None:
     assert label_of(ref) == label
 
 
+def test_a_run_comes_from_the_models_that_reward_its_answers_too() -> None:
+    story = Story()
+    story.record("trainer.run.queued", "run-1", run="run-1", base="smollm2@1", reward_models=["judge@1", "tone@2"])
+
+    (updates,) = updates_of(story.events[0].body, story.events[0].meta)
+
+    assert {(edge.relation.name, edge.source) for edge in updates.sources} == {
+        ("base_of", "smollm2@1"),
+        ("rewarded", "judge@1"),
+        ("rewarded", "tone@2"),
+    }
+
+
 def test_the_evidence_of_one_evaluation_is_bounded() -> None:
     story = Story()
     story.evaluate()

@@ -9,13 +9,16 @@ from google.protobuf.json_format import MessageToDict
 
 from services.trainer.tests.registry.fakes import ADA, model_files
 from services.trainer.tests.training.fakes import Harness, adapter_config, dataset_version, request
+from tidemill.trainer.v1.events_pb2 import TrainingRunQueued
 from tidemill_core.application import ResourceKey
 from tidemill_core.errors import InvalidInput
+from tidemill_testkit.clocks import NOON
 from tidemill_trainer.errors import ModelNotFound, RewardModelRefused
+from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.training.domain.recipe import recipe_of
 from tidemill_trainer.training.domain.rewards import LengthBounds, Reward, check_names
-from tidemill_trainer.training.domain.run import RunState, run_id
-from tidemill_trainer.training.messages import plan_message, run_message, settings_of
+from tidemill_trainer.training.domain.run import RunState, RunWasQueued, run_id
+from tidemill_trainer.training.messages import plan_message, run_event, run_message, settings_of
 
 JUDGE = Reward(reward_model="judge")
 GRPO: dict[str, Any] = {"method": "grpo", "rewards": (JUDGE, Reward(citation=True, weight=0.5))}
@@ -113,6 +116,23 @@ async def test_a_run_names_the_version_of_its_reward_model_and_is_given_its_file
     assert run.recipe.rewards == (replace(JUDGE, reward_model="judge@1"), GRPO["rewards"][1])
     assert list(harness.trainings.jobs[-1].reward_models) == ["judge@1"]
     assert MessageToDict(run_message(run).recipe)["rewards"][0] == {"reward_model": "judge@1", "weight": 1.0}
+
+
+async def test_the_authors_of_a_reward_model_are_authors_of_what_it_rewards_and_its_event_names_it(
+    harness: Harness,
+) -> None:
+    def by_eva(version: ModelVersion) -> None:
+        version.authors = ("user:eva",)
+
+    await harness.registry.versions.update("acme", "judge@1", by_eva, request=request())
+    queued = await harness.run(await harness.queued(plan="lora", **GRPO))
+    cancelled = await harness.run_crud.cancel(ADA, queued.id, request=request())
+    retried = await harness.run_crud.retry(ADA, cancelled.id, request=request())
+
+    assert ("user:eva" in queued.authors, "user:eva" in retried.authors) == (True, True)
+    _, event = run_event(queued, RunWasQueued(occurred_at=NOON), 1)
+    assert isinstance(event, TrainingRunQueued)
+    assert list(event.reward_models) == ["judge@1"]
 
 
 async def test_a_plan_is_returned_with_the_rewards_that_it_was_given(harness: Harness) -> None:

@@ -15,6 +15,7 @@ class RunQueued:
     plan: str = ""
     dataset_version: str = ""
     base: str = ""
+    reward_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,6 +74,16 @@ class CheckPlan:
             for index, each in enumerate(rewards)
         ]
 
+    async def authors_of(self, project: str, rewards: Sequence[Reward]) -> Sequence[str]:
+        """Return the authors of the reward models, who decided with them what is learnt; raises as `rewards_on`."""
+        found: dict[str, None] = {}
+        for index, each in enumerate(rewards):
+            if each.reward_model:
+                field = f"plan.rewards[{index}].reward_model"
+                version = await self.references.version(project, each.reward_model, field=field)
+                found |= dict.fromkeys(version.authors)
+        return tuple(found)
+
     async def _reward_model(self, project: str, index: int, reference: str, base: ModelVersion) -> str:
         field = f"plan.rewards[{index}].reward_model"
         version = await self.references.version(project, reference, field=field)

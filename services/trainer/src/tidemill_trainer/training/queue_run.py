@@ -1,6 +1,6 @@
 """Queues a run of a plan, for a new dataset version or on request, the first time or again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,18 +23,12 @@ class QueueRun:
 
     async def automatic(self, plan: TrainingPlan, version: DatasetVersion) -> None:
         """Queue the run of a new dataset version, once; without its base it fails at once (RunHasFailed)."""
-        now, name = self.clock.now(), run_id(plan.project, plan.id, version.id)
         try:
-            base = await self.check.base_of(plan.project, plan.settings)
-            rewards = await self.check.rewards_on(plan.project, plan.settings.rewards, base)
+            run = await self.preview(plan, version, name=run_id(plan.project, plan.id, version.id))
         except (NotFound, PreconditionFailed, InvalidInput) as refused:
             await self.refused(plan, version, refused)
             return
-        await self._add(
-            TrainingRun.queue(
-                run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts, rewards=rewards
-            )
-        )
+        await self._add(run)
 
     async def refused(self, plan: TrainingPlan, version: DatasetVersion, refused: TidemillError) -> None:
         """Add the run of a new dataset version as one that failed at once, with the reason."""
@@ -63,19 +57,24 @@ class QueueRun:
         """Return the run without saving it; raises as `CheckPlan.base_of`."""
         base, now = await self.check.base_of(plan.project, plan.settings), self.clock.now()
         rewards = await self.check.rewards_on(plan.project, plan.settings.rewards, base)
-        return TrainingRun.queue(
+        run = TrainingRun.queue(
             run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts, rewards=rewards
         )
+        run.credit(await self.check.authors_of(plan.project, rewards))
+        return run
 
     async def retry(self, caller: Caller, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
         """Queue a failed or cancelled run again; until it has begun, its base is resolved again."""
         now, base, rewards = self.clock.now(), run.base, run.recipe.rewards
+        authors: Sequence[str] = ()
         if run.is_retriable and not run.has_begun:
             version = await self.check.base(run.project, base)
             base, rewards = version.id, tuple(await self.check.rewards_on(run.project, rewards, version))
+            authors = await self.check.authors_of(run.project, rewards)
 
         def change(run: TrainingRun) -> None:
             run.retry(base=base, rewards=rewards, limits=limits, now=now)
+            run.credit(authors)
             run.request(caller.proven_subject)
 
         queued = await self.runs.update(run.project, run.id, change, request=request)

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from tidemill.trainer.v1 import derivation_pb2 as _derivation_pb2
 from tidemill.trainer.v1 import sweep_pb2 as _sweep_pb2
 from tidemill.trainer.v1 import training_pb2 as _training_pb2
@@ -153,6 +155,7 @@ class TrainingRunQueued(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
+    REWARD_MODELS_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     """Output only. The run."""
     seq: _builtins.int
@@ -163,6 +166,10 @@ class TrainingRunQueued(_message.Message):
     """Output only. `dataset@number`."""
     base: _builtins.str
     """Output only. `model@version` of the base."""
+    @_builtins.property
+    def reward_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. `model@version` of each reward model that its answers are rewarded by."""
+
     def __init__(
         self,
         *,
@@ -171,10 +178,11 @@ class TrainingRunQueued(_message.Message):
         plan: _builtins.str = ...,
         dataset_version: _builtins.str = ...,
         base: _builtins.str = ...,
+        reward_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "plan", b"plan", "run", b"run", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "plan", b"plan", "reward_models", b"reward_models", "run", b"run", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

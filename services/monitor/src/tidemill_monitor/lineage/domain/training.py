@@ -42,7 +42,8 @@ def _(event: trainer.RunQueued, meta: EventMeta) -> Updates:
     ref = Ref(Kind.TRAINING_RUN, event.run)
     message = f"training of {event.plan} on {event.dataset_version} waits for its turn"
     part = event_part(meta, event, message, "plan", "dataset_version", state="queued")
-    return (update(ref, part, (kinds.TRAINED_ON, event.dataset_version), (kinds.BASE_OF, event.base)),)
+    rewarded = [(kinds.REWARDED, each) for each in event.reward_models]
+    return (update(ref, part, (kinds.TRAINED_ON, event.dataset_version), (kinds.BASE_OF, event.base), *rewarded),)
 
 
 def text_of(fact: Mapping[str, Any]) -> str:

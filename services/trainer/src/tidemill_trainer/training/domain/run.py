@@ -147,7 +147,7 @@ class TrainingRun(Aggregate):
     requester: str = ""
     """The subject of the credential that started or last retried it; "" where its plan did."""
     authors: tuple[str, ...] = ()
-    """The plan's authors when it was queued, and all that started or retried it."""
+    """The plan's authors when it was queued, those of its reward models, and all that started or retried it."""
     sweep: str = ""
     """The sweep that it is a trial of, or whose winner it trains."""
     trial: Trial | None = None
@@ -191,6 +191,15 @@ class TrainingRun(Aggregate):
         """Record who starts or retries it, unless the subject is not known."""
         self.requester = subject or self.requester
         self.authors = with_author(self.authors, subject)
+
+    def credit(self, authors: Sequence[str]) -> None:
+        """Record further authors: those of its reward models."""
+        self.authors = tuple(dict.fromkeys((*self.authors, *authors)))
+
+    @property
+    def reward_models(self) -> Sequence[str]:
+        """The versions, `model@version`, that reward its answers."""
+        return tuple(dict.fromkeys(each.reward_model for each in self.recipe.rewards if each.reward_model))
 
     @property
     def dataset_digest(self) -> str:
