@@ -38,5 +38,6 @@ def merged(matches: Sequence[Match]) -> list[Match]:
         first = by_text.setdefault(text, match)
         name = f"{payload.source}/{payload.key}"
         if payload.document != first.payload.document and name not in first.also_in:
-            by_text[text] = replace(first, also_in=(*first.also_in, name))
+            titles = (*first.also_titled, payload.title)
+            by_text[text] = replace(first, also_in=(*first.also_in, name), also_titled=titles)
     return list(by_text.values())

@@ -235,8 +235,11 @@ def _unnamed(searched: _Searched, question: str, passages: Sequence[Match]) -> s
     """Return that no passage has an identifier of the question, "" where each is in one."""
     if not searched.settings.identifiers_required or not passages:
         return ""
-    texts = [f"{match.payload.title}\n{match.payload.key}\n{match.payload.text}" for match in passages[:_READ]]
-    return _NOT_NAMED.format(len(texts), searched.name) if is_one_missing(question, texts) else ""
+    read = passages[:_READ]
+    payloads = [match.payload for match in read]
+    texts = [text for each in payloads for text in (each.title, each.key, each.text)]
+    texts += [text for match in read for text in (*match.also_in, *match.also_titled)]
+    return _NOT_NAMED.format(len(read), searched.name) if is_one_missing(question, texts) else ""
 
 
 def _lacking(searched: _Searched, query: Query) -> list[str]:

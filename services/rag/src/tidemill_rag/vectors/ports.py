@@ -89,6 +89,8 @@ class Match:
     payload: Payload
     also_in: tuple[str, ...] = ()
     """Other documents with the same text, as `source/key`."""
+    also_titled: tuple[str, ...] = ()
+    """The titles of these."""
     rerank_score: float | None = None
     """The reranker's, 0 to 1; None of what was not reranked."""
     vector: Sequence[float] = ()
