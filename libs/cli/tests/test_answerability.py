@@ -7,7 +7,7 @@ import pytest
 
 from tidemill.content.v1.content_pb2 import Passage
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest, SearchResponse
-from tidemill_cli.answerability import ATTEMPTS, Observation, Share, calibrated, observed
+from tidemill_cli.answerability import ATTEMPTS, Calibration, Observation, Share, calibrate, calibrated, observed
 from tidemill_client.judged_questions import JudgedQuestion
 from tidemill_core.errors import DependencyUnavailable
 
@@ -75,6 +75,45 @@ class Searches:
         if self.left < 0:
             read.rerank_score = 0.1
         return SearchResponse(passages=[read, Passage(document="d2", score=0.9)])
+
+
+class Identifiers:
+    """A collection that finds each question with a score of its own, and some with nothing once names are required."""
+
+    def __init__(self, scores: dict[str, float], *, unnamed: set[str]) -> None:
+        self.scores, self.unnamed = scores, unnamed
+
+    async def Search(self, asked: SearchRequest) -> SearchResponse:  # noqa: N802 - the name of the RPC
+        if asked.settings.identifiers_required and asked.query in self.unnamed:
+            return SearchResponse()
+        return SearchResponse(passages=[Passage(document="d1", score=self.scores[asked.query])])
+
+
+async def calibrated_with(unnamed: set[str], *, required: bool = False) -> Calibration:
+    """Calibrate on 40 answerable questions and 30 others."""
+    scores = {f"a{place}": 0.3 if place < 2 else 0.5 + place / 200 for place in range(40)}
+    scores |= {f"u{place}": 0.4 if place < 6 else 0.65 for place in range(30)}
+    connection = cast("Connection", SimpleNamespace(retrieval=Identifiers(scores, unnamed=unnamed)))
+    questions = [
+        JudgedQuestion(id=name, text=name, grades={"d1": 1} if name[0] == "a" else {}, unanswerable=name[0] == "u")
+        for name in scores
+    ]
+    return await calibrate(connection, "handbook", {"identifiers_required": required}, questions, false_refusals=0.05)
+
+
+async def test_identifiers_are_required_where_enough_questions_are_refused_anew() -> None:
+    assert (await calibrated_with({f"u{place}" for place in range(6, 11)})).identifiers_required
+    assert not (await calibrated_with({f"u{place}" for place in range(6, 10)})).identifiers_required
+
+
+async def test_identifiers_are_not_required_where_an_answerable_question_would_find_nothing() -> None:
+    unnamed = {f"u{place}" for place in range(6, 17)}
+
+    assert not (await calibrated_with({*unnamed, "a0"})).identifiers_required
+
+
+async def test_identifiers_that_are_required_already_stay_so() -> None:
+    assert (await calibrated_with(set(), required=True)).identifiers_required
 
 
 async def best_of(searches: Searches) -> list[float]:

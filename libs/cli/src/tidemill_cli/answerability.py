@@ -22,7 +22,10 @@ MIN_UNANSWERABLE = 10
 ATTEMPTS, PAUSE_S = 4, 2.0
 """How often a search is made whose passages come without a reranker's scores, and how long to wait between."""
 MIN_GAIN = 5
-"""So many more unanswerable questions, and no answerable one, are not refused by chance (sign test, 0.05)."""
+"""So many unanswerable questions that are refused anew, where none changes otherwise, are not so by chance (sign test,
+one-sided, 0.05)."""
+NOTHING_FOUND = 0.0
+"""The score of a question that finds no passage."""
 _FOLDS = 5
 
 
@@ -118,17 +121,25 @@ async def calibrate(
 ) -> Calibration:
     """Return what refuses unanswerable questions: a score, and `identifiers_required` where that refuses more.
 
+    Where an answerable question would find nothing for its identifier, it is not required.
+
     Raises as `observed`.
     """
     found = await observed(connection, collection, settings, questions)
     by_score = calibrated(found, false_refusals=false_refusals)
     if settings.get("identifiers_required"):
-        return by_score
+        return replace(by_score, identifiers_required=True)
     with_digits = [each for each in questions if any(character.isdigit() for character in each.text)]
     required = settings | {"identifiers_required": True}
-    again = {each.id: each for each in await observed(connection, collection, required, with_digits)}
-    both = calibrated([again.get(each.id, each) for each in found], false_refusals=false_refusals)
-    both = replace(both, identifiers_required=True)
+    again = await observed(connection, collection, required, with_digits)
+    unnamed = {each.id for each in again if each.best == NOTHING_FOUND}
+    changed = [
+        replace(each, best=-math.inf) if each.id in unnamed and each.best != NOTHING_FOUND else each for each in found
+    ]
+    if any(each.answerable and each.best == -math.inf for each in changed):
+        return by_score
+    # The threshold is that of the answerable questions, which are as they were: questions are only refused anew.
+    both = replace(calibrated(changed, false_refusals=false_refusals), identifiers_required=True)
     return both if both.gains_on(by_score) else by_score
 
 
@@ -182,10 +193,10 @@ async def _best(connection: Connection, request: SearchRequest, *, pause_s: floa
             await asyncio.sleep(pause_s)
         passages = (await connection.retrieval.Search(request)).passages
         if not request.settings.HasField("rerank"):
-            return max((each.score for each in passages), default=0.0)
+            return max((each.score for each in passages), default=NOTHING_FOUND)
         read = [each.rerank_score for each in passages if each.HasField("rerank_score")]
         if read or not passages:
-            return max(read, default=0.0)
+            return max(read, default=NOTHING_FOUND)
     message = (
         f"collection {request.collection} is searched without the scores of its reranker "
         f"{request.settings.rerank.model}, after {ATTEMPTS} attempts: see the warnings of a search, and tune again "
