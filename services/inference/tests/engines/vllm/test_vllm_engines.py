@@ -46,6 +46,13 @@ async def test_a_base_and_its_adapters_are_one_server(shop: Shop) -> None:
     assert len(shop.memory.weights) == 1
     assert shop.memory.taken_bytes() < 1.2 * sum(ref.size for ref in base.files.values()) + MB
 
+    client = base_of(shop).server.client()
+    names = [each.id for each in await client.models() if each.parent]
+    for name in names:  # as another replica does for which they are idle
+        await client.unload_adapter(name)
+    assert [await shop.said(each, "Hi", tokens=4) for each in adapters] == said[1:]
+    assert [each.id for each in await client.models() if each.parent] == names
+
 
 async def test_prompts_are_tokens_in_which_what_people_wrote_is_text(shop: Shop) -> None:
     model = await shop.model("base")

@@ -1,6 +1,7 @@
 """A base model in vLLM: its server, and the engines of the base and of its adapters on it."""
 
 import asyncio
+import hashlib
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -81,7 +82,7 @@ class VllmBase:
         if adapter_files is not None:
             folder, base = await adapter_files(), (model.base or model).id
             await asyncio.to_thread(LoraAdapter.read, folder, name=model.id, base=base)  # what is refused, is so here
-            adapter, size = f"adapter-{model.digest[:32]}", sum(ref.size for ref in model.files.values())
+            adapter, size = _name_of(folder), sum(ref.size for ref in model.files.values())
             await self.server.add(adapter, adapter_files, named=model.id)
             fingerprint += " lora"
         async with AsyncExitStack() as undoing:
@@ -105,6 +106,11 @@ class VllmBase:
         """End the server, and remove what it was given of the model."""
         await self.server.close()
         await asyncio.to_thread(remove_given, self._given)
+
+
+def _name_of(folder: Path) -> str:
+    """Return an adapter's name in a server: of two projects with the same files each has its own folder of them."""
+    return f"adapter-{hashlib.sha256(str(folder).encode()).hexdigest()[:32]}"
 
 
 async def _found(model: ModelVersion, options: VllmOptions, files: Files, *, owner: str) -> VllmServer:

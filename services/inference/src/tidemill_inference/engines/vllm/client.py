@@ -118,6 +118,10 @@ class VllmClient(OpenAiEngine):
         with self._translated():
             await self._post(_UNLOAD, {"lora_name": name})
 
+    async def has_adapter(self, name: str) -> bool:
+        """Return whether the server has a LoRA adapter; raises as `load_adapter`."""
+        return await self._folder_of(name) is not None
+
     async def models(self) -> Sequence[ServedModel]:
         """Return what the server has; raises as `load_adapter`."""
         with self._translated():

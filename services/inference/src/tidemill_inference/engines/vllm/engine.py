@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from tidemill_core.errors import DependencyTimedOut, DependencyUnavailable
+from tidemill_core.errors import DependencyTimedOut, DependencyUnavailable, PreconditionFailed
 from tidemill_inference.engines.chat_prompts import ChatPrompts, ChatRunner
 from tidemill_inference.engines.grammars import offered_tools
 from tidemill_inference.engines.local import (
@@ -110,9 +110,9 @@ class VllmEngine:
             _Reader(number, self._model, calls=call_reader(prompt, tools), top=top)
             for number in range(prompt.candidates)
         ]
-        client, incarnation = self._server.client(self._adapter), self._server.incarnation
+        incarnation = self._server.incarnation
         try:
-            async with aclosing(client.generate(encoded, timeout_s=deadline - time.monotonic())) as pieces:
+            async with aclosing(self._pieces(encoded, deadline=deadline)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Finish):
                         for made in readers[piece.candidate].end(piece, input_tokens=len(encoded.tokens)):
@@ -127,6 +127,22 @@ class VllmEngine:
         except DependencyUnavailable:
             await self._server.check_served(incarnation)
             raise
+
+    async def _pieces(self, encoded: Encoded, *, deadline: float) -> AsyncGenerator[Generated, None]:
+        """Yield what the server says; where another replica had it forget the adapter, it is asked once more."""
+        asked_again = False
+        while True:
+            client = self._server.client(self._adapter)
+            try:
+                async with aclosing(client.generate(encoded, timeout_s=deadline - time.monotonic())) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            except PreconditionFailed:
+                if asked_again or not self._adapter or not await self._server.restore(self._adapter):
+                    raise
+                asked_again = True
+            else:
+                return
 
     async def _encoded(self, project: str, prompt: Prompt) -> Encoded:
         tokens = await self._prompts.encode(project, prompt)

@@ -192,6 +192,19 @@ class VllmServer:
         """Whether it has an adapter, or has it once it answers again."""
         return adapter in self._adapters
 
+    async def restore(self, adapter: str) -> bool:
+        """Load an adapter again that another replica has had the server forget, and return whether that was needed.
+
+        Raises:
+            DependencyUnavailable: the server does not answer.
+
+        """
+        files = self._adapters.get(adapter)
+        if files is None or await self.client().has_adapter(adapter):
+            return False
+        await self._again(adapter, files)
+        return self.serves(adapter)
+
     async def remove(self, adapter: str) -> None:
         """Have it forget an adapter; idempotent."""
         if self._adapters.pop(adapter, None) is not None and self.up:
