@@ -1,7 +1,10 @@
 from collections.abc import Mapping
 
+import pytest
+
 from libs.cli.tests.commands.run_answers import RUNS, run
 from tidemill.evaluator.v1 import evaluation_pb2 as ev
+from tidemill.trainer.v1.training_pb2 import TrainingRun
 from tidemill_cli.run_history.comparison import compare, evaluation_rows
 from tidemill_cli.run_history.records import record_of
 
@@ -32,6 +35,28 @@ def test_whole_numbers_of_a_recipe_are_whole() -> None:
     settings = record_of(run("a")).settings
 
     assert (settings["lora.r"], settings["lora.use_rslora"], settings["args.learning_rate"]) == (8, False, 0.001)
+
+
+def imported(name: str, **parameters: str) -> TrainingRun:
+    return run(name, source=f"mlflow:{name}", parameters=parameters)
+
+
+@pytest.mark.parametrize(
+    "text", ["0012345", "2024_01", "1e999", "nan", "-inf", " 5", "٣", "+1", "1e-4", "0x10", "9" * 5000, "1" + "0" * 400]
+)
+def test_a_parameter_that_only_looks_like_a_number_stays_the_text_that_it_is(text: str) -> None:
+    (value,) = record_of(imported("a", sha=text)).settings.values()
+
+    assert str(value) == text
+    assert differences(imported("a", sha=text), imported("b", sha=text)) == {}
+    assert differences(imported("a", sha="0012345"), imported("b", sha="12345")) == {"settings.sha": ("0012345", 12345)}
+
+
+@pytest.mark.parametrize("value", [8, -3, 0.001, 1e-05, 2.0, True, False])
+def test_a_parameter_as_it_is_exported_is_the_value_again(value: float) -> None:
+    (found,) = record_of(imported("a", said=str(value))).settings.values()
+
+    assert (found, type(found)) == (value, type(value))
 
 
 def test_runs_are_headed_by_what_only_they_have() -> None:

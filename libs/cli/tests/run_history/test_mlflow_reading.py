@@ -78,6 +78,18 @@ def test_a_long_metric_is_thinned_over_its_whole_length(recorded: Path) -> None:
     assert (curve.steps[-1], list(curve.steps)) == (4999, [int(value) for value in curve.values])
 
 
+@pytest.mark.parametrize("steps", [range(49, 15_049, 50), range(1, 30_001, 100), range(257), range(1_000_003, 1_000_513)])
+def test_a_metric_is_thinned_evenly_whatever_its_steps_are(recorded: Path, steps: range) -> None:
+    (recorded / "metrics/loss").write_text("".join(f"1 {step}.0 {step}\n" for step in steps))
+
+    (curve,) = [each for each in read_mlflow(recorded).metrics if each.name == "loss"]
+
+    assert MAX_POINTS / 4 < len(curve.steps) <= MAX_POINTS
+    assert (curve.steps[0], curve.steps[-1]) == (steps[0], steps[-1])
+    gaps = {later - earlier for earlier, later in zip(curve.steps[:-2], curve.steps[1:-1], strict=True)}
+    assert len(gaps) == 1
+
+
 def test_what_was_exported_is_imported_with_the_same_settings_data_and_curves(tmp_path: Path) -> None:
     before = record_of(run("a"))
     read = read_mlflow(write_mlflow(before, tmp_path, project="acme"))

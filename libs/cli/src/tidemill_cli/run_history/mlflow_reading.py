@@ -21,7 +21,7 @@ MAX_TEXT_BYTES = 64 * 1024
 MAX_METRIC_BYTES = 64 * 1024**2
 MAX_STEP = 2**31 - 1
 MAX_POINTS = 256
-"""Of a curve; of more, only those at each 2nd, 4th, 8th... step are sent."""
+"""Of a curve; of more, only each 2nd, 3rd, 4th... and the last are sent."""
 NOTES = "mlflow.note.content"
 _OF_MLFLOW = "mlflow."
 _STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
@@ -149,11 +149,8 @@ def _curve(name: str, path: Path) -> TrainingCurve:
 
 def thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
     """Return at most MAX_POINTS of them, evenly over the whole curve, always with the last."""
-    kept, every = list(points), 1
-    while len(kept) > MAX_POINTS:
-        every *= 2
-        kept = [point for point in points[:-1] if point[0] % every == 0] + [points[-1]]
-    return kept
+    every = -(-(len(points) - 1) // (MAX_POINTS - 1))
+    return points if every <= 1 else [*points[:-1:every], points[-1]]
 
 
 def _moment(folder: Path, meta: Mapping[str, Any], name: str) -> Timestamp | None:

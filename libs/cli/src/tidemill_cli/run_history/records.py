@@ -1,7 +1,9 @@
 """A training run as names and values: settings, data, environment, figures and curves."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, TypeAlias
 
 from google.protobuf.json_format import MessageToDict
@@ -140,14 +142,14 @@ def _value(value: Any) -> Value:  # noqa: ANN401 - what a Struct holds
 
 
 def _parsed(text: str) -> Value:
-    """Return a parameter that is written as text as the number or truth value that it says."""
+    """Return a parameter as the number or truth value that it says where its text is the one of it, else as text."""
     if text in {"True", "False"}:
         return text == "True"
     for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
+        with suppress(ValueError, OverflowError):  # also of more digits than are read
+            value = kind(text)
+            if str(value) == text and isfinite(value):
+                return value
     return text
 
 
