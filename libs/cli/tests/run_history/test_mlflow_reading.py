@@ -1,5 +1,8 @@
 """Runs as MLflow writes them are read, and what is no such run is refused by the name of its file."""
 
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,10 @@ status: 3
 tags: []
 user_id: ada
 """
+
+ALIASES = "a0: &a0 [1]\n" + "".join(
+    f"a{place}: &a{place} [{', '.join([f'*a{place - 1}'] * 10)}]\n" for place in range(1, 10)
+)
 
 
 @pytest.fixture
@@ -78,7 +85,9 @@ def test_a_long_metric_is_thinned_over_its_whole_length(recorded: Path) -> None:
     assert (curve.steps[-1], list(curve.steps)) == (4999, [int(value) for value in curve.values])
 
 
-@pytest.mark.parametrize("steps", [range(49, 15_049, 50), range(1, 30_001, 100), range(257), range(1_000_003, 1_000_513)])
+@pytest.mark.parametrize(
+    "steps", [range(49, 15_049, 50), range(1, 30_001, 100), range(257), range(1_000_003, 1_000_513)]
+)
 def test_a_metric_is_thinned_evenly_whatever_its_steps_are(recorded: Path, steps: range) -> None:
     (recorded / "metrics/loss").write_text("".join(f"1 {step}.0 {step}\n" for step in steps))
 
@@ -111,7 +120,16 @@ def test_what_was_exported_is_imported_with_the_same_settings_data_and_curves(tm
         ("meta.yaml", "run_id: [", "is not YAML"),
         ("meta.yaml", "- 1", "names no run_id"),
         ("meta.yaml", "status: 3", "names no run_id"),
-        ("meta.yaml", "run_id: !!python/object/apply:os.system [ls]", "is not YAML"),
+        ("meta.yaml", "run_id: !!python/object/apply:os.system [ls]", "is not as MLflow writes it"),
+        ("meta.yaml", META + ALIASES + "x: *a9\n", "is not as MLflow writes it"),
+        ("meta.yaml", META + "x: " + "[" * 20_000, "is not as MLflow writes it"),
+        ("meta.yaml", META.replace("1790000000000", "2023-13-45"), "is not YAML"),
+        ("meta.yaml", META + "x: 2023-02-30 10:00:00", "is not YAML"),
+        ("meta.yaml", META + "x: !!int abc", "is not YAML"),
+        ("meta.yaml", META + "x: !!float abc", "is not YAML"),
+        ("meta.yaml", META + "x: !!bool abc", "is not YAML"),
+        ("meta.yaml", META + "x: " + "9" * 5000, "is not YAML"),
+        ("meta.yaml", META.replace("0a8f1c2e5b1d5f6a9c3e1b2a3c4d5e6f", '"\\uD800"'), "names no run_id"),
         ("meta.yaml", META + "start_time: yesterday", "is not YAML"),
         ("meta.yaml", META.replace("1790000000000", "soon"), "start_time is no time in milliseconds"),
         ("metrics/loss", "1 2 3 4\n", "line 1, is not `time value step`"),
@@ -148,6 +166,50 @@ def test_a_link_is_not_followed(recorded: Path, tmp_path: Path) -> None:
     (recorded / "params/stolen").symlink_to(tmp_path / "secret")
 
     with pytest.raises(InvalidInput, match="stolen is a link"):
+        read_mlflow(recorded)
+
+
+@pytest.mark.parametrize("name", ["meta.yaml", "params", "metrics", "tags", "params/model"])
+def test_what_is_a_link_itself_is_not_followed(recorded: Path, tmp_path: Path, name: str) -> None:
+    (recorded / name).rename(tmp_path / "elsewhere")
+    (recorded / name).symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(InvalidInput, match=f"{name} is a link"):
+        read_mlflow(recorded)
+
+
+def test_a_file_in_place_of_a_folder_is_refused(recorded: Path) -> None:
+    (recorded / "tags").rename(recorded / "kept")
+    (recorded / "tags").write_text("team: help")
+
+    with pytest.raises(InvalidInput, match="tags cannot be read"):
+        read_mlflow(recorded)
+
+
+def test_a_folder_that_cannot_be_read_is_refused(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "model":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", forbidden)
+
+    with pytest.raises(InvalidInput, match="params/model cannot be read: Permission denied"):
+        read_mlflow(recorded)
+
+
+@pytest.mark.parametrize("said", ['"\\uD800"', "*a", "[a]", "5", "2023-01-01"])
+def test_a_name_that_is_no_text_is_left_out(recorded: Path, said: str) -> None:
+    (recorded / "meta.yaml").write_text("x: &a [1, 2]\n" + META.replace("wistful-ant-659", said))
+
+    assert "run_name" not in read_mlflow(recorded).labels
+
+
+def test_a_file_whose_name_is_no_text_is_refused(recorded: Path) -> None:
+    Path(os.fsdecode(os.fsencode(recorded / "params") + b"/\xff")).write_text("1")
+
+    with pytest.raises(InvalidInput, match="whose name is not UTF-8"):
         read_mlflow(recorded)
 
 

@@ -1,18 +1,18 @@
 """Reads the folder of a run that MLflow's file store wrote: text files alone, each of a bounded size."""
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from io import StringIO
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from tidemill.trainer.v1.training_pb2 import TrainingCurve
 from tidemill.trainer.v1.training_service_pb2 import ImportTrainingRunRequest
+from tidemill_cli.loop.bounds import OutOfBounds, parsed
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import MAX_LABEL_LENGTH, MAX_LABELS
 
@@ -40,40 +40,73 @@ def read_mlflow(folder: Path) -> ImportTrainingRunRequest:
     meta = _meta(folder)
     tags = dict(_texts(folder / "tags"))
     labels, further = _labels({name: text for name, text in tags.items() if not name.startswith(_OF_MLFLOW)})
-    if name := str(meta.get("run_name") or ""):
-        labels["run_name"] = name[:MAX_LABEL_LENGTH]
+    if meta.name:
+        labels["run_name"] = meta.name[:MAX_LABEL_LENGTH]
     return ImportTrainingRunRequest(
-        source=f"mlflow:{meta['run_id']}",
+        source=f"mlflow:{meta.run}",
         parameters={**dict(_texts(folder / "params")), **{f"tag.{name}": text for name, text in further.items()}},
         metrics=[_curve(name, path) for name, path in _files(folder / "metrics", max_bytes=MAX_METRIC_BYTES)],
         labels=labels,
         notes=tags.get(NOTES, ""),
-        start_time=_moment(folder, meta, "start_time"),
-        finish_time=_moment(folder, meta, "end_time"),
-        status=_status(meta.get("status")),
+        start_time=meta.start_time,
+        finish_time=meta.finish_time,
+        status=meta.status,
     )
 
 
-def _meta(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Meta:
+    """What is read of `meta.yaml`."""
+
+    run: str
+    name: str
+    status: str
+    start_time: Timestamp | None
+    finish_time: Timestamp | None
+
+
+def _meta(folder: Path) -> _Meta:
     path = folder / "meta.yaml"
+    _refuse_link(path)
     if not path.is_file():
         message = f"{path} is missing: name the folder of one run, as mlruns/<experiment>/<run>"
         raise InvalidInput(message)
-    try:
-        found = YAML(typ="safe").load(StringIO(_text(path, max_bytes=MAX_TEXT_BYTES)))
-    except YAMLError as error:
-        message = f"{path} is not YAML"
-        raise InvalidInput(message) from error
-    run = found.get("run_id") or found.get("run_uuid") if isinstance(found, dict) else None
-    if not isinstance(run, str):
+    found = _mapping(path)
+    run = _word(found.get("run_id")) or _word(found.get("run_uuid"))
+    if not run:
         message = f"{path} names no run_id: name the folder of one run, as mlruns/<experiment>/<run>"
         raise InvalidInput(message)
-    return {**found, "run_id": run}
+    return _Meta(
+        run=run,
+        name=_word(found.get("run_name")),
+        status=_status(found.get("status")),
+        start_time=_moment(path, found, "start_time"),
+        finish_time=_moment(path, found, "end_time"),
+    )
+
+
+def _mapping(path: Path) -> Mapping[str, Any]:
+    """Return what a file says at its top, nothing if that is no mapping; aliases, depth and types are bounded."""
+    try:
+        found = parsed(_text(path, max_bytes=MAX_TEXT_BYTES))
+    except OutOfBounds as error:
+        message = f"{path} is not as MLflow writes it: it has too many values, is nested too deep, or has its own types"
+        raise InvalidInput(message) from error
+    except (YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:  # also of a date that is none
+        message = f"{path} is not YAML"
+        raise InvalidInput(message) from error
+    return found if isinstance(found, Mapping) else {}
+
+
+def _word(found: object) -> str:
+    """Return a text as it is, and nothing for other values, or for what no text can be sent as."""
+    text = found if isinstance(found, str) else ""
+    return "" if any("\ud800" <= each <= "\udfff" for each in text) else str(text)
 
 
 def _status(found: object) -> str:
     """Return a status as a word; earlier versions of MLflow write numbers, others words."""
-    return _STATUS.get(found, "") if isinstance(found, int) else str(found or "")
+    return _STATUS.get(found, "") if isinstance(found, int) and not isinstance(found, bool) else _word(found)
 
 
 def _labels(tags: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -95,19 +128,45 @@ def _files(folder: Path, *, max_bytes: int) -> Iterator[tuple[str, Path]]:
         InvalidInput: there are too many, one is a link, or one is too large.
 
     """
-    found = sorted(islice(folder.rglob("*"), MAX_FILES + 1)) if folder.is_dir() and not folder.is_symlink() else []
-    if len(found) > MAX_FILES:
-        message = f"{folder} has more than {MAX_FILES} files: import a run with fewer"
-        raise InvalidInput(message)
-    for path in found:
-        if path.is_symlink():
-            message = f"{path} is a link: copy what it names into its place"
+    for path in sorted(_entries(folder)):
+        _refuse_link(path)
+        name = path.relative_to(folder).as_posix()
+        if name != _word(name):
+            message = f"{folder} has a file whose name is not UTF-8: {name!a}"
             raise InvalidInput(message)
         if path.is_file():
             if (size := path.stat().st_size) > max_bytes:
                 message = f"{path} has {size} bytes; the limit is {max_bytes}"
                 raise InvalidInput(message)
-            yield path.relative_to(folder).as_posix(), path
+            yield name, path
+
+
+def _entries(folder: Path) -> Sequence[Path]:
+    """Return files and folders below a folder; a folder that is not there has none."""
+    _refuse_link(folder)
+    if not folder.exists():
+        return []
+    found: list[Path] = []
+    try:
+        for place, folders, files in os.walk(folder, onerror=_refuse):
+            found += [Path(place, name) for name in (*folders, *files)]
+            if len(found) > MAX_FILES:
+                message = f"{folder} has more than {MAX_FILES} files: import a run with fewer"
+                raise InvalidInput(message)
+    except OSError as error:
+        message = f"{error.filename or folder} cannot be read: {error.strerror or error}"
+        raise InvalidInput(message) from error
+    return found
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        message = f"{path} is a link: copy what it names into its place"
+        raise InvalidInput(message)
 
 
 def _text(path: Path, *, max_bytes: int) -> str:
@@ -153,12 +212,12 @@ def thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
     return points if every <= 1 else [*points[:-1:every], points[-1]]
 
 
-def _moment(folder: Path, meta: Mapping[str, Any], name: str) -> Timestamp | None:
+def _moment(path: Path, meta: Mapping[str, Any], name: str) -> Timestamp | None:
     found = meta.get(name)
     if found is None:
         return None
     if not isinstance(found, int) or not 0 <= found < 253_402_300_800_000:  # noqa: PLR2004 - the year 10000
-        message = f"{folder / 'meta.yaml'}: {name} is no time in milliseconds"
+        message = f"{path}: {name} is no time in milliseconds"
         raise InvalidInput(message)
     stamp = Timestamp()
     stamp.FromMilliseconds(found)
