@@ -24,6 +24,10 @@ class _SweepsOfPlans:
         assert self.built  # noqa: S101 - nothing is served before all is built
         await self.built.planned.check(plan)
 
+    async def started(self, plan: TrainingPlan, version: DatasetVersion) -> bool:
+        assert self.built  # noqa: S101 - ditto
+        return await self.built.planned.started(plan, version)
+
     async def start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
         assert self.built  # noqa: S101 - ditto
         await self.built.planned.start(plan, version)

@@ -35,13 +35,15 @@ PreconditionFailed
 ├── RunNotRetriable
 ├── SweepFinished
 ├── SweepUnfinished
+├── SweepNotStarted
+├── SweepNotRetriable
 ├── TrialNotRetriable
 └── TrainingFailed          a run made nothing; `reason` says why
 """
 
 from collections.abc import Sequence
 
-from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, TidemillError, Violation
 
 SHOWN = 20
 """Maximum number of names in an error."""
@@ -287,6 +289,32 @@ class RunNotRetriable(PreconditionFailed):
         super().__init__(
             f"training run {run} is {state}: only failed and cancelled runs can be retried", run=run, state=state
         )
+
+
+class SweepNotStarted(PreconditionFailed):
+    """The sweep that a plan declares could not start."""
+
+    reason = "SWEEP_NOT_STARTED"
+
+    def __init__(self, plan: str, cause: TidemillError) -> None:
+        message = (
+            f"the sweep that plan {plan} declares could not start: {cause.reason}: {cause.message}; "
+            "once that is fixed, start one by `tidemill sweeps create`"
+        )
+        super().__init__(message, plan=plan, cause=cause.reason)
+
+
+class SweepNotRetriable(PreconditionFailed):
+    """The run stands for a sweep that could not start: one run would train without the search."""
+
+    reason = "SWEEP_NOT_RETRIABLE"
+
+    def __init__(self, run: str, *, plan: str, version: str) -> None:
+        message = (
+            f"training run {run} stands for a sweep of plan {plan} on {version} that could not start: start one by "
+            "`tidemill sweeps create`, or one run without a search by `tidemill training start`"
+        )
+        super().__init__(message, run=run, plan=plan)
 
 
 class TrialNotRetriable(PreconditionFailed):

@@ -71,6 +71,8 @@ class Sweeping:
     search: ScriptedSearch = field(default_factory=ScriptedSearch)
     enqueued: list[ResourceKey] = field(default_factory=list)
     """Runs that a worker is asked for."""
+    notified: list[ResourceKey] = field(default_factory=list)
+    """Sweeps that plans started, or started before."""
     epoch: int = 0
 
     def __post_init__(self) -> None:
@@ -78,7 +80,9 @@ class Sweeping:
         clock = self.training.registry.clock
         self.sweeps = InMemoryAggregates[Sweep](codec=SWEEPS, missing=SweepNotFound, clock=clock)
         make = MakeSweep(check=self.training.plan_crud.check, max_trials=100)
-        self.planned = PlannedSweeps(sweeps=self.sweeps, make=make, enqueue=lambda _key: None)
+        self.planned = PlannedSweeps(
+            sweeps=self.sweeps, datasets=self.training.datasets, make=make, enqueue=self.notified.append
+        )
         self.training.planned_sweeps.built = self.planned
         self.crud = SweepCrud(
             sweeps=self.sweeps,

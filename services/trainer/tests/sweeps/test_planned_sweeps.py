@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.registry.fakes import ADA
-from services.trainer.tests.sweeps.fakes import RATES, Sweeping
-from services.trainer.tests.training.fakes import dataset_version, plan_settings
+from services.trainer.tests.sweeps.fakes import KEY, RATES, Sweeping
+from services.trainer.tests.training.fakes import dataset_version, plan_settings, request
+from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput
 from tidemill_core.quotas import Quota, QuotaReached
 from tidemill_core.resources import SLUG
+from tidemill_trainer.errors import SweepNotRetriable
 from tidemill_trainer.sweeps.domain.sweep import SweepState
 from tidemill_trainer.sweeps.planned_sweeps import sweep_id
 from tidemill_trainer.training.domain.plan import TrainingPlan
@@ -27,8 +29,21 @@ async def sweeping(tmp_path: Path) -> Sweeping:
     return sweeping
 
 
+async def deliver(sweeping: Sweeping, number: int) -> None:
+    """Publish a version, and deliver its event."""
+    version = dataset_version(number)
+    if version.id not in sweeping.training.datasets.versions:
+        sweeping.training.datasets.publish(version)
+    await sweeping.training.consume(ADA, version)
+
+
+async def remove_base(sweeping: Sweeping) -> None:
+    base = (await sweeping.training.registry.versions.get("acme", "smollm2@1")).id
+    sweeping.training.registry.versions.remove("acme", base)
+
+
 async def test_a_new_dataset_version_starts_the_sweep_of_its_plan_and_no_run(sweeping: Sweeping) -> None:
-    await sweeping.training.consume(ADA, dataset_version(3))
+    await deliver(sweeping, 3)
 
     (sweep,) = sweeping.sweeps.all()
     assert (sweep.plan, sweep.dataset.id, sweep.start.base, sweep.state) == (
@@ -44,7 +59,7 @@ async def test_a_new_dataset_version_starts_the_sweep_of_its_plan_and_no_run(swe
 
 
 async def test_its_winner_registers_the_version(sweeping: Sweeping) -> None:
-    await sweeping.training.consume(ADA, dataset_version())
+    await deliver(sweeping, 1)
     (sweep,) = sweeping.sweeps.all()
 
     ended = await sweeping.conclude(sweep.id)
@@ -54,15 +69,15 @@ async def test_its_winner_registers_the_version(sweeping: Sweeping) -> None:
 
 async def test_a_version_that_is_delivered_again_starts_no_second_sweep(sweeping: Sweeping) -> None:
     for _ in range(2):
-        await sweeping.training.consume(ADA, dataset_version(3))
-    await sweeping.training.consume(ADA, dataset_version(4))
+        await deliver(sweeping, 3)
+    await deliver(sweeping, 4)
 
     assert [sweep.dataset.id for sweep in sweeping.sweeps.all()] == ["sft@3", "sft@4"]
 
 
 async def test_a_paused_plan_starts_its_sweep_when_it_is_resumed(sweeping: Sweeping) -> None:
     await sweeping.training.change(paused=True)
-    await sweeping.training.consume(ADA, dataset_version(3))
+    await deliver(sweeping, 3)
     assert not sweeping.sweeps.all()
 
     await sweeping.training.change(paused=False)
@@ -73,20 +88,20 @@ async def test_a_paused_plan_starts_its_sweep_when_it_is_resumed(sweeping: Sweep
 
 async def test_without_the_search_the_next_version_starts_a_run(sweeping: Sweeping) -> None:
     await sweeping.training.change(sweep=None)
-    await sweeping.training.consume(ADA, dataset_version(3))
+    await deliver(sweeping, 3)
 
     assert not sweeping.sweeps.all()
     assert [run.dataset.id for run in sweeping.training.runs.all()] == ["sft@3"]
 
 
 async def test_a_sweep_that_cannot_start_is_a_failed_run_with_the_reason(sweeping: Sweeping) -> None:
-    base = (await sweeping.training.registry.versions.get("acme", "smollm2@1")).id
-    sweeping.training.registry.versions.remove("acme", base)
+    await remove_base(sweeping)
 
-    await sweeping.training.consume(ADA, dataset_version(3))
+    await deliver(sweeping, 3)
 
     (run,) = sweeping.training.runs.all()
-    assert (run.state, run.reason, run.dataset.id) == (RunState.FAILED, "MODEL_VERSION_NOT_FOUND", "sft@3")
+    assert (run.state, run.reason, run.dataset.id) == (RunState.FAILED, "SWEEP_NOT_STARTED", "sft@3")
+    assert "MODEL_VERSION_NOT_FOUND" in run.message
     assert not sweeping.sweeps.all()
 
 
@@ -98,9 +113,75 @@ async def test_a_sweep_beyond_the_quota_is_a_failed_run_with_the_reason(
 
     monkeypatch.setattr(sweeping.sweeps, "add", full)
 
-    await sweeping.training.consume(ADA, dataset_version(3))
+    await deliver(sweeping, 3)
 
-    assert [run.reason for run in sweeping.training.runs.all()] == ["QUOTA_REACHED"]
+    (run,) = sweeping.training.runs.all()
+    assert (run.reason, "QUOTA_REACHED" in run.message) == ("SWEEP_NOT_STARTED", True)
+
+
+async def test_a_run_that_stands_for_a_sweep_is_not_retried_without_its_search(sweeping: Sweeping) -> None:
+    await remove_base(sweeping)
+    await deliver(sweeping, 3)
+    (run,) = sweeping.training.runs.all()
+
+    with pytest.raises(SweepNotRetriable, match="tidemill sweeps create"):
+        await sweeping.training.run_crud.retry(ADA, run.id, request=request())
+
+    assert [each.state for each in sweeping.training.runs.all()] == [RunState.FAILED]
+
+
+async def test_a_sweep_searches_the_split_as_it_is_when_it_starts(sweeping: Sweeping) -> None:
+    await sweeping.training.change(paused=True)
+    await deliver(sweeping, 3)
+    left = ObjectRef(bucket="datasets", key="acme/sft/left", size=1, sha256="0" * 64)
+    sweeping.training.datasets.publish(replace(dataset_version(3), train=left, examples=99))
+
+    await sweeping.training.change(paused=False)
+
+    (sweep,) = sweeping.sweeps.all()
+    assert (sweep.dataset.id, sweep.dataset.train, sweep.dataset.examples) == ("sft@3", left, 99)
+
+
+async def test_a_version_that_is_delivered_again_lets_its_sweep_go_on_also_if_it_could_not_start_now(
+    sweeping: Sweeping,
+) -> None:
+    await deliver(sweeping, 3)
+    await remove_base(sweeping)
+    sweeping.notified.clear()
+
+    await deliver(sweeping, 3)
+
+    (sweep,) = sweeping.sweeps.all()
+    assert (sweep.state, sweeping.notified) == (SweepState.RUNNING, [replace(KEY, id=sweep.id)])
+    assert not sweeping.training.runs.all()
+
+
+@pytest.mark.parametrize(("before", "after"), [(SEARCH, None), (None, SEARCH)])
+async def test_a_version_that_is_delivered_again_after_a_change_of_the_plan_starts_nothing_beside_what_it_started(
+    sweeping: Sweeping, before: Search | None, after: Search | None
+) -> None:
+    await sweeping.training.change(sweep=before)
+    await deliver(sweeping, 3)
+    await sweeping.training.change(sweep=after)
+
+    await deliver(sweeping, 3)
+
+    assert len(sweeping.sweeps.all()) + len(sweeping.training.runs.all()) == 1
+
+
+async def test_a_sweep_that_could_not_start_is_not_started_by_an_event_that_is_delivered_again(
+    sweeping: Sweeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise QuotaReached(Quota(of="sweeps", limit=1, setting="TRAINER_MAX_SWEEPS"), project="acme")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sweeping.sweeps, "add", full)
+        await deliver(sweeping, 3)
+
+    await deliver(sweeping, 3)
+
+    assert (len(sweeping.training.runs.all()), sweeping.sweeps.all()) == (1, [])
 
 
 @pytest.mark.parametrize(

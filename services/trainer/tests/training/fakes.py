@@ -135,6 +135,9 @@ class LatePlannedSweeps:
         if self.built:
             await self.built.check(plan)
 
+    async def started(self, plan: TrainingPlan, version: DatasetVersion) -> bool:
+        return self.built is not None and await self.built.started(plan, version)
+
     async def start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
         assert self.built
         await self.built.start(plan, version)

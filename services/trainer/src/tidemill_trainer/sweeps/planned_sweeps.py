@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Request, ResourceKey, derived_id
+from tidemill_core.application import Caller, Request, ResourceKey, derived_id
 from tidemill_core.errors import AlreadyExists, InvalidInput, Violation
 from tidemill_trainer.sweeps.make_sweep import MakeSweep
 from tidemill_trainer.sweeps.ports import Sweeps
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
+from tidemill_trainer.training.ports import Datasets
 
 _LONGEST_PLAN = 40
 _DIGITS = 8
@@ -27,6 +28,7 @@ class PlannedSweeps:
     """Implements `ports.PlannedSweeps` of training."""
 
     sweeps: Sweeps
+    datasets: Datasets
     make: MakeSweep
     enqueue: Callable[[ResourceKey], None]
 
@@ -40,10 +42,20 @@ class PlannedSweeps:
             of_plan = (_of_plan(each) for each in refused.violations)
             raise InvalidInput.of(*of_plan) from refused
 
+    async def started(self, plan: TrainingPlan, version: DatasetVersion) -> bool:
+        """See `PlannedSweeps.started`."""
+        name = sweep_id(plan, version)
+        if name not in await self.sweeps.get_many(plan.project, [name]):
+            return False
+        self.enqueue(ResourceKey(project=plan.project, id=name))
+        return True
+
     async def start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
         """See `PlannedSweeps.start`."""
         if (search := plan.settings.sweep) is None:
             return
+        present = await self.datasets.version(Caller.of_service(plan.project, "trainer"), version.id)
+        version = replace(version, train=present.train, examples=present.examples)  # examples may have been erased
         name = sweep_id(plan, version)
         origin = derived_id("planned_sweep", plan.project, plan.id, version.id)
         sweep = await self.make(plan, version, search, sweep_id=name, labels=plan.settings.labels, origin=origin)

@@ -73,7 +73,7 @@ def wire_sweeps(backend: Backend, settings: TrainerSettings, training: Training)
     return Sweeps(
         service=(add_SweepServiceServicer_to_server, GrpcSweepService(crud)),
         controller=controller,
-        planned=PlannedSweeps(sweeps=sweeps, make=make, enqueue=controller.enqueue),
+        planned=PlannedSweeps(sweeps=sweeps, datasets=training.datasets, make=make, enqueue=controller.enqueue),
         sweeps=sweeps,
         leases=leases,
     )

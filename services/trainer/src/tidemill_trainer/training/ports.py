@@ -48,11 +48,16 @@ class PlannedSweeps(Protocol):
         """
         ...
 
+    async def started(self, plan: TrainingPlan, version: DatasetVersion) -> bool:
+        """Return whether a dataset version started a sweep of the plan, and notify its controller."""
+        ...
+
     async def start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
-        """Start the plan's sweep of a dataset version, once.
+        """Start the plan's sweep of a dataset version, once, on its train split as it is now.
 
         Raises:
             InvalidInput, NotFound, PreconditionFailed: it cannot start, as by `check`, or the project has too many.
+            DependencyUnavailable: ingest does not answer.
 
         """
         ...

@@ -21,6 +21,14 @@ class QueueRun:
     clock: Clock
     enqueue: Callable[[ResourceKey], None]
 
+    async def queued(self, plan: TrainingPlan, version: DatasetVersion) -> bool:
+        """Return whether a dataset version queued a run of the plan, and notify the worker."""
+        name = run_id(plan.project, plan.id, version.id)
+        run = (await self.runs.get_many(plan.project, [name])).get(name)
+        if run is not None:
+            self._enqueue(run)
+        return run is not None
+
     async def automatic(self, plan: TrainingPlan, version: DatasetVersion) -> None:
         """Queue the run of a new dataset version, once; without its base it fails at once (RunHasFailed)."""
         try:
@@ -64,7 +72,13 @@ class QueueRun:
         return run
 
     async def retry(self, caller: Caller, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
-        """Queue a failed or cancelled run again; until it has begun, its base is resolved again."""
+        """Queue a failed or cancelled run again; until it has begun, its base is resolved again.
+
+        Raises:
+            SweepNotRetriable: it is what a sweep that could not start left.
+
+        """
+        run.refuse_unstarted_sweep()
         now, base, rewards = self.clock.now(), run.base, run.recipe.rewards
         authors: Sequence[str] = ()
         if run.is_retriable and not run.has_begun:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Request, ResourceKey
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
+from tidemill_trainer.errors import SweepNotStarted
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
 from tidemill_trainer.training.ports import PlannedSweeps, Plans
 from tidemill_trainer.training.queue_run import QueueRun
@@ -34,14 +35,19 @@ class StartDeferredRun:
         )
 
     async def _begin(self, plan: TrainingPlan, version: DatasetVersion) -> None:
-        """Start a run, or the sweep that the plan declares; one that cannot start is a failed run."""
+        """Start a run, or the sweep that the plan declares, once; a sweep that cannot start is a failed run.
+
+        What a version has started stays the only one, also if the plan has changed since.
+        """
+        if await self.queue.queued(plan, version) or await self.sweeps.started(plan, version):
+            return
         if plan.settings.sweep is None:
             await self.queue.automatic(plan, version)
             return
         try:
             await self.sweeps.start(plan, version)
         except (InvalidInput, NotFound, PreconditionFailed) as refused:
-            await self.queue.refused(plan, version, refused)
+            await self.queue.refused(plan, version, SweepNotStarted(plan.id, refused))
 
     async def reconcile(self, key: ResourceKey) -> None:
         """Start the deferred run of a plan whose resuming process crashed; does nothing if the plan was deleted."""

@@ -9,7 +9,15 @@ from enum import Enum
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
 from tidemill_core.approvals import with_author
-from tidemill_trainer.errors import RunFinished, RunLost, RunNotImported, RunNotRetriable, TrialNotRetriable
+from tidemill_trainer.errors import (
+    RunFinished,
+    RunLost,
+    RunNotImported,
+    RunNotRetriable,
+    SweepNotRetriable,
+    SweepNotStarted,
+    TrialNotRetriable,
+)
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.curves import Curve
@@ -340,8 +348,10 @@ class TrainingRun(Aggregate):
         Raises:
             RunNotRetriable: it neither failed nor was cancelled.
             TrialNotRetriable: its sweep decides about it.
+            SweepNotRetriable: it is what a sweep that could not start left.
 
         """
+        self.refuse_unstarted_sweep()
         if self.trial:
             raise TrialNotRetriable(self.id, sweep=self.sweep)
         if not self.is_retriable:
@@ -356,6 +366,16 @@ class TrainingRun(Aggregate):
         self.progress, self.start_time, self.finish_time = Progress(), None, None
         self.furthest = self.fruitless = 0
         self.pending.append(RunWasQueued(occurred_at=now))
+
+    def refuse_unstarted_sweep(self) -> None:
+        """Check that it does not stand for a sweep that could not start.
+
+        Raises:
+            SweepNotRetriable: it does.
+
+        """
+        if self.reason == SweepNotStarted.reason:
+            raise SweepNotRetriable(self.id, plan=self.plan, version=self.dataset.id)
 
     def refuse_trained(self) -> None:
         """Check that it may be deleted.
