@@ -41,13 +41,13 @@ class TrainerSettings(ModelSettings):
     s3_timeout_s: float = Field(default=60.0, gt=0)
     """Read timeout of the object store."""
     max_concurrent_uploads: int = Field(default=8, ge=1, le=100)
-    """Uploads at the same time, at most half of them of one project; others are queued."""
+    """Uploads at the same time, at most half of them of one project; others are queued. So many downloads, too."""
     uploads_of_project: int = Field(default=64, ge=1)
-    """Uploads of one project in progress or queued."""
+    """Uploads of one project in progress or queued; so many downloads, too."""
     upload_idle_s: float = Field(default=60.0, gt=0)
-    """Longest pause within an upload."""
+    """Longest pause within an upload or a download."""
     upload_whole_s: float = Field(default=4 * 3600.0, gt=0)
-    """Longest duration of an upload, without its time in the queue."""
+    """Longest duration of an upload or a download, without its time in the queue."""
     max_models: int = Field(default=1000, ge=1)
     """Maximum number of models per project."""
     max_training_plans: int = Field(default=1000, ge=1)

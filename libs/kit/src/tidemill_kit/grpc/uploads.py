@@ -1,8 +1,8 @@
-"""Uploads by stream: so many at once, at most half of them of one project, and none that stands still."""
+"""Uploads and downloads by stream: so many at once, at most half of one project, and none that stands still."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ M = TypeVar("M")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How many uploads are received at once, how many of a project are under way, and how long one may take."""
+    """How many uploads or downloads there are at once, how many of a project, and how long one may take."""
 
     max_concurrent: int
     of_project: int
@@ -23,14 +23,14 @@ class Patience:
 
 @dataclass(slots=True)
 class _Share:
-    """A project's part of the places, and how many uploads of it are there or wait for one."""
+    """A project's part of the places, and how many streams of it are there or wait for one."""
 
     places: asyncio.Semaphore
     uploads: int = 0
 
 
 class UploadPlaces:
-    """Gives out the places; who has none waits, held back by gRPC."""
+    """Gives out the places of uploads, or of downloads; who has none waits, held back by gRPC."""
 
     def __init__(self, patience: Patience, *, kind: str = "uploads") -> None:
         self._patience = patience
@@ -82,3 +82,44 @@ class UploadPlaces:
             if message is None:
                 return
             yield message
+
+    async def given(self, project: str, pieces: AsyncGenerator[M, None]) -> AsyncGenerator[M, None]:
+        """Yield the pieces of one download, which holds a place until they are read.
+
+        A reader that stands still loses its place, and what `pieces` holds, although its call may stay.
+
+        Raises:
+            RateLimited: too many of the project wait already.
+            DeadlineExceeded: no piece was taken for too long, or the whole took too long.
+
+        """
+        ready, taken = asyncio.Queue[M | None](), asyncio.Semaphore(1)
+        reading = asyncio.create_task(self._read(project, pieces, ready, taken), name="download")
+        try:
+            while (piece := await ready.get()) is not None:
+                yield piece
+                taken.release()
+            await reading
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+
+    async def _read(
+        self, project: str, pieces: AsyncGenerator[M, None], ready: asyncio.Queue[M | None], taken: asyncio.Semaphore
+    ) -> None:
+        clock, idle_s, whole_s = asyncio.get_running_loop(), self._patience.idle_s, self._patience.whole_s
+        try:
+            async with self.held(project), aclosing(pieces):
+                end = clock.time() + whole_s
+                async for piece in pieces:
+                    try:
+                        async with asyncio.timeout(min(idle_s, end - clock.time())):
+                            await taken.acquire()
+                    except TimeoutError:
+                        why = f"no part of the download was taken for {idle_s:g} s: begin it again"
+                        if clock.time() >= end:
+                            why = f"the download took more than {whole_s:g} s: read it faster"
+                        raise DeadlineExceeded(why) from None
+                    ready.put_nowait(piece)
+        finally:
+            ready.put_nowait(None)

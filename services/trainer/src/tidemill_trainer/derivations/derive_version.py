@@ -190,8 +190,9 @@ class DeriveVersion:
             DerivationLost: it is.
 
         """
+        limit = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as limit:
+            async with limit:
                 watching = asyncio.create_task(self._watch(key, epoch, limit), name="derivation_watch")
                 try:
                     yield

@@ -1,12 +1,14 @@
 """gRPC ModelRegistryService."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 from tidemill.trainer.v1 import model_registry_service_pb2 as pb
 from tidemill.trainer.v1.model_pb2 import Model
 from tidemill.trainer.v1.model_pb2 import ModelVersion as VersionMessage
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
+from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, write_of
 from tidemill_kit.grpc.uploads import UploadPlaces
@@ -71,13 +73,16 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
     ) -> AsyncIterator[pb.DownloadModelFileResponse]:
         """Stream one file of a version."""
         caller = current_caller()
-        async with (
-            self._download_places.held(caller.project),
-            self._download.file(caller, version_id=request.version, path=request.path) as local,
-        ):
+        pieces = self._pieces_of(caller, version_id=request.version, path=request.path)
+        async with aclosing(self._download_places.given(caller.project, pieces)) as given:
+            async for piece in given:
+                yield pb.DownloadModelFileResponse(chunk=piece)
+
+    async def _pieces_of(self, caller: Caller, *, version_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        async with self._download.file(caller, version_id=version_id, path=path) as local:
             with local.open("rb") as file:
                 while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
-                    yield pb.DownloadModelFileResponse(chunk=piece)
+                    yield piece
 
     async def CompleteModelVersion(
         self, request: pb.CompleteModelVersionRequest, _context: object
