@@ -92,11 +92,16 @@ class Platform:
                 each.seek(0)
             call = Call(environment=environment, arguments=arguments, folder=str(ROOT))
             process = ImportedProgram.start(COMMAND, call, (read, output, errors))
-            code = process.wait(PATIENCE_S) if process else None
+            late, code = "", -1
+            try:
+                code = process.wait_or_kill(PATIENCE_S) if process else -1
+            except TimeoutError as error:
+                late = str(error)
             output.seek(0)
             errors.seek(0)
-            outcome = Outcome(-1 if code is None else code, output.read().decode(), errors.read().decode())
-        assert code is not None, outcome.errors
+            outcome = Outcome(code, output.read().decode(), errors.read().decode())
+        assert process is not None, outcome.errors
+        assert not late, f"{late}; it was killed, and had printed:\n{outcome.output[-2000:]}\n{outcome.errors[-2000:]}"
         return outcome
 
     def _kafka_user(self) -> dict[str, str]:

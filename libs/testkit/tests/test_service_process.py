@@ -1,6 +1,7 @@
 """A service's process begins as a fork, and one that ends by itself is reported with what it said last."""
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tidemill_testkit.imported_program import ImportedProgram
+from tidemill_testkit import imported_program, service_process
+from tidemill_testkit.imported_program import ImportedProgram, Started
 from tidemill_testkit.service_process import ServiceProcess
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ for event in ({"event": "service_alive", "grpc_port": 1}, {"event": "service_rea
 """
 FAILS = 'sys.exit("the lock is held by another directory")'
 WORKS = "time.sleep(60)"
+WAITS = """
+import time
+while not Path(__file__).with_name("go").exists():
+    time.sleep(0.01)
+"""
 ENDS = "sys.exit(3)"
 
 
@@ -51,11 +58,11 @@ def _imported_anew() -> Iterator[None]:
     ImportedProgram.end()
 
 
-def small_in(folder: Path, then: str) -> Small:
+def small_in(folder: Path, then: str, *, ready: str = READY, app: str = APP) -> Small:
     package = folder / "tidemill_small"
     package.mkdir()
-    program = "if __name__ == '__main__':\n" + indent(READY + then, "    ")
-    for name, text in (("__init__", ""), ("app", APP), ("__main__", program)):
+    program = "if __name__ == '__main__':\n" + indent(ready + then, "    ")
+    for name, text in (("__init__", ""), ("app", app), ("__main__", program)):
         (package / f"{name}.py").write_text(text)
     return Small(stack=cast("Addresses", None), folder=folder)
 
@@ -89,6 +96,46 @@ def test_each_start_has_its_own_environment_and_status_and_imports_nothing_again
     said = [line for line in small.log.read_text().splitlines() if line.startswith("has")]
     assert said == ["has one", "has two"]
     assert (tmp_path / "tidemill_small" / "imported").read_text() == "once "
+
+
+def test_a_start_that_is_given_up_leaves_the_next_one_its_own_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = small_in(tmp_path, WORKS, app=APP + WAITS)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(imported_program, "_ANSWER_S", 0.01)
+        with pytest.raises(TimeoutError):
+            small.start()
+    (tmp_path / "tidemill_small" / "go").touch()
+
+    small.word = "second"
+    small.start()
+
+    said = [line for line in small.log.read_text().splitlines() if line.startswith("has")]
+    assert said == ["has second"]
+    small.kill(noticed=False)
+
+
+def test_a_process_that_is_not_ready_in_time_is_not_left_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_process, "START_S", 0.0)
+    small = small_in(tmp_path, WORKS, ready="import time\n")
+
+    with pytest.raises(AssertionError, match="not ready in time"):
+        small.start()
+
+    assert not Path("/proc", str(small.pid)).exists()
+    small.kill(noticed=False)
+
+
+def test_a_program_that_does_not_end_in_time_is_killed() -> None:
+    program = Started(os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "60"))  # noqa: S606 - ends below
+
+    with pytest.raises(TimeoutError, match=f"{program.pid} has not ended in 0.01 s"):
+        program.wait_or_kill(0.01)
+
+    assert program.poll() == -signal.SIGKILL
 
 
 def test_what_cannot_be_imported_is_reported_with_the_reason(tmp_path: Path) -> None:

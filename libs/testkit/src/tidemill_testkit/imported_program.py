@@ -24,6 +24,8 @@ from typing import IO, Any, ClassVar
 
 _MAX_MESSAGE_BYTES = 1024 * 1024
 _STREAMS = 3
+_ANSWER_S = 120.0
+"""How long an import and a fork may take on a busy machine."""
 _PR_SET_CHILD_SUBREAPER = 36
 """Of prctl(2): a process whose parent ends becomes a child of the caller."""
 
@@ -62,6 +64,20 @@ class Started:
         assert status is not None
         return status
 
+    def wait_or_kill(self, timeout_s: float) -> int:
+        """Return the status once it has ended; where the wait fails or is interrupted, it is killed first.
+
+        Raises:
+            TimeoutError: it had not ended in time.
+
+        """
+        try:
+            return self.wait(timeout_s)
+        except BaseException:
+            self.kill()
+            self.wait()
+            raise
+
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
         if self.poll() is None:
@@ -92,6 +108,7 @@ class ImportedProgram:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for each in (self._socket, theirs):
             each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_MESSAGE_BYTES)
+        self._socket.settimeout(_ANSWER_S)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", __name__, str(theirs.fileno()), *program],
@@ -108,12 +125,20 @@ class ImportedProgram:
 
         `streams` are its input, output and errors. Nothing is returned where it cannot be imported, and the errors say
         why. The environment of its first start counts for what is read when a module is imported.
+
+        Raises:
+            TimeoutError: it was not imported in time.
+
         """
         with cls._starting:
             if cls._last is None or not cls._last.has(program):
                 cls.end()
                 cls._last = cls(program, call.environment, streams[-1])
-            return cls._last.fork(call, streams)
+            try:
+                return cls._last.fork(call, streams)
+            except BaseException:  # its answer may still come, and would be taken for that to the next call
+                cls.end()
+                raise
 
     @classmethod
     def end(cls) -> None:

@@ -81,8 +81,21 @@ class ServiceProcess(ABC):
         return {f"{self.service.upper()}_{name}": text for name, text in (stack | self._settings()).items()}
 
     def start(self) -> None:
-        """Start it, as soon as no other process of the run has this service, and return when it is ready."""
+        """Start it, as soon as no other process of the run has this service, and return when it is ready.
+
+        Raises:
+            AssertionError: it could not be imported, has ended or was not ready in time; says what it printed last.
+            TimeoutError: it was not imported in time.
+
+        """
         self._sole.take()
+        try:
+            self._start()
+        except BaseException:
+            self._sole.leave()
+            raise
+
+    def _start(self) -> None:
         began = self.log.stat().st_size if self.log.exists() else 0
         package = f"tidemill_{self.service}"
         call = Call(environment={**os.environ, **self.variables, **self._environment()})
@@ -90,6 +103,15 @@ class ServiceProcess(ABC):
             process = ImportedProgram.start((package, f"{package}.app", *self.imports_late), call, (nothing, log, log))
         assert process is not None, self._last_lines()
         self._process, self._expects_end = process, False
+        try:
+            self._await_ready(began)
+        except BaseException:
+            self._expects_end = True
+            process.kill()
+            process.wait()
+            raise
+
+    def _await_ready(self, began: int) -> None:
         deadline = time.monotonic() + START_S
         while True:
             whole, _, _ = self.log.read_bytes()[began:].rpartition(b"\n")  # a line may be half written
@@ -99,7 +121,7 @@ class ServiceProcess(ABC):
                 self.port = events["service_alive"]["grpc_port"]
                 return
             assert self._process.poll() is None, "\n".join(lines[-20:])
-            assert time.monotonic() < deadline, "\n".join(lines[-20:])
+            assert time.monotonic() < deadline, "\n".join(["it is not ready in time:", *lines[-20:]])
             time.sleep(0.05)
 
     def kill(self, *, noticed: bool = True) -> None:
