@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from tidemill_evaluator.evaluations.domain.comparison import Comparison, Interva
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.metrics import token_f1
 from tidemill_evaluator.evaluations.domain.power import Bound, Power
+from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.ports import (
     Answer,
     CaseName,
@@ -32,10 +34,17 @@ class InMemoryResults:
 
     def __init__(self) -> None:
         self.stored: dict[tuple[str, str, CaseName], tuple[PartialResult, int]] = {}
+        self.scored: list[str] = []
+        """Sets of which scores were read."""
 
     async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, PartialResult]:
         found = {name: self.stored.get((project, evaluation, name)) for name in names}
         return {name: stored[0] for name, stored in found.items() if stored is not None}
+
+    async def scores(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Sequence[CaseResult]:
+        self.scored += [name.case_set for name in names[:1]]
+        known = await self.read(project, evaluation, names)
+        return [result for name, kept in known.items() if (result := kept.result(name.case_set, name.case))]
 
     async def keep(self, project: str, evaluation: str, name: CaseName, kept: PartialResult, *, epoch: int) -> None:
         _, last = self.stored.get((project, evaluation, name), (None, 0))
@@ -219,9 +228,17 @@ class PowerByNumber:
     def __init__(self) -> None:
         self.known: list[Sequence[float]] = []
         self.bounds: list[Bound] = []
+        self.held: list[str] = []
+        """Projects that have a place."""
 
-    async def of(self, project: str, differences: Sequence[float], bound: Bound, *, gain: float, power: float) -> Power:
-        assert project
+    @asynccontextmanager
+    async def place(self, project: str) -> AsyncIterator[None]:
+        self.held.append(project)
+        yield
+        self.held.remove(project)
+
+    async def of(self, differences: Sequence[float], bound: Bound, *, gain: float, power: float) -> Power:
+        assert self.held
         self.known.append(differences)
         self.bounds.append(bound)
         needed, assumed = int(power * 100), not differences

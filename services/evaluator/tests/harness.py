@@ -138,10 +138,10 @@ class Evaluator:
         self.list_case_results = ListCaseResults(
             evaluations=self.evaluations, cases=self.cases, results=self.results, readers=self.readers
         )
-        self._add_power()
+        self._add_power(limits)
         self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
 
-    def _add_power(self) -> None:
+    def _add_power(self, limits: Limits) -> None:
         self.powers = PowerByNumber()
         self.estimate_power = EstimatePower(
             gates=self.gates,
@@ -153,6 +153,7 @@ class Evaluator:
             inference=self.inference,
             powers=self.powers,
             evidence=self.evidence,
+            limits=limits,
         )
 
     def worker(self, results: CaseResults, *, limits: Limits | None = None, max_concurrent: int = 8) -> Run:

@@ -111,7 +111,7 @@ async def stated_power() -> float:
 
             async def stated(size: int, draw: Draw = draw, gain: float = gain, bound: Bound = bound) -> float:
                 known = draw(np.random.default_rng(size), (1, size), gain)[0].tolist()
-                return (await powers.of("bench", known, bound, gain=gain, power=POWER)).of_gain
+                return (await powers.of(known, bound, gain=gain, power=POWER)).of_gain
 
             much = await stated(4_000)
             few = [await stated(60 + number) for number in range(PILOTS)]

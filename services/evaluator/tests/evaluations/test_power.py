@@ -1,31 +1,54 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from services.evaluator.tests.builders import ADA, BUCKET, cases, write
+from services.evaluator.tests.builders import ADA, BUCKET, DATASETS, cases, request, write
 from services.evaluator.tests.harness import HELD_OUT, LITTLE, TRUTH, Evaluator, ready
-from tidemill_core.application import Caller
+from tidemill_core.application import Caller, Request
 from tidemill_core.errors import InvalidInput
-from tidemill_evaluator.errors import CasesErased, GateNotFound
+from tidemill_evaluator.errors import GateNotFound
+from tidemill_evaluator.evaluations.domain.comparison import Comparison
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.power import Bound, Power, RequirementPower
+from tidemill_evaluator.evaluations.ports import Version
+from tidemill_evaluator.evaluations.start_evaluation import StartCommand
 from tidemill_evaluator.gates.domain.gate import Requirement
-from tidemill_evaluator.suites.domain.cases import Case, CaseSet
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Judgement
+from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_kit.store.objects import ExchangeBucket
 
 
-class Erased(ExchangeCases):
-    """No cases are left."""
+class CountedReads(ExchangeCases):
+    """Keeps the names of the sets that are read, and whether a place was held."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        stores = {DATASETS: ExchangeBucket(evaluator.objects, DATASETS)}
+        super().__init__(ExchangeBucket(evaluator.objects, BUCKET), of_datasets=stores)
+        self.read_with: list[tuple[str, Sequence[str]]] = []
+        self._powers = evaluator.powers
 
     async def read(self, project: str, case_set: CaseSet) -> Sequence[Case]:
-        where = f"{case_set.name} of {project}"
-        raise CasesErased(where)
+        self.read_with.append((case_set.name, tuple(self._powers.held)))
+        return await super().read(project, case_set)
 
 
 async def power(evaluator: Evaluator, *, gate: str = "gate", gain: float = 0.0) -> list[RequirementPower]:
     return list(await evaluator.estimate_power(ADA, gate, gain=gain))
+
+
+async def of_gate(evaluator: Evaluator, candidate: str) -> Evaluation:
+    """Evaluate another candidate of the gate."""
+    evaluator.models.versions[candidate] = Version(ready=True, dataset_version="sft@2")
+    command = StartCommand(candidate=candidate, gate="gate", request=request())
+    return await evaluator.finish(await evaluator.start(ADA, command))
+
+
+def _compared(comparisons: Sequence[Comparison], evaluation: Evaluation) -> None:
+    evaluation.comparisons = tuple(comparisons)
 
 
 async def test_before_an_evaluation_a_suite_has_its_questions_and_a_held_out_part_none_yet() -> None:
@@ -51,6 +74,7 @@ async def test_after_an_evaluation_its_differences_are_known_and_the_next_candid
     assert [round(sum(each) / len(each), 3) for each in evaluator.powers.known] == [
         round(each.difference, 3) for each in done.comparisons if each.required
     ]
+    assert held_out.confidence == 0.95  # the next one brings a held-out part of its own
     bound = evaluator.powers.bounds[1]
     assert (bound.above, bound.questions) == (-0.02, 3)
     assert bound.confidence == pytest.approx(1 - 0.1 / 6)
@@ -110,18 +134,76 @@ async def test_repeats_of_a_question_are_one() -> None:
     assert [each.questions for each in await power(evaluator)] == [3]
 
 
-async def test_erased_cases_say_so() -> None:
+async def test_each_set_and_its_results_are_read_once_in_one_place() -> None:
+    evaluator = Evaluator(evidence=LITTLE)
+    await evaluator.with_suite()
+    await evaluator.with_held_out()
+    await evaluator.with_gate(HELD_OUT, TRUTH, Requirement(suite="truth", metric="token_f1"))
+    await evaluator.register()
+    await evaluator.finish()
+    reads = CountedReads(evaluator)
+
+    found = await replace(evaluator.estimate_power, cases=reads)(ADA, "gate")
+
+    names = ["dataset:sft@2:held_out", "suite:truth@1"]
+    assert [each.case_set for each in found] == [*names, "suite:truth@1"]
+    assert reads.read_with == [(name, ("acme",)) for name in names]
+    assert evaluator.results.scored == names
+    assert not evaluator.powers.held
+
+
+async def test_a_suite_with_a_case_without_a_reference_has_no_figures() -> None:
+    evaluator = Evaluator(evidence=LITTLE)
+    judged = Case(id="judged", question="where?", reference="", judgements=(Judgement(document="d1", grade=1),))
+    await evaluator.suite_crud.create(ADA, Suite(id="truth", project="acme"), [*cases(), judged], write())
+    await evaluator.with_gate(TRUTH)
+
+    (found,) = await power(evaluator)
+
+    assert found.power is None
+    assert found.message.startswith("no candidate comes to a verdict: 1 of 4 cases of suite truth have no reference")
+
+
+async def test_suites_that_an_evaluation_refuses_have_no_figures() -> None:
+    evaluator = Evaluator(evidence=LITTLE, limits=Limits(evaluation_cases=3))
+    await evaluator.with_suite()
+    await evaluator.with_gate(TRUTH, name="alone")
+    await evaluator.with_gate(TRUTH, HELD_OUT, name="both")
+
+    (alone,) = await power(evaluator, gate="alone")
+    both = await power(evaluator, gate="both")
+
+    assert (alone.power, alone.message) == (0.03, "")
+    assert {each.power for each in both} == {None}
+    assert {each.message for each in both} == {
+        "no candidate comes to a verdict: the suites alone reach the limit of 3 cases"
+    }
+
+
+async def test_an_evaluation_that_compared_no_answers_is_passed_over() -> None:
+    evaluator = await ready()
+    first = await evaluator.finish()
+    evaluator.pass_time(60)
+    last = await of_gate(evaluator, "lora@4")
+    assert {each.evaluation for each in await power(evaluator)} == {last.id}
+    searched = [replace(last.comparisons[0], metric="ndcg")]
+    await evaluator.evaluations.update("acme", last.id, partial(_compared, searched), request=Request.internal())
+
+    found = await power(evaluator)
+
+    assert {each.evaluation for each in found} == {first.id}
+
+
+async def test_cases_that_are_gone_say_so_without_where_they_were() -> None:
     evaluator = await ready()
     await evaluator.finish()
+    for bucket in (BUCKET, DATASETS):
+        await evaluator.objects.delete_prefix(bucket, "acme/")
 
-    gone = replace(evaluator.estimate_power, cases=Erased(ExchangeBucket(evaluator.objects, BUCKET), of_datasets={}))
-    found = await gone(ADA, "gate")
+    found = await power(evaluator)
 
     assert {each.power for each in found} == {None}
-    assert {each.message for each in found} == {
-        "its cases cannot be read: suite:truth@1 of acme is not there any more",
-        "its cases cannot be read: dataset:sft@2:held_out of acme is not there any more",
-    }
+    assert {each.message for each in found} == {"its cases cannot be read: they are not there any more, or not shared"}
 
 
 @pytest.mark.parametrize("gain", [1.0, -1.0, float("nan"), float("inf")])

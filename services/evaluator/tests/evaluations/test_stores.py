@@ -79,6 +79,19 @@ async def test_what_is_known_of_a_case_is_read_as_it_was_kept(results: CaseResul
     assert WHOLE.result("suite:truth@1", "c1") is not None
 
 
+async def test_scores_are_of_cases_that_both_sides_answered(results: CaseResults) -> None:
+    half = CaseName("suite:truth@1", "c2")
+    await results.keep("acme", "e1", half, BASELINE, epoch=1)
+    await results.keep("acme", "e1", NAME, WHOLE, epoch=1)
+
+    (found,) = await results.scores("acme", "e1", [NAME, half, CaseName("suite:truth@1", "c3")])
+
+    assert WHOLE.candidate is not None
+    assert (found.case_set, found.case) == ("suite:truth@1", "c1")
+    assert dict(found.baseline.scores) == dict(WHOLE.baseline.scores)
+    assert (found.candidate.failure, dict(found.candidate.scores)) == ("INTERNAL", dict(WHOLE.candidate.scores))
+
+
 async def test_cases_of_projects_evaluations_and_sets_are_apart(results: CaseResults) -> None:
     await results.keep("acme", "e1", NAME, WHOLE, epoch=1)
 

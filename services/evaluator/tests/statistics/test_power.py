@@ -48,7 +48,7 @@ async def test_the_stated_power_is_that_of_simulated_evaluations(
     chance, bound = random.Random(3), Bound(above=above, confidence=0.95, questions=questions)  # noqa: S311 - no secret
     known = [draw(chance, gain) for _ in range(4000)]
 
-    stated = await POWERS.of("acme", known, bound, gain=gain, power=0.8)
+    stated = await POWERS.of(known, bound, gain=gain, power=0.8)
 
     assert stated.of_gain == pytest.approx(await simulated(draw, bound, gain, times=100), abs=0.12)
 
@@ -58,7 +58,7 @@ async def test_a_larger_gain_and_more_questions_have_more_power() -> None:
 
     async def power(questions: int, gain: float) -> float:
         bound = Bound(above=0.0, confidence=0.95, questions=questions)
-        return (await POWERS.of("acme", known, bound, gain=gain, power=0.8)).of_gain
+        return (await POWERS.of(known, bound, gain=gain, power=0.8)).of_gain
 
     gains = [await power(60, gain) for gain in (0.0, 0.05, 0.1, 0.2)]
     counts = [await power(questions, 0.1) for questions in (20, 60, 200)]
@@ -73,8 +73,8 @@ async def test_rare_differences_among_many_are_not_lost() -> None:
     known = [-1.0] * 10 + [chance.gauss(0, 0.02) for _ in range(1990)]
     in_hundredths = [round(each, 2) for each in known]
 
-    stated = await POWERS.of("acme", known, bound, gain=0.005, power=0.8)
-    by_value = await POWERS.of("acme", in_hundredths, bound, gain=0.005, power=0.8)
+    stated = await POWERS.of(known, bound, gain=0.005, power=0.8)
+    by_value = await POWERS.of(in_hundredths, bound, gain=0.005, power=0.8)
 
     assert len(set(known)) > 100 > len(set(in_hundredths))
     assert stated.deviation == pytest.approx(stdev(known))
@@ -86,16 +86,16 @@ async def test_rare_differences_among_many_are_not_lost() -> None:
 async def test_few_differences_or_all_alike_are_not_taken_for_how_they_vary(known: Sequence[float]) -> None:
     bound = Bound(above=0.0, confidence=0.95, questions=20)
 
-    found = await POWERS.of("acme", known, bound, gain=0.4, power=0.8)
+    found = await POWERS.of(known, bound, gain=0.4, power=0.8)
 
-    assert found == await POWERS.of("acme", [], bound, gain=0.4, power=0.8)
+    assert found == await POWERS.of([], bound, gain=0.4, power=0.8)
     assert (found.assumed, found.deviation) == (True, ASSUMED_DEVIATION)
 
 
 async def test_twenty_differences_say_how_they_vary() -> None:
     known, bound = [0.2, -0.2] * 10, Bound(above=0.0, confidence=0.95, questions=60)
 
-    found = await POWERS.of("acme", known, bound, gain=0.1, power=0.8)
+    found = await POWERS.of(known, bound, gain=0.1, power=0.8)
 
     assert not found.assumed
     assert found.deviation == pytest.approx(stdev(known))
@@ -104,10 +104,10 @@ async def test_twenty_differences_say_how_they_vary() -> None:
 async def test_what_is_detectable_and_what_is_needed_have_the_power_asked_for() -> None:
     known, bound = [0.4, -0.4, 0.0, 0.2, -0.2] * 4, Bound(above=0.0, confidence=0.95, questions=60)
 
-    found = await POWERS.of("acme", known, bound, gain=0.05, power=0.8)
+    found = await POWERS.of(known, bound, gain=0.05, power=0.8)
     assert found.detectable_gain is not None
-    at_gain = await POWERS.of("acme", known, bound, gain=found.detectable_gain, power=0.8)
-    with_more = await POWERS.of("acme", known, bound.of(found.needed), gain=0.05, power=0.8)
+    at_gain = await POWERS.of(known, bound, gain=found.detectable_gain, power=0.8)
+    with_more = await POWERS.of(known, bound.of(found.needed), gain=0.05, power=0.8)
 
     assert at_gain.of_gain == pytest.approx(0.8, abs=0.01)
     assert found.needed > 60
@@ -129,7 +129,7 @@ async def test_what_no_number_of_questions_shows_needs_none(  # noqa: PLR0913 - 
 ) -> None:
     bound = Bound(above=above, confidence=0.95, questions=questions)
 
-    found = await POWERS.of("acme", known, bound, gain=gain, power=0.8)
+    found = await POWERS.of(known, bound, gain=gain, power=0.8)
 
     assert found.needed == needed if needed is not None else found.needed > questions
     assert (found.detectable_gain is not None) is detectable

@@ -11,6 +11,7 @@ from tidemill_evaluator.evaluations.ports import Datasets, Models
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.names import name_of
+from tidemill_evaluator.suites.domain.suite import exceeding
 from tidemill_evaluator.suites.ports import Suites
 
 
@@ -43,14 +44,14 @@ class CollectCases:
         """
         dataset_version = await self._trained_on(caller, evaluation)
         case_sets = [await self._suite(caller, suite) for suite in evaluation.comparing.required_suites]
-        capacity = self.limits.evaluation_cases - sum(case_set.size for case_set in case_sets)
-        for dataset in evaluation.comparing.required_datasets:
+        sizes, datasets = [case_set.size for case_set in case_sets], evaluation.comparing.required_datasets
+        if message := exceeding(sizes, self.limits, held_out=bool(datasets)):
+            raise NoVerdict(TOO_MANY_CASES, message)
+        capacity = self.limits.evaluation_cases - sum(sizes)
+        for dataset in datasets:
             held_out = await self._held_out(caller, dataset, dataset_version)
             case_sets.append(held_out.at_most(max(capacity, 1)))
             capacity -= case_sets[-1].size
-        if capacity < 0:
-            message = f"the suites alone reach the limit of {self.limits.evaluation_cases} cases"
-            raise NoVerdict(TOO_MANY_CASES, message)
         return Gathered(dataset_version=dataset_version, case_sets=case_sets)
 
     async def _trained_on(self, caller: Caller, evaluation: Evaluation) -> str:
@@ -72,11 +73,8 @@ class CollectCases:
         except NotFound as error:
             message = f"suite {suite} does not exist"
             raise NoVerdict(NO_CASES, message) from error
-        if found.without_reference:
-            message = f"{found.without_reference} of {found.size} cases of suite {suite} have no reference answer"
-            raise NoVerdict(
-                NO_CASES, f"{message}: answers are compared with references; add them, or use another suite"
-            )
+        if found.incomparable:
+            raise NoVerdict(NO_CASES, found.incomparable)
         return found.case_set
 
     async def _held_out(self, caller: Caller, dataset: str, dataset_version: str) -> CaseSet:

@@ -1,8 +1,9 @@
 """Use case: say how probably a gate's cases show a gain."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from operator import methodcaller
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
@@ -11,24 +12,58 @@ from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.domain.metrics import UNBOUNDED
 from tidemill_evaluator.evaluations.domain.power import Bound, RequirementPower
+from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations, Inference, Powers
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.gates.domain.spending import SpentLevel, corrected_confidence
 from tidemill_evaluator.gates.ports import Gates, SpentLevels
-from tidemill_evaluator.suites.domain.cases import CaseSet
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet
+from tidemill_evaluator.suites.domain.limits import Limits
+from tidemill_evaluator.suites.domain.suite import Suite, unusable
 from tidemill_evaluator.suites.ports import Cases, Suites
 
 POWER = 0.8
 DEFAULT_GAIN = 0.05
 _LATEST = 20
-"""Evaluations among which the last one with a verdict is searched."""
+"""Evaluations among which the last one that compared the answers of a requirement is searched."""
+Questions = Mapping[str, str]
+"""Cases of a set to the number of the question that repeats share."""
+Differences = Mapping[str, Sequence[float]]
+"""Metrics to the paired differences of the last candidate, one per question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What one call knows of a gate; each set of cases and its results are read once."""
+
+    gate: Gate
+    baseline: str
+    suites: Mapping[str, Suite]
+    completed: Sequence[Evaluation]
+    """Newest first."""
+    no_verdict: str
+    """Why no candidate comes to a verdict; "" where they do."""
+    questions: dict[CaseSet, Questions] = field(default_factory=dict)
+    differences: dict[tuple[str, CaseSet], Differences] = field(default_factory=dict)
+
+    def judged(self, requirement: Requirement) -> tuple[Evaluation, CaseSet] | None:
+        """Return the last evaluation that compared what is required, and on which set."""
+        for evaluation in self.completed:
+            compared = {each.case_set for each in evaluation.comparisons if each.metric == requirement.metric}
+            for each in evaluation.case_sets:
+                right = each.suite == requirement.suite if requirement.suite else each.dataset == requirement.dataset
+                if right and each.name in compared:
+                    return evaluation, each
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimatePower:
     """Judges as an evaluation does: the same cases, counted by question, at the level of the next candidate.
 
-    How differences vary is known from the gate's last evaluation with a verdict, else assumed.
+    How differences vary is known from the last evaluation of the gate that compared them, else assumed. The next
+    candidate brings a held-out part of its own, as a rule: it is the first on that, and its size is taken for the last
+    one's.
     """
 
     gates: Gates
@@ -40,6 +75,7 @@ class EstimatePower:
     inference: Inference
     powers: Powers
     evidence: Evidence
+    limits: Limits
 
     async def __call__(self, caller: Caller, gate_id: str, *, gain: float = 0.0) -> Sequence[RequirementPower]:
         """Return the power of each requirement; a gain of 0 means DEFAULT_GAIN.
@@ -52,38 +88,50 @@ class EstimatePower:
 
         """
         if not -1 < gain < 1:
-            field, text = "gain", f"is {gain}: send a number above -1 and below 1, or 0 for {DEFAULT_GAIN}"
-            raise InvalidInput.at(field, text)
+            field_name, text = "gain", f"is {gain}: send a number above -1 and below 1, or 0 for {DEFAULT_GAIN}"
+            raise InvalidInput.at(field_name, text)
         gate = await self.gates.get(caller.project, gate_id)
-        latest, baseline = await self._latest(gate), await self._live(caller, gate)
-        return [await self._of(gate, each, latest, baseline, gain or DEFAULT_GAIN) for each in gate.require]
+        async with self.powers.place(caller.project):
+            known = await self._known(caller, gate)
+            return [await self._of(known, each, gain or DEFAULT_GAIN) for each in gate.require]
 
-    async def _of(
-        self, gate: Gate, requirement: Requirement, latest: Evaluation | None, baseline: str, gain: float
-    ) -> RequirementPower:
+    async def _known(self, caller: Caller, gate: Gate) -> _Known:
+        names = dict.fromkeys(each.suite for each in gate.require if each.suite)
+        suites = {name: found for name in names if (found := await self._suite(gate.project, name))}
+        page = PageRequest(size=_LATEST, newest_first=True)
+        latest = await self.evaluations.list(gate.project, page=page, where={"gate": gate.id})
+        held_out = any(each.dataset for each in gate.require)
+        return _Known(
+            gate=gate,
+            baseline=await self._live(caller, gate),
+            suites=suites,
+            completed=[each for each in latest.items if each.state is State.COMPLETED],
+            no_verdict=unusable(list(suites.values()), self.limits, held_out=held_out),
+        )
+
+    async def _of(self, known: _Known, requirement: Requirement, gain: float) -> RequirementPower:
         found = RequirementPower.of(requirement, gain)
         if requirement.metric in UNBOUNDED:
             return replace(found, message=f"{requirement.metric} has no bounds: its power is not computed")
-        case_set = await self._case_set(gate, requirement, latest)
+        if known.no_verdict:
+            return replace(found, message=f"no candidate comes to a verdict: {known.no_verdict}")
+        judged = known.judged(requirement)
+        case_set = _next_set(known, requirement)
         if case_set is None:
             return replace(found, message=_missing(requirement))
         found = replace(found, case_set=case_set.name)
         try:
-            questions = {case.asked for case in await self.cases.read(gate.project, case_set)}
-            differences = await self._differences(requirement, latest)
-        except (NotFound, InvalidInput, PermissionDenied) as error:
+            questions = await self._questions(known, case_set)
+            of_metric = (await self._differences(known, *judged))[requirement.metric] if judged else ()
+        except NotFound:
+            return replace(found, message="its cases cannot be read: they are not there any more, or not shared")
+        except (InvalidInput, PermissionDenied) as error:
             return replace(found, message=f"its cases cannot be read: {error.message}")
-        confidence = await self._confidence(gate, case_set, baseline)
-        bound = Bound(above=requirement.gain_above, confidence=confidence, questions=len(questions))
-        power = await self.powers.of(gate.project, differences, bound, gain=gain, power=POWER)
+        confidence = await self._confidence(known, case_set)
+        bound = Bound(above=requirement.gain_above, confidence=confidence, questions=len(set(questions.values())))
+        power = await self.powers.of(of_metric, bound, gain=gain, power=POWER)
         minimum = max(self.evidence.min_questions, requirement.at_least)
-        evaluation = latest.id if latest and differences else ""
-        return found.stated(bound, power, minimum=minimum, evaluation=evaluation)
-
-    async def _latest(self, gate: Gate) -> Evaluation | None:
-        page = PageRequest(size=_LATEST, newest_first=True)
-        found = await self.evaluations.list(gate.project, page=page, where={"gate": gate.id})
-        return next((each for each in found.items if each.state is State.COMPLETED), None)
+        return found.stated(bound, power, minimum=minimum, evaluation=judged[0].id if judged and of_metric else "")
 
     async def _live(self, caller: Caller, gate: Gate) -> str:
         """Return the live model; "" where the deployment does not exist yet."""
@@ -92,31 +140,35 @@ class EstimatePower:
         except NotFound:
             return ""
 
-    async def _case_set(self, gate: Gate, requirement: Requirement, latest: Evaluation | None) -> CaseSet | None:
-        if not requirement.suite:
-            return _judged_on(requirement, latest)
+    async def _suite(self, project: str, name: str) -> Suite | None:
         try:
-            return (await self.suites.get(gate.project, requirement.suite)).case_set
+            found = await self.suites.get(project, name)
         except NotFound:
             return None
+        return found if found.content else None
 
-    async def _differences(self, requirement: Requirement, latest: Evaluation | None) -> Sequence[float]:
-        """Return the paired differences of the last candidate, one per question."""
-        case_set = _judged_on(requirement, latest)
-        if latest is None or case_set is None:
-            return ()
-        cases = await self.cases.read(latest.project, case_set)
-        names = [CaseName(case_set.name, case.id) for case in cases]
-        known = await self.results.read(latest.project, latest.id, names)
-        results = [result for name, kept in known.items() if (result := kept.result(name.case_set, name.case))]
-        repeats = repeats_of(results, {(case_set.name, case.id): case.asked for case in cases})
-        return averages(repeats, methodcaller("difference", requirement.metric))
+    async def _questions(self, known: _Known, case_set: CaseSet) -> Questions:
+        if case_set not in known.questions:
+            cases = await self.cases.read(known.gate.project, case_set)
+            known.questions[case_set] = await asyncio.to_thread(_numbered, cases)
+        return known.questions[case_set]
 
-    async def _confidence(self, gate: Gate, case_set: CaseSet, baseline: str) -> float:
+    async def _differences(self, known: _Known, evaluation: Evaluation, case_set: CaseSet) -> Differences:
+        name = (evaluation.id, case_set)
+        if name not in known.differences:
+            questions = await self._questions(known, case_set)
+            names = [CaseName(case_set.name, case) for case in questions]
+            results = await self.results.scores(evaluation.project, evaluation.id, names)
+            metrics = {each.metric for each in known.gate.require} - UNBOUNDED
+            known.differences[name] = await asyncio.to_thread(_differences, results, questions, metrics)
+        return known.differences[name]
+
+    async def _confidence(self, known: _Known, case_set: CaseSet) -> float:
         """Return the confidence at which the next candidate is judged."""
-        if gate.collection or not baseline:
+        gate = known.gate
+        if gate.collection or case_set.dataset or not known.baseline:
             return gate.confidence
-        level = SpentLevel.on(gate.project, baseline=baseline, case_set=case_set.name)
+        level = SpentLevel.on(gate.project, baseline=known.baseline, case_set=case_set.name)
         try:
             spent = await self.levels.get(gate.project, level.id)
         except NotFound:
@@ -124,12 +176,24 @@ class EstimatePower:
         return corrected_confidence(gate.confidence, spent.count + 1)
 
 
-def _judged_on(requirement: Requirement, latest: Evaluation | None) -> CaseSet | None:
-    """Return the set on which the last candidate was judged by a requirement."""
-    for each in latest.case_sets if latest else ():
-        if each.suite == requirement.suite if requirement.suite else each.dataset == requirement.dataset:
-            return each
-    return None
+def _next_set(known: _Known, requirement: Requirement) -> CaseSet | None:
+    """Return the suite's set, or of held-out parts the last one that was used."""
+    if requirement.suite:
+        suite = known.suites.get(requirement.suite)
+        return suite.case_set if suite else None
+    judged = known.judged(requirement)
+    return judged[1] if judged else None
+
+
+def _numbered(cases: Sequence[Case]) -> Questions:
+    numbers = dict[str, str]()
+    return {case.id: numbers.setdefault(case.asked, str(len(numbers))) for case in cases}
+
+
+def _differences(results: Sequence[CaseResult], questions: Questions, metrics: set[str]) -> Differences:
+    asked = {(result.case_set, result.case): questions[result.case] for result in results}
+    repeats = repeats_of(results, asked)
+    return {metric: averages(repeats, partial(CaseResult.difference, metric=metric)) for metric in metrics}
 
 
 def _missing(requirement: Requirement) -> str:

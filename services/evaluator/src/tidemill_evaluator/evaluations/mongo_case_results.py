@@ -1,18 +1,19 @@
 """Case results: one document each, accessed by `_id`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from tidemill_core.application import derived_id
 from tidemill_core.resources import owner_of
 from tidemill_evaluator.errors import EvaluationLost
-from tidemill_evaluator.evaluations.domain.results import CaseAnswer
+from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
 from tidemill_evaluator.evaluations.ports import CaseName, PartialResult, Passage
 from tidemill_evaluator.suites.domain.cases import DocumentVersion
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
 
 _BATCH_SIZE = 500
+_SCORES = [f"{side}.{part}" for side in ("baseline", "candidate") for part in ("failure", "scores")]
 
 
 class MongoCaseResults:
@@ -34,13 +35,26 @@ class MongoCaseResults:
     async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, PartialResult]:
         """See `CaseResults.read`."""
         ids = {_id(project, evaluation, name): name for name in names}
-        pending, known = list(ids), dict[CaseName, PartialResult]()
-        for begin in range(0, len(pending), _BATCH_SIZE):
-            with translated():
-                found = self._collection.find({"_id": {"$in": pending[begin : begin + _BATCH_SIZE]}})
-                documents = await found.to_list(None)
+        known = dict[CaseName, PartialResult]()
+        async for documents in self._documents(list(ids)):
             known |= {ids[document["_id"]]: _kept(document) for document in documents}
         return known
+
+    async def scores(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Sequence[CaseResult]:
+        """See `CaseResults.scores`."""
+        ids = {_id(project, evaluation, name): name for name in names}
+        known = list[CaseResult]()
+        async for documents in self._documents(list(ids), fields=_SCORES):
+            known += [_scored(ids[each["_id"]], each) for each in documents if each.get("candidate")]
+        return known
+
+    async def _documents(self, ids: Sequence[str], *, fields: Sequence[str] = ()) -> AsyncIterator[Sequence[Document]]:
+        """Return batches of them, all fields or some."""
+        for begin in range(0, len(ids), _BATCH_SIZE):
+            with translated():
+                found = self._collection.find({"_id": {"$in": ids[begin : begin + _BATCH_SIZE]}}, fields or None)
+                documents = await found.to_list(None)
+            yield documents
 
     async def keep(self, project: str, evaluation: str, name: CaseName, kept: PartialResult, *, epoch: int) -> None:
         """See `CaseResults.keep`."""
@@ -82,6 +96,11 @@ def _id(project: str, evaluation: str, name: CaseName) -> str:
 
 def _answer_document(answer: CaseAnswer) -> Document:
     return asdict(answer) | {"scores": dict(answer.scores)}
+
+
+def _scored(name: CaseName, document: Document) -> CaseResult:
+    baseline, candidate = (CaseAnswer(**document[side]) for side in ("baseline", "candidate"))
+    return CaseResult(case_set=name.case_set, case=name.case, baseline=baseline, candidate=candidate)
 
 
 def _kept(document: Document) -> PartialResult:

@@ -1,6 +1,7 @@
 """Ports of evaluations."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -190,6 +191,10 @@ class CaseResults(Protocol):
         """Return the stored results of these cases."""
         ...
 
+    async def scores(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Sequence[CaseResult]:
+        """Return those of both sides, with scores and failures alone."""
+        ...
+
     async def keep(self, project: str, evaluation: str, name: CaseName, kept: PartialResult, *, epoch: int) -> None:
         """Store the result of a case.
 
@@ -282,14 +287,19 @@ class Intervals(Protocol):
 class Powers(Protocol):
     """Power of comparisons of bounded differences."""
 
-    async def of(self, project: str, differences: Sequence[float], bound: Bound, *, gain: float, power: float) -> Power:
-        """Return how probably a gain is shown, where paired differences vary as these do, one per question.
-
-        Where they are fewer than MIN_DIFFERENCES, or all alike, a standard deviation is assumed instead.
+    def place(self, project: str) -> AbstractAsyncContextManager[object]:
+        """Hold a place during the block, in which powers are computed and what that takes is read.
 
         Raises:
             QueueFull: too many ask at the same time.
 
+        """
+        ...
+
+    async def of(self, differences: Sequence[float], bound: Bound, *, gain: float, power: float) -> Power:
+        """Return how probably a gain is shown, where paired differences vary as these do, one per question.
+
+        Where they are fewer than MIN_DIFFERENCES, or all alike, a standard deviation is assumed instead.
         """
         ...
 

@@ -150,6 +150,7 @@ def _estimate_power(settings: EvaluatorSettings, adapters: _Adapters, others: Of
         inference=adapters.inference,
         powers=SimulatedPower(FairQueue("computations of power", settings.power_queue)),
         evidence=settings.evidence,
+        limits=settings.limits,
     )
 
 

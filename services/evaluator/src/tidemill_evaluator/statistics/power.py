@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
@@ -36,10 +37,13 @@ class SimulatedPower:
     def __init__(self, places: FairQueue) -> None:
         self._places = places
 
-    async def of(self, project: str, differences: Sequence[float], bound: Bound, *, gain: float, power: float) -> Power:
+    def place(self, project: str) -> AbstractAsyncContextManager[object]:
+        """See `Powers.place`."""
+        return self._places.place(Share(project=project))
+
+    async def of(self, differences: Sequence[float], bound: Bound, *, gain: float, power: float) -> Power:
         """See `Powers.of`."""
-        async with self._places.place(Share(project=project)):
-            return await asyncio.to_thread(_power, differences, bound, gain, power)
+        return await asyncio.to_thread(_power, differences, bound, gain, power)
 
 
 def _power(differences: Sequence[float], bound: Bound, gain: float, power: float) -> Power:

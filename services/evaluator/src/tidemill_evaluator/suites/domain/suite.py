@@ -1,6 +1,6 @@
 """A suite: curated cases, never changed by feedback."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
@@ -72,8 +72,31 @@ class Suite(Aggregate):
             self.without_reference = sum(not case.reference.strip() for case in cases)
 
     @property
+    def incomparable(self) -> str:
+        """Why answers to its cases cannot be compared; "" where they can."""
+        if not self.without_reference:
+            return ""
+        return (
+            f"{self.without_reference} of {self.size} cases of suite {self.id} have no reference answer: "
+            "answers are compared with references; add them, or use another suite"
+        )
+
+    @property
     def case_set(self) -> CaseSet:
         """The current version as a set of cases."""
         if self.content is None:
             raise SuiteNotFound(self.id)
         return CaseSet(suite=self.id, number=self.number, size=self.size, content=self.content)
+
+
+def exceeding(sizes: Iterable[int], limits: Limits, *, held_out: bool) -> str:
+    """Return why suites of these sizes cannot be asked together, or not with held-out cases; "" where they can."""
+    if sum(sizes) + held_out <= limits.evaluation_cases:
+        return ""
+    return f"the suites alone reach the limit of {limits.evaluation_cases} cases"
+
+
+def unusable(suites: Sequence[Suite], limits: Limits, *, held_out: bool) -> str:
+    """Return why no evaluation comes to a verdict on these suites; "" where they do."""
+    why = next((suite.incomparable for suite in suites if suite.incomparable), "")
+    return why or exceeding((suite.size for suite in suites), limits, held_out=held_out)
