@@ -355,6 +355,14 @@ def test_a_training_without_a_search_starts_runs(file: Path) -> None:
         ("trials: 6", "trials: 0", "trials"),
         ("keep_percent: 25", "keep_percent: 0", "keep_percent"),
         ("parallel: 2", "paralel: 2", "paralel"),
+        ("trials: 6", "trials: 3000000000", "trials"),
+        ("trials: 6", "trials: 6\n      startup_trials: 3000000000", "startup_trials"),
+        ("lora.r: [4, 8, 16]", f"lora.r: [4, 1{'0' * 400}]", "lora.r"),
+        ("lora.r: [4, 8, 16]", "lora.r: [.inf, 1.0]", "lora.r"),
+        ("high: 1.0e-2", "high: .inf", "args.learning_rate"),
+        ("high: 1.0e-2", f"high: 1{'0' * 400}", "args.learning_rate"),
+        ("high: 1.0e-2", "high: 1.0e-6", "args.learning_rate"),
+        ("cost: 5,", "cost: .inf,", "cost"),
     ],
 )
 def test_what_no_sweep_could_search_is_a_problem_at_its_place(file: Path, given: str, wrong: str, field: str) -> None:

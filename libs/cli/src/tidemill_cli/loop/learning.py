@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tidemill_cli.loop.label_rules import Labels
-from tidemill_cli.loop.searches import Search
+from tidemill_cli.loop.searches import TrainingSweep
 from tidemill_cli.loop.shapes import (
     Declared,
     Duration,
@@ -184,7 +184,7 @@ class Training(Declared):
     ] = Field(default_factory=list)
     limits: Limits = Limits()
     sweep: Annotated[
-        Search | None, Field(description="search better settings on every new version, in place of one run")
+        TrainingSweep | None, Field(description="search better settings on every new version, in place of one run")
     ] = None
 
     @model_validator(mode="after")

@@ -151,7 +151,7 @@ def _reward(part: learning.Reward) -> TrainingReward:
     return TrainingReward(**said)
 
 
-def _search(part: searches.Search) -> PlannedSweep:
+def _search(part: searches.TrainingSweep) -> PlannedSweep:
     return PlannedSweep(
         space=[_dimension(setting, values) for setting, values in part.search.items()],
         max_trials=part.trials,
