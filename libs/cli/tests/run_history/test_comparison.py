@@ -4,8 +4,9 @@ import pytest
 
 from libs.cli.tests.commands.run_answers import RUNS, run
 from tidemill.evaluator.v1 import evaluation_pb2 as ev
-from tidemill.trainer.v1.training_pb2 import TrainingRun
+from tidemill.trainer.v1.training_pb2 import TrainingCurve, TrainingRun
 from tidemill_cli.run_history.comparison import compare, evaluation_rows
+from tidemill_cli.run_history.page import comparison_page
 from tidemill_cli.run_history.records import record_of
 
 
@@ -57,6 +58,18 @@ def test_a_parameter_as_it_is_exported_is_the_value_again(value: float) -> None:
     (found,) = record_of(imported("a", said=str(value))).settings.values()
 
     assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("values", [[1e308, -1e308], [1.7e308, 1.7e308], [1e308, 1.0], [1e38, -1e38]])
+def test_a_page_leaves_out_what_is_too_large_to_be_drawn_and_says_so(values: list[float]) -> None:
+    wild = run("a")
+    wild.progress.curves.append(TrainingCurve(name="wild", steps=[1, 2], values=values))
+
+    page = comparison_page(compare([record_of(wild), record_of(run("b"))]))
+
+    assert page.count("<svg") == 4
+    left = sum(abs(value) > 1e38 for value in values)
+    assert (f"{left} values beyond 1e+38 are not drawn" in page) == bool(left)
 
 
 def test_runs_are_headed_by_what_only_they_have() -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SIZE_IN = (8.0, 3.0)
+_LARGEST = 1e38
+"""Larger values cannot be drawn beside others."""
 _FEW_POINTS = 40
 """Curves of up to so many points have a mark at each."""
 
@@ -32,6 +34,8 @@ def _body(comparison: Comparison) -> Iterator[str]:
     yield f"<p>{comparison.shared} further settings, data and versions are the same in all of them.</p>\n"
     for place, name in enumerate(comparison.curves):
         yield f"<h2>{escape(name)} by step</h2>\n<figure>\n{_picture(comparison, name, place)}</figure>\n"
+        if left := sum(abs(value) > _LARGEST for run in comparison.runs for _, value in run.curves.get(name, ())):
+            yield f"<p>{left} values beyond {_LARGEST:g} are not drawn.</p>\n"
     if evaluations := evaluation_rows(comparison.runs):
         yield "<h2>Evaluations of what came of them</h2>\n"
         yield from html_table(("", *comparison.names), ((name, *values) for name, values in evaluations))
@@ -55,12 +59,13 @@ def _picture(comparison: Comparison, curve: str, place: int) -> str:
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
         for name, run in zip(comparison.names, comparison.runs, strict=True):
-            if points := run.curves.get(curve):
+            if points := [point for point in run.curves.get(curve, ()) if abs(point[1]) <= _LARGEST]:
                 steps, values = zip(*points, strict=True)
                 mark = "." if len(points) <= _FEW_POINTS else None
                 axes.plot(steps, values, label=name, marker=mark, linewidth=1)
         axes.set_xlabel("step")
         axes.set_ylabel(curve)
-        axes.legend(fontsize=8, frameon=False)
+        if axes.lines:
+            axes.legend(fontsize=8, frameon=False)
 
     return svg_of(_SIZE_IN, draw, name=f"curve-{place}")
