@@ -111,6 +111,18 @@ async def test_what_cannot_be_compared_is_refused(terminal: Terminal, names: lis
     assert why in said.text
 
 
+async def test_a_run_that_is_named_twice_is_found_while_it_changes(terminal: Terminal, running: Running) -> None:
+    steps = iter(range(10))
+    running.answers["trainer.v1.training_service:GetTrainingRun"] = lambda request: rpc.GetTrainingRunResponse(
+        run=run(request.id, etag=str(next(steps)))
+    )
+
+    said = await asyncio.to_thread(terminal, "runs", "compare", "rates/1", "run-1")
+
+    assert said.code
+    assert "run-1 is named twice" in said.text
+
+
 async def test_runs_are_compared_without_evaluations_where_these_cannot_be_read(
     terminal: Terminal, running: Running
 ) -> None:

@@ -94,6 +94,16 @@ def test_names_stay_within_the_folder_and_within_what_mlflow_takes(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [folder]
 
 
+@pytest.mark.parametrize(
+    ("said", "status"), [("RUNNING", 1), ("SCHEDULED", 2), ("FINISHED", 3), ("FAILED", 4), ("KILLED", 5), ("", 3)]
+)
+def test_an_imported_run_has_the_status_that_it_had(tmp_path: Path, said: str, status: int) -> None:
+    imported = run("a", source="mlflow:a", state="TRAINING_RUN_STATE_IMPORTED", message=said)
+    home = write_mlflow(record_of(imported), tmp_path, project="acme")
+
+    assert YAML(typ="safe").load(home / "meta.yaml")["status"] == status
+
+
 @pytest.mark.parametrize(("state", "status"), [("QUEUED", 2), ("RUNNING", 1), ("FAILED", 4), ("CANCELLED", 5)])
 def test_the_state_is_one_of_mlflows(tmp_path: Path, state: str, status: int) -> None:
     home = write_mlflow(record_of(run("a", state=f"TRAINING_RUN_STATE_{state}")), tmp_path, project="acme")

@@ -26,11 +26,18 @@ _STATUS: Mapping[str, int] = {
     "queued": _SCHEDULED,
     "running": _RUNNING,
     "registering": _RUNNING,
+    "succeeded": _FINISHED,
+    "measured": _FINISHED,
     "failed": _FAILED,
     "cancelled": _KILLED,
     "pruned": _KILLED,
+    "RUNNING": _RUNNING,
+    "SCHEDULED": _SCHEDULED,
+    "FINISHED": _FINISHED,
+    "FAILED": _FAILED,
+    "KILLED": _KILLED,
 }
-"""RunStatus by state of a run; the others are FINISHED."""
+"""RunStatus by state of a run, of an imported one by its status; others have ended if they have a time of their end."""
 
 
 def write_mlflow(run: RunRecord, folder: Path, *, project: str) -> Path:
@@ -90,7 +97,7 @@ def _meta(run: RunRecord, experiment: str, name: str, home: Path) -> Mapping[str
         "source_type": _LOCAL,
         "source_version": "",
         "start_time": run.start_ms or None,
-        "status": _STATUS.get(run.state, _FINISHED),
+        "status": _STATUS.get(run.status or run.state, _FINISHED if run.finish_ms else _RUNNING),
         "tags": [],
         "user_id": "",
     }

@@ -23,7 +23,8 @@ async def read_runs(connection: Connection, names: Sequence[str]) -> list[Traini
 
     """
     found = [await Training(connection).run(await _id_of(connection, name)) for name in names]
-    if twice := next((run.id for place, run in enumerate(found) if run in found[:place]), ""):
+    ids = [run.id for run in found]
+    if twice := next((each for place, each in enumerate(ids) if each in ids[:place]), ""):
         message = f"{twice} is named twice: name each run once"
         raise InvalidInput(message)
     return found

@@ -27,6 +27,8 @@ class RunRecord:
     id: str
     plan: str
     state: str
+    status: str
+    """What the tool that recorded an imported run said of it, as FAILED; "" of others."""
     settings: Mapping[str, Value]
     data: Mapping[str, Value]
     environment: Mapping[str, Value]
@@ -49,6 +51,7 @@ def record_of(run: TrainingRun, *, evaluations: Sequence[Evaluation] = ()) -> Ru
         id=run.id,
         plan=run.plan,
         state=word(TrainingRunState, run.state),
+        status=run.message if run.source else "",
         settings=_settings(run) if not run.source else _parameters(run, of_data=False),
         data=_data(run) if not run.source else _parameters(run, of_data=True),
         environment=dict(sorted(run.versions.items())),
