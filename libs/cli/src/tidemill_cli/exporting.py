@@ -89,4 +89,7 @@ async def _gguf(exporting: ModelExport, version: ModelVersion, file: Path, kind:
     await asyncio.to_thread(file.parent.mkdir, parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=file.parent) as folder:
         await _folder(exporting, version, Path(folder))
-        await asyncio.to_thread(writer.write_gguf, Path(folder), file, name=version.id, kind=kind.value)
+        licence = await exporting.licence_of(version)
+        await asyncio.to_thread(
+            writer.write_gguf, Path(folder), file, name=version.id, kind=kind.value, licence=licence
+        )

@@ -1,7 +1,8 @@
 """Writes a folder of the Llama architecture as GGUF, the format of llama.cpp, by the package gguf (MIT)."""
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType, get_tensor_name_map
-from gguf.quants import quantize
+from gguf.quants import quant_shape_to_byte_shape, quantize
 
 from tidemill_core.errors import InvalidInput
 
@@ -32,6 +33,7 @@ _SPLITTERS: Mapping[str, Any] = {
     "smollm": [{"type": "Digits", "individual_digits": True}, _BYTE_LEVEL],
 }
 """llama.cpp's names of how a tokenizer splits text before it merges, by what tokenizer.json says."""
+_STORED = frozenset({"F32", "F16", "BF16"})
 _SPECIAL = {"bos": "bos", "eos": "eos", "pad": "pad", "unk": "unk"}
 
 
@@ -56,8 +58,21 @@ class _Folder:
         return int(self.config.get("head_dim") or self.config["hidden_size"] // self.heads)
 
 
-def write_gguf(folder: Path, file: Path, *, name: str, kind: str) -> None:
-    """Write a file; it is there whole or not at all.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tensor:
+    """A stored tensor, which is read when its numbers are asked for."""
+
+    name: str
+    shape: Sequence[int]
+    kind: str
+    data: npt.NDArray[np.uint8]
+
+    def numbers(self) -> npt.NDArray[np.float32]:
+        return _numbers(self.data, self.kind).reshape(self.shape)
+
+
+def write_gguf(folder: Path, file: Path, *, name: str, kind: str, licence: str = "") -> None:
+    """Write a file, tensor by tensor; it is there whole or not at all.
 
     Raises:
         InvalidInput: the model is of a family, or has a tokenizer, whose GGUF differs.
@@ -66,25 +81,38 @@ def write_gguf(folder: Path, file: Path, *, name: str, kind: str) -> None:
     read = _Folder(path=folder, config=_json(folder / "config.json"), tokenizer=_json(folder / "tokenizer.json"))
     _check(read, kind)
     partial = file.with_name(f"{file.name}.partial")
-    writer = GGUFWriter(partial, "llama", use_temp_file=True)  # else it holds all tensors in memory
+    writer = GGUFWriter(partial, "llama")
     _add_settings(writer, read, name=name, kind=kind)
+    if licence:
+        writer.add_license(licence)
     _add_tokens(writer, read)
-    names = get_tensor_name_map(MODEL_ARCH.LLAMA, int(read.config["num_hidden_layers"]))
-    for stored, values in _tensors(folder):
-        if stored.endswith(_COMPUTED):
-            continue
-        theirs = names.get_name(stored, try_suffixes=(".weight",))
-        if theirs is None:
-            _refuse(f"the tensor {stored} has no name in GGUF")
-        form = TYPES[kind][0] if values.ndim == _MATRIX else GGMLQuantizationType.F32
-        writer.add_tensor(theirs, quantize(_as_theirs(stored, values, read), form), raw_dtype=form)
+    tensors = _add_tensors(writer, read, kind)
     try:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
+        writer.write_ti_data_to_file()
+        for tensor, form in tensors:
+            writer.write_tensor_data(quantize(_as_theirs(tensor.name, tensor.numbers(), read), form))
     finally:
         writer.close()
     partial.rename(file)
+
+
+def _add_tensors(writer: GGUFWriter, read: _Folder, kind: str) -> Sequence[tuple[_Tensor, GGMLQuantizationType]]:
+    """Announce all tensors; return them in that order, with how each is stored."""
+    found = []
+    names = get_tensor_name_map(MODEL_ARCH.LLAMA, int(read.config["num_hidden_layers"]))
+    for tensor in _tensors(read.path):
+        if tensor.name.endswith(_COMPUTED):
+            continue
+        theirs = names.get_name(tensor.name, try_suffixes=(".weight",))
+        if theirs is None:
+            _refuse(f"the tensor {tensor.name} has no name in GGUF")
+        form = TYPES[kind][0] if len(tensor.shape) == _MATRIX else GGMLQuantizationType.F32
+        size = math.prod(quant_shape_to_byte_shape(tensor.shape, form))
+        writer.add_tensor_info(theirs, tensor.shape, np.dtype(np.float32), size, raw_dtype=form)
+        found.append((tensor, form))
+    return found
 
 
 def _check(read: _Folder, kind: str) -> None:
@@ -95,14 +123,14 @@ def _check(read: _Folder, kind: str) -> None:
         _refuse("its layers have biases")
     if (rope := _rope(config)).get("rope_type", "default") != "default":
         _refuse(f"its rope_type is {str(rope['rope_type'])[:40]}, and default can be written")
-    if kind in {"q8_0", "q4_0"} and (odd := [each for each in _widths(config) if each % BLOCK]):
+    if kind in {"q8_0", "q4_0"} and (odd := [each for each in _widths(read) if each % BLOCK]):
         _refuse(f"rows of {odd[0]} numbers are no multiple of {BLOCK}, which {kind} needs: use bf16")
     if read.tokenizer.get("model", {}).get("type") != "BPE":
         _refuse("its tokenizer is no byte-level BPE")
 
 
-def _widths(config: Mapping[str, Any]) -> list[int]:
-    return [int(config["hidden_size"]), int(config["intermediate_size"])]
+def _widths(read: _Folder) -> list[int]:
+    return [int(read.config["hidden_size"]), int(read.config["intermediate_size"]), read.heads * read.head_size]
 
 
 def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -147,6 +175,8 @@ def _add_tokens(writer: GGUFWriter, read: _Folder) -> None:
     writer.add_token_merges([each if isinstance(each, str) else " ".join(each) for each in model["merges"]])
     for ours, theirs in _SPECIAL.items():
         number = read.config.get(f"{ours}_token_id")
+        if isinstance(number, list) and number:
+            number = number[0]  # GGUF has one
         if isinstance(number, int) and number < size:
             getattr(writer, f"add_{theirs}_token_id")(number)
     writer.add_add_bos_token(value=False)
@@ -176,8 +206,8 @@ def _as_theirs(name: str, values: npt.NDArray[np.float32], read: _Folder) -> npt
     return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(values.shape))
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    """Yield the tensors of all files, one at a time in memory."""
+def _tensors(folder: Path) -> Iterator[_Tensor]:
+    """Yield the tensors of all files."""
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -186,19 +216,19 @@ def _tensors(folder: Path) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
         for name, entry in header.items():
             if name != "__metadata__":
                 begin, end = entry["data_offsets"]
-                yield name, _numbers(data[begin:end], entry["dtype"], name).reshape(entry["shape"])
+                if entry["dtype"] not in _STORED:
+                    _refuse(f"{name} is stored as {entry['dtype'][:20]}")
+                yield _Tensor(name=name, shape=entry["shape"], kind=entry["dtype"], data=data[begin:end])
 
 
-def _numbers(data: npt.NDArray[np.uint8], kind: str, name: str) -> npt.NDArray[np.float32]:
+def _numbers(data: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.float32]:
     match kind:
-        case "F32":
-            return data.view(np.float32)
         case "F16":
             return data.view(np.float16).astype(np.float32)
         case "BF16":
             return (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
         case _:
-            return _refuse(f"{name} is stored as {kind[:20]}")
+            return data.view(np.float32)
 
 
 def _json(path: Path) -> Mapping[str, Any]:

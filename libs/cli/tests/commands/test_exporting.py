@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from gguf import GGUFReader
 from transformers import AutoModelForCausalLM
 
 from libs.cli.tests.commands.conftest import Terminal
@@ -20,8 +21,8 @@ from tidemill_cli.gguf_files import write_gguf
 from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_core.models.int8 import INT8
 
-BASE_CARD = b"---\nlicense: apache-2.0\n---\n# Small\n"
-OWN_CARD = b"# helpdesk_whole\n\nFull weights: an adapter merged into its base by Tidemill.\n"
+BASE_CARD = b"---\nlicense: 'apache-2.0'\n---\n# Small\n"
+OWN_CARD = b"# helpdesk_whole\n\n## Licence\n\nFull weights: an adapter merged into its base by Tidemill.\n"
 HUB = pb.ModelSource(hugging_face=pb.HuggingFaceSource(repository="org/small", revision="0" * 40))
 DERIVED = pb.ModelSource(derived=pb.DerivedSource(source_version="small@1", method="merge", dataset_version="sft@2"))
 CONFIG = {"model_type": "llama"}
@@ -65,7 +66,12 @@ def names_in(folder: Path) -> list[str]:
 def registry(running: Running) -> Registry:
     made = Registry(running)
     made.add("small@1", {"README.md": BASE_CARD, "config.json": b"{}"})
-    files = {"README.md": OWN_CARD, "config.json": json.dumps(CONFIG).encode(), "model.safetensors": b"w" * 2500}
+    files = {
+        "README.md": OWN_CARD,
+        "config.json": json.dumps(CONFIG).encode(),
+        "model.safetensors": b"w" * 2500,
+        "LICENSE": b"2.0",
+    }
     made.add("whole@1", files, DERIVED)
     return made
 
@@ -78,6 +84,8 @@ async def test_a_hugging_face_folder_has_a_card_with_licence_base_and_results(
 
     card = (tmp_path / "made" / "README.md").read_text()
     assert said.code == 0, said.text
+    assert card.count("\n## Licence") == 1
+    assert "That of its source: see LICENSE here; and the rights in the examples of its dataset." in card
     assert card.startswith("---\nlicense: apache-2.0\nbase_model: org/small\nlibrary_name: transformers\n")
     assert [part for part in ("sft@2", "small@1 by merge", "## Metrics", "Full weights") if part not in card] == []
     assert (tmp_path / "made" / "model.safetensors").read_bytes() == b"w" * 2500
@@ -95,7 +103,7 @@ async def test_an_export_that_broke_off_goes_on_with_what_is_missing(
 
     assert said.code == 0, said.text
     assert "model.safetensors" not in registry.asked
-    assert names_in(tmp_path) == ["README.md", "config.json", "model.safetensors"]
+    assert names_in(tmp_path) == ["LICENSE", "README.md", "config.json", "model.safetensors"]
 
 
 @pytest.mark.usefixtures("registry")
@@ -133,7 +141,7 @@ async def test_what_others_cannot_load_is_refused_with_what_to_do(
 
 async def test_a_version_is_written_as_gguf_in_one_file(terminal: Terminal, registry: Registry, tmp_path: Path) -> None:
     base = write_base(tmp_path / "base")
-    registry.add("tiny@1", {name: (base / name).read_bytes() for name in names_in(base)})
+    registry.add("tiny@1", {name: (base / name).read_bytes() for name in names_in(base)} | {"README.md": BASE_CARD})
 
     said = await asyncio.to_thread(
         terminal, "models", "export", "tiny@1", "--format", "gguf", "--type", "f32", "--out", str(tmp_path / "t.gguf")
@@ -141,10 +149,27 @@ async def test_a_version_is_written_as_gguf_in_one_file(terminal: Terminal, regi
 
     assert said.code == 0, said.text
     assert names_in(tmp_path) == ["base", "t.gguf"]
+    assert GGUFReader(tmp_path / "t.gguf").fields["general.license"].contents() == "apache-2.0"
     before = AutoModelForCausalLM.from_pretrained(base).state_dict()
     after = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="t.gguf").state_dict()
     assert before.keys() == after.keys()
     assert [name for name, tensor in before.items() if not torch.equal(tensor, after[name])] == []
+
+
+def test_a_gguf_is_written_tensor_by_tensor_with_its_licence_and_the_first_token_that_ends_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("tempfile.SpooledTemporaryFile")
+    base = write_base(tmp_path / "base")
+    config = json.loads((base / "config.json").read_text()) | {"eos_token_id": [7, 5]}
+    (base / "config.json").write_text(json.dumps(config))
+
+    write_gguf(base, tmp_path / "t.gguf", name="tiny@1", kind="q8_0", licence="mit")
+
+    fields = GGUFReader(tmp_path / "t.gguf").fields
+    names = ("tokenizer.ggml.eos_token_id", "general.license")
+    assert [fields[name].contents() for name in names] == [7, "mit"]
+    assert names_in(tmp_path) == ["base", "t.gguf"]
 
 
 @pytest.mark.parametrize(("kind", "error"), [("bf16", 0.005), ("q8_0", 0.01), ("q4_0", 0.15)])
@@ -166,6 +191,7 @@ def test_smaller_types_are_as_near_as_their_bits(tmp_path: Path, kind: str, erro
         ("config.json", {"attention_bias": True}, "biases"),
         ("config.json", {"rope_parameters": {"rope_type": "yarn"}}, "rope_type is yarn"),
         ("config.json", {"hidden_size": 48}, "no multiple of 32"),
+        ("config.json", {"head_dim": 6}, "rows of 24 numbers are no multiple of 32"),
         ("tokenizer.json", {"pre_tokenizer": {"type": "Metaspace"}}, "not known here"),
     ],
 )

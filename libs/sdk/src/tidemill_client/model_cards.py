@@ -204,13 +204,19 @@ def _data(version: ModelVersion, run: TrainingRun | None) -> dict[str, object]:
 
 
 def _licence(version: ModelVersion, base: ModelVersion | None) -> str:
-    owner = base or version
-    files = [each.path for each in owner.artifacts if each.path.lower().startswith(_LICENCES)]
-    where = f": see {', '.join(files)} in it" if files else ", where its publisher states it"
+    files, base_files = _licence_files(version), _licence_files(base) if base else []
+    where = ", where its publisher states it"
+    if found := files or base_files:
+        where = f": see {', '.join(found)} {'here' if base and files else 'in it'}"
     if version.source.HasField("trained"):
         name = origin_of(base.source) if base else version.source.trained.base
         return f"That of its base ({name}){where}; and the rights in the examples of its dataset."
-    return f"That of its source{where}."
+    rights = "; and the rights in the examples of its dataset" if version.source.derived.dataset_version else ""
+    return f"That of its source{where}{rights}."
+
+
+def _licence_files(version: ModelVersion) -> list[str]:
+    return [each.path for each in version.artifacts if each.path.lower().startswith(_LICENCES)]
 
 
 def _limits(run: TrainingRun | None, evaluations: Sequence[Evaluation]) -> list[str]:

@@ -23,7 +23,8 @@ MAX_ORIGINS = 16
 """Versions that a version came from which are read for a licence."""
 UNKNOWN = "other"
 """The hub's word for a licence that it does not know."""
-_LICENSE = re.compile(r"^license:[ \t]*([A-Za-z0-9][\w.+-]{0,63})[ \t]*$", re.MULTILINE)
+_LICENSE = re.compile(r"^license:[ \t]*(['\"]?)([A-Za-z0-9][\w.+-]{0,63})\1[ \t]*$", re.MULTILINE)
+_HEADING = re.compile(r"^(#{1,4} )", re.MULTILINE)
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
 Progress = Callable[[int, int], None]
@@ -83,8 +84,15 @@ class ModelExport:
         text = "\n".join([*front, f"library_name: {library}", "tags: [tidemill]", "---", "", card.markdown()])
         made = await self._text_of(version, CARD) if CARD in {each.path for each in version.artifacts} else ""
         if made := _FRONT.sub("", made).strip():
+            if _is_ours(version):
+                made = _HEADING.sub(r"##\1", made)
             text += f"\n## How it was made\n\n{made}\n"
         await asyncio.to_thread((folder / CARD).write_text, text, encoding="utf-8")
+
+    async def licence_of(self, version: ModelVersion) -> str:
+        """Return the licence of what a version came from as its card states it, "" where it states none."""
+        _, licence = await self._origin(version)
+        return "" if licence == UNKNOWN else licence
 
     async def _origin(self, version: ModelVersion) -> tuple[str, str]:
         """Return the hub's name of the version that it all came from, "" if it has none, and its licence."""
@@ -100,7 +108,7 @@ class ModelExport:
         except NotFound:  # deleted since, or of another project, which serves it and does not give it away
             return "", UNKNOWN
         found = _LICENSE.search(front.group(1)) if front else None
-        return version.source.hugging_face.repository, found.group(1) if found else UNKNOWN
+        return version.source.hugging_face.repository, found.group(2) if found else UNKNOWN
 
     async def _text_of(self, version: ModelVersion, path: str) -> str:
         pieces = [piece async for piece in self._pieces(version, path)]
@@ -121,6 +129,11 @@ class ModelExport:
         request = DownloadModelFileRequest(version=version.id, path=path)
         async for piece in self._connection.models.DownloadModelFile(request, timeout=UPLOAD_LIMIT_S):
             yield piece.chunk
+
+
+def _is_ours(version: ModelVersion) -> bool:
+    """Return whether the trainer wrote the version's card."""
+    return version.source.HasField("trained") or version.source.HasField("derived")
 
 
 def _plain(artifact: Artifact) -> ArtifactFile:
