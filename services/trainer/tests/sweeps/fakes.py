@@ -81,7 +81,11 @@ class Sweeping:
         self.sweeps = InMemoryAggregates[Sweep](codec=SWEEPS, missing=SweepNotFound, clock=clock)
         make = MakeSweep(check=self.training.plan_crud.check, max_trials=100)
         self.planned = PlannedSweeps(
-            sweeps=self.sweeps, datasets=self.training.datasets, make=make, enqueue=self.notified.append
+            sweeps=self.sweeps,
+            plans=self.training.plans,
+            datasets=self.training.datasets,
+            make=make,
+            enqueue=self.notified.append,
         )
         self.training.planned_sweeps.built = self.planned
         self.crud = SweepCrud(
@@ -100,6 +104,7 @@ class Sweeping:
             max_failed=3,
             clock=clock,
             enqueue_run=self.enqueued.append,
+            again=self.planned.again,
         )
         self.training.trainings.held_out = loss_by_rate
 

@@ -13,7 +13,7 @@ from tidemill_core.errors import InvalidInput
 from tidemill_core.quotas import Quota, QuotaReached
 from tidemill_core.resources import SLUG
 from tidemill_trainer.errors import SweepNotRetriable
-from tidemill_trainer.sweeps.domain.sweep import SweepState
+from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepState
 from tidemill_trainer.sweeps.planned_sweeps import sweep_id
 from tidemill_trainer.training.domain.plan import TrainingPlan
 from tidemill_trainer.training.domain.run import RunState
@@ -140,6 +140,40 @@ async def test_a_sweep_searches_the_split_as_it_is_when_it_starts(sweeping: Swee
 
     (sweep,) = sweeping.sweeps.all()
     assert (sweep.dataset.id, sweep.dataset.train, sweep.dataset.examples) == ("sft@3", left, 99)
+
+
+async def lose_examples(sweeping: Sweeping, sweep: Sweep) -> Sweep:
+    """Have a trial of a sweep find fewer examples than it was created on."""
+    await sweeping.reconcile(sweep.id)
+    present = sweeping.training.datasets.versions[sweep.dataset.id]
+    sweeping.training.datasets.publish(replace(present, examples=present.examples - 1))
+    return await sweeping.conclude(sweep.id)
+
+
+async def test_a_sweep_whose_version_lost_examples_starts_once_more_on_what_is_left(sweeping: Sweeping) -> None:
+    await deliver(sweeping, 3)
+    (first,) = sweeping.sweeps.all()
+
+    failed = await lose_examples(sweeping, first)
+
+    assert (failed.state, failed.reason) == (SweepState.FAILED, "DATASET_CHANGED")
+    (second,) = (each for each in sweeping.sweeps.all() if each.id != first.id)
+    assert (second.state, second.dataset.id, second.dataset.examples) == (SweepState.RUNNING, "sft@3", 99)
+    assert replace(KEY, id=second.id) in sweeping.notified
+
+    assert (await lose_examples(sweeping, second)).state is SweepState.FAILED
+    assert len(sweeping.sweeps.all()) == 2
+
+
+async def test_a_sweep_whose_version_lost_examples_ends_also_where_its_plan_is_gone(sweeping: Sweeping) -> None:
+    await deliver(sweeping, 3)
+    (sweep,) = sweeping.sweeps.all()
+    sweeping.training.plans.remove("acme", "lora")
+
+    failed = await lose_examples(sweeping, sweep)
+
+    assert (failed.reason, failed.open) == ("DATASET_CHANGED", False)
+    assert len(sweeping.sweeps.all()) == 1
 
 
 async def test_a_version_that_is_delivered_again_lets_its_sweep_go_on_also_if_it_could_not_start_now(

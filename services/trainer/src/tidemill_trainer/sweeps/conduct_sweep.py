@@ -1,6 +1,6 @@
 """Conducts a sweep: starts its trials, ends them early, and has the best one trained on the whole train split."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -38,6 +38,8 @@ class ConductSweep:
     """Failed trials after which a sweep ends, as long as none was measured."""
     clock: Clock
     enqueue_run: Callable[[ResourceKey], None]
+    again: Callable[[Sweep], Awaitable[None]]
+    """Starts a sweep once more that a plan started, and whose dataset version lost examples."""
 
     async def __call__(self, key: ResourceKey, *, epoch: int) -> None:
         """Do what there is to do now, as the holder of this epoch of the sweep's lease."""
@@ -88,7 +90,7 @@ class ConductSweep:
             if trial.reason in _OF_DATASET:
                 message = (
                     f"trial {trial.number} could not read {sweep.dataset.id} as it was when the sweep was created: "
-                    "create another sweep on what is there"
+                    "create another sweep on what is there; one that a plan started starts once more by itself"
                 )
                 return trial.reason, message
         if not spent and not sweep.running and self._fails_throughout(sweep):
@@ -161,6 +163,8 @@ class ConductSweep:
                 sweep = await self._write(key, lambda s: s.record_winner(made, epoch=epoch))
         sweep = await self._observed(key, sweep, epoch)
         if not sweep.running:
+            if sweep.state is SweepState.FAILED and sweep.reason == DATASET_CHANGED:
+                await self.again(sweep)
             await self._write(key, lambda s: s.close(epoch=epoch))
 
     async def _ended_winner(self, key: ResourceKey, sweep: Sweep) -> TrainingRun | None:

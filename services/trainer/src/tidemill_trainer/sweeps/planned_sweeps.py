@@ -6,20 +6,22 @@ from dataclasses import dataclass, replace
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Request, ResourceKey, derived_id
-from tidemill_core.errors import AlreadyExists, InvalidInput, Violation
+from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_trainer.sweeps.domain.sweep import Sweep
 from tidemill_trainer.sweeps.make_sweep import MakeSweep
 from tidemill_trainer.sweeps.ports import Sweeps
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
-from tidemill_trainer.training.ports import Datasets
+from tidemill_trainer.training.ports import Datasets, Plans
 
 _LONGEST_PLAN = 40
 _DIGITS = 8
+_FIRST, _AGAIN = "planned_sweep", "planned_sweep_again"
 _ANY = DatasetVersion(id="any@1", train=ObjectRef(bucket="", key="", size=0, sha256=""), examples=0)
 
 
-def sweep_id(plan: TrainingPlan, version: DatasetVersion) -> str:
+def sweep_id(plan: TrainingPlan, version: DatasetVersion, *, of: str = _FIRST) -> str:
     """Return the id of the sweep that a dataset version starts: the same for the same version."""
-    digest = derived_id("planned_sweep", plan.project, plan.id, version.id)[:_DIGITS]
+    digest = derived_id(of, plan.project, plan.id, version.id)[:_DIGITS]
     return f"{plan.id[:_LONGEST_PLAN].rstrip('_-')}-{version.number}-{digest}"
 
 
@@ -28,6 +30,7 @@ class PlannedSweeps:
     """Implements `ports.PlannedSweeps` of training."""
 
     sweeps: Sweeps
+    plans: Plans
     datasets: Datasets
     make: MakeSweep
     enqueue: Callable[[ResourceKey], None]
@@ -52,12 +55,28 @@ class PlannedSweeps:
 
     async def start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
         """See `PlannedSweeps.start`."""
+        await self._start(plan, version, of=_FIRST)
+
+    async def again(self, sweep: Sweep) -> None:
+        """Start a planned sweep whose dataset version lost examples once more, unless it cannot start any more.
+
+        Raises:
+            DependencyUnavailable: ingest does not answer.
+
+        """
+        if sweep.origin != derived_id(_FIRST, sweep.project, sweep.plan, sweep.dataset.id):
+            return  # a caller created it, or it is the second one
+        with suppress(InvalidInput, NotFound, PreconditionFailed):
+            plan = await self.plans.get(sweep.project, sweep.plan)
+            if plan.settings.dataset == sweep.dataset.dataset:
+                await self._start(plan, sweep.dataset, of=_AGAIN)
+
+    async def _start(self, plan: TrainingPlan, version: DatasetVersion, *, of: str) -> None:
         if (search := plan.settings.sweep) is None:
             return
         present = await self.datasets.version(Caller.of_service(plan.project, "trainer"), version.id)
         version = replace(version, train=present.train, examples=present.examples)  # examples may have been erased
-        name = sweep_id(plan, version)
-        origin = derived_id("planned_sweep", plan.project, plan.id, version.id)
+        name, origin = sweep_id(plan, version, of=of), derived_id(of, plan.project, plan.id, version.id)
         sweep = await self.make(plan, version, search, sweep_id=name, labels=plan.settings.labels, origin=origin)
         with suppress(AlreadyExists):  # redelivered event
             await self.sweeps.add(sweep, request=Request(id=f"start:{name}", digest=origin))

@@ -43,6 +43,18 @@ def wire_sweeps(backend: Backend, settings: TrainerSettings, training: Training)
         lists=[("plan",), ("state",)],
         quota=settings.quota("sweeps"),
     )
+    make = MakeSweep(check=training.check, max_trials=settings.sweep_max_trials)
+
+    def notify(sweep: ResourceKey) -> None:
+        controller.enqueue(sweep)
+
+    planned = PlannedSweeps(
+        sweeps=sweeps,
+        plans=training.plans,
+        datasets=training.datasets,
+        make=make,
+        enqueue=notify,
+    )
     conduct = ConductSweep(
         sweeps=sweeps,
         runs=training.runs,
@@ -51,6 +63,7 @@ def wire_sweeps(backend: Backend, settings: TrainerSettings, training: Training)
         max_failed=settings.sweep_max_failed_trials,
         clock=SystemClock(),
         enqueue_run=training.enqueue,
+        again=planned.again,
     )
     leases = backend.leases("sweep_leases")
     controller = Controller(
@@ -61,7 +74,6 @@ def wire_sweeps(backend: Backend, settings: TrainerSettings, training: Training)
         max_concurrent=settings.sweep_max_concurrent,
         poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
     )
-    make = MakeSweep(check=training.check, max_trials=settings.sweep_max_trials)
     crud = SweepCrud(
         sweeps=sweeps,
         plans=training.plans,
@@ -73,7 +85,7 @@ def wire_sweeps(backend: Backend, settings: TrainerSettings, training: Training)
     return Sweeps(
         service=(add_SweepServiceServicer_to_server, GrpcSweepService(crud)),
         controller=controller,
-        planned=PlannedSweeps(sweeps=sweeps, datasets=training.datasets, make=make, enqueue=controller.enqueue),
+        planned=planned,
         sweeps=sweeps,
         leases=leases,
     )
