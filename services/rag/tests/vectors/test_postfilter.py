@@ -5,13 +5,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pytest
 from qdrant_edge import Query as EngineQuery
 
 from services.rag.tests.vectors.in_process import NAME, InProcessVectors
 from services.rag.tests.vectors.test_graph_builds import copied, swapped
 from services.rag.tests.vectors.test_hybrid import query, with_terms
 from services.rag.tests.vectors.test_vector_stores import INDEX, NEAR, point
-from tidemill_rag.vectors import edge_postfilter, edge_search, edge_shards
+from tidemill_rag.vectors import edge_postfilter, edge_search, edge_shards, graph
 from tidemill_rag.vectors.build_graph import build
 from tidemill_rag.vectors.edge import QdrantEdgeVectors
 from tidemill_rag.vectors.ports import Match, Point, Where
@@ -47,7 +48,13 @@ def within(where: Where, *, count: int) -> edge_postfilter.Within:
     assert opened
     asked = edge_search.Narrowed(facets=[], ranges={}, sources=[], principals=list(where.principals))
     nearest = EngineQuery.Nearest(list(NEAR.vector))
-    return edge_postfilter.narrowed(opened, nearest, edge_search.filter_of(asked), count=count)
+    return edge_postfilter.narrowed(opened, nearest, edge_search.filter_of(asked), count=count, dimensions=2)
+
+
+@pytest.fixture
+def small_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let these passages be more than few."""
+    monkeypatch.setattr(graph, "FULL_SCAN_KB", 0)
 
 
 def documents(matches: object) -> list[str]:
@@ -55,6 +62,7 @@ def documents(matches: object) -> list[str]:
     return [match.payload.document for match in matches if isinstance(match, Match)]
 
 
+@pytest.mark.usefixtures("small_scan")
 async def test_with_a_graph_the_filter_is_checked_of_the_nearest_passages_alone(store: QdrantEdgeVectors) -> None:
     await with_graph(store, restricted(lambda number: number % 3 > 0))
 
@@ -64,6 +72,7 @@ async def test_with_a_graph_the_filter_is_checked_of_the_nearest_passages_alone(
     assert found == [f"d{number}" for number in range(0, 24, 3)]
 
 
+@pytest.mark.usefixtures("small_scan")
 async def test_where_few_of_the_nearest_passages_match_all_that_match_are_found(store: QdrantEdgeVectors) -> None:
     await with_graph(store, restricted(lambda number: number < POINTS * 2 // 3))
 
@@ -73,6 +82,7 @@ async def test_where_few_of_the_nearest_passages_match_all_that_match_are_found(
     assert found == [f"d{number}" for number in range(POINTS * 2 // 3, POINTS * 2 // 3 + 8)]
 
 
+@pytest.mark.usefixtures("small_scan")
 async def test_where_most_passages_match_or_most_are_asked_for_the_filter_is_checked_on_the_way(
     store: QdrantEdgeVectors,
 ) -> None:
@@ -84,12 +94,21 @@ async def test_where_most_passages_match_or_most_are_asked_for_the_filter_is_che
     assert len(await store.search(INDEX, NEAR, limit=POINTS, where=STAFF)) == POINTS // 3
 
 
+async def test_where_the_filter_matches_few_passages_these_are_searched_exactly(store: QdrantEdgeVectors) -> None:
+    await with_graph(store, restricted(lambda number: number % 3 > 0))
+
+    assert (await store.call(partial(within, STAFF, count=8))).params is edge_postfilter.ON_THE_WAY
+    assert graph.is_few(6_000, dimensions=384)
+    assert not graph.is_few(7_000, dimensions=384)
+
+
 async def test_without_a_graph_the_search_is_exact_already(store: QdrantEdgeVectors) -> None:
     await store.upsert(INDEX, restricted(lambda number: number % 3 > 0))
 
     assert (await store.call(partial(within, STAFF, count=8))).params is edge_postfilter.ON_THE_WAY
 
 
+@pytest.mark.usefixtures("small_scan")
 async def test_a_fused_search_by_a_graph_finds_what_exact_search_does(tmp_path: Path) -> None:
     store = InProcessVectors(tmp_path)
     await store.create(INDEX, dimensions=2, sparse=True)

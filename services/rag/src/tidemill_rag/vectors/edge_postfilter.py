@@ -14,7 +14,7 @@ from qdrant_edge import AcornSearchParams, CountRequest, Filter, HasIdCondition,
 from qdrant_edge import Query as EngineQuery
 
 from tidemill_rag.vectors.edge_shards import Shard
-from tidemill_rag.vectors.graph import ACORN_MAX_SELECTIVITY, HNSW_EF
+from tidemill_rag.vectors.graph import ACORN_MAX_SELECTIVITY, HNSW_EF, is_few
 
 PointId = int | UUID | str
 
@@ -46,17 +46,18 @@ def these(ids: Collection[PointId]) -> Within:
     return Within(filter=Filter(must=[HasIdCondition(set(ids))]), params=EXACT)
 
 
-def narrowed(opened: Shard, nearest: EngineQuery, matching: Filter, *, count: int) -> Within:
+def narrowed(opened: Shard, nearest: EngineQuery, matching: Filter, *, count: int, dimensions: int) -> Within:
     """Return how the `count` nearest points of those that match are found.
 
-    Where too few of the nearest points of all match, the filter is `matching` itself.
+    Where few points match at all (then exactly), or too few of the nearest, the filter is `matching` itself.
     """
     on_the_way = Within(filter=matching, params=ON_THE_WAY)
     if not opened.graph:
         return on_the_way
     everything = opened.shard.count(CountRequest(exact=False))
-    share = opened.shard.count(CountRequest(exact=False, filter=matching)) / max(everything, 1)
-    if SPREAD * count > share * MAX_NEAREST or share > MAX_SHARE:
+    matches = opened.shard.count(CountRequest(exact=False, filter=matching))
+    share = matches / max(everything, 1)
+    if is_few(matches, dimensions=dimensions) or SPREAD * count > share * MAX_NEAREST or share > MAX_SHARE:
         return on_the_way
     taken = math.ceil(SPREAD * count / share)
     params = SearchParams(hnsw_ef=max(math.ceil(CANDIDATES * taken), HNSW_EF))

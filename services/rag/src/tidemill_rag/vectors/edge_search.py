@@ -49,14 +49,15 @@ def search(name: str, query: Query, limit: int, where: Narrowed) -> Found:
     for field, span in where.ranges.items():
         opened.index_range(metadata_path(field), times=span.of_times)
     matching, nearest = filter_of(where), EngineQuery.Nearest(list(query.vector))
+    dimensions = len(query.vector)
     if not query.is_fused:
-        within = narrowed(opened, nearest, matching, count=limit)
+        within = narrowed(opened, nearest, matching, count=limit, dimensions=dimensions)
         return [_found(point) for point in _nearest(opened, nearest, within, limit=limit, asked=query)]
     depth = candidates(limit)
     by_terms = EngineQuery.Nearest(terms(query.sparse or SparseVector()), SPARSE)
     rankings, weights = [Prefetch(depth, query=by_terms, filter=matching)], [query.sparse_weight]
     if query.dense_weight:
-        within = narrowed(opened, nearest, matching, count=depth)
+        within = narrowed(opened, nearest, matching, count=depth, dimensions=dimensions)
         rankings.append(Prefetch(depth, query=nearest, filter=within.filter, params=within.params))
         weights.append(query.dense_weight)
     fusion = cast("Fusion", Fusion.Rrf(RRF_K, weights))  # a member, which its stubs do not say

@@ -15,6 +15,11 @@ NO_GRAPH_KB = 1_000_000_000
 _FLOAT_BYTES = 4
 
 
+def is_few(points: int, *, dimensions: int) -> bool:
+    """Return whether so many points are searched exactly where a filter matches them alone."""
+    return points * dimensions * _FLOAT_BYTES < FULL_SCAN_KB * 1024
+
+
 def threshold_kb(min_chunks: int, *, dimensions: int) -> int:
     """Return the size of the vectors, in kilobytes, from which a graph is built; `min_chunks` 0 means never."""
     return max(min_chunks * dimensions * _FLOAT_BYTES // 1024, 1) if min_chunks else NO_GRAPH_KB
