@@ -1,6 +1,6 @@
 """The loop turns once as this processor computes.
 
-As a weaker one: `make verify`, and services that train, answer and embed, in their `tests/process`.
+As a weaker one: `make verify`, and services that train and answer, in their `tests/process`.
 """
 
 import pytest

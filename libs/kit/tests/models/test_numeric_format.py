@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 from pydantic_settings import SettingsConfigDict
+from structlog.testing import capture_logs
 
-from tidemill_kit.models.numeric_format import FOR_ALL, ModelSettings, computed_format, computes_bfloat16
+from tidemill_kit.models.numeric_format import (
+    FOR_ALL,
+    ModelSettings,
+    computed_format,
+    computes_bfloat16,
+    log_computing,
+)
 from tidemill_kit.runtime.settings import load
 
 REQUIRED = ("KAFKA_BOOTSTRAP_SERVERS", "MONGO_URI", "MONGO_DATABASE", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY")
@@ -55,6 +62,16 @@ def test_auto_takes_what_the_device_has_and_a_choice_is_taken_as_it_is() -> None
     assert computed_format("auto", native=False) == "float32"
     assert computed_format("bfloat16", native=False) == "bfloat16"
     assert computed_format("float32", native=True) == "float32"
+
+
+def test_what_torch_computes_in_is_logged_once() -> None:
+    log_computing.cache_clear()
+    with capture_logs() as lines:
+        for _ in range(2):
+            log_computing("float32", "AVX2")
+
+    said = {"event": "torch_computes", "log_level": "info", "numeric_format": "float32", "cpu_capability": "AVX2"}
+    assert lines == [said]
 
 
 @pytest.mark.parametrize(

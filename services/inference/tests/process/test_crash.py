@@ -4,6 +4,7 @@ It computes as a weaker processor does.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from tidemill_testkit.access import admin_channel
 from tidemill_testkit.crash_suite import outlives_a_kill
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
-from tidemill_testkit.weaker_processor import WEAKER
+from tidemill_testkit.weaker_processor import NO_MORE_THAN_AVX2, WEAKER
 
 
 @dataclass(kw_only=True)
@@ -102,3 +103,7 @@ async def questions(stack: Addresses, tmp_path: Path) -> AsyncIterator[Questions
 
 async def test_each_question_has_one_answer_whenever_the_process_is_killed(questions: Questions) -> None:
     await outlives_a_kill(questions)
+
+    lines = [json.loads(each) for each in questions.process.log.read_text().splitlines() if "torch_computes" in each]
+    assert {each["numeric_format"] for each in lines} == {"float32"}
+    assert {each["cpu_capability"] for each in lines} <= NO_MORE_THAN_AVX2

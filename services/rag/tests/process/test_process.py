@@ -1,6 +1,6 @@
 """rag as a whole: its own process, on real Kafka, MongoDB and S3, with the real MiniLM; stubs of ingest and trainer.
 
-It computes as a weaker processor does.
+Its graphs of 8 bits compute as the processor can: no variable makes it a weaker one.
 
 What is killed here is the process, between any two of its steps; what it promised must hold afterwards.
 """
@@ -43,7 +43,6 @@ from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
 from tidemill_testkit.stubs.ingest import StubDocuments
 from tidemill_testkit.stubs.trainer import StubModelRegistry
-from tidemill_testkit.weaker_processor import WEAKER
 
 TOPIC = "tidemill.ingest.document.v1"
 
@@ -201,7 +200,6 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
         folder=tmp_path,
         stub_services=f"127.0.0.1:{stubs.port}",
         buckets=buckets,
-        variables=WEAKER,
     )
     made = Harness(
         project=project,

@@ -98,7 +98,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_p
     assert begun["losses"] == list(enumerate(whole.losses[:2], start=1))
     rates = {curve["name"]: curve for curve in begun["curves"]}["learning_rate"]
     assert (rates["steps"], rates["values"]) == ((1, 2), tuple(whole.of("learning_rate")[:2]))
-    assert {"code", "device", "dtype", "processor", "threads", "trl"} <= begun["versions"].keys()
+    assert {"code", "cpu_capability", "device", "dtype", "processor", "threads", "trl"} <= begun["versions"].keys()
     assert second.losses == whole.losses[2:]
     assert whole.losses[-1] != whole.losses[0]
 

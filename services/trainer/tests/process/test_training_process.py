@@ -37,7 +37,7 @@ from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stubs.ingest import StubDatasets
-from tidemill_testkit.weaker_processor import WEAKER
+from tidemill_testkit.weaker_processor import NO_MORE_THAN_AVX2, WEAKER
 
 STEPS = 120
 RUNNING, SUCCEEDED = training_pb2.TRAINING_RUN_STATE_RUNNING, training_pb2.TRAINING_RUN_STATE_SUCCEEDED
@@ -91,6 +91,7 @@ async def test_a_training_outlives_kills_and_registers_one_adapter(
     assert (run.state, run.reason, run.message) == (SUCCEEDED, "", "")
     assert (run.attempt, run.progress.step, len(run.progress.losses)) == (2, STEPS, STEPS)
     assert run.versions["dtype"] == "float32"
+    assert run.versions["cpu_capability"] in NO_MORE_THAN_AVX2
     assert run.progress.loss == run.progress.losses[-1].loss < run.progress.losses[0].loss
     await _assert_registered(trainer, stack, run)
     await eventually(lambda: _is_empty(trainer.data_dir / "runs" / "acme"))

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import structlog
 from pydantic import Field
 
 from tidemill_kit.runtime.settings import ServiceSettings
@@ -22,6 +23,8 @@ _HELD_WITHOUT = frozenset({"default", "avx2"})
 """Values of ATEN_CPU_CAPABILITY that keep torch from the instructions."""
 _HELD_WITH = re.compile("all|default|bf16|fp16|amx|avx10", re.IGNORECASE)
 """Values of ONEDNN_MAX_CPU_ISA that leave the instructions to oneDNN."""
+
+_log = structlog.get_logger()
 
 
 class ModelSettings(ServiceSettings):
@@ -53,6 +56,12 @@ def computes_bfloat16(*, cpuinfo: Path = _CPUINFO, environment: Mapping[str, str
     if not _HELD_WITH.search(environment.get("ONEDNN_MAX_CPU_ISA") or "all"):
         return False
     return not _BFLOAT16_FLAGS.isdisjoint(processor_flags(cpuinfo))
+
+
+@cache
+def log_computing(numeric_format: str, cpu_capability: str) -> None:
+    """Log in which format, and with which of the processor's instructions, torch computes; once for each of both."""
+    _log.info("torch_computes", numeric_format=numeric_format, cpu_capability=cpu_capability)
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import CONFIG, WEIGHTS, checked_config, passed_on
-from tidemill_kit.models.numeric_format import NumericFormat
+from tidemill_kit.models.numeric_format import NumericFormat, log_computing
 from tidemill_rag.embedding.batched import micro_batches
 from tidemill_rag.embedding.domain import MIN_TOKENS
 from tidemill_rag.embedding.thread import EmbeddingThreads
@@ -94,6 +94,7 @@ class TransformersReranker:
         if missing := sorted(loaded["missing_keys"]):
             raise ArtifactRefused(WEIGHTS, f"lacks {missing[0]}, which scores passages: it is another model's")
         self._network: Any = network.eval()
+        log_computing(numeric_format, torch.backends.cpu.get_cpu_capability())
         self._threads = threads
         self._tokenizer = tokenizer
         self._limit = config.max_tokens

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill_kit.models.folders import checked_config, passed_on
-from tidemill_kit.models.numeric_format import NumericFormat
+from tidemill_kit.models.numeric_format import NumericFormat, log_computing
 from tidemill_kit.models.serving_imports import leave_out_training
 from tidemill_rag.embedding.batched import BatchedEmbedding, Vectors
 from tidemill_rag.embedding.config import EmbeddingConfig
@@ -41,6 +41,7 @@ class TransformersEmbedding(BatchedEmbedding):
         """Load from a verified folder. Blocks for about a second: call it on an embedding thread."""
         self._torch = ready_torch(threads_per_pass)
         self._network = opened_network(folder, numeric_format)
+        log_computing(numeric_format, self._torch.backends.cpu.get_cpu_capability())
         super().__init__(threads, tokenizer, config, dimensions=int(self._network.config.hidden_size))
 
     def _embed(self, batch: Sequence[Sequence[int]]) -> Vectors:

@@ -284,6 +284,7 @@ def _versions(device: str, dtype: torch.dtype) -> dict[str, str]:
     return found | {
         "python": platform.python_version(),
         "code": code_digest(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "device": device,
         "dtype": str(dtype).removeprefix("torch."),
         "processor": torch.cuda.get_device_name() if device == "cuda" else processor_name(),

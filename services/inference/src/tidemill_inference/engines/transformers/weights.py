@@ -23,7 +23,7 @@ from tidemill_inference.engines.transformers.int8 import quantization_of
 from tidemill_inference.errors import ModelRefused
 from tidemill_kit.models.folders import checked_config, is_quantized, loadable_config, passed_on, tensors_of
 from tidemill_kit.models.freed_memory import return_freed_memory
-from tidemill_kit.models.numeric_format import NumericFormat
+from tidemill_kit.models.numeric_format import NumericFormat, log_computing
 
 
 class ModelWeights:
@@ -60,6 +60,7 @@ class ModelWeights:
         self._vocabulary: Vocabulary | None = None
         self._model.requires_grad_(requires_grad=False)
         self.bytes = weight_bytes(self._model)
+        log_computing(str(dtype).removeprefix("torch."), torch.backends.cpu.get_cpu_capability())
         return_freed_memory()
 
     def vocabulary(self, ends: Collection[int]) -> Vocabulary:
