@@ -53,7 +53,7 @@ async def power_lines(connection: Connection, names: Iterable[str]) -> Sequence[
         except TidemillError as error:
             lines.append(f"gate {name}: what it finds is not known: {error.message}")
         else:
-            lines += [f"gate {name}: {_line(each, found.power)}" for each in found.requirements]
+            lines += [f"gate {name}: {requirement_line(each, found.power)}" for each in found.requirements]
     return lines
 
 
@@ -83,7 +83,8 @@ def _row(each: RequirementPower) -> tuple[object, ...]:
     )
 
 
-def _line(each: RequirementPower, power: float) -> str:
+def requirement_line(each: RequirementPower, power: float) -> str:
+    """Return what a requirement finds, in a line."""
     where = f"{each.metric} on {each.case_set}"
     if not each.HasField("power"):
         return f"{where}: {each.message}"
@@ -93,4 +94,5 @@ def _line(each: RequirementPower, power: float) -> str:
         else "finds no gain"
     )
     needs = f", {each.needed_questions} would find {each.gain:g}" if each.needed_questions > each.questions else ""
-    return f"{where}: {finds} of {each.questions} questions{needs}" + (f" ({each.message})" if each.message else "")
+    note = each.message or ("" if each.evaluation else "deviation assumed")
+    return f"{where}: {finds} of {each.questions} questions{needs}" + (f" ({note})" if note else "")
