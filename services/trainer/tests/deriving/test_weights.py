@@ -15,7 +15,7 @@ from tidemill_core.models.manifest import ArtifactRefused, Manifest
 from tidemill_kit.models.folders import checked_config
 from tidemill_trainer.deriving.job import Job
 from tidemill_trainer.deriving.quantizing import rows_as_int8
-from tidemill_trainer.deriving.weights import derive
+from tidemill_trainer.deriving.weights import _copy_others, derive
 from tidemill_trainer.learning.failures import TrainingStopped
 
 IDS = torch.tensor([[5, 17, 80, 3]])
@@ -88,6 +88,19 @@ def test_an_adapter_is_merged_before_it_is_made_int8(base: Path, adapter: Path, 
     made = load_file(derived(tmp_path, base, adapter=adapter, bits=8) / "model.safetensors")
 
     assert torch.equal(made[name], rows_as_int8(merged[name])[0])
+
+
+def test_a_json_file_that_no_version_may_have_now_is_left_out(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    (base / "1_Pooling").mkdir(parents=True)
+    for name in ("config.json", "1_Pooling/config.json", "mine.json", "sub/config.json", "LICENSE"):
+        (base / name).parent.mkdir(exist_ok=True)
+        (base / name).write_text("{}")
+
+    _copy_others(base, tmp_path / "made", bits=0)
+
+    copied = {file.path for file in Manifest.from_folder(tmp_path / "made").files}
+    assert copied == {"config.json", "1_Pooling/config.json", "LICENSE"}
 
 
 def test_rows_have_scales_of_their_own_and_zeros_stay_zeros() -> None:

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 from tidemill_core.models.int8 import INT8, QUANTIZATION
+from tidemill_core.models.json_files import is_known
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import CONFIG, checked_config, passed_on, tensors_of
 from tidemill_trainer.deriving.job import Job
@@ -127,11 +128,14 @@ def _tensors(model: Any, folder: Path, *, name: str) -> dict[str, torch.Tensor]:
 
 
 def _copy_others(folder: Path, made: Path, *, bits: int) -> None:
-    """Copy config, tokenizer and licence; the config says whether the weights are int8."""
+    """Copy config, tokenizer and licence; the config says whether the weights are int8.
+
+    A base that was stored before JSON files were asked by name may have others, which no version may have now.
+    """
     made.mkdir(parents=True)
     for path in (each for each in sorted(folder.rglob("*")) if each.is_file()):
         relative = path.relative_to(folder)
-        if path.name.endswith(_MADE_ANEW) or str(relative) == _CARD:
+        if path.name.endswith(_MADE_ANEW) or str(relative) == _CARD or not is_known(relative.as_posix()):
             continue
         (made / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, made / relative)
