@@ -18,7 +18,7 @@ from services.trainer.tests.learning.tiny import write_base
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
 from tidemill_cli.gguf_files import write_gguf
-from tidemill_core.errors import InvalidInput, NotFound
+from tidemill_core.errors import DeadlineExceeded, InvalidInput, NotFound
 from tidemill_core.models.int8 import INT8
 
 BASE_CARD = b"---\nlicense: 'apache-2.0'\n---\n# Small\n"
@@ -35,6 +35,8 @@ class Registry:
         self.files: dict[str, Mapping[str, bytes]] = {}
         self.sources: dict[str, pb.ModelSource] = {}
         self.asked: list[str] = []
+        self.max_bytes_of_call = 10**6
+        """How many bytes a call gives before it takes too long."""
         running.answers["trainer.v1.model_registry_service:GetModelVersion"] = self._get
         running.answers["trainer.v1.model_registry_service:DownloadModelFile"] = self._download
 
@@ -52,10 +54,13 @@ class Registry:
         return rpc.GetModelVersionResponse(version=version)
 
     async def _download(self, request: Any) -> AsyncIterator[rpc.DownloadModelFileResponse]:  # noqa: ANN401 - ditto
-        self.asked.append(request.path)
-        content = self.files[request.version][request.path]
-        for begin in range(0, len(content), 1000):
+        self.asked.append(f"{request.path} from {request.offset}")
+        content = self.files[request.version][request.path][request.offset :]
+        for begin in range(0, min(len(content), self.max_bytes_of_call), 1000):
             yield rpc.DownloadModelFileResponse(chunk=content[begin : begin + 1000])
+        if len(content) > self.max_bytes_of_call:
+            message = "the call took too long"
+            raise DeadlineExceeded(message)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -102,8 +107,38 @@ async def test_an_export_that_broke_off_goes_on_with_what_is_missing(
     )
 
     assert said.code == 0, said.text
-    assert "model.safetensors" not in registry.asked
+    assert not [each for each in registry.asked if "model.safetensors" in each]
+    assert "config.json from 1" in registry.asked
     assert names_in(tmp_path) == ["LICENSE", "README.md", "config.json", "model.safetensors"]
+
+
+async def test_a_file_that_takes_longer_than_a_call_may_is_received_in_several(
+    terminal: Terminal, registry: Registry, tmp_path: Path
+) -> None:
+    registry.max_bytes_of_call = 1000
+
+    said = await asyncio.to_thread(terminal, "models", "export", "whole@1", "--out", str(tmp_path / "made"))
+
+    assert said.code == 0, said.text
+    assert (tmp_path / "made" / "model.safetensors").read_bytes() == b"w" * 2500
+    assert [each for each in registry.asked if "model" in each] == [
+        f"model.safetensors from {offset}" for offset in (0, 1000, 2000)
+    ]
+
+
+async def test_what_an_export_left_of_another_file_is_received_anew(
+    terminal: Terminal, registry: Registry, tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors.partial").write_bytes(b"other")
+
+    said = await asyncio.to_thread(terminal, "models", "export", "whole@1", "--out", str(tmp_path))
+
+    assert said.code == 0, said.text
+    assert (tmp_path / "model.safetensors").read_bytes() == b"w" * 2500
+    assert [each for each in registry.asked if "model" in each] == [
+        "model.safetensors from 5",
+        "model.safetensors from 0",
+    ]
 
 
 @pytest.mark.usefixtures("registry")

@@ -14,7 +14,7 @@ from tidemill_client.connection import UPLOAD_LIMIT_S, Connection
 from tidemill_client.model_cards import ModelCards
 from tidemill_client.models import Models
 from tidemill_client.retries import persistently
-from tidemill_core.errors import InvalidInput, NotFound
+from tidemill_core.errors import DeadlineExceeded, InvalidInput, NotFound
 from tidemill_core.models.int8 import QUANTIZATION
 from tidemill_core.models.manifest import ArtifactFile
 
@@ -71,7 +71,7 @@ class ModelExport:
         for artifact in version.artifacts:
             target = folder / _plain(artifact).path
             if not await asyncio.to_thread(_is_whole, target, artifact):
-                await persistently(partial(self._download, version, artifact, target))
+                await self._whole(version, artifact, target)
             done += artifact.size
             progress(done, version.total_bytes)
 
@@ -114,19 +114,36 @@ class ModelExport:
         pieces = [piece async for piece in self._pieces(version, path)]
         return b"".join(pieces).decode("utf-8", "replace")
 
-    async def _download(self, version: ModelVersion, artifact: Artifact, target: Path) -> None:
+    async def _whole(self, version: ModelVersion, artifact: Artifact, target: Path) -> None:
+        """Download a file; a call that took too long is followed by one for the rest, if it brought anything."""
         begun = target.with_name(f"{target.name}.partial")
         await asyncio.to_thread(begun.parent.mkdir, parents=True, exist_ok=True)
-        with await asyncio.to_thread(begun.open, "wb") as file:
-            async for piece in self._pieces(version, artifact.path):
-                await asyncio.to_thread(file.write, piece)
+        while True:
+            before = await asyncio.to_thread(_size_of, begun)
+            try:
+                return await persistently(partial(self._download, version, artifact, begun, target))
+            except DeadlineExceeded:
+                if await asyncio.to_thread(_size_of, begun) <= before:
+                    raise
+
+    async def _download(self, version: ModelVersion, artifact: Artifact, begun: Path, target: Path) -> None:
+        have = await asyncio.to_thread(_size_of, begun)
+        await self._receive(version, artifact, begun, have if have <= artifact.size else 0)
+        if have and not await asyncio.to_thread(_is_whole, begun, artifact):  # what was there is of another file
+            await self._receive(version, artifact, begun, 0)
         if not await asyncio.to_thread(_is_whole, begun, artifact):
+            await asyncio.to_thread(begun.unlink)
             message = f"{artifact.path} of {version.id} did not arrive whole: export again"
             raise InvalidInput(message)
-        begun.rename(target)
+        await asyncio.to_thread(begun.rename, target)
 
-    async def _pieces(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]:
-        request = DownloadModelFileRequest(version=version.id, path=path)
+    async def _receive(self, version: ModelVersion, artifact: Artifact, begun: Path, offset: int) -> None:
+        with await asyncio.to_thread(begun.open, "ab" if offset else "wb") as file:
+            async for piece in self._pieces(version, artifact.path, offset):
+                await asyncio.to_thread(file.write, piece)
+
+    async def _pieces(self, version: ModelVersion, path: str, offset: int = 0) -> AsyncIterator[bytes]:
+        request = DownloadModelFileRequest(version=version.id, path=path, offset=offset)
         async for piece in self._connection.models.DownloadModelFile(request, timeout=UPLOAD_LIMIT_S):
             yield piece.chunk
 
@@ -139,6 +156,10 @@ def _is_ours(version: ModelVersion) -> bool:
 def _plain(artifact: Artifact) -> ArtifactFile:
     """Return an artifact as a file whose path leads nowhere else."""
     return ArtifactFile(artifact.path, artifact.size, artifact.sha256)
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _is_whole(path: Path, artifact: Artifact) -> bool:

@@ -145,6 +145,11 @@ async def test_a_file_is_streamed_in_pieces_and_one_that_is_not_there_is_refused
     pieces = [piece.chunk async for piece in api.stub.DownloadModelFile(request)]
 
     assert (len(pieces), b"".join(pieces)) == (2, content)
+    request.offset = len(content) - 3
+    assert b"".join([piece.chunk async for piece in api.stub.DownloadModelFile(request)]) == content[-3:]
+    request.offset = len(content) + 1
+    with pytest.raises(InvalidInput, match=f"offset: is {len(content) + 1}; allowed: 0 to {len(content)}"):
+        await anext(aiter(api.stub.DownloadModelFile(request)))
     with pytest.raises(NotFound, match=r"has no file other\.json"):
         await anext(
             aiter(api.stub.DownloadModelFile(rpc.DownloadModelFileRequest(version="smollm2", path="other.json")))

@@ -73,14 +73,20 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
     ) -> AsyncIterator[pb.DownloadModelFileResponse]:
         """Stream one file of a version."""
         caller = current_caller()
-        pieces = self._pieces_of(caller, version_id=request.version, path=request.path)
+        pieces = self._pieces_of(caller, version_id=request.version, path=request.path, offset=request.offset)
         async with aclosing(self._download_places.given(caller.project, pieces)) as given:
             async for piece in given:
                 yield pb.DownloadModelFileResponse(chunk=piece)
 
-    async def _pieces_of(self, caller: Caller, *, version_id: str, path: str) -> AsyncGenerator[bytes, None]:
+    async def _pieces_of(
+        self, caller: Caller, *, version_id: str, path: str, offset: int
+    ) -> AsyncGenerator[bytes, None]:
         async with self._download.file(caller, version_id=version_id, path=path) as local:
+            size = local.stat().st_size
+            if not 0 <= offset <= size:
+                raise InvalidInput.at(field="offset", text=f"is {offset}; allowed: 0 to {size}")
             with local.open("rb") as file:
+                file.seek(offset)
                 while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
                     yield piece
 

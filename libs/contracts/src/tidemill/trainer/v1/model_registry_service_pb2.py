@@ -27,7 +27,7 @@ from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_o
 from tidemill.trainer.v1 import model_pb2 as tidemill_dot_trainer_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0tidemill/trainer/v1/model_registry_service.proto\x12\x13tidemill.trainer.v1\x1a google/protobuf/field_mask.proto\x1a!tidemill/options/v1/options.proto\x1a\x1ftidemill/trainer/v1/model.proto\"\xf4\x01\n\x12ImportModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x30\n\x06source\x18\x02 \x01(\x0b\x32 .tidemill.trainer.v1.ModelSource\x12\x43\n\x06labels\x18\x03 \x03(\x0b\x32\x33.tidemill.trainer.v1.ImportModelRequest.LabelsEntry\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Z\n\x13ImportModelResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"m\n\x16UploadModelFileRequest\x12:\n\x05start\x18\x01 \x01(\x0b\x32).tidemill.trainer.v1.UploadModelFileStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"5\n\x14UploadModelFileStart\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"M\n\x17UploadModelFileResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion\"9\n\x18\x44ownloadModelFileRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"*\n\x19\x44ownloadModelFileResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"=\n\x1b\x43ompleteModelVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"R\n\x1c\x43ompleteModelVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion\"\x1d\n\x0fGetModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"=\n\x10GetModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.tidemill.trainer.v1.Model\"\\\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"Y\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.tidemill.trainer.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Y\n\x12\x44\x65leteModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"@\n\x13\x44\x65leteModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.tidemill.trainer.v1.Model\"$\n\x16GetModelVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"~\n\x17GetModelVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion\x12/\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion\"r\n\x18ListModelVersionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\"i\n\x19ListModelVersionsResponse\x12\x33\n\x08versions\x18\x01 \x03(\x0b\x32!.tidemill.trainer.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9b\x01\n\x12UpdateModelRequest\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.tidemill.trainer.v1.Model\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"@\n\x13UpdateModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.tidemill.trainer.v1.Model\"f\n\x1a\x41pproveModelVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trationale\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"Q\n\x1b\x41pproveModelVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion2\xbb\x0b\n\x14ModelRegistryService\x12s\n\x0bImportModel\x12\'.tidemill.trainer.v1.ImportModelRequest\x1a(.tidemill.trainer.v1.ImportModelResponse\"\x11\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x05model\x12\x89\x01\n\x0fUploadModelFile\x12+.tidemill.trainer.v1.UploadModelFileRequest\x1a,.tidemill.trainer.v1.UploadModelFileResponse\"\x19\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\rstart.version(\x01\x12\x89\x01\n\x11\x44ownloadModelFile\x12-.tidemill.trainer.v1.DownloadModelFileRequest\x1a..tidemill.trainer.v1.DownloadModelFileResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07version0\x01\x12\x8b\x01\n\x14\x43ompleteModelVersion\x12\x30.tidemill.trainer.v1.CompleteModelVersionRequest\x1a\x31.tidemill.trainer.v1.CompleteModelVersionResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12g\n\x08GetModel\x12$.tidemill.trainer.v1.GetModelRequest\x1a%.tidemill.trainer.v1.GetModelResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12t\n\nListModels\x12&.tidemill.trainer.v1.ListModelsRequest\x1a\'.tidemill.trainer.v1.ListModelsResponse\"\x15\x88\xb5\x18\x02\x90\xb5\x18\x01\xa2\xb5\x18\tinference\x12v\n\x0bUpdateModel\x12\'.tidemill.trainer.v1.UpdateModelRequest\x1a(.tidemill.trainer.v1.UpdateModelResponse\"\x14\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08model.id\x12\x88\x01\n\x13\x41pproveModelVersion\x12/.tidemill.trainer.v1.ApproveModelVersionRequest\x1a\x30.tidemill.trainer.v1.ApproveModelVersionResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12t\n\x0b\x44\x65leteModel\x12\'.tidemill.trainer.v1.DeleteModelRequest\x1a(.tidemill.trainer.v1.DeleteModelResponse\"\x12\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\xa8\xb5\x18\x01\x12\xa7\x01\n\x0fGetModelVersion\x12+.tidemill.trainer.v1.GetModelVersionRequest\x1a,.tidemill.trainer.v1.GetModelVersionResponse\"9\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\xa2\xb5\x18\tevaluator\xa2\xb5\x18\tinference\xa2\xb5\x18\x06ingest\xa2\xb5\x18\x03rag\x12\x85\x01\n\x11ListModelVersions\x12-.tidemill.trainer.v1.ListModelVersionsRequest\x1a..tidemill.trainer.v1.ListModelVersionsResponse\"\x11\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x05modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0tidemill/trainer/v1/model_registry_service.proto\x12\x13tidemill.trainer.v1\x1a google/protobuf/field_mask.proto\x1a!tidemill/options/v1/options.proto\x1a\x1ftidemill/trainer/v1/model.proto\"\xf4\x01\n\x12ImportModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x30\n\x06source\x18\x02 \x01(\x0b\x32 .tidemill.trainer.v1.ModelSource\x12\x43\n\x06labels\x18\x03 \x03(\x0b\x32\x33.tidemill.trainer.v1.ImportModelRequest.LabelsEntry\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Z\n\x13ImportModelResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"m\n\x16UploadModelFileRequest\x12:\n\x05start\x18\x01 \x01(\x0b\x32).tidemill.trainer.v1.UploadModelFileStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"5\n\x14UploadModelFileStart\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"M\n\x17UploadModelFileResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion\"I\n\x18\x44ownloadModelFileRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"*\n\x19\x44ownloadModelFileResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"=\n\x1b\x43ompleteModelVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"R\n\x1c\x43ompleteModelVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion\"\x1d\n\x0fGetModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"=\n\x10GetModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.tidemill.trainer.v1.Model\"\\\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"Y\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.tidemill.trainer.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Y\n\x12\x44\x65leteModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"@\n\x13\x44\x65leteModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.tidemill.trainer.v1.Model\"$\n\x16GetModelVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"~\n\x17GetModelVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion\x12/\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion\"r\n\x18ListModelVersionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\"i\n\x19ListModelVersionsResponse\x12\x33\n\x08versions\x18\x01 \x03(\x0b\x32!.tidemill.trainer.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9b\x01\n\x12UpdateModelRequest\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.tidemill.trainer.v1.Model\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"@\n\x13UpdateModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.tidemill.trainer.v1.Model\"f\n\x1a\x41pproveModelVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trationale\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"Q\n\x1b\x41pproveModelVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.ModelVersion2\xbb\x0b\n\x14ModelRegistryService\x12s\n\x0bImportModel\x12\'.tidemill.trainer.v1.ImportModelRequest\x1a(.tidemill.trainer.v1.ImportModelResponse\"\x11\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x05model\x12\x89\x01\n\x0fUploadModelFile\x12+.tidemill.trainer.v1.UploadModelFileRequest\x1a,.tidemill.trainer.v1.UploadModelFileResponse\"\x19\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\rstart.version(\x01\x12\x89\x01\n\x11\x44ownloadModelFile\x12-.tidemill.trainer.v1.DownloadModelFileRequest\x1a..tidemill.trainer.v1.DownloadModelFileResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07version0\x01\x12\x8b\x01\n\x14\x43ompleteModelVersion\x12\x30.tidemill.trainer.v1.CompleteModelVersionRequest\x1a\x31.tidemill.trainer.v1.CompleteModelVersionResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12g\n\x08GetModel\x12$.tidemill.trainer.v1.GetModelRequest\x1a%.tidemill.trainer.v1.GetModelResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12t\n\nListModels\x12&.tidemill.trainer.v1.ListModelsRequest\x1a\'.tidemill.trainer.v1.ListModelsResponse\"\x15\x88\xb5\x18\x02\x90\xb5\x18\x01\xa2\xb5\x18\tinference\x12v\n\x0bUpdateModel\x12\'.tidemill.trainer.v1.UpdateModelRequest\x1a(.tidemill.trainer.v1.UpdateModelResponse\"\x14\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08model.id\x12\x88\x01\n\x13\x41pproveModelVersion\x12/.tidemill.trainer.v1.ApproveModelVersionRequest\x1a\x30.tidemill.trainer.v1.ApproveModelVersionResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12t\n\x0b\x44\x65leteModel\x12\'.tidemill.trainer.v1.DeleteModelRequest\x1a(.tidemill.trainer.v1.DeleteModelResponse\"\x12\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\xa8\xb5\x18\x01\x12\xa7\x01\n\x0fGetModelVersion\x12+.tidemill.trainer.v1.GetModelVersionRequest\x1a,.tidemill.trainer.v1.GetModelVersionResponse\"9\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\xa2\xb5\x18\tevaluator\xa2\xb5\x18\tinference\xa2\xb5\x18\x06ingest\xa2\xb5\x18\x03rag\x12\x85\x01\n\x11ListModelVersions\x12-.tidemill.trainer.v1.ListModelVersionsRequest\x1a..tidemill.trainer.v1.ListModelVersionsResponse\"\x11\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x05modelb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -71,41 +71,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADMODELFILERESPONSE']._serialized_start=680
   _globals['_UPLOADMODELFILERESPONSE']._serialized_end=757
   _globals['_DOWNLOADMODELFILEREQUEST']._serialized_start=759
-  _globals['_DOWNLOADMODELFILEREQUEST']._serialized_end=816
-  _globals['_DOWNLOADMODELFILERESPONSE']._serialized_start=818
-  _globals['_DOWNLOADMODELFILERESPONSE']._serialized_end=860
-  _globals['_COMPLETEMODELVERSIONREQUEST']._serialized_start=862
-  _globals['_COMPLETEMODELVERSIONREQUEST']._serialized_end=923
-  _globals['_COMPLETEMODELVERSIONRESPONSE']._serialized_start=925
-  _globals['_COMPLETEMODELVERSIONRESPONSE']._serialized_end=1007
-  _globals['_GETMODELREQUEST']._serialized_start=1009
-  _globals['_GETMODELREQUEST']._serialized_end=1038
-  _globals['_GETMODELRESPONSE']._serialized_start=1040
-  _globals['_GETMODELRESPONSE']._serialized_end=1101
-  _globals['_LISTMODELSREQUEST']._serialized_start=1103
-  _globals['_LISTMODELSREQUEST']._serialized_end=1195
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1197
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1286
-  _globals['_DELETEMODELREQUEST']._serialized_start=1288
-  _globals['_DELETEMODELREQUEST']._serialized_end=1377
-  _globals['_DELETEMODELRESPONSE']._serialized_start=1379
-  _globals['_DELETEMODELRESPONSE']._serialized_end=1443
-  _globals['_GETMODELVERSIONREQUEST']._serialized_start=1445
-  _globals['_GETMODELVERSIONREQUEST']._serialized_end=1481
-  _globals['_GETMODELVERSIONRESPONSE']._serialized_start=1483
-  _globals['_GETMODELVERSIONRESPONSE']._serialized_end=1609
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1611
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1725
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1727
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1832
-  _globals['_UPDATEMODELREQUEST']._serialized_start=1835
-  _globals['_UPDATEMODELREQUEST']._serialized_end=1990
-  _globals['_UPDATEMODELRESPONSE']._serialized_start=1992
-  _globals['_UPDATEMODELRESPONSE']._serialized_end=2056
-  _globals['_APPROVEMODELVERSIONREQUEST']._serialized_start=2058
-  _globals['_APPROVEMODELVERSIONREQUEST']._serialized_end=2160
-  _globals['_APPROVEMODELVERSIONRESPONSE']._serialized_start=2162
-  _globals['_APPROVEMODELVERSIONRESPONSE']._serialized_end=2243
-  _globals['_MODELREGISTRYSERVICE']._serialized_start=2246
-  _globals['_MODELREGISTRYSERVICE']._serialized_end=3713
+  _globals['_DOWNLOADMODELFILEREQUEST']._serialized_end=832
+  _globals['_DOWNLOADMODELFILERESPONSE']._serialized_start=834
+  _globals['_DOWNLOADMODELFILERESPONSE']._serialized_end=876
+  _globals['_COMPLETEMODELVERSIONREQUEST']._serialized_start=878
+  _globals['_COMPLETEMODELVERSIONREQUEST']._serialized_end=939
+  _globals['_COMPLETEMODELVERSIONRESPONSE']._serialized_start=941
+  _globals['_COMPLETEMODELVERSIONRESPONSE']._serialized_end=1023
+  _globals['_GETMODELREQUEST']._serialized_start=1025
+  _globals['_GETMODELREQUEST']._serialized_end=1054
+  _globals['_GETMODELRESPONSE']._serialized_start=1056
+  _globals['_GETMODELRESPONSE']._serialized_end=1117
+  _globals['_LISTMODELSREQUEST']._serialized_start=1119
+  _globals['_LISTMODELSREQUEST']._serialized_end=1211
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1213
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1302
+  _globals['_DELETEMODELREQUEST']._serialized_start=1304
+  _globals['_DELETEMODELREQUEST']._serialized_end=1393
+  _globals['_DELETEMODELRESPONSE']._serialized_start=1395
+  _globals['_DELETEMODELRESPONSE']._serialized_end=1459
+  _globals['_GETMODELVERSIONREQUEST']._serialized_start=1461
+  _globals['_GETMODELVERSIONREQUEST']._serialized_end=1497
+  _globals['_GETMODELVERSIONRESPONSE']._serialized_start=1499
+  _globals['_GETMODELVERSIONRESPONSE']._serialized_end=1625
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1627
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1741
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1743
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1848
+  _globals['_UPDATEMODELREQUEST']._serialized_start=1851
+  _globals['_UPDATEMODELREQUEST']._serialized_end=2006
+  _globals['_UPDATEMODELRESPONSE']._serialized_start=2008
+  _globals['_UPDATEMODELRESPONSE']._serialized_end=2072
+  _globals['_APPROVEMODELVERSIONREQUEST']._serialized_start=2074
+  _globals['_APPROVEMODELVERSIONREQUEST']._serialized_end=2176
+  _globals['_APPROVEMODELVERSIONRESPONSE']._serialized_start=2178
+  _globals['_APPROVEMODELVERSIONRESPONSE']._serialized_end=2259
+  _globals['_MODELREGISTRYSERVICE']._serialized_start=2262
+  _globals['_MODELREGISTRYSERVICE']._serialized_end=3729
 # @@protoc_insertion_point(module_scope)

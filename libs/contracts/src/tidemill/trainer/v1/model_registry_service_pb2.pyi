@@ -198,19 +198,23 @@ class DownloadModelFileRequest(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Required. The version, `model@number`."""
     path: _builtins.str
     """Required. The file's path as in its artifacts."""
+    offset: _builtins.int
+    """How many bytes of the file the caller has from an earlier call: only the rest is sent."""
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
         path: _builtins.str = ...,
+        offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "path", b"path", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
