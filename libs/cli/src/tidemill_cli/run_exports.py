@@ -58,8 +58,11 @@ def import_run(
 ) -> None:
     """Record a run of MLflow's file store: its parameters, metrics, tags and notes, without artifacts."""
 
+    def say(left_out: str) -> None:
+        stderr.print(escape(left_out), highlight=False)
+
     async def work(connection: Connection) -> TrainingRun:
-        return await Training(connection).record(read_mlflow(folder), validate_only=dry_run)
+        return await Training(connection).record(read_mlflow(folder, say=say), validate_only=dry_run)
 
     show_found(call(work))
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from libs.cli.tests.commands.run_answers import run
+from tidemill.trainer.v1.training_service_pb2 import ImportTrainingRunRequest
 from tidemill_cli.run_history import mlflow_reading
 from tidemill_cli.run_history.mlflow_folder import write_mlflow
-from tidemill_cli.run_history.mlflow_reading import MAX_POINTS, read_mlflow
+from tidemill_cli.run_history.mlflow_reading import MAX_POINTS
 from tidemill_cli.run_history.records import record_of
 from tidemill_core.errors import InvalidInput
 
@@ -29,6 +30,10 @@ user_id: ada
 ALIASES = "a0: &a0 [1]\n" + "".join(
     f"a{place}: &a{place} [{', '.join([f'*a{place - 1}'] * 10)}]\n" for place in range(1, 10)
 )
+
+
+def read_mlflow(folder: Path, left_out: list[str] | None = None) -> ImportTrainingRunRequest:
+    return mlflow_reading.read_mlflow(folder, say=([] if left_out is None else left_out).append)
 
 
 @pytest.fixture
@@ -74,6 +79,38 @@ def test_labels_are_as_many_as_there_may_be_and_further_tags_are_parameters(reco
 
     assert len(found.labels) == 32
     assert found.parameters["tag.n39"] == "39"
+
+
+@pytest.mark.parametrize("text", ["1 nan 1\n1 inf 2\n", ""])
+def test_a_metric_without_a_finite_number_is_left_out_and_the_others_are_imported(recorded: Path, text: str) -> None:
+    (recorded / "metrics/loss").write_text(text)
+    left_out = list[str]()
+
+    assert [curve.name for curve in read_mlflow(recorded, left_out).metrics] == ["accuracy"]
+    assert left_out == ["loss is left out: it has no finite number"]
+
+
+def test_values_that_are_too_long_are_left_out_and_named(recorded: Path) -> None:
+    for name in ("params/prompt", "tags/long"):
+        (recorded / name).write_text("a" * 1001)
+    left_out = list[str]()
+
+    assert dict(read_mlflow(recorded, left_out).parameters) == {"lr": "0.001", "model/name": "small"}
+    assert [each.partition(":")[0] for each in left_out] == ["prompt is left out", "tag.long is left out"]
+
+
+def test_a_tag_with_the_name_of_something_else_is_not_lost(recorded: Path) -> None:
+    for name, text in {"tags/run_name": "mine", "params/tag.long": "kept"}.items():
+        (recorded / name).write_text(text)
+    left_out = list[str]()
+
+    found = read_mlflow(recorded, left_out)
+
+    assert (found.labels["run_name"], found.parameters["tag.run_name"]) == ("wistful-ant-659", "mine")
+    assert (found.parameters["tag.long"], left_out) == (
+        "kept",
+        ["tag.long is left out as a tag: a parameter has its name"],
+    )
 
 
 def test_a_long_metric_is_thinned_over_its_whole_length(recorded: Path) -> None:
@@ -134,8 +171,6 @@ def test_what_was_exported_is_imported_with_the_same_settings_data_and_curves(tm
         ("meta.yaml", META.replace("1790000000000", "soon"), "start_time is no time in milliseconds"),
         ("metrics/loss", "1 2 3 4\n", "line 1, is not `time value step`"),
         ("metrics/loss", "1 2.5 1\n1 low 2\n", "line 2, is not"),
-        ("metrics/loss", "1 nan 1\n", "has no finite number"),
-        ("metrics/loss", "", "has no finite number"),
         ("metrics/loss", "1 2.5 -1\n", "has step -1"),
         ("metrics/loss", f"1 2.5 {2**31}\n", "steps are 0 to"),
         ("params/lr", "a" * (64 * 1024 + 1), "the limit is 65536"),

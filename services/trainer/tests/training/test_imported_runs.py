@@ -84,6 +84,7 @@ async def test_a_preview_stores_nothing(api: ApiClient) -> None:
         ({"notes": "a" * 10_001}, "notes"),
         ({"labels": {"a" * 257: ""}}, f"labels[{'a' * 40}]"),
         ({"parameters": {str(number): "" for number in range(MAX_PARAMETERS + 1)}}, "parameters"),
+        ({"parameters": {str(number): "1" * 1001 for number in range(MAX_PARAMETERS + 1)}}, "parameters"),
         ({"parameters": {"lr": "1" * 1001}}, "parameters[lr]"),
         ({"parameters": {"a" * 251: "1"}}, f"parameters[{'a' * 40}]"),
         ({"metrics": [LOSS | {"name": str(number)} for number in range(MAX_METRICS + 1)]}, "metrics"),

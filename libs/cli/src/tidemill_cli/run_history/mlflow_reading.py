@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import MAX_LABEL_LENGTH, MAX_LABELS
 
 MAX_FILES = 2000
+MAX_VALUE_LENGTH = 1000
+"""Of a parameter."""
 MAX_TEXT_BYTES = 64 * 1024
 MAX_METRIC_BYTES = 64 * 1024**2
 MAX_STEP = 2**31 - 1
@@ -24,14 +26,16 @@ MAX_POINTS = 256
 """Of a curve; of more, only each 2nd, 3rd, 4th... and the last are sent."""
 NOTES = "mlflow.note.content"
 _OF_MLFLOW = "mlflow."
+_RUN_NAME = "run_name"
+"""The label of the run's name; a tag of this name is a parameter."""
 _STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 
 
-def read_mlflow(folder: Path) -> ImportTrainingRunRequest:
+def read_mlflow(folder: Path, *, say: Callable[[str], None]) -> ImportTrainingRunRequest:
     """Return what the run's folder says; its artifacts are not read.
 
     Tags become labels, as far as they fit; the others are parameters `tag.<name>`. Of MLflow's own tags only the notes
-    are taken.
+    are taken. `say` is called with what is left out.
 
     Raises:
         InvalidInput: names the file, and what is wrong with it.
@@ -41,11 +45,11 @@ def read_mlflow(folder: Path) -> ImportTrainingRunRequest:
     tags = dict(_texts(folder / "tags"))
     labels, further = _labels({name: text for name, text in tags.items() if not name.startswith(_OF_MLFLOW)})
     if meta.name:
-        labels["run_name"] = meta.name[:MAX_LABEL_LENGTH]
+        labels[_RUN_NAME] = meta.name[:MAX_LABEL_LENGTH]
     return ImportTrainingRunRequest(
         source=f"mlflow:{meta.run}",
-        parameters={**dict(_texts(folder / "params")), **{f"tag.{name}": text for name, text in further.items()}},
-        metrics=[_curve(name, path) for name, path in _files(folder / "metrics", max_bytes=MAX_METRIC_BYTES)],
+        parameters=_parameters(dict(_texts(folder / "params")), further, say=say),
+        metrics=list(_curves(folder / "metrics", say=say)),
         labels=labels,
         notes=tags.get(NOTES, ""),
         start_time=meta.start_time,
@@ -111,9 +115,22 @@ def _status(found: object) -> str:
 
 def _labels(tags: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the tags that may be labels, beside the run's name, and the others."""
-    short = [name for name, text in tags.items() if name and max(len(name), len(text)) <= MAX_LABEL_LENGTH]
+    short = [name for name, text in tags.items() if name != _RUN_NAME and max(len(name), len(text)) <= MAX_LABEL_LENGTH]
     labels = {name: tags[name] for name in short[: MAX_LABELS - 1]}
     return labels, {name: text for name, text in tags.items() if name not in labels}
+
+
+def _parameters(said: Mapping[str, str], tags: Mapping[str, str], *, say: Callable[[str], None]) -> dict[str, str]:
+    """Return parameters, and the tags that are no labels; without values that are too long to be compared."""
+    found = dict[str, str]()
+    for name, text in (*said.items(), *((f"tag.{name}", text) for name, text in tags.items())):
+        if name in found:
+            say(f"{name} is left out as a tag: a parameter has its name")
+        elif len(text) > MAX_VALUE_LENGTH:
+            say(f"{name} is left out: it has {len(text)} characters, and {MAX_VALUE_LENGTH} is the limit")
+        else:
+            found[name] = text
+    return found
 
 
 def _texts(folder: Path) -> Iterator[tuple[str, str]]:
@@ -185,7 +202,15 @@ def _text(path: Path, *, max_bytes: int) -> str:
         raise InvalidInput(message) from error
 
 
-def _curve(name: str, path: Path) -> TrainingCurve:
+def _curves(folder: Path, *, say: Callable[[str], None]) -> Iterator[TrainingCurve]:
+    for name, path in _files(folder, max_bytes=MAX_METRIC_BYTES):
+        if points := _points(path):
+            yield TrainingCurve(name=name, steps=[step for step, _ in points], values=[value for _, value in points])
+        else:
+            say(f"{name} is left out: it has no finite number")
+
+
+def _points(path: Path) -> Sequence[tuple[int, float]]:
     """Return a metric of lines `time value step`, or `time value`; of one step the last, without what is not finite."""
     known = dict[int, float]()
     for number, line in enumerate(_text(path, max_bytes=MAX_METRIC_BYTES).splitlines(), start=1):
@@ -199,11 +224,7 @@ def _curve(name: str, path: Path) -> TrainingCurve:
         if not 0 <= step <= MAX_STEP:
             message = f"{path}, line {number}, has step {step}; steps are 0 to {MAX_STEP}"
             raise InvalidInput(message)
-    points = thinned([(step, known[step]) for step in sorted(known) if math.isfinite(known[step])])
-    if not points:
-        message = f"{path} has no finite number: remove it, to import the others"
-        raise InvalidInput(message)
-    return TrainingCurve(name=name, steps=[step for step, _ in points], values=[value for _, value in points])
+    return thinned([(step, known[step]) for step in sorted(known) if math.isfinite(known[step])])
 
 
 def thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:

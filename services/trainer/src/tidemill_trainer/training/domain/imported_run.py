@@ -85,14 +85,19 @@ class ImportedRun:
     def _of_parameters(self) -> Iterator[Violation]:
         if len(self.parameters) > MAX_PARAMETERS:
             yield Violation("parameters", f"has {len(self.parameters)} entries, and {MAX_PARAMETERS} is the limit")
+            return
         for name, value in self.parameters.items():
-            if not name or len(name) > MAX_NAME_LENGTH or len(value) > MAX_VALUE_LENGTH:
-                text = f"needs a name of 1 to {MAX_NAME_LENGTH} characters, and a value of at most {MAX_VALUE_LENGTH}"
+            if not name or len(name) > MAX_NAME_LENGTH:
+                text = f"has a name of {len(name)} characters; send 1 to {MAX_NAME_LENGTH}"
+                yield Violation(f"parameters[{name[:_QUOTED]}]", text)
+            if len(value) > MAX_VALUE_LENGTH:
+                text = f"has {len(value)} characters, and {MAX_VALUE_LENGTH} is the limit"
                 yield Violation(f"parameters[{name[:_QUOTED]}]", text)
 
     def _of_metrics(self) -> Iterator[Violation]:
         if len(self.metrics) > MAX_METRICS:
             yield Violation("metrics", f"has {len(self.metrics)} curves, and {MAX_METRICS} is the limit")
+            return
         if len({curve.name for curve in self.metrics}) < len(self.metrics):
             yield Violation("metrics", "has several curves of one name: send each once")
         for curve in self.metrics:
