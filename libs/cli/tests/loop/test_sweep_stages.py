@@ -32,6 +32,15 @@ def test_a_training_says_where_its_sweep_is(state: pb.SweepState.ValueType, word
     assert (stage.stage, stage.name, stage.subject) == ("training", "helpdesk_lora", "rates")
 
 
+def test_a_search_that_tried_all_points_of_its_space_is_done() -> None:
+    found = sweep_in(pb.SWEEP_STATE_SUCCEEDED)
+    found.max_trials = 12
+
+    stage = sweep_stage(PLAN, found, None)
+
+    assert (stage.done, stage.total, TRIALS in stage.says) == (3, 3, True)
+
+
 def test_before_its_first_version_it_waits() -> None:
     assert sweep_stage(PLAN, None, None).says == "waits for a version of helpdesk_sft"
 

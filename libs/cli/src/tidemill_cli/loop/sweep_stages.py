@@ -21,7 +21,7 @@ def sweep_stage(plan: TrainingPlan, sweep: Sweep | None, run: TrainingRun | None
         state=state,
         says=f"{says} (paused)" if plan.paused and state == "running" else says,
         done=_ended(sweep),
-        total=sweep.max_trials,
+        total=_total(sweep),
         since=time_of(sweep.finish_time if ended else sweep.create_time),
         subject=sweep.id,
     )
@@ -29,7 +29,7 @@ def sweep_stage(plan: TrainingPlan, sweep: Sweep | None, run: TrainingRun | None
 
 def _sweep(sweep: Sweep) -> tuple[str, str]:
     best = f", best loss {loss:.4f}" if (loss := _best(sweep)) is not None else ""
-    trials = f"{_ended(sweep)} of {sweep.max_trials} trials ended{best}"
+    trials = f"{_ended(sweep)} of {_total(sweep)} trials ended{best}"
     match sweep.state:
         case SweepState.SWEEP_STATE_RUNNING:
             return "running", f"sweep {sweep.id} on {sweep.dataset_version}: {trials}"
@@ -43,6 +43,11 @@ def _sweep(sweep: Sweep) -> tuple[str, str]:
 
 def _ended(sweep: Sweep) -> int:
     return sum(trial.state != SweepTrialState.SWEEP_TRIAL_STATE_RUNNING for trial in sweep.trials)
+
+
+def _total(sweep: Sweep) -> int:
+    """Return how many trials there may be; of a search that has ended, those that there were."""
+    return sweep.max_trials if sweep.state == SweepState.SWEEP_STATE_RUNNING else _ended(sweep)
 
 
 def _best(sweep: Sweep) -> float | None:

@@ -14,7 +14,10 @@ _TRAINS = ("learning", "training/domain")
 
 
 def code_digest(package: Path = _PACKAGE) -> str:
-    """Return a digest of the code that trains: two releases with the same one train alike."""
+    """Return a digest of the code that trains, without the modules that it imports from elsewhere.
+
+    Scores of rewards, the escaping of examples and libraries are of the release and of `versions`.
+    """
     digest = hashlib.sha256()
     for path in sorted(path for folder in _TRAINS for path in (package / folder).rglob("*.py")):
         content = path.read_bytes()
