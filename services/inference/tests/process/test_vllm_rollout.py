@@ -3,7 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 import psutil
@@ -37,15 +38,18 @@ POLICY = rollout_pb2.RolloutPolicy(
     gate="helpdesk_gate",
     steps=[
         rollout_pb2.RolloutStep(shadow=True, requests=2),
-        rollout_pb2.RolloutStep(weight=50, requests=40, at_least=10),
+        rollout_pb2.RolloutStep(weight=50, requests=200, at_least=10),
     ],
     abort=rollout_pb2.AbortRules(error_rate_above=0.02),
 )
 USERS = [f"u{number}" for number in range(20)]
 LONG = configuration_pb2.Sampling(max_output_tokens=700)
-MAX_CONCURRENT = 8
+CALLERS = 4
 STARTS_WITHIN_S = 600
-AT_ONCE_S, FREE_WITHIN_S = 5.0, 2.0
+AT_ONCE_S = 30.0
+"""Far less than these clients wait, which is 60 s, and far more than a failure takes on a busy machine."""
+FREE_WITHIN_S = 2.0
+"""On a machine that is not too busy at the moment: it is tried again."""
 
 
 async def test_a_rollout_goes_on_after_the_end_of_the_engine_that_both_variants_share(
@@ -113,21 +117,19 @@ async def _shadows(harness: Harness) -> None:
 async def _outlives_its_engine(harness: Harness) -> None:
     """Only answers of the candidate are made when vLLM is killed, and they do not count against it."""
     short = await asyncio.gather(*(ask(harness, user) for user in USERS))
-    before, servers = (await current(harness)).rollout, vllm_child.server()
+    before, server = (await current(harness)).rollout, vllm_child.server()
     candidates = [user for user, each in zip(USERS, short, strict=True) if each.variant.name == "candidate"]
     assert 0 < len(candidates) < len(USERS)
 
-    failed, took_s = await _killed_while_it_answers(harness, vllm_child.server(), candidates)
+    failed = await _killed_while_it_answers(harness, server, candidates)
 
     assert {type(each) for each in failed} == {DependencyUnavailable}
-    assert took_s < AT_ONCE_S
     await _is_ready(harness, ready=False)
-    began = time.monotonic()
     with pytest.raises(DependencyUnavailable):
-        await ask(harness, candidates[0])
-    assert time.monotonic() - began < AT_ONCE_S
+        async with asyncio.timeout(AT_ONCE_S):
+            await ask(harness, candidates[0])
     await _is_ready(harness)
-    assert vllm_child.server() != servers
+    assert vllm_child.server() != server
     again = await ask(harness, candidates[0])
     assert (again.variant.name, again.variant.model, again.variant.rollout) == ("candidate", "lora@1", before.id)
     rollout = (await current(harness)).rollout
@@ -143,7 +145,7 @@ async def _is_promoted(harness: Harness) -> None:
         await asyncio.gather(*(ask(harness, user) for user in USERS))
         return (await current(harness)).rollout.state == rollout_pb2.ROLLOUT_STATE_PROMOTED
 
-    await eventually(promoted)
+    await eventually(promoted, within_s=STARTS_WITHIN_S)
     after = (await ask(harness, "u0")).variant
     assert (after.name, after.model) == ("live", "lora@1")
     assert after.engine.endswith("float32 lora")
@@ -151,20 +153,40 @@ async def _is_promoted(harness: Harness) -> None:
 
 async def _stops_for_a_client_that_leaves(harness: Harness) -> None:
     """vLLM makes no answers for clients that are gone, streamed or not."""
-    request = inference_service_pb2.GenerateStreamRequest(request=asked("Hello", sampling=LONG))
-    whole = asyncio.create_task(ask(harness, "whole", sampling=LONG))
-    stream = harness.inferences.GenerateStream(request)
-    async for event in stream:
-        if event.HasField("delta"):
-            break
-    await _runs(2)
+    await eventually(lambda: _is_stopped(_asks_on(harness)))
+    await eventually(lambda: _is_stopped(_streams_on(harness)))
 
-    stream.cancel()
-    whole.cancel()
+
+async def _is_stopped(asking: Coroutine[object, object, None]) -> bool:
+    """Return whether the first answer ended soon after its client left; not so where it was whole before."""
+    whole = await vllm_child.whole_answers()
+    assert whole > 0, "those before are counted"
+    client = asyncio.create_task(asking)
+    await _computes()
+
+    client.cancel()
     left = time.monotonic()
-    await _runs(0)
+    await asyncio.wait([client])
+    await _computes(computes=False)
 
-    assert time.monotonic() - left < FREE_WITHIN_S
+    assert client.cancelled(), client.exception()
+    return time.monotonic() - left < FREE_WITHIN_S and await vllm_child.whole_answers() == whole
+
+
+async def _asks_on(harness: Harness) -> None:
+    while True:
+        await ask(harness, "whole", sampling=LONG)
+
+
+async def _streams_on(harness: Harness) -> None:
+    request = inference_service_pb2.GenerateStreamRequest(request=asked("Hello", sampling=LONG))
+    while True:
+        stream = harness.inferences.GenerateStream(request)
+        try:
+            async for _ in stream:
+                pass
+        finally:
+            stream.cancel()
 
 
 async def _is_taken_back_and_unloaded(harness: Harness) -> None:
@@ -192,30 +214,36 @@ async def _refuses_a_file_that_was_changed(harness: Harness) -> None:
 
 async def _fails_at_once_without_what_computes(harness: Harness) -> None:
     """vLLM's own API outlives the process that computes for some seconds."""
-    failed, took_s = await _killed_while_it_answers(harness, vllm_child.core(), USERS)
+    failed = await _killed_while_it_answers(harness, vllm_child.core(), USERS)
 
     assert {type(each) for each in failed} == {DependencyUnavailable}
-    assert took_s < AT_ONCE_S
 
 
 async def _killed_while_it_answers(
     harness: Harness, process: psutil.Process, users: Sequence[str]
-) -> tuple[Sequence[object], float]:
-    """Return what came of long answers, and how long after the kill."""
-    asking = [*users, *users, *users][:MAX_CONCURRENT]
-    answers = [asyncio.create_task(ask(harness, user, sampling=LONG)) for user in asking]
-    await _runs(len(answers))
+) -> Sequence[TidemillError]:
+    """Return what several callers got in the end who ask for long answers, again and again, also at the kill."""
+    asking = [asyncio.create_task(_asks_until_it_fails(harness, user)) for user in islice(cycle(users), CALLERS)]
+    await _computes()
+    assert not any(each.done() for each in asking), "none fails before the kill"
     process.kill()
-    began = time.monotonic()
-    found = await asyncio.gather(*answers, return_exceptions=True)
-    return found, time.monotonic() - began
+    async with asyncio.timeout(AT_ONCE_S):
+        return await asyncio.gather(*asking)
 
 
-async def _runs(count: int) -> None:
-    async def runs() -> bool:
-        return await vllm_child.running() == count
+async def _asks_until_it_fails(harness: Harness, user: str) -> TidemillError:
+    while True:
+        try:
+            await ask(harness, user, sampling=LONG)
+        except TidemillError as error:
+            return error
 
-    await eventually(runs)
+
+async def _computes(*, computes: bool = True) -> None:
+    async def is_so() -> bool:
+        return (await vllm_child.running() > 0) is computes
+
+    await eventually(is_so)
 
 
 async def _is_ready(harness: Harness, *, ready: bool = True) -> None:

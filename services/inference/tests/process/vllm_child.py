@@ -14,6 +14,7 @@ CHANGES = {"engine": "vllm", "vllm_python": PYTHON, "numeric_format": "float32",
 HEAD_SIZE = 32
 """The smallest of vLLM on a processor."""
 _RUNNING = re.compile(r"^vllm:num_requests_running\{[^}]*\} (\S+)", re.MULTILINE)
+_WHOLE = re.compile(r'^vllm:request_success_total\{[^}]*finished_reason="(?:stop|length)"[^}]*\} (\S+)', re.MULTILINE)
 
 
 def guardian() -> psutil.Process:
@@ -36,13 +37,23 @@ def core() -> psutil.Process:
 
 async def running() -> int:
     """Return how many answers are being made."""
-    found = _RUNNING.findall(await _got("/metrics"))
-    return int(sum(map(float, found)))
+    return await _metric(_RUNNING)
+
+
+async def whole_answers() -> int:
+    """Return how many answers came to their end since vLLM started."""
+    return await _metric(_WHOLE)
 
 
 async def models() -> Sequence[str]:
     """Return the names of what is loaded: `base`, and adapters."""
     return [each["id"] for each in json.loads(await _got("/v1/models"))["data"]]
+
+
+async def _metric(sought: re.Pattern[str]) -> int:
+    found = sought.findall(await _got("/metrics"))
+    assert found, sought.pattern
+    return int(sum(map(float, found)))
 
 
 async def _got(path: str) -> str:
