@@ -7,8 +7,8 @@ not claim in `capabilities` is skipped. For `adapted` (optional) give an engine 
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -21,7 +21,7 @@ from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.ports import Capability, Engine, Finish, Piece, Prompt, ToolCallPiece
 from tidemill_inference.generation.domain.content import Message, Part, Role, TokenLogprob, ToolCall, ToolResult
 from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice, ToolMode
-from tidemill_testkit.polling import eventually
+from tidemill_testkit.polling import DEADLINE_S, eventually
 
 CONTEXT = 1024
 """What the tests' models have, in tokens of a byte."""
@@ -87,11 +87,15 @@ def asking(messages: Sequence[Message] = HELLO, *, tokens: int = 24, **asked: ob
     return Prompt(messages=tuple(messages), sampling=chosen, **others)  # type: ignore[arg-type]
 
 
-async def answers(engine: Engine, prompt: Prompt, *, timeout_s: float = 300) -> list[Answer]:
-    """Return all candidates."""
+async def answers(
+    engine: Engine, prompt: Prompt, *, timeout_s: float = 300, begun: asyncio.Event | None = None
+) -> list[Answer]:
+    """Return all candidates; `begun` is set by the first of what they say."""
     found = [Answer() for _ in range(prompt.candidates)]
     async with aclosing(engine.generate(prompt, timeout_s=timeout_s)) as pieces:
         async for piece in pieces:
+            if begun:
+                begun.set()
             one = found[piece.candidate]
             assert one.finish is None, "nothing follows the end"
             match piece:
@@ -106,10 +110,30 @@ async def answers(engine: Engine, prompt: Prompt, *, timeout_s: float = 300) -> 
     return found
 
 
-async def answer(engine: Engine, prompt: Prompt) -> Answer:
+async def answer(engine: Engine, prompt: Prompt, *, begun: asyncio.Event | None = None) -> Answer:
     """Return the one candidate."""
-    (found,) = await answers(engine, prompt)
+    (found,) = await answers(engine, prompt, begun=begun)
     return found
+
+
+@asynccontextmanager
+async def company(engine: Engine, *, count: int, tokens: int) -> AsyncIterator[Sequence[asyncio.Task[Answer]]]:
+    """Have answers made that have all begun; those that are being made in the end are left.
+
+    How fast an engine is beside its client is not known: a test that needs them to be running looks whether one is
+    done, and tries again.
+    """
+    begun = [asyncio.Event() for _ in range(count)]
+    tasks = [asyncio.create_task(answer(engine, asking(tokens=tokens), begun=each)) for each in begun]
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            for each in begun:
+                await each.wait()
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class EngineContract:
@@ -144,16 +168,12 @@ class EngineContract:
         assert found.text == served.bare.text(served.bare.greedy(turns, 24))
 
     async def test_a_late_request_does_not_wait_for_the_running_ones(self, served: Served) -> None:
-        running = [asyncio.create_task(answer(served.engine, asking(tokens=300))) for _ in range(4)]
-        await eventually(lambda: served.running() == len(running), within_s=60)
+        async def overtakes() -> bool:
+            async with company(served.engine, count=4, tokens=500) as running:
+                assert (await answer(served.engine, asking(tokens=2))).text
+                return not any(each.done() for each in running)
 
-        late = await answer(served.engine, asking(tokens=2))
-
-        assert late.text
-        assert not any(task.done() for task in running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await eventually(overtakes)
         await eventually(lambda: served.running() == 0)
 
     async def test_an_answer_ends_before_a_stop_text(self, served: Served) -> None:
@@ -179,24 +199,29 @@ class EngineContract:
         def drawn(seed: int) -> Prompt:
             return asking([Message.of(Role.USER, "abc " * 175)], temperature=1.0, top_p=0.9, seed=seed)
 
-        company = [asyncio.create_task(answer(served.engine, asking(tokens=300))) for _ in range(3)]
-        await eventually(lambda: served.running() == len(company), within_s=60)
-        first, other = await asyncio.gather(answer(served.engine, drawn(1)), answer(served.engine, drawn(2)))
-        among = [each.text for each in await asyncio.gather(*company)]
-        again = await answer(served.engine, drawn(1))  # whose prompt an engine may have kept, in one piece
+        async def drawn_among_others() -> bool:
+            async with company(served.engine, count=3, tokens=300) as running:
+                first, other = await asyncio.gather(answer(served.engine, drawn(1)), answer(served.engine, drawn(2)))
+                among = not any(each.done() for each in running)
+                others = await asyncio.gather(*running)
+            again = await answer(served.engine, drawn(1))  # whose prompt an engine may have kept, in one piece
+            assert again.text == first.text
+            assert other.text != first.text
+            assert len({each.text for each in others}) == 1
+            return among
 
-        assert again.text == first.text
-        assert other.text != first.text
-        assert len(set(among)) == 1
+        await eventually(drawn_among_others)
 
     async def test_leaving_takes_an_answer_out_of_the_batch(self, served: Served) -> None:
-        pieces = served.engine.generate(asking(tokens=400), timeout_s=300)
-        await anext(pieces)
-        assert served.running() == 1
+        async def leaves_while_it_runs() -> bool:
+            pieces = served.engine.generate(asking(tokens=500), timeout_s=300)
+            await anext(pieces)
+            ran = served.running() == 1
+            await pieces.aclose()
+            await eventually(lambda: served.running() == 0)
+            return ran
 
-        await pieces.aclose()
-
-        await eventually(lambda: served.running() == 0)
+        await eventually(leaves_while_it_runs)
 
     async def test_a_deadline_takes_an_answer_out_of_the_batch(self, served: Served) -> None:
         with pytest.raises((TimeoutError, DependencyTimedOut)):
