@@ -35,7 +35,8 @@ class Store:
 
 def writing(store: Store, commit: GroupCommit, number: int) -> bool:
     """Write, and return whether that is committed once the commit returns."""
-    store.written.append(number)
+    with commit.writing():
+        store.written.append(number)
     commit()
     return any(number in committed for committed in store.commits)
 
@@ -47,7 +48,7 @@ async def test_what_is_written_while_a_commit_is_under_way_is_in_one_more_commit
         first = threads.submit(writing, store, commit, 0)
         assert store.begun.acquire(timeout=WAIT_S)
         others = [threads.submit(writing, store, commit, number) for number in range(1, 9)]
-        await eventually(lambda: commit.writes == 9)
+        await eventually(lambda: commit.waiting == 8)
         store.may_go_on.release(9)
 
         assert first.result(WAIT_S)
@@ -66,6 +67,21 @@ def test_a_write_is_never_said_to_be_committed_by_a_commit_that_failed() -> None
 
     assert writing(store, commit, 1)
     assert store.commits == [[0, 1]]
+
+
+async def test_a_commit_waits_for_the_writes_that_have_begun() -> None:
+    store = Store()
+    commit = GroupCommit(store.commit)
+    store.may_go_on.release(9)
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        with commit.writing():
+            other = threads.submit(writing, store, commit, 1)
+            await eventually(lambda: commit.is_alone)
+            assert store.commits == []
+            store.written.append(0)
+
+        assert other.result(WAIT_S)
+    assert store.commits == [[1, 0]]
 
 
 CALLED = """

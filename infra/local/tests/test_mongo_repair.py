@@ -1,0 +1,73 @@
+"""What a kill leaves of the embedded MongoDB, in a process of its own: a Java machine stays until its end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+STARTED = """
+import json, os, sys
+from pathlib import Path
+import jpype, pymongo
+from tidemill_local import mongo_server
+from tidemill_local.mongo_commits import GroupCommit
+from tidemill_local.places import JARS
+
+mongo_server.start_machine(JARS)
+file = Path(sys.argv[1])
+
+def served(store, commit):
+    server = jpype.JClass("de.bwaldvogel.mongo.MongoServer")(mongo_server.durable_backend(store, commit))
+    server.bind("127.0.0.1", 0)
+    return pymongo.MongoClient("127.0.0.1", int(server.getLocalAddress().getPort()), serverSelectionTimeoutMS=20_000)
+
+def sizes(store):
+    return [int(store.openMap(name).sizeAsLong()) for name in ("databases.d.things", "d.things._index__id_")]
+"""
+
+REPAIRED = (
+    STARTED
+    + """
+store = mongo_server.open_store(file)
+client = served(store, GroupCommit(store.commit))
+client.d.things.create_index([("kind", 1)], unique=True)
+client.d.things.insert_many({"_id": each, "kind": f"of {each}"} for each in ("a", "b", 7))
+key_of = jpype.JClass("de.bwaldvogel.mongo.backend.KeyValue")
+one = jpype.java.util.Collections.singletonList
+by_id, by_kind = store.openMap("d.things._index__id_"), store.openMap("d.things._index_kind_1")
+for each in (jpype.JString("b"), jpype.JDouble(7)):
+    assert by_id.remove(key_of(one(each))) is not None
+by_id.put(key_of(one(jpype.JString("gone"))), "gone")
+assert by_kind.remove(key_of(one(jpype.JString("of b")))) is not None
+store.commit()
+client.close()
+store.closeImmediately()
+again = mongo_server.open_store(file)
+before = sizes(again)
+things = served(again, GroupCommit(again.commit)).d.things
+found = [things.find_one({"_id": each}) for each in ("a", "b", 7, "gone")]
+changed = things.update_one({"_id": "b", "kind": "of b"}, {"$set": {"n": 1}}).matched_count
+removed = [things.delete_one({"_id": "b"}).deleted_count, things.delete_many({"kind": {"$exists": True}}).deleted_count]
+things.insert_one({"_id": "b", "kind": "of b"})
+print(json.dumps([before, found, changed, removed]), flush=True)
+os._exit(0)
+"""
+)
+
+
+def run(script: str, file: Path) -> tuple[object, str]:
+    """Return what a script prints as JSON, and its log."""
+    done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=120)  # noqa: S603, PLW1510 - a script of ours
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def test_indexes_that_lack_documents_are_repaired_when_a_file_is_opened(tmp_path: Path) -> None:
+    (sizes, found, changed, removed), log = run(REPAIRED, tmp_path / "store.mv")  # type: ignore[misc]
+
+    assert sizes == [3, 3]
+    assert found == [{"_id": "a", "kind": "of a"}, {"_id": "b", "kind": "of b"}, {"_id": 7, "kind": "of 7"}, None]
+    assert changed == 1
+    assert removed == [1, 2]
+    assert "added 2 entries and removed 1" in log
+    assert "the index kind_1 of d.things is made anew: 3 documents, 2 entries" in log
