@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from bson.errors import InvalidDocument
 
 from libs.kit.tests.notes import (
     QUOTA,
@@ -22,7 +23,7 @@ from libs.kit.tests.notes import (
 from tidemill_core.application import Aggregates, PageRequest, Request
 from tidemill_core.errors import AlreadyExists, DependencyUnavailable, InvalidInput, NotFound, RequestIdReused
 from tidemill_core.quotas import QuotaReached
-from tidemill_kit.store.outbox import TooLarge
+from tidemill_kit.store.outbox import Outbox, TooLarge
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -320,6 +321,14 @@ async def test_the_fake_reports_what_was_published() -> None:
     await notes.update("acme", "n1", partial(write, "second"), request=intent("r1"))
 
     assert notes.published == [NoteWasWritten(occurred_at=NOON, line="second")]
+
+
+async def test_the_fake_refuses_an_event_that_a_server_could_not_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = InMemoryAggregates(a_note(), codec=NoteCodec(), missing=NoteNotFound)
+    monkeypatch.setattr(Outbox, "entries", lambda *_, **__: [{"data": {"a", "set"}}])
+
+    with pytest.raises(InvalidDocument):
+        await notes.update("acme", "n1", partial(write, "second"), request=intent("r1"))
 
 
 @pytest.mark.parametrize("labels", [{"": "a"}, {"$ref": "a", "$id": "b"}, {"a\0b": "c"}])

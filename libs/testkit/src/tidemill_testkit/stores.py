@@ -85,7 +85,7 @@ class InMemoryAggregates(MongoAggregates[A]):
     async def _save(
         self, key: str, aggregate: A, fields: Document, entries: Sequence[Document], request: Request
     ) -> bool:
-        del entries  # the relay has taken them out by the time that the document is read
+        encode({"outbox": entries})  # the relay has taken them out by the time that the document is read
         if not await super()._save(key, aggregate, fields, [], request):
             return False
         self.published += aggregate.pending
