@@ -131,6 +131,16 @@ def test_many_documents_with_a_condition_are_changed_and_removed_all_or_one_as_i
     assert [row["n"] for row in rows.find({}).sort("n", 1)] == [25, 26, 27, 28, 29]
 
 
+def test_a_document_that_is_named_twice_is_changed_once(client: Client) -> None:
+    rows = client["test"][unique_name("twice")]
+    rows.insert_many([{"_id": f"r{number}", "n": 0, "on": True} for number in range(4)])
+    some = {"_id": {"$in": ["r0", "r1", "r2", "r3", "r0", "r1"]}, "on": True}
+
+    assert rows.update_many(some, {"$inc": {"n": 1}}).matched_count == 4
+    assert [row["n"] for row in rows.find({})] == [1, 1, 1, 1]
+    assert rows.delete_many(some).deleted_count == 4
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 def test_a_change_of_many_documents_ends_with_the_first_that_is_refused(client: Client, *, ordered: bool) -> None:
     rows = client["test"][unique_name("refused")]

@@ -102,7 +102,7 @@ class ById:
         ):
             yield operation
             return
-        named = list(query.get("_id").get("$in"))
+        named = list(dict.fromkeys(query.get("_id").get("$in")))  # a document that is named twice is changed once
         for start in range(0, max(1, len(named)), _PART):
             some, part = self._document(query), self._document(operation)
             some.put("_id", self._document("$in", self._list(named[start : start + _PART])))

@@ -45,35 +45,20 @@ async def test_a_service_is_alive_at_once_and_ready_when_what_it_needs_answers()
         assert (await SourceServiceStub(service.channel).GetSource(GetSourceRequest())).source.id == "cms"
 
 
-async def test_what_a_service_is_made_of_is_left_out_of_collections_once_it_has_started() -> None:
+async def test_imports_are_left_out_of_collections_and_nothing_that_components_make(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     diary = list[str]()
-    stop, mongodb = asyncio.Event(), Switch(on=False)
-    built = App(
-        settings=settings(grpc_port=0),
-        servicers=[],
-        access=access_of(),
-        dependencies=[mongodb.dependency],
-        components=[Part("relay", diary)],
-    )
-    running = asyncio.create_task(serve(built, stop=stop, once_started=lambda: diary.append("left out")))
-    mongodb.on = True
-    await eventually(lambda: "left out" in diary)
-    stop.set()
-    await running
+    monkeypatch.setattr(gc, "freeze", lambda: diary.append("frozen"))
+    monkeypatch.setattr(gc, "set_threshold", lambda *given: diary.append(f"every {given[0]}"))
+    parts = [Part("relay", diary)]
+    built = App(settings=settings(grpc_port=0), servicers=[], access=access_of(), components=parts)
+    running = asyncio.create_task(app._main(built))  # noqa: SLF001 - what `run` runs
+    await eventually(lambda: "every 3000" in diary)
+    os.kill(os.getpid(), signal.SIGTERM)
 
-    assert diary == ["relay started", "left out", "relay stopped"]
-
-
-def test_a_collection_goes_through_little_of_what_came_since(monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers, calls = list[int](), list[str]()
-    monkeypatch.setattr(gc, "collect", lambda: calls.append("collect"))
-    monkeypatch.setattr(gc, "freeze", lambda: calls.append("freeze"))
-    monkeypatch.setattr(gc, "set_threshold", lambda *given: numbers.extend(given))
-
-    app.collect_briefly()
-
-    assert calls == ["collect", "freeze"]
-    assert numbers == [3000, 10, 30]
+    assert await running == 0
+    assert diary == ["frozen", "relay started", "every 3000", "relay stopped"]
 
 
 async def test_freed_memory_goes_back_to_the_system_while_the_service_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,7 @@ async def _main(app: App | Coroutine[Any, Any, App]) -> int:
             limit_inflation(built.settings.max_inflated_bytes)
             close_tracing = telemetry.configure_tracing(built.settings, version=version_of(built.settings))
             close_metrics = telemetry.serve_metrics(built.settings)
+            leave_out_imports()
             code = await serve(built, stop=stop, once_started=collect_briefly)
     except Exception as error:  # noqa: BLE001 - the edge of the process
         _log_failure(error)
@@ -128,10 +129,17 @@ async def _main(app: App | Coroutine[Any, Any, App]) -> int:
     return code
 
 
-def collect_briefly() -> None:
-    """Leave what is there out of all later collections of garbage, and let each of these go through little."""
+def leave_out_imports() -> None:
+    """Leave what is there out of all later collections of garbage.
+
+    Nothing runs yet: what components make, such as loaded models, has to be found by collections when it is let go.
+    """
     gc.collect()
     gc.freeze()
+
+
+def collect_briefly() -> None:
+    """Let each collection of garbage go through little."""
     gc.set_threshold(*_COLLECTIONS)
 
 
