@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 STARTED = """
 import json, os, sys
@@ -55,7 +56,7 @@ os._exit(0)
 )
 
 
-def run(script: str, file: Path) -> tuple[object, str]:
+def run(script: str, file: Path) -> tuple[Any, str]:
     """Return what a script prints as JSON, and its log."""
     done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=120)  # noqa: S603, PLW1510 - a script of ours
     assert done.returncode == 0, done.stderr
@@ -63,7 +64,7 @@ def run(script: str, file: Path) -> tuple[object, str]:
 
 
 def test_indexes_that_lack_documents_are_repaired_when_a_file_is_opened(tmp_path: Path) -> None:
-    (sizes, found, changed, removed), log = run(REPAIRED, tmp_path / "store.mv")  # type: ignore[misc]
+    (sizes, found, changed, removed), log = run(REPAIRED, tmp_path / "store.mv")
 
     assert sizes == [3, 3]
     assert found == [{"_id": "a", "kind": "of a"}, {"_id": "b", "kind": "of b"}, {"_id": 7, "kind": "of 7"}, None]

@@ -19,7 +19,8 @@ from tidemill_trainer.registry.domain.sources import FolderSource, TrainedSource
 from tidemill_trainer.registry.mongo import MODELS, VERSIONS
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
-from tidemill_trainer.training.domain.run import Progress, TrainingRun
+from tidemill_trainer.training.domain.progress import Progress
+from tidemill_trainer.training.domain.run import TrainingRun
 from tidemill_trainer.training.mongo import RUNS
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"

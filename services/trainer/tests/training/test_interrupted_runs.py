@@ -10,8 +10,9 @@ from tidemill_core.application import ResourceKey
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.registry.domain.model_version import ModelVersion, ModelVersionWasRegistered
+from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.recipe import recipe_of
-from tidemill_trainer.training.domain.run import Progress, RunState, TrainingRun
+from tidemill_trainer.training.domain.run import RunState, TrainingRun
 from tidemill_trainer.training.ports import RunFolder, TrainingJob
 from tidemill_trainer.training.register_adapter import RegisterAdapter
 from tidemill_trainer.training.train_run import SAVING_S

@@ -13,7 +13,8 @@ from tidemill_trainer.errors import TrainingPlanNotFound, TrainingRunNotFound
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import RunLimits, TrainingPlan
-from tidemill_trainer.training.domain.run import Progress, TrainingRun
+from tidemill_trainer.training.domain.progress import Progress
+from tidemill_trainer.training.domain.run import TrainingRun
 from tidemill_trainer.training.domain.trial import HeldOut, Trial
 from tidemill_trainer.training.mongo import PLANS, RUN_LISTS, RUNS, deferring_plans, pending_runs
 

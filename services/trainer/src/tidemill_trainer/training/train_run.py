@@ -24,7 +24,8 @@ from tidemill_trainer.training.domain.curves import extended
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import DatasetVersion
-from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, Progress, RunState, TrainingRun
+from tidemill_trainer.training.domain.progress import Progress
+from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, RunState, TrainingRun
 from tidemill_trainer.training.domain.trial import DATASET_CHANGED
 from tidemill_trainer.training.ports import (
     Bases,

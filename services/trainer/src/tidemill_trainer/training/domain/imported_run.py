@@ -11,8 +11,9 @@ from tidemill_core.errors import Violation
 from tidemill_core.resources import label_violations, line_violations, refuse
 from tidemill_trainer.training.domain.curves import MAX_POINTS, Curve
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits
+from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.recipe import Recipe
-from tidemill_trainer.training.domain.run import Progress, RunState, TrainingRun
+from tidemill_trainer.training.domain.run import RunState, TrainingRun
 from tidemill_trainer.training.domain.run_notes import MAX_NOTES_LENGTH
 
 MAX_PARAMETERS = 500
