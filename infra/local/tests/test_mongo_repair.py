@@ -1,34 +1,15 @@
 """What a kill leaves of the embedded MongoDB, in a process of its own: a Java machine stays until its end."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-STARTED = """
-import json, os, sys
-from pathlib import Path
-import jpype, pymongo
-from tidemill_local import mongo_server
-from tidemill_local.mongo_commits import GroupCommit
-from tidemill_local.places import JARS
-
-mongo_server.start_machine(JARS)
-file = Path(sys.argv[1])
-
-def served(store, commit):
-    server = jpype.JClass("de.bwaldvogel.mongo.MongoServer")(mongo_server.durable_backend(store, commit))
-    server.bind("127.0.0.1", 0)
-    return pymongo.MongoClient("127.0.0.1", int(server.getLocalAddress().getPort()), serverSelectionTimeoutMS=20_000)
-
-def sizes(store):
-    return [int(store.openMap(name).sizeAsLong()) for name in ("databases.d.things", "d.things._index__id_")]
-"""
+from infra.local.tests.mongo_scripts import STARTED, printed
 
 REPAIRED = (
     STARTED
     + """
+def sizes(store):
+    return [int(store.openMap(name).sizeAsLong()) for name in ("databases.d.things", "d.things._index__id_")]
+
 store = mongo_server.open_store(file)
 client = served(store, GroupCommit(store.commit))
 client.d.things.create_index([("kind", 1)], unique=True)
@@ -56,15 +37,8 @@ os._exit(0)
 )
 
 
-def run(script: str, file: Path) -> tuple[Any, str]:
-    """Return what a script prints as JSON, and its log."""
-    done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=120)  # noqa: S603, PLW1510 - a script of ours
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), done.stderr
-
-
 def test_indexes_that_lack_documents_are_repaired_when_a_file_is_opened(tmp_path: Path) -> None:
-    (sizes, found, changed, removed), log = run(REPAIRED, tmp_path / "store.mv")
+    (sizes, found, changed, removed), log = printed(REPAIRED, tmp_path / "store.mv")
 
     assert sizes == [3, 3]
     assert found == [{"_id": "a", "kind": "of a"}, {"_id": "b", "kind": "of b"}, {"_id": 7, "kind": "of 7"}, None]

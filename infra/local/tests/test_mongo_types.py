@@ -1,14 +1,13 @@
 """How the embedded MongoDB stores keys and documents, in a process of its own: a Java machine stays until its end."""
 
 import hashlib
-import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from infra.local.tests.mongo_scripts import STARTED, printed
 from tidemill_local.jars import classpath
 from tidemill_local.mongo_types import CLASSES
 from tidemill_local.places import JARS
@@ -16,15 +15,9 @@ from tidemill_local.places import JARS
 COMPILER = 17
 """The version of javac that made the classes."""
 
-STORED = """
-import json, os, sys
-from pathlib import Path
-import jpype
-from tidemill_local import mongo_server
-from tidemill_local.places import JARS
-
-mongo_server.start_machine(JARS)
-file = Path(sys.argv[1])
+STORED = (
+    STARTED
+    + """
 java, Document = jpype.java, jpype.JClass("de.bwaldvogel.mongo.bson.Document")
 KeyValue = jpype.JClass("de.bwaldvogel.mongo.backend.KeyValue")
 ObjectId = jpype.JClass("de.bwaldvogel.mongo.bson.ObjectId")
@@ -76,16 +69,40 @@ again = mongo_server.open_store(file)
 print(json.dumps([differing, before, as_read, shown(again)]), flush=True)
 os._exit(0)
 """
+)
+
+
+WRITTEN = (
+    STARTED
+    + """
+store = mongo_server.open_store(file)
+found = served(store, GroupCommit(store.commit)).d
+found.inserted.insert_one({"_id": "a"})
+found.create_collection("created")
+found.updated.update_one({"_id": "a"}, {"$set": {"n": 1}}, upsert=True)
+found.modified.find_one_and_update({"_id": "a"}, {"$set": {"n": 1}}, upsert=True)
+found.indexed.create_index([("n", 1)])
+found.dropped.insert_one({"_id": "a"})
+found.dropped.drop()
+found.dropped.insert_one({"_id": "a"})
+names = sorted(found.list_collection_names())
+
+def type_of(data_type):
+    return str(data_type.getClass().getSimpleName())
+
+keys = [type_of(store.openMap(f"d.{name}._index__id_").getKeyType()) for name in names]
+documents = [type_of(store.openMap(f"databases.d.{name}").getValueType()) for name in names]
+print(json.dumps([names, keys, documents]), flush=True)
+os._exit(0)
+"""
+)
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     """Return in which pairs of keys the orders differ, and what was stored: by H2 alone, read so, and stored again."""
-    file = tmp_path_factory.mktemp("types") / "store.mv"
-    command = [sys.executable, "-c", STORED, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - a script of ours
-    assert done.returncode == 0, done.stderr
-    return list(json.loads(done.stdout))
+    found, _ = printed(STORED, tmp_path_factory.mktemp("types") / "store.mv")
+    return list(found)
 
 
 def test_keys_have_the_order_that_they_have_as_java_serializes_them(stored: list[object]) -> None:
@@ -98,6 +115,14 @@ def test_what_earlier_versions_stored_is_read_as_it_was(stored: list[object]) ->
 
 def test_what_is_stored_is_read_as_it_was(stored: list[object]) -> None:
     assert stored[3] == stored[1]
+
+
+def test_what_commands_create_while_the_server_runs_has_our_types(tmp_path: Path) -> None:
+    (names, keys, documents), _ = printed(WRITTEN, tmp_path / "store.mv")
+
+    assert names == ["created", "dropped", "indexed", "inserted", "modified", "updated"]
+    assert keys == ["KeyType"] * 6
+    assert documents == ["DocumentType"] * 6
 
 
 def test_classes_and_sources_are_those_that_were_made_together() -> None:

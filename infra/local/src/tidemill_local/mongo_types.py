@@ -7,6 +7,7 @@ compares their classes with their sources, as there is no compiler where they ru
 
 from collections.abc import Iterable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import jpype
@@ -18,8 +19,11 @@ _DOCUMENTS = "databases."
 _INDEX = "._index_"
 _BY_ID = "_id_"
 _SYSTEM = ".system."
-_CREATES = frozenset({"insert", "update", "findAndModify", "findandmodify", "createIndexes"})
-"""Commands that create their collection."""
+_CREATES = frozenset({"create", "insert", "update", "findAndModify", "findandmodify", "createIndexes"})
+"""Commands that create their collection, updates also without an upsert.
+
+What `$out` or a renaming creates has H2's types until the next start, which costs time alone.
+"""
 _REMOVES = frozenset({"drop", "dropDatabase", "dropIndexes", "renameCollection"})
 
 
@@ -32,6 +36,7 @@ class StoredTypes:
         self._keys = jpype.JClass("tidemill.KeyType")
         self._documents = jpype.JClass("tidemill.DocumentType")
         self._opened: set[str] = set()
+        self._opening = Lock()
 
     def open_all(self) -> None:
         """Open every map that there is."""
@@ -47,9 +52,10 @@ class StoredTypes:
         collection = f"{message.getDatabaseName()}.{document.get(command)}"
         indexes = [str(each.get("name")) for each in document.get("indexes") or () if each.get("unique")]
         if collection not in self._opened or indexes:
-            self._opened.add(collection)
             indexed = (f"{collection}{_INDEX}{name}" for name in (_BY_ID, *indexes))
-            self._open([f"{_DOCUMENTS}{collection}", *indexed])
+            with self._opening:
+                self._open([f"{_DOCUMENTS}{collection}", *indexed])
+                self._opened.add(collection)
 
     def _open(self, names: Iterable[str]) -> None:
         for name in names:
