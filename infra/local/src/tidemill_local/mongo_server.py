@@ -1,10 +1,11 @@
 """A server of MongoDB's wire protocol on one file, for one machine: mongo-java-server over H2, in this process.
 
-Five things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
+Six things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
 commits before it replies, once for writes at the same time: by itself it commits about once a second, and loses
 acknowledged writes when it is killed.
 It goes by `_id` where a condition stands beside it (`mongo_by_id`), opens a file without reading all documents
-(`mongo_indexes`), and stores and compares without Java's serialization (`mongo_types`).
+(`mongo_indexes`) and with indexes that lack nothing (`mongo_repair`), and stores and compares without Java's
+serialization (`mongo_types`).
 """
 
 import argparse
