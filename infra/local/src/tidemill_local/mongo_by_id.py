@@ -15,6 +15,7 @@ from typing import Any
 import jpype
 
 from tidemill_local.mongo_commits import GroupCommit
+from tidemill_local.mongo_maps import DOCUMENTS
 from tidemill_local.mongo_turns import Turns
 
 WRITES = frozenset({"insert", "update", "delete", "findAndModify", "findandmodify"})
@@ -213,7 +214,7 @@ class ById:
 
     def _documents(self, stored: Any) -> Any:  # noqa: ANN401 - see above
         """Return a collection's documents by their `_id`, which costs less than its index does."""
-        return self._store.openMap(f"databases.{stored.getFullName()}")
+        return self._store.openMap(f"{DOCUMENTS}{stored.getFullName()}")
 
     def _begins_alike(self, query: Any) -> bool:  # noqa: ANN401 - see above
         """Return whether an upsert's new document takes only `_id` from the filter."""

@@ -9,14 +9,15 @@ from typing import Any
 
 import jpype
 
-_INDEXES = ".system.indexes"
-_DATABASES = "databases."
+from tidemill_local.mongo_maps import BY_ID, DOCUMENTS, SYSTEM
+
+_INDEXES = f"{SYSTEM}indexes"
 
 
 def opened_backend(store: Any) -> Any:  # noqa: ANN401 - Java's objects have no Python types
     """Return the library's backend on a store."""
     names = [str(name) for name in store.getMapNames()]
-    declared = [store.openMap(name) for name in names if name.startswith(_DATABASES) and name.endswith(_INDEXES)]
+    declared = [store.openMap(name) for name in names if name.startswith(DOCUMENTS) and name.endswith(_INDEXES)]
     kept = [(each, _without_unique(each)) for each in declared]
     backend = jpype.JClass("de.bwaldvogel.mongo.backend.h2.H2Backend")(store)
     for each, descriptions in kept:
@@ -31,7 +32,7 @@ def _without_unique(declared: Any) -> dict[Any, Any]:  # noqa: ANN401 - see abov
     found = {
         entry.getKey(): entry.getValue()
         for entry in declared.entrySet()
-        if not entry.getValue().get("unique") and str(entry.getValue().get("name")) != "_id_"
+        if not entry.getValue().get("unique") and str(entry.getValue().get("name")) != BY_ID
     }
     for key in found:
         declared.remove(key)

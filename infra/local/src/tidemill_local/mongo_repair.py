@@ -9,10 +9,7 @@ from typing import Any
 
 import jpype
 
-_DATABASES = "databases."
-_INDEX = "._index_"
-_BY_ID = "_id_"
-_SYSTEM = ".system."
+from tidemill_local.mongo_maps import BY_ID, DOCUMENTS, INDEX, SYSTEM
 
 _log = logging.getLogger(__name__)
 
@@ -21,15 +18,15 @@ def repair(store: Any) -> None:  # noqa: ANN401 - Java's objects have no Python 
     """Repair the unique indexes of a store, before the library opens it."""
     names = {str(name) for name in store.getMapNames()}
     for name in sorted(names):
-        collection, found, index = name.partition(_INDEX)
-        documents = f"{_DATABASES}{collection}"
-        if not found or name.startswith(_DATABASES) or _SYSTEM in name or documents not in names:
+        collection, found, index = name.partition(INDEX)
+        documents = f"{DOCUMENTS}{collection}"
+        if not found or name.startswith(DOCUMENTS) or SYSTEM in name or documents not in names:
             continue
         data, indexed = store.openMap(documents), store.openMap(name)
         held, listed = int(data.sizeAsLong()), int(indexed.sizeAsLong())
         if held == listed:
             continue
-        if index == _BY_ID:
+        if index == BY_ID:
             added, removed = _match(data, indexed)
             text = "repaired the index %s of %s: %s documents and %s entries; added %s entries and removed %s"
             _log.warning(text, index, collection, held, listed, added, removed)

@@ -12,13 +12,11 @@ from typing import Any
 
 import jpype
 
+from tidemill_local.mongo_maps import BY_ID, DOCUMENTS, INDEX, SYSTEM
+
 CLASSES = Path(__file__).with_name("java")
 """A folder of the class path."""
 
-_DOCUMENTS = "databases."
-_INDEX = "._index_"
-_BY_ID = "_id_"
-_SYSTEM = ".system."
 _CREATES = frozenset({"create", "insert", "update", "findAndModify", "findandmodify", "createIndexes"})
 """Commands that create their collection, updates also without an upsert.
 
@@ -52,16 +50,16 @@ class StoredTypes:
         collection = f"{message.getDatabaseName()}.{document.get(command)}"
         indexes = [str(each.get("name")) for each in document.get("indexes") or () if each.get("unique")]
         if collection not in self._opened or indexes:
-            indexed = (f"{collection}{_INDEX}{name}" for name in (_BY_ID, *indexes))
+            indexed = (f"{collection}{INDEX}{name}" for name in (BY_ID, *indexes))
             with self._opening:
-                self._open([f"{_DOCUMENTS}{collection}", *indexed])
+                self._open([f"{DOCUMENTS}{collection}", *indexed])
                 self._opened.add(collection)
 
     def _open(self, names: Iterable[str]) -> None:
         for name in names:
-            if _SYSTEM in name:
+            if SYSTEM in name:
                 continue
-            if name.startswith(_DOCUMENTS):
+            if name.startswith(DOCUMENTS):
                 self._store.openMap(name, self._builder().valueType(self._documents()))
-            elif _INDEX in name:
+            elif INDEX in name:
                 self._store.openMap(name, self._builder().keyType(self._keys()))

@@ -1,0 +1,10 @@
+"""How the library names the maps of a store."""
+
+DOCUMENTS = "databases."
+"""Before the name of a collection: its documents by their `_id`."""
+INDEX = "._index_"
+"""Between the name of a collection and that of its index."""
+BY_ID = "_id_"
+"""The index that each collection has."""
+SYSTEM = ".system."
+"""In the names of collections that the library keeps for itself."""
