@@ -14,20 +14,20 @@ def rouge_l(reference: str, text: str) -> float:
 
     Texts without any word are equal if their signs are.
     """
-    pending, given = words_of(reference), words_of(text)
-    if not pending and not given:
+    expected, given = words_of(reference), words_of(text)
+    if not expected and not given:
         return float(same_signs(reference, text))  # no words
-    common = _common(pending, given)
-    return 2 * common / (len(pending) + len(given))
+    common = _common(expected, given)
+    return 2 * common / (len(expected) + len(given))
 
 
-def _common(pending: Sequence[str], given: Sequence[str]) -> int:
+def _common(expected: Sequence[str], given: Sequence[str]) -> int:
     """Return the length of the longest common subsequence."""
     places: dict[str, int] = {}
-    for number, word in enumerate(pending):
+    for number, word in enumerate(expected):
         places[word] = places.get(word, 0) | 1 << number
-    every = left = (1 << len(pending)) - 1
+    every = left = (1 << len(expected)) - 1
     for word in given:
         if here := left & places.get(word, 0):
             left = ((left + here) | (left - here)) & every
-    return len(pending) - left.bit_count()
+    return len(expected) - left.bit_count()
