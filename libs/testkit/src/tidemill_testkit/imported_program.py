@@ -2,8 +2,8 @@
 
 `python -m tidemill_testkit.imported_program 5 tidemill_monitor` does so for who has the other end of the socket 5. What
 runs in a fork is the package's `__main__`, or a function (`tidemill_cli.main:main`), with arguments, an environment and
-streams of its own, and it ends as a program does. One thing differs: all forks order the texts of a set alike, as
-Python draws the seed of hashes when the process that has imported begins.
+streams of its own, and it ends as a program does. One thing differs: all forks order the texts of a set alike, as they
+have the hash seed of the process that has imported.
 """
 
 import gc
