@@ -54,6 +54,25 @@ async def test_a_base_and_its_adapters_are_one_server(shop: Shop) -> None:
     assert [each.id for each in await client.models() if each.parent] == names
 
 
+async def test_an_adapter_that_another_answer_has_loaded_again_meanwhile_is_asked_once_more(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = await shop.adapter("a", await shop.model("base"))
+    said = await shop.said(adapter, "Hi", tokens=4)
+    server = base_of(shop).server
+    restore = server.restore
+
+    async def after_another(name: str) -> bool:
+        await restore(name)
+        return await restore(name)
+
+    monkeypatch.setattr(server, "restore", after_another)
+    (name,) = [each.id for each in await server.client().models() if each.parent]
+    await server.client().unload_adapter(name)
+
+    assert await shop.said(adapter, "Hi", tokens=4) == said
+
+
 async def test_prompts_are_tokens_in_which_what_people_wrote_is_text(shop: Shop) -> None:
     model = await shop.model("base")
     async with shop.engines.use("acme", model) as engine:

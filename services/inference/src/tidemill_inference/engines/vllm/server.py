@@ -193,16 +193,15 @@ class VllmServer:
         return adapter in self._adapters
 
     async def restore(self, adapter: str) -> bool:
-        """Load an adapter again that another replica has had the server forget, and return whether that was needed.
+        """Return whether it has an adapter; one that another replica has had it forget is loaded again.
 
         Raises:
             DependencyUnavailable: the server does not answer.
 
         """
         files = self._adapters.get(adapter)
-        if files is None or await self.client().has_adapter(adapter):
-            return False
-        await self._again(adapter, files)
+        if files and not await self.client().has_adapter(adapter):
+            await self._again(adapter, files)
         return self.serves(adapter)
 
     async def remove(self, adapter: str) -> None:
