@@ -130,7 +130,7 @@ class EstimatePower:
         confidence = await self._confidence(known, case_set)
         bound = Bound(above=requirement.gain_above, confidence=confidence, questions=len(set(questions.values())))
         power = await self.powers.of(of_metric, bound, gain=gain, power=POWER)
-        minimum = max(self.evidence.min_questions, requirement.at_least)
+        minimum = self.evidence.questions_for(requirement)
         return found.stated(bound, power, minimum=minimum, evaluation=judged[0].id if judged and of_metric else "")
 
     async def _live(self, caller: Caller, gate: Gate) -> str:

@@ -151,7 +151,7 @@ class CompareForGate:
         """Yield why the requirement does not hold."""
         if failures > self.evidence.max_unanswered * asked:
             yield f"{failures} of {asked} searches failed; the limit is {self.evidence.max_unanswered:.0%}"
-        minimum = max(self.evidence.min_questions, required.at_least)
+        minimum = self.evidence.questions_for(required)
         if measure.questions < minimum:
             yield f"{measure.questions} distinct questions were searched; at least {minimum} are needed: judge more"
         elif measure.low <= required.gain_above:

@@ -7,7 +7,7 @@ from enum import Enum
 from statistics import fmean, median
 
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
-from tidemill_evaluator.gates.domain.gate import METRICS, Requirement
+from tidemill_evaluator.gates.domain.gate import METRICS, Requirement, RetrievalRequirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
 
 _LIKE_LOAD = 1.5
@@ -40,6 +40,10 @@ class Evidence:
     """Minimum number of distinct questions answered by both sides, for all requirements."""
     max_unanswered: float = 0.1
     """Maximum share of cases without an answer of both sides."""
+
+    def questions_for(self, requirement: Requirement | RetrievalRequirement) -> int:
+        """Return how many distinct questions a requirement needs at least."""
+        return max(self.min_questions, requirement.at_least)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +220,7 @@ def _shortfall(
     lost = [result for result in results if result.candidate.failed and not result.baseline.failure]
     if len(lost) > evidence.max_unanswered * len(results):
         return f"the candidate failed {len(lost)} of {len(results)} cases; the limit is {evidence.max_unanswered:.0%}"
-    minimum = max(evidence.min_questions, requirement.at_least)
+    minimum = evidence.questions_for(requirement)
     if questions < minimum:
         return f"both sides answered {questions} distinct questions; at least {minimum} are needed: add cases"
     loss = sum(result.baseline.scores.get(requirement.metric, 0.0) for result in lost)
