@@ -51,10 +51,16 @@ class _Known:
         for evaluation in self.completed:
             compared = {each.case_set for each in evaluation.comparisons if each.metric == requirement.metric}
             for each in evaluation.case_sets:
-                right = each.suite == requirement.suite if requirement.suite else each.dataset == requirement.dataset
-                if right and each.name in compared:
+                if requirement.is_of(each) and each.name in compared:
                     return evaluation, each
         return None
+
+    def next_set(self, requirement: Requirement, last: CaseSet | None) -> CaseSet | None:
+        """Return what the next candidate is judged on: the suite's cases, or those of the last held-out part."""
+        if not requirement.suite:
+            return last
+        suite = self.suites.get(requirement.suite)
+        return suite.case_set if suite else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +122,7 @@ class EstimatePower:
         if known.no_verdict:
             return replace(found, message=f"no candidate comes to a verdict: {known.no_verdict}")
         judged = known.judged(requirement)
-        case_set = _next_set(known, requirement)
+        case_set = known.next_set(requirement, judged[1] if judged else None)
         if case_set is None:
             return replace(found, message=_missing(requirement))
         found = replace(found, case_set=case_set.name)
@@ -174,15 +180,6 @@ class EstimatePower:
         except NotFound:
             return gate.confidence
         return corrected_confidence(gate.confidence, spent.count + 1)
-
-
-def _next_set(known: _Known, requirement: Requirement) -> CaseSet | None:
-    """Return the suite's set, or of held-out parts the last one that was used."""
-    if requirement.suite:
-        suite = known.suites.get(requirement.suite)
-        return suite.case_set if suite else None
-    judged = known.judged(requirement)
-    return judged[1] if judged else None
 
 
 def _numbered(cases: Sequence[Case]) -> Questions:

@@ -94,8 +94,8 @@ class Asked:
 def asked_of(case_sets: Sequence[CaseSet], require: Sequence[Requirement]) -> list[Asked]:
     """Return the comparisons to compute: requirements first, then all other metrics on all sets."""
     required = [
-        Asked(case_set=_set_of(requirement, case_sets).name, metric=requirement.metric, requirement=requirement)
-        for requirement in require
+        Asked(case_set=next(filter(each.is_of, case_sets)).name, metric=each.metric, requirement=each)
+        for each in require
     ]
     known = {(asked.case_set, asked.metric) for asked in required}
     names = [case_set.name for case_set in case_sets]
@@ -193,15 +193,6 @@ def verdict_of(comparisons: Sequence[Comparison]) -> Verdict:
     if not required:
         return Verdict.NONE
     return Verdict.PASSED if all(comparison.holds for comparison in required) else Verdict.FAILED
-
-
-def _set_of(requirement: Requirement, case_sets: Sequence[CaseSet]) -> CaseSet:
-    return next(
-        each
-        for each in case_sets
-        if (requirement.suite and each.suite == requirement.suite)
-        or (requirement.dataset and each.dataset == requirement.dataset)
-    )
 
 
 def _shortfall(

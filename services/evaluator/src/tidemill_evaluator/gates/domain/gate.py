@@ -9,6 +9,7 @@ from tidemill_core.errors import Violation
 from tidemill_core.rankings import METRICS as RANKING_METRICS
 from tidemill_core.resources import label_violations, name_violations, refuse, slug_violations
 from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
+from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
 
 ROUGE_L = "rouge_l"
@@ -31,6 +32,10 @@ class Requirement:
     metric: str
     gain_above: float = 0.0
     at_least: int = 0
+
+    def is_of(self, case_set: CaseSet) -> bool:
+        """Return whether these are cases of its suite or dataset."""
+        return case_set.suite == self.suite if self.suite else case_set.dataset == self.dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
