@@ -145,25 +145,28 @@ class GrpcServer:
 
 
 class Services:
-    """Stands in for a server, to learn which services and methods registrations would add."""
+    """Stands in for a server, to learn which services and methods registrations add, before one has them."""
 
     def __init__(self, servicers: Sequence[Registration]) -> None:
-        self.names: list[str] = []
         self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._generic: list[grpc.ServiceRpcHandler] = []
         self._registered: dict[str, Mapping[str, grpc.RpcMethodHandler[Any, Any]]] = {}
         for register, servicer in servicers:
             register(servicer, cast("grpc.aio.Server", self))
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the services."""
+        return [str(handler.service_name()) for handler in self._generic]
+
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.ServiceRpcHandler]) -> None:
-        """Keep the names of their services."""
+        """Keep them."""
         self._generic += handlers
-        self.names = [str(handler.service_name()) for handler in self._generic]
 
     def add_registered_method_handlers(
         self, service_name: str, handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]"
     ) -> None:
-        """Keep the handlers; generated code calls both."""
+        """Keep them by their methods; generated code calls both."""
         self._registered[service_name] = handlers
         self.handlers |= {f"/{service_name}/{name}": handler for name, handler in handlers.items()}
 

@@ -26,7 +26,7 @@ class _Share:
     """A project's part of the places, and how many streams of it are there or wait for one."""
 
     places: asyncio.Semaphore
-    uploads: int = 0
+    streams: int = 0
 
 
 class UploadPlaces:
@@ -47,18 +47,18 @@ class UploadPlaces:
 
         """
         share = self._projects.setdefault(project, _Share(asyncio.Semaphore(-(-self._patience.max_concurrent // 2))))
-        if share.uploads >= self._patience.of_project:
+        if share.streams >= self._patience.of_project:
             message = (
-                f"{share.uploads} {self._kind} of the project are in progress, which is the limit: try again later"
+                f"{share.streams} {self._kind} of the project are in progress, which is the limit: try again later"
             )
             raise RateLimited(message, retry_after_s=1)
-        share.uploads += 1
+        share.streams += 1
         try:
             async with share.places, self._places:
                 yield
         finally:
-            share.uploads -= 1
-            if not share.uploads:
+            share.streams -= 1
+            if not share.streams:
                 del self._projects[project]
 
     async def patiently(self, messages: AsyncIterator[M]) -> AsyncGenerator[M, None]:
