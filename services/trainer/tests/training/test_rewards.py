@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread, current_thread
 from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
+from jsonschema import Draft202012Validator
 
 from services.trainer.tests.registry.fakes import ADA, model_files
 from services.trainer.tests.training.fakes import Harness, adapter_config, dataset_version, request
@@ -176,3 +178,15 @@ async def test_what_is_no_reward_model_rewards_nothing(harness: Harness) -> None
         await harness.plan(method="grpo", rewards=(Reward(reward_model="smollm2"),))
     with pytest.raises(ModelNotFound):
         await harness.plan(method="grpo", rewards=(Reward(reward_model="nothing"),))
+
+
+async def test_a_json_schema_is_checked_once_for_a_plan_and_not_on_the_event_loop(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checking: list[Thread] = []
+    monkeypatch.setattr(Draft202012Validator, "check_schema", lambda _schema: checking.append(current_thread()))
+
+    await harness.plan(method="grpo", rewards=(Reward(json_schema='{"title": "checked once"}'),))
+
+    (thread,) = checking
+    assert thread is not current_thread()

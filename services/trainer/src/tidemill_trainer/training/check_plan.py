@@ -1,5 +1,6 @@
 """Validates a plan before it is stored or a run of it is queued."""
 
+from asyncio import to_thread
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -17,7 +18,10 @@ from tidemill_trainer.training.ports import References
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckPlan:
-    """Checks recipe, limits and base. The base is resolved and checked again when a run is queued."""
+    """Checks recipe, limits and base. The base is resolved and checked again when a run is queued.
+
+    Recipes are checked off the event loop: a JSON Schema of their rewards may take half a second.
+    """
 
     references: References
     max_time: timedelta
@@ -34,7 +38,7 @@ class CheckPlan:
             RecipeNotForBase: the recipe asks for what the base does not have.
 
         """
-        settings.check(max_time=self.max_time, max_memory_bytes=self.max_memory_bytes)
+        await to_thread(settings.check, max_time=self.max_time, max_memory_bytes=self.max_memory_bytes)
         base = await self.base_of(project, settings)
         await self.rewards_on(project, settings.rewards, base)
         if base.model == plan_id:
@@ -55,7 +59,7 @@ class CheckPlan:
         facts = base.facts
         if facts.chat_template is False:
             raise BaseNotTrainable(base.id, why="it has no chat template")
-        if violations := [*_unknown_modules(settings, base.id, facts), *_too_long(settings, base.id, facts)]:
+        if violations := await to_thread(_not_for, base.id, facts, settings):
             raise RecipeNotForBase.of(*violations)
         return base
 
@@ -106,6 +110,10 @@ class CheckPlan:
         if version.facts.quantized:
             raise BaseNotTrainable(version.id, why="its weights are quantized: use what it was derived from")
         return version
+
+
+def _not_for(base: str, facts: BaseFacts, settings: PlanSettings) -> Sequence[Violation]:
+    return [*_unknown_modules(settings, base, facts), *_too_long(settings, base, facts)]
 
 
 def _unknown_modules(settings: PlanSettings, base: str, facts: BaseFacts) -> Iterator[Violation]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import re2
@@ -18,6 +19,8 @@ MAX_PATTERN_BYTES = 1024**2
 MAX_SCHEMA_BYTES = 8192
 MAX_SCHEMA_DEPTH = 32
 _MAX_SHOWN = 200
+_REMEMBERED = 256
+"""Schemas whose check is not repeated: a plan's recipe is asked for several times."""
 _REFUSED_KEYWORDS = (
     *("$ref", "$dynamicRef", "$recursiveRef", "pattern", "patternProperties"),
     *("unevaluatedProperties", "unevaluatedItems"),
@@ -121,6 +124,7 @@ def _wrong_bounds(bounds: LengthBounds) -> str:
     return ""
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _wrong_schema(text: str) -> str:
     if len(text.encode()) > MAX_SCHEMA_BYTES:
         return f"json_schema has {len(text.encode())} bytes; the limit is {MAX_SCHEMA_BYTES}"
