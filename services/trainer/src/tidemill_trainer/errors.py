@@ -18,6 +18,7 @@ NotFound
 └── DatasetVersionNotFound
 Conflict
 ├── ModelChanged
+├── ImportForgotten
 ├── ImportLost
 ├── PlanChanged
 ├── RunChanged
@@ -29,6 +30,7 @@ PreconditionFailed
 ├── VersionNotUploading
 ├── FilesMissing
 ├── BaseNotTrainable
+├── RewardModelRefused
 ├── PlanPaused
 ├── RunFinished
 ├── RunNotImported
@@ -166,7 +168,7 @@ class VersionNotUploading(PreconditionFailed):
 
 
 class VersionNotReady(PreconditionFailed):
-    """The version may not be loaded in its state, and not downloaded."""
+    """Only files of a READY version can be downloaded."""
 
     reason = "MODEL_VERSION_NOT_READY"
 
