@@ -45,7 +45,10 @@ CANCELLABLE = frozenset({DerivationState.QUEUED, DerivationState.RUNNING})
 class Merge:
     """An adapter's weights are added to those of its base."""
 
-    name: str = "merge"
+    @property
+    def name(self) -> str:
+        """The method, which with the source version identifies what is made."""
+        return "merge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
