@@ -31,7 +31,7 @@ from trl import RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 from tidemill_kit.models.numeric_format import computed_format
 
-told = json.loads(sys.argv[1])
+job = json.loads(sys.argv[1])
 
 def messages(given):
     return [{"role": m["role"][5:].lower(), "content": m["parts"][0]["text"]} for m in given]
@@ -41,8 +41,8 @@ class Times(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         self.seen.append(time.perf_counter())
 
-examples = [json.loads(line) for line in open(told["examples"])]
-scores = told["method"] == "reward"
+examples = [json.loads(line) for line in open(job["examples"])]
+scores = job["method"] == "reward"
 if scores:
     trainer, config, model = RewardTrainer, RewardConfig, AutoModelForSequenceClassification
     more = {"num_labels": 1}
@@ -54,16 +54,16 @@ rows = [
     for e in examples
 ]
 half = computed_format("auto") == "bfloat16"
-set_seed(told["args"]["seed"])
+set_seed(job["args"]["seed"])
 trainer = trainer(
-    model=model.from_pretrained(told["base"], dtype=torch.bfloat16 if half else torch.float32, **more),
+    model=model.from_pretrained(job["base"], dtype=torch.bfloat16 if half else torch.float32, **more),
     args=config(
-        output_dir=told["output"], use_cpu=True, bf16=half, dataloader_pin_memory=False, report_to="none",
-        save_strategy="no", disable_tqdm=True, **told["args"],
+        output_dir=job["output"], use_cpu=True, bf16=half, dataloader_pin_memory=False, report_to="none",
+        save_strategy="no", disable_tqdm=True, **job["args"],
     ),
     train_dataset=Dataset.from_list(rows),
-    processing_class=AutoTokenizer.from_pretrained(told["base"]),
-    peft_config=LoraConfig(**told["lora"]),
+    processing_class=AutoTokenizer.from_pretrained(job["base"]),
+    peft_config=LoraConfig(**job["lora"]),
     callbacks=[Times()],
 )
 trainer.train()

@@ -267,7 +267,7 @@ async def test_a_source_deleted_meanwhile_fails_it(deriving: Deriving) -> None:
 async def test_one_that_was_queued_of_what_another_project_shares_makes_nothing(
     deriving: Deriving, shared: str
 ) -> None:
-    """Shared versions were let in once, so such a derivation may be waiting."""
+    """A worker does not rely on the check of the RPC."""
     await deriving.add_adapter("tuned", project=BOB.project)
     share(deriving.registry)
     source = DerivationSource(version="acme/smollm2@1")

@@ -122,7 +122,7 @@ class DeriveVersion:
             raise DerivationFailed(message, reason="WORKER_LOST")
 
     async def _sources(self, derivation: Derivation) -> tuple[ModelVersion, ModelVersion | None]:
-        """Return the version and its base; also one that was queued when shared ones were let in is refused here."""
+        """Return the version and its base; raises NotDerivable of what another project shares."""
         project, of, base = derivation.project, derivation.source, None
         source = await self.sources.version(project, of.version, field="source_version")
         refuse_shared(project, source)

@@ -19,7 +19,7 @@ def main() -> None:
             from tidemill_trainer.deriving.weights import derive  # noqa: PLC0415 - seconds of imports, after the lifeline
 
             facts = derive(Job.read(Path(sys.argv[1])))
-    except Exception as error:  # noqa: BLE001 - the worker is told; what standard error says is not kept
+    except Exception as error:  # noqa: BLE001 - it is reported to the worker; standard error is not kept
         stopped = stopped_by(error)
         reports.report("failed", reason=stopped.reason, message=stopped.message)
         return

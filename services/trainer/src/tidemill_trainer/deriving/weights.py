@@ -81,12 +81,12 @@ def _loaded(folder: Path, name: str) -> Any:  # noqa: ANN401 - of transformers
 
 def _format_of(folder: Path) -> torch.dtype:
     """Return the format of most of the numbers."""
-    counted: Counter[str] = Counter()
+    numbers: Counter[str] = Counter()
     for path in folder.glob("*.safetensors"):
         with safe_open(path, framework="pt") as opened:
             for each in map(opened.get_slice, opened.keys()):
-                counted[each.get_dtype()] += torch.Size(each.get_shape()).numel()
-    found = counted.most_common(1)[0][0] if counted else ""
+                numbers[each.get_dtype()] += torch.Size(each.get_shape()).numel()
+    found = numbers.most_common(1)[0][0] if numbers else ""
     if found not in _FORMATS:
         message = f"the weights are stored as {found or 'nothing'}; supported are {', '.join(_FORMATS)}"
         raise TrainingStopped(message, reason=NOT_SUPPORTED)
@@ -130,7 +130,7 @@ def _tensors(model: Any, folder: Path, *, name: str) -> dict[str, torch.Tensor]:
 def _copy_others(folder: Path, made: Path, *, bits: int) -> None:
     """Copy config, tokenizer and licence; the config says whether the weights are int8.
 
-    A base that was stored before JSON files were asked by name may have others, which no version may have now.
+    JSON files of unknown names are left out: earlier versions of the registry stored them, and now it refuses them.
     """
     made.mkdir(parents=True)
     for path in (each for each in sorted(folder.rglob("*")) if each.is_file()):
