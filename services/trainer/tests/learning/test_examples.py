@@ -201,7 +201,11 @@ def test_there_may_be_no_checkpoint(tmp_path: Path) -> None:
 def test_memory_that_is_not_there_is_distinguished_from_other_errors() -> None:
     stopped = stopped_by(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
 
-    assert stopped.reason == "OUT_OF_MEMORY"
+    assert (stopped.reason, stopped.message.partition(": ")[2]) == (
+        "OUT_OF_MEMORY",
+        "use a smaller batch, max_length or base",
+    )
+    assert stopped_by(MemoryError(), smaller="use less").message == "the machine is out of memory: use less"
 
 
 def test_any_other_error_is_reported_by_its_place_without_its_text() -> None:

@@ -20,7 +20,7 @@ def main() -> None:
 
             facts = derive(Job.read(Path(sys.argv[1])))
     except Exception as error:  # noqa: BLE001 - it is reported to the worker; standard error is not kept
-        stopped = stopped_by(error)
+        stopped = stopped_by(error, smaller="derive from a smaller model")
         reports.report("failed", reason=stopped.reason, message=stopped.message)
         return
     reports.report("done", facts=facts)

@@ -13,14 +13,16 @@ class TrainingStopped(Exception):
         self.message = message
 
 
-def stopped_by(error: Exception) -> TrainingStopped:
-    """Classify an exception; an unknown one is described by type and place, since its text may quote users."""
+def stopped_by(error: Exception, *, smaller: str = "use a smaller batch, max_length or base") -> TrainingStopped:
+    """Classify an exception; an unknown one is described by type and place, since its text may quote users.
+
+    `smaller` says how less memory would do.
+    """
     if isinstance(error, TrainingStopped):
         return error
     text = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
-        message = "the machine is out of memory: use a smaller batch, max_length or base"
-        return TrainingStopped(message, reason="OUT_OF_MEMORY")
+        return TrainingStopped(f"the machine is out of memory: {smaller}", reason="OUT_OF_MEMORY")
     *_, place = extract_tb(error.__traceback__)
     message = f"{type(error).__name__} in {place.name} ({Path(place.filename).name}, line {place.lineno})"
     return TrainingStopped(message, reason="CRASHED")
