@@ -134,9 +134,10 @@ def _model_reward(job: Job, reward: Reward, tokenizer: Any, *, device: str, dtyp
     config = scoring_config(load_config(base, name=name), own, base=name)
     model = load_model(base, config, dtype, name=name, scores=True)
     model = PeftModel.from_pretrained(model, files.adapter, is_trainable=False).to(device).eval()
-    ends = [tokenizer.eos_token_id, tokenizer.pad_token_id, *_ending(tokenizer)[:1]]
+    ending = _ending(tokenizer)
+    ends = [tokenizer.eos_token_id, tokenizer.pad_token_id, *ending[:1]]
     batch_size = int(job.args["per_device_train_batch_size"])
-    return ModelReward(model, name=name, ending=_ending(tokenizer), ends=ends, batch_size=batch_size)
+    return ModelReward(model, name=name, ending=ending, ends=ends, batch_size=batch_size)
 
 
 def _ending(tokenizer: Any) -> Sequence[int]:  # noqa: ANN401 - ditto

@@ -37,9 +37,11 @@ def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[AnyRow], *, dtype:
 
     """
     memory = _step_memory(job, config, rows, dtype=dtype, device=device)
-    own, limit = taken_bytes() + WORKING_BYTES + _reward_bytes(job, dtype, device=device), job.memory_bytes
-    if device != "cpu":
-        own, limit = _reward_bytes(job, dtype, device=device), torch.cuda.mem_get_info()[0]
+    own = _reward_bytes(job, dtype, device=device)
+    if device == "cpu":
+        own, limit = own + taken_bytes() + WORKING_BYTES, job.memory_bytes
+    else:
+        limit = torch.cuda.mem_get_info()[0]
     if job.memory_auto:
         mapped = memory.mapped_bytes + _mapped_by_rewards(job, dtype, device=device)
         limit = max(0, limit - mapped)  # available memory must hold the mapped files too

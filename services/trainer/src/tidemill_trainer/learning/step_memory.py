@@ -29,8 +29,6 @@ MOMENTS = {"adamw_torch_fused": 2, "adamw_torch": 2, "adafactor": 1, "sgd": 0}
 """float32 values of optimizer state per trained parameter; adafactor has fewer."""
 MAX_BATCHES = 500
 """Batches sampled to find the largest one that a training is likely to have."""
-
-
 COPIES_OF_LOGITS = 4
 """Of one token's, in float32, while it is drawn."""
 
@@ -66,7 +64,7 @@ class StepMemory:
             self._able = "logits_to_keep" in signature(type(base).forward).parameters
             self._vocabulary = 1 if computing.scores else int(base.get_input_embeddings().weight.shape[0])
             self._text: Any = config.get_text_config()
-            self._wide = int(config.get_text_config().hidden_size) * int(config.get_text_config().num_hidden_layers)
+            self._wide = int(self._text.hidden_size) * int(self._text.num_hidden_layers)
             names = {name for name, _ in base.named_parameters()}
             self._model: Any = get_peft_model(base, lora, low_cpu_mem_usage=True)
         self._model.enable_input_require_grads()

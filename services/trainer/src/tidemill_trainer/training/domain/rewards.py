@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -68,9 +68,7 @@ class Reward:
     def settings(self) -> Mapping[str, object]:
         """What it was declared as."""
         value = getattr(self, self.kind)
-        if isinstance(value, LengthBounds):
-            value = {"min_characters": value.min_characters, "max_characters": value.max_characters}
-        return {self.kind: value, "weight": self.weight}
+        return {self.kind: asdict(value) if isinstance(value, LengthBounds) else value, "weight": self.weight}
 
 
 def compiled(pattern: str) -> Any:  # noqa: ANN401 - of re2, which has no types
@@ -98,7 +96,7 @@ def _wrong_with(reward: Reward) -> str:
         return "must have exactly one of reward_model, pattern, length, json_schema, rouge_l, citation"
     if not 0 < reward.weight <= MAX_WEIGHT:
         return f"weight is {reward.weight}; allowed: above 0, to {MAX_WEIGHT:g}"
-    if reward.reward_model.count("/"):
+    if "/" in reward.reward_model:
         return f"reward_model is {reward.reward_model[:MAX_PATTERN]!r}; it must be one of this project"
     if reward.pattern:
         return _wrong_pattern(reward.pattern)
