@@ -204,7 +204,7 @@ class DownloadModelFileRequest(_message.Message):
     path: _builtins.str
     """Required. The file's path as in its artifacts."""
     offset: _builtins.int
-    """How many bytes of the file the caller has from an earlier call: only the rest is sent."""
+    """Optional. How many bytes of the file the caller has from an earlier call: only the rest is sent."""
     def __init__(
         self,
         *,

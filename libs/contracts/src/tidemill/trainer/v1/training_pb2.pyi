@@ -137,8 +137,7 @@ class TrainingPlan(_message.Message):
     """
     method: _builtins.str
     """Required. "sft" (learns from demonstrations), "dpo", "orpo" or "kto" (from preferences; "kto" from unpaired ones, too),
-    "reward" (makes a
-    reward model of preferences), or "grpo" (learns from rewards of answers that it generates).
+    "reward" (makes a reward model of preferences), or "grpo" (learns from rewards of answers that it generates).
     """
     paused: _builtins.bool
     """Optional. True starts no run until it is false again."""
