@@ -18,10 +18,9 @@ from tidemill_cli.profile_tables import (
     shift_row,
     title_of,
 )
-from tidemill_cli.svg_figures import ACCENT, BAD, FAINT, shortened, svg_of
+from tidemill_cli.svg_figures import ACCENT, BAD, plain_axes, shortened, svg_of
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _COLOURS = (ACCENT, BAD)
@@ -74,7 +73,7 @@ def _days_svg(sides: Sequence[Side]) -> str:
             days = [date.fromisoformat(each.day).toordinal() - _EPOCH for each in side.profile.days]
             axes.xaxis_date()
             axes.bar(days, [each.count for each in side.profile.days], color=colour, width=0.8)
-            _plain(axes, side.name)
+            plain_axes(axes, side.name)
             axes.set_ylabel("versions")
         figure.autofmt_xdate()
 
@@ -97,7 +96,7 @@ def _distribution_svg(sides: Sequence[Side], place: int) -> str:
             axes.set_xscale("symlog")
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("share")
-        _plain(axes, "")
+        plain_axes(axes)
         axes.legend(frameon=False, loc="lower right")
 
     return svg_of((9, 2.4), draw, name=f"number-{column}")
@@ -117,16 +116,9 @@ def _bars_svg(sides: Sequence[Side], place: int, names: Sequence[str]) -> str:
             axes.barh(places, lengths, height=thick, color=colour, label=side.name)
         axes.set_yticks(range(len(shown)), [shortened(name, _LABEL) for name in shown])
         axes.set_xlabel("by version")
-        _plain(axes, "")
+        plain_axes(axes)
         if len(sides) > 1:
             axes.legend(frameon=False, loc="lower right")
 
     name = sides[0].profile.categories[place].name
     return svg_of((9, 0.8 + 0.24 * len(shown) * len(sides)), draw, name=f"category-{name}")
-
-
-def _plain(axes: "Axes", title: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", color=FAINT, alpha=0.25)
-    if title:
-        axes.set_title(title, loc="left", fontsize=9)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, FAINT, GOOD, BAD, ACCENT = "#1f2933", "#9aa5b1", "#2a9d5c", "#c8453b", "#3867d6"
@@ -44,6 +45,14 @@ def svg_of(size_in: tuple[float, float], draw: Callable[["Figure"], None], *, na
         figure.savefig(written, format="svg", metadata=_NO_METADATA, facecolor="white")
     text = written.getvalue()
     return text[text.index("<svg") :].strip() + "\n"
+
+
+def plain_axes(axes: "Axes", title: str = "") -> None:
+    """Leave out the frame above and on the right, draw faint vertical lines, and put a title on the left."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color=FAINT, alpha=0.25)
+    if title:
+        axes.set_title(title, loc="left", fontsize=9)
 
 
 def shortened(text: str, maximum: int) -> str:

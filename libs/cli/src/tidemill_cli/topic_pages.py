@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from tidemill.rag.v1.topic_service_pb2 import GetTopicsResponse
 from tidemill_cli.html_pages import html_table
-from tidemill_cli.svg_figures import ACCENT, FAINT, shortened, svg_of
+from tidemill_cli.svg_figures import ACCENT, plain_axes, shortened, svg_of
 from tidemill_cli.topic_tables import OUTLIER_HEADS, outlier_row, topic_facts, topic_heads, topic_rows
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _LABEL, _TERMS = 44, 4
@@ -45,7 +44,7 @@ def _shares_svg(reply: GetTopicsResponse) -> str:
         axes.barh(range(len(shown)), [each.share for each in shown], height=0.8, color=ACCENT)
         axes.set_yticks(range(len(shown)), [shortened(name, _LABEL) for name in names])
         axes.set_xlabel("share of documents")
-        _plain(axes)
+        plain_axes(axes)
 
     return svg_of((9, 0.8 + 0.26 * len(shown)), draw, name="topics")
 
@@ -63,12 +62,7 @@ def _growth_svg(reply: GetTopicsResponse, months: Sequence[str]) -> str:
         step = -(-len(months) // 12)
         axes.set_xticks(range(0, len(months), step), list(months[::step]))
         axes.set_ylabel("documents")
-        _plain(axes)
+        plain_axes(axes)
         axes.legend(frameon=False, loc="upper left", title="topic")
 
     return svg_of((9, 2.8), draw, name="topic-growth")
-
-
-def _plain(axes: "Axes") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", color=FAINT, alpha=0.25)
