@@ -20,7 +20,7 @@ from tidemill_cli.output import EXIT_ERROR, call, card, moment, plain, progress,
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.pages import filter_of
-from tidemill_client.sweeps import ENDED, Sweeps
+from tidemill_client.sweeps import ENDED, Sweeps, best_loss, ended_trials
 from tidemill_core.errors import InvalidInput
 
 sweeps = Commands(help="Searches for better settings of training plans.")
@@ -40,7 +40,7 @@ FORM = "args.learning_rate=1e-5..1e-3:log, args.max_steps=20..80 or lora.r=[4, 8
         s.plan,
         s.dataset_version,
         word(SweepState, s.state),
-        f"{_ended(s)}/{s.max_trials}",
+        f"{ended_trials(s)}/{s.max_trials}",
         _best(s),
         s.model_version or s.reason or "-",
     ),
@@ -173,20 +173,13 @@ async def _followed(connection: Connection, created: Sweep) -> Sweep:
 
 
 def _advance(bar: Progress, task: TaskID, found: Sweep) -> None:
-    bar.update(task, description=f"{word(SweepState, found.state)}, best loss {_best(found)}", completed=_ended(found))
-
-
-def _ended(found: Sweep) -> int:
-    return sum(trial.state != SweepTrialState.SWEEP_TRIAL_STATE_RUNNING for trial in found.trials)
+    bar.update(
+        task, description=f"{word(SweepState, found.state)}, best loss {_best(found)}", completed=ended_trials(found)
+    )
 
 
 def _best(found: Sweep) -> str:
-    measured = [
-        trial.losses[-1]
-        for trial in found.trials
-        if trial.losses and trial.state == SweepTrialState.SWEEP_TRIAL_STATE_MEASURED
-    ]
-    return f"{min(measured):.4f}" if measured else "-"
+    return "-" if (loss := best_loss(found)) is None else f"{loss:.4f}"
 
 
 def _write_page(found: Sweep, path: Path) -> None:
@@ -231,7 +224,7 @@ def _show(found: Sweep) -> None:
         "plan": found.plan,
         "dataset": found.dataset_version,
         "base": found.base,
-        "trials": f"{_ended(found)} of {found.max_trials} ended",
+        "trials": f"{ended_trials(found)} of {found.max_trials} ended",
         "best loss": _best(found),
         "winner": f"trial {found.winner}, run {found.run}" if found.winner else "",
         "made": found.model_version,

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from tidemill.trainer.v1.sweep_pb2 import Sweep, SweepState
+from tidemill.trainer.v1.sweep_pb2 import Sweep, SweepState, SweepTrialState
 from tidemill.trainer.v1.sweep_service_pb2 import (
     CancelSweepRequest,
     CreateSweepRequest,
@@ -17,6 +17,18 @@ from tidemill_client.waiting import poll
 PATIENCE_S = 24 * 3600.0
 ENDED = frozenset({SweepState.SWEEP_STATE_SUCCEEDED, SweepState.SWEEP_STATE_FAILED, SweepState.SWEEP_STATE_CANCELLED})
 """Terminal states."""
+
+
+def ended_trials(sweep: Sweep) -> int:
+    """Return how many trials of a sweep have ended."""
+    return sum(trial.state != SweepTrialState.SWEEP_TRIAL_STATE_RUNNING for trial in sweep.trials)
+
+
+def best_loss(sweep: Sweep) -> float | None:
+    """Return the lowest held-out loss of a trial that came to its end, None where none has."""
+    measured = SweepTrialState.SWEEP_TRIAL_STATE_MEASURED
+    losses = [trial.losses[-1] for trial in sweep.trials if trial.state == measured and trial.losses]
+    return min(losses, default=None)
 
 
 class Sweeps:

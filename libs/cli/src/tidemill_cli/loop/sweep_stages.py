@@ -1,15 +1,14 @@
 """The stage of a training whose new dataset versions start sweeps."""
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from tidemill.trainer.v1.sweep_pb2 import Sweep, SweepState, SweepTrialState
+from tidemill.trainer.v1.sweep_pb2 import Sweep, SweepState
 from tidemill.trainer.v1.training_pb2 import TrainingPlan, TrainingRun
 from tidemill_cli.loop.stages import Stage, time_of, training_stage
+from tidemill_client.sweeps import best_loss, ended_trials
 
 
 def sweep_stage(plan: TrainingPlan, sweep: Sweep | None, run: TrainingRun | None) -> Stage:
     """Return the progress or result of the newest sweep, or of a newer run, as of a sweep that could not start."""
-    if sweep is None or (run is not None and run.sweep != sweep.id and _later(run.create_time, sweep.create_time)):
+    if sweep is None or (run is not None and run.sweep != sweep.id and _is_newer(run, sweep)):
         return training_stage(plan, run)
     if run is not None and sweep.state == SweepState.SWEEP_STATE_TRAINING_WINNER and run.id == sweep.run:
         return training_stage(plan, run)
@@ -20,7 +19,7 @@ def sweep_stage(plan: TrainingPlan, sweep: Sweep | None, run: TrainingRun | None
         name=plan.id,
         state=state,
         says=f"{says} (paused)" if plan.paused and state == "running" else says,
-        done=_ended(sweep),
+        done=ended_trials(sweep),
         total=_total(sweep),
         since=time_of(sweep.finish_time if ended else sweep.create_time),
         subject=sweep.id,
@@ -28,8 +27,8 @@ def sweep_stage(plan: TrainingPlan, sweep: Sweep | None, run: TrainingRun | None
 
 
 def _sweep(sweep: Sweep) -> tuple[str, str]:
-    best = f", best loss {loss:.4f}" if (loss := _best(sweep)) is not None else ""
-    trials = f"{_ended(sweep)} of {_total(sweep)} trials ended{best}"
+    best = f", best loss {loss:.4f}" if (loss := best_loss(sweep)) is not None else ""
+    trials = f"{ended_trials(sweep)} of {_total(sweep)} trials ended{best}"
     match sweep.state:
         case SweepState.SWEEP_STATE_RUNNING:
             return "running", f"sweep {sweep.id} on {sweep.dataset_version}: {trials}"
@@ -41,20 +40,10 @@ def _sweep(sweep: Sweep) -> tuple[str, str]:
             return "failed", f"sweep {sweep.id}: {sweep.reason}: {sweep.message}"
 
 
-def _ended(sweep: Sweep) -> int:
-    return sum(trial.state != SweepTrialState.SWEEP_TRIAL_STATE_RUNNING for trial in sweep.trials)
-
-
 def _total(sweep: Sweep) -> int:
     """Return how many trials there may be; of a search that has ended, those that there were."""
-    return sweep.max_trials if sweep.state == SweepState.SWEEP_STATE_RUNNING else _ended(sweep)
+    return sweep.max_trials if sweep.state == SweepState.SWEEP_STATE_RUNNING else ended_trials(sweep)
 
 
-def _best(sweep: Sweep) -> float | None:
-    measured = SweepTrialState.SWEEP_TRIAL_STATE_MEASURED
-    losses = [trial.losses[-1] for trial in sweep.trials if trial.state == measured and trial.losses]
-    return min(losses, default=None)
-
-
-def _later(one: Timestamp, other: Timestamp) -> bool:
-    return (one.seconds, one.nanos) > (other.seconds, other.nanos)
+def _is_newer(run: TrainingRun, sweep: Sweep) -> bool:
+    return run.create_time.ToNanoseconds() > sweep.create_time.ToNanoseconds()
