@@ -7,7 +7,6 @@ from math import isfinite
 from typing import Any, TypeAlias
 
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill.evaluator.v1.evaluation_pb2 import Evaluation
 from tidemill.trainer.v1.training_pb2 import LossPoint, TrainingRun, TrainingRunState
@@ -63,8 +62,8 @@ def record_of(run: TrainingRun, *, evaluations: Sequence[Evaluation] = ()) -> Ru
         trial=run.trial,
         model_version=run.model_version,
         reason=run.reason,
-        start_ms=_milliseconds(run.start_time),
-        finish_ms=_milliseconds(run.finish_time),
+        start_ms=run.start_time.ToMilliseconds(),
+        finish_ms=run.finish_time.ToMilliseconds(),
         evaluations=evaluations,
     )
 
@@ -154,7 +153,3 @@ def _parsed(text: str) -> Value:
             if str(value) == text and isfinite(value):
                 return value
     return text
-
-
-def _milliseconds(stamp: Timestamp) -> int:
-    return stamp.seconds * 1000 + stamp.nanos // 1_000_000
