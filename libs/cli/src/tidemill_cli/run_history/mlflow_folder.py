@@ -8,6 +8,7 @@ import io
 import re
 import uuid
 from collections.abc import Iterator, Mapping
+from enum import IntEnum
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -21,23 +22,32 @@ from tidemill_core.application import derived_id
 _NOT_ALLOWED = re.compile(r"[^\w\-. :/]", re.ASCII)
 _LOCAL = 4
 """SourceType.LOCAL."""
-_RUNNING, _SCHEDULED, _FINISHED, _FAILED, _KILLED = range(1, 6)
-_STATUS: Mapping[str, int] = {
-    "queued": _SCHEDULED,
-    "running": _RUNNING,
-    "registering": _RUNNING,
-    "succeeded": _FINISHED,
-    "measured": _FINISHED,
-    "failed": _FAILED,
-    "cancelled": _KILLED,
-    "pruned": _KILLED,
-    "RUNNING": _RUNNING,
-    "SCHEDULED": _SCHEDULED,
-    "FINISHED": _FINISHED,
-    "FAILED": _FAILED,
-    "KILLED": _KILLED,
+NOTES = "mlflow.note.content"
+"""The tag that MLflow shows as a run's description."""
+
+
+class RunStatus(IntEnum):
+    """MLflow's numbers for how far a run is."""
+
+    RUNNING = 1
+    SCHEDULED = 2
+    FINISHED = 3
+    FAILED = 4
+    KILLED = 5
+
+
+_STATUS: Mapping[str, RunStatus] = {
+    "queued": RunStatus.SCHEDULED,
+    "running": RunStatus.RUNNING,
+    "registering": RunStatus.RUNNING,
+    "succeeded": RunStatus.FINISHED,
+    "measured": RunStatus.FINISHED,
+    "failed": RunStatus.FAILED,
+    "cancelled": RunStatus.KILLED,
+    "pruned": RunStatus.KILLED,
+    **RunStatus.__members__,
 }
-"""RunStatus by state of a run, of an imported one by its status; others have ended if they have a time of their end."""
+"""By state of a run, of an imported one by its status; others have ended if they have a time of their end."""
 
 
 def write_mlflow(run: RunRecord, folder: Path, *, project: str) -> Path:
@@ -97,10 +107,14 @@ def _meta(run: RunRecord, experiment: str, name: str, home: Path) -> Mapping[str
         "source_type": _LOCAL,
         "source_version": "",
         "start_time": run.start_ms or None,
-        "status": _STATUS.get(run.status or run.state, _FINISHED if run.finish_ms else _RUNNING),
+        "status": int(_status(run)),
         "tags": [],
         "user_id": "",
     }
+
+
+def _status(run: RunRecord) -> RunStatus:
+    return _STATUS.get(run.status or run.state, RunStatus.FINISHED if run.finish_ms else RunStatus.RUNNING)
 
 
 def _params(run: RunRecord) -> Iterator[tuple[str, str]]:
@@ -129,7 +143,7 @@ def _measured(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
 def _tags(run: RunRecord) -> Iterator[tuple[str, str]]:
     known = {
         "mlflow.runName": run.id,
-        "mlflow.note.content": run.notes,
+        NOTES: run.notes,
         "mlflow.source.type": "LOCAL",
         "tidemill.state": run.state,
         "tidemill.reason": run.reason,

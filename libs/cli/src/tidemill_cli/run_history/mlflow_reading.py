@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 from tidemill.trainer.v1.training_pb2 import TrainingCurve
 from tidemill.trainer.v1.training_service_pb2 import ImportTrainingRunRequest
 from tidemill_cli.loop.bounds import OutOfBounds, parsed
+from tidemill_cli.run_history.mlflow_folder import NOTES, RunStatus
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import MAX_LABEL_LENGTH, MAX_LABELS
 
@@ -24,11 +25,10 @@ MAX_METRIC_BYTES = 64 * 1024**2
 MAX_STEP = 2**31 - 1
 MAX_POINTS = 256
 """Of a curve; of more, only each 2nd, 3rd, 4th... and the last are sent."""
-NOTES = "mlflow.note.content"
 _OF_MLFLOW = "mlflow."
 _RUN_NAME = "run_name"
 """The label of the run's name; a tag of this name is a parameter."""
-_STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
+_STATUS = {status.value: status.name for status in RunStatus}
 
 
 def read_mlflow(folder: Path, *, say: Callable[[str], None]) -> ImportTrainingRunRequest:
