@@ -63,32 +63,29 @@ class CheckPlan:
             raise RecipeNotForBase.of(*violations)
         return base
 
-    async def rewards_on(self, project: str, rewards: Sequence[Reward], base: ModelVersion) -> Sequence[Reward]:
-        """Return rewards of answers of a base, each reward model as `model@version`.
+    async def rewards_on(
+        self, project: str, rewards: Sequence[Reward], base: ModelVersion
+    ) -> tuple[Sequence[Reward], Sequence[str]]:
+        """Return rewards of answers of a base, each reward model as `model@version`, and the authors of these models.
+
+        They are authors of a run, too: their models decide what it learns.
 
         Raises:
             RewardModelRefused: it is none, is not ready, or scores tokens of another tokenizer than the base's.
             ModelNotFound, ModelVersionNotFound: names those that exist.
 
         """
-        return [
-            replace(each, reward_model=await self._reward_model(project, index, each.reward_model, base))
-            if each.reward_model
-            else each
-            for index, each in enumerate(rewards)
-        ]
-
-    async def authors_of(self, project: str, rewards: Sequence[Reward]) -> Sequence[str]:
-        """Return the authors of the reward models, who decided with them what is learnt; raises as `rewards_on`."""
-        found: dict[str, None] = {}
+        found, authors = list[Reward](), list[str]()
         for index, each in enumerate(rewards):
-            if each.reward_model:
-                field = f"plan.rewards[{index}].reward_model"
-                version = await self.references.version(project, each.reward_model, field=field)
-                found |= dict.fromkeys(version.authors)
-        return tuple(found)
+            if not each.reward_model:
+                found.append(each)
+                continue
+            version = await self._reward_model(project, index, each.reward_model, base)
+            found.append(replace(each, reward_model=version.id))
+            authors += version.authors
+        return found, authors
 
-    async def _reward_model(self, project: str, index: int, reference: str, base: ModelVersion) -> str:
+    async def _reward_model(self, project: str, index: int, reference: str, base: ModelVersion) -> ModelVersion:
         field = f"plan.rewards[{index}].reward_model"
         version = await self.references.version(project, reference, field=field)
         if version.reward_model is None or version.state is not VersionState.READY:
@@ -96,7 +93,7 @@ class CheckPlan:
         if version.reward_model.tokenizer_sha256 != tokenizer_digest(base.manifest.files):
             why = f"its tokenizer is that of {version.base}, and not that of {base.id}: train one on {base.id}"
             raise RewardModelRefused(version.id, field=field, why=why)
-        return version.id
+        return version
 
     async def base(self, project: str, reference: str) -> ModelVersion:
         """Resolve a base reference; raises as `__call__`."""

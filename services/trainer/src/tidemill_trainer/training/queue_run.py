@@ -64,11 +64,11 @@ class QueueRun:
     async def preview(self, plan: TrainingPlan, version: DatasetVersion, *, name: str) -> TrainingRun:
         """Return the run without saving it; raises as `CheckPlan.base_of`."""
         base, now = await self.check.base_of(plan.project, plan.settings), self.clock.now()
-        rewards = await self.check.rewards_on(plan.project, plan.settings.rewards, base)
+        rewards, authors = await self.check.rewards_on(plan.project, plan.settings.rewards, base)
         run = TrainingRun.queue(
             run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts, rewards=rewards
         )
-        run.credit(await self.check.authors_of(plan.project, rewards))
+        run.credit(authors)
         return run
 
     async def retry(self, caller: Caller, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
@@ -83,8 +83,8 @@ class QueueRun:
         authors: Sequence[str] = ()
         if run.is_retriable and not run.has_begun:
             version = await self.check.base(run.project, base)
-            base, rewards = version.id, tuple(await self.check.rewards_on(run.project, rewards, version))
-            authors = await self.check.authors_of(run.project, rewards)
+            resolved, authors = await self.check.rewards_on(run.project, rewards, version)
+            base, rewards = version.id, tuple(resolved)
 
         def change(run: TrainingRun) -> None:
             run.retry(base=base, rewards=rewards, limits=limits, now=now)
