@@ -7,6 +7,7 @@ from math import isfinite
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import derived_id
+from tidemill_core.approvals import with_author
 from tidemill_core.errors import Violation
 from tidemill_core.resources import label_violations, line_violations, refuse
 from tidemill_trainer.training.domain.curves import MAX_POINTS, Curve
@@ -14,7 +15,7 @@ from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits
 from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.recipe import Recipe
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
-from tidemill_trainer.training.domain.run_notes import MAX_NOTES_LENGTH
+from tidemill_trainer.training.domain.run_notes import notes_violations
 
 MAX_PARAMETERS = 500
 MAX_NAME_LENGTH = 250
@@ -69,15 +70,14 @@ class ImportedRun:
             start_time=self.start_time,
             finish_time=self.finish_time,
             requester=requester,
-            authors=(requester,) if requester else (),
+            authors=with_author((), requester),
         )
 
     def _violations(self) -> Iterator[Violation]:
         yield from _text("source", self.source, needed=True)
         yield from _text("status", self.status)
         yield from label_violations("labels", self.labels)
-        if len(self.notes) > MAX_NOTES_LENGTH:
-            yield Violation("notes", f"has {len(self.notes)} characters, and {MAX_NOTES_LENGTH} is the limit")
+        yield from notes_violations("notes", self.notes)
         yield from self._of_parameters()
         yield from self._of_metrics()
         if self.start_time and self.finish_time and self.finish_time < self.start_time:

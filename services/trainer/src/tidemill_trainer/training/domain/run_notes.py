@@ -1,10 +1,10 @@
 """What people say about a run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tidemill_core.errors import InvalidInput
-from tidemill_core.resources import check_labels
+from tidemill_core.errors import Violation
+from tidemill_core.resources import check_labels, refuse
 
 MAX_NOTES_LENGTH = 10_000
 
@@ -24,6 +24,10 @@ class RunNotes:
 
         """
         check_labels("run.labels", self.labels)
-        if len(self.notes) > MAX_NOTES_LENGTH:
-            text = f"has {len(self.notes)} characters, and {MAX_NOTES_LENGTH} is the limit"
-            raise InvalidInput.at(field="run.notes", text=text)
+        refuse(notes_violations("run.notes", self.notes))
+
+
+def notes_violations(field: str, notes: str) -> Iterator[Violation]:
+    """Yield that notes are too long, if they are."""
+    if len(notes) > MAX_NOTES_LENGTH:
+        yield Violation(field, f"has {len(notes)} characters, and {MAX_NOTES_LENGTH} is the limit")
