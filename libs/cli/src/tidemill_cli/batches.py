@@ -12,7 +12,7 @@ from tidemill.inference.v1.batch_pb2 import BATCH_STATE_COMPLETED, Batch, BatchS
 from tidemill.inference.v1.batch_service_pb2 import ListBatchesRequest
 from tidemill_cli.batch_runs import BatchRun, Outputs, Watching
 from tidemill_cli.loop.shapes import Duration
-from tidemill_cli.options import Commands
+from tidemill_cli.options import Commands, labels_of
 from tidemill_cli.output import EXIT_ERROR, call, card, moment, plain, progress, show, stderr, word, written
 from tidemill_cli.pages import lists
 from tidemill_client.batches import ENDED, Batches
@@ -162,15 +162,6 @@ def _file_of(batch: Batch, *, errors: bool) -> str:
         done = f"{batch.completed + batch.failed} of {batch.total}"
         message = f"{batch.id} is {word(BatchState, batch.state)} ({done}): results are written at its end"
     raise NoResultsYet(message, batch=batch.id)
-
-
-def labels_of(given: list[str]) -> dict[str, str]:
-    """Return the labels of pairs `name=value`."""
-    pairs = [each.partition("=") for each in given]
-    if wrong := next((name for name, sign, _ in pairs if not name or not sign), None):
-        message = f"{wrong!r} must be name=value"
-        raise typer.BadParameter(message, param_hint="--label")
-    return {name: value for name, _, value in pairs}
 
 
 def _facts(batch: Batch) -> dict[str, object]:

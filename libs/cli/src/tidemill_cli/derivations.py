@@ -7,8 +7,7 @@ import typer
 
 from tidemill.trainer.v1.derivation_pb2 import Derivation, DerivationState, Merge, Quantize
 from tidemill.trainer.v1.derivation_service_pb2 import ListDerivationsRequest
-from tidemill_cli.batches import labels_of
-from tidemill_cli.options import Commands
+from tidemill_cli.options import Commands, labels_of
 from tidemill_cli.output import EXIT_ERROR, call, card, moment, plain, progress, show, word
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection

@@ -1,4 +1,4 @@
-"""Commands, and the options that all of them take: the project, and whether to print JSON."""
+"""Commands, the options that all of them take (the project, and whether to print JSON), and labels of several."""
 
 import functools
 import inspect
@@ -32,6 +32,15 @@ _given = ContextVar("options", default=Options())  # noqa: B039 - it is frozen
 def options() -> Options:
     """Return the options of the command that runs; `output` obeys them."""
     return _given.get()
+
+
+def labels_of(given: list[str]) -> dict[str, str]:
+    """Return the labels of pairs `name=value`."""
+    pairs = [each.partition("=") for each in given]
+    if wrong := next((name for name, sign, _ in pairs if not name or not sign), None):
+        message = f"{wrong!r} must be name=value"
+        raise typer.BadParameter(message, param_hint="--label")
+    return {name: value for name, _, value in pairs}
 
 
 def without_project(command: F) -> F:

@@ -8,8 +8,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 
 from tidemill.trainer.v1.training_pb2 import TrainingRun
-from tidemill_cli.batches import labels_of
-from tidemill_cli.options import Commands
+from tidemill_cli.options import Commands, labels_of
 from tidemill_cli.output import call, show, table, writing
 from tidemill_cli.pages import lists
 from tidemill_cli.run_exports import delete_run, export_runs, import_run

@@ -14,8 +14,7 @@ from rich.progress import Progress, TaskID
 
 from tidemill.trainer.v1.sweep_pb2 import Sweep, SweepBudget, SweepDimension, SweepPruning, SweepState, SweepTrialState
 from tidemill.trainer.v1.sweep_service_pb2 import ListSweepsRequest
-from tidemill_cli.batches import labels_of
-from tidemill_cli.options import Commands
+from tidemill_cli.options import Commands, labels_of
 from tidemill_cli.output import EXIT_ERROR, call, card, moment, plain, progress, show, table, word, writing
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection

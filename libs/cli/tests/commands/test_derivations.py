@@ -1,6 +1,8 @@
 """Derivations are created of what is typed, waited for, and shown."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -36,3 +38,11 @@ async def test_a_derivation_that_is_waited_for_ends_with_its_exit_code(
     said = await asyncio.to_thread(terminal, *typed.split())
 
     assert said.code == code, said.text
+
+
+def test_commands_of_models_load_nothing_that_reads_loops() -> None:
+    program = "import sys, tidemill_cli.resources; print({'tidemill_cli.loop', 'pydantic'} & set(sys.modules))"
+
+    answer = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)  # noqa: S603 - our own interpreter
+
+    assert answer.stdout.strip() == "set()"
