@@ -1,4 +1,4 @@
-"""Limits of an untrusted loop.yaml: size, nesting, and the files that it may refer to."""
+"""Limits of untrusted YAML (a loop, a run to import): size and nesting; and the files that a loop may refer to."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Start, get, list, cancel and retry training runs."""
+"""Start, get, list, describe, cancel, delete and retry training runs."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class TrainingRunCrud:
     async def list(
         self, caller: Caller, page: PageRequest, *, plan: str, exclude_trials: bool = False
     ) -> Page[TrainingRun]:
-        """Return a page of runs; only those of `plan` unless it is empty, and trials of sweeps unless excluded."""
+        """Return a page of runs, only of `plan` unless it is empty; `exclude_trials` leaves out trials of sweeps."""
         where: dict[str, str | None] = {"plan": plan} if plan else {}
         if exclude_trials:
             where["trial.number"] = None
