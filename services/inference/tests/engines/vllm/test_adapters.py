@@ -59,16 +59,6 @@ async def test_an_adapter_is_read_once_however_often_it_is_loaded_and_used(port:
     assert State.reads == {"a": 1}
 
 
-async def test_an_adapter_whose_files_lie_elsewhere_now_is_read_from_there(port: int) -> None:
-    async with client(port) as replica:
-        await replica.load_adapter("a", "/before")
-        await replica.load_adapter("a", "/now")
-        listed = {each.id: each.root for each in await replica.models()}
-
-    assert listed["a"] == "/now"
-    assert State.reads == {"a": 2}
-
-
 async def test_an_adapter_that_is_refused_is_not_there(port: int, tmp_path: Path) -> None:
     (tmp_path / "broken").touch()
     async with client(port) as replica:

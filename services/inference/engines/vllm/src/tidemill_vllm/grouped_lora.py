@@ -134,7 +134,8 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc] # of vLLM, which is n
     ) -> None:
         """Note which rows belong to which adapter, once a step, and forget the matrices when adapters change places.
 
-        An adapter that is loaded again under its name is the same one: names have the digest of the files.
+        An adapter that is loaded again under its name is the same one: it is named by its folder, and that by the
+        digest of its files.
         """
         super().update_metadata(mapping, lora_index_to_id, *arguments, **named)
         if (places := tuple(lora_index_to_id)) != self._places:

@@ -109,7 +109,7 @@ class VllmBase:
 
 
 def _name_of(folder: Path) -> str:
-    """Return an adapter's name in a server: of two projects with the same files each has its own folder of them."""
+    """Return an adapter's name in a server, by its folder, of which each project has one by the digest of the files."""
     return f"adapter-{hashlib.sha256(str(folder).encode()).hexdigest()[:32]}"
 
 

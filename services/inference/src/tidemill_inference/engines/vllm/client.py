@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,6 @@ _BEGAN = re.compile(r"^process_start_time_seconds (\S+)$", re.MULTILINE)
 _ADMIN_S = 60.0
 _HEALTH_S = 5.0
 _ID_PREFIX = "token_id:"
-_LOAD, _UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +35,9 @@ class Encoded(Prompt):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """A model that a server has; `root` is its folder there, `parent` the base of an adapter."""
+    """A model that a server has; `parent` is the base of an adapter."""
 
     id: str
-    root: str
     parent: str
     context_tokens: int
 
@@ -92,7 +89,7 @@ class VllmClient(OpenAiEngine):
         return {"choices": choices, "usage": said.get("usage")}
 
     async def load_adapter(self, name: str, folder: str) -> None:
-        """Have the server read a LoRA adapter, unless it has it from that folder; one of elsewhere is unloaded first.
+        """Have the server read a LoRA adapter, unless it has it.
 
         Not in place: what was loaded so is read from its files anew for every step that it is part of (vLLM 0.32).
 
@@ -101,26 +98,23 @@ class VllmClient(OpenAiEngine):
             DependencyUnavailable: the server does not answer.
 
         """
-        if (there := await self._folder_of(name)) == folder:
+        if await self.has_adapter(name):
             return
         with self._translated():
-            if there is not None:
-                with suppress(Refused):  # another replica has unloaded it meanwhile
-                    await self._post(_UNLOAD, {"lora_name": name})
             try:
-                await self._post(_LOAD, {"lora_name": name, "lora_path": folder})
+                await self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": folder})
             except Refused:
-                if await self._folder_of(name) is None:  # else another replica was first
+                if not await self.has_adapter(name):  # else another replica was first
                     raise
 
     async def unload_adapter(self, name: str) -> None:
         """Have the server forget a LoRA adapter; raises as `load_adapter`."""
         with self._translated():
-            await self._post(_UNLOAD, {"lora_name": name})
+            await self._post("/v1/unload_lora_adapter", {"lora_name": name})
 
     async def has_adapter(self, name: str) -> bool:
         """Return whether the server has a LoRA adapter; raises as `load_adapter`."""
-        return await self._folder_of(name) is not None
+        return any(each.id == name for each in await self.models())
 
     async def models(self) -> Sequence[ServedModel]:
         """Return what the server has; raises as `load_adapter`."""
@@ -130,7 +124,6 @@ class VllmClient(OpenAiEngine):
             return [
                 ServedModel(
                     id=str(each["id"]),
-                    root=str(each.get("root") or ""),
                     parent=str(each.get("parent") or ""),
                     context_tokens=int(each.get("max_model_len") or 0),
                 )
@@ -166,10 +159,6 @@ class VllmClient(OpenAiEngine):
         with self._translated():
             said = _BEGAN.search(await self._metrics())
             return said[1] if said else ""
-
-    async def _folder_of(self, adapter: str) -> str | None:
-        """Return where the server has an adapter from, None where it has none of the name."""
-        return next((each.root for each in await self.models() if each.id == adapter), None)
 
     async def _metrics(self) -> str:
         async with asyncio.timeout(self._stall_s):
