@@ -143,11 +143,7 @@ def collect_briefly() -> None:
     gc.set_threshold(*_COLLECTIONS)
 
 
-def _noop() -> None:
-    """Does nothing."""
-
-
-async def serve(app: App, *, stop: asyncio.Event, once_started: Callable[[], None] = _noop) -> int:
+async def serve(app: App, *, stop: asyncio.Event, once_started: Callable[[], None] = lambda: None) -> int:
     """Live until `stop` is set or something fails, then shut down; return the exit code.
 
     `once_started` is called when all components have started, before the first request is taken.
