@@ -18,11 +18,12 @@ import psutil
 from minio import Minio
 
 from services.trainer.tests.process.trainer_process import TrainerProcess
+from tests.bench._servers import servers
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill_core.models.manifest import Manifest
-from tidemill_local import Addresses, LocalStack
+from tidemill_local import Addresses
 from tidemill_testkit.access import admin_channel
 
 CHUNK_BYTES = 256 * 1024
@@ -94,15 +95,8 @@ async def measure(stack: Addresses, folder: Path, size: int) -> None:
 def main() -> None:
     """Measure once."""
     size = int(sys.argv[1]) * MEGABYTE if len(sys.argv) > 1 else 270 * MEGABYTE
-    with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
-        if running := os.environ.get("TIDEMILL_TEST_STACK"):
-            asyncio.run(measure(Addresses.read(Path(running)), Path(folder), size))
-            return
-        own = LocalStack(Path(folder) / "stack", services=False)
-        try:
-            asyncio.run(measure(own.up(), Path(folder), size))
-        finally:
-            own.down()
+    with servers() as stack, tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
+        asyncio.run(measure(stack, Path(folder), size))
 
 
 if __name__ == "__main__":
