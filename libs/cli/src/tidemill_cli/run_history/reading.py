@@ -1,8 +1,9 @@
 """Reads runs, by id or as the trial of a sweep, with the evaluations of what came of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tidemill.evaluator.v1.evaluation_pb2 import Evaluation
+from tidemill.trainer.v1.sweep_pb2 import Sweep
 from tidemill.trainer.v1.training_pb2 import TrainingRun
 from tidemill_cli.run_history.records import RunRecord, record_of
 from tidemill_client.connection import Connection, NoAddress
@@ -22,7 +23,9 @@ async def read_runs(connection: Connection, names: Sequence[str]) -> list[Traini
         InvalidInput: a run is named twice, or a sweep has no such trial.
 
     """
-    found = [await Training(connection).run(await _id_of(connection, name)) for name in names]
+    named = dict.fromkeys(name.partition("/")[0] for name in names if "/" in name)
+    sweeps = {sweep: await Sweeps(connection).get(sweep) for sweep in named}
+    found = [await Training(connection).run(_id_of(name, sweeps)) for name in names]
     ids = [run.id for run in found]
     if twice := next((each for place, each in enumerate(ids) if each in ids[:place]), ""):
         message = f"{twice} is named twice: name each run once"
@@ -44,11 +47,11 @@ async def read_records(connection: Connection, names: Sequence[str]) -> tuple[li
     return records, notice
 
 
-async def _id_of(connection: Connection, name: str) -> str:
+def _id_of(name: str, sweeps: Mapping[str, Sweep]) -> str:
     sweep, slash, number = name.partition("/")
     if not slash:
         return name
-    trials = {str(trial.number): trial.run for trial in (await Sweeps(connection).get(sweep)).trials}
+    trials = {str(trial.number): trial.run for trial in sweeps[sweep].trials}
     if number not in trials:
         message = f"sweep {sweep} has no trial {number[:20]!r}; it has 1 to {len(trials)}"
         raise InvalidInput(message)
