@@ -537,7 +537,7 @@ class TrainingRun(_message.Message):
     @_builtins.property
     def versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Output only. What it ran with: the trainer's version and a digest of its code, versions of libraries and of Python, and
-        `device`, `dtype`, `processor` and `threads`.
+        `device`, `dtype`, `processor`, `cpu_capability` and `threads`.
         """
 
     @_builtins.property
@@ -741,7 +741,7 @@ class TrainingProgress(_message.Message):
     @_builtins.property
     def curves(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainingCurve]:
         """Output only. What the method logs beside the loss, such as `learning_rate` and `grad_norm`, sorted by name: at most 16
-        curves. Empty in lists.
+        curves, of an imported run 64. Empty in lists.
         """
 
     def __init__(
@@ -779,14 +779,16 @@ class TrainingCurve(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Output only. As TRL names it."""
+    """Required of a run to import. As TRL names it, or the tool that recorded it."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Output only. The steps, counted from 1; of more than 256, only each 2nd, 4th, 8th... step, over the whole run."""
+        """Required of a run to import. The steps, in order, at most 256: of a longer run that was trained here, where they count
+        from 1, only each 2nd, 4th, 8th... step and the last.
+        """
 
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Output only. The numbers, one for each step."""
+        """Required of a run to import. The numbers, one for each step."""
 
     def __init__(
         self,
