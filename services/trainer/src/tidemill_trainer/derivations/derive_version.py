@@ -16,7 +16,6 @@ from tidemill_core.errors import (
     TidemillError,
     isolated,
 )
-from tidemill_core.models.manifest import ArtifactFile
 from tidemill_trainer.derivations.domain import Derivation, DerivationState, Quantize, derivation_card, refuse_shared
 from tidemill_trainer.derivations.errors import DerivationFailed, DerivationLost
 from tidemill_trainer.derivations.ports import (
@@ -146,37 +145,29 @@ class DeriveVersion:
         facts = await self.deriving(job)
         await self.folders.write_card(folder, derivation_card(derivation, facts=sorted(facts.items())))
         files = await self.folders.files(folder)
-        while True:
-            try:
-                return await self._registered(key, derivation, epoch, folder=folder, files=files)
-            except DependencyUnavailable as away:  # what took hours to compute is not computed again
-                await self._say(key, f"waits for {away.dependency}: {away.message}", epoch)
-                await asyncio.sleep(STORE_INTERVAL_S)
-
-    async def _registered(
-        self,
-        key: ResourceKey,
-        derivation: Derivation,
-        epoch: int,
-        *,
-        folder: DerivationFolder,
-        files: tuple[ArtifactFile, ...],
-    ) -> ModelVersion:
-        facts = {file.path: await self.inspector.inspect(file.path, folder.made / file.path) for file in files}
         made = MadeVersion(
             project=derivation.project,
             model=derivation.model,
             source=derivation.made_from,
             files=files,
-            facts=facts,
+            facts={file.path: await self.inspector.inspect(file.path, folder.made / file.path) for file in files},
             creator=derivation.requester,
             authors=derivation.authors,
         )
+        return await self._registered(key, made, epoch, folder=folder)
 
+    async def _registered(
+        self, key: ResourceKey, made: MadeVersion, epoch: int, *, folder: DerivationFolder
+    ) -> ModelVersion:
         async def registering() -> None:
             await self._write(key, lambda each: each.register(epoch=epoch))
 
-        return await self.register(made, folder.made, before_saving=registering)
+        while True:
+            try:
+                return await self.register(made, folder.made, before_saving=registering)
+            except DependencyUnavailable as away:  # what took hours to compute is not computed again
+                await self._say(key, f"waits for {away.dependency}: {away.message}", epoch)
+                await asyncio.sleep(STORE_INTERVAL_S)
 
     async def _say(self, key: ResourceKey, message: str, epoch: int) -> None:
         with suppress(DependencyUnavailable):
