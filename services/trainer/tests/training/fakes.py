@@ -148,9 +148,11 @@ class FakeBases:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.fetched: list[str] = []
 
     async def fetch(self, version: ModelVersion) -> Path:
         assert version.artifacts
+        self.fetched.append(version.id)
         return self._folder
 
 
@@ -275,12 +277,13 @@ class Harness:
         self.register = RegisterAdapter(
             register=self.registry.register_version, inspector=FileInspector(), folders=self.folders
         )
+        self.bases = FakeBases(self.folder)
         self.train_run = TrainRun(
             runs=self.runs,
             plans=self.plans,
             references=self.registry.shared,
             datasets=self.datasets,
-            bases=FakeBases(self.folder),
+            bases=self.bases,
             folders=self.folders,
             trainings=self.trainings,
             register=self.register,

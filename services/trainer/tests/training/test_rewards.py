@@ -120,6 +120,15 @@ async def test_a_run_names_the_version_of_its_reward_model_and_is_given_its_file
     assert MessageToDict(run_message(run).recipe)["rewards"][0] == {"reward_model": "judge@1", "weight": 1.0}
 
 
+async def test_a_base_that_a_run_and_its_reward_models_have_is_fetched_once(harness: Harness) -> None:
+    name = await harness.queued(plan="lora", **GRPO)
+    harness.bases.fetched.clear()
+
+    await harness.train(name)
+
+    assert harness.bases.fetched == ["smollm2@1", "judge@1"]
+
+
 async def test_the_authors_of_a_reward_model_are_authors_of_what_it_rewards_and_its_event_names_it(
     harness: Harness,
 ) -> None:

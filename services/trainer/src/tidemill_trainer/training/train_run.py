@@ -219,7 +219,7 @@ class TrainRun:
             memory_auto=run.limits.memory_auto,
             smaller_than=run.smaller_than,
             held_out=run.trial.held_out if run.trial else None,
-            reward_models=await self._reward_models(run),
+            reward_models=await self._reward_models(run, base),
             measures_accuracy=measures_accuracy,
         )
         try:
@@ -233,13 +233,15 @@ class TrainRun:
         run = await self._write(key, lambda run: run.shrink(limits=limits, epoch=epoch))
         return await self._computed(key, run, epoch, folder=folder, base=base, measures_accuracy=measures_accuracy)
 
-    async def _reward_models(self, run: TrainingRun) -> Mapping[str, RewardModelFolders]:
-        found = {}
-        for name in {each.reward_model for each in run.recipe.rewards if each.reward_model}:
+    async def _reward_models(self, run: TrainingRun, base: "_Base") -> Mapping[str, RewardModelFolders]:
+        """Fetch the reward models; a base that several have, or the run itself, is fetched and verified once."""
+        found, bases = {}, {base.version.id: base.folder}
+        for name in run.reward_models:
             version = await self.references.version(run.project, name, field="rewards")
-            base = await self.references.version(run.project, version.base, field="rewards")
-            adapter, folder = await self.bases.fetch(version), await self.bases.fetch(base)
-            found[name] = RewardModelFolders(adapter=adapter, base=folder)
+            if version.base not in bases:
+                own = await self.references.version(run.project, version.base, field="rewards")
+                bases[version.base] = await self.bases.fetch(own)
+            found[name] = RewardModelFolders(adapter=await self.bases.fetch(version), base=bases[version.base])
         return found
 
     async def _follow(self, key: ResourceKey, watch: "_Watch", reports: AsyncIterator[Report], epoch: int) -> Progress:
