@@ -1,5 +1,6 @@
 """Mapping between messages of the contract and plans and runs."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from google.protobuf.message import Message
@@ -12,6 +13,7 @@ from tidemill_kit.mapping import REST, from_message, to_message
 from tidemill_trainer.training.domain.fit import Fit
 from tidemill_trainer.training.domain.imported_run import ImportedRun
 from tidemill_trainer.training.domain.plan import PlanSettings, TrainingPlan
+from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.run import RunHasFailed, RunHasSucceeded, RunState, RunWasQueued, TrainingRun
 from tidemill_trainer.training.domain.run_notes import RunNotes
 from tidemill_trainer.training.search_messages import search_message, search_of
@@ -51,19 +53,21 @@ def imported_of(request: rpc.ImportTrainingRunRequest) -> ImportedRun:
 
 def listed_run_message(run: TrainingRun) -> pb.TrainingRun:
     """Return the message of a run among others: without curves, which are long."""
-    message = run_message(run)
-    message.progress.ClearField("curves")
-    return message
+    return _run_message(run, replace(run.progress, curves=()))
 
 
 def run_message(run: TrainingRun) -> pb.TrainingRun:
     """Return the run message."""
+    return _run_message(run, run.progress)
+
+
+def _run_message(run: TrainingRun, shown: Progress) -> pb.TrainingRun:
     trained: dict[str, object] = {"method": run.recipe.method, "lora": run.recipe.lora, "args": run.recipe.args}
     if run.recipe.rewards:
         trained["rewards"] = [each.settings for each in run.recipe.rewards]
     trial = run.trial.number if run.trial else 0
     time = timedelta(seconds=run.progress.seconds) if run.progress.seconds else None
-    progress = to_message(pb.TrainingProgress, run.progress, time=time)
+    progress = to_message(pb.TrainingProgress, shown, time=time)
     return to_message(
         pb.TrainingRun,
         run,
