@@ -1,4 +1,4 @@
-"""Starts training runs for a new dataset version."""
+"""Starts training runs, or the sweeps that plans declare, for a new dataset version."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,12 +15,12 @@ from tidemill_trainer.training.start_deferred_run import StartDeferredRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRunsForDatasetVersion:
-    """Emits RunWasQueued for each plan of the dataset; a paused plan stores the version as deferred.
+    """Starts a run or a sweep of each plan of the dataset; a paused plan stores the version as deferred.
 
     `readers` are the projects that the dataset is shared with, whose plans name it as `project/dataset`.
 
-    The run's id derives from plan and version, so a redelivered event starts no second run. An older deferred version
-    is replaced.
+    The ids of run and sweep derive from plan and version, so a redelivered event starts no second one. An older
+    deferred version is replaced.
     """
 
     plans: Plans
@@ -29,7 +29,7 @@ class StartRunsForDatasetVersion:
     readers: Callable[[str, str], Sequence[str]] = lambda _project, _dataset: ()
 
     async def __call__(self, caller: Caller, version: DatasetVersion) -> None:
-        """Queue a run for each plan of the dataset.
+        """Start a run or a sweep of each plan of the dataset.
 
         Raises:
             PermissionDenied: the train split is not in a location allowed for this project.
