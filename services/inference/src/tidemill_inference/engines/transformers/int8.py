@@ -48,9 +48,9 @@ class Int8Linear(nn.Module):
 class Int8Embedding(nn.Module):
     """An embedding."""
 
-    def __init__(self, count: int, size: int, *, padding_idx: int | None = None) -> None:
+    def __init__(self, count: int, size: int) -> None:
         super().__init__()
-        self.num_embeddings, self.embedding_dim, self.padding_idx = count, size, padding_idx
+        self.num_embeddings, self.embedding_dim = count, size
         self.weight = _weight(count, size)
         self.weight_scale = _floats(count)
 
@@ -107,7 +107,7 @@ def _int8(layer: nn.Module) -> nn.Module:
             case nn.Linear():
                 return Int8Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
             case nn.Embedding() if type(layer) is nn.Embedding:
-                return Int8Embedding(layer.num_embeddings, layer.embedding_dim, padding_idx=layer.padding_idx)
+                return Int8Embedding(layer.num_embeddings, layer.embedding_dim)
             case _:
                 message = f"{type(layer).__name__} has no int8 form"
                 raise TypeError(message)
