@@ -67,6 +67,17 @@ async def test_an_id_that_is_taken_is_refused_also_in_a_preview(notes: InMemoryA
         await resources.create(notes, fresh("old"), write)
 
 
+async def test_a_repeated_request_is_answered_by_what_it_created(notes: InMemoryAggregates[Note]) -> None:
+    request = Request(id="r-1", digest="d")
+    assert await resources.repeated(notes, "acme", "new", request) is None
+
+    created = await resources.create(notes, fresh(), Write(request=request))
+
+    assert await resources.repeated(notes, "acme", "new", request) == created
+    with pytest.raises(InvalidInput):
+        await resources.repeated(notes, "acme", "new", Request(id="r-1", digest="another"))
+
+
 @pytest.mark.parametrize("write", [NOW, PREVIEW])
 async def test_what_begins_a_resource_sees_the_one_that_exists(notes: InMemoryAggregates[Note], write: Write) -> None:
     def begin(note: Note) -> None:

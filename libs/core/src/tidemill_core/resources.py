@@ -20,7 +20,7 @@ from typing import TypeVar
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Aggregates, PageRequest, Request, Where
 from tidemill_core.characters import clean_line
-from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, Violation
+from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Violation
 from tidemill_core.paging import MAX_PAGE_SIZE
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
@@ -200,6 +200,17 @@ async def create(resources: Aggregates[A], fresh: A, write: Write, *, begin: Cal
     if begin is not None:
         begin(preview)
     return preview
+
+
+async def repeated(resources: Aggregates[A], project: str, resource_id: str, request: Request) -> A | None:
+    """Return what this request created before, whose id derives from it, or None.
+
+    So a repeated request is answered also where it could not be accepted now: what it refers to has changed or is gone.
+    """
+    try:
+        return await resources.update(project, resource_id, lambda _: None, request=request)
+    except NotFound:
+        return None
 
 
 def restored(fresh: A, fields: AbstractSet[str]) -> Callable[[A], None]:

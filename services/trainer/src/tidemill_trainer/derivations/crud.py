@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request, ResourceKey, derived_id
 from tidemill_core.approvals import ApprovalMissing
-from tidemill_core.errors import NotFound
-from tidemill_core.resources import Write, create, delete
+from tidemill_core.resources import Write, create, delete, repeated
 from tidemill_trainer.derivations.domain import Derivation, DerivationSource, Method, refuse_shared
 from tidemill_trainer.derivations.errors import DerivationChanged, NotDerivable
 from tidemill_trainer.derivations.ports import Approvals, Derivations, Sources
@@ -45,7 +44,7 @@ class DerivationCrud:
 
         """
         name = derived_id("CreateDerivation", caller.project, write.request.id)
-        if known := await self._known(caller.project, name, write.request):
+        if known := await repeated(self.derivations, caller.project, name, write.request):
             return known
         fresh = Derivation(
             id=name,
@@ -98,13 +97,6 @@ class DerivationCrud:
             change=Derivation.refuse_unfinished,
             changed=DerivationChanged,
         )
-
-    async def _known(self, project: str, name: str, request: Request) -> Derivation | None:
-        """Return the derivation that the same request created before, also where its source was deleted since."""
-        try:
-            return await self.derivations.update(project, name, lambda _derivation: None, request=request)
-        except NotFound:
-            return None
 
     async def _source(self, caller: Caller, reference: str) -> DerivationSource:
         version = await self.sources.version(caller.project, reference, field="derivation.source_version")

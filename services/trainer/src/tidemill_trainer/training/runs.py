@@ -4,8 +4,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Page, PageRequest, Request, derived_id
-from tidemill_core.errors import InvalidInput, NotFound
-from tidemill_core.resources import Write, delete, update
+from tidemill_core.errors import InvalidInput
+from tidemill_core.resources import Write, delete, repeated, update
 from tidemill_trainer.errors import PlanPaused, RunChanged
 from tidemill_trainer.training.current_limits import current_limits
 from tidemill_trainer.training.domain.plan import TrainingPlan
@@ -40,7 +40,7 @@ class TrainingRunCrud:
 
         """
         name = derived_id("StartTrainingRun", caller.project, write.request.id)
-        if known := await self._known(caller.project, name, write.request):
+        if known := await repeated(self.runs, caller.project, name, write.request):
             return known
         plan = await self.plans.get(caller.project, plan_id)
         if plan.settings.paused:
@@ -121,13 +121,6 @@ class TrainingRunCrud:
         return await self.queue.retry(
             caller, current, limits=await current_limits(self.plans, current), request=request
         )
-
-    async def _known(self, project: str, name: str, request: Request) -> TrainingRun | None:
-        """Return the run that the same request queued before, even if the dataset has a newer version."""
-        try:
-            return await self.runs.update(project, name, lambda _run: None, request=request)
-        except NotFound:
-            return None
 
 
 def _reference(plan: TrainingPlan, dataset_version: str) -> str:
