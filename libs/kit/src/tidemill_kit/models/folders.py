@@ -55,7 +55,7 @@ def checked_config(folder: Path, build: Callable[[Any], Any], *, quantized: bool
     import torch  # noqa: PLC0415 - seconds of imports, in services that have it anyway
 
     if not quantized and is_quantized(folder):
-        why = "has int8 weights, which only the engine transformers loads: use that, or what they were derived from"
+        why = "has int8 weights, which only the engine transformers loads; elsewhere use what they were derived from"
         raise ArtifactRefused(CONFIG, why)
     tensors = tensors_of(folder)
     config = loadable_config(folder, tensors=len(tensors))
