@@ -283,7 +283,7 @@ async def test_one_project_takes_half_of_the_places_and_leaves_the_others_to_the
 
     crowd = [asyncio.ensure_future(client.documents.UploadDocument(held())) for _ in range(3)]
     shares = client.uploads._places._projects  # noqa: SLF001 - published nowhere else
-    await eventually(lambda: [share.uploads for share in shares.values()] == [3])
+    await eventually(lambda: [share.streams for share in shares.values()] == [3])
     with pytest.raises(RateLimited, match="3 uploads of the project are in progress"):
         await client.documents.UploadDocument(parts(b"abc"))
     with pytest.raises(NotFound):  # globex has no such source, which it learns at once
