@@ -217,6 +217,9 @@ class WholeRange:
         assert not bounded or -1 <= min(differences) <= max(differences) <= 1
         return Interval(low=min(differences), high=max(differences))
 
+    async def p_value(self, differences: Sequence[float]) -> float:
+        return 0.01 if min(differences) > 0 or max(differences) < 0 else 1.0
+
     async def needed(self, differences: Sequence[float], *, above: float, confidence: float) -> int:
         assert 0 < confidence < 1
         return len(differences) if min(differences) > above else 0
@@ -243,5 +246,5 @@ class PowerByNumber:
         self.bounds.append(bound)
         needed, assumed = int(power * 100), not differences
         return Power(
-            of_gain=bound.questions / 100, detectable_gain=gain * 2, needed=needed, deviation=0.25, assumed=assumed
+            of_gain=bound.clusters / 100, detectable_gain=gain * 2, needed=needed, deviation=0.25, assumed=assumed
         )

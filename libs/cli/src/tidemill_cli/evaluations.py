@@ -13,6 +13,7 @@ from tidemill.evaluator.v1.evaluation_pb2 import (
     Comparison,
     Evaluation,
     EvaluationState,
+    SliceComparison,
     Verdict,
 )
 from tidemill.evaluator.v1.evaluation_service_pb2 import ListCaseResultsRequest, ListEvaluationsRequest
@@ -188,8 +189,39 @@ def _picture(evaluation: Evaluation) -> RenderableType:
     columns = ("cases", "metric", "n", "baseline", "candidate", "difference", interval, "asked", "", "unanswered")
     evidence: list[RenderableType] = ["", table(columns, rows)] if rows else []
     notes = [f"{c.metric} on {c.case_set}: {c.note}" for c in evaluation.comparisons if c.note]
+    if any(0 < c.clusters < c.cases for c in evaluation.comparisons):
+        shared = ", ".join(evaluation.cluster_by) or "end_user"
+        notes.append(f"n: `60 in 20` are 60 questions in 20 clusters (by {shared}); each is one observation")
     evidence += ["", escape("\n".join(notes))] if notes else []
-    return Group(card({name: value for name, value in facts.items() if value}), *evidence)
+    return Group(card({name: value for name, value in facts.items() if value}), *evidence, *_slices(evaluation))
+
+
+def _slices(evaluation: Evaluation) -> list[RenderableType]:
+    """Return in which slices the candidate gains or loses; nothing where there are none."""
+    if not evaluation.slices:
+        return []
+    columns = ("slice", "cases", "metric", "n", "baseline", "candidate", "difference", "interval", "p (Holm)")
+    few = any(not each.enough for each in evaluation.slices)
+    notes = ["slices decide nothing; p (Holm) is corrected for all of them, intervals are not"]
+    notes += ["`few`: too few clusters for a statement"] if few else []
+    left_out = evaluation.slices_left_out
+    notes += [f"{left_out} more comparisons, of the smallest slices, are left out"] if left_out else []
+    rows = [_slice(each) for each in evaluation.slices]
+    return ["", table(columns, rows), "", "\n".join(notes)]
+
+
+def _slice(s: SliceComparison) -> tuple[object, ...]:
+    return (
+        f"{s.label}={s.value}",
+        s.case_set,
+        s.metric,
+        f"{s.cases} in {s.clusters}" if s.clusters < s.cases else s.cases,
+        f"{s.baseline:.3f}",
+        f"{s.candidate:.3f}",
+        f"{s.difference:+.3f}",
+        f"[{s.low:+.3f}, {s.high:+.3f}]",
+        f"{s.adjusted_p_value:.3g}" if s.enough else "few",
+    )
 
 
 def _percent(confidence: float) -> str:
@@ -200,12 +232,12 @@ def _percent(confidence: float) -> str:
 
 
 def _evidence(c: Comparison) -> tuple[object, ...]:
-    """Return a comparison as a row; means and bounds are over the `n` cases that both sides answered."""
+    """Return a comparison as a row; means and bounds are over the `n` questions that both sides answered."""
     known = c.cases > 0
     return (
         c.case_set,
         c.metric,
-        c.cases,
+        f"{c.cases} in {c.clusters}" if 0 < c.clusters < c.cases else c.cases,
         f"{c.baseline:.3f}" if known else "-",
         f"{c.candidate:.3f}" if known else "-",
         f"{c.difference:+.3f}" if known else "-",

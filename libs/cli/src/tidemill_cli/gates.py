@@ -62,8 +62,12 @@ def _picture(found: GetGatePowerResponse) -> RenderableType:
     rows = [_row(each) for each in found.requirements]
     assumed = [each.case_set for each in found.requirements if each.HasField("power") and not each.evaluation]
     notes = [f"{each.metric} on {each.case_set}: {each.message}" for each in found.requirements if each.message]
+    if any(0 < each.clusters < each.questions for each in found.requirements):
+        notes.append("`60 in 20` are 60 questions in 20 clusters, by the gate's cluster_by: each is one observation")
     if assumed:
-        notes.append("deviations are assumed until an evaluation of this gate has 20 questions answered, not all alike")
+        notes.append(
+            "deviations are assumed until an evaluation of this gate has 20 independent answers, not all alike"
+        )
     text = f"`finds` and `needs` are for a probability of {found.power:.0%}, `with` is that of finding `gain`"
     return Group(table(columns, rows), "", escape("\n".join([text, *notes])))
 
@@ -74,13 +78,23 @@ def _row(each: RequirementPower) -> tuple[object, ...]:
         each.case_set,
         each.metric,
         f"{each.gain_above:+g}",
-        each.questions if known else "-",
+        _questions(each) if known else "-",
         f"{each.deviation:.2f}" if known else "-",
         f"{each.detectable_gain:+.2f}" if each.HasField("detectable_gain") else "-",
         f"{each.gain:+g}",
         f"{each.power:.0%}" if known else "-",
         each.needed_questions or "-",
     )
+
+
+def _questions(each: RequirementPower) -> str:
+    """Return how many questions there are, and in how many clusters where these are fewer."""
+    return f"{each.questions} in {each.clusters}" if 0 < each.clusters < each.questions else str(each.questions)
+
+
+def _counted(each: RequirementPower) -> str:
+    clusters = f" in {each.clusters} clusters" if 0 < each.clusters < each.questions else ""
+    return f"{each.questions} questions{clusters}"
 
 
 def requirement_line(each: RequirementPower, power: float) -> str:
@@ -95,4 +109,4 @@ def requirement_line(each: RequirementPower, power: float) -> str:
     )
     needs = f", {each.needed_questions} would find {each.gain:g}" if each.needed_questions > each.questions else ""
     note = each.message or ("" if each.evaluation else "deviation assumed")
-    return f"{where}: {finds} of {each.questions} questions{needs}" + (f" ({note})" if note else "")
+    return f"{where}: {finds} of {_counted(each)}{needs}" + (f" ({note})" if note else "")

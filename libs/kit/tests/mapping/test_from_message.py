@@ -58,6 +58,7 @@ class Gate(Aggregate):
     confidence: float = 0.95
     require: tuple[Requirement, ...] = ()
     paused: bool = False
+    cluster_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

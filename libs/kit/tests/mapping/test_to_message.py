@@ -53,6 +53,7 @@ class Gate(Aggregate):
     confidence: float = 0.95
     require: tuple[Requirement, ...] = ()
     paused: bool = False
+    cluster_by: tuple[str, ...] = ()
     inner: str = "not in the contract"
 
 

@@ -71,6 +71,10 @@ class EvaluatorSettings(ServiceSettings):
     """Distinct questions answered by both sides that every requirement needs, even if its `at_least` is lower."""
     max_unanswered: float = Field(default=_EVIDENCE.max_unanswered, ge=0, lt=1)
     """Share of a required set's cases that may lack an answer; above it there is no verdict."""
+    min_slice: int = Field(default=_EVIDENCE.min_slice, ge=2, le=1_000_000)
+    """Clusters that a slice of cases needs for p-values; a smaller one is reported without them."""
+    max_slices: int = Field(default=_EVIDENCE.max_slices, ge=0, le=1000)
+    """Maximum number of comparisons of slices of an evaluation; 0 compares none."""
     max_suites: int = Field(default=1000, ge=1)
     """Maximum number of suites per project."""
     max_gates: int = Field(default=1000, ge=1)
@@ -95,7 +99,12 @@ class EvaluatorSettings(ServiceSettings):
     @property
     def evidence(self) -> Evidence:
         """The evidence that a verdict needs."""
-        return Evidence(min_questions=self.min_questions, max_unanswered=self.max_unanswered)
+        return Evidence(
+            min_questions=self.min_questions,
+            max_unanswered=self.max_unanswered,
+            min_slice=self.min_slice,
+            max_slices=self.max_slices,
+        )
 
     @property
     def power_queue(self) -> QueueLimits:

@@ -1,6 +1,7 @@
 import pytest
 
 from tidemill_core.aggregate import ObjectRef
+from tidemill_evaluator.evaluations.domain.clusters import Cluster, Traits, clusters_of
 from tidemill_evaluator.evaluations.domain.comparison import (
     Asked,
     Comparison,
@@ -9,10 +10,8 @@ from tidemill_evaluator.evaluations.domain.comparison import (
     Latencies,
     Verdict,
     asked_of,
-    averages,
     compared,
     latencies_of,
-    repeats_of,
     undecided,
     verdict_of,
 )
@@ -38,9 +37,10 @@ def results(*differences: float) -> list[CaseResult]:
     ]
 
 
-def alone(cases: list[CaseResult]) -> list[list[CaseResult]]:
-    """Return each case as a separate question."""
-    return [[case] for case in cases]
+def alone(given: list[CaseResult]) -> list[Cluster]:
+    """Return each case as a separate question and cluster."""
+    traits = {(each.case_set, each.case): Traits(question=each.case, cluster=n) for n, each in enumerate(given)}
+    return clusters_of(given, traits)
 
 
 def failed(number: int, *, baseline: str = "", candidate: str = "") -> CaseResult:
@@ -58,8 +58,7 @@ def judged(
 ) -> Comparison:
     requirement = Requirement(suite="truth", metric="rouge_l", gain_above=gain_above, at_least=at_least)
     asked = Asked(case_set=TRUTH.name, metric="rouge_l", requirement=requirement)
-    pairs = alone([each for each in given if each.answered])
-    return compared(asked, given, pairs, Interval(low=low, high=1.0), evidence=evidence)
+    return compared(asked, given, alone(given), Interval(low=low, high=1.0), evidence=evidence)
 
 
 def comparison(low: float, *, gain_above: float = 0.0, at_least: int = 0, cases: int = 3) -> Comparison:
@@ -142,19 +141,6 @@ def test_latencies_are_medians_of_pairs_that_were_answered_under_a_like_load() -
 
     assert latencies_of([*alike, *unlike]) == Latencies(baseline_s=3.0, candidate_s=5.0)
     assert latencies_of(unlike) is None
-
-
-def test_repeats_of_a_question_count_once() -> None:
-    questions = {(TRUTH.name, f"c{number}"): asked for number, asked in enumerate(["one", "two", "one", "one"])}
-    repeats = repeats_of(results(0.6, -0.4, 0.5, 0.7), questions)
-
-    requirement = Requirement(suite="truth", metric="rouge_l", at_least=3)
-    asked = Asked(case_set=TRUTH.name, metric="rouge_l", requirement=requirement)
-    found = compared(asked, results(0.6, -0.4, 0.5, 0.7), repeats, Interval(low=0.05, high=0.6), evidence=LITTLE)
-
-    assert averages(repeats, lambda result: result.difference("rouge_l")) == pytest.approx([0.6, -0.4])
-    assert (found.cases, found.holds) == (2, False)
-    assert (found.baseline, found.candidate, found.difference) == pytest.approx((0.25, 0.35, 0.1))
 
 
 def test_requirements_come_first_and_every_other_metric_is_evidence() -> None:

@@ -91,6 +91,12 @@ def test_an_evaluation_is_stored_as_it_always_was() -> None:
     encoded = EVALUATIONS.encode(done)
     assert (encoded["comparing"].pop("collection"), encoded["comparing"].pop("retrieval")) == ("", None)
     assert (encoded.pop("retrieval_evaluation"), encoded.pop("baseline_index"), encoded.pop("ordinal")) == ("", 0, 0)
+    assert (encoded.pop("slices"), encoded.pop("slices_left_out"), encoded["comparing"].pop("cluster_by")) == (
+        [],
+        0,
+        [],
+    )
+    assert encoded["comparisons"][0].pop("clusters") == 0
     assert encoded == {**STORED, "requester": "user:ada"}
     assert EVALUATIONS.decode(identity(done), EVALUATIONS.encode(done), 1) == done
     done.requester = ""

@@ -11,7 +11,7 @@ from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.errors import GateNotFound
 from tidemill_evaluator.evaluations.domain.comparison import Comparison
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.power import Bound, Power, RequirementPower
+from tidemill_evaluator.evaluations.domain.power import Bound, Counted, Power, RequirementPower
 from tidemill_evaluator.evaluations.ports import Version
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand
 from tidemill_evaluator.gates.domain.gate import Requirement
@@ -76,7 +76,7 @@ async def test_after_an_evaluation_its_differences_are_known_and_the_next_candid
     ]
     assert held_out.confidence == 0.95  # the next one brings a held-out part of its own
     bound = evaluator.powers.bounds[1]
-    assert (bound.above, bound.questions) == (-0.02, 3)
+    assert (bound.above, bound.clusters) == (-0.02, 3)
     assert bound.confidence == pytest.approx(1 - 0.1 / 6)
     assert truth.gain == -0.01
 
@@ -116,13 +116,13 @@ async def test_too_few_questions_find_nothing_and_more_are_asked_for() -> None:
 
 
 def test_an_evaluation_whose_differences_say_nothing_is_not_named() -> None:
-    bound = Bound(above=0.0, confidence=0.95, questions=60)
+    counted, bound = Counted(questions=60, clusters=60), Bound(above=0.0, confidence=0.95, clusters=60)
     assumed = Power(of_gain=0.1, detectable_gain=0.2, needed=500, deviation=0.3, assumed=True)
 
-    found = RequirementPower.of(TRUTH, 0.05).stated(bound, assumed, minimum=10, evaluation="ev-1")
+    found = RequirementPower.of(TRUTH, 0.05).stated(counted, bound, assumed, minimum=10, evaluation="ev-1")
 
     assert (found.evaluation, found.power) == ("", 0.1)
-    assert found.message == "its deviation is assumed: ev-1 has fewer than 20 answers, or all alike"
+    assert found.message == "its deviation is assumed: ev-1 has fewer than 20 independent answers, or all alike"
 
 
 async def test_repeats_of_a_question_are_one() -> None:

@@ -10,6 +10,7 @@ from services.evaluator.tests.harness import HELD_OUT, TRUTH, Evaluator, ready
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
+from tidemill_evaluator.evaluations.domain.clusters import Traits
 from tidemill_evaluator.evaluations.domain.comparison import Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.domain.job import State
@@ -171,8 +172,8 @@ async def test_a_gate_that_nothing_can_pass_says_so_with_the_questions_that_woul
     ]
     judge = ComputeVerdict(intervals=BettingIntervals(), evidence=Evidence())
 
-    names = {(asked.name, result.case): result.case for result in right}
-    comparison = (await judge(evaluation, right, names, {asked.name: number}))[0]
+    traits = {(asked.name, each.case): Traits(question=each.case, cluster=int(each.case)) for each in right}
+    comparison = (await judge(evaluation, right, traits, {asked.name: number}))[0]
 
     assert comparison.holds is passes
     assert says in comparison.note

@@ -30,7 +30,7 @@ def stored_gate() -> Gate:
 def test_a_gate_is_stored_as_it_always_was() -> None:
     encoded = GATES.encode(stored_gate())
     assert encoded.pop("owed") == {**DEFERRED, "requester": ""}
-    assert (encoded.pop("collection"), encoded.pop("retrieval")) == ("", None)
+    assert (encoded.pop("collection"), encoded.pop("retrieval"), encoded.pop("cluster_by")) == ("", None, [])
     assert encoded == {name: value for name, value in STORED.items() if name != "owed"}
     assert GATES.decode(identity(stored_gate()), STORED, 1) == stored_gate()
 

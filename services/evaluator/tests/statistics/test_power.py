@@ -32,7 +32,7 @@ async def simulated(draw: Draw, bound: Bound, gain: float, *, times: int) -> flo
     chance, intervals = random.Random(5), BettingIntervals()  # noqa: S311 - no secret
     shown = 0
     for _ in range(times):
-        differences = [draw(chance, gain) for _ in range(bound.questions)]
+        differences = [draw(chance, gain) for _ in range(bound.clusters)]
         found = await intervals.of_mean(differences, confidence=bound.confidence, bounded=True)
         shown += found.low > bound.above
     return shown / times
@@ -45,7 +45,7 @@ async def simulated(draw: Draw, bound: Bound, gain: float, *, times: int) -> flo
 async def test_the_stated_power_is_that_of_simulated_evaluations(
     draw: Draw, gain: float, above: float, questions: int
 ) -> None:
-    chance, bound = random.Random(3), Bound(above=above, confidence=0.95, questions=questions)  # noqa: S311 - no secret
+    chance, bound = random.Random(3), Bound(above=above, confidence=0.95, clusters=questions)  # noqa: S311 - no secret
     known = [draw(chance, gain) for _ in range(4000)]
 
     stated = await POWERS.of(known, bound, gain=gain, power=0.8)
@@ -57,7 +57,7 @@ async def test_a_larger_gain_and_more_questions_have_more_power() -> None:
     known = [0.3, -0.2, 0.0, 0.0, 0.5, -0.4, 0.1, 0.0, 0.2, -0.1] * 2
 
     async def power(questions: int, gain: float) -> float:
-        bound = Bound(above=0.0, confidence=0.95, questions=questions)
+        bound = Bound(above=0.0, confidence=0.95, clusters=questions)
         return (await POWERS.of(known, bound, gain=gain, power=0.8)).of_gain
 
     gains = [await power(60, gain) for gain in (0.0, 0.05, 0.1, 0.2)]
@@ -69,7 +69,7 @@ async def test_a_larger_gain_and_more_questions_have_more_power() -> None:
 
 
 async def test_rare_differences_among_many_are_not_lost() -> None:
-    chance, bound = random.Random(7), Bound(above=0.0, confidence=0.95, questions=2000)  # noqa: S311 - no secret
+    chance, bound = random.Random(7), Bound(above=0.0, confidence=0.95, clusters=2000)  # noqa: S311 - no secret
     known = [-1.0] * 10 + [chance.gauss(0, 0.02) for _ in range(1990)]
     in_hundredths = [round(each, 2) for each in known]
 
@@ -84,7 +84,7 @@ async def test_rare_differences_among_many_are_not_lost() -> None:
 
 @pytest.mark.parametrize("known", [[0.5], [1.0, 0.9], [0.02, -0.02] * 9, [0.0] * 60])
 async def test_few_differences_or_all_alike_are_not_taken_for_how_they_vary(known: Sequence[float]) -> None:
-    bound = Bound(above=0.0, confidence=0.95, questions=20)
+    bound = Bound(above=0.0, confidence=0.95, clusters=20)
 
     found = await POWERS.of(known, bound, gain=0.4, power=0.8)
 
@@ -93,7 +93,7 @@ async def test_few_differences_or_all_alike_are_not_taken_for_how_they_vary(know
 
 
 async def test_twenty_differences_say_how_they_vary() -> None:
-    known, bound = [0.2, -0.2] * 10, Bound(above=0.0, confidence=0.95, questions=60)
+    known, bound = [0.2, -0.2] * 10, Bound(above=0.0, confidence=0.95, clusters=60)
 
     found = await POWERS.of(known, bound, gain=0.1, power=0.8)
 
@@ -102,7 +102,7 @@ async def test_twenty_differences_say_how_they_vary() -> None:
 
 
 async def test_what_is_detectable_and_what_is_needed_have_the_power_asked_for() -> None:
-    known, bound = [0.4, -0.4, 0.0, 0.2, -0.2] * 4, Bound(above=0.0, confidence=0.95, questions=60)
+    known, bound = [0.4, -0.4, 0.0, 0.2, -0.2] * 4, Bound(above=0.0, confidence=0.95, clusters=60)
 
     found = await POWERS.of(known, bound, gain=0.05, power=0.8)
     assert found.detectable_gain is not None
@@ -127,7 +127,7 @@ async def test_what_is_detectable_and_what_is_needed_have_the_power_asked_for() 
 async def test_what_no_number_of_questions_shows_needs_none(  # noqa: PLR0913 - a table
     known: Sequence[float], gain: float, above: float, questions: int, needed: int | None, *, detectable: bool
 ) -> None:
-    bound = Bound(above=above, confidence=0.95, questions=questions)
+    bound = Bound(above=above, confidence=0.95, clusters=questions)
 
     found = await POWERS.of(known, bound, gain=gain, power=0.8)
 

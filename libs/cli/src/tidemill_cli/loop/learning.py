@@ -265,6 +265,14 @@ class Gate(Declared):
     retrieval: RetrievalRequirement | None = None
     baseline: Literal["live"] = "live"
     confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
+    cluster_by: Annotated[
+        list[str],
+        Field(
+            max_length=5,
+            description="cases that share it are one observation: end_user (the default), document, labels.NAME; "
+            "question for none of them",
+        ),
+    ] = Field(default_factory=list)
     require: Annotated[list[Requirement], Field(min_length=1)]
 
     @property

@@ -212,6 +212,7 @@ def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str
         collection=part.collection,
         retrieval=RetrievalRequirement(**part.retrieval.model_dump()) if part.retrieval else None,
         confidence=part.confidence,
+        cluster_by=part.cluster_by,
         require=[
             Requirement(
                 **_cases(requirement.cases),

@@ -5,16 +5,14 @@ from dataclasses import dataclass, replace
 from operator import methodcaller
 
 from tidemill_evaluator.errors import TOO_FEW_ANSWERS, NoVerdict
+from tidemill_evaluator.evaluations.domain.clusters import Cluster, TraitsByCase, answered_of, averages, clusters_of
 from tidemill_evaluator.evaluations.domain.comparison import (
     Comparison,
     Evidence,
     Interval,
-    Repeats,
     asked_of,
-    averages,
     compared,
     impossible,
-    repeats_of,
     undecided,
 )
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
@@ -30,8 +28,8 @@ NOTHING_KNOWN = Interval(low=-1.0, high=1.0)
 class ComputeVerdict:
     """Bounds are those of the paired difference's interval, not of the means.
 
-    The unit of observation is the question: repeats of a question count as their mean (Field and Welsh, Bootstrapping
-    clustered data, 2007).
+    The unit of observation is the cluster: repeats of a question count as their mean, and so do the questions that
+    depend on one another (Field and Welsh, Bootstrapping clustered data, 2007).
     """
 
     intervals: Intervals
@@ -41,38 +39,38 @@ class ComputeVerdict:
         self,
         evaluation: Evaluation,
         results: Sequence[CaseResult],
-        questions: Mapping[tuple[str, str], str],
+        traits: TraitsByCase,
         numbers: Mapping[str, int],
     ) -> list[Comparison]:
         """Return the comparisons, requirements first.
 
-        `questions` maps (set, case) to the question that repeats share, `numbers` a set to which candidate on it this
-        is, where that is counted.
+        `numbers` maps a set to which candidate on it this is, where that is counted.
         """
         comparisons = list[Comparison]()
         for asked in asked_of(evaluation.case_sets, evaluation.comparing.require):
             of_set = [result for result in results if result.case_set == asked.case_set]
-            repeats = repeats_of(of_set, questions)
+            clusters = clusters_of(of_set, traits)
+            answered = answered_of(clusters)
             interval = NOTHING_KNOWN
             confidence = corrected_confidence(evaluation.comparing.confidence, numbers.get(asked.case_set, 0))
-            if repeats:
+            if answered:
                 interval = await self.intervals.of_mean(
-                    averages(repeats, methodcaller("difference", asked.metric)),
+                    averages(answered, methodcaller("difference", asked.metric)),
                     confidence=confidence,
                     bounded=asked.metric not in UNBOUNDED,
                 )
-            comparison = compared(asked, of_set, repeats, interval, evidence=self.evidence)
-            comparisons.append(await self._explained(comparison, repeats, confidence))
+            comparison = compared(asked, of_set, clusters, interval, evidence=self.evidence)
+            comparisons.append(await self._explained(comparison, answered, confidence))
         return comparisons
 
-    async def _explained(self, found: Comparison, repeats: Sequence[Repeats], confidence: float) -> Comparison:
+    async def _explained(self, found: Comparison, answered: Sequence[Cluster], confidence: float) -> Comparison:
         """Say so where the cases cannot show at this level what is required, also if every answer were right."""
         shown = found.holds or found.metric in UNBOUNDED or found.low > found.gain_above
-        if shown or not found.required or not repeats:
+        if shown or not found.required or not answered:
             return found
-        largest = averages(repeats, lambda result: 1 - result.baseline.scores.get(found.metric, 0.0))
+        largest = averages(answered, lambda result: 1 - result.baseline.scores.get(found.metric, 0.0))
         needed = await self.intervals.needed(largest, above=found.gain_above, confidence=confidence)
-        return replace(found, note=found.note + impossible(found.cases, needed))
+        return replace(found, note=found.note + impossible(found.clusters, needed, questions=found.cases))
 
     def refuse_unanswered(self, evaluation: Evaluation, results: Sequence[CaseResult]) -> None:
         """Refuse results that are too few for a verdict.

@@ -7,17 +7,19 @@ from functools import partial
 
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
-from tidemill_evaluator.evaluations.domain.comparison import Evidence, averages, repeats_of
+from tidemill_evaluator.evaluations.domain.clusters import Traits, answered_of, averages, clusters_of, numbered
+from tidemill_evaluator.evaluations.domain.comparison import Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.domain.metrics import UNBOUNDED
-from tidemill_evaluator.evaluations.domain.power import Bound, RequirementPower
+from tidemill_evaluator.evaluations.domain.power import Bound, Counted, RequirementPower
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations, Inference, Powers
+from tidemill_evaluator.gates.domain.dependence import DEFAULT
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.gates.domain.spending import SpentLevel, corrected_confidence
 from tidemill_evaluator.gates.ports import Gates, SpentLevels
-from tidemill_evaluator.suites.domain.cases import Case, CaseSet
+from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite, unusable
 from tidemill_evaluator.suites.ports import Cases, Suites
@@ -26,10 +28,10 @@ POWER = 0.8
 DEFAULT_GAIN = 0.05
 _LATEST = 20
 """Evaluations among which the last one that compared the answers of a requirement is searched."""
-Questions = Mapping[str, str]
-"""Cases of a set to the number of the question that repeats share."""
+CaseTraits = Mapping[str, Traits]
+"""Cases of a set to their questions and clusters."""
 Differences = Mapping[str, Sequence[float]]
-"""Metrics to the paired differences of the last candidate, one per question."""
+"""Metrics to the paired differences of the last candidate, one per cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class _Known:
     """Newest first."""
     no_verdict: str
     """Why no candidate comes to a verdict; "" where they do."""
-    questions: dict[CaseSet, Questions] = field(default_factory=dict)
+    traits: dict[CaseSet, CaseTraits] = field(default_factory=dict)
     differences: dict[tuple[str, CaseSet], Differences] = field(default_factory=dict)
 
     def judged(self, requirement: Requirement) -> tuple[Evaluation, CaseSet] | None:
@@ -65,7 +67,7 @@ class _Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimatePower:
-    """Judges as an evaluation does: the same cases, counted by question, at the level of the next candidate.
+    """Judges as an evaluation does: the same cases, counted by cluster, at the level of the next candidate.
 
     How differences vary is known from the last evaluation of the gate that compared them, else assumed. The next
     candidate brings a held-out part of its own, as a rule: it is the first on that, and its size is taken for the last
@@ -127,17 +129,19 @@ class EstimatePower:
             return replace(found, message=_missing(requirement))
         found = replace(found, case_set=case_set.name)
         try:
-            questions = await self._questions(known, case_set)
+            traits = await self._traits(known, case_set)
             of_metric = (await self._differences(known, *judged))[requirement.metric] if judged else ()
         except NotFound:
             return replace(found, message="its cases cannot be read: they are not there any more, or not shared")
         except (InvalidInput, PermissionDenied) as error:
             return replace(found, message=f"its cases cannot be read: {error.message}")
         confidence = await self._confidence(known, case_set)
-        bound = Bound(above=requirement.gain_above, confidence=confidence, questions=len(set(questions.values())))
+        counted = Counted.of(traits.values())
+        bound = Bound(above=requirement.gain_above, confidence=confidence, clusters=counted.clusters)
         power = await self.powers.of(of_metric, bound, gain=gain, power=POWER)
         minimum = self.evidence.questions_for(requirement)
-        return found.stated(bound, power, minimum=minimum, evaluation=judged[0].id if judged and of_metric else "")
+        evaluation = judged[0].id if judged and of_metric else ""
+        return found.stated(counted, bound, power, minimum=minimum, evaluation=evaluation)
 
     async def _live(self, caller: Caller, gate: Gate) -> str:
         """Return the live model; "" where the deployment does not exist yet."""
@@ -153,20 +157,21 @@ class EstimatePower:
             return None
         return found if found.content else None
 
-    async def _questions(self, known: _Known, case_set: CaseSet) -> Questions:
-        if case_set not in known.questions:
+    async def _traits(self, known: _Known, case_set: CaseSet) -> CaseTraits:
+        if case_set not in known.traits:
             cases = await self.cases.read(known.gate.project, case_set)
-            known.questions[case_set] = await asyncio.to_thread(_numbered, cases)
-        return known.questions[case_set]
+            cluster_by = known.gate.cluster_by or DEFAULT
+            known.traits[case_set] = await asyncio.to_thread(numbered, cases, cluster_by)
+        return known.traits[case_set]
 
     async def _differences(self, known: _Known, evaluation: Evaluation, case_set: CaseSet) -> Differences:
         name = (evaluation.id, case_set)
         if name not in known.differences:
-            questions = await self._questions(known, case_set)
-            names = [CaseName(case_set.name, case) for case in questions]
+            traits = await self._traits(known, case_set)
+            names = [CaseName(case_set.name, case) for case in traits]
             results = await self.results.scores(evaluation.project, evaluation.id, names)
             metrics = {each.metric for each in known.gate.require} - UNBOUNDED
-            known.differences[name] = await asyncio.to_thread(_differences, results, questions, metrics)
+            known.differences[name] = await asyncio.to_thread(_differences, results, traits, metrics)
         return known.differences[name]
 
     async def _confidence(self, known: _Known, case_set: CaseSet) -> float:
@@ -182,15 +187,10 @@ class EstimatePower:
         return corrected_confidence(gate.confidence, spent.count + 1)
 
 
-def _numbered(cases: Sequence[Case]) -> Questions:
-    numbers = dict[str, str]()
-    return {case.id: numbers.setdefault(case.asked, str(len(numbers))) for case in cases}
-
-
-def _differences(results: Sequence[CaseResult], questions: Questions, metrics: set[str]) -> Differences:
-    asked = {(result.case_set, result.case): questions[result.case] for result in results}
-    repeats = repeats_of(results, asked)
-    return {metric: averages(repeats, partial(CaseResult.difference, metric=metric)) for metric in metrics}
+def _differences(results: Sequence[CaseResult], traits: CaseTraits, metrics: set[str]) -> Differences:
+    of_results = {(result.case_set, result.case): traits[result.case] for result in results}
+    answered = answered_of(clusters_of(results, of_results))
+    return {metric: averages(answered, partial(CaseResult.difference, metric=metric)) for metric in metrics}
 
 
 def _missing(requirement: Requirement) -> str:

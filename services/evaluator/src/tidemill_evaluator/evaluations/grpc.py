@@ -6,7 +6,7 @@ from tidemill.evaluator.v1 import evaluation_service_pb2 as pb
 from tidemill_evaluator.evaluations.crud import EvaluationCrud
 from tidemill_evaluator.evaluations.estimate_power import POWER, EstimatePower
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults, ListCommand
-from tidemill_evaluator.evaluations.messages import evaluation_message, result_message
+from tidemill_evaluator.evaluations.messages import evaluation_message, listed_message, result_message
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand, StartEvaluation
 from tidemill_kit.grpc.lists import Order
 from tidemill_kit.grpc.server import current_caller, page_of, request_of
@@ -55,7 +55,7 @@ class EvaluationRpcs:
             current_caller(), page_of(request, filters=_FILTERS), gate=request.gate, candidate=request.candidate
         )
         return pb.ListEvaluationsResponse(
-            evaluations=[evaluation_message(each) for each in page.items], next_page_token=page.next_token
+            evaluations=[listed_message(each) for each in page.items], next_page_token=page.next_token
         )
 
     async def CancelEvaluation(

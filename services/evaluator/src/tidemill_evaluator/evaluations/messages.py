@@ -25,6 +25,13 @@ _EVENTS: dict[type[Event], tuple[str, type[Message]]] = {
 }
 
 
+def listed_message(evaluation: Evaluation) -> pb.Evaluation:
+    """Return the message of an evaluation in a list: without its slices."""
+    found = evaluation_message(evaluation)
+    found.ClearField("slices")
+    return found
+
+
 def evaluation_message(evaluation: Evaluation) -> pb.Evaluation:
     """Return the evaluation message."""
     latencies = evaluation.latencies

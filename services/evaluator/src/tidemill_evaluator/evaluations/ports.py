@@ -270,14 +270,21 @@ class Intervals(Protocol):
     """Confidence intervals of a mean."""
 
     async def of_mean(self, differences: Sequence[float], *, confidence: float, bounded: bool) -> Interval:
-        """Return the interval of the mean of paired differences (at least one), one per question.
+        """Return the interval of the mean of paired differences (at least one), one per cluster.
 
         Bounded differences are in [-1, 1]. Deterministic, and independent of the order.
         """
         ...
 
+    async def p_value(self, differences: Sequence[float]) -> float:
+        """Return the two-sided p-value of paired differences in [-1, 1] (at least one) whose mean is supposed to be 0.
+
+        It is at most alpha where the interval with confidence 1 - alpha leaves 0 out.
+        """
+        ...
+
     async def needed(self, differences: Sequence[float], *, above: float, confidence: float) -> int:
-        """Return how many questions with bounded differences like these it takes for a lower bound above this.
+        """Return how many clusters with bounded differences like these it takes for a lower bound above this.
 
         Their own number where they are enough; 0 where no number is.
         """
@@ -297,7 +304,7 @@ class Powers(Protocol):
         ...
 
     async def of(self, differences: Sequence[float], bound: Bound, *, gain: float, power: float) -> Power:
-        """Return how probably a gain is shown, where paired differences vary as these do, one per question.
+        """Return how probably a gain is shown, where paired differences vary as these do, one per cluster.
 
         Where they are fewer than MIN_DIFFERENCES, or all alike, a standard deviation is assumed instead.
         """

@@ -1,9 +1,10 @@
 """Runs an evaluation; a worker may be killed at any point and another one resumes."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from tidemill_core.application import Caller, Clock, Request, Requeue
@@ -24,11 +25,14 @@ from tidemill_evaluator.errors import (
     waits_for,
 )
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
+from tidemill_evaluator.evaluations.compare_slices import CompareSlices
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
+from tidemill_evaluator.evaluations.domain.clusters import Traits, TraitsByCase, numbered
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, latencies_of
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.job import UNFINISHED, State
 from tidemill_evaluator.evaluations.domain.results import CaseResult
+from tidemill_evaluator.evaluations.domain.slices import NO_SLICES, ComparedSlices, slices_of
 from tidemill_evaluator.evaluations.paired_answers import Asking, PairedAnswers
 from tidemill_evaluator.evaluations.ports import (
     CaseName,
@@ -42,6 +46,7 @@ from tidemill_evaluator.evaluations.ports import (
 )
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
+from tidemill_evaluator.gates.domain.dependence import DEFAULT
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.ports import Cases
 
@@ -88,6 +93,7 @@ class RunEvaluation:
     levels: Levels
     ask: PairedAnswers
     compute_verdict: ComputeVerdict
+    compare_slices: CompareSlices
     retrieval: RetrievalComparisons
     triggers: EvaluationTriggers
     max_concurrent: asyncio.Semaphore
@@ -146,9 +152,12 @@ class RunEvaluation:
                 return None
         results, asked = await self._answers(caller, evaluation, live, begins=begins)
         numbers = await self._counted(caller, evaluation, live)
-        questions = await asyncio.to_thread(_questions, asked)
-        comparisons = await self.compute_verdict(evaluation, results, questions, numbers)
-        await self._complete(evaluation, [*searches, *comparisons], latencies_of(results), numbers)
+        traits = await asyncio.to_thread(_traits, asked, evaluation)
+        comparisons = await self.compute_verdict(evaluation, results, traits, numbers)
+        slices = await self.compare_slices(evaluation, results, traits, numbers)
+        await self._complete(
+            evaluation, [*searches, *comparisons], slices=slices, latencies=latencies_of(results), numbers=numbers
+        )
         return None
 
     async def _with_searches(self, caller: Caller, evaluation: Evaluation) -> Evaluation:
@@ -205,12 +214,17 @@ class RunEvaluation:
         self,
         evaluation: Evaluation,
         comparisons: Sequence[Comparison],
+        *,
+        slices: ComparedSlices = NO_SLICES,
         latencies: Latencies | None = None,
         numbers: Mapping[str, int] | None = None,
     ) -> None:
         now, epoch = self.clock.now(), evaluation.epoch
         await self._write(
-            evaluation, lambda e: e.complete(comparisons, latencies=latencies, numbers=numbers, now=now, epoch=epoch)
+            evaluation,
+            lambda e: e.complete(
+                comparisons, slices=slices, latencies=latencies, numbers=numbers, now=now, epoch=epoch
+            ),
         )
 
     async def _begin(self, caller: Caller, evaluation: Evaluation, live: Live) -> Evaluation:
@@ -327,5 +341,14 @@ class RunEvaluation:
         return await self.evaluations.update(evaluation.project, evaluation.id, change, request=Request.internal())
 
 
-def _questions(asked: Asked) -> dict[tuple[str, str], str]:
-    return {(case_set, case.id): case.asked for case_set, case in asked}
+def _traits(asked: Asked, evaluation: Evaluation) -> TraitsByCase:
+    by_set = defaultdict[str, list[Case]](list)
+    for name, case in asked:
+        by_set[name].append(case)
+    found: dict[tuple[str, str], Traits] = {}
+    for case_set in evaluation.case_sets:
+        cases = by_set[case_set.name]
+        slices = slices_of(cases, held_out=bool(case_set.dataset))
+        traits = numbered(cases, evaluation.comparing.cluster_by or DEFAULT)
+        found |= {(case_set.name, case): replace(traits[case], slices=slices[case]) for case in traits}
+    return found

@@ -7,6 +7,7 @@ from datetime import timedelta
 from tidemill_core.application import Caller, ResourceKey, SystemClock
 from tidemill_evaluator.errors import EvaluationNotFound
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
+from tidemill_evaluator.evaluations.compare_slices import CompareSlices
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.crud import EvaluationCrud
 from tidemill_evaluator.evaluations.domain.pace import Pace
@@ -194,6 +195,7 @@ def _run_evaluation(
             patience=patience,
         ),
         compute_verdict=ComputeVerdict(intervals=BettingIntervals(), evidence=settings.evidence),
+        compare_slices=CompareSlices(intervals=BettingIntervals(), evidence=settings.evidence),
         retrieval=others.retrieval,
         triggers=triggers,
         max_concurrent=asyncio.Semaphore(maximum),

@@ -143,6 +143,7 @@ class CompareForGate:
             candidate_failures=0,
             unanswered=figures.failures,
             note=notes,
+            clusters=measure.questions,
         )
 
     def _shortfalls(

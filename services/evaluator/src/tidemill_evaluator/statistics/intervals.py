@@ -37,6 +37,10 @@ class BettingIntervals:
         alpha = (1 - confidence) / 2
         return await asyncio.to_thread(_betting if bounded else _student, sorted(differences), alpha)
 
+    async def p_value(self, differences: Sequence[float]) -> float:
+        """See `Intervals.p_value`."""
+        return await asyncio.to_thread(_p_value, sorted(differences))
+
     async def needed(self, differences: Sequence[float], *, above: float, confidence: float) -> int:
         """See `Intervals.needed`."""
         return await asyncio.to_thread(_needed, sorted(differences), above, (1 - confidence) / 2)
@@ -54,6 +58,12 @@ def _low(differences: Sequence[float], alpha: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if capital(middle, 1.0) >= -math.log(alpha) else (low, middle)
     return 2 * low - 1
+
+
+def _p_value(differences: Sequence[float]) -> float:
+    """Return 1 / capital of the side that made more, twice (Vovk and Wang, E-values: calibration, 2021)."""
+    capital = max(_capital(each)(0.5, 1.0) for each in (differences, [-each for each in differences]))
+    return min(1.0, 2 * math.exp(-capital))
 
 
 def _needed(differences: Sequence[float], above: float, alpha: float) -> int:

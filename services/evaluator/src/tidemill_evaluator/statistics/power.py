@@ -86,7 +86,7 @@ class _Simulation:
         np, _ = statistics()
         self._known = known
         self._bound = bound
-        self._counts = np.random.default_rng(_SEED).multinomial(bound.questions, known.shares, size=_DRAWS)
+        self._counts = np.random.default_rng(_SEED).multinomial(bound.clusters, known.shares, size=_DRAWS)
 
     def power(self, gain: float) -> float:
         """Return the share of evaluations that show a gain above what is required."""

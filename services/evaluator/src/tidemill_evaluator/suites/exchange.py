@@ -125,6 +125,7 @@ def _case(line: bytes, case_set: CaseSet, *, owner: str) -> Case:
         end_user=example.asked_by or example.end_user,
         corrected_by=example.end_user if example.asked_by else "",
         owner=owner,
+        labels={"cohort": example.cohort} if example.cohort else {},
         rests_on=tuple(DocumentVersion(each.document, each.version, each.collection) for each in example.passages),
     )
 

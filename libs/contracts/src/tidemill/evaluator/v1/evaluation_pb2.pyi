@@ -126,6 +126,7 @@ class Gate(_message.Message):
     PAUSED_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     RETRIEVAL_FIELD_NUMBER: _builtins.int
+    CLUSTER_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -166,6 +167,14 @@ class Gate(_message.Message):
     def retrieval(self) -> Global___RetrievalRequirement:
         """Required where `collection` is set. It has to be met, too, and is tried first."""
 
+    @_builtins.property
+    def cluster_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. By what cases depend on one another: all that share it are one observation, as all that repeat a question
+        are. "end_user" (who asked a held-out case), "document" (each one that a held-out case rests on or that is relevant
+        to a suite's), "labels.NAME" (a label of the case; held-out cases have `cohort`), at most five; empty means
+        "end_user". "question" alone leaves questions only.
+        """
+
     def __init__(
         self,
         *,
@@ -183,10 +192,11 @@ class Gate(_message.Message):
         paused: _builtins.bool = ...,
         collection: _builtins.str = ...,
         retrieval: Global___RetrievalRequirement | None = ...,
+        cluster_by: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "retrieval", b"retrieval", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "collection", b"collection", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "paused", b"paused", "project", b"project", "require", b"require", "retrieval", b"retrieval", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "cluster_by", b"cluster_by", "collection", b"collection", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "paused", b"paused", "project", b"project", "require", b"require", "retrieval", b"retrieval", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -294,6 +304,7 @@ class RequirementPower(_message.Message):
     DETECTABLE_GAIN_FIELD_NUMBER: _builtins.int
     NEEDED_QUESTIONS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
     case_set: _builtins.str
     """Output only. The set of cases that the next candidate would be judged on, as comparisons name it; only the suite or
     dataset where it is not known yet.
@@ -309,7 +320,7 @@ class RequirementPower(_message.Message):
     confidence: _builtins.float
     """Output only. Of the interval that the next candidate is judged by."""
     deviation: _builtins.float
-    """Output only. The standard deviation of the differences of questions."""
+    """Output only. The standard deviation of the differences of clusters."""
     evaluation: _builtins.str
     """Output only. The evaluation that the deviation is known from; empty where it is assumed."""
     power: _builtins.float
@@ -320,6 +331,8 @@ class RequirementPower(_message.Message):
     """Output only. How many questions like these find `gain` with the response's `power`; 0 where no number does."""
     message: _builtins.str
     """Output only. Why there are no figures, or what is missing, for people."""
+    clusters: _builtins.int
+    """Output only. In how many clusters the questions are, by the gate's `cluster_by`: each is one observation."""
     def __init__(
         self,
         *,
@@ -335,10 +348,11 @@ class RequirementPower(_message.Message):
         detectable_gain: _builtins.float | None = ...,
         needed_questions: _builtins.int = ...,
         message: _builtins.str = ...,
+        clusters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_detectable_gain", b"_detectable_gain", "_power", b"_power", "detectable_gain", b"detectable_gain", "power", b"power"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detectable_gain", b"_detectable_gain", "_power", b"_power", "case_set", b"case_set", "confidence", b"confidence", "detectable_gain", b"detectable_gain", "deviation", b"deviation", "evaluation", b"evaluation", "gain", b"gain", "gain_above", b"gain_above", "message", b"message", "metric", b"metric", "needed_questions", b"needed_questions", "power", b"power", "questions", b"questions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detectable_gain", b"_detectable_gain", "_power", b"_power", "case_set", b"case_set", "clusters", b"clusters", "confidence", b"confidence", "detectable_gain", b"detectable_gain", "deviation", b"deviation", "evaluation", b"evaluation", "gain", b"gain", "gain_above", b"gain_above", "message", b"message", "metric", b"metric", "needed_questions", b"needed_questions", "power", b"power", "questions", b"questions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__detectable_gain: _TypeAlias = _typing.Literal["detectable_gain"]  # noqa: Y015
     _WhichOneofArgType__detectable_gain: _TypeAlias = _typing.Literal["_detectable_gain", b"_detectable_gain"]  # noqa: Y015
@@ -407,6 +421,9 @@ class Evaluation(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     RETRIEVAL_EVALUATION_FIELD_NUMBER: _builtins.int
     ORDINAL_FIELD_NUMBER: _builtins.int
+    SLICES_FIELD_NUMBER: _builtins.int
+    CLUSTER_BY_FIELD_NUMBER: _builtins.int
+    SLICES_LEFT_OUT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -464,6 +481,10 @@ class Evaluation(_message.Message):
     hand on the same cases count, too; one that is evaluated again keeps its number, and new versions of the cases begin
     at 1. 0 without a gate, before there is a verdict, for index versions, and for the live model itself.
     """
+    slices_left_out: _builtins.int
+    """Output only. How many comparisons of slices are left out, as there are more than are kept: those with the fewest
+    clusters.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -498,6 +519,16 @@ class Evaluation(_message.Message):
     def candidate_latency(self) -> _duration_pb2.Duration:
         """Output only. The same of the candidate."""
 
+    @_builtins.property
+    def slices(self) -> _containers.RepeatedCompositeFieldContainer[Global___SliceComparison]:
+        """Output only. In which slices of the cases the candidate gains or loses: of a gate by the metrics that it requires, by
+        hand by all that have bounds. No verdict rests on one. Left out of lists.
+        """
+
+    @_builtins.property
+    def cluster_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The gate's, when it was queued; empty means "end_user"."""
+
     def __init__(
         self,
         *,
@@ -531,10 +562,13 @@ class Evaluation(_message.Message):
         collection: _builtins.str = ...,
         retrieval_evaluation: _builtins.str = ...,
         ordinal: _builtins.int = ...,
+        slices: _abc.Iterable[Global___SliceComparison] | None = ...,
+        cluster_by: _abc.Iterable[_builtins.str] | None = ...,
+        slices_left_out: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_latency", b"baseline_latency", "candidate_latency", b"candidate_latency", "create_time", b"create_time", "finish_time", b"finish_time", "remaining", b"remaining", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "collection", b"collection", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "ordinal", b"ordinal", "project", b"project", "reason", b"reason", "remaining", b"remaining", "requester", b"requester", "retrieval_evaluation", b"retrieval_evaluation", "seed", b"seed", "seq", b"seq", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "cluster_by", b"cluster_by", "collection", b"collection", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "ordinal", b"ordinal", "project", b"project", "reason", b"reason", "remaining", b"remaining", "requester", b"requester", "retrieval_evaluation", b"retrieval_evaluation", "seed", b"seed", "seq", b"seq", "slices", b"slices", "slices_left_out", b"slices_left_out", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -565,12 +599,13 @@ class Comparison(_message.Message):
     UNANSWERED_FIELD_NUMBER: _builtins.int
     NOT_IN_TIME_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
     case_set: _builtins.str
     """Output only. "suite:<id>@<version>" or "dataset:<id>@<number>:held_out"."""
     metric: _builtins.str
     """Output only. The metric."""
     cases: _builtins.int
-    """Output only. Different questions answered by both sides; repeats of one are averaged, and count once."""
+    """Output only. Different questions answered by both sides; repeats of one are averaged, and count once in their cluster."""
     baseline: _builtins.float
     """Output only. The mean."""
     candidate: _builtins.float
@@ -601,6 +636,11 @@ class Comparison(_message.Message):
     """Output only. For people: why the requirement does not hold, and where the cases could not show it at this level
     whatever the candidate answered, how many could; empty where it does.
     """
+    clusters: _builtins.int
+    """Output only. In how many clusters these questions are: those that share a question, or what the evaluation's
+    `cluster_by` names, also by way of others. Each is one observation, the mean of its questions, and means, difference
+    and interval are of the clusters. 0 in evaluations before clusters were known.
+    """
     def __init__(
         self,
         *,
@@ -621,14 +661,102 @@ class Comparison(_message.Message):
         unanswered: _builtins.int = ...,
         not_in_time: _builtins.int = ...,
         note: _builtins.str = ...,
+        clusters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "baseline", b"baseline", "baseline_failures", b"baseline_failures", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "case_set", b"case_set", "cases", b"cases", "difference", b"difference", "gain_above", b"gain_above", "high", b"high", "holds", b"holds", "low", b"low", "metric", b"metric", "not_in_time", b"not_in_time", "note", b"note", "required", b"required", "unanswered", b"unanswered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "baseline", b"baseline", "baseline_failures", b"baseline_failures", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "case_set", b"case_set", "cases", b"cases", "clusters", b"clusters", "difference", b"difference", "gain_above", b"gain_above", "high", b"high", "holds", b"holds", "low", b"low", "metric", b"metric", "not_in_time", b"not_in_time", "note", b"note", "required", b"required", "unanswered", b"unanswered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Comparison: _TypeAlias = Comparison  # noqa: Y015
+
+@_typing.final
+class SliceComparison(_message.Message):
+    """SliceComparison is the paired difference of one metric on the cases of a set that have one value of a label. Means,
+    difference and interval are of the clusters that both sides answered, as in Comparison.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_SET_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    CASES_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    ENOUGH_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    ADJUSTED_P_VALUE_FIELD_NUMBER: _builtins.int
+    case_set: _builtins.str
+    """Output only. As in Comparison."""
+    metric: _builtins.str
+    """Output only. The metric."""
+    label: _builtins.str
+    """Output only. A label of the cases (held-out ones have `cohort`), or `length`: "short" questions have up to 80
+    characters, "medium" ones up to 300, all others are "long".
+    """
+    value: _builtins.str
+    """Output only. Its value; "(other)" for those that are rare: of held-out cases values of fewer than five."""
+    cases: _builtins.int
+    """Output only. Different questions answered by both sides."""
+    clusters: _builtins.int
+    """Output only. In how many clusters they are."""
+    baseline: _builtins.float
+    """Output only. The mean."""
+    candidate: _builtins.float
+    """Output only. The mean."""
+    difference: _builtins.float
+    """Output only. Candidate less baseline, in the mean."""
+    low: _builtins.float
+    """Output only. Lower bound of the interval of the difference, for this slice alone."""
+    high: _builtins.float
+    """Output only. Upper bound."""
+    enough: _builtins.bool
+    """Output only. Whether it has as many clusters as the evaluator asks for; without, there are no p-values."""
+    p_value: _builtins.float
+    """Output only. Of a mean difference of 0, two-sided, for this slice alone."""
+    adjusted_p_value: _builtins.float
+    """Output only. The same, corrected by Holm for all slices and metrics of the evaluation that have one: of those at
+    most alpha any is wrong with probability alpha at most.
+    """
+    def __init__(
+        self,
+        *,
+        case_set: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        label: _builtins.str = ...,
+        value: _builtins.str = ...,
+        cases: _builtins.int = ...,
+        clusters: _builtins.int = ...,
+        baseline: _builtins.float = ...,
+        candidate: _builtins.float = ...,
+        difference: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        enough: _builtins.bool = ...,
+        p_value: _builtins.float | None = ...,
+        adjusted_p_value: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_p_value", b"_p_value", "adjusted_p_value", b"adjusted_p_value", "p_value", b"p_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_p_value", b"_p_value", "adjusted_p_value", b"adjusted_p_value", "baseline", b"baseline", "candidate", b"candidate", "case_set", b"case_set", "cases", b"cases", "clusters", b"clusters", "difference", b"difference", "enough", b"enough", "high", b"high", "label", b"label", "low", b"low", "metric", b"metric", "p_value", b"p_value", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__adjusted_p_value: _TypeAlias = _typing.Literal["adjusted_p_value"]  # noqa: Y015
+    _WhichOneofArgType__adjusted_p_value: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value"]  # noqa: Y015
+    _WhichOneofReturnType__p_value: _TypeAlias = _typing.Literal["p_value"]  # noqa: Y015
+    _WhichOneofArgType__p_value: _TypeAlias = _typing.Literal["_p_value", b"_p_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__adjusted_p_value) -> _WhichOneofReturnType__adjusted_p_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p_value) -> _WhichOneofReturnType__p_value | None: ...
+
+Global___SliceComparison: _TypeAlias = SliceComparison  # noqa: Y015
 
 @_typing.final
 class CaseResult(_message.Message):

@@ -1,19 +1,17 @@
 """From scores of single cases to a verdict."""
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from statistics import fmean, median
 
+from tidemill_evaluator.evaluations.domain.clusters import Cluster, answered_of, averages
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
 from tidemill_evaluator.gates.domain.gate import METRICS, Requirement, RetrievalRequirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
 
 _LIKE_LOAD = 1.5
 """Maximum ratio of the two sides' concurrency for a pair to count in latencies."""
-Repeats = Sequence[CaseResult]
-"""All results of one question that both sides answered (at least one)."""
 
 
 class Verdict(Enum):
@@ -40,6 +38,10 @@ class Evidence:
     """Minimum number of distinct questions answered by both sides, for all requirements."""
     max_unanswered: float = 0.1
     """Maximum share of cases without an answer of both sides."""
+    min_slice: int = 10
+    """Minimum number of clusters of a slice that p-values are stated of."""
+    max_slices: int = 100
+    """Maximum number of comparisons of slices of an evaluation."""
 
     def questions_for(self, requirement: Requirement | RetrievalRequirement) -> int:
         """Return how many distinct questions a requirement needs at least."""
@@ -50,8 +52,8 @@ class Evidence:
 class Comparison:
     """Paired difference of a metric on a set of cases; means, difference and interval use the same pairs.
 
-    Repeats of a question count once, as their mean: `cases` counts questions, failures count cases. A case without both
-    answers is in no mean; `not_in_time` are cases attributed to neither side.
+    Repeats of a question count once, as their mean, and so do the questions of a cluster: `cases` counts questions,
+    failures count cases. A case without both answers is in no mean; `not_in_time` are cases attributed to neither side.
     """
 
     case_set: str
@@ -72,6 +74,8 @@ class Comparison:
     not_in_time: int = 0
     note: str = ""
     """Why the requirement does not hold."""
+    clusters: int = 0
+    """Observations: what depends on one another is one. 0 in evaluations of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,35 +107,20 @@ def asked_of(case_sets: Sequence[CaseSet], require: Sequence[Requirement]) -> li
     return required + [asked for asked in others if (asked.case_set, asked.metric) not in known]
 
 
-def repeats_of(results: Sequence[CaseResult], questions: Mapping[tuple[str, str], str]) -> list[Repeats]:
-    """Group the results that both sides answered by question."""
-    found = defaultdict[str, list[CaseResult]](list)
-    for result in results:
-        if result.answered:
-            found[questions[result.case_set, result.case]].append(result)
-    return list(found.values())
-
-
-def averages(questions: Sequence[Repeats], value: Callable[[CaseResult], float]) -> list[float]:
-    """Return the mean per question."""
-    return [fmean(map(value, repeats)) for repeats in questions]
-
-
 def compared(
     asked: Asked,
     results: Sequence[CaseResult],
-    questions: Sequence[Repeats],
+    clusters: Sequence[Cluster],
     interval: Interval,
     *,
     evidence: Evidence,
 ) -> Comparison:
-    """Return the comparison; `questions` are the results that both sides answered."""
+    """Return the comparison; `clusters` are those of the results."""
     requirement, metric = asked.requirement, asked.metric
-    note = ""
-    if requirement:
-        note = _shortfall(requirement, results, questions=len(questions), low=interval.low, evidence=evidence)
+    note = _shortfall(requirement, results, clusters, low=interval.low, evidence=evidence) if requirement else ""
+    answered = answered_of(clusters)
     baseline, candidate = (
-        fmean(averages(questions, score)) if questions else 0.0
+        fmean(averages(answered, score)) if answered else 0.0
         for score in (
             lambda result: result.baseline.scores.get(metric, 0.0),
             lambda result: result.candidate.scores.get(metric, 0.0),
@@ -140,7 +129,8 @@ def compared(
     return Comparison(
         case_set=asked.case_set,
         metric=metric,
-        cases=len(questions),
+        cases=_questions(answered),
+        clusters=len(answered),
         baseline=baseline,
         candidate=candidate,
         difference=candidate - baseline,
@@ -198,8 +188,8 @@ def verdict_of(comparisons: Sequence[Comparison]) -> Verdict:
 def _shortfall(
     requirement: Requirement,
     results: Sequence[CaseResult],
+    clusters: Sequence[Cluster],
     *,
-    questions: int,
     low: float,
     evidence: Evidence,
 ) -> str:
@@ -208,33 +198,50 @@ def _shortfall(
     A case that only the baseline answered counts against the bound with the baseline's score, since its user had an
     answer before.
     """
-    lost = [result for result in results if result.candidate.failed and not result.baseline.failure]
+    lost, questions = [result for result in results if result.lost], _questions(answered_of(clusters))
     if len(lost) > evidence.max_unanswered * len(results):
         return f"the candidate failed {len(lost)} of {len(results)} cases; the limit is {evidence.max_unanswered:.0%}"
     minimum = evidence.questions_for(requirement)
     if questions < minimum:
         return f"both sides answered {questions} distinct questions; at least {minimum} are needed: add cases"
-    loss = sum(result.baseline.scores.get(requirement.metric, 0.0) for result in lost)
-    bound = (low * questions - loss) / (questions + len(lost))
+    bound = _with_lost(clusters, requirement.metric, low)
     if bound > requirement.gain_above:
         return ""
     with_lost = f" with the {len(lost)} cases that the candidate failed" if lost else ""
     return f"the lower bound{with_lost} is {bound:+.4f}; it must be above {requirement.gain_above:+g}"
 
 
-def impossible(questions: int, needed: int) -> str:
-    """Return that so many questions show no such gain, whatever the candidate answers; "" where they can.
+def _with_lost(clusters: Sequence[Cluster], metric: str, low: float) -> float:
+    """Return the lower bound of the mean over all clusters, with what the candidate lost in them.
+
+    That is the bound of those answered, less what the lost cases take of the sum of all.
+    """
+    loss = 0.0
+    for cluster in clusters:
+        if cluster.lost:
+            gain = cluster.mean(lambda result: result.difference(metric)) if cluster.questions else 0.0
+            loss += max(0.0, gain - cluster.mean_with_lost(metric))
+    return (low * len(answered_of(clusters)) - loss) / len(clusters)
+
+
+def impossible(clusters: int, needed: int, *, questions: int) -> str:
+    """Return that so many clusters show no such gain, whatever the candidate answers; "" where they can.
 
     `needed` is how many like them it takes for a candidate with every answer right: 0 where no number would do.
     """
     if needed == 0:
         return "; the baseline leaves no such gain, whatever the candidate answers and however many cases there are"
-    if needed <= questions:
+    if needed <= clusters:
         return ""
+    counted = f"{questions} questions" if clusters == questions else f"{questions} questions in {clusters} clusters"
     return (
-        f"; {questions} questions cannot show that at this level, whatever the candidate answers, and {needed} like "
+        f"; {counted} cannot show that at this level, whatever the candidate answers, and {needed} like "
         "them could: add cases (on new ones the next candidate is the first)"
     )
+
+
+def _questions(clusters: Sequence[Cluster]) -> int:
+    return sum(len(each.questions) for each in clusters)
 
 
 def _nobodys(result: CaseResult) -> bool:

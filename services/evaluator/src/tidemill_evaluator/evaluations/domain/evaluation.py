@@ -10,6 +10,7 @@ from tidemill_core.application import derived_id
 from tidemill_evaluator.errors import BASELINE_CHANGED, COLLECTION_CHANGED, DATA_ERASED, NoVerdict
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, Verdict, verdict_of
 from tidemill_evaluator.evaluations.domain.job import EvaluationJob, State
+from tidemill_evaluator.evaluations.domain.slices import NO_SLICES, ComparedSlices, SliceComparison
 from tidemill_evaluator.gates.domain.gate import CONFIDENCE, Gate, Requirement, RetrievalRequirement
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
 from tidemill_evaluator.suites.domain.cases import CaseSet
@@ -47,6 +48,8 @@ class Comparing:
     require: tuple[Requirement, ...] = ()
     confidence: float = CONFIDENCE
     baseline: str = ""
+    cluster_by: tuple[str, ...] = ()
+    """By what cases depend on one another; empty for the default."""
 
     @classmethod
     def of(cls, gate: Gate, candidate: str) -> "Comparing":
@@ -59,6 +62,7 @@ class Comparing:
             retrieval=gate.retrieval,
             require=gate.require,
             confidence=gate.confidence,
+            cluster_by=gate.cluster_by,
         )
 
     @property
@@ -101,6 +105,8 @@ class Evaluation(EvaluationJob):
     """Digest of the live configuration, which both sides use except for the model."""
     case_sets: tuple[CaseSet, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    slices: tuple[SliceComparison, ...] = ()
+    slices_left_out: int = 0
     latencies: Latencies | None = None
     retrieval_evaluation: str = ""
     """Compares what searches of an index version find."""
@@ -192,10 +198,11 @@ class Evaluation(EvaluationJob):
         self.refuse_unless_claimed(epoch)
         self.baseline_index = index
 
-    def complete(
+    def complete(  # noqa: PLR0913 - all of it is known at once
         self,
         comparisons: Sequence[Comparison],
         *,
+        slices: ComparedSlices = NO_SLICES,
         latencies: Latencies | None = None,
         numbers: Mapping[str, int] | None = None,
         now: datetime,
@@ -206,6 +213,7 @@ class Evaluation(EvaluationJob):
         numbers = numbers or {}
         self.latencies, self.ordinal = latencies, max(numbers.values(), default=0)
         self.comparisons, self.verdict = tuple(comparisons), verdict_of(comparisons)
+        self.slices, self.slices_left_out = tuple(slices.comparisons), slices.left_out
         self.finish(State.COMPLETED, now, EvaluationHasCompleted(occurred_at=now))
         sampled = [each for each in self.case_sets if each.whole]
         notes = [f"{each.size} of {each.whole} cases of {each.name} are sampled" for each in sampled]

@@ -1,7 +1,10 @@
 """How probably a requirement of a gate finds a gain."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from math import ceil
 
+from tidemill_evaluator.evaluations.domain.clusters import Traits
 from tidemill_evaluator.gates.domain.gate import Requirement
 
 MIN_DIFFERENCES = 20
@@ -10,15 +13,32 @@ MIN_DIFFERENCES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """What the lower bound of an interval of so many questions has to be above."""
+    """What the lower bound of an interval of so many clusters (independent observations) has to be above."""
 
     above: float
     confidence: float
-    questions: int
+    clusters: int
 
-    def of(self, questions: int) -> "Bound":
-        """Return the same of another number of questions."""
-        return replace(self, questions=questions)
+    def of(self, clusters: int) -> "Bound":
+        """Return the same of another number of them."""
+        return replace(self, clusters=clusters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """How many different questions a set has, and how many clusters."""
+
+    questions: int
+    clusters: int
+
+    @classmethod
+    def of(cls, cases: Collection[Traits]) -> "Counted":
+        """Count those of a set's cases."""
+        return cls(questions=len({each.question for each in cases}), clusters=len({each.cluster for each in cases}))
+
+    def questions_in(self, clusters: int) -> int:
+        """Return how many questions so many clusters like these have."""
+        return ceil(clusters * self.questions / self.clusters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +50,7 @@ class Power:
     detectable_gain: float | None
     """The smallest gain that is shown with the power asked for; None where no gain is."""
     needed: int
-    """So many questions show the gain asked for with that power; 0 where no number does."""
+    """So many clusters show the gain asked for with that power; 0 where no number does."""
     deviation: float
     """Standard deviation of the differences that it rests on."""
     assumed: bool = False
@@ -54,6 +74,8 @@ class RequirementPower:
     detectable_gain: float | None = None
     needed_questions: int = 0
     message: str = ""
+    clusters: int = 0
+    """Those that the questions are in, each one observation."""
 
     @classmethod
     def of(cls, requirement: Requirement, gain: float) -> "RequirementPower":
@@ -65,25 +87,27 @@ class RequirementPower:
             gain=gain,
         )
 
-    def stated(self, bound: Bound, power: Power, *, minimum: int, evaluation: str) -> "RequirementPower":
+    def stated(
+        self, counted: Counted, bound: Bound, power: Power, *, minimum: int, evaluation: str
+    ) -> "RequirementPower":
         """Return it with its figures; with fewer questions than the minimum the requirement cannot hold.
 
         `evaluation` is the one whose differences are known, "" without any.
         """
-        enough = bound.questions >= minimum
+        enough = counted.questions >= minimum
         notes = [] if enough else [f"it needs at least {minimum} different questions: add cases"]
         if evaluation and power.assumed:
-            notes.append(
-                f"its deviation is assumed: {evaluation} has fewer than {MIN_DIFFERENCES} answers, or all alike"
-            )
+            few = f"fewer than {MIN_DIFFERENCES} independent answers, or all alike"
+            notes.append(f"its deviation is assumed: {evaluation} has {few}")
         return replace(
             self,
-            questions=bound.questions,
+            questions=counted.questions,
+            clusters=counted.clusters,
             confidence=bound.confidence,
             deviation=power.deviation,
             evaluation="" if power.assumed else evaluation,
             power=power.of_gain if enough else 0.0,
             detectable_gain=power.detectable_gain if enough else None,
-            needed_questions=max(power.needed, minimum) if power.needed else 0,
+            needed_questions=max(counted.questions_in(power.needed), minimum) if power.needed else 0,
             message="; ".join(notes),
         )

@@ -39,9 +39,18 @@ class CaseResult:
     baseline: CaseAnswer
     candidate: CaseAnswer
 
+    def baseline_score(self, metric: str) -> float:
+        """Return the baseline's."""
+        return self.baseline.scores.get(metric, 0.0)
+
     def difference(self, metric: str) -> float:
         """Return candidate less baseline."""
         return self.candidate.scores.get(metric, 0.0) - self.baseline.scores.get(metric, 0.0)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the candidate failed what the baseline answered."""
+        return self.candidate.failed and not self.baseline.failure
 
     @property
     def answered(self) -> bool:

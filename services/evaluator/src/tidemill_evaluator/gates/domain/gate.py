@@ -9,6 +9,7 @@ from tidemill_core.errors import Violation
 from tidemill_core.rankings import METRICS as RANKING_METRICS
 from tidemill_core.resources import label_violations, name_violations, refuse, slug_violations
 from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
+from tidemill_evaluator.gates.domain.dependence import cluster_by_violations
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
 
@@ -61,6 +62,8 @@ class Gate(Aggregate):
     require: tuple[Requirement, ...] = ()
     retrieval: RetrievalRequirement | None = None
     paused: bool = False
+    cluster_by: tuple[str, ...] = ()
+    """By what cases depend on one another; empty for the default."""
     deferred_evaluation: DeferredEvaluation | None = None
     """Evaluation of the newest candidate registered while the gate was paused; queued when it is resumed."""
 
@@ -101,6 +104,7 @@ class Gate(Aggregate):
             yield Violation("gate.require", f"has {len(self.require)} requirements: send 1 to {limits.requirements}")
         for number, requirement in enumerate(self.require):
             yield from _requirement_violations(requirement, f"gate.require[{number}]")
+        yield from cluster_by_violations(self.cluster_by, "gate.cluster_by")
 
     def _candidate_violations(self) -> Iterator[Violation]:
         if not self.collection:

@@ -1,0 +1,114 @@
+"""Says in which slices of the cases a candidate gains or loses."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import methodcaller
+from statistics import fmean
+
+from tidemill_evaluator.evaluations.domain.clusters import TraitsByCase, answered_of, averages, clusters_of
+from tidemill_evaluator.evaluations.domain.comparison import Evidence
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.metrics import UNBOUNDED
+from tidemill_evaluator.evaluations.domain.results import CaseResult
+from tidemill_evaluator.evaluations.domain.slices import ComparedSlices, SliceComparison, holm
+from tidemill_evaluator.evaluations.ports import Intervals
+from tidemill_evaluator.gates.domain.gate import METRICS
+from tidemill_evaluator.gates.domain.spending import corrected_confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sliced:
+    """What both sides answered of a slice, by one metric."""
+
+    case_set: str
+    label: str
+    value: str
+    metric: str
+    questions: int
+    baseline: float
+    differences: Sequence[float]
+    """One per cluster, at least one."""
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters it has."""
+        return len(self.differences)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareSlices:
+    """Slices are evidence for people: no verdict rests on one.
+
+    Of a gate the metrics that it requires are compared, by hand all that are bounded. All slices with enough clusters,
+    of all sets and metrics, are one family for the correction by Holm.
+    """
+
+    intervals: Intervals
+    evidence: Evidence
+
+    async def __call__(
+        self,
+        evaluation: Evaluation,
+        results: Sequence[CaseResult],
+        traits: TraitsByCase,
+        numbers: Mapping[str, int],
+    ) -> ComparedSlices:
+        """Return the comparisons by set, label and metric; of too many those with the most clusters."""
+        sliced = await asyncio.to_thread(_sliced, evaluation, results, traits)
+        largest = sorted(sliced, key=lambda each: -each.clusters)[: self.evidence.max_slices]
+        found = [await self._compared(evaluation, each, numbers) for each in largest]
+        known = iter(holm([each.p_value for each in found if each.p_value is not None]))
+        found = [each if each.p_value is None else replace(each, adjusted_p_value=next(known)) for each in found]
+        ordered = sorted(found, key=lambda each: (each.case_set, each.label, each.value, each.metric))
+        return ComparedSlices(comparisons=ordered, left_out=len(sliced) - len(largest))
+
+    async def _compared(self, evaluation: Evaluation, sliced: _Sliced, numbers: Mapping[str, int]) -> SliceComparison:
+        confidence = corrected_confidence(evaluation.comparing.confidence, numbers.get(sliced.case_set, 0))
+        interval = await self.intervals.of_mean(sliced.differences, confidence=confidence, bounded=True)
+        enough = sliced.clusters >= self.evidence.min_slice
+        return SliceComparison(
+            case_set=sliced.case_set,
+            metric=sliced.metric,
+            label=sliced.label,
+            value=sliced.value,
+            cases=sliced.questions,
+            clusters=sliced.clusters,
+            baseline=sliced.baseline,
+            candidate=sliced.baseline + fmean(sliced.differences),
+            difference=fmean(sliced.differences),
+            low=interval.low,
+            high=interval.high,
+            enough=enough,
+            p_value=await self.intervals.p_value(sliced.differences) if enough else None,
+        )
+
+
+def _metrics(evaluation: Evaluation, case_set: str) -> Sequence[str]:
+    sets = [each for each in evaluation.case_sets if each.name == case_set]
+    require = evaluation.comparing.require
+    required = [each.metric for each in require if any(map(each.is_of, sets))] if require else METRICS
+    return [metric for metric in dict.fromkeys(required) if metric not in UNBOUNDED]
+
+
+def _sliced(evaluation: Evaluation, results: Sequence[CaseResult], traits: TraitsByCase) -> list[_Sliced]:
+    """Return what is compared of slices that have an answered question."""
+    of_slice = defaultdict[tuple[str, str, str], list[CaseResult]](list)
+    for result in results:
+        for label, value in traits[result.case_set, result.case].slices.items():
+            of_slice[result.case_set, label, value].append(result)
+    return [
+        _Sliced(
+            case_set=case_set,
+            label=label,
+            value=value,
+            metric=metric,
+            questions=sum(len(each.questions) for each in clusters),
+            baseline=fmean(averages(clusters, methodcaller("baseline_score", metric))),
+            differences=averages(clusters, methodcaller("difference", metric)),
+        )
+        for (case_set, label, value), found in sorted(of_slice.items())
+        if (clusters := answered_of(clusters_of(found, traits)))
+        for metric in _metrics(evaluation, case_set)
+    ]

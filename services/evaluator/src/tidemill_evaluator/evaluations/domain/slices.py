@@ -1,0 +1,100 @@
+"""Slices of a set of cases by their labels, and what a candidate gains in each."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tidemill_evaluator.suites.domain.cases import Case
+
+LENGTH = "length"
+"""Label by the characters of the question, unless the case has one of that name."""
+OTHER = "(other)"
+MAX_LABELS, MAX_VALUES = 10, 10
+"""Of a set: the labels that most cases have, and of each the values that most cases have; others are one slice."""
+MIN_NAMED = 5
+"""Values that fewer held-out cases have are not named, but in `OTHER`: they could tell of a person."""
+_LENGTHS = ((80, "short"), (300, "medium"))
+"""Greatest number of characters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceComparison:
+    """Paired difference of a metric on the cases of a set that have one value of a label.
+
+    The interval is of this slice alone; `adjusted_p_value` is corrected for all slices of the evaluation.
+    """
+
+    case_set: str
+    metric: str
+    label: str
+    value: str
+    cases: int
+    """Questions that both sides answered."""
+    clusters: int
+    baseline: float
+    candidate: float
+    difference: float
+    low: float
+    high: float
+    enough: bool
+    """Whether it has the clusters that a statement needs; without it there are no p-values."""
+    p_value: float | None = None
+    """Two-sided, of a mean difference of 0."""
+    adjusted_p_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedSlices:
+    """Those of an evaluation, and how many small ones are left out."""
+
+    comparisons: Sequence[SliceComparison] = ()
+    left_out: int = 0
+
+
+NO_SLICES = ComparedSlices()
+
+
+def slices_of(cases: Sequence[Case], *, held_out: bool) -> Mapping[str, Mapping[str, str]]:
+    """Return the values by label of each case (by id).
+
+    A label whose values all cases share slices nothing, nor does one with a value of its own for most of them. Rare
+    values of held-out cases are not named.
+    """
+    values = defaultdict[str, dict[str, str]](dict)
+    for case in cases:
+        for label, value in {LENGTH: _length(case.question), **case.labels}.items():
+            values[label][case.id] = value
+    most = sorted(values, key=lambda label: (-len(values[label]), label))[:MAX_LABELS]
+    found: dict[str, dict[str, str]] = {case.id: {} for case in cases}
+    for label in most:
+        named = _named(values[label], min_named=MIN_NAMED if held_out else 1)
+        if len(set(named.values())) > 1:
+            for name, value in named.items():
+                found[name][label] = value
+    return found
+
+
+def _named(values: Mapping[str, str], *, min_named: int) -> Mapping[str, str]:
+    """Return the values, with the rare ones as one; nothing where most cases have one of their own."""
+    counts = sorted(Counter(values.values()).items(), key=lambda each: (-each[1], each[0]))
+    if len(counts) > max(MAX_VALUES, len(values) // 2):
+        return {}
+    kept = {value for value, count in counts[:MAX_VALUES] if count >= min_named}
+    return {case: value if value in kept else OTHER for case, value in values.items()}
+
+
+def _length(question: str) -> str:
+    return next((name for limit, name in _LENGTHS if len(question) <= limit), "long")
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number, in the same order.
+
+    Holm, A simple sequentially rejective multiple test procedure (1979): those at most alpha are wrong, any of them,
+    with probability alpha at most, however they depend on one another.
+    """
+    adjusted, greatest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        greatest = max(greatest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = greatest
+    return adjusted
