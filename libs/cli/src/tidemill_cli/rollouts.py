@@ -10,6 +10,7 @@ from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest, ListDeploymentsRequest
 from tidemill.inference.v1.rollout_pb2 import (
     AbortRules,
+    DifferenceBounds,
     MetricCounts,
     Rollout,
     RolloutState,
@@ -126,10 +127,19 @@ def _outcomes(counts: StepCounts) -> dict[str, str]:
     if not counts.requests:
         return {}
     return {
-        "failed answers": f"{counts.candidate_failures} of the candidate, {counts.baseline_failures} of the baseline",
+        "failed answers": f"{counts.candidate_failures} of the candidate, {counts.baseline_failures} of the baseline"
+        + _bounds(counts, "failure_difference"),
         "95 % within": f"{times[0]} / {times[1]}",
-        "rating": f"{ratings[0]} / {ratings[1]}" if ratings != ["-", "-"] else "",
+        "rating": f"{ratings[0]} / {ratings[1]}{_bounds(counts, 'rating_difference')}" if ratings != ["-", "-"] else "",
     }
+
+
+def _bounds(counts: StepCounts | MetricCounts, name: str) -> str:
+    """Return the bounds of a difference, which hold whenever somebody looks; "" where they are not known."""
+    if not counts.HasField(name):  # type: ignore[arg-type] # a field of either
+        return ""
+    bounds: DifferenceBounds = getattr(counts, name)
+    return f", difference {bounds.low:+.2f} to {bounds.high:+.2f}"
 
 
 def _metrics(counts: StepCounts, rules: AbortRules) -> dict[str, str]:
@@ -146,4 +156,4 @@ def _values(counts: MetricCounts, needed: int) -> str:
     notes = [f"of {numbers} values"]
     notes += [f"{needed} are needed"] if needed else []
     notes += [f"{immature} immature"] if immature else []
-    return f"{means} {', '.join(notes)}"
+    return f"{means} {', '.join(notes)}{_bounds(counts, 'difference')}"

@@ -50,7 +50,8 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
 
     async def GetDeployment(self, request: pb.GetDeploymentRequest, _context: object) -> pb.GetDeploymentResponse:
         """Return one deployment."""
-        deployment = await self._count(await self._deployments.get(current_caller().project, request.id))
+        found = await self._deployments.get(current_caller().project, request.id)
+        deployment = await self._count.with_differences(found)
         return pb.GetDeploymentResponse(deployment=deployment_message(deployment))
 
     async def ListDeployments(self, request: pb.ListDeploymentsRequest, _context: object) -> pb.ListDeploymentsResponse:

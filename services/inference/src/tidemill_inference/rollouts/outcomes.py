@@ -70,6 +70,8 @@ class CountOutcomes:
     outcomes: Outcomes
     clock: Clock
     counted: LRUCache[ResourceKey, Counted] = field(default_factory=lambda: LRUCache(256))
+    compared: LRUCache[ResourceKey, tuple[StepCounts, StepCounts]] = field(default_factory=lambda: LRUCache(256))
+    """The last counts that were compared, without the differences and with them."""
 
     async def __call__(self, deployment: Deployment) -> Deployment:
         """Return the deployment with the counts of its active rollout as they are now."""
@@ -78,6 +80,18 @@ class CountOutcomes:
             return deployment
         counts = await self.step(ResourceKey(project=deployment.project, id=deployment.id), rollout)
         return replace(deployment, rollout=replace(rollout, counts=counts))
+
+    async def with_differences(self, deployment: Deployment) -> Deployment:
+        """Return the same with the bounds of what is compared: what takes long is done in a thread, and once."""
+        counted = await self(deployment)
+        rollout, ref = counted.active_rollout, ResourceKey(project=deployment.project, id=deployment.id)
+        if rollout is None:
+            return counted
+        known = self.compared.get(ref)
+        if known is None or known[0] is not rollout.counts:
+            known = rollout.counts, await asyncio.to_thread(rollout.counts.with_differences)
+            self.compared[ref] = known
+        return replace(counted, rollout=replace(rollout, counts=known[1]))
 
     async def step(self, ref: ResourceKey, rollout: Rollout) -> StepCounts:
         """Return the counts of a rollout's step; what is too old to count is dropped."""

@@ -501,6 +501,8 @@ class StepCounts(_message.Message):
     BASELINE_RATING_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     SERVER_ENDS_FIELD_NUMBER: _builtins.int
+    FAILURE_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    RATING_DIFFERENCE_FIELD_NUMBER: _builtins.int
     requests: _builtins.int
     """Output only. Live requests in the step, of both variants."""
     candidate: _builtins.int
@@ -527,6 +529,16 @@ class StepCounts(_message.Message):
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricCounts]:
         """Output only. The values of the metrics that the policy names, in its order."""
 
+    @_builtins.property
+    def failure_difference(self) -> Global___DifferenceBounds:
+        """Output only. Of the shares of answers that failed, with a probability of 95 %; unset where a side has no answer, and in
+        lists and events.
+        """
+
+    @_builtins.property
+    def rating_difference(self) -> Global___DifferenceBounds:
+        """Output only. The same of the mean ratings; unset where a side has none."""
+
     def __init__(
         self,
         *,
@@ -540,10 +552,12 @@ class StepCounts(_message.Message):
         baseline_rating: _builtins.float | None = ...,
         metrics: _abc.Iterable[Global___MetricCounts] | None = ...,
         server_ends: _builtins.int = ...,
+        failure_difference: Global___DifferenceBounds | None = ...,
+        rating_difference: Global___DifferenceBounds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating", "failure_difference", b"failure_difference", "rating_difference", b"rating_difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_failures", b"baseline_failures", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating", "metrics", b"metrics", "requests", b"requests", "server_ends", b"server_ends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_failures", b"baseline_failures", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating", "failure_difference", b"failure_difference", "metrics", b"metrics", "rating_difference", b"rating_difference", "requests", b"requests", "server_ends", b"server_ends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__baseline_rating: _TypeAlias = _typing.Literal["baseline_rating"]  # noqa: Y015
     _WhichOneofArgType__baseline_rating: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating"]  # noqa: Y015
@@ -557,6 +571,34 @@ class StepCounts(_message.Message):
 Global___StepCounts: _TypeAlias = StepCounts  # noqa: Y015
 
 @_typing.final
+class DifferenceBounds(_message.Message):
+    """DifferenceBounds are what a difference is within, candidate less baseline: valid whenever somebody looks, however often
+    (a confidence sequence). They are rounded outwards to steps of 0.02.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    """Output only. The lower bound."""
+    high: _builtins.float
+    """Output only. The upper bound."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DifferenceBounds: _TypeAlias = DifferenceBounds  # noqa: Y015
+
+@_typing.final
 class MetricCounts(_message.Message):
     """MetricCounts are the values of a declared metric in a step."""
 
@@ -565,6 +607,7 @@ class MetricCounts(_message.Message):
     METRIC_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """Output only. The metric."""
     @_builtins.property
@@ -575,16 +618,21 @@ class MetricCounts(_message.Message):
     def baseline(self) -> Global___MetricValues:
         """Output only. Those of the baseline's."""
 
+    @_builtins.property
+    def difference(self) -> Global___DifferenceBounds:
+        """Output only. Of the means, as in StepCounts; unset where a side has no value, and in lists and events."""
+
     def __init__(
         self,
         *,
         metric: _builtins.str = ...,
         candidate: Global___MetricValues | None = ...,
         baseline: Global___MetricValues | None = ...,
+        difference: Global___DifferenceBounds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "difference", b"difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "metric", b"metric"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "difference", b"difference", "metric", b"metric"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

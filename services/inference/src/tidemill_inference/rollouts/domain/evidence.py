@@ -14,6 +14,7 @@ E[w v] / E[w] is m.
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
@@ -54,6 +55,39 @@ def less(values: Weighted, than: Weighted, *, by: float) -> float:
     higher = [_above(theirs, mean + by) for mean in means[1:]]
     least = min(*(low + high for low, high in zip(lower, higher, strict=False)), lower[-1])
     return least - math.log(max(1, len(weights)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What the difference of two means is within, candidate less baseline."""
+
+    low: float
+    high: float
+
+
+def difference(values: Weighted, than: Weighted, *, error: float) -> Bounds:
+    """Return bounds of the difference of two weighted means, values less the others.
+
+    They are a confidence sequence: however often they are computed, the difference is ever outside with a probability
+    of `error` at most, for weights as in `less`, of which each bound is the inverse. They are on steps of 1 / _MEANS.
+    """
+    weights = {*values, *than}
+    maximum = max(weights, default=1.0)
+    convincing = math.log(2 * max(1, len(weights)) / error)
+    ours, theirs = _scaled(values, maximum), _scaled(than, maximum)
+    return Bounds(low=-_highest(theirs, ours, convincing), high=_highest(ours, theirs, convincing))
+
+
+def _highest(values: Weighted, than: Weighted, convincing: float) -> float:
+    """Return the least difference that it is shown not to reach; 1 where none is."""
+    means, mirrored = [number / _MEANS for number in range(_MEANS + 1)], _mirrored(values)
+    lower = [_above(mirrored, 1.0 - mean) for mean in means]
+    higher = [_above(than, mean) for mean in means]
+    for steps in range(1 - _MEANS, _MEANS):  # were it reached, they would have means so many steps apart
+        first, last = max(0, -steps), _MEANS - max(0, steps)
+        if all(lower[mean + steps] + higher[mean + 1] >= convincing for mean in range(first, last)):
+            return steps / _MEANS
+    return 1.0
 
 
 def _above(values: Weighted, mean: float) -> float:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
 from tidemill_inference.rollouts.domain import evidence
-from tidemill_inference.rollouts.domain.evidence import Weighted
+from tidemill_inference.rollouts.domain.evidence import Bounds, Weighted
 from tidemill_inference.rollouts.domain.policy import MAX_WEIGHT, RATING, AbortRules, MetricRule, RolloutStep
 from tidemill_inference.rollouts.domain.values import (
     GivenValue,
@@ -103,6 +103,11 @@ class StepCounts:
     metrics: tuple[MetricCounts, ...] = ()
     server_ends: int = 0
     """See `ServerEnd`."""
+    failure_difference: Bounds | None = None
+    """Of the shares of answers that failed, candidate less baseline, wrong with FALSE_ABORTS at any time; None where a
+    side has no answer, or where they were not asked for."""
+    rating_difference: Bounds | None = None
+    """The same of the mean ratings."""
     candidate_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
     baseline_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
 
@@ -149,6 +154,39 @@ class StepCounts:
     def answers(self) -> int:
         """How many the candidate gave that did not fail."""
         return self.candidate - self.candidate_failures
+
+    def with_differences(self) -> "StepCounts":
+        """Return them with the bounds of each difference, which samples are needed for."""
+        failures, ratings = self._failures(), self._ratings()
+        return replace(
+            self,
+            failure_difference=failures.with_difference(error=FALSE_ABORTS).difference,
+            rating_difference=ratings.with_difference(error=FALSE_ABORTS).difference,
+            metrics=tuple(each.with_difference(error=FALSE_ABORTS) for each in self.metrics),
+        )
+
+    def _failures(self) -> MetricCounts:
+        sides = (self.candidate, self.candidate_failures), (self.baseline, self.baseline_failures)
+        ours, theirs = (
+            SideValues(
+                mean=failed / answers if answers else None,
+                number=answers,
+                samples={1.0: {1.0: failed, 0.0: answers - failed}},
+            )
+            for answers, failed in sides
+        )
+        return MetricCounts(metric="failures", candidate=ours, baseline=theirs)
+
+    def _ratings(self) -> MetricCounts:
+        return MetricCounts(
+            metric=RATING,
+            candidate=SideValues(
+                mean=self.candidate_rating, number=self.candidate_rated, samples=self.candidate_samples.ratings
+            ),
+            baseline=SideValues(
+                mean=self.baseline_rating, number=self.baseline_rated, samples=self.baseline_samples.ratings
+            ),
+        )
 
     def reached(self, step: RolloutStep, rules: AbortRules) -> bool:
         """Whether the step has seen all requests, answers and values that it needs.
@@ -232,13 +270,8 @@ class StepCounts:
         return Reason.LATENCY, f"{text}{len(theirs)} of the baseline: slower by more than the limit of {limit:g} times"
 
     def _rating(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
-        limit = rules.rating_loss_above
-        ours = SideValues(
-            mean=self.candidate_rating, number=self.candidate_rated, samples=self.candidate_samples.ratings
-        )
-        theirs = SideValues(
-            mean=self.baseline_rating, number=self.baseline_rated, samples=self.baseline_samples.ratings
-        )
+        limit, ratings = rules.rating_loss_above, self._ratings()
+        ours, theirs = ratings.candidate, ratings.baseline
         if limit is None or not _is_less(ours, theirs, by=limit, convincing=convincing):
             return None
         text = f"mean rating of {ours.mean:.3g} in {ours.number:.3g} values against "

@@ -3,10 +3,10 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tidemill_inference.rollouts.domain.evidence import Weighted
+from tidemill_inference.rollouts.domain.evidence import Bounds, Weighted, difference
 
 _EXACT_SCORES = 240
 """So many different scores of a side are counted as they are."""
@@ -53,6 +53,15 @@ class MetricCounts:
     metric: str
     candidate: SideValues = field(default_factory=SideValues)
     baseline: SideValues = field(default_factory=SideValues)
+    difference: Bounds | None = None
+    """Of the means, at any time; None where a side has no value, or where they were not asked for."""
+
+    def with_difference(self, *, error: float) -> "MetricCounts":
+        """Return it with the bounds of the difference."""
+        ours, theirs = self.candidate, self.baseline
+        if ours.mean is None or theirs.mean is None:
+            return self
+        return replace(self, difference=difference(ours.samples, theirs.samples, error=error))
 
     def reached(self, number: int, *, without_baseline: bool) -> bool:
         """Whether each side that answers has so many values."""

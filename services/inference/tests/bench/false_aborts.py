@@ -1,0 +1,136 @@
+"""How often a rollout takes back a candidate that is as good as the baseline, however often somebody looks.
+
+    python -m services.inference.tests.bench.false_aborts
+
+Each row is of 1,000 simulated steps of 160 answers, half of them the candidate's, whose abort rules are asked after
+every eighth answer: `taken back` is to be at most FALSE_ABORTS. `excluded` is how often the bounds of the difference
+leave out 0 at any of these times, of 200 steps. The last column has a candidate that is clearly worse.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from random import Random
+
+from tests.bench._figures import report
+from tidemill_inference.rollouts.domain.policy import RATING, AbortRules, MetricRule, RolloutStep
+from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, FALSE_ABORTS, LIVE, Outcome, StepCounts
+from tidemill_inference.rollouts.domain.values import GivenValue
+
+STEPS, EXCLUDED_OF, WORSE_OF, ANSWERS, LOOK_EVERY = 1000, 200, 100, 160, 8
+STEP = RolloutStep(weight=50, requests=ANSWERS, at_least=10)
+Made = Callable[[Random, int, bool], Outcome]
+"""Return an answer by its number, and whether it is of a candidate that is worse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Outcomes of one kind, and the rules that read them."""
+
+    rules: AbortRules
+    made: Made
+
+
+def _outcome(number: int, *values: GivenValue, failed: bool = False, total_s: float = 1.0) -> Outcome:
+    variant = CANDIDATE if number % 2 else LIVE
+    return Outcome(
+        inference=str(number), rollout="r", step=0, variant=variant, failed=failed, total_s=total_s, values=values
+    )
+
+
+def vote(chance: Random, number: int, worse: bool) -> Outcome:  # noqa: FBT001 - as `Made` says
+    """Return an answer that its user likes, or not: each has another user."""
+    return _outcome(number, GivenValue(metric=RATING, score=float(chance.random() < (0.4 if worse else 0.8))))
+
+
+TASTES = [Random(number).betavariate(2, 1) for number in range(20)]  # noqa: S311 - no secret
+
+
+def often(chance: Random, number: int, worse: bool) -> Outcome:  # noqa: FBT001 - ditto
+    """Return an answer to one of 40 users, with the same tastes on both sides; some values weigh more."""
+    user = chance.randrange(20) * 2 + number % 2
+    taste = TASTES[user // 2]
+    liked = chance.random() < (taste / 3 if worse else taste)
+    value = GivenValue(
+        metric="solved", score=float(liked), weight=3.0 if chance.random() < 0.2 else 1.0, user=f"u{user}"
+    )
+    return _outcome(number, value)
+
+
+def sale(chance: Random, number: int, worse: bool) -> Outcome:  # noqa: FBT001 - ditto
+    """Return an answer that was followed by a sale, seldom a large one: many values, most of them 0."""
+    sold = chance.random() < (0.05 if worse else 0.3)
+    return _outcome(number, GivenValue(metric="solved", score=chance.random() if sold else 0.0))
+
+
+def failure(chance: Random, number: int, worse: bool) -> Outcome:  # noqa: FBT001 - ditto
+    """Return an answer that failed, or not."""
+    return _outcome(number, failed=chance.random() < (0.3 if worse else 0.02))
+
+
+def slow(chance: Random, number: int, worse: bool) -> Outcome:  # noqa: FBT001 - ditto
+    """Return an answer whose time is spread as times are."""
+    return _outcome(number, total_s=chance.lognormvariate(0.0, 0.5) * (2.5 if worse else 1.0))
+
+
+def all_of_them(chance: Random, number: int, worse: bool) -> Outcome:  # noqa: FBT001 - ditto
+    """Return an answer that may fail, takes its time, and is rated."""
+    rated = vote(chance, number, worse).values
+    failed = chance.random() < (0.3 if worse else 0.02)
+    return _outcome(number, *rated, failed=failed, total_s=chance.lognormvariate(0.0, 0.5))
+
+
+SOLVED = AbortRules(metrics=(MetricRule(metric="solved", loss_above=0.0),))
+KINDS: Mapping[str, Kind] = {
+    "votes": Kind(rules=AbortRules(rating_loss_above=0.0), made=vote),
+    "users who vote often": Kind(rules=SOLVED, made=often),
+    "sales": Kind(rules=SOLVED, made=sale),
+    "failures": Kind(rules=AbortRules(error_rate_above=0.02), made=failure),
+    "times": Kind(rules=AbortRules(latency_p95_ratio_above=1.0), made=slow),
+    "all rules": Kind(
+        rules=AbortRules(error_rate_above=0.02, latency_p95_ratio_above=1.0, rating_loss_above=0.0), made=all_of_them
+    ),
+}
+
+
+def looks(kind: Kind, seed: int, *, worse: bool = False) -> Iterator[StepCounts]:
+    """Yield what is counted at each look of one step."""
+    chance, seen = Random(seed), list[Outcome]()  # noqa: S311 - no secret
+    for number in range(ANSWERS):
+        seen.append(kind.made(chance, number, worse and number % 2 == 1))
+        if number % LOOK_EVERY == LOOK_EVERY - 1:
+            yield StepCounts.of(seen, shadow=False, metrics=kind.rules.metrics)
+
+
+def taken_back(kind: Kind, seed: int, *, worse: bool = False) -> bool:
+    """Return whether any look takes the candidate back."""
+    return any(counts.abort(STEP, kind.rules) for counts in looks(kind, seed, worse=worse))
+
+
+def excluded(kind: Kind, seed: int) -> bool:
+    """Return whether the bounds of any difference leave out 0 at any look."""
+    found = (counts.with_differences() for counts in looks(kind, seed))
+    return any(
+        bounds and not bounds.low <= 0.0 <= bounds.high
+        for each in found
+        for bounds in (each.failure_difference, each.rating_difference, *(m.difference for m in each.metrics))
+    )
+
+
+def main() -> None:
+    """Print a row for each kind."""
+    worst = 0.0
+    sys.stdout.write(f"{'outcomes':<24}{'taken back':>12}{'excluded':>10}{'worse taken back':>18}\n")
+    for name, kind in KINDS.items():
+        share = sum(taken_back(kind, seed) for seed in range(STEPS)) / STEPS
+        outside = sum(excluded(kind, seed) for seed in range(EXCLUDED_OF)) / EXCLUDED_OF
+        power = sum(taken_back(kind, seed, worse=True) for seed in range(WORSE_OF)) / WORSE_OF
+        worst = max(worst, share)
+        sys.stdout.write(f"{name:<24}{share:>12.3f}{outside:>10.3f}{power:>18.2f}\n")
+        sys.stdout.flush()
+    report("rollouts_taken_back_by_chance", worst, "")
+    sys.stdout.write(f"\ntaken back at most {worst:.3f} (bar {FALSE_ABORTS})\n")
+
+
+if __name__ == "__main__":
+    main()
