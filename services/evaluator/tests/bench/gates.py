@@ -110,8 +110,8 @@ def of_users(chance: np.random.Generator, cases: int) -> Any:  # noqa: ANN401 - 
     likes = chance.choice([-0.4, 0.4], (TIMES, cases))
     differences = np.take_along_axis(likes, users, axis=1) + chance.uniform(-0.4, 0.4, (TIMES, cases))
     means = [
-        np.bincount(who, each)[np.bincount(who) > 0] / np.bincount(who)[np.bincount(who) > 0]
-        for who, each in zip(users, differences, strict=True)
+        np.bincount(asked_by, each)[np.bincount(asked_by) > 0] / np.bincount(asked_by)[np.bincount(asked_by) > 0]
+        for asked_by, each in zip(users, differences, strict=True)
     ]
     return differences, means
 

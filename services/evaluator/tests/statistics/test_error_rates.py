@@ -39,7 +39,7 @@ def test_by_clusters_no_more_pass_than_stated_where_by_cases_they_would(cases: i
 
 
 @pytest.mark.parametrize("cases", [20, 40, 60])
-def test_whoever_looks_after_each_cluster_is_wrong_no_more_often(cases: int) -> None:
+def test_a_bound_that_is_computed_after_each_cluster_is_wrong_no_more_often(cases: int) -> None:
     _, means = of_users(np.random.default_rng(cases), cases)
 
     assert (capitals(means).max(axis=1) >= CONVINCING).mean() <= STATED

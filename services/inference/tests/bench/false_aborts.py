@@ -1,4 +1,4 @@
-"""How often a rollout takes back a candidate that is as good as the baseline, however often somebody looks.
+"""How often a rollout takes back a candidate that is as good as the baseline, however often it is checked.
 
     python -m services.inference.tests.bench.false_aborts
 
@@ -17,7 +17,7 @@ from tidemill_inference.rollouts.domain.policy import RATING, AbortRules, Metric
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, FALSE_ABORTS, LIVE, Outcome, StepCounts
 from tidemill_inference.rollouts.domain.values import GivenValue
 
-STEPS, EXCLUDED_OF, WORSE_OF, ANSWERS, LOOK_EVERY = 1000, 200, 100, 160, 8
+STEPS, EXCLUDED_OF, WORSE_OF, ANSWERS, CHECK_EVERY = 1000, 200, 100, 160, 8
 STEP = RolloutStep(weight=50, requests=ANSWERS, at_least=10)
 Made = Callable[[Random, int, bool], Outcome]
 """Return an answer by its number, and whether it is of a candidate that is worse."""
@@ -93,23 +93,23 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def looks(kind: Kind, seed: int, *, worse: bool = False) -> Iterator[StepCounts]:
-    """Yield what is counted at each look of one step."""
+def checks(kind: Kind, seed: int, *, worse: bool = False) -> Iterator[StepCounts]:
+    """Yield what is counted at each check of one step."""
     chance, seen = Random(seed), list[Outcome]()  # noqa: S311 - no secret
     for number in range(ANSWERS):
         seen.append(kind.made(chance, number, worse and number % 2 == 1))
-        if number % LOOK_EVERY == LOOK_EVERY - 1:
+        if number % CHECK_EVERY == CHECK_EVERY - 1:
             yield StepCounts.of(seen, shadow=False, metrics=kind.rules.metrics)
 
 
 def taken_back(kind: Kind, seed: int, *, worse: bool = False) -> bool:
-    """Return whether any look takes the candidate back."""
-    return any(counts.abort(STEP, kind.rules) for counts in looks(kind, seed, worse=worse))
+    """Return whether any check takes the candidate back."""
+    return any(counts.abort(STEP, kind.rules) for counts in checks(kind, seed, worse=worse))
 
 
 def excluded(kind: Kind, seed: int) -> bool:
-    """Return whether the bounds of any difference leave out 0 at any look."""
-    found = (counts.with_differences() for counts in looks(kind, seed))
+    """Return whether the bounds of any difference leave out 0 at any check."""
+    found = (counts.with_differences() for counts in checks(kind, seed))
     return any(
         bounds and not bounds.low <= 0.0 <= bounds.high
         for each in found

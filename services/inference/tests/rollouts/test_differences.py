@@ -1,4 +1,4 @@
-"""Bounds of what is compared in a rollout, which hold whenever somebody looks."""
+"""Bounds of what is compared in a rollout, which hold whenever they are computed."""
 
 from collections import Counter
 from dataclasses import replace
@@ -50,7 +50,7 @@ def test_what_takes_a_candidate_back_is_what_the_bound_excludes(up: int, by: flo
     assert (difference(ours, theirs, error=2 * FALSE_ABORTS).high <= -by) is shown
 
 
-def test_who_looks_again_and_again_is_not_wrong_more_often() -> None:
+def test_bounds_that_are_computed_again_and_again_are_not_wrong_more_often() -> None:
     """12 steps of two equal sides, with bounds after every 20 of 120 votes, which are wrong in 5 % of steps at most."""
 
     def wrong(seed: int) -> bool:

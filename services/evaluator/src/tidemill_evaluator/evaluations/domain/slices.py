@@ -12,7 +12,7 @@ OTHER = "(other)"
 MAX_LABELS, MAX_VALUES = 10, 10
 """Of a set: the labels that most cases have, and of each the values that most cases have; others are one slice."""
 MIN_NAMED = 5
-"""Values that fewer held-out cases have are not named, but in `OTHER`: they could tell of a person."""
+"""Values that fewer held-out cases have are not named, but in `OTHER`: they could identify a person."""
 _LENGTHS = ((80, "short"), (300, "medium"))
 """Greatest number of characters."""
 
