@@ -135,7 +135,7 @@ def _outcomes(counts: StepCounts) -> dict[str, str]:
 
 
 def _bounds(counts: StepCounts | MetricCounts, name: str) -> str:
-    """Return the bounds of a difference, which hold whenever somebody looks; "" where they are not known."""
+    """Return the bounds of a difference, which hold however often they are read; "" where they are not known."""
     if not counts.HasField(name):  # type: ignore[arg-type] # a field of either
         return ""
     bounds: DifferenceBounds = getattr(counts, name)

@@ -572,7 +572,7 @@ Global___StepCounts: _TypeAlias = StepCounts  # noqa: Y015
 
 @_typing.final
 class DifferenceBounds(_message.Message):
-    """DifferenceBounds are what a difference is within, candidate less baseline: valid whenever somebody looks, however often
+    """DifferenceBounds are what a difference is within, candidate less baseline: valid at any time, however often they are read
     (a confidence sequence). They are rounded outwards to steps of 0.02.
     """
 
