@@ -93,6 +93,7 @@ class CachedHarness(AnsweringHarness):
         ttl: timedelta = timedelta(hours=1),
         max_entries: int = 100,
         record_after_s: float = 60.0,
+        entry_max_age: timedelta = timedelta(),
         **changes: Any,  # noqa: ANN401 - of any field
     ) -> None:
         super().__init__(deployment=helpdesk(**{"cache": CachePolicy(ttl=ttl), **changes}))
@@ -104,6 +105,7 @@ class CachedHarness(AnsweringHarness):
             clock=self.clock,
             max_entries=max_entries,
             count=self.savings.add,
+            entry_max_age=entry_max_age,
         )
         make = replace(self.answer.make, reusing=reusing, record_after_s=record_after_s)
         self.answer = replace(self.answer, make=make)

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -86,7 +87,7 @@ async def test_the_entry_and_the_record_that_it_named_before_are_read_at_the_sam
 async def test_of_too_many_keys_the_one_that_was_asked_for_least_recently_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reuse, "_MAX_NAMED", 2)
+    monkeypatch.setattr(reuse, "_MAX_KNOWN", 2)
     harness = CachedHarness()
     for number, text in enumerate(("asked again", "asked once", "asked again", "asked last")):
         await harness.ask(f"r{number}", text=text)
@@ -109,6 +110,33 @@ async def test_an_entry_that_another_replica_has_written_meanwhile_is_followed()
 
     assert again.cache is not None
     assert again.cache.inference == anew.id
+
+
+async def test_an_entry_that_was_read_a_moment_ago_is_not_read_again_and_its_record_is() -> None:
+    harness = CachedHarness(entry_max_age=timedelta(seconds=1))
+    first = await harness.ask("r1")
+    calls = harness.cached.calls
+
+    again = await harness.ask("r2")
+    calls_of_a_hit = harness.cached.calls - calls
+    harness.clock.advance(timedelta(seconds=1))
+    later = await harness.ask("r3")
+
+    assert (again.cache and again.cache.inference, later.cache and later.cache.inference) == (first.id, first.id)
+    assert (calls_of_a_hit, harness.cached.calls - calls) == (0, 1)
+
+
+async def test_of_an_entry_that_was_read_a_moment_ago_the_erased_answer_is_not_given_again() -> None:
+    harness = CachedHarness(entry_max_age=timedelta(seconds=1))
+    first = await harness.ask("r1", end_user="ada")
+    await harness.inferences.update(
+        ADA.project, first.id, lambda record: record.erase(now=harness.clock.now()), request=Request.internal()
+    )
+
+    anew = await harness.ask("r2")
+    again = await harness.ask("r3")
+
+    assert (anew.cache, again.cache and again.cache.inference) == (None, anew.id)
 
 
 async def test_what_is_remembered_of_a_project_is_forgotten_with_it() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from cachetools import LRUCache
 from prometheus_client import Counter
@@ -38,8 +39,8 @@ _WHOLE = frozenset({"stop", "length", "tool_calls"})
 _OUTCOMES = {CacheKind.EXACT: "hit", CacheKind.SEMANTIC: "similar"}
 _PART = 10
 """The share of a project's entries after which they are counted again, and that is removed where there are too many."""
-_MAX_NAMED = 10_000
-"""Keys of which the process knows whose answer was given last; some 300 bytes each."""
+_MAX_KNOWN = 10_000
+"""Keys of which the process knows whose answer was given last; some 500 bytes each."""
 _log = logging.getLogger(__name__)
 
 
@@ -58,6 +59,14 @@ class _Flight:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An entry as this process last saw it, and until when it counts as what is stored."""
+
+    entry: Entry
+    until: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReuseAnswers:
     """Implements `ports.Reusing`. The text of an answer stays in its record: what erases the one erases the other."""
@@ -71,13 +80,18 @@ class ReuseAnswers:
     """Without it, answers are given again to equal questions only."""
     count: Callable[[str, str, Savings], None] = _uncounted
     """Called with project and deployment for each answer of a deployment with a cache; must not block."""
+    entry_max_age: timedelta = timedelta()
+    """How long an entry is not read again, so that one that another replica has replaced is followed that much later.
+
+    The record that it names is read for each answer: what is erased, or gone, is not given again.
+    """
     _flights: dict[tuple[str, str], _Flight] = field(default_factory=dict)
     """By project and inference."""
     _leading: dict[tuple[str, str], _Flight] = field(default_factory=dict)
     """By project and key."""
     _capacity: dict[str, int] = field(default_factory=dict)
-    _named: LRUCache[tuple[str, str], str] = field(default_factory=lambda: LRUCache(_MAX_NAMED))
-    """By project and key: the inference whose answer it was, which is read together with the entry."""
+    _known: LRUCache[tuple[str, str], _Known] = field(default_factory=lambda: LRUCache(_MAX_KNOWN))
+    """By project and key; the inference that an entry named is read together with it."""
 
     async def find(self, caller: Caller, policy: CachePolicy, asked: Asked) -> Reused | None:
         """See `Reusing.find`."""
@@ -127,7 +141,7 @@ class ReuseAnswers:
         try:
             await self._remove_excess(project)
             await self.cached.put(project, entry)
-            self._named[flight.key] = inference.id
+            self._remember(flight.key, entry)
         except DependencyUnavailable as error:
             _log.warning("cached_answer_not_kept: %s: %s", inference.id, error.reason)
             return
@@ -194,15 +208,23 @@ class ReuseAnswers:
     async def _read(self, project: str, key: str) -> tuple[Entry | None, Inference | None]:
         """Return the entry, and the record that it names: both at once where it names the same one as the last time."""
         at = (project, key)
-        before = self._named.get(at, "")
+        known = self._known.get(at)
+        if known is not None and self.clock.now() < known.until:
+            record = await self._record(project, known.entry.inference)
+            if record is not None and record.output:
+                return known.entry, record
+        before = known.entry.inference if known else ""
         entry, record = await asyncio.gather(self.cached.get(project, key), self._record(project, before))
         if entry is None:
-            self._named.pop(at, None)
+            self._known.pop(at, None)
             return None, None
-        self._named[at] = entry.inference
+        self._remember(at, entry)
         if entry.inference != before:
             record = await self._record(project, entry.inference)
         return entry, record
+
+    def _remember(self, at: tuple[str, str], entry: Entry) -> None:
+        self._known[at] = _Known(entry, until=self.clock.now() + self.entry_max_age)
 
     async def _record(self, project: str, inference: str) -> Inference | None:
         if not inference:
@@ -226,14 +248,14 @@ class ReuseAnswers:
     @property
     def projects(self) -> set[str]:
         """The projects of which something is in memory."""
-        return {*self._capacity, *(project for project, _ in self._named)}
+        return {*self._capacity, *(project for project, _ in self._known)}
 
     async def forget(self, project: str) -> int:
         """Forget a project; return how much that was."""
-        named = [at for at in self._named if at[0] == project]
-        for at in named:
-            del self._named[at]
-        return len(named) + int(self._capacity.pop(project, None) is not None)
+        known = [at for at in self._known if at[0] == project]
+        for at in known:
+            del self._known[at]
+        return len(known) + int(self._capacity.pop(project, None) is not None)
 
 
 def _may_be_reused(question: Question) -> bool:

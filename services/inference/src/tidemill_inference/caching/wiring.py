@@ -1,6 +1,7 @@
 """Puts the cache of answers together."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import grpc
 
@@ -45,6 +46,7 @@ def wire_caching(
             clock=clock,
             max_entries=settings.max_cached_answers,
             count=savings.add,
+            entry_max_age=timedelta(seconds=settings.configuration_max_age_s),
             comparing=CompareQuestions(
                 questions=questions, inferences=inferences, timeout_s=settings.similar_timeout_s
             ),
