@@ -74,7 +74,7 @@ def wire_apis(  # noqa: PLR0913 - keyword-only, and each of another kind
         backend,
         files=files.files,
         contents=files.contents,
-        answer=AnswerLines(answer=lines, issue=feedback.token_of, embed=embed),
+        answer=AnswerLines(answer=lines, issue=feedback.token_of, embed=embed, limits=settings.question_limits),
         live=generation.places,
     )
     servicers = [files.servicer, batches.servicer]

@@ -29,6 +29,10 @@ class QuestionSettings(ServiceSettings):
     """Tools of one question."""
     question_max_candidates: int = Field(DEFAULT_LIMITS.candidates, ge=1, le=QUESTION_BOUNDS.candidates)
     """Answers to one question (`n`); of a local model see also INFERENCE_ENGINE_CANDIDATES."""
+    question_max_prompts: int = Field(DEFAULT_LIMITS.prompts, ge=1, le=QUESTION_BOUNDS.prompts)
+    """Prompts of one completion over HTTP, each of which is a question."""
+    completion_prompts_max_concurrent: int = Field(8, ge=1, le=QUESTION_BOUNDS.prompts)
+    """Prompts of one completion that are answered, or wait for a place, at the same time."""
     question_max_schema_characters: int = Field(
         DEFAULT_LIMITS.schema_characters, ge=64, le=QUESTION_BOUNDS.schema_characters
     )
@@ -72,6 +76,7 @@ class QuestionSettings(ServiceSettings):
             variables_bytes=self.question_max_variables_bytes,
             tools=self.question_max_tools,
             candidates=self.question_max_candidates,
+            prompts=self.question_max_prompts,
             schema_characters=self.question_max_schema_characters,
             all_schema_characters=self.question_max_all_schema_characters,
             sampling=self.sampling_limits,

@@ -96,6 +96,24 @@ async def test_a_stream_has_calls_candidates_thoughts_and_log_probabilities(api:
     assert not (await api.record(inference.id)).alternatives[0].logprobs
 
 
+async def test_of_more_answers_than_are_given_the_likeliest_are(api: Api, engine: ScriptedEngine) -> None:
+    def said(candidate: int, text: str, logprob: float) -> Piece:
+        return Piece(text=text, candidate=candidate, logprobs=(TokenLogprob(text=text, logprob=logprob),))
+
+    engine.yields = (
+        said(0, "wild", -2.0),
+        said(1, "calm", -0.5),
+        *(Finish(reason="stop", candidate=each, input_tokens=9, output_tokens=1) for each in range(3)),
+    )
+    best = await api.ask(best_of=3)
+    with pytest.raises(InvalidInput, match=r"best_of: is not for streams"):
+        [event async for event in api.inferences.GenerateStream(rpc.GenerateStreamRequest(request=asked(best_of=3)))]
+
+    assert (best.output[0].parts[0].text, list(best.alternatives), list(best.logprobs)) == ("calm", [], [])
+    assert best.usage.output_tokens == 3
+    assert (engine.seen[-1].candidates, engine.seen[-1].sampling.logprobs) == (3, True)
+
+
 async def test_an_answer_in_an_output_format_is_json_where_it_is_whole(api: Api, engine: ScriptedEngine) -> None:
     schema = rpc.OutputFormat(schema_json='{"type": "object"}', name="w")
     engine.says = '{"a": 1}'
@@ -112,6 +130,9 @@ async def test_an_answer_in_an_output_format_is_json_where_it_is_whole(api: Api,
     ("fields", "why"),
     [
         ({"candidate_count": 17}, "candidate_count: is 17"),
+        ({"best_of": 17}, "best_of: is 17; use 1 to 16"),
+        ({"best_of": 2, "candidate_count": 3}, "best_of: is 2, fewer than the 3 answers that are asked for"),
+        ({"best_of": -1}, "best_of: is -1"),
         ({"tools": [rpc.Tool(name="f", parameters_json="{")]}, r"tools\[0\].parameters_json: is not JSON"),
         ({"output_format": rpc.OutputFormat(schema_json="[]")}, "schema_json: is not a JSON object"),
         ({"output_format": rpc.OutputFormat(schema_json='{"type": 5}')}, r"schema_json: is no JSON Schema at \$.type"),

@@ -32,15 +32,23 @@ async def test_a_prompt_is_answered_as_one_message_is() -> None:
     [
         ({"prompt": None}, "prompt"),
         ({"prompt": [1, 2]}, "prompt"),
-        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": [[1, 2], [3]]}, "prompt"),
+        ({"prompt": ["a", 1]}, "prompt"),
+        ({"prompt": []}, "prompt"),
         ({"prompt": " "}, "prompt"),
-        ({"echo": True}, "echo"),
+        ({"prompt": ["a", "b"], "tidemill": {"conversation": "c-1"}}, "tidemill.conversation"),
+        ({"echo": 1}, "echo"),
+        ({"echo": True, "logprobs": 1}, "logprobs"),
         ({"suffix": "end"}, "suffix"),
         ({"logprobs": 6}, "logprobs"),
         ({"logprobs": True}, "logprobs"),
         ({"messages": []}, "messages"),
         ({"tools": []}, "tools"),
-        ({"best_of": 3}, "best_of"),
+        ({"best_of": 0}, "best_of"),
+        ({"best_of": True}, "best_of"),
+        ({"best_of": 17}, "best_of"),
+        ({"best_of": 2, "n": 3}, "best_of"),
+        ({"best_of": 2, "stream": True}, "best_of"),
         ({"temperature": 3}, "temperature"),
     ],
 )
@@ -56,7 +64,8 @@ def test_what_changes_nothing_is_taken() -> None:
     body = b'{"model": "m", "prompt": "p", "suffix": null, "echo": false, "best_of": 1, "logprobs": 2}'
     asked = completion_request_of(body)
 
-    assert (asked.logprobs, asked.top_logprobs) == (True, 2)
+    assert (asked.chat.logprobs, asked.chat.top_logprobs) == (True, 2)
+    assert [each.ranked for each in asked.questions()] == [False]
 
 
 def test_log_probabilities_are_lists_with_the_places_of_tokens_through_all_chunks() -> None:
@@ -74,7 +83,7 @@ def test_log_probabilities_are_lists_with_the_places_of_tokens_through_all_chunk
     assert first["choices"][0]["logprobs"] == {
         "tokens": ["Pre", "ss"],
         "token_logprobs": [-0.5, -0.5],
-        "top_logprobs": [{"x": -1}, {"x": -1}],
+        "top_logprobs": [{"x": -1, "Pre": -0.5}, {"x": -1, "ss": -0.5}],
         "text_offset": [0, 3],
     }
     assert second

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
+from statistics import fmean
 
 from tidemill_inference.engines.ports import Piece, ToolCallPiece
 from tidemill_inference.generation.domain.content import Candidate, Message, Part, Role, TokenLogprob, ToolCall
@@ -23,6 +25,11 @@ class Draft:
         """Whether the model said nothing, and called nothing."""
         return not self.text.strip() and not self.calls
 
+    @property
+    def likelihood(self) -> float:
+        """The mean log probability of its tokens; of one without any the least."""
+        return fmean(each.logprob for each in self.logprobs) if self.logprobs else -inf
+
 
 def drafts_of(pieces: Pieces, *, candidates: int) -> tuple[Draft, ...]:
     """Return what each candidate comes to."""
@@ -42,6 +49,13 @@ def drafts_of(pieces: Pieces, *, candidates: int) -> tuple[Draft, ...]:
         )
         for texts, calls in zip(said, called, strict=True)
     )
+
+
+def likeliest(drafts: Sequence[Draft], number: int) -> Sequence[int]:
+    """Return which are given of more drafts than that, the likeliest first; else all in their order."""
+    if len(drafts) <= number:
+        return range(len(drafts))
+    return sorted(range(len(drafts)), key=lambda each: drafts[each].likelihood, reverse=True)[:number]
 
 
 def joined(pieces: Pieces) -> Iterator[Piece | ToolCallPiece]:

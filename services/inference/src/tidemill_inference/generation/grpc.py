@@ -10,6 +10,7 @@ import grpc
 from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill.inference.v1 import inference_service_pb2_grpc
 from tidemill_inference.generation.answer import AnswerQuestion
+from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.erase_end_user import EraseEndUser
 from tidemill_inference.generation.erase_inference import EraseInference
@@ -65,6 +66,8 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
     ) -> AsyncIterator[pb.GenerateStreamResponse]:
         """Answer a question, token by token. A request id is the same intent here and in Generate."""
         asked, caller = request.request, current_caller()
+        if asked.best_of:
+            raise QuestionRefused(field="best_of", why="is not for streams: leave it out, or call Generate")
         question, intent = spoken_by(caller, question_of(asked, self._limits)), request_by(caller, request_of(asked))
         steps = self._answer(caller, question, request=intent, until=_until())
         sequence = 0

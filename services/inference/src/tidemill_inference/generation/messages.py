@@ -107,6 +107,7 @@ def question_of(request: inference_service_pb2.GenerateRequest, limits: Question
         if request.HasField("output_format")
         else None,
         candidates=request.candidate_count or 1,
+        best_of=request.best_of,
         no_cache=request.no_cache,
         record=_RECORD_MODES.get(request.record_mode),
         purpose=_PURPOSES[request.purpose],

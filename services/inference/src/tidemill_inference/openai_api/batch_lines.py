@@ -1,9 +1,9 @@
 """The lines of batches, answered as the endpoints answer requests."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 import structlog
@@ -24,12 +24,14 @@ from tidemill_core.rights import end_user_of
 from tidemill_inference.batches.ports import LineAnswer
 from tidemill_inference.embeddings.ports import Embedding
 from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.limits import DEFAULT_LIMITS, QuestionLimits
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.openai_api.embeddings import EmbeddingBody, embeddings
 from tidemill_inference.openai_api.errors import error_body, status_of_error
 from tidemill_inference.openai_api.forms import CHATS, COMPLETIONS, RESPONSES, Form
-from tidemill_inference.openai_api.intents import request_of
+from tidemill_inference.openai_api.intents import requests_of
+from tidemill_inference.openai_api.together import Together, at_prompt
 from tidemill_kit.access.policy import check
 from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.bodies import body_of
@@ -38,7 +40,9 @@ _log = structlog.get_logger()
 _GENERATE = policy_of(inference_service_pb2.DESCRIPTOR, "InferenceService/Generate")
 _EMBED = policy_of(embedding_service_pb2.DESCRIPTOR, "EmbeddingService/Embed")
 _AGAIN_S = 1.0
-_SECOND_ID = "-again"
+_MADE_ANEW = "-again"
+_MAX_MADE = 10
+"""Times that an answer of a line is made, at most."""
 
 
 class AnsweringWhole(Protocol):
@@ -57,6 +61,7 @@ class AnswerLines:
     embed: Embedding
     issue: Callable[[str, str], str]
     """Makes the feedback token of an answer."""
+    limits: QuestionLimits = DEFAULT_LIMITS
 
     async def __call__(self, caller: Caller, endpoint: str, body: bytes, *, request_id: str) -> LineAnswer:
         """See `AnswerLine`."""
@@ -83,13 +88,24 @@ class AnswerLines:
         asked = await asyncio.to_thread(form.read, body)
         if asked.stream:
             raise InvalidInput.at(field="stream", text="is not for lines of a batch: leave it out")
-        question = asked.question()
+        questions = asked.questions()
+        self.limits.check("prompts", len(questions), where="prompt")
+        answers = list[Inference]()
+
+        @cache
+        def intents(time: int) -> list[Request]:
+            return requests_of(f"{request_id}{_MADE_ANEW * time}", questions)
+
         try:
-            answered = await self._answered(caller, question, request_id)
+            for number, question in enumerate(questions):
+                tries = (intents(time)[number] for time in range(_MAX_MADE))
+                answers.append(await self._answered(caller, question, tries))
         except InvalidInput as error:
-            raise asked.blamed(error) from error
-        said = form.says(asked, question, self.issue).whole(answered)
-        return LineAnswer(status=200, body=said, end_user=answered.end_user)
+            named = at_prompt(error, len(answers)) if len(questions) > 1 else error
+            raise asked.blamed(named) from error
+        sayings = [form.says(asked, question, self.issue) for question in questions]
+        saying = Together(sayings, inference=answers[0].id, candidates=questions[0].candidates)
+        return LineAnswer(status=200, body=saying.whole(answers), end_user=answers[0].end_user)
 
     async def _embeddings(self, caller: Caller, body: bytes, _request_id: str) -> LineAnswer:
         """Return vectors; made again where they are lost with their worker, they are the same."""
@@ -98,15 +114,16 @@ class AnswerLines:
         end_user = end_user_of(caller, asked.user, field="user")
         return LineAnswer(status=200, body=await embeddings(self.embed, caller, asked), end_user=end_user)
 
-    async def _answered(self, caller: Caller, question: Question, request_id: str) -> Inference:
-        """Return the answer; one whose text was not recorded, and is lost with the worker that had it, is made anew."""
+    async def _answered(self, caller: Caller, question: Question, intents: Iterator[Request]) -> Inference:
+        """Return the answer; one whose text was not recorded, and is lost, is made anew by the next intent.
+
+        It is lost where the worker that had it has died, or where a further prompt of its line had to wait.
+        """
         spoken = spoken_by(caller, question, end_user_field="user", principals_field="tidemill.principals")
-
-        async def answered(key: str) -> Inference:
-            return await self.answer.whole(caller, spoken, request=request_by(caller, request_of(key, question)))
-
-        found = await answered(request_id)
-        return found if found.output else await answered(f"{request_id}{_SECOND_ID}")
+        found = await self.answer.whole(caller, spoken, request=request_by(caller, next(intents)))
+        while not found.output and (another := next(intents, None)) is not None:
+            found = await self.answer.whole(caller, spoken, request=request_by(caller, another))
+        return found
 
 
 def _retry_after_s(error: TidemillError) -> float | None:

@@ -1,6 +1,6 @@
 """How each API asks for answers, and says them: chats, completions, responses."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.ports import Delta, Finished, ToolCallDelta
 from tidemill_inference.openai_api.completions import Chunks, completion
 from tidemill_inference.openai_api.errors import error_body
-from tidemill_inference.openai_api.legacy import Texts, as_sent, completion_request_of
+from tidemill_inference.openai_api.legacy import CompletionRequest, Texts, completion_request_of
 from tidemill_inference.openai_api.responses.events import Events, error_event
 from tidemill_inference.openai_api.responses.objects import Asked, response_object
 from tidemill_inference.openai_api.responses.requests import response_request_of
@@ -34,8 +34,8 @@ class AskedBy(Protocol):
         """What the caller called the end user."""
         ...
 
-    def question(self) -> Question:
-        """Return what is asked."""
+    def questions(self) -> Sequence[Question]:
+        """Return what is asked: one question, or one for each prompt of a completion."""
         ...
 
     def blamed(self, error: InvalidInput) -> InvalidInput:
@@ -129,25 +129,23 @@ class _ResponseSaying:
             yield error_event(error, 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CompletionRequest:
-    """A chat of one message, whose errors are in the words of completions."""
+class _CompletionSaying(_ChatSaying):
+    """Says completions: what a chat says as texts, each behind its prompt where that is asked for."""
 
-    chat: ChatRequest
+    def __init__(self, asked: CompletionRequest, question: Question, issue: IssueToken) -> None:
+        super().__init__(asked.chat, issue, Texts())
+        self._before = question.messages[0].text if asked.echo else ""
 
-    @property
-    def stream(self) -> bool:
-        return self.chat.stream
+    def whole(self, answered: Inference) -> Json | None:
+        reply = super().whole(answered)
+        for choice in reply["choices"] if reply else ():
+            choice["text"] = self._before + choice["text"]
+        return reply
 
-    @property
-    def end_user_field(self) -> str:
-        return self.chat.end_user_field
-
-    def question(self) -> Question:
-        return self.chat.question()
-
-    def blamed(self, error: InvalidInput) -> InvalidInput:
-        return as_sent(self.chat.blamed(error))
+    def begun(self, started: Inference) -> Iterator[Json | None]:
+        yield from super().begun(started)
+        for candidate in range(self._asked.n if self._before else 0):
+            yield from self.more(Delta(text=self._before, candidate=candidate))
 
 
 def _as_it_is(said: Json) -> Json:
@@ -159,19 +157,15 @@ def _says_chat(asked: AskedBy, _question: Question, issue: IssueToken) -> Saying
     return _ChatSaying(asked, issue, _as_it_is)
 
 
-def _says_completion(asked: AskedBy, _question: Question, issue: IssueToken) -> Saying:
-    assert isinstance(asked, _CompletionRequest)  # noqa: S101 - of the same form
-    return _ChatSaying(asked.chat, issue, Texts())
+def _says_completion(asked: AskedBy, question: Question, issue: IssueToken) -> Saying:
+    assert isinstance(asked, CompletionRequest)  # noqa: S101 - of the same form
+    return _CompletionSaying(asked, question, issue)
 
 
 def _says_response(_asked: AskedBy, question: Question, issue: IssueToken) -> Saying:
     return _ResponseSaying(question, issue)
 
 
-def _completion(body: bytes) -> AskedBy:
-    return _CompletionRequest(chat=completion_request_of(body))
-
-
 CHATS = Form(read=chat_request_of, says=_says_chat)
-COMPLETIONS = Form(read=_completion, says=_says_completion)
+COMPLETIONS = Form(read=completion_request_of, says=_says_completion)
 RESPONSES = Form(read=response_request_of, says=_says_response, done="", names_events=True)

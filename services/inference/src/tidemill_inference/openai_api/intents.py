@@ -1,11 +1,13 @@
 """The intent of a request: the header Idempotency-Key, with a digest of what is asked."""
 
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
-from tidemill_core.application import Request
+from tidemill_core.application import Request, derived_id
 from tidemill_core.resources import check_request_id
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.tools import ToolChoice
@@ -38,9 +40,26 @@ def request_of(key: str, question: Question) -> Request:
     return Request.of(key, said.encode())
 
 
+def requests_of(key: str, questions: Sequence[Question]) -> list[Request]:
+    """Return the intent of each question of a request: the first has the key itself, and all the digest of them all.
+
+    Raises:
+        InvalidInput: the key is too long.
+
+    """
+    if len(questions) == 1:
+        return [request_of(key, questions[0])]
+    asked = [request_of(key, each) for each in questions]
+    if not key:
+        return asked
+    digest = hashlib.sha256("".join(each.digest for each in asked).encode()).hexdigest()
+    others = [derived_id("prompt", key, str(number)) for number in range(1, len(questions))]
+    return [Request.digested(each, digest) for each in (key, *others)]
+
+
 def _leave_out_what_was_added(asked: dict[str, Any]) -> None:
     """Remove what a question did not have once, where it says nothing: the same request has the same digest then."""
-    for name in ("tools", "output", "store", "previous", "instructed", "cuttable", "index"):
+    for name in ("tools", "output", "store", "previous", "instructed", "cuttable", "index", "best_of"):
         if not asked[name]:
             del asked[name]
     if asked["tool_choice"] == asdict(ToolChoice()):

@@ -1,14 +1,21 @@
-"""`POST /v1/completions`, the API before chats: one prompt as one user message, answered the same way.
+"""`POST /v1/completions`, the API before chats: each prompt as one user message, answered the same way.
 
-What it has no word for (messages, tools, response_format) is refused by name; so are `echo`, `suffix`, several prompts
-and arrays of tokens. `logprobs` is a number here, and comes back as lists.
+Several prompts are several questions, each with its own record; `together` says their answers as one. `echo` has the
+prompt before each text; `best_of` gives the likeliest of more texts. What completions have no word for (messages,
+tools, response_format) is refused by name, and so are `suffix`, for which turns of a chat have no place, and arrays of
+tokens, which a deployment cannot put into its own prompt. `logprobs` is a number here, and comes back as lists.
 """
 
 import json
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.generation.domain.limits import QUESTION_BOUNDS
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.openai_api.schemas import ChatRequest, chat_request_of
 from tidemill_kit.http.bodies import object_of
 from tidemill_kit.http.errors import shown
@@ -25,10 +32,45 @@ _OF_CHATS = (
 )
 _MAX_LOGPROBS = 5
 _PROMPT = "messages[0]"
+_NO_SUFFIX = (
+    "is not supported: a model is asked in turns of a chat, which have no place behind an answer; leave it out, and "
+    "say in the prompt what follows"
+)
+_NO_LOGPROBS = "goes without echo: the tokens of a prompt have no log probabilities here; leave one of them out"
+_ONE_TURN = "goes with one prompt only, which is its next turn: send a request for each prompt"
 
 
-def completion_request_of(body: bytes) -> ChatRequest:
-    """Return what a body asks for, as a chat of one message.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest:
+    """What `POST /v1/completions` takes: a chat of one message for each prompt; its errors are in its own words."""
+
+    chat: ChatRequest
+    prompts: tuple[str, ...]
+    echo: bool = False
+    best_of: int = 0
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is streamed."""
+        return self.chat.stream
+
+    @property
+    def end_user_field(self) -> str:
+        """What the caller called the end user."""
+        return self.chat.end_user_field
+
+    def questions(self) -> Sequence[Question]:
+        """Return what is asked, a question for each prompt."""
+        first = replace(self.chat.question(), best_of=self.best_of)
+        return [replace(first, messages=(Message.of(Role.USER, prompt),)) for prompt in self.prompts]
+
+    def blamed(self, error: InvalidInput) -> InvalidInput:
+        """Return the error with its fields called as this caller called them."""
+        return self.chat.blamed(error).renamed(_sent)
+
+
+def completion_request_of(body: bytes) -> CompletionRequest:
+    """Return what a body asks for.
 
     Raises:
         InvalidInput: names every parameter that is missing, wrong or not supported.
@@ -38,34 +80,32 @@ def completion_request_of(body: bytes) -> ChatRequest:
     found = [
         Violation(shown(name), "is of POST /v1/chat/completions: leave it out") for name in _OF_CHATS if name in given
     ]
-    prompt = given.pop("prompt", None)
-    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
-        prompt = prompt[0]
-    if not isinstance(prompt, str):
-        found.append(Violation("prompt", _why(prompt)))
+    prompts, why = _prompts(given.pop("prompt", None))
+    found += [Violation("prompt", why)] if why else []
     if given.pop("suffix", "") != "":
-        found.append(Violation("suffix", "is not supported: leave it out"))
-    if given.pop("echo", False) is not False:
-        found.append(Violation("echo", "is not supported: leave it out, or send false"))
+        found.append(Violation("suffix", _NO_SUFFIX))
+    echo, best_of = given.pop("echo", False), given.pop("best_of", None)
+    found += [] if isinstance(echo, bool) else [Violation("echo", "is no boolean; send true or false")]
     logprobs = given.pop("logprobs", None)
     if logprobs is not None and (type(logprobs) is not int or not 0 <= logprobs <= _MAX_LOGPROBS):
         found.append(Violation("logprobs", f"is {shown(json.dumps(logprobs))}; use 0 to {_MAX_LOGPROBS}"))
+    elif logprobs is not None and echo:
+        found.append(Violation("logprobs", _NO_LOGPROBS))
+    found += _of_best_of(best_of, given)
+    if len(prompts) > 1 and isinstance(options := given.get("tidemill"), Mapping) and options.get("conversation"):
+        found.append(Violation("tidemill.conversation", _ONE_TURN))
     if found:
         refusal = InvalidInput.of(*found)
         refusal.reason = "UNSUPPORTED_PARAMETER"
         raise refusal
-    chat: Json = {**given, "messages": [{"role": "user", "content": prompt}]}
+    chat: Json = {**given, "messages": [{"role": "user", "content": prompts[0]}]}
     if logprobs is not None:
         chat |= {"logprobs": True, "top_logprobs": logprobs}
     try:
-        return chat_request_of(json.dumps(chat).encode())
+        asked = chat_request_of(json.dumps(chat).encode())
     except InvalidInput as error:
-        raise as_sent(error) from error
-
-
-def as_sent(error: InvalidInput) -> InvalidInput:
-    """Return the error with its fields called as this caller called them."""
-    return error.renamed(_sent)
+        raise error.renamed(_sent) from error
+    return CompletionRequest(chat=asked, prompts=prompts, echo=echo, best_of=best_of or 0)
 
 
 class Texts:
@@ -103,18 +143,37 @@ def _lists(logprobs: Json | None, *, start: int) -> Json | None:
         "tokens": tokens,
         "token_logprobs": [each["logprob"] for each in logprobs["content"]],
         "top_logprobs": [
-            {other["token"]: other["logprob"] for other in each["top_logprobs"]} for each in logprobs["content"]
+            {other["token"]: other["logprob"] for other in (*each["top_logprobs"], each)}
+            for each in logprobs["content"]
         ],
         "text_offset": offsets,
     }
 
 
-def _why(prompt: object) -> str:
-    if prompt is None:
-        return "is required"
-    if isinstance(prompt, list) and len(prompt) > 1 and all(isinstance(each, str) for each in prompt):
-        return f"has {len(prompt)} prompts: send a request for each"
-    return "is no text; arrays of tokens are not supported"
+def _prompts(given: object) -> tuple[tuple[str, ...], str]:
+    """Return the prompts, or why they are none."""
+    if given is None or given == []:
+        return (), "is required: send a text, or a list of texts"
+    if isinstance(given, list) and len(given) > QUESTION_BOUNDS.prompts:
+        return (), f"has {len(given)} prompts; send at most {QUESTION_BOUNDS.prompts}"
+    prompts = [given] if isinstance(given, str) else given if isinstance(given, list) else [None]
+    texts = tuple(each for each in prompts if isinstance(each, str))
+    if len(texts) < len(prompts):
+        return (), "is neither a text nor a list of texts; arrays of tokens are not supported"
+    return texts, ""
+
+
+def _of_best_of(best_of: object, given: Json) -> Iterator[Violation]:
+    """Yield what is wrong with `best_of`; whether it is too many, the question says."""
+    least = given.get("n", 1)
+    if best_of is None:
+        return
+    if type(best_of) is not int or best_of < 1:
+        yield Violation("best_of", f"is {shown(json.dumps(best_of))}; use 1 or more")
+    elif type(least) is int and best_of < least:
+        yield Violation("best_of", f"is {best_of}, fewer than n, which is {least}; use {least} or more")
+    elif best_of != least and given.get("stream") is True:
+        yield Violation("best_of", "is not for streams, whose texts are not known whole: leave one of them out")
 
 
 def _sent(field: str) -> str:

@@ -18,9 +18,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tidemill.inference.v1 import inference_service_pb2
-from tidemill_core.application import Caller, Request
+from tidemill_core.application import Caller, Request, derived_id
 from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.limits import DEFAULT_LIMITS, QuestionLimits
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.ports import Finished, Started, Step
@@ -32,10 +33,10 @@ from tidemill_inference.openai_api.forms import (
     AskedBy,
     Form,
     IssueToken,
-    Saying,
 )
-from tidemill_inference.openai_api.intents import IDEMPOTENCY_HEADER, request_of
+from tidemill_inference.openai_api.intents import IDEMPOTENCY_HEADER, requests_of
 from tidemill_inference.openai_api.models import HttpModels
+from tidemill_inference.openai_api.together import Together, of_prompt, side_by_side
 from tidemill_inference.served_models.ports import ServedModels
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.admission import Admission
@@ -47,6 +48,7 @@ from tidemill_kit.http.feedback import HttpFeedback
 from tidemill_kit.service.app import Dependency
 
 DEFAULT_KEEP_ALIVE_S = 15.0
+DEFAULT_CONCURRENT_PROMPTS = 8
 CACHE_HEADER = "x-tidemill-cache"
 """What an answer that was given again has in common with the first one: `exact` or `semantic`."""
 _GENERATE = policy_of(inference_service_pb2.DESCRIPTOR, "InferenceService/Generate")
@@ -85,7 +87,8 @@ class OpenAiApi:
 
     `stall_s` is how long a client may neither send nor receive, `keep_alive_s` the interval of comments in a stream
     without output, `hosts` the served host names (see `check_host`), `principals_from` who may send `principals`,
-    `access` what checks credentials, `admission` what counts requests, those by gRPC too.
+    `access` what checks credentials, `admission` what counts requests, those by gRPC too. Of the prompts of one
+    completion `max_concurrent_prompts` are answered at once.
     """
 
     def __init__(  # noqa: PLR0913 - all that the API depends on
@@ -104,6 +107,8 @@ class OpenAiApi:
         hosts: Collection[str] = (),
         principals_from: PrincipalsFrom = "servers",
         admission: Admission | None = None,
+        limits: QuestionLimits = DEFAULT_LIMITS,
+        max_concurrent_prompts: int = DEFAULT_CONCURRENT_PROMPTS,
     ) -> None:
         self._access = access
         self._admission = admission
@@ -113,6 +118,8 @@ class OpenAiApi:
             keep_alive_s=keep_alive_s,
             issue=feedback.token_of,
             principals_from=principals_from,
+            limits=limits,
+            max_concurrent_prompts=max_concurrent_prompts,
         )
         self._feedback = feedback
         self._further = (HttpModels(models), *further)
@@ -155,18 +162,27 @@ class ChatCompletions:
     keep_alive_s: float
     issue: IssueToken
     principals_from: PrincipalsFrom
+    limits: QuestionLimits = DEFAULT_LIMITS
+    max_concurrent_prompts: int = DEFAULT_CONCURRENT_PROMPTS
 
     async def __call__(self, scope: Scope, receive: Receive, _send: Send) -> None:
         """Answer one request, and stop when its client leaves."""
         exchange = Exchange.of(scope)
         caller = await exchange.admit(_GENERATE)
         asked = self.form.read(await exchange.body(at_most=self.max_body_bytes))
-        question = asked.question()
-        request = request_by(caller, request_of(exchange.header(IDEMPOTENCY_HEADER), question))
-        question = self._spoken(caller, asked, question, browser=is_browser(exchange.headers))
+        questions = asked.questions()
+        self.limits.check("prompts", len(questions), where="prompt")
+        requests = requests_of(exchange.header(IDEMPOTENCY_HEADER), questions)
+        requests = [request_by(caller, each) for each in requests]
+        questions = [self._spoken(caller, asked, each, browser=is_browser(exchange.headers)) for each in questions]
         if "no-cache" in exchange.header("cache-control").lower():  # RFC 9111, 5.2.1.4
-            question = replace(question, no_cache=True)
-        steps, saying = self.answer(caller, question, request=request), self.form.says(asked, question, self.issue)
+            questions = [replace(each, no_cache=True) for each in questions]
+        steps = self._answers(caller, questions, requests)
+        saying = Together(
+            [self.form.says(asked, each, self.issue) for each in questions],
+            inference=derived_id(caller.project, "inference", requests[0].id),
+            candidates=questions[0].candidates,
+        )
         try:
             if asked.stream:
                 events = _EventStream(
@@ -174,9 +190,20 @@ class ChatCompletions:
                 )
                 await _stream(events, exchange, steps, saying)
             else:
-                await JSONResponse(saying.whole(await _whole(exchange, steps)))(scope, receive, exchange.send)
+                answers = await _whole(exchange, steps, of=len(questions))
+                await JSONResponse(saying.whole(answers))(scope, receive, exchange.send)
         except InvalidInput as error:
             raise asked.blamed(error) from error
+
+    def _answers(
+        self, caller: Caller, questions: Sequence[Question], requests: Sequence[Request]
+    ) -> AsyncGenerator[tuple[int, Step], None]:
+        """Yield the steps of all answers, each with the number of its question."""
+        asked = zip(questions, requests, strict=True)
+        steps = [self.answer(caller, question, request=request) for question, request in asked]
+        if len(steps) > 1:
+            steps = [of_prompt(*each) for each in enumerate(steps)]
+        return side_by_side(steps, max_concurrent=self.max_concurrent_prompts)
 
     def _spoken(self, caller: Caller, asked: AskedBy, question: Question, *, browser: bool) -> Question:
         """Return what the caller asks, for whom it may: a page, and its user, may send any groups.
@@ -196,26 +223,28 @@ class ChatCompletions:
         )
 
 
-def _begun(exchange: Exchange, step: Started) -> None:
-    exchange.facts["inference"] = step.inference.id
-    if step.inference.cache is not None:
+def _begun(exchange: Exchange, step: Started, *, alone: bool) -> None:
+    exchange.facts.setdefault("inference", step.inference.id)
+    if alone and step.inference.cache is not None:
         exchange.reply_headers[CACHE_HEADER] = step.inference.cache.kind.value
     if step.limits is not None:
         exchange.reply_headers.update(step.limits.headers())
 
 
-async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Inference:
+async def _whole(exchange: Exchange, steps: AsyncGenerator[tuple[int, Step], None], *, of: int) -> Sequence[Inference]:
+    """Return the answers in the order of their questions, of which there are so many."""
+    answers = dict[int, Inference]()
     async with exchange.attended(), aclosing(steps):
-        async for step in steps:
+        async for number, step in steps:
             if isinstance(step, Started):
-                _begun(exchange, step)
+                _begun(exchange, step, alone=of == 1)
             elif isinstance(step, Finished):
-                return step.inference
-    raise AssertionError  # Finished is always the last step
+                answers[number] = step.inference
+    return [answers[number] for number in range(of)]
 
 
 async def _stream(
-    events: "_EventStream", exchange: Exchange, steps: AsyncGenerator[Step, None], saying: Saying
+    events: "_EventStream", exchange: Exchange, steps: AsyncGenerator[tuple[int, Step], None], saying: Together
 ) -> None:
     """Send the steps as they come.
 
@@ -226,13 +255,10 @@ async def _stream(
     try:
         with exchange.hiding():
             async with exchange.attended(), events.kept_alive(), aclosing(steps):
-                async for step in steps:
+                async for number, step in steps:
                     if isinstance(step, Started):
-                        _begun(exchange, step)
-                        said = saying.begun(step.inference)
-                    else:
-                        said = saying.more(step)
-                    for event in said:
+                        _begun(exchange, step, alone=saying.is_one)
+                    for event in saying.of(number, step):
                         if event is not None:
                             await events.send(event)
     except TidemillError as error:

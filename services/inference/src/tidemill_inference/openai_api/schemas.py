@@ -11,7 +11,7 @@ The field `tidemill` (`extra_body={"tidemill": {...}}` in OpenAI's Python client
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints, ValidationError
@@ -280,6 +280,10 @@ class ChatRequest(AskedAnswer):
     def question(self) -> Question:
         """Return what is asked."""
         return self.asking(tuple(message.message() for message in self.messages))
+
+    def questions(self) -> Sequence[Question]:
+        """Return it as the only one."""
+        return [self.question()]
 
     def contradictions(self) -> list[Violation]:
         """Return what cannot be asked together."""

@@ -46,6 +46,8 @@ def wire_openai_api(  # noqa: PLR0913 - keyword-only, and each of another kind
         principals_from=settings.http_principals,
         access=backend.access,
         admission=backend.admission,
+        limits=settings.question_limits,
+        max_concurrent_prompts=settings.completion_prompts_max_concurrent,
     )
     return server_of(api.app(), settings)
 

@@ -96,6 +96,7 @@ class GenerateRequest(_message.Message):
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
     OUTPUT_FORMAT_FIELD_NUMBER: _builtins.int
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
+    BEST_OF_FIELD_NUMBER: _builtins.int
     NO_CACHE_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
     PREVIOUS_INFERENCE_FIELD_NUMBER: _builtins.int
@@ -122,6 +123,10 @@ class GenerateRequest(_message.Message):
     """
     candidate_count: _builtins.int
     """Optional. How many answers are given, at most 16; 0 is 1."""
+    best_of: _builtins.int
+    """Optional. How many answers are made, of which the candidate_count likeliest are given: those with the highest mean log
+    probability of a token. All of them count as output tokens. At most 16; 0 gives what is made. Not for streams.
+    """
     no_cache: _builtins.bool
     """Optional. Has the answer made anew where the deployment gives answers again; later ones are then given this one."""
     store: _builtins.bool
@@ -193,6 +198,7 @@ class GenerateRequest(_message.Message):
         tool_choice: Global___ToolChoice | None = ...,
         output_format: Global___OutputFormat | None = ...,
         candidate_count: _builtins.int = ...,
+        best_of: _builtins.int = ...,
         no_cache: _builtins.bool = ...,
         store: _builtins.bool | None = ...,
         previous_inference: _builtins.str = ...,
@@ -200,7 +206,7 @@ class GenerateRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "output_format", b"output_format", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "candidate_count", b"candidate_count", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "index", b"index", "labels", b"labels", "messages", b"messages", "no_cache", b"no_cache", "output_format", b"output_format", "passages", b"passages", "previous_inference", b"previous_inference", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "tools", b"tools", "truncate_history", b"truncate_history", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "best_of", b"best_of", "candidate_count", b"candidate_count", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "index", b"index", "labels", b"labels", "messages", b"messages", "no_cache", b"no_cache", "output_format", b"output_format", "passages", b"passages", "previous_inference", b"previous_inference", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "tools", b"tools", "truncate_history", b"truncate_history", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__store: _TypeAlias = _typing.Literal["store"]  # noqa: Y015
     _WhichOneofArgType__store: _TypeAlias = _typing.Literal["_store", b"_store"]  # noqa: Y015

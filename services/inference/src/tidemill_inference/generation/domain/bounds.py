@@ -56,7 +56,7 @@ def expected(
         input_bytes=sum(len(text.encode()) for text in texts) * (2 if rewriting else 1) + searched,
         input_tokens=_MESSAGE_TOKENS * (len(question.messages) + len(question.history.messages) + 2) + rewriting_tokens,
         output_tokens=question.sampling.over(configuration.sampling).max_output_tokens,
-        candidates=question.candidates,
+        candidates=question.drawn,
         unanswered=len(others) + retries * (1 + (len(configuration.fallback) if live else 0)),
         attempts=2 if live and routing.policy.hedge_after_s is not None else 1,
         deadline_s=deployment.spec.deadline.total_seconds(),

@@ -12,7 +12,10 @@ PARTS = "has {} parts together; send at most {}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionLimits:
-    """Each is a setting: `tools` is INFERENCE_QUESTION_MAX_TOOLS. `parts` are those of all messages together."""
+    """Each is a setting: `tools` is INFERENCE_QUESTION_MAX_TOOLS. `parts` are those of all messages together.
+
+    `prompts` are those of one completion, each of which is a question.
+    """
 
     messages: int = 1000
     parts: int = 10_000
@@ -22,6 +25,7 @@ class QuestionLimits:
     variables_bytes: int = 1024 * 1024
     tools: int = 128
     candidates: int = 16
+    prompts: int = 64
     schema_characters: int = 64 * 1024
     all_schema_characters: int = 512 * 1024
     sampling: SamplingLimits = DEFAULT_SAMPLING
@@ -45,6 +49,7 @@ QUESTION_BOUNDS = QuestionLimits(
     variables_bytes=16 * 1024 * 1024,
     tools=1000,
     candidates=128,
+    prompts=1000,
     schema_characters=1024 * 1024,
     all_schema_characters=8 * 1024 * 1024,
     sampling=SAMPLING_BOUNDS,

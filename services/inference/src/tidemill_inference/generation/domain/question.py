@@ -43,6 +43,8 @@ class Question:
     output: OutputFormat | None = None
     candidates: int = 1
     """How many answers are given; all but the first are alternatives."""
+    best_of: int = 0
+    """How many are made, where the likeliest `candidates` of them are given; 0 gives what is made."""
     record: RecordMode | None = None
     purpose: Purpose = Purpose.LIVE
     variant: str = ""
@@ -83,6 +85,16 @@ class Question:
         asked = (*self.history.messages, *self.messages)
         return asked[question_in(asked)].text
 
+    @property
+    def drawn(self) -> int:
+        """How many answers a model is asked for."""
+        return max(self.best_of, self.candidates)
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the likeliest are given of more answers than that."""
+        return self.best_of > self.candidates
+
     def queries(self, turns: int, *, alone: str = "") -> tuple[str, ...]:
         """Return what is searched with: the last message, and behind it, where it may go on from them, those before it.
 
@@ -111,6 +123,9 @@ class Question:
         check_asked(self.tools, self.tool_choice, self.output)
         if self.candidates < 1:
             raise QuestionRefused(field="candidate_count", why=f"is {self.candidates}; use 1 to {limits.candidates}")
+        if self.best_of and self.best_of < self.candidates:
+            fewer = f"is {self.best_of}, fewer than the {self.candidates} answers that are asked for"
+            raise QuestionRefused(field="best_of", why=f"{fewer}; use {self.candidates} to {limits.candidates}")
         if found := self.sampling.violations("sampling", limits.sampling):
             raise QuestionRefused(field=found[0].field, why=found[0].description)
         self._check_comparison()
@@ -126,6 +141,7 @@ class Question:
             limits.check(name, len(asked))
         limits.check("parts", sum(len(each.parts) for each in self.messages), where="messages", what=PARTS)
         limits.check("candidates", self.candidates, where="candidate_count", what="is {}; use 1 to {}")
+        limits.check("candidates", self.best_of, where="best_of", what="is {}; use 1 to {}")
 
     def _check_comparison(self) -> None:
         """Refuse what only comparisons may say, and passages that cannot be answered on."""

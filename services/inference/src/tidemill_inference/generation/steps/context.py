@@ -13,7 +13,7 @@ from tidemill_inference.generation.domain.content import Candidate, Part, Passag
 from tidemill_inference.generation.domain.history import NO_HISTORY, History
 from tidemill_inference.generation.domain.inference import Answer, Inference, Usage, Variant
 from tidemill_inference.generation.domain.question import Question
-from tidemill_inference.generation.drafts import Draft, drafts_of, message_of, pieces_of
+from tidemill_inference.generation.drafts import Draft, drafts_of, likeliest, message_of, pieces_of
 from tidemill_inference.generation.ports import Found
 from tidemill_inference.generation.shared import Generation
 from tidemill_inference.prompts.domain.prompt import PromptContent
@@ -64,6 +64,8 @@ class Context:
     """Written by Generate."""
     drafts: tuple[Draft, ...] = ()
     """Ditto, by candidate."""
+    finishes: tuple[Finish, ...] = ()
+    """Ditto."""
     groundings: tuple[Grounding, ...] = ()
     """Written by Cite, by candidate."""
 
@@ -84,7 +86,7 @@ class Context:
         """Return the whole answer, after the last step."""
         generated, total_s = self.generated, self.elapsed_s()
         assert generated is not None  # noqa: S101 - see above
-        answered = zip(self.drafts, self.groundings, generated.finishes, strict=True)
+        answered = zip(self.drafts, self.groundings, self.finishes, strict=True)
         first, *others = [self._candidate(*each) for each in answered]
         return Answer(
             output=first.output,
@@ -133,15 +135,19 @@ class Context:
         )
 
     def finish_draft(self, generated: Generated) -> None:
-        """Take what the model said, whole, with the text that came of it."""
+        """Take what the model said, whole, with the text that came of it: the likeliest of more than are given."""
         self.generated = generated
-        self.drafts = drafts_of(self.generation.pieces, candidates=self.question.candidates)
+        drafts = drafts_of(self.generation.pieces, candidates=self.question.drawn)
+        given = likeliest(drafts, self.question.candidates)
+        self.drafts = tuple(drafts[number] for number in given)
+        self.finishes = tuple(generated.finishes[number] for number in given)
 
     def _candidate(self, draft: Draft, grounding: Grounding, finish: Finish) -> Candidate:
         text = Part(text=draft.text, citations=grounding.citations)
         if self.question.output is not None and _is_json(draft.text):
             text = Part(json=draft.text)
-        return Candidate(output=(message_of(draft, text),), finish_reason=finish.reason, logprobs=draft.logprobs)
+        logprobs = draft.logprobs if self.sampling.logprobs else ()
+        return Candidate(output=(message_of(draft, text),), finish_reason=finish.reason, logprobs=logprobs)
 
 
 def _is_json(text: str) -> bool:

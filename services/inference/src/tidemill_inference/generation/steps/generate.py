@@ -4,7 +4,7 @@ import hashlib
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from tidemill_core.errors import Blame, Internal, TidemillError
+from tidemill_core.errors import Blame, Internal, InvalidInput, TidemillError
 from tidemill_inference.engines.ports import Engine, Engines, Finish, ModelVersion
 from tidemill_inference.errors import CapabilityMissing
 from tidemill_inference.generation.domain.content import Role
@@ -49,7 +49,10 @@ class Generate:
                 context.generation.failures[attempt.model] = error
                 raise
 
-        generated = await self.router(context.caller, _route(context), call)
+        try:
+            generated = await self.router(context.caller, _route(context), call)
+        except InvalidInput as error:
+            raise _as_asked(error, context.question) from error
         context.finish_draft(generated)
         if context.drafts[0].empty:
             reason = generated.finishes[0].reason
@@ -83,7 +86,7 @@ class Generate:
                         finishes[piece.candidate] = piece
                     else:
                         generation.add(piece)
-        if sorted(finishes) != list(range(context.question.candidates)):
+        if sorted(finishes) != list(range(context.question.drawn)):
             message = f"model {attempt.model} ended without a finish reason"
             raise Internal(message, model=attempt.model)
         context.warnings += own.warnings
@@ -110,6 +113,15 @@ def _check_capabilities(context: Context, engine: Engine, reference: str) -> Non
     needs = asked_of(context.question, context.question.messages, context.sampling).needs
     if missing := [field for capability, field in needs.items() if capability not in engine.capabilities]:
         raise CapabilityMissing(*missing, model=reference)
+
+
+def _as_asked(error: InvalidInput, question: Question) -> InvalidInput:
+    """Return the refusal of a model at what the question asks for: `best_of` needs several candidates with logprobs."""
+    if not question.ranked or not error.violations:
+        return error
+    needed = {"candidate_count"} if question.sampling.logprobs else {"candidate_count", "sampling.logprobs"}
+    named = [replace(each, field="best_of") if each.field in needed else each for each in error.violations]
+    return error.with_violations(dict.fromkeys(named))
 
 
 def _route(context: Context) -> Route:

@@ -1,7 +1,7 @@
 """The messages for a model: the prompt around the question, and the turns before it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.ports import DEFAULT_OUTPUT_TOKENS, Engine, Prompt
@@ -65,11 +65,11 @@ def asked_of(question: Question, messages: Sequence[Message], sampling: Sampling
     """Return what an engine is asked for a question."""
     return Prompt(
         messages=tuple(messages),
-        sampling=sampling,
+        sampling=replace(sampling, logprobs=True) if question.ranked else sampling,
         tools=question.tools,
         tool_choice=question.tool_choice,
         output=question.output,
-        candidates=question.candidates,
+        candidates=question.drawn,
     )
 
 

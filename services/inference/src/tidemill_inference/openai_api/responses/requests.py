@@ -152,6 +152,10 @@ class ResponseRequest:
             cuttable=own.truncation == "auto",
         )
 
+    def questions(self) -> Sequence[Question]:
+        """Return it as the only one."""
+        return [self.question()]
+
     def blamed(self, error: InvalidInput) -> InvalidInput:
         """Return the error with its fields called as this caller called them."""
         return as_sent(self.asked.blamed(error), self.places)
