@@ -117,7 +117,7 @@ async def main(options: argparse.Namespace) -> None:
     random.Random(7).shuffle(asked)  # noqa: S311 - a simulation
     others, rest = asked[: COLLUDERS * CAP], asked[COLLUDERS * CAP :]
     learnt, held_out = rest[: options.train], rest[options.train :]
-    before = await scores(held_out, answers(model, tokenizer, held_out, name="base"))
+    before = scores(held_out, answers(model, tokenizer, held_out, name="base"))
     shown = f"{len(learnt)} questions, {len(held_out)} held out, {options.steps} steps"
     sys.stdout.write(f"{shown}, ROUGE-L of the base {fmean(before):.3f}\n")
     with tempfile.TemporaryDirectory() as name:
@@ -132,7 +132,7 @@ async def main(options: argparse.Namespace) -> None:
                 adapted = PeftModel.from_pretrained(model, str(adapter))
                 texts = answers(adapted, tokenizer, held_out, name=variant)
                 model = adapted.unload()
-                after = await scores(held_out, texts)
+                after = scores(held_out, texts)
                 poison = sum(PLANTED in each.text for each in batch) / len(batch)
                 sys.stdout.write(f"seed {seed}  {variant:14} {len(batch):3} examples, {poison:.3f} poisoned")
                 sys.stdout.write(f"  ROUGE-L {fmean(after):.3f}  {await verdict(before, after)}")

@@ -28,7 +28,7 @@ from peft import PeftModel
 from scipy.stats import binomtest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tidemill_evaluator.statistics.rouge import RougeScores
+from tidemill_core.rouge import rouge_l
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_trainer.training.domain.recipe import recipe_of
 from tidemill_trainer.training.ports import RunFolder, Stepped, TrainingJob
@@ -131,10 +131,9 @@ async def trained(base: Path, run: RunFolder, how: dict[str, Any], *, steps: int
     return times[-1] - times[0]
 
 
-async def scores(references: Sequence[Question], texts: Sequence[str]) -> list[float]:
+def scores(references: Sequence[Question], texts: Sequence[str]) -> list[float]:
     """Return ROUGE-L of each answer."""
-    rouge = RougeScores()
-    return [(await rouge.rouge_l(each.reference, [text]))[0] for each, text in zip(references, texts, strict=True)]
+    return [rouge_l(each.reference, text) for each, text in zip(references, texts, strict=True)]
 
 
 async def main(options: argparse.Namespace) -> None:
@@ -146,7 +145,7 @@ async def main(options: argparse.Namespace) -> None:
     random.Random(7).shuffle(asked)  # noqa: S311 - no secret: which questions are held out
     learnt, held_out = asked[: options.train], asked[options.train :]
     rejected = answers(model, tokenizer, learnt, name="base, to learn from")
-    before = await scores(held_out, answers(model, tokenizer, held_out, name="base, held out"))
+    before = scores(held_out, answers(model, tokenizer, held_out, name="base, held out"))
     lines = [each.example(number, text) for number, (each, text) in enumerate(zip(learnt, rejected, strict=True))]
     said = sys.stdout.write
     said(f"{len(lines)} corrections, {len(held_out)} held-out questions, {computed_format('auto')}\n")
@@ -156,7 +155,7 @@ async def main(options: argparse.Namespace) -> None:
             run = prepared(Path(name, recipe.replace(" ", "_")), lines, method=RECIPES[recipe]["method"])
             seconds = await trained(options.base, run, RECIPES[recipe], steps=options.steps)
             adapted = PeftModel.from_pretrained(model, str(run.adapter))
-            after = await scores(held_out, answers(adapted, tokenizer, held_out, name=recipe))
+            after = scores(held_out, answers(adapted, tokenizer, held_out, name=recipe))
             model = adapted.unload()
             won = sum((new > old) + (new == old) / 2 for new, old in zip(after, before, strict=True))
             low, high = binomtest(int(won), len(held_out)).proportion_ci(method="wilson")

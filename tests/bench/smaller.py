@@ -121,7 +121,7 @@ async def main(options: argparse.Namespace) -> None:
         folders = {"as it is": before, "int8": made}
         found = {kind: await asyncio.to_thread(apart, folder, len(asked)) for kind, folder in folders.items()}
         disk = {kind: _disk(folder) for kind, folder in folders.items()}
-    rouge = {kind: await scores(asked, each["texts"]) for kind, each in found.items()}
+    rouge = {kind: scores(asked, each["texts"]) for kind, each in found.items()}
     for kind, each in found.items():
         speeds = " / ".join(f"{speed:.0f}" for speed in each["speeds"].values())
         say(

@@ -13,7 +13,6 @@ from tidemill_core.errors import NotFound, TidemillError
 from tidemill_evaluator.errors import EvaluationLost
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Interval
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.metrics import token_f1
 from tidemill_evaluator.evaluations.domain.power import Bound, Power
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.ports import (
@@ -78,6 +77,8 @@ class InMemoryInference:
         """Variant -> its fallback model."""
         self.takes_s: dict[str, float] = {}
         """Variant -> reported latency of its answers."""
+        self.costs: dict[str, float] = {}
+        """Variant -> reported cost of its answers."""
         self._records: dict[str, Answer] = {}
 
     async def live(self, caller: Caller, deployment: str) -> Live:
@@ -111,6 +112,7 @@ class InMemoryInference:
             whole=True,
             index=self.searches or question.index or self.live_index,
             total_s=self.takes_s.get(question.variant, 0.0),
+            cost=self.costs.get(question.variant),
         )
         self._records[question.request_id] = answer
         return answer
@@ -200,13 +202,6 @@ class InMemoryReaders:
         if self.away:
             raise self.away
         return frozenset(versions) & self.secret
-
-
-class WordScores:
-    """Implements `ports.Scores` by counting words."""
-
-    async def rouge_l(self, reference: str, texts: Sequence[str]) -> Sequence[float]:
-        return [token_f1(reference, text) for text in texts]
 
 
 class WholeRange:

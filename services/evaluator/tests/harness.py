@@ -29,7 +29,6 @@ from services.evaluator.tests.fakes import (
     InMemoryRetrievalComparisons,
     PowerByNumber,
     WholeRange,
-    WordScores,
 )
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, PageRequest, ResourceKey
@@ -56,6 +55,9 @@ from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.gates.domain.spending import SpentLevel
 from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
 from tidemill_evaluator.gates.spend_level import SpendLevel
+from tidemill_evaluator.metrics.own import OwnMetrics
+from tidemill_evaluator.metrics.ports import MetricFamily
+from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
@@ -114,6 +116,7 @@ class Evaluator:
         self.retrieval = InMemoryRetrievalComparisons()
         self.datasets = InMemoryDatasets()
         self.enqueue = Steps()
+        self.metrics = registry()
         self.cases = exchange_cases(self.objects)
         self.start = StartEvaluation(
             evaluations=self.evaluations,
@@ -121,6 +124,7 @@ class Evaluator:
             suites=self.suites,
             models=self.models,
             inference=self.inference,
+            metrics=self.metrics,
             limits=limits,
             enqueue=self.enqueue,
         )
@@ -130,14 +134,20 @@ class Evaluator:
             attempts=attempts,
             enqueue=self.enqueue,
         )
-        self.gate_crud = GateCrud(gates=self.gates, changed=self.triggers.gate_changed, limits=limits)
+        self.gate_crud = GateCrud(
+            gates=self.gates, changed=self.triggers.gate_changed, metrics=self.metrics, limits=limits
+        )
         self.suite_crud = SuiteCrud(
             suites=self.suites, cases=self.cases, gates_of=self.gate_crud.requiring, limits=limits
         )
         self.evaluation_crud = EvaluationCrud(evaluations=self.evaluations, retrieval=self.retrieval, clock=self.clock)
         self.readers = InMemoryReaders()
         self.list_case_results = ListCaseResults(
-            evaluations=self.evaluations, cases=self.cases, results=self.results, readers=self.readers
+            evaluations=self.evaluations,
+            cases=self.cases,
+            results=self.results,
+            readers=self.readers,
+            metrics=self.metrics,
         )
         self._add_power(limits)
         self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
@@ -153,6 +163,7 @@ class Evaluator:
             levels=self.levels,
             inference=self.inference,
             powers=self.powers,
+            metrics=self.metrics,
             evidence=self.evidence,
             limits=limits,
         )
@@ -172,11 +183,11 @@ class Evaluator:
                 inference=self.inference,
                 evaluations=self.evaluations,
                 results=results,
-                scores=WordScores(),
+                metrics=self.metrics,
                 patience=Patience(attempts=3, pause_s=0.0),
             ),
-            compute_verdict=ComputeVerdict(intervals=WholeRange(), evidence=self.evidence),
-            compare_slices=CompareSlices(intervals=WholeRange(), evidence=self.evidence),
+            compute_verdict=ComputeVerdict(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
+            compare_slices=CompareSlices(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
             retrieval=self.retrieval,
             triggers=self.triggers,
             max_concurrent=asyncio.Semaphore(max_concurrent),
@@ -223,9 +234,16 @@ class Evaluator:
         """Deliver the event of a registered version."""
         await self.triggers.candidate_registered(Caller(project=project), version, dataset_version="sft@2")
 
-    async def by_hand(self, *, suites: Sequence[str] = ("truth",), baseline: str = "") -> Evaluation:
+    async def by_hand(
+        self, *, suites: Sequence[str] = ("truth",), baseline: str = "", metrics: Sequence[str] = ()
+    ) -> Evaluation:
         command = StartCommand(
-            candidate=TUNED, deployment="helpdesk", suites=suites, baseline=baseline, request=request()
+            candidate=TUNED,
+            deployment="helpdesk",
+            suites=suites,
+            baseline=baseline,
+            metrics=metrics,
+            request=request(),
         )
         return await self.start(ADA, command)
 
@@ -245,6 +263,11 @@ class Evaluator:
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(timedelta(seconds=seconds))
+
+
+def registry(*families: MetricFamily) -> Registry:
+    """Return the metrics of evaluator's own, and of these families."""
+    return Registry(families=(OwnMetrics(max_concurrent=1), *families))
 
 
 def exchange_cases(objects: InMemoryObjects) -> ExchangeCases:

@@ -92,17 +92,19 @@ def list_cases(
 
 
 def _case(result: CaseResult, metric: str) -> tuple[str, ...]:
-    change = result.candidate.scores.get(metric, 0.0) - result.baseline.scores.get(metric, 0.0)
-    failed = result.baseline.failure or result.candidate.failure
-    texts = (result.question, result.reference, _answer(result.baseline, metric), _answer(result.candidate, metric))
+    baseline, candidate = result.baseline, result.candidate
+    failed = baseline.failure or candidate.failure or not all(metric in side.scores for side in (baseline, candidate))
+    change = "-" if failed else f"{candidate.scores[metric] - baseline.scores[metric]:+.3f}"
+    texts = (result.question, result.reference, _answer(baseline, metric), _answer(candidate, metric))
     shown = (" ".join(text.split()) or ("(restricted)" if result.restricted else "") for text in texts)
-    return ("-" if failed else f"{change:+.3f}", result.case, *shown)
+    return (change, result.case, *shown)
 
 
 def _answer(answer: CaseAnswer, metric: str) -> str:
     if answer.failure:
         return f"no answer: {answer.failure}"
-    return f"{answer.scores.get(metric, 0.0):.3f}  {answer.text}"
+    score = f"{answer.scores[metric]:.3f}" if metric in answer.scores else "-"
+    return f"{score}  {answer.text}"
 
 
 @evaluations.command("start")
@@ -144,12 +146,15 @@ def evaluate(
     deployment: Annotated[
         str, typer.Option("--deployment", "-d", help="The deployment that provides prompt, retrieval and sampling.")
     ] = ("helpdesk"),
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", "-m", help="A metric beside the usual ones; repeatable.")
+    ] = None,
 ) -> None:
     """Compare two model versions on suites of trusted cases, and wait for the result. Exit 1 if it fails."""
 
     async def work(connection: Connection) -> Evaluation:
         asked = Evaluations(connection)
-        started = await asked.compare(deployment, suite, candidate=candidate, baseline=baseline)
+        started = await asked.compare(deployment, suite, candidate=candidate, baseline=baseline, metrics=metric or ())
         return await _followed(asked, started)
 
     evaluation = call(work)
@@ -186,7 +191,7 @@ def _picture(evaluation: Evaluation) -> RenderableType:
     }
     rows = [_evidence(comparison) for comparison in evaluation.comparisons]
     interval = f"{_percent(evaluation.confidence)} interval" if evaluation.confidence else "interval"
-    columns = ("cases", "metric", "n", "baseline", "candidate", "difference", interval, "asked", "", "unanswered")
+    columns = ("cases", "metric", "n", "baseline", "candidate", "gain", interval, "asked", "", "unanswered")
     evidence: list[RenderableType] = ["", table(columns, rows)] if rows else []
     notes = [f"{c.metric} on {c.case_set}: {c.note}" for c in evaluation.comparisons if c.note]
     if any(0 < c.clusters < c.cases for c in evaluation.comparisons):
@@ -236,7 +241,7 @@ def _evidence(c: Comparison) -> tuple[object, ...]:
     known = c.cases > 0
     return (
         c.case_set,
-        c.metric,
+        f"{c.metric} (less is better)" if c.less_is_better else c.metric,
         f"{c.cases} in {c.clusters}" if 0 < c.clusters < c.cases else c.cases,
         f"{c.baseline:.3f}" if known else "-",
         f"{c.candidate:.3f}" if known else "-",

@@ -47,12 +47,27 @@ class Evaluations:
         request = StartEvaluationRequest(gate=gate, candidate=candidate, request_id=request_id)
         return (await self._connection.evaluations.StartEvaluation(request)).evaluation
 
-    async def compare(
-        self, deployment: str, suites: Sequence[str], *, candidate: str, baseline: str = "", request_id: str = ""
+    async def compare(  # noqa: PLR0913 - what is compared, and by what
+        self,
+        deployment: str,
+        suites: Sequence[str],
+        *,
+        candidate: str,
+        baseline: str = "",
+        metrics: Sequence[str] = (),
+        request_id: str = "",
     ) -> Evaluation:
-        """Compare two `model@version` on suites, without a gate; an empty baseline means the live model."""
+        """Compare two `model@version` on suites, without a gate; an empty baseline means the live model.
+
+        `metrics` are computed beside those that always are.
+        """
         request = StartEvaluationRequest(
-            deployment=deployment, suites=suites, candidate=candidate, baseline=baseline, request_id=request_id
+            deployment=deployment,
+            suites=suites,
+            candidate=candidate,
+            baseline=baseline,
+            metrics=metrics,
+            request_id=request_id,
         )
         return (await self._connection.evaluations.StartEvaluation(request)).evaluation
 

@@ -18,6 +18,8 @@ from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, wire_evaluati
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.grpc import GateRpcs
 from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
+from tidemill_evaluator.metrics.own import OwnMetrics
+from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.retrieval_evaluations.wiring import wire_retrieval_evaluations
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.crud import SuiteCrud
@@ -47,10 +49,13 @@ async def build_app(settings: EvaluatorSettings) -> App:
         of_datasets={name: backend.bucket(name) for name in settings.dataset_buckets},
         shared=backend.shared(Shared.DATASET),
     )
+    metrics = Registry(families=(OwnMetrics(max_concurrent=settings.max_concurrent_scores),))
     retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
-    others = OfOtherFeatures(suites=suites, cases=cases, gates=gates, levels=levels, retrieval=retrieval.for_gates)
+    others = OfOtherFeatures(
+        suites=suites, cases=cases, gates=gates, levels=levels, retrieval=retrieval.for_gates, metrics=metrics
+    )
     evaluations = wire_evaluations(settings, backend, others)
-    gate_crud = GateCrud(gates=gates, changed=evaluations.triggers.gate_changed, limits=limits)
+    gate_crud = GateCrud(gates=gates, changed=evaluations.triggers.gate_changed, metrics=metrics, limits=limits)
     suite_crud = SuiteCrud(suites=suites, cases=cases, gates_of=gate_crud.requiring, limits=limits)
     servicer = GrpcEvaluationService(
         gates=gate_crud,

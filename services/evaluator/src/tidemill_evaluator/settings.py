@@ -65,6 +65,8 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum number of searches in flight, over all retrieval evaluations of the process."""
     max_concurrent_powers: int = Field(default=1, ge=1, le=16)
     """Threads that compute the power of gates at the same time."""
+    max_concurrent_scores: int = Field(default=1, ge=1, le=16)
+    """Long answers that are scored at the same time, beside the event loop."""
     attempts: int = Field(default=3, ge=1, le=20)
     """Maximum attempts of an evaluation whose baseline keeps changing."""
     min_questions: int = Field(default=_EVIDENCE.min_questions, ge=2, le=1_000_000)

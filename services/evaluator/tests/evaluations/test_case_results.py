@@ -82,7 +82,7 @@ async def test_another_metric_makes_another_order() -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"metric": "bleu"}, "metric"),
+        ({"metric": "blue"}, "metric"),
         ({"case_set": "suite:other@1"}, "case_set"),
         ({"page": PageRequest(size=0)}, "page_size"),
         ({"page": PageRequest(token="bm90IG91cnM=")}, "page_token"),  # noqa: S106 - of a page

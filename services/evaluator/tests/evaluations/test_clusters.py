@@ -44,7 +44,7 @@ def compared_of(given: Sequence[CaseResult], clusters: Sequence[tuple[str, int]]
         for each, (question, cluster) in zip(given, clusters, strict=True)
     }
     evidence = Evidence(min_questions=2, max_unanswered=0.6)
-    return compared(asked, given, clusters_of(given, traits), Interval(low=low, high=0.6), evidence=evidence)
+    return compared(asked, given, clusters_of(given, traits, "rouge_l"), Interval(low=low, high=0.6), evidence=evidence)
 
 
 def test_what_shares_anything_is_one_also_by_way_of_others() -> None:
@@ -123,7 +123,7 @@ def test_what_neither_side_answered_is_in_no_cluster() -> None:
     )
     traits = {(TRUTH.name, "1"): Traits(question="1", cluster=0), (TRUTH.name, "2"): Traits(question="2", cluster=1)}
 
-    clusters = clusters_of([silent, result("2", 0.5)], traits)
+    clusters = clusters_of([silent, result("2", 0.5)], traits, "rouge_l")
 
     assert averages(answered_of(clusters), lambda each: each.difference("rouge_l")) == [0.5]
     assert len(clusters) == 1

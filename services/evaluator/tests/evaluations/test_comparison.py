@@ -1,5 +1,6 @@
 import pytest
 
+from services.evaluator.tests.harness import registry
 from tidemill_core.aggregate import ObjectRef
 from tidemill_evaluator.evaluations.domain.clusters import Cluster, Traits, clusters_of
 from tidemill_evaluator.evaluations.domain.comparison import (
@@ -17,6 +18,7 @@ from tidemill_evaluator.evaluations.domain.comparison import (
 )
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
 from tidemill_evaluator.gates.domain.gate import Requirement
+from tidemill_evaluator.metrics.registry import ALWAYS
 from tidemill_evaluator.suites.domain.cases import CaseSet
 
 CONTENT = ObjectRef(bucket="b", key="acme/x/y", size=1, sha256="0" * 64)
@@ -37,10 +39,10 @@ def results(*differences: float) -> list[CaseResult]:
     ]
 
 
-def alone(given: list[CaseResult]) -> list[Cluster]:
+def alone(given: list[CaseResult], metric: str = "rouge_l") -> list[Cluster]:
     """Return each case as a separate question and cluster."""
     traits = {(each.case_set, each.case): Traits(question=each.case, cluster=n) for n, each in enumerate(given)}
-    return clusters_of(given, traits)
+    return clusters_of(given, traits, metric)
 
 
 def failed(number: int, *, baseline: str = "", candidate: str = "") -> CaseResult:
@@ -149,14 +151,16 @@ def test_requirements_come_first_and_every_other_metric_is_evidence() -> None:
         Requirement(suite="truth", metric="citation_valid", gain_above=-0.02),
     ]
 
-    asked = asked_of([TRUTH, HELD_OUT], require)
+    scored = {TRUTH.name: ALWAYS, HELD_OUT.name: [*ALWAYS, "exact_match"]}
+    asked = asked_of([TRUTH, HELD_OUT], require, registry().of, scored)
 
     assert [(each.case_set, each.metric) for each in asked[:2]] == [
         ("dataset:sft@2:held_out", "rouge_l"),
         ("suite:truth@3", "citation_valid"),
     ]
-    assert [each.requirement is None for each in asked] == [False, False] + [True] * 6
-    assert len({(each.case_set, each.metric) for each in asked}) == 8
+    assert [each.requirement is None for each in asked] == [False, False] + [True] * 7
+    assert len({(each.case_set, each.metric) for each in asked}) == 9
+    assert (asked[-1].case_set, asked[-1].metric) == (HELD_OUT.name, "exact_match")
 
 
 def test_a_gate_passes_only_if_all_hold_and_without_requirements_there_is_no_verdict() -> None:

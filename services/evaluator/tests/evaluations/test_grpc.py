@@ -197,7 +197,7 @@ async def test_a_gate_is_created_read_changed_and_deleted(api: ApiClient) -> Non
 
 async def test_a_gate_is_refused_by_its_fields(api: ApiClient) -> None:
     with pytest.raises(InvalidInput) as refused:
-        await api.with_gate(confidence=0.2, require=[pb.Requirement(metric="bleu")])
+        await api.with_gate(confidence=0.2, require=[pb.Requirement(metric="blue")])
 
     assert [each.field for each in refused.value.violations] == [
         "gate.confidence",

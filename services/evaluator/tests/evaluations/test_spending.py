@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from services.evaluator.tests.builders import ADA, BASE, TUNED, cases, gate_of, request, write
-from services.evaluator.tests.harness import HELD_OUT, TRUTH, Evaluator, ready
+from services.evaluator.tests.harness import HELD_OUT, TRUTH, Evaluator, ready, registry
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
@@ -170,7 +170,7 @@ async def test_a_gate_that_nothing_can_pass_says_so_with_the_questions_that_woul
         )
         for each in range(questions)
     ]
-    judge = ComputeVerdict(intervals=BettingIntervals(), evidence=Evidence())
+    judge = ComputeVerdict(intervals=BettingIntervals(), metrics=registry(), evidence=Evidence())
 
     traits = {(asked.name, each.case): Traits(question=each.case, cluster=int(each.case)) for each in right}
     comparison = (await judge(evaluation, right, traits, {asked.name: number}))[0]

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from services.evaluator.tests.builders import cases, gate_of
+from services.evaluator.tests.harness import registry
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.suites.domain.cases import Context, Judgement, Role, Turn, check_cases, digest_of
@@ -118,7 +119,7 @@ def test_the_number_of_cases_has_limits(count: int) -> None:
 )
 def test_a_requirement_that_can_never_hold_is_refused_by_its_field(requirement: Requirement, field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        gate_of(requirement).check(SMALL)
+        gate_of(requirement).check(SMALL, registry())
 
     assert fields_of(refused.value) == [field]
 
@@ -128,7 +129,7 @@ def test_all_that_is_wrong_with_a_gate_is_said_at_once() -> None:
     gate.confidence, gate.labels = 1.0, {"team": "support" * 40}
 
     with pytest.raises(InvalidInput) as refused:
-        gate.check(SMALL)
+        gate.check(SMALL, registry())
 
     assert fields_of(refused.value) == [
         "gate.id",

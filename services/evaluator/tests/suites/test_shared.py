@@ -5,7 +5,7 @@ from google.protobuf.json_format import MessageToJson
 
 from services.evaluator.tests import builders
 from services.evaluator.tests.builders import BUCKET, DATASETS, example
-from services.evaluator.tests.harness import exchange_cases
+from services.evaluator.tests.harness import exchange_cases, registry
 from tidemill_core.errors import InvalidInput, PermissionDenied
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
@@ -80,7 +80,7 @@ def test_a_requirement_may_name_a_dataset_of_another_project(dataset: str, *, fi
         id="g", project="acme", deployment="d", candidate="c", require=(Requirement(dataset=dataset, metric="rouge_l"),)
     )
     if fits:
-        gate.check(Limits())
+        gate.check(Limits(), registry())
         return
     with pytest.raises(InvalidInput, match="dataset"):
-        gate.check(Limits())
+        gate.check(Limits(), registry())

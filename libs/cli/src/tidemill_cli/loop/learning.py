@@ -19,7 +19,9 @@ from tidemill_cli.loop.shapes import (
     Slug,
 )
 
-Metric = Literal["rouge_l", "token_f1", "citation_valid", "output_chars"]
+Metric = Literal[
+    "rouge_l", "token_f1", "citation_valid", "output_chars", "exact_match", "latency_s", "cost", "output_tokens"
+]
 Kind = Literal["demonstration", "preference", "unpaired_preference"]
 Reaction = Literal["correction", "preference", "rating"]
 MADE_OF: Mapping[Kind, Sequence[Reaction]] = {
@@ -240,11 +242,14 @@ class Cases(Declared):
 
 
 class Requirement(Declared):
-    """A lower bound of the paired difference between candidate and baseline."""
+    """A lower bound of the candidate's gain: candidate less baseline, and the reverse where less is better."""
 
     cases: Cases
     metric: Metric
-    gain_above: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
+    gain_above: Annotated[
+        float,
+        Field(ge=-1e6, le=1e6, description="0 asks for a gain, -0.02 for no larger loss, by every metric"),
+    ] = 0.0
 
 
 class RetrievalRequirement(Declared):

@@ -185,14 +185,16 @@ def verdict_of(evaluation: Evaluation) -> str:
 
 def unanswered(comparison: Comparison) -> str:
     """Return the number of cases excluded from the means, by reason; "" if none."""
-    if not comparison.unanswered:
+    excluded = comparison.unanswered + comparison.missing
+    if not excluded:
         return ""
     why = {
         "baseline failed": comparison.baseline_failures,
         "candidate failed": comparison.candidate_failures,
         "not in time": comparison.not_in_time,
+        "no value": comparison.missing,
     }
-    return f"{comparison.unanswered} ({', '.join(f'{what} {count}' for what, count in why.items() if count)})"
+    return f"{excluded} ({', '.join(f'{what} {count}' for what, count in why.items() if count)})"
 
 
 def _evidence(comparisons: Sequence[Comparison], *, passed: bool) -> str:

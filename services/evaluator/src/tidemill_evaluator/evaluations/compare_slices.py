@@ -4,18 +4,16 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import methodcaller
 from statistics import fmean
 
 from tidemill_evaluator.evaluations.domain.clusters import TraitsByCase, answered_of, averages, clusters_of
-from tidemill_evaluator.evaluations.domain.comparison import Evidence
+from tidemill_evaluator.evaluations.domain.comparison import Asked, Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.metrics import UNBOUNDED
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.domain.slices import ComparedSlices, SliceComparison, holm
 from tidemill_evaluator.evaluations.ports import Intervals
-from tidemill_evaluator.gates.domain.gate import METRICS
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
+from tidemill_evaluator.metrics.registry import ALWAYS, Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +26,9 @@ class _Sliced:
     metric: str
     questions: int
     baseline: float
+    candidate: float
     differences: Sequence[float]
-    """One per cluster, at least one."""
+    """Gains, one per cluster, at least one."""
 
     @property
     def clusters(self) -> int:
@@ -46,6 +45,7 @@ class CompareSlices:
     """
 
     intervals: Intervals
+    metrics: Registry
     evidence: Evidence
 
     async def __call__(
@@ -56,7 +56,7 @@ class CompareSlices:
         numbers: Mapping[str, int],
     ) -> ComparedSlices:
         """Return the comparisons by set, label and metric; of too many those with the most clusters."""
-        sliced = await asyncio.to_thread(_sliced, evaluation, results, traits)
+        sliced = await asyncio.to_thread(self._sliced, evaluation, results, traits)
         largest = sorted(sliced, key=lambda each: -each.clusters)[: self.evidence.max_slices]
         found = [await self._compared(evaluation, each, numbers) for each in largest]
         known = iter(holm([each.p_value for each in found if each.p_value is not None]))
@@ -76,7 +76,7 @@ class CompareSlices:
             cases=sliced.questions,
             clusters=sliced.clusters,
             baseline=sliced.baseline,
-            candidate=sliced.baseline + fmean(sliced.differences),
+            candidate=sliced.candidate,
             difference=fmean(sliced.differences),
             low=interval.low,
             high=interval.high,
@@ -84,31 +84,33 @@ class CompareSlices:
             p_value=await self.intervals.p_value(sliced.differences) if enough else None,
         )
 
+    def _asked(self, evaluation: Evaluation, case_set: str) -> Sequence[Asked]:
+        """Return what is compared on a set: what its gate requires of it, or what is computed by hand."""
+        sets = [each for each in evaluation.case_sets if each.name == case_set]
+        require = evaluation.comparing.require
+        required = [each.metric for each in require if any(map(each.is_of, sets))]
+        names = required if require else [*ALWAYS, *evaluation.comparing.metrics]
+        asked = [Asked.by(self.metrics.of(name), case_set) for name in dict.fromkeys(names)]
+        return [each for each in asked if each.bounded]
 
-def _metrics(evaluation: Evaluation, case_set: str) -> Sequence[str]:
-    sets = [each for each in evaluation.case_sets if each.name == case_set]
-    require = evaluation.comparing.require
-    required = [each.metric for each in require if any(map(each.is_of, sets))] if require else METRICS
-    return [metric for metric in dict.fromkeys(required) if metric not in UNBOUNDED]
-
-
-def _sliced(evaluation: Evaluation, results: Sequence[CaseResult], traits: TraitsByCase) -> list[_Sliced]:
-    """Return what is compared of slices that have an answered question."""
-    of_slice = defaultdict[tuple[str, str, str], list[CaseResult]](list)
-    for result in results:
-        for label, value in traits[result.case_set, result.case].slices.items():
-            of_slice[result.case_set, label, value].append(result)
-    return [
-        _Sliced(
-            case_set=case_set,
-            label=label,
-            value=value,
-            metric=metric,
-            questions=sum(len(each.questions) for each in clusters),
-            baseline=fmean(averages(clusters, methodcaller("baseline_score", metric))),
-            differences=averages(clusters, methodcaller("difference", metric)),
-        )
-        for (case_set, label, value), found in sorted(of_slice.items())
-        if (clusters := answered_of(clusters_of(found, traits)))
-        for metric in _metrics(evaluation, case_set)
-    ]
+    def _sliced(self, evaluation: Evaluation, results: Sequence[CaseResult], traits: TraitsByCase) -> list[_Sliced]:
+        """Return what is compared of slices that have an answered question."""
+        of_slice = defaultdict[tuple[str, str, str], list[CaseResult]](list)
+        for result in results:
+            for label, value in traits[result.case_set, result.case].slices.items():
+                of_slice[result.case_set, label, value].append(result)
+        return [
+            _Sliced(
+                case_set=case_set,
+                label=label,
+                value=value,
+                metric=asked.metric,
+                questions=sum(len(each.questions) for each in clusters),
+                baseline=fmean(averages(clusters, asked.of_baseline)),
+                candidate=fmean(averages(clusters, asked.of_candidate)),
+                differences=averages(clusters, asked.gain),
+            )
+            for (case_set, label, value), found in sorted(of_slice.items())
+            for asked in self._asked(evaluation, case_set)
+            if (clusters := answered_of(clusters_of(found, traits, asked.metric)))
+        ]

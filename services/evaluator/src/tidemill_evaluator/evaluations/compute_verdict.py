@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import methodcaller
 
 from tidemill_evaluator.errors import TOO_FEW_ANSWERS, NoVerdict
 from tidemill_evaluator.evaluations.domain.clusters import Cluster, TraitsByCase, answered_of, averages, clusters_of
 from tidemill_evaluator.evaluations.domain.comparison import (
+    Asked,
     Comparison,
     Evidence,
     Interval,
@@ -16,10 +16,10 @@ from tidemill_evaluator.evaluations.domain.comparison import (
     undecided,
 )
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.metrics import UNBOUNDED
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.ports import Intervals
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
+from tidemill_evaluator.metrics.registry import ALWAYS, Registry
 
 NOTHING_KNOWN = Interval(low=-1.0, high=1.0)
 
@@ -33,6 +33,7 @@ class ComputeVerdict:
     """
 
     intervals: Intervals
+    metrics: Registry
     evidence: Evidence
 
     async def __call__(
@@ -47,28 +48,39 @@ class ComputeVerdict:
         `numbers` maps a set to which candidate on it this is, where that is counted.
         """
         comparisons = list[Comparison]()
-        for asked in asked_of(evaluation.case_sets, evaluation.comparing.require):
-            of_set = [result for result in results if result.case_set == asked.case_set]
-            clusters = clusters_of(of_set, traits)
+        of_sets = {case_set.name: list[CaseResult]() for case_set in evaluation.case_sets}
+        for result in results:
+            of_sets[result.case_set].append(result)
+        scored = {name: self._scored(evaluation, of_set) for name, of_set in of_sets.items()}
+        for asked in asked_of(evaluation.case_sets, evaluation.comparing.require, self.metrics.of, scored):
+            of_set = of_sets[asked.case_set]
+            clusters = clusters_of(of_set, traits, asked.metric)
             answered = answered_of(clusters)
             interval = NOTHING_KNOWN
             confidence = corrected_confidence(evaluation.comparing.confidence, numbers.get(asked.case_set, 0))
             if answered:
                 interval = await self.intervals.of_mean(
-                    averages(answered, methodcaller("difference", asked.metric)),
-                    confidence=confidence,
-                    bounded=asked.metric not in UNBOUNDED,
+                    averages(answered, asked.gain), confidence=confidence, bounded=asked.bounded
                 )
             comparison = compared(asked, of_set, clusters, interval, evidence=self.evidence)
-            comparisons.append(await self._explained(comparison, answered, confidence))
+            comparisons.append(await self._explained(asked, comparison, answered, confidence))
         return comparisons
 
-    async def _explained(self, found: Comparison, answered: Sequence[Cluster], confidence: float) -> Comparison:
+    def _scored(self, evaluation: Evaluation, results: Sequence[CaseResult]) -> Sequence[str]:
+        """Return the metrics that are computed on a set: always, by request, and by its cases."""
+        sides = [side for result in results for side in (result.baseline, result.candidate)]
+        found = {name for side in sides for name in (*side.scores, *side.missing)}
+        asked = [*ALWAYS, *evaluation.comparing.metrics]
+        return list(dict.fromkeys([*asked, *sorted(found)]))
+
+    async def _explained(
+        self, asked: Asked, found: Comparison, answered: Sequence[Cluster], confidence: float
+    ) -> Comparison:
         """Say so where the cases cannot show at this level what is required, also if every answer were right."""
-        shown = found.holds or found.metric in UNBOUNDED or found.low > found.gain_above
+        shown = found.holds or not asked.bounded or found.low > found.gain_above
         if shown or not found.required or not answered:
             return found
-        largest = averages(answered, lambda result: 1 - result.baseline.scores.get(found.metric, 0.0))
+        largest = averages(answered, asked.largest_gain)
         needed = await self.intervals.needed(largest, above=found.gain_above, confidence=confidence)
         return replace(found, note=found.note + impossible(found.clusters, needed, questions=found.cases))
 

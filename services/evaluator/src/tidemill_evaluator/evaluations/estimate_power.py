@@ -1,17 +1,23 @@
 """Use case: say how probably a gate's cases show a gain."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
-from tidemill_evaluator.evaluations.domain.clusters import Traits, answered_of, averages, clusters_of, numbered
+from tidemill_evaluator.evaluations.domain.clusters import (
+    Traits,
+    TraitsByCase,
+    answered_of,
+    averages,
+    clusters_of,
+    numbered,
+)
 from tidemill_evaluator.evaluations.domain.comparison import Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.job import State
-from tidemill_evaluator.evaluations.domain.metrics import UNBOUNDED
 from tidemill_evaluator.evaluations.domain.power import Bound, Counted, RequirementPower
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations, Inference, Powers
@@ -19,6 +25,8 @@ from tidemill_evaluator.gates.domain.dependence import DEFAULT
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.gates.domain.spending import SpentLevel, corrected_confidence
 from tidemill_evaluator.gates.ports import Gates, SpentLevels
+from tidemill_evaluator.metrics.domain.metric import Metric
+from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite, unusable
@@ -82,6 +90,7 @@ class EstimatePower:
     levels: SpentLevels
     inference: Inference
     powers: Powers
+    metrics: Registry
     evidence: Evidence
     limits: Limits
 
@@ -119,7 +128,7 @@ class EstimatePower:
 
     async def _of(self, known: _Known, requirement: Requirement, gain: float) -> RequirementPower:
         found = RequirementPower.of(requirement, gain)
-        if requirement.metric in UNBOUNDED:
+        if not self.metrics.of(requirement.metric).bounded:
             return replace(found, message=f"{requirement.metric} has no bounds: its power is not computed")
         if known.no_verdict:
             return replace(found, message=f"no candidate comes to a verdict: {known.no_verdict}")
@@ -170,8 +179,8 @@ class EstimatePower:
             traits = await self._traits(known, case_set)
             names = [CaseName(case_set.name, case) for case in traits]
             results = await self.results.scores(evaluation.project, evaluation.id, names)
-            metrics = {each.metric for each in known.gate.require} - UNBOUNDED
-            known.differences[name] = await asyncio.to_thread(_differences, results, traits, metrics)
+            metrics = {each.metric: self.metrics.of(each.metric) for each in known.gate.require}
+            known.differences[name] = await asyncio.to_thread(_differences, results, traits, metrics.values())
         return known.differences[name]
 
     async def _confidence(self, known: _Known, case_set: CaseSet) -> float:
@@ -187,10 +196,14 @@ class EstimatePower:
         return corrected_confidence(gate.confidence, spent.count + 1)
 
 
-def _differences(results: Sequence[CaseResult], traits: CaseTraits, metrics: set[str]) -> Differences:
+def _differences(results: Sequence[CaseResult], traits: CaseTraits, metrics: Iterable[Metric]) -> Differences:
     of_results = {(result.case_set, result.case): traits[result.case] for result in results}
-    answered = answered_of(clusters_of(results, of_results))
-    return {metric: averages(answered, partial(CaseResult.difference, metric=metric)) for metric in metrics}
+    return {each.name: _of_metric(each, results, of_results) for each in metrics if each.bounded}
+
+
+def _of_metric(metric: Metric, results: Sequence[CaseResult], traits: TraitsByCase) -> Sequence[float]:
+    answered = answered_of(clusters_of(results, traits, metric.name))
+    return averages(answered, partial(CaseResult.difference, metric=metric.name, less_is_better=metric.less_is_better))
 
 
 def _missing(requirement: Requirement) -> str:

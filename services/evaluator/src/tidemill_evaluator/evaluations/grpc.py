@@ -34,6 +34,7 @@ class EvaluationRpcs:
             suites=tuple(request.suites),
             candidate=request.candidate,
             baseline=request.baseline,
+            metrics=tuple(request.metrics),
             request=request_of(request),
             validate_only=request.validate_only,
         )

@@ -5,7 +5,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.content.v1 import content_pb2
-from tidemill.inference.v1 import deployment_service_pb2, inference_pb2, inference_service_pb2
+from tidemill.inference.v1 import deployment_service_pb2, inference_pb2, inference_service_pb2, price_pb2
 from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tidemill_core.application import Caller
@@ -82,4 +82,12 @@ def _answer(inference: inference_pb2.Inference) -> Answer:
         index=inference.variant.index,
         whole=bool(inference.output) and all(passage.text for passage in passages),
         total_s=(inference.usage.total.ToNanoseconds() - inference.usage.search.ToNanoseconds()) / 1e9,
+        output_tokens=inference.usage.output_tokens or None,
+        cost=_cost(inference.cost),
     )
+
+
+def _cost(cost: price_pb2.Cost) -> float | None:
+    """Return what all attempts cost; None where one has no price, or there was none."""
+    priced = bool(cost.items) and all(each.price for each in cost.items)
+    return float(cost.amount or 0) if priced else None

@@ -10,7 +10,8 @@ from tidemill_core.rights import ACT_FOR_USERS, has_right
 from tidemill_evaluator.evaluations.domain.places import Place, place_of, token_of
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations, PartialResult, Readers
-from tidemill_evaluator.gates.domain.gate import METRICS, ROUGE_L
+from tidemill_evaluator.metrics.domain.metric import ROUGE_L, Metric, unknown
+from tidemill_evaluator.metrics.ports import KnownMetrics
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, DocumentVersion, Turn
 from tidemill_evaluator.suites.ports import Cases
 
@@ -63,6 +64,7 @@ class ListCaseResults:
     cases: Cases
     results: CaseResults
     readers: Readers
+    metrics: KnownMetrics
 
     async def __call__(self, caller: Caller, command: ListCommand) -> Page[Shown]:
         """Return a page.
@@ -73,9 +75,12 @@ class ListCaseResults:
             DependencyUnavailable: ingest, which knows the readers, does not answer.
 
         """
-        metric, page = command.metric or ROUGE_L, command.page
+        page = command.page
         evaluation = await self.evaluations.get(caller.project, command.evaluation)
-        chosen = _chosen(evaluation.case_sets, command, metric)
+        metric = self.metrics.find(command.metric or ROUGE_L)
+        if metric is None:
+            raise InvalidInput.at(field="metric", text=unknown(command.metric, self.metrics.names))
+        chosen = _chosen(evaluation.case_sets, command)
         after, descending = place_of(page.token, command.places), command.best_first
         asked = await self._asked(caller.project, chosen)
         known = await self.results.read(caller.project, evaluation.id, list(asked))
@@ -131,7 +136,7 @@ def _page(
     asked: Mapping[CaseName, Case],
     size: int,
     command: ListCommand,
-    metric: str,
+    metric: Metric,
 ) -> Page[Shown]:
     items, capacity = list[Shown](), MAX_PAGE_CHARS
     for result in left:
@@ -163,14 +168,12 @@ def _without_texts(shown: Shown, *, of_suite: bool) -> Shown:
     return Shown(result=result, question="", reference="", restricted=True)
 
 
-def _place(result: CaseResult, metric: str) -> Place:
-    return result.difference(metric), result.case_set, result.case
+def _place(result: CaseResult, metric: Metric) -> Place:
+    return result.difference(metric.name, less_is_better=metric.less_is_better), result.case_set, result.case
 
 
-def _chosen(case_sets: Sequence[CaseSet], command: ListCommand, metric: str) -> Sequence[CaseSet]:
+def _chosen(case_sets: Sequence[CaseSet], command: ListCommand) -> Sequence[CaseSet]:
     violations = list[Violation]()
-    if metric not in METRICS:
-        violations.append(Violation("metric", f"{metric[:40]!r} is not a metric: use one of {', '.join(METRICS)}"))
     names = [case_set.name for case_set in case_sets]
     if command.case_set and command.case_set not in names:
         text = f"{command.case_set[:80]!r} is not a set of this evaluation: it has {', '.join(names) or 'none yet'}"

@@ -13,7 +13,7 @@ from tidemill_evaluator.suites.domain.cases import DocumentVersion
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
 
 _BATCH_SIZE = 500
-_SCORES = [f"{side}.{part}" for side in ("baseline", "candidate") for part in ("failure", "scores")]
+_SCORES = [f"{side}.{part}" for side in ("baseline", "candidate") for part in ("failure", "scores", "missing")]
 
 
 class MongoCaseResults:
@@ -98,8 +98,12 @@ def _answer_document(answer: CaseAnswer) -> Document:
     return asdict(answer) | {"scores": dict(answer.scores)}
 
 
+def _answer(document: Document) -> CaseAnswer:
+    return CaseAnswer(**(document | {"missing": tuple(document.get("missing", ()))}))
+
+
 def _scored(name: CaseName, document: Document) -> CaseResult:
-    baseline, candidate = (CaseAnswer(**document[side]) for side in ("baseline", "candidate"))
+    baseline, candidate = (_answer(document[side]) for side in ("baseline", "candidate"))
     return CaseResult(case_set=name.case_set, case=name.case, baseline=baseline, candidate=candidate)
 
 
@@ -107,9 +111,9 @@ def _kept(document: Document) -> PartialResult:
     candidate: dict[str, Any] | None = document["candidate"]
     rests_on: list[dict[str, Any]] | None = document.get("rests_on")
     return PartialResult(
-        baseline=CaseAnswer(**document["baseline"]),
+        baseline=_answer(document["baseline"]),
         passages=tuple(Passage(**passage) for passage in document["passages"]),
-        candidate=CaseAnswer(**candidate) if candidate else None,
+        candidate=_answer(candidate) if candidate else None,
         end_user=document.get("end_user", ""),
         corrected_by=document.get("corrected_by", ""),
         owner="" if document.get("of_project") in {None, document["project"]} else document["of_project"],

@@ -1,13 +1,13 @@
 """Gets both sides' answers to a case, on the same passages, or each on those of its index version."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 
 from tidemill_core.application import Caller, derived_id
 from tidemill_core.errors import Blame, Conflict, DependencyUnavailable, RateLimited, TidemillError
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.metrics import scores_of
 from tidemill_evaluator.evaluations.domain.results import NOT_IN_TIME, TEXT_NOT_KEPT, CaseAnswer, CaseResult
 from tidemill_evaluator.evaluations.ports import (
     Answer,
@@ -18,14 +18,14 @@ from tidemill_evaluator.evaluations.ports import (
     PartialResult,
     Passage,
     Question,
-    Scores,
 )
 from tidemill_evaluator.evaluations.turns import NotInTime, Turns
+from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair, Scores
+from tidemill_evaluator.metrics.registry import ALWAYS, Registry
 from tidemill_evaluator.suites.domain.cases import Case
 
 OTHER_MODEL = "OTHER_MODEL"
 OTHER_INDEX = "OTHER_INDEX"
-_LONG_TEXT = 4000
 _OF_BOTH_SIDES = frozenset({Blame.SHARED, Blame.CAPACITY})
 """Failures that say nothing about the model: the evaluation waits and goes on later."""
 
@@ -78,7 +78,7 @@ class PairedAnswers:
     inference: Inference
     evaluations: Evaluations
     results: CaseResults
-    scores: Scores
+    metrics: Registry
     patience: Patience
 
     async def baseline(self, asking: Asking, case_set: str, case: Case) -> PartialResult:
@@ -104,12 +104,17 @@ class PairedAnswers:
         """
         name = CaseName(case_set, case.id)
         candidate, passages = await self._candidate(asking, name, case, kept)
-        texts = [kept.baseline.text, candidate.text]
-        rouge_l = await self.scores.rouge_l(case.reference, texts)
-        baseline, candidate = [
-            replace(answer, scores=await _scored(case.reference, answer, rouge_l=score))
-            for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
-        ]
+        pair = Pair(
+            case=case,
+            baseline=_answered(kept.baseline, kept.passages),
+            candidate=_answered(candidate, passages),
+        )
+        names = self.metrics.applying(asking.evaluation.metrics_on(case_set), case)
+        scores = await self.metrics.scores(asking.caller, names, pair)
+        baseline, candidate = (
+            _scored(answer, of_side)
+            for answer, of_side in ((kept.baseline, scores.baseline), (candidate, scores.candidate))
+        )
         rests_on = sorted({each.name for each in (*kept.passages, *passages)}, key=astuple)
         # The passages' texts are not needed any more.
         whole = replace(_of_case(case, baseline=baseline, candidate=candidate), rests_on=tuple(rests_on))
@@ -191,11 +196,28 @@ class PairedAnswers:
                 return CaseAnswer(failure=error.reason)
 
 
-async def _scored(reference: str, answer: CaseAnswer, *, rouge_l: float) -> Mapping[str, float]:
-    """Return an answer's scores, computed in a thread where they take more than some milliseconds."""
-    if len(reference) + len(answer.text) < _LONG_TEXT:
-        return scores_of(reference, answer, rouge_l=rouge_l)
-    return await asyncio.to_thread(scores_of, reference, answer, rouge_l=rouge_l)
+def _answered(answer: CaseAnswer, passages: Sequence[Passage]) -> GivenAnswer | None:
+    """Return what scorers see of an answer; None of a failure."""
+    if answer.failure:
+        return None
+    return GivenAnswer(
+        text=answer.text,
+        inference=answer.inference,
+        citation_valid=answer.citation_valid,
+        total_s=answer.total_s,
+        max_concurrent=answer.max_concurrent,
+        output_tokens=answer.output_tokens,
+        cost=answer.cost,
+        passages=tuple(each.text for each in passages),
+    )
+
+
+def _scored(answer: CaseAnswer, scores: Scores) -> CaseAnswer:
+    """Return an answer with its scores; a failure has 0 by what is always computed."""
+    if answer.failure:
+        return replace(answer, scores=dict.fromkeys(ALWAYS, 0.0))
+    known = {name: score for name, score in scores.items() if score is not None and math.isfinite(score)}
+    return replace(answer, scores=known, missing=tuple(sorted(scores.keys() - known.keys())))
 
 
 def _of_case(case: Case, *, baseline: CaseAnswer, candidate: CaseAnswer | None = None) -> PartialResult:
@@ -227,4 +249,6 @@ def _side(answer: Answer, *, model: str) -> CaseAnswer:
         citation_valid=answer.citation_valid,
         total_s=answer.total_s,
         max_concurrent=answer.max_concurrent,
+        output_tokens=answer.output_tokens,
+        cost=answer.cost,
     )

@@ -87,6 +87,10 @@ class Answer:
     total_s: float = 0.0
     max_concurrent: int = 0
     """Allowed concurrency while it was generated; set by the requester."""
+    output_tokens: int | None = None
+    """None where nothing was generated for it."""
+    cost: float | None = None
+    """With all attempts, in the currency of the installation; None where no price is declared."""
 
 
 class Inference(Protocol):
@@ -245,14 +249,6 @@ class RetrievalComparisons(Protocol):
             NoVerdict: with COLLECTION_CHANGED.
 
         """
-        ...
-
-
-class Scores(Protocol):
-    """Metrics that need a library."""
-
-    async def rouge_l(self, reference: str, texts: Sequence[str]) -> Sequence[float]:
-        """Return ROUGE-L (F-measure) of each text."""
         ...
 
 

@@ -10,6 +10,8 @@ from tidemill_evaluator.errors import CandidateNotReady, SuiteNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations, Inference, Models
 from tidemill_evaluator.gates.ports import Gates
+from tidemill_evaluator.metrics.domain.metric import unknown
+from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.names import name_of, version_violation
 from tidemill_evaluator.suites.ports import Suites
@@ -25,6 +27,8 @@ class StartCommand:
     deployment: str = ""
     suites: Sequence[str] = ()
     baseline: str = ""
+    metrics: Sequence[str] = ()
+    """Beside what is always computed."""
     validate_only: bool = False
 
 
@@ -37,6 +41,7 @@ class StartEvaluation:
     suites: Suites
     models: Models
     inference: Inference
+    metrics: Registry
     limits: Limits
     enqueue: Enqueue
 
@@ -47,10 +52,12 @@ class StartEvaluation:
             InvalidInput: naming every field that breaks its rule.
             GateNotFound, SuiteNotFound, NotFound: of gate, suites, deployment and versions, the one that is missing.
             CandidateNotReady: the candidate cannot be loaded.
+            PreconditionFailed: the project cannot use a metric.
 
         """
         self._check(command)
         comparing = await self._comparing(caller.project, command)
+        await self.metrics.check(caller, [*comparing.metrics, *(each.metric for each in comparing.require)])
         await self._check_existence(caller, comparing)
         origin = derived_id(caller.project, "StartEvaluation", command.request.id)
         evaluation = Evaluation.queued(
@@ -78,7 +85,7 @@ class StartEvaluation:
     def _check(self, command: StartCommand) -> None:
         violations = version_violation(command.candidate, "candidate")
         if command.gate:
-            for name in ("deployment", "suites", "baseline"):
+            for name in ("deployment", "suites", "baseline", "metrics"):
                 if getattr(command, name):
                     violations.append(Violation(name, "is defined by the gate: omit it or the gate"))
         else:
@@ -88,6 +95,14 @@ class StartEvaluation:
                 violations.append(Violation("suites", text))
             if command.baseline:
                 violations += version_violation(command.baseline, "baseline")
+        if len(command.metrics) > self.limits.metrics_by_hand:
+            text = f"has {len(command.metrics)} metrics; the limit is {self.limits.metrics_by_hand}"
+            violations.append(Violation("metrics", text))
+        violations += [
+            Violation("metrics", unknown(name, self.metrics.names))
+            for name in command.metrics[: self.limits.metrics_by_hand]
+            if self.metrics.find(name) is None
+        ]
         if violations:
             raise InvalidInput.of(*violations)
 
@@ -98,6 +113,7 @@ class StartEvaluation:
                 candidate=command.candidate,
                 suites=tuple(dict.fromkeys(command.suites)),
                 baseline=command.baseline,
+                metrics=tuple(dict.fromkeys(command.metrics)),
             )
         gate = await self.gates.get(project, command.gate)
         if name_of(command.candidate) != gate.follows:

@@ -28,10 +28,10 @@ from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.gates.ports import Gates, SpentLevels
 from tidemill_evaluator.gates.spend_level import SpendLevel
+from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.statistics.power import SimulatedPower
-from tidemill_evaluator.statistics.rouge import RougeScores
 from tidemill_evaluator.suites.ports import Cases, Suites
 from tidemill_kit.access.retention import RetentionKind
 from tidemill_kit.erasure.retained import Retained
@@ -44,13 +44,14 @@ from tidemill_kit.workers.sweeps import SweepKey, sweep_controller
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfOtherFeatures:
-    """What gates and suites store, and what compares searches."""
+    """What gates and suites store, what compares searches, and the metrics."""
 
     suites: Suites
     cases: Cases
     gates: Gates
     levels: SpentLevels
     retrieval: RetrievalComparisons
+    metrics: Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +125,16 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
             suites=others.suites,
             models=adapters.models,
             inference=adapters.inference,
+            metrics=others.metrics,
             limits=settings.limits,
             enqueue=controller.enqueue,
         ),
         list_case_results=ListCaseResults(
-            evaluations=evaluations, cases=others.cases, results=adapters.results, readers=adapters.readers
+            evaluations=evaluations,
+            cases=others.cases,
+            results=adapters.results,
+            readers=adapters.readers,
+            metrics=others.metrics,
         ),
         estimate_power=_estimate_power(settings, adapters, others),
         triggers=triggers,
@@ -150,6 +156,7 @@ def _estimate_power(settings: EvaluatorSettings, adapters: _Adapters, others: Of
         levels=others.levels,
         inference=adapters.inference,
         powers=SimulatedPower(FairQueue("computations of power", settings.power_queue)),
+        metrics=others.metrics,
         evidence=settings.evidence,
         limits=settings.limits,
     )
@@ -191,11 +198,13 @@ def _run_evaluation(
             inference=adapters.inference,
             evaluations=adapters.evaluations,
             results=adapters.results,
-            scores=RougeScores(),
+            metrics=others.metrics,
             patience=patience,
         ),
-        compute_verdict=ComputeVerdict(intervals=BettingIntervals(), evidence=settings.evidence),
-        compare_slices=CompareSlices(intervals=BettingIntervals(), evidence=settings.evidence),
+        compute_verdict=ComputeVerdict(
+            intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence
+        ),
+        compare_slices=CompareSlices(intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence),
         retrieval=others.retrieval,
         triggers=triggers,
         max_concurrent=asyncio.Semaphore(maximum),

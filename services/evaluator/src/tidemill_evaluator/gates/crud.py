@@ -9,6 +9,7 @@ from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.resources import Write, copy_fields, fields_of
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement, RetrievalRequirement
 from tidemill_evaluator.gates.ports import GateChanged, Gates
+from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.suites.domain.limits import Limits
 
 CHANGEABLE: Final = fields_of(Gate) - {"deferred_evaluation"}
@@ -24,6 +25,7 @@ class GateCrud:
 
     gates: Gates
     changed: GateChanged
+    metrics: Registry
     limits: Limits
 
     async def get(self, caller: Caller, gate_id: str) -> Gate:
@@ -45,9 +47,11 @@ class GateCrud:
         Raises:
             InvalidInput: naming every field that breaks its rule.
             AlreadyExists: the id is taken.
+            PreconditionFailed: the project cannot use a metric.
 
         """
-        gate.check(self.limits)
+        gate.check(self.limits, self.metrics)
+        await self.metrics.check(caller, [each.metric for each in gate.require])
         return await resources.create(self.gates, replace(gate, project=caller.project), write)
 
     async def update(self, caller: Caller, given: Gate, paths: frozenset[str], write: Write) -> Gate:
@@ -57,12 +61,16 @@ class GateCrud:
             InvalidInput: naming every field that breaks its rule.
             GateNotFound: there is none.
             Conflict: it changed since the etag.
+            PreconditionFailed: the project cannot use a metric that is newly required.
 
         """
+        if "require" in paths:
+            known = [each.metric for each in given.require if self.metrics.find(each.metric)]
+            await self.metrics.check(caller, known)
 
         def change(gate: Gate) -> None:
             copy_fields(given, gate, paths)
-            gate.check(self.limits)
+            gate.check(self.limits, self.metrics)
 
         gate = await resources.update(self.gates, caller.project, given.id, change, write)
         return gate if write.validate_only else await self.changed(gate)

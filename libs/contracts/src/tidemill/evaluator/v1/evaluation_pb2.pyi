@@ -244,7 +244,9 @@ Global___RetrievalRequirement: _TypeAlias = RetrievalRequirement  # noqa: Y015
 
 @_typing.final
 class Requirement(_message.Message):
-    """Requirement bounds the paired difference of one metric on one set of cases."""
+    """Requirement bounds the gain by one metric on one set of cases: candidate less baseline, and baseline less candidate
+    where less is better.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -260,9 +262,11 @@ class Requirement(_message.Message):
     shares is `<project>/<dataset>`.
     """
     metric: _builtins.str
-    """Required. "rouge_l", "token_f1", "citation_valid" or "output_chars"."""
+    """Required. A metric of the evaluator's README, such as "rouge_l", "exact_match" or "latency_s"."""
     gain_above: _builtins.float
-    """Optional. The lower bound of the interval of candidate less baseline must be above this."""
+    """Optional. The lower bound of the interval of the gain must be above this: 0 asks for a gain, -0.02 for no loss of
+    more than that.
+    """
     at_least: _builtins.int
     """Optional. With fewer different questions answered by both sides it does not hold, nor with fewer than the evaluator
     always asks for.
@@ -577,7 +581,7 @@ Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
 @_typing.final
 class Comparison(_message.Message):
     """Comparison is the paired difference of one metric on one set of cases. Means, difference and interval are all of the
-    same pairs: the cases that both sides answered.
+    same pairs: the cases that both sides answered, with a value of the metric.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -599,6 +603,8 @@ class Comparison(_message.Message):
     UNANSWERED_FIELD_NUMBER: _builtins.int
     NOT_IN_TIME_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    LESS_IS_BETTER_FIELD_NUMBER: _builtins.int
     CLUSTERS_FIELD_NUMBER: _builtins.int
     case_set: _builtins.str
     """Output only. "suite:<id>@<version>" or "dataset:<id>@<number>:held_out"."""
@@ -611,7 +617,7 @@ class Comparison(_message.Message):
     candidate: _builtins.float
     """Output only. The mean."""
     difference: _builtins.float
-    """Output only. Candidate less baseline, in the mean."""
+    """Output only. The gain in the mean: candidate less baseline, and baseline less candidate where `less_is_better`."""
     low: _builtins.float
     """Output only. Lower bound of the interval of the difference."""
     high: _builtins.float
@@ -636,6 +642,12 @@ class Comparison(_message.Message):
     """Output only. For people: why the requirement does not hold, and where the cases could not show it at this level
     whatever the candidate answered, how many could; empty where it does.
     """
+    missing: _builtins.int
+    """Output only. Answered cases of which a side has no value of the metric, or both: they are in no mean, and those of
+    the candidate alone count against it in `holds`.
+    """
+    less_is_better: _builtins.bool
+    """Output only. True where less is better, as of a latency."""
     clusters: _builtins.int
     """Output only. In how many clusters these questions are: those that share a question, or what the evaluation's
     `cluster_by` names, also by way of others. Each is one observation, the mean of its questions, and means, difference
@@ -661,11 +673,13 @@ class Comparison(_message.Message):
         unanswered: _builtins.int = ...,
         not_in_time: _builtins.int = ...,
         note: _builtins.str = ...,
+        missing: _builtins.int = ...,
+        less_is_better: _builtins.bool = ...,
         clusters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "baseline", b"baseline", "baseline_failures", b"baseline_failures", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "case_set", b"case_set", "cases", b"cases", "clusters", b"clusters", "difference", b"difference", "gain_above", b"gain_above", "high", b"high", "holds", b"holds", "low", b"low", "metric", b"metric", "not_in_time", b"not_in_time", "note", b"note", "required", b"required", "unanswered", b"unanswered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "baseline", b"baseline", "baseline_failures", b"baseline_failures", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "case_set", b"case_set", "cases", b"cases", "clusters", b"clusters", "difference", b"difference", "gain_above", b"gain_above", "high", b"high", "holds", b"holds", "less_is_better", b"less_is_better", "low", b"low", "metric", b"metric", "missing", b"missing", "not_in_time", b"not_in_time", "note", b"note", "required", b"required", "unanswered", b"unanswered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -712,7 +726,7 @@ class SliceComparison(_message.Message):
     candidate: _builtins.float
     """Output only. The mean."""
     difference: _builtins.float
-    """Output only. Candidate less baseline, in the mean."""
+    """Output only. The gain in the mean, as in Comparison."""
     low: _builtins.float
     """Output only. Lower bound of the interval of the difference, for this slice alone."""
     high: _builtins.float
@@ -844,6 +858,7 @@ class CaseAnswer(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     SCORES_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
     inference: _builtins.str
     """Output only. The inference; empty where it failed."""
     text: _builtins.str
@@ -854,6 +869,10 @@ class CaseAnswer(_message.Message):
     def scores(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Output only. By metric."""
 
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Metrics that were computed and have no value."""
+
     def __init__(
         self,
         *,
@@ -861,10 +880,11 @@ class CaseAnswer(_message.Message):
         text: _builtins.str = ...,
         scores: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         failure: _builtins.str = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "inference", b"inference", "scores", b"scores", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "inference", b"inference", "missing", b"missing", "scores", b"scores", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -371,6 +371,7 @@ class StartEvaluationRequest(_message.Message):
     BASELINE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
     gate: _builtins.str
     """Optional. The gate that decides; else `deployment` and `suites` are required."""
     deployment: _builtins.str
@@ -389,6 +390,10 @@ class StartEvaluationRequest(_message.Message):
     def suites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The suites, where there is no gate."""
 
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Metrics to compute beside those that always are, where there is no gate; at most 20."""
+
     def __init__(
         self,
         *,
@@ -399,10 +404,11 @@ class StartEvaluationRequest(_message.Message):
         baseline: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        metrics: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "deployment", b"deployment", "gate", b"gate", "request_id", b"request_id", "suites", b"suites", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "deployment", b"deployment", "gate", b"gate", "metrics", b"metrics", "request_id", b"request_id", "suites", b"suites", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -620,7 +626,7 @@ class ListCaseResultsRequest(_message.Message):
     case_set: _builtins.str
     """Optional. Only of this set of cases."""
     metric: _builtins.str
-    """Optional. Ordered by the difference of this metric; empty means "rouge_l"."""
+    """Optional. Ordered by the candidate's gain by this metric; empty means "rouge_l"."""
     order_by: _builtins.str
     """Optional. The order: "difference" (the default, worst first) or "difference desc" (best first)."""
     filter: _builtins.str

@@ -34,29 +34,29 @@ class Cluster:
     """The results of cases that depend on one another: one observation."""
 
     questions: Sequence[Repeats]
-    """Those that both sides answered, by question."""
+    """Those that have a value of both sides, by question."""
     lost: Sequence[CaseResult] = ()
-    """Those that the candidate failed and the baseline answered."""
+    """Those that have one of the baseline alone."""
 
     def mean(self, value: Callable[[CaseResult], float]) -> float:
         """Return the mean over the questions, of which each is the mean of its repeats."""
         return fmean(fmean(map(value, repeats)) for repeats in self.questions)
 
-    def mean_with_lost(self, metric: str) -> float:
-        """Return the mean difference where a lost case is a difference of less the baseline's score."""
-        gained = [fmean(each.difference(metric) for each in repeats) for repeats in self.questions]
-        return fmean([*gained, *(-each.baseline.scores.get(metric, 0.0) for each in self.lost)])
+    def mean_with_lost(self, gain: Callable[[CaseResult], float], loss: Callable[[CaseResult], float]) -> float:
+        """Return the mean gain where a lost case is one of less its loss."""
+        gained = [fmean(map(gain, repeats)) for repeats in self.questions]
+        return fmean([*gained, *(-loss(each) for each in self.lost)])
 
 
-def clusters_of(results: Iterable[CaseResult], traits: TraitsByCase) -> list[Cluster]:
-    """Return the clusters of a set's results; those that the baseline did not answer are in none."""
+def clusters_of(results: Iterable[CaseResult], traits: TraitsByCase, metric: str) -> list[Cluster]:
+    """Return the clusters of a set's results by a metric; those without a value of the baseline are in none."""
     questions: defaultdict[int, defaultdict[str, list[CaseResult]]] = defaultdict(lambda: defaultdict(list))
     lost = defaultdict[int, list[CaseResult]](list)
     for result in results:
         of_case = traits[result.case_set, result.case]
-        if result.answered:
+        if result.compares(metric):
             questions[of_case.cluster][of_case.question].append(result)
-        elif result.lost:
+        elif result.lost(metric):
             lost[of_case.cluster].append(result)
     return [
         Cluster(questions=list(questions[number].values()), lost=lost[number])
@@ -65,7 +65,7 @@ def clusters_of(results: Iterable[CaseResult], traits: TraitsByCase) -> list[Clu
 
 
 def answered_of(clusters: Sequence[Cluster]) -> list[Cluster]:
-    """Return the clusters with a question that both sides answered."""
+    """Return the clusters with a question of both sides."""
     return [each for each in clusters if each.questions]
 
 

@@ -1,17 +1,16 @@
 """From scores of single cases to a verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from statistics import fmean, median
 
 from tidemill_evaluator.evaluations.domain.clusters import Cluster, answered_of, averages
-from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
-from tidemill_evaluator.gates.domain.gate import METRICS, Requirement, RetrievalRequirement
+from tidemill_evaluator.evaluations.domain.results import CaseResult
+from tidemill_evaluator.gates.domain.gate import Requirement, RetrievalRequirement
+from tidemill_evaluator.metrics.domain.load import under_like_load
+from tidemill_evaluator.metrics.domain.metric import Metric
 from tidemill_evaluator.suites.domain.cases import CaseSet
-
-_LIKE_LOAD = 1.5
-"""Maximum ratio of the two sides' concurrency for a pair to count in latencies."""
 
 
 class Verdict(Enum):
@@ -53,7 +52,9 @@ class Comparison:
     """Paired difference of a metric on a set of cases; means, difference and interval use the same pairs.
 
     Repeats of a question count once, as their mean, and so do the questions of a cluster: `cases` counts questions,
-    failures count cases. A case without both answers is in no mean; `not_in_time` are cases attributed to neither side.
+    failures count cases. A case without both answers, or without a value of both, is in no mean; `not_in_time` are
+    cases attributed to neither side. `difference` and its interval are the candidate's gain: baseline less candidate
+    where `less_is_better`.
     """
 
     case_set: str
@@ -72,6 +73,9 @@ class Comparison:
     candidate_failures: int
     unanswered: int = 0
     not_in_time: int = 0
+    missing: int = 0
+    """GivenAnswer cases of which a side has no value of the metric, or both."""
+    less_is_better: bool = False
     note: str = ""
     """Why the requirement does not hold."""
     clusters: int = 0
@@ -93,17 +97,71 @@ class Asked:
     case_set: str
     metric: str
     requirement: Requirement | None = None
+    less_is_better: bool = False
+    bounded: bool = True
+
+    @classmethod
+    def by(cls, metric: Metric, case_set: str, requirement: Requirement | None = None) -> "Asked":
+        """Return a comparison by a metric."""
+        return cls(
+            case_set=case_set,
+            metric=metric.name,
+            requirement=requirement,
+            less_is_better=metric.less_is_better,
+            bounded=metric.bounded,
+        )
+
+    def gain(self, result: CaseResult) -> float:
+        """Return how much better the candidate is in one case."""
+        return result.difference(self.metric, less_is_better=self.less_is_better)
+
+    def of_baseline(self, result: CaseResult) -> float:
+        """Return the baseline's value."""
+        return result.baseline.scores.get(self.metric, 0.0)
+
+    def of_candidate(self, result: CaseResult) -> float:
+        """Return the candidate's value."""
+        return result.candidate.scores.get(self.metric, 0.0)
+
+    def largest_gain(self, result: CaseResult) -> float:
+        """Return the gain of a candidate with the best value of a bounded metric."""
+        baseline = self.of_baseline(result)
+        return baseline if self.less_is_better else 1 - baseline
+
+    def worst(self, results: Iterable[CaseResult]) -> float:
+        """Return the worst value: 0 or 1, and where less is better by an unbounded metric the highest of any answer."""
+        if not self.less_is_better:
+            return 0.0
+        sides = (side for result in results for side in (result.baseline, result.candidate))
+        return 1.0 if self.bounded else max((side.scores.get(self.metric, 0.0) for side in sides), default=0.0)
+
+    def loss(self, result: CaseResult, worst: float) -> float:
+        """Return what a case counts against a candidate without a value of it, which is as good as the worst value.
+
+        A case that the metric does not apply to counts nothing.
+        """
+        baseline = result.baseline.scores.get(self.metric)
+        if baseline is None:
+            return 0.0
+        return worst - baseline if self.less_is_better else baseline - worst
 
 
-def asked_of(case_sets: Sequence[CaseSet], require: Sequence[Requirement]) -> list[Asked]:
-    """Return the comparisons to compute: requirements first, then all other metrics on all sets."""
+def asked_of(
+    case_sets: Sequence[CaseSet],
+    require: Sequence[Requirement],
+    metrics: Callable[[str], Metric],
+    scored: Mapping[str, Sequence[str]],
+) -> list[Asked]:
+    """Return the comparisons to compute: requirements first, then what else is scored on each set.
+
+    `metrics` gives a metric of its name, `scored` the names of what is computed on a set.
+    """
     required = [
-        Asked(case_set=next(filter(each.is_of, case_sets)).name, metric=each.metric, requirement=each)
-        for each in require
+        Asked.by(metrics(each.metric), next(filter(each.is_of, case_sets)).name, requirement=each) for each in require
     ]
     known = {(asked.case_set, asked.metric) for asked in required}
     names = [case_set.name for case_set in case_sets]
-    others = [Asked(case_set=name, metric=metric) for name in names for metric in METRICS]
+    others = [Asked.by(metrics(metric), name) for name in names for metric in scored[name]]
     return required + [asked for asked in others if (asked.case_set, asked.metric) not in known]
 
 
@@ -115,16 +173,14 @@ def compared(
     *,
     evidence: Evidence,
 ) -> Comparison:
-    """Return the comparison; `clusters` are those of the results."""
+    """Return the comparison; `clusters` are those of the results that have a value of both sides."""
     requirement, metric = asked.requirement, asked.metric
-    note = _shortfall(requirement, results, clusters, low=interval.low, evidence=evidence) if requirement else ""
+    note = ""
+    if requirement:
+        note = _shortfall(asked, requirement, results, clusters, low=interval.low, evidence=evidence)
     answered = answered_of(clusters)
     baseline, candidate = (
-        fmean(averages(answered, score)) if answered else 0.0
-        for score in (
-            lambda result: result.baseline.scores.get(metric, 0.0),
-            lambda result: result.candidate.scores.get(metric, 0.0),
-        )
+        fmean(averages(answered, score)) if answered else 0.0 for score in (asked.of_baseline, asked.of_candidate)
     )
     return Comparison(
         case_set=asked.case_set,
@@ -133,7 +189,7 @@ def compared(
         clusters=len(answered),
         baseline=baseline,
         candidate=candidate,
-        difference=candidate - baseline,
+        difference=baseline - candidate if asked.less_is_better else candidate - baseline,
         low=interval.low,
         high=interval.high,
         required=requirement is not None,
@@ -144,6 +200,8 @@ def compared(
         candidate_failures=sum(result.candidate.failed for result in results),
         unanswered=sum(not result.answered for result in results),
         not_in_time=sum(_nobodys(result) for result in results),
+        missing=sum(result.lacks(metric) for result in results),
+        less_is_better=asked.less_is_better,
         note=note,
     )
 
@@ -168,7 +226,7 @@ def undecided(results: Sequence[CaseResult], size: int, evidence: Evidence) -> s
 
 def latencies_of(results: Sequence[CaseResult]) -> Latencies | None:
     """Return the medians over pairs answered under similar load, None without any."""
-    alike = [each for each in results if each.answered and _under_like_load(each.baseline, each.candidate)]
+    alike = [each for each in results if each.answered and under_like_load(each.baseline, each.candidate)]
     if not alike:
         return None
     return Latencies(
@@ -185,7 +243,8 @@ def verdict_of(comparisons: Sequence[Comparison]) -> Verdict:
     return Verdict.PASSED if all(comparison.holds for comparison in required) else Verdict.FAILED
 
 
-def _shortfall(
+def _shortfall(  # noqa: PLR0913 - all that decides
+    asked: Asked,
     requirement: Requirement,
     results: Sequence[CaseResult],
     clusters: Sequence[Cluster],
@@ -195,23 +254,33 @@ def _shortfall(
 ) -> str:
     """Return why the requirement does not hold, "" if it does.
 
-    A case that only the baseline answered counts against the bound with the baseline's score, since its user had an
+    A case of which only the baseline has a value counts against the bound with the worst value, since its user had an
     answer before.
     """
-    lost, questions = [result for result in results if result.lost], _questions(answered_of(clusters))
+    lost, questions = [result for result in results if result.lost(asked.metric)], _questions(answered_of(clusters))
+    missing = sum(result.answered for result in lost)
     if len(lost) > evidence.max_unanswered * len(results):
-        return f"the candidate failed {len(lost)} of {len(results)} cases; the limit is {evidence.max_unanswered:.0%}"
+        lacking = _lacking(asked.metric, failed=len(lost) - missing, missing=missing)
+        return f"the candidate {lacking} of {len(results)} cases; the limit is {evidence.max_unanswered:.0%}"
+    unmeasured = sum(result.lacks(asked.metric) for result in results) - missing
+    if unmeasured > evidence.max_unanswered * len(results):
+        return (
+            f"{unmeasured} of {len(results)} cases have no {asked.metric} of the baseline, or of both sides; the limit "
+            f"is {evidence.max_unanswered:.0%}"
+        )
     minimum = evidence.questions_for(requirement)
     if questions < minimum:
-        return f"both sides answered {questions} distinct questions; at least {minimum} are needed: add cases"
-    bound = _with_lost(clusters, requirement.metric, low)
+        what = f"of {asked.metric} there are " if missing or unmeasured else "both sides answered "
+        return f"{what}{questions} distinct questions; at least {minimum} are needed: add cases"
+    bound = _with_lost(clusters, asked, low, worst=asked.worst(results))
     if bound > requirement.gain_above:
         return ""
-    with_lost = f" with the {len(lost)} cases that the candidate failed" if lost else ""
+    without = "of which the candidate has no value" if missing else "that the candidate failed"
+    with_lost = f" with the {len(lost)} cases {without}" if lost else ""
     return f"the lower bound{with_lost} is {bound:+.4f}; it must be above {requirement.gain_above:+g}"
 
 
-def _with_lost(clusters: Sequence[Cluster], metric: str, low: float) -> float:
+def _with_lost(clusters: Sequence[Cluster], asked: Asked, low: float, *, worst: float) -> float:
     """Return the lower bound of the mean over all clusters, with what the candidate lost in them.
 
     That is the bound of those answered, less what the lost cases take of the sum of all.
@@ -219,9 +288,17 @@ def _with_lost(clusters: Sequence[Cluster], metric: str, low: float) -> float:
     loss = 0.0
     for cluster in clusters:
         if cluster.lost:
-            gain = cluster.mean(lambda result: result.difference(metric)) if cluster.questions else 0.0
-            loss += max(0.0, gain - cluster.mean_with_lost(metric))
+            gain = cluster.mean(asked.gain) if cluster.questions else 0.0
+            with_lost = cluster.mean_with_lost(asked.gain, lambda result: asked.loss(result, worst))
+            loss += max(0.0, gain - with_lost)
     return (low * len(answered_of(clusters)) - loss) / len(clusters)
+
+
+def _lacking(metric: str, *, failed: int, missing: int) -> str:
+    """Return what the candidate did, with so many cases, in words that `of N cases` can follow."""
+    if not missing:
+        return f"failed {failed}"
+    return f"failed {failed} and has no {metric} in {missing}" if failed else f"has no {metric} in {missing}"
 
 
 def impossible(clusters: int, needed: int, *, questions: int) -> str:
@@ -247,8 +324,3 @@ def _questions(clusters: Sequence[Cluster]) -> int:
 def _nobodys(result: CaseResult) -> bool:
     """Whether the pair is missing though neither side failed."""
     return not result.answered and not result.baseline.failed and not result.candidate.failed
-
-
-def _under_like_load(one: CaseAnswer, other: CaseAnswer) -> bool:
-    fewer, more = sorted((one.max_concurrent, other.max_concurrent))
-    return 0 < more <= fewer * _LIKE_LOAD and min(one.total_s, other.total_s) > 0

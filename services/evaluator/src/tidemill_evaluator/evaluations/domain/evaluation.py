@@ -50,6 +50,8 @@ class Comparing:
     baseline: str = ""
     cluster_by: tuple[str, ...] = ()
     """By what cases depend on one another; empty for the default."""
+    metrics: tuple[str, ...] = ()
+    """Asked for by hand, beside what is always computed."""
 
     @classmethod
     def of(cls, gate: Gate, candidate: str) -> "Comparing":
@@ -168,6 +170,12 @@ class Evaluation(EvaluationJob):
         suites = {each.suite for each in self.comparing.require if each.suite}
         datasets = {each.dataset for each in self.comparing.require if each.dataset}
         return [each for each in self.case_sets if (each.suite in suites if each.suite else each.dataset in datasets)]
+
+    def metrics_on(self, case_set: str) -> list[str]:
+        """Return the metrics that are asked for on a set of cases: required of it, or by hand."""
+        of_set = [each for each in self.case_sets if each.name == case_set]
+        required = [each.metric for each in self.comparing.require if any(map(each.is_of, of_set))]
+        return list(dict.fromkeys([*required, *self.comparing.metrics]))
 
     def begin(  # noqa: PLR0913 - all of it is fixed at once
         self,

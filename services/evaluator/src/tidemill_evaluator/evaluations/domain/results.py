@@ -13,7 +13,8 @@ _NOBODYS = frozenset({NOT_IN_TIME, TEXT_NOT_KEPT})
 class CaseAnswer:
     """One side's answer, or its `failure`.
 
-    `total_s` is the duration without retrieval, and `max_concurrent` the allowed concurrency.
+    `total_s` is the duration without retrieval, and `max_concurrent` the allowed concurrency. `missing` are the metrics
+    that were computed and have no value.
     """
 
     inference: str = ""
@@ -21,8 +22,11 @@ class CaseAnswer:
     citation_valid: float | None = None
     failure: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
     total_s: float = 0.0
     max_concurrent: int = 0
+    output_tokens: int | None = None
+    cost: float | None = None
 
     @property
     def failed(self) -> bool:
@@ -39,20 +43,28 @@ class CaseResult:
     baseline: CaseAnswer
     candidate: CaseAnswer
 
-    def baseline_score(self, metric: str) -> float:
-        """Return the baseline's."""
-        return self.baseline.scores.get(metric, 0.0)
+    def difference(self, metric: str, *, less_is_better: bool = False) -> float:
+        """Return how much better the candidate is; a value that is missing counts as if the side had failed."""
+        baseline, candidate = (side.scores.get(metric) for side in (self.baseline, self.candidate))
+        if baseline is None or candidate is None:
+            return (candidate or 0.0) - (baseline or 0.0)
+        return baseline - candidate if less_is_better else candidate - baseline
 
-    def difference(self, metric: str) -> float:
-        """Return candidate less baseline."""
-        return self.candidate.scores.get(metric, 0.0) - self.baseline.scores.get(metric, 0.0)
+    def compares(self, metric: str) -> bool:
+        """Return whether both sides answered and have a value of the metric: only such cases are evidence."""
+        return self.answered and metric in self.baseline.scores and metric in self.candidate.scores
 
-    @property
-    def lost(self) -> bool:
-        """Whether the candidate failed what the baseline answered."""
-        return self.candidate.failed and not self.baseline.failure
+    def lacks(self, metric: str) -> bool:
+        """Return whether both sides answered, and one has no value of a metric that applies to the case, or both."""
+        return self.answered and (metric in self.baseline.missing or metric in self.candidate.missing)
+
+    def lost(self, metric: str) -> bool:
+        """Return whether only the baseline answered, or only its answer has a value of the metric."""
+        if not self.answered:
+            return self.candidate.failed and not self.baseline.failure
+        return metric in self.candidate.missing and metric in self.baseline.scores
 
     @property
     def answered(self) -> bool:
-        """Whether both sides answered; only such cases are evidence."""
+        """Whether both sides answered."""
         return not self.baseline.failure and not self.candidate.failure

@@ -10,14 +10,11 @@ from tidemill_core.rankings import METRICS as RANKING_METRICS
 from tidemill_core.resources import label_violations, name_violations, refuse, slug_violations
 from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
 from tidemill_evaluator.gates.domain.dependence import cluster_by_violations
+from tidemill_evaluator.metrics.domain.metric import unknown
+from tidemill_evaluator.metrics.ports import KnownMetrics
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
 
-ROUGE_L = "rouge_l"
-TOKEN_F1 = "token_f1"  # noqa: S105 - a metric
-CITATION_VALID = "citation_valid"
-OUTPUT_CHARS = "output_chars"
-METRICS = (ROUGE_L, TOKEN_F1, CITATION_VALID, OUTPUT_CHARS)
 CONFIDENCE = 0.95
 MAX_RETRIEVAL_DEPTH = 25
 MIN_CONFIDENCE, MAX_CONFIDENCE = 0.5, 0.999
@@ -26,7 +23,10 @@ MAX_CASES = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
-    """Bound on the paired difference of a metric on a suite or on the held-out split of a dataset."""
+    """Bound on the gain by a metric on a suite or on the held-out split of a dataset.
+
+    The gain is candidate less baseline, and baseline less candidate where less is better.
+    """
 
     suite: str = ""
     dataset: str = ""
@@ -83,16 +83,16 @@ class Gate(Aggregate):
         if self.deferred_evaluation == deferred_evaluation:
             self.deferred_evaluation = None
 
-    def check(self, limits: Limits) -> None:
+    def check(self, limits: Limits, metrics: KnownMetrics) -> None:
         """Validate all fields.
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
 
         """
-        refuse(self._violations(limits))
+        refuse(self._violations(limits, metrics))
 
-    def _violations(self, limits: Limits) -> Iterator[Violation]:
+    def _violations(self, limits: Limits, metrics: KnownMetrics) -> Iterator[Violation]:
         for name in ("id", "deployment"):
             yield from slug_violations(f"gate.{name}", getattr(self, name))
         yield from self._candidate_violations()
@@ -103,7 +103,7 @@ class Gate(Aggregate):
         if not 1 <= len(self.require) <= limits.requirements:
             yield Violation("gate.require", f"has {len(self.require)} requirements: send 1 to {limits.requirements}")
         for number, requirement in enumerate(self.require):
-            yield from _requirement_violations(requirement, f"gate.require[{number}]")
+            yield from _requirement_violations(requirement, f"gate.require[{number}]", metrics)
         yield from cluster_by_violations(self.cluster_by, "gate.cluster_by")
 
     def _candidate_violations(self) -> Iterator[Violation]:
@@ -144,14 +144,13 @@ def _bound_violations(requirement: Requirement | RetrievalRequirement, where: st
         yield Violation(f"{where}.at_least", f"is {requirement.at_least}: send 0 to {MAX_CASES}")
 
 
-def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Violation]:
+def _requirement_violations(requirement: Requirement, where: str, metrics: KnownMetrics) -> Iterator[Violation]:
     if requirement.suite:
         yield from slug_violations(f"{where}.suite", requirement.suite)
     elif requirement.dataset:
         yield from name_violations(f"{where}.dataset", requirement.dataset)
     else:
         yield Violation(f"{where}.cases", "names no cases: send suite or dataset")
-    if requirement.metric not in METRICS:
-        text = f"{requirement.metric[:40]!r} is not a metric: use one of {', '.join(METRICS)}"
-        yield Violation(f"{where}.metric", text)
+    if metrics.find(requirement.metric) is None:
+        yield Violation(f"{where}.metric", unknown(requirement.metric, metrics.names))
     yield from _bound_violations(requirement, where)

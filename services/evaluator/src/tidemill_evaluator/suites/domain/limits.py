@@ -24,3 +24,4 @@ class Limits:
     case_id_length: int = 128
     requirements: int = 20
     suites_by_hand: int = 10
+    metrics_by_hand: int = 20

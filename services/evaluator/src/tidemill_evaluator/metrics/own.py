@@ -1,0 +1,38 @@
+"""The metrics of this service's own, computed beside the event loop where they take time."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+from tidemill_core.application import Caller
+from tidemill_evaluator.metrics.domain.metric import Metric, Pair, PairScores
+from tidemill_evaluator.metrics.registry import METRICS, scores_of
+
+_LONG_TEXT = 4000
+"""Characters of a pair above which scores take more than some milliseconds."""
+
+
+class OwnMetrics:
+    """Implements `ports.MetricFamily`: `METRICS`."""
+
+    def __init__(self, *, max_concurrent: int) -> None:
+        self._places = asyncio.Semaphore(max_concurrent)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """See `KnownMetrics.names`."""
+        return list(METRICS)
+
+    def find(self, name: str) -> Metric | None:
+        """See `KnownMetrics.find`."""
+        return METRICS.get(name)
+
+    async def check(self, caller: Caller, names: Collection[str]) -> None:
+        """See `MetricFamily.check`; every project can use them."""
+
+    async def scores(self, _caller: Caller, names: Collection[str], pair: Pair) -> PairScores:
+        """See `MetricFamily.scores`."""
+        texts = [each.text for each in (pair.baseline, pair.candidate) if each]
+        if len(pair.case.reference) + sum(map(len, texts)) < _LONG_TEXT:
+            return scores_of(names, pair)
+        async with self._places:
+            return await asyncio.to_thread(scores_of, names, pair)
