@@ -68,8 +68,18 @@ def _picture(found: GetGatePowerResponse) -> RenderableType:
         notes.append(
             "deviations are assumed until an evaluation of this gate has 20 independent answers, not all alike"
         )
+    notes += _together(found)
     text = f"`finds` and `needs` are for a probability of {found.power:.0%}, `with` is that of finding `gain`"
     return Group(table(columns, rows), "", escape("\n".join([text, *notes])))
+
+
+def _together(found: GetGatePowerResponse) -> list[str]:
+    """Return how probably all requirements hold together, which they have to: within bounds, as they share answers."""
+    powers = [each.power for each in found.requirements if each.HasField("power")]
+    if len(powers) < len(found.requirements) or len(powers) < 2:  # noqa: PLR2004 - one has its own line
+        return []
+    low, high, gain = max(0.0, sum(powers) - len(powers) + 1), min(powers), found.requirements[0].gain
+    return [f"a candidate that gains {gain:g} in each passes the gate with {low:.0%} to {high:.0%}"]
 
 
 def _row(each: RequirementPower) -> tuple[object, ...]:
@@ -108,5 +118,7 @@ def requirement_line(each: RequirementPower, power: float) -> str:
         else "finds no gain"
     )
     needs = f", {each.needed_questions} would find {each.gain:g}" if each.needed_questions > each.questions else ""
+    if not each.needed_questions:
+        needs = f", no number would find {each.gain:g} above {each.gain_above:g}"
     note = each.message or ("" if each.evaluation else "deviation assumed")
     return f"{where}: {finds} of {_counted(each)}{needs}" + (f" ({note})" if note else "")

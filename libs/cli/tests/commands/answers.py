@@ -139,8 +139,12 @@ def evaluation(state: ev.EvaluationState.ValueType = ev.EVALUATION_STATE_RUNNING
         found.comparisons.add(
             case_set="suite:truth@1", metric="rouge_l", cases=60, baseline=0.5, candidate=0.4, difference=-0.1,
             low=-0.15, high=-0.05, required=True, gain_above=-0.02, holds=False, candidate_failures=1,
-            unanswered=3, not_in_time=2, note="the lower bound is -0.1500, and has to be above -0.02",
+            unanswered=3, not_in_time=2, note="the lower bound is -0.1500, and has to be above -0.02", clusters=20,
         )  # fmt: skip
+        of_truth = {"case_set": "suite:truth@1", "metric": "rouge_l", "label": "topic"}
+        found.slices.add(value="files", clusters=12, cases=30, enough=True, adjusted_p_value=0.012, **of_truth)
+        found.slices.add(value="mail", clusters=2, cases=2, **of_truth)
+        found.slices_left_out = 3
     return found
 
 
@@ -160,6 +164,7 @@ def deployment(state: Any = ROLLOUT_STATE_CANARY) -> Deployment:
         rules.metrics.add(metric="reopened", at_least=20)
     reopened = found.rollout.counts.metrics.add(metric="reopened")
     reopened.candidate.mean, reopened.candidate.number, reopened.candidate.immature = 0.9, 4.5, 3
+    found.rollout.counts.failure_difference.low, found.rollout.counts.failure_difference.high = -0.02, 0.24
     found.rollout.approvals.add(approver="ada", rationale="it reads well")
     found.rollout.approvals.add(approver="user:mia", rationale="mine")
     found.rollout.authors.append("user:mia")

@@ -47,14 +47,21 @@ async def test_applying_says_what_each_requirement_of_a_changed_gate_finds(termi
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"detectable_gain": 0.12, "evaluation": "ev-1"}, "finds a gain of 0.12 with 80% of 60 questions"),
-        ({"evaluation": "ev-1"}, "finds no gain of 60 questions"),
+        (
+            {"detectable_gain": 0.12, "evaluation": "ev-1", "needed_questions": 50},
+            "finds a gain of 0.12 with 80% of 60 questions",
+        ),
+        ({"evaluation": "ev-1"}, "finds no gain of 60 questions, no number would find 0.05 above 0"),
+        (
+            {"evaluation": "ev-1", "needed_questions": 780, "clusters": 20},
+            "finds no gain of 60 questions in 20 clusters, 780 would find 0.05",
+        ),
         (
             {"evaluation": "ev-1", "needed_questions": 260},
             "finds no gain of 60 questions, 260 would find 0.05",
         ),
         (
-            {"message": "its deviation is assumed: ev-1"},
+            {"message": "its deviation is assumed: ev-1", "needed_questions": 60},
             "finds no gain of 60 questions (its deviation is assumed: ev-1)",
         ),
     ],

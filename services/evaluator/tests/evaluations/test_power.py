@@ -104,6 +104,20 @@ async def test_what_has_no_figures_says_why() -> None:
     ]
 
 
+async def test_a_gate_of_two_held_out_parts_is_refused_and_one_of_before_says_that_none_passes() -> None:
+    evaluator = Evaluator(evidence=LITTLE)
+    both = (HELD_OUT, replace(HELD_OUT, dataset="globex/sft"))
+
+    with pytest.raises(InvalidInput, match=r"require\[1\].dataset: is 'globex/sft' beside 'sft': .* name one"):
+        await evaluator.with_gate(*both)
+    await evaluator.with_gate(HELD_OUT)
+    await evaluator.gates.update("acme", "gate", lambda gate: setattr(gate, "require", both), request=request())
+
+    for each in await power(evaluator):
+        assert each.power is None
+        assert "held-out cases of sft and globex/sft are required, and a candidate is trained on one" in each.message
+
+
 async def test_too_few_questions_find_nothing_and_more_are_asked_for() -> None:
     evaluator = Evaluator(evidence=LITTLE)
     await evaluator.with_suite(count=3)

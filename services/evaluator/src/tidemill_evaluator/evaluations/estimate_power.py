@@ -117,13 +117,12 @@ class EstimatePower:
         suites = {name: found for name in names if (found := await self._suite(gate.project, name))}
         page = PageRequest(size=_LATEST, newest_first=True)
         latest = await self.evaluations.list(gate.project, page=page, where={"gate": gate.id})
-        held_out = any(each.dataset for each in gate.require)
         return _Known(
             gate=gate,
             baseline=await self._live(caller, gate),
             suites=suites,
             completed=[each for each in latest.items if each.state is State.COMPLETED],
-            no_verdict=unusable(list(suites.values()), self.limits, held_out=held_out),
+            no_verdict=_apart(gate) or unusable(list(suites.values()), self.limits, held_out=bool(gate.datasets)),
         )
 
     async def _of(self, known: _Known, requirement: Requirement, gain: float) -> RequirementPower:
@@ -204,6 +203,14 @@ def _differences(results: Sequence[CaseResult], traits: CaseTraits, metrics: Ite
 def _of_metric(metric: Metric, results: Sequence[CaseResult], traits: TraitsByCase) -> Sequence[float]:
     answered = answered_of(clusters_of(results, traits, metric.name))
     return averages(answered, partial(CaseResult.difference, metric=metric.name, less_is_better=metric.less_is_better))
+
+
+def _apart(gate: Gate) -> str:
+    """Return why a gate of an earlier version that asks for two held-out parts passes no candidate, "" for others."""
+    if len(gate.datasets) < 2:  # noqa: PLR2004 - two
+        return ""
+    names = " and ".join(gate.datasets)
+    return f"held-out cases of {names} are required, and a candidate is trained on one dataset: name one"
 
 
 def _missing(requirement: Requirement) -> str:

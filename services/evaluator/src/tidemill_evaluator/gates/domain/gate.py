@@ -104,7 +104,21 @@ class Gate(Aggregate):
             yield Violation("gate.require", f"has {len(self.require)} requirements: send 1 to {limits.requirements}")
         for number, requirement in enumerate(self.require):
             yield from _requirement_violations(requirement, f"gate.require[{number}]", metrics)
+        yield from self._dataset_violations()
         yield from cluster_by_violations(self.cluster_by, "gate.cluster_by")
+
+    @property
+    def datasets(self) -> list[str]:
+        """The datasets whose held-out parts are required, without repeats; no candidate is trained on two."""
+        return list(dict.fromkeys(each.dataset for each in self.require if each.dataset))
+
+    def _dataset_violations(self) -> Iterator[Violation]:
+        first, *others = self.datasets or [""]
+        for number, each in enumerate(self.require):
+            if each.dataset in others:
+                why = "a candidate is trained on one dataset, name one"
+                text = f"is {each.dataset[:80]!r} beside {first[:80]!r}: {why}"
+                yield Violation(f"gate.require[{number}].dataset", text)
 
     def _candidate_violations(self) -> Iterator[Violation]:
         if not self.collection:
