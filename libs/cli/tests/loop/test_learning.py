@@ -102,6 +102,28 @@ def test_rewards_that_cannot_be_given_are_reported(file: Path, training: str, pa
     assert message in problems(file, ("method: sft", training))[path]
 
 
+def test_a_training_may_be_taught_by_a_model_that_was_made_of_another_one(file: Path) -> None:
+    text = file.read_text(encoding="utf-8").replace("method: sft", "method: distill\n    teacher: whole@2")
+    file.write_text(f"{text}\nderived: {{whole: {{source: small}}}}\n", encoding="utf-8")
+
+    (plan,) = (each.message for each in desired_resources(read_loop(file)) if each.kind == "training")
+
+    assert isinstance(plan, TrainingPlan)
+    assert (plan.method, plan.teacher) == ("distill", "whole@2")
+
+
+@pytest.mark.parametrize(
+    ("training", "path", "message"),
+    [
+        ("method: distill", "training.helpdesk_lora", "teacher belongs to method: distill, which needs one"),
+        ("method: sft\n    teacher: small", "training.helpdesk_lora", "teacher belongs to method: distill"),
+        ("method: distill\n    teacher: smal", "training.helpdesk_lora.teacher", "did you mean small?"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_reported(file: Path, training: str, path: str, message: str) -> None:
+    assert message in problems(file, ("method: sft", training))[path]
+
+
 def test_memory_may_be_left_to_the_trainer(file: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace("memory: 6Gi", "memory: auto"), encoding="utf-8")
     loop = read_loop(file)

@@ -57,6 +57,18 @@ def test_a_run_comes_from_the_models_that_reward_its_answers_too() -> None:
     }
 
 
+def test_a_distilled_run_comes_from_its_teacher_too() -> None:
+    story = Story()
+    story.record("trainer.run.queued", "run-1", run="run-1", base="small@1", teacher="large@2")
+
+    (updates,) = updates_of(story.events[0].body, story.events[0].meta)
+
+    assert {(edge.relation.name, edge.source) for edge in updates.sources} == {
+        ("base_of", "small@1"),
+        ("taught", "large@2"),
+    }
+
+
 def test_the_evidence_of_one_evaluation_is_bounded() -> None:
     story = Story()
     story.evaluate()

@@ -31,6 +31,7 @@ PreconditionFailed
 ├── FilesMissing
 ├── BaseNotTrainable
 ├── RewardModelRefused
+├── TeacherRefused
 ├── PlanPaused
 ├── RunFinished
 ├── RunNotImported
@@ -252,6 +253,15 @@ class RewardModelRefused(PreconditionFailed):
 
     def __init__(self, version: str, *, field: str, why: str) -> None:
         super().__init__(f"{field}: {version} cannot reward answers: {why}", version=version)
+
+
+class TeacherRefused(PreconditionFailed):
+    """A teacher has no weights to learn from, or what it says is of other tokens."""
+
+    reason = "TEACHER_REFUSED"
+
+    def __init__(self, version: str, *, why: str) -> None:
+        super().__init__(f"plan.teacher: {version} cannot teach: {why}", version=version)
 
 
 class PlanPaused(PreconditionFailed):

@@ -10,7 +10,7 @@ import pytest
 from services.trainer.tests.learning.test_training import RecordedReports, job_in, trained
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_trainer.learning.failures import TrainingStopped
-from tidemill_trainer.learning.job import Job, RewardModelFiles
+from tidemill_trainer.learning.job import Job, ModelFiles
 from tidemill_trainer.training.domain.rewards import LengthBounds, Reward
 
 LETTERS = (Reward(pattern="[a-z]"),)
@@ -156,7 +156,7 @@ def test_a_reward_model_scores_generated_answers_as_it_scored_those_of_its_pairs
 
     made = job_in(tmp_path / "reward", base, method="reward", max_steps=12)
     trained(made, RecordedReports())
-    files = {"judge@1": RewardModelFiles(adapter=made.adapter, base=str(base))}
+    files = {"judge@1": ModelFiles(adapter=made.adapter, base=str(base))}
     job = replace(grpo_job(tmp_path / "run", base, rewards=[Reward(reward_model="judge@1")]), reward_models=files)
     tokenizer = load_tokenizer(base, name="tiny@1")
     (score,) = reward_functions(job, tokenizer, device="cpu", dtype=torch.float32)

@@ -10,7 +10,7 @@ import pytest
 from services.trainer.tests.learning.test_training import RecordedReports, job_in, trained
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_trainer.learning.failures import TrainingStopped
-from tidemill_trainer.learning.job import Job, RewardModelFiles
+from tidemill_trainer.learning.job import Job, ModelFiles
 from tidemill_trainer.training.domain.fit import Choice
 from tidemill_trainer.training.domain.model_card import check_adapter_config
 
@@ -144,7 +144,7 @@ def test_a_reward_model_is_counted_in_the_format_that_it_is_loaded_in(tmp_path: 
         save_file({"a": torch.zeros(300, 40, dtype=kind)}, tmp_path / str(kind) / "model.safetensors")
 
     def counted(stored: torch.dtype, loaded: torch.dtype, device: str) -> tuple[int, int]:
-        files = RewardModelFiles(adapter=str(tmp_path / "adapter"), base=str(tmp_path / str(stored)))
+        files = ModelFiles(adapter=str(tmp_path / "adapter"), base=str(tmp_path / str(stored)))
         job = replace(job_in(tmp_path / "run", tmp_path), reward_models={"judge@1": files})
         mapped = _mapped_by_rewards(job, loaded, device=device)
         assert _mapped_by_rewards(replace(job, base=files.base), loaded, device=device) == 0

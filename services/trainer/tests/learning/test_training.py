@@ -12,7 +12,7 @@ from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_core.models.manifest import Manifest
 from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_trainer.learning.failures import TrainingStopped
-from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.job import Job, ModelFiles
 from tidemill_trainer.training.domain.recipe import recipe_of
 from tidemill_trainer.training.domain.rewards import Reward
 
@@ -43,22 +43,24 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_base(tmp_path_factory.mktemp("base"))
 
 
-def job_in(
+def job_in(  # noqa: PLR0913 - keyword-only, and each of another kind
     folder: Path,
     base: Path,
     *,
     method: str = "sft",
     lora: Mapping[str, object] | None = None,
     rewards: Sequence[Reward] = (),
+    teacher: Path | None = None,
     **args: object,
 ) -> Job:
     folder.mkdir(exist_ok=True)
-    (folder / "train.jsonl").write_bytes(example_lines(rejecting=method not in {"sft", "grpo"}))
+    (folder / "train.jsonl").write_bytes(example_lines(rejecting=method not in {"sft", "grpo", "distill"}))
     recipe = recipe_of(
         method=method,
         lora=lora or {},
         args={"max_steps": 5, "per_device_train_batch_size": 2, "learning_rate": 0.05, "seed": 7} | args,
         rewards=rewards,
+        teacher="teacher@1" if teacher else "",
     )
     return Job(
         folder=str(folder),
@@ -70,6 +72,8 @@ def job_in(
         lora=dict(recipe.lora),
         args=dict(recipe.args),
         rewards=recipe.rewards,
+        teacher=ModelFiles(base=str(teacher)) if teacher else None,
+        teacher_name=recipe.teacher,
         min_examples=2,
         checkpoint_steps=2,
         device="cpu",

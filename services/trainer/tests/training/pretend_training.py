@@ -52,7 +52,10 @@ def _measure(job: Job, reports: Reports) -> None:
         reports.report("measured", at=1, loss=job.held_out.share)
     if job.held_out_examples:
         bounds = job.rewards[1].length
-        reports.report("scored", pairs=bounds.max_characters if bounds else 0, correct=len(job.reward_models))
+        teachers = bool(job.teacher and job.teacher.base and not job.teacher.adapter)
+        reports.report(
+            "scored", pairs=bounds.max_characters if bounds else 0, correct=len(job.reward_models) + teachers
+        )
 
 
 main()

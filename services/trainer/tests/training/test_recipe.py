@@ -112,6 +112,10 @@ def test_what_dpo_cannot_do_is_refused(args: dict[str, object], lora: dict[str, 
         ),
         ("reward", {}, {"task_type": "CAUSAL_LM"}, "plan.lora.task_type: is 'CAUSAL_LM'; allowed: SEQ_CLS"),
         ("sft", {}, {"task_type": "SEQ_CLS"}, "plan.lora.task_type: is 'SEQ_CLS'; allowed: CAUSAL_LM"),
+        ("distill", {"lambda": 0.5}, {}, "did you mean lmbda? supported of trl.experimental.gkd.GKDConfig"),
+        ("distill", {"beta": 1.5}, {}, "plan.args.beta: is 1.5; allowed: a number from 0 to 1"),
+        ("distill", {"lmbda": 0.5, "max_new_tokens": 2000}, {}, "plan.args.max_new_tokens: is 2000; it must be below"),
+        ("distill", {}, {}, "plan.teacher: is empty; distill needs the model that is learnt from"),
     ],
 )
 def test_what_other_methods_cannot_do_is_refused(

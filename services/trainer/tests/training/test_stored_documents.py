@@ -60,7 +60,7 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
 
     assert (plan.labels, plan.settings.labels) == (LABELS, LABELS)
     assert plan.settings.limits == RunLimits(time=timedelta(minutes=3), memory_bytes=2**31, memory_auto=True)
-    added: dict[str, Any] = {"authors": [], "rewards": [], "sweep": None}
+    added: dict[str, Any] = {"authors": [], "rewards": [], "sweep": None, "teacher": ""}
     assert PLANS.encode(plan) == PLAN | added
     idle = PLAN | {"owed": None}
     assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle | added
@@ -85,7 +85,7 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "examples": {**RUN["examples"], "alike": 0},
         "sweep": "",
         "trial": None,
-        "recipe": {**RUN["recipe"], "rewards": []},
+        "recipe": {**RUN["recipe"], "rewards": [], "teacher": ""},
         "base_digest": "",
         "notes": "",
         "source": "",

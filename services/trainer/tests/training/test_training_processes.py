@@ -21,8 +21,8 @@ from tidemill_trainer.training.ports import (
     Begun,
     Fitted,
     Measured,
+    ModelFolders,
     Report,
-    RewardModelFolders,
     RunFolder,
     Scored,
     Stepped,
@@ -94,17 +94,20 @@ async def test_a_process_knows_what_is_held_out_and_reports_the_loss_on_it(tmp_p
     assert (await reports_of(job))[-1] == Measured(step=1, loss=0.25)
 
 
-async def test_a_process_knows_what_is_rewarded_and_reports_how_a_reward_model_does(tmp_path: Path) -> None:
+async def test_a_process_knows_what_is_rewarded_and_who_teaches_and_reports_how_a_reward_model_does(
+    tmp_path: Path,
+) -> None:
     rewards = [Reward(reward_model="judge@1"), Reward(length=LengthBounds(max_characters=9))]
     plain = job_in(tmp_path, what=SUCCEEDS)
     job = replace(
         plain,
         recipe=recipe_of(method="grpo", lora={}, args={"seed": SUCCEEDS}, rewards=rewards),
-        reward_models={"judge@1": RewardModelFolders(adapter=tmp_path / "adapter", base=tmp_path / "base")},
+        reward_models={"judge@1": ModelFolders(adapter=tmp_path / "adapter", base=tmp_path / "base")},
+        teacher=ModelFolders(base=tmp_path / "teacher"),
         measures_accuracy=True,
     )
 
-    assert (await reports_of(job))[-1] == Scored(accuracy=PairAccuracy(pairs=9, correct=1))
+    assert (await reports_of(job))[-1] == Scored(accuracy=PairAccuracy(pairs=9, correct=2))
 
 
 async def test_a_process_reports_how_far_it_is(tmp_path: Path) -> None:

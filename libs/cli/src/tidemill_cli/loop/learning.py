@@ -30,7 +30,7 @@ MADE_OF: Mapping[Kind, Sequence[Reaction]] = {
     "unpaired_preference": ["rating"],
 }
 """The reactions that make examples of a kind."""
-Method = Literal["sft", "dpo", "orpo", "kto", "reward", "grpo"]
+Method = Literal["sft", "dpo", "orpo", "kto", "reward", "grpo", "distill"]
 LEARNS_FROM: Mapping[Method, Sequence[Kind]] = {
     "sft": ["demonstration"],
     "dpo": ["preference"],
@@ -38,6 +38,7 @@ LEARNS_FROM: Mapping[Method, Sequence[Kind]] = {
     "kto": ["unpaired_preference", "preference"],
     "reward": ["preference"],
     "grpo": ["demonstration", "preference"],
+    "distill": ["demonstration"],
 }
 """The kinds of examples that a method can learn from."""
 
@@ -174,7 +175,8 @@ class Training(Declared):
         Method,
         Field(
             description="dpo, orpo and kto learn from preferences, kto from unpaired ones too; reward makes a model of "
-            "preferences that scores answers; grpo learns from rewards of answers that it generates"
+            "preferences that scores answers; grpo learns from rewards of answers that it generates; distill learns "
+            "what a teacher would say"
         ),
     ] = "sft"
     lora: Annotated[Settings, Field(description="arguments of peft.LoraConfig")] = Field(default_factory=dict)
@@ -184,6 +186,9 @@ class Training(Declared):
     rewards: Annotated[
         list[Reward], Field(max_length=8, description="what grpo rewards answers for; none of other methods")
     ] = Field(default_factory=list)
+    teacher: Annotated[
+        SharedReference | None, Field(description="the model that distill learns from; none of other methods")
+    ] = None
     limits: Limits = Limits()
     sweep: Annotated[
         TrainingSweep | None, Field(description="search better settings on every new version, in place of one run")
@@ -193,6 +198,13 @@ class Training(Declared):
     def _rewarded_where_it_generates(self) -> Self:
         if bool(self.rewards) != (self.method == "grpo"):
             message = "rewards belong to method: grpo, which needs at least one"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _taught_where_it_distills(self) -> Self:
+        if (self.teacher is not None) != (self.method == "distill"):
+            message = "teacher belongs to method: distill, which needs one"
             raise ValueError(message)
         return self
 

@@ -129,7 +129,7 @@ def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Des
         "training",
         TrainingPlan,
         name,
-        (("dataset", part.dataset), ("model", part.base.partition("@")[0])),
+        (("dataset", part.dataset), *(("model", each.partition("@")[0]) for each in (part.base, part.teacher) if each)),
         labels=labels,
         dataset=part.dataset,
         base=part.base,
@@ -137,6 +137,7 @@ def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Des
         lora=struct_of(part.lora),
         args=struct_of(part.args),
         rewards=[_reward(each) for each in part.rewards],
+        teacher=part.teacher or "",
         limits=_limits(part.limits),
         sweep=_search(part.sweep) if part.sweep else None,
     )

@@ -16,6 +16,7 @@ class RunQueued:
     dataset_version: str = ""
     base: str = ""
     reward_models: tuple[str, ...] = ()
+    teacher: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

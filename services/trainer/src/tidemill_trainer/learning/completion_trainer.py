@@ -9,6 +9,7 @@ from inspect import signature
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch.nn.functional import cross_entropy
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -17,11 +18,30 @@ IGNORED = -100
 
 
 def selects_positions(model: Any) -> bool:  # noqa: ANN401 - of peft
-    """Return whether the base of a model can compute logits for selected positions."""
-    return "logits_to_keep" in signature(type(model.get_base_model()).forward).parameters
+    """Return whether a model, or the base of an adapted one, can compute logits for selected positions."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    return "logits_to_keep" in signature(type(base).forward).parameters
 
 
-class CompletionTrainer(SFTTrainer):
+class MeasuredByLoss:
+    """Of a Trainer: held-out rows have the loss of training and nothing else, computed as that is."""
+
+    def prediction_step(
+        self,
+        model: Any,  # noqa: ANN401 - a transformers model, wrapped by accelerate
+        inputs: dict[str, torch.Tensor],
+        prediction_loss_only: bool,  # noqa: FBT001 - TRL's signature
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor, None, None]:
+        """Return the loss of held-out rows."""
+        del prediction_loss_only, ignore_keys
+        trainer: Any = self
+        prepared: Any = trainer._prepare_inputs(inputs)  # noqa: SLF001 - as its own loops call it
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            return trainer.compute_loss(model, prepared).detach(), None, None
+
+
+class CompletionTrainer(MeasuredByLoss, SFTTrainer):
     """Same loss as SFTTrainer with `loss_type="nll"`; other metrics are not computed."""
 
     def compute_loss(
@@ -44,19 +64,6 @@ class CompletionTrainer(SFTTrainer):
         total = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
         count = (targets != IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         return total / count.clamp(min=1)
-
-    def prediction_step(
-        self,
-        model: Any,  # noqa: ANN401 - ditto
-        inputs: dict[str, torch.Tensor],
-        prediction_loss_only: bool,  # noqa: FBT001 - TRL's signature
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[torch.Tensor, None, None]:
-        """Return the loss of held-out rows, computed as that of training."""
-        del prediction_loss_only, ignore_keys
-        prepared: Any = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            return self.compute_loss(model, prepared).detach(), None, None
 
     @cached_property
     def _able(self) -> bool:

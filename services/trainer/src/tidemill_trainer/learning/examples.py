@@ -127,7 +127,38 @@ class Prompted:
         return {"prompt": self.row.tokens[: self.prompt], "reference": self.reference}
 
 
-AnyRow: TypeAlias = Row | Pair | Labelled | Prompted
+@dataclass(frozen=True, slots=True)
+class Demonstrated:
+    """A tokenized example whose answer, or one that is generated in its place, is learnt from."""
+
+    row: Row
+    answer_tokens: int
+    """The places that a generated answer may take."""
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """The longer one of both: its own tokens, or those of the prompt with the places of a generated answer."""
+        generated = self.row.prompt + self.answer_tokens
+        return (
+            self.row.tokens if len(self.row.tokens) >= generated else [*self.row.tokens[: self.prompt], *self._places]
+        )
+
+    @property
+    def prompt(self) -> int:
+        """The number of tokens before the answer."""
+        return self.row.prompt
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[int]]:
+        """The example in TRL's format for tokenized data."""
+        return self.row.columns
+
+    @property
+    def _places(self) -> Sequence[int]:
+        return [0] * self.answer_tokens
+
+
+AnyRow: TypeAlias = Row | Pair | Labelled | Prompted | Demonstrated
 
 
 def read_examples(path: Path, *, kinds: Collection[str] = (DEMONSTRATION,)) -> list[Example]:
@@ -147,10 +178,12 @@ def rows_of(
     *,
     max_length: int,
     answer_tokens: int = 0,
+    keeps_answers: bool = False,
 ) -> tuple[list[AnyRow], ExampleCounts]:
     """Return the usable examples as tokens, preferences as pairs, and the counts of all.
 
-    With `answer_tokens` they are prompts, for which answers of at most so many tokens are generated.
+    With `answer_tokens` they are prompts, for which answers of at most so many tokens are generated; with
+    `keeps_answers` their own answers are learnt from, too.
 
     Examples above `max_length` are skipped rather than truncated, since truncation would cut the answer. Examples that
     the base's chat template rejects are skipped too, and preferences whose two answers are the same.
@@ -164,7 +197,7 @@ def rows_of(
     refusals: list[str] = []
     for example in whole:
         try:
-            row = _row(example, tokenizer, control, answer_tokens)
+            row = _row(example, tokenizer, control, answer_tokens, keeps_answers=keeps_answers)
         except _REFUSALS as error:
             refusals.append(_words(error, tokenizer.chat_template))
             continue
@@ -231,8 +264,15 @@ def _words(error: Exception, template: object) -> str:
     return words if words and isinstance(template, str) and words in template else type(error).__name__
 
 
-def _row(example: Example, tokenizer: Any, control: ControlTokens, answer_tokens: int) -> AnyRow:  # noqa: ANN401 - ditto
-    if answer_tokens:
+def _row(
+    example: Example,
+    tokenizer: Any,  # noqa: ANN401 - ditto
+    control: ControlTokens,
+    answer_tokens: int,
+    *,
+    keeps_answers: bool,
+) -> AnyRow:
+    if answer_tokens and not keeps_answers:
         prompt = encoded(tokenizer, _begun(_marked(example.prompt, control), tokenizer))
         reference = "".join(turn["content"] for turn in example.completion)
         return Prompted(Row([*prompt, *[0] * answer_tokens], len(prompt)), reference)
@@ -240,7 +280,7 @@ def _row(example: Example, tokenizer: Any, control: ControlTokens, answer_tokens
     if example.good is not None:
         return Labelled(chosen, good=example.good)
     if example.rejected is None:
-        return chosen
+        return Demonstrated(chosen, answer_tokens) if answer_tokens else chosen
     return Pair(chosen, _answered(example.prompt, example.rejected, tokenizer, control))
 
 
@@ -268,7 +308,7 @@ def _example(example: Mapping[str, Any], kinds: Collection[str]) -> Example:
     if kind not in kinds:
         message = (
             f"the dataset has an example of kind {kind[:40]}, and this method learns from {' or '.join(kinds)}: use "
-            "sft or grpo for demonstrations, dpo, orpo, kto, reward or grpo for preferences, kto for unpaired "
+            "sft, distill or grpo for demonstrations, dpo, orpo, kto, reward or grpo for preferences, kto for unpaired "
             "preferences"
         )
         raise TrainingStopped(message, reason="EXAMPLES_NOT_TRAINABLE")

@@ -14,9 +14,9 @@ from tidemill_core.errors import isolated
 from tidemill_kit.models.folders import stored_in, tensors_of
 from tidemill_trainer.learning.examples import AnyRow
 from tidemill_trainer.learning.failures import TrainingStopped
-from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.job import Job, ModelFiles
 from tidemill_trainer.learning.process_memory import taken_bytes
-from tidemill_trainer.learning.step_memory import Computing, StepMemory, sequences_of
+from tidemill_trainer.learning.step_memory import Computing, StepMemory, Teacher, sequences_of
 from tidemill_trainer.training.domain.fit import Choice, Fit, choices
 from tidemill_trainer.training.domain.recipe import min_batch_size
 
@@ -36,14 +36,17 @@ def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[AnyRow], *, dtype:
             where base and adapter do not go together.
 
     """
-    memory = _step_memory(job, config, rows, dtype=dtype, device=device)
-    own = _reward_bytes(job, dtype, device=device)
+    teacher = _teacher_of(job, config, dtype)
+    memory = _step_memory(job, config, rows, dtype=dtype, device=device, teacher=teacher)
+    own = _reward_bytes(job, dtype, device=device) + _adapter_bytes(job.teacher)
     if device == "cpu":
         own, limit = own + taken_bytes() + WORKING_BYTES, job.memory_bytes
     else:
         limit = torch.cuda.mem_get_info()[0]
     if job.memory_auto:
         mapped = memory.mapped_bytes + _mapped_by_rewards(job, dtype, device=device)
+        if job.teacher and job.teacher.base == job.base:
+            mapped = memory.mapped_bytes // 2  # the same files, mapped once
         limit = max(0, limit - mapped)  # available memory must hold the mapped files too
     recipe = Choice.of(job.args)
     minimum = min_batch_size(job.method, job.args)
@@ -82,8 +85,14 @@ def _rows_of_step(args: Mapping[str, Any]) -> int:
     return int(args["per_device_train_batch_size"] * args["gradient_accumulation_steps"])
 
 
-def _step_memory(
-    job: Job, config: PretrainedConfig, rows: Sequence[AnyRow], *, dtype: torch.dtype, device: str
+def _step_memory(  # noqa: PLR0913 - all of it is of one training
+    job: Job,
+    config: PretrainedConfig,
+    rows: Sequence[AnyRow],
+    *,
+    dtype: torch.dtype,
+    device: str,
+    teacher: Teacher | None,
 ) -> StepMemory:
     lora, optimizer = LoraConfig(**job.lora), job.args["optim"]
     try:
@@ -92,7 +101,7 @@ def _step_memory(
             computing = Computing(
                 dtype=dtype, device=device, optimizer=optimizer, stored=stored, scores=job.makes_reward_model
             )
-            return StepMemory(config, lora, rows, computing)
+            return StepMemory(config, lora, rows, computing, teacher=teacher)
     except Exception as error:
         if isinstance(error, ValueError) and "target modules" in str(error).lower().replace("_", " "):
             message = f"lora.target_modules: {job.base_name} has no modules {job.lora['target_modules']}"
@@ -102,13 +111,29 @@ def _step_memory(
         raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
 
 
+def _teacher_of(job: Job, config: PretrainedConfig, dtype: torch.dtype) -> Teacher | None:
+    if job.teacher is None:
+        return None
+    from tidemill_trainer.learning.teacher import teacher_config  # noqa: PLC0415 - with what only it needs
+
+    stored = stored_in(Path(job.teacher.base), str(dtype).removeprefix("torch."))
+    found = teacher_config(job.teacher, config, name=job.teacher_name)
+    return Teacher(config=found, stored=stored, beta=float(job.args["beta"]))
+
+
+def _adapter_bytes(files: ModelFiles | None) -> int:
+    if files is None or not files.adapter:
+        return 0
+    return sum(path.stat().st_size for path in Path(files.adapter).glob("*.safetensors"))
+
+
 def _reward_bytes(job: Job, dtype: torch.dtype, *, device: str) -> int:
     """Return what the reward models take in this format, without files that are mapped."""
     total = 0
     for files in job.reward_models.values():
         base = Path(files.base)
         total += sum(map(math.prod, tensors_of(base).values())) * dtype.itemsize
-        total += sum(path.stat().st_size for path in Path(files.adapter).glob("*.safetensors"))
+        total += _adapter_bytes(files)
         total -= _mapped_bytes(base, dtype) if device == "cpu" else 0
     return total
 

@@ -15,11 +15,11 @@ NO_LIMIT = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RewardModelFiles:
-    """The folders of a reward model's adapter and of its base."""
+class ModelFiles:
+    """The folders of a model that is learnt from: of an adapter and its base, or of full weights alone."""
 
-    adapter: str
     base: str
+    adapter: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,11 @@ class Job:
     held_out: HeldOut | None = None
     """Of a trial: it is measured on this part, and writes no adapter."""
     rewards: Sequence[Reward] = ()
-    reward_models: Mapping[str, RewardModelFiles] = field(default_factory=dict)
+    reward_models: Mapping[str, ModelFiles] = field(default_factory=dict)
     """Of the rewards that are reward models, by their name."""
+    teacher: ModelFiles | None = None
+    """Of a method that learns from another model."""
+    teacher_name: str = ""
     max_kl: float = NO_LIMIT
     """The divergence from the base, in nats per token, above which a training has diverged."""
     held_out_examples: str = ""
@@ -73,12 +76,12 @@ class Job:
     def read(cls, path: Path) -> "Job":
         """Read a job file."""
         received = json.loads(path.read_text(encoding="utf-8"))
-        before, held_out = received["smaller_than"], received["held_out"]
+        before, held_out, teacher = received["smaller_than"], received["held_out"], received["teacher"]
         rewards = [
             Reward(**each | {"length": LengthBounds(**each["length"]) if each["length"] else None})
             for each in received["rewards"]
         ]
-        models = {name: RewardModelFiles(**each) for name, each in received["reward_models"].items()}
+        models = {name: ModelFiles(**each) for name, each in received["reward_models"].items()}
         return cls(
             **received
             | {
@@ -86,5 +89,6 @@ class Job:
                 "held_out": HeldOut(**held_out) if held_out else None,
                 "rewards": rewards,
                 "reward_models": models,
+                "teacher": ModelFiles(**teacher) if teacher else None,
             }
         )

@@ -72,6 +72,20 @@ def _orpo_config(**given: Any) -> Any:  # noqa: ANN401 - of TRL
     return ORPOConfig(**given)
 
 
+def _distilling_trainer(**given: Any) -> Any:  # noqa: ANN401 - of TRL
+    from tidemill_trainer.learning.distilling_trainer import (  # noqa: PLC0415 - with what only it needs
+        DistillingTrainer,
+    )
+
+    return DistillingTrainer(**given)
+
+
+def _distilling_config(**given: Any) -> Any:  # noqa: ANN401 - of TRL
+    from tidemill_trainer.learning.distilling_trainer import GKDConfig  # noqa: PLC0415 - ditto
+
+    return GKDConfig(**given)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """How a recipe's method is carried out."""
@@ -84,6 +98,8 @@ class Method:
     """Settings that are not the recipe's."""
     labelled: bool = False
     """Whether it learns from single answers with a label; pairs are two of them."""
+    keeps_answers: bool = False
+    """Whether it learns from the answers of examples beside those that it generates."""
 
     def settings(self, args: Mapping[str, Any], **ours: object) -> Any:  # noqa: ANN401 - of TRL
         """Return TRL's settings: those of the recipe, the method's own, and ours. Empty ones are TRL's defaults."""
@@ -104,4 +120,11 @@ METHODS = {
     "kto": Method(kinds=[UNPAIRED, PREFERENCE], trainer=LabelledTrainer, config=KTOConfig, labelled=True),
     "reward": Method(kinds=[PREFERENCE], trainer=PairTrainer, config=RewardConfig, fixed={"disable_dropout": False}),
     "grpo": Method(kinds=[DEMONSTRATION, PREFERENCE], trainer=_grpo_trainer, config=_grpo_config),
+    "distill": Method(
+        kinds=[DEMONSTRATION],
+        trainer=_distilling_trainer,
+        config=_distilling_config,
+        fixed={"disable_dropout": False},
+        keeps_answers=True,
+    ),
 }

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from random import Random
 from typing import Any
@@ -21,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
 
-from tidemill_trainer.learning.examples import AnyRow, Pair, Prompted, Row
+from tidemill_trainer.learning.examples import AnyRow, Demonstrated, Pair, Prompted, Row
 from tidemill_trainer.training.domain.fit import Choice
 
 MOMENT_BYTES = 4
@@ -49,16 +50,36 @@ class Computing:
     """Whether a head makes one number of a sequence, in place of the vocabulary's for each token."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """The model that a training learns from, in the format of the training.
+
+    `stored` is as that of `Computing`; `beta` is that of the divergence which is lowered.
+    """
+
+    config: PretrainedConfig
+    stored: Mapping[str, int]
+    beta: float
+
+
 class StepMemory:
     """Estimates the memory of a choice on these rows; about three CPU seconds each."""
 
     def __init__(
-        self, config: PretrainedConfig, lora: LoraConfig, rows: Sequence[AnyRow], computing: Computing
+        self,
+        config: PretrainedConfig,
+        lora: LoraConfig,
+        rows: Sequence[AnyRow],
+        computing: Computing,
+        *,
+        teacher: Teacher | None = None,
     ) -> None:
-        """Build base and adapter without data; raises the errors of transformers and PEFT."""
+        """Build base, adapter and teacher without data; raises the errors of transformers and PEFT."""
         with torch.device("meta"):
             auto: Any = AutoModelForSequenceClassification if computing.scores else AutoModelForCausalLM
             base = auto.from_config(config, dtype=computing.dtype, attn_implementation="sdpa")
+            self._teacher = _teacher_model(teacher, computing.dtype) if teacher else None
+            self._beta = teacher.beta if teacher else 0.0
             if computing.scores:
                 base.score.float()
             self._able = "logits_to_keep" in signature(type(base).forward).parameters
@@ -71,10 +92,16 @@ class StepMemory:
         self._rows, self._dtype, self._device = rows, computing.dtype, computing.device
         self._scores = computing.scores
         self._sequences = sequences_of(rows)
-        self._able &= isinstance(rows[0], Row | Prompted)  # of other rows, TRL computes logits for all positions
+        self._able &= isinstance(
+            rows[0], Row | Prompted | Demonstrated
+        )  # of other rows, TRL computes logits for all positions
         trained = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
         self._optimizer_bytes = trained * MOMENTS[computing.optimizer] * MOMENT_BYTES
         mapped = sum(size for name, size in computing.stored.items() if name in names)
+        if teacher and self._teacher:
+            self._able &= "logits_to_keep" in signature(type(self._teacher).forward).parameters
+            taught = {name for name, _ in self._teacher.named_parameters()}
+            mapped += sum(size for name, size in teacher.stored.items() if name in taught)
         self.mapped_bytes = mapped if computing.device == "cpu" else 0
 
     def needed_bytes(self, choice: Choice, *, batches: int) -> int:
@@ -88,7 +115,13 @@ class StepMemory:
         peak = self._peak(self._sequences * choice.batch_size, length, learnt)
         if isinstance(self._rows[0], Prompted):
             peak = max(peak, self._generating(choice.batch_size * choice.accumulation_steps))
+        if isinstance(self._rows[0], Demonstrated):
+            peak = max(peak, self._generating(choice.batch_size) + self._teacher_bytes)
         return self._optimizer_bytes + peak - self.mapped_bytes
+
+    @property
+    def _teacher_bytes(self) -> int:
+        return sum(each.numel() * each.element_size() for each in self._teacher.parameters()) if self._teacher else 0
 
     def _generating(self, answers: int) -> int:
         """Return the bytes of weights, keys and values while so many answers are generated at the same time."""
@@ -119,12 +152,16 @@ class StepMemory:
     def _peak(self, batch: int, length: int, learnt: int) -> int:
         counted = _Alive()
         with FakeTensorMode(allow_non_fake_inputs=True), counted:
+            inputs = self._inputs(batch, length, learnt)
+            loss = (
+                partial(_distance, beta=self._beta) if self._teacher else _pairs_loss if self._scores else _words_loss
+            )
+            step = _Step(self._model, self._teacher, inputs, self._autocast, loss)
             given = {
                 name: torch.empty(each.shape, dtype=each.dtype, device=self._device, requires_grad=each.requires_grad)
-                for name, each in (*self._model.named_parameters(), *self._model.named_buffers())
+                for name, each in (*step.named_parameters(), *step.named_buffers())
             }
-            step = _Step(self._model, self._inputs(batch, length, learnt), self._autocast, scores=self._scores)
-            torch.func.functional_call(step, {f"model.{name}": each for name, each in given.items()}, ())
+            torch.func.functional_call(step, given, ())
         return counted.maximum
 
     def _inputs(self, batch: int, length: int, learnt: int) -> Mapping[str, torch.Tensor]:
@@ -151,28 +188,49 @@ class _Step(torch.nn.Module):
     def __init__(
         self,
         model: Any,  # noqa: ANN401 - of peft
+        teacher: Any,  # noqa: ANN401 - of transformers
         inputs: Mapping[str, torch.Tensor],
         autocast: Callable[[], AbstractContextManager[object]],
-        *,
-        scores: bool,
+        loss: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
     ) -> None:
         super().__init__()
-        self._scores = scores
-        self.model = model
-        self._inputs = inputs
-        self._autocast = autocast
+        self.model, self.teacher = model, teacher
+        self._inputs, self._autocast, self._loss = inputs, autocast, loss
 
     def forward(self) -> None:
         with self._autocast():
             logits = self.model(**self._inputs, use_cache=False).logits
-            if self._scores:
-                chosen, rejected = logits.squeeze(-1).float().chunk(2)
-                loss = -logsigmoid(chosen - rejected).mean()
-            else:
-                labels = torch.zeros(logits.shape[:2].numel(), dtype=torch.long, device=logits.device)
-                loss = cross_entropy(logits.flatten(0, 1).float(), labels)
-        del logits
-        loss.backward()  # type: ignore[no-untyped-call] # torch has no type for it
+            taught = None
+            if self.teacher is not None:
+                with torch.no_grad():
+                    taught = self.teacher(**self._inputs, use_cache=False).logits
+            loss: Any = self._loss(logits, taught)
+        del logits, taught
+        loss.backward()
+
+
+def _pairs_loss(scores: torch.Tensor, _taught: object) -> torch.Tensor:
+    chosen, rejected = scores.squeeze(-1).float().chunk(2)
+    return -logsigmoid(chosen - rejected).mean()
+
+
+def _words_loss(logits: torch.Tensor, _taught: object) -> torch.Tensor:
+    labels = torch.zeros(logits.shape[:2].numel(), dtype=torch.long, device=logits.device)
+    return cross_entropy(logits.flatten(0, 1).float(), labels)
+
+
+def _distance(logits: torch.Tensor, taught: torch.Tensor | None, *, beta: float) -> torch.Tensor:
+    from tidemill_trainer.learning.distilling_trainer import divergence  # noqa: PLC0415 - with what only it needs
+
+    assert taught is not None  # noqa: S101 - there is a teacher
+    learnt = torch.arange(logits.shape[:2].numel(), device=logits.device)  # as many as are learnt at most
+    return divergence(logits.flatten(0, 1)[learnt], taught.flatten(0, 1)[learnt], beta=beta)
+
+
+def _teacher_model(teacher: Teacher, dtype: torch.dtype) -> Any:  # noqa: ANN401 - of transformers
+    """Return a teacher without data, within `torch.device("meta")`."""
+    model: Any = AutoModelForCausalLM.from_config(teacher.config, dtype=dtype, attn_implementation="sdpa")
+    return model.requires_grad_(requires_grad=False).eval()
 
 
 class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no type for its making

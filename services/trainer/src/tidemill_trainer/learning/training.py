@@ -41,7 +41,7 @@ from tidemill_trainer.registry.domain.reward_model import HEAD
 from tidemill_trainer.training.domain.curves import Curve, extended, numbers_of
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
-from tidemill_trainer.training.domain.recipe import min_batch_size
+from tidemill_trainer.training.domain.recipe import answer_tokens, min_batch_size
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors", "tidemill-trainer")
 MAX_LOGGED = 1000
@@ -218,8 +218,13 @@ def _base(job: Job) -> _Base:
 def _rows(job: Job, tokenizer: Any) -> tuple[list[AnyRow], ExampleCounts]:  # noqa: ANN401 - of transformers
     method, max_length = METHODS[job.method], job.args["max_length"]
     examples = read_examples(Path(job.examples), kinds=method.kinds)
-    answer_tokens = int(job.args.get("max_completion_length", 0))
-    rows, counts = rows_of(examples, tokenizer, max_length=max_length, answer_tokens=answer_tokens)
+    rows, counts = rows_of(
+        examples,
+        tokenizer,
+        max_length=max_length,
+        answer_tokens=answer_tokens(job.args),
+        keeps_answers=method.keeps_answers,
+    )
     minimum = max(job.min_examples, prompts_of_step(job.args))
     refuse_too_few(counts, minimum=minimum, max_length=max_length)
     return labelled(rows, seed=job.args["seed"]) if method.labelled else rows, counts
@@ -238,6 +243,7 @@ def _trainer(  # noqa: PLR0913 - all of it is of one training
         processing_class=base.tokenizer,
         peft_config=LoraConfig(**job.lora),
         **_rewards(job, base, device=device, dtype=dtype),
+        **_teacher(job, dtype),
     )
     return trainer
 
@@ -248,6 +254,14 @@ def _rewards(job: Job, base: _Base, *, device: str, dtype: torch.dtype) -> dict[
     from tidemill_trainer.learning.answer_rewards import reward_functions  # noqa: PLC0415 - with what only it needs
 
     return {"reward_funcs": reward_functions(job, base.tokenizer, device=device, dtype=dtype)}
+
+
+def _teacher(job: Job, dtype: torch.dtype) -> dict[str, Any]:
+    if not job.teacher:
+        return {}
+    from tidemill_trainer.learning.teacher import load_teacher  # noqa: PLC0415 - with what only it needs
+
+    return {"teacher_model": load_teacher(job.teacher, dtype, name=job.teacher_name)}
 
 
 def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> TrainingArguments:

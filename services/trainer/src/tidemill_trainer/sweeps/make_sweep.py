@@ -36,6 +36,7 @@ class MakeSweep:
             InvalidInput: names field, value and what is allowed.
             ModelNotFound, ModelVersionNotFound, BaseNotTrainable: the base is not there, or no set of full weights.
             RecipeNotForBase: a choice asks for what the base does not have.
+            TeacherRefused: the plan's teacher cannot teach its base.
 
         """
         if METHODS[plan.settings.method].generates:
@@ -43,6 +44,9 @@ class MakeSweep:
             raise InvalidInput.at(field="sweep.plan", text=text)
         base = await self.check.base_of(plan.project, plan.settings)
         length = plan.settings.recipe_on(base.facts).args["max_length"]
+        guidance = await self.check.guidance(plan.project, plan.settings, base)
+        authors = tuple(dict.fromkeys((*plan.authors, *guidance.authors)))
+        args = {**plan.settings.args, "max_length": length}
         sweep = Sweep(
             **{each.name: getattr(search, each.name) for each in fields(search)},
             id=sweep_id,
@@ -50,10 +54,10 @@ class MakeSweep:
             labels=dict(labels),
             plan=plan.id,
             dataset=dataset,
-            start=replace(plan.settings, base=base.id, args={**plan.settings.args, "max_length": length}, sweep=None),
+            start=replace(plan.settings, base=base.id, args=args, teacher=guidance.teacher, sweep=None),
             origin=origin,
             requester=requester,
-            authors=with_author(plan.authors, requester),
+            authors=with_author(authors, requester),
         )
         sweep.check(max_trials=self.max_trials)
         sweep.searched.check()

@@ -39,7 +39,7 @@ def sweep_message(sweep: Sweep) -> pb.Sweep:
         dataset_version=sweep.dataset.id,
         space=[dimension_message(each) for each in sweep.space],
         base=sweep.start.base,
-        recipe={"method": recipe.method, "lora": recipe.lora, "args": recipe.args},
+        recipe=recipe.declared,
         trials=[_trial_message(sweep, trial) for trial in sweep.trials],
         time=timedelta(seconds=sweep.seconds),
     )

@@ -1,16 +1,17 @@
 """Validates a plan before it is stored or a run of it is queued."""
 
 from asyncio import to_thread
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_trainer.errors import BaseNotTrainable, RecipeNotForBase, RewardModelRefused, listed
+from tidemill_trainer.errors import BaseNotTrainable, RecipeNotForBase, RewardModelRefused, TeacherRefused, listed
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.registry.domain.model_version import ModelVersion, VersionState
 from tidemill_trainer.registry.domain.reward_model import tokenizer_digest
 from tidemill_trainer.registry.domain.sources import OpenAiSource, TrainedSource
+from tidemill_trainer.training.domain.guidance import Guidance
 from tidemill_trainer.training.domain.plan import PlanSettings
 from tidemill_trainer.training.domain.rewards import Reward
 from tidemill_trainer.training.ports import References
@@ -36,11 +37,12 @@ class CheckPlan:
             ModelVersionNotFound: names the versions that exist.
             BaseNotTrainable: the base is no set of full weights, or not ready.
             RecipeNotForBase: the recipe asks for what the base does not have.
+            RewardModelRefused, TeacherRefused: as `guidance`.
 
         """
         await to_thread(settings.check, max_time=self.max_time, max_memory_bytes=self.max_memory_bytes)
         base = await self.base_of(project, settings)
-        await self.rewards_on(project, settings.rewards, base)
+        await self.guidance(project, settings, base)
         if base.model == plan_id:
             description = (
                 f"is {settings.base!r}; it must differ from {plan_id}, the model whose versions the plan registers"
@@ -63,27 +65,70 @@ class CheckPlan:
             raise RecipeNotForBase.of(*violations)
         return base
 
-    async def rewards_on(
-        self, project: str, rewards: Sequence[Reward], base: ModelVersion
-    ) -> tuple[Sequence[Reward], Sequence[str]]:
-        """Return rewards of answers of a base, each reward model as `model@version`, and the authors of these models.
-
-        They are authors of a run, too: their models decide what it learns.
+    async def guidance(self, project: str, settings: PlanSettings, base: ModelVersion) -> Guidance:
+        """Return the rewards and the teacher of a plan on a base, each model as `model@version`.
 
         Raises:
-            RewardModelRefused: it is none, is not ready, or scores tokens of another tokenizer than the base's.
+            RewardModelRefused, TeacherRefused: as `guidance_of`.
             ModelNotFound, ModelVersionNotFound: names those that exist.
 
         """
-        found, authors = list[Reward](), list[str]()
-        for index, each in enumerate(rewards):
+        if not settings.rewards and not settings.teacher:
+            return Guidance()
+        given = Guidance(rewards=settings.rewards, teacher=settings.teacher)
+        recipe = await to_thread(settings.recipe_on, base.facts)
+        return await self.guidance_of(project, given, base, args=recipe.args)
+
+    async def guidance_of(
+        self, project: str, given: Guidance, base: ModelVersion, *, args: Mapping[str, object]
+    ) -> Guidance:
+        """Return what a run on a base is guided by, each model as `model@version`, with the authors of these models.
+
+        Raises:
+            RewardModelRefused: it is none, is not ready, or scores tokens of another tokenizer than the base's.
+            TeacherRefused: it has no weights here, or those are of another tokenizer, or of fewer tokens of context.
+            ModelNotFound, ModelVersionNotFound: names those that exist.
+
+        """
+        found, authors, teacher = list[Reward](), list[str](), given.teacher
+        for index, each in enumerate(given.rewards):
             if not each.reward_model:
                 found.append(each)
                 continue
             version = await self._reward_model(project, index, each.reward_model, base)
             found.append(replace(each, reward_model=version.id))
             authors += version.authors
-        return found, authors
+        if teacher:
+            version = await self._teacher(project, teacher, base, max_length=int(str(args["max_length"])))
+            teacher = version.id
+            authors += version.authors
+        return Guidance(rewards=tuple(found), teacher=teacher, authors=tuple(authors))
+
+    async def _teacher(self, project: str, reference: str, base: ModelVersion, *, max_length: int) -> ModelVersion:
+        version = await self.references.version(project, reference, field="plan.teacher")
+        if version.state is not VersionState.READY:
+            raise TeacherRefused(version.id, why=f"it is {version.state.value}")
+        if version.id == base.id:
+            raise TeacherRefused(
+                version.id, why="it is the base itself, which says the same already: use another model"
+            )
+        if isinstance(version.source, OpenAiSource):
+            raise TeacherRefused(version.id, why="it is a remote model, without weights in this registry")
+        if version.reward_model:
+            raise TeacherRefused(version.id, why="it is a reward model, which scores answers and generates none")
+        whole = version
+        if version.base:
+            shared = await self.references.base_of(project, version)
+            whole = shared or await self.references.version(project, version.base, field="plan.teacher")
+        if whole.facts.quantized:
+            raise TeacherRefused(version.id, why="its weights are quantized: use what it was derived from")
+        if tokenizer_digest(whole.manifest.files) != tokenizer_digest(base.manifest.files):
+            why = f"its tokenizer is not that of {base.id}: it would say other tokens, so use models with one tokenizer"
+            raise TeacherRefused(version.id, why=why)
+        if whole.facts.context_tokens and whole.facts.context_tokens < max_length:
+            why = f"its context is {whole.facts.context_tokens} tokens, and args.max_length is {max_length}: lower that"
+            raise TeacherRefused(version.id, why=why)
+        return version
 
     async def _reward_model(self, project: str, index: int, reference: str, base: ModelVersion) -> ModelVersion:
         field = f"plan.rewards[{index}].reward_model"

@@ -62,9 +62,6 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
 
 
 def _run_message(run: TrainingRun, shown: Progress) -> pb.TrainingRun:
-    trained: dict[str, object] = {"method": run.recipe.method, "lora": run.recipe.lora, "args": run.recipe.args}
-    if run.recipe.rewards:
-        trained["rewards"] = [each.settings for each in run.recipe.rewards]
     trial = run.trial.number if run.trial else 0
     time = timedelta(seconds=run.progress.seconds) if run.progress.seconds else None
     progress = to_message(pb.TrainingProgress, shown, time=time)
@@ -72,7 +69,7 @@ def _run_message(run: TrainingRun, shown: Progress) -> pb.TrainingRun:
         pb.TrainingRun,
         run,
         dataset_version=run.dataset.id,
-        recipe=None if run.state is RunState.IMPORTED else trained,
+        recipe=None if run.state is RunState.IMPORTED else run.recipe.declared,
         fit=_fit(run.fit),
         trial=trial,
         progress=progress,
@@ -84,7 +81,9 @@ def run_event(run: TrainingRun, event: Event, seq: int) -> tuple[str, Message]:
     common = {"run": run.id, "seq": seq, "dataset_version": run.dataset.id}
     match event:
         case RunWasQueued():
-            return "tidemill.trainer.run.queued.v1", to_message(events.TrainingRunQueued, run, **common)
+            return "tidemill.trainer.run.queued.v1", to_message(
+                events.TrainingRunQueued, run, **common, teacher=run.recipe.teacher
+            )
         case RunHasSucceeded():
             time = timedelta(seconds=event.seconds)
             return "tidemill.trainer.run.succeeded.v1", to_message(

@@ -77,6 +77,10 @@ class References(Protocol):
         """
         ...
 
+    async def base_of(self, project: str, version: ModelVersion) -> ModelVersion | None:
+        """Return the base of an adapter of another project, which is shared with it; None of all others."""
+        ...
+
 
 class Datasets(Protocol):
     """Dataset versions of ingest and their train splits."""
@@ -203,11 +207,11 @@ class Folders(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RewardModelFolders:
-    """A reward model on local disk."""
+class ModelFolders:
+    """A model on local disk that a run learns from: an adapter and its base, or full weights alone."""
 
-    adapter: Path
     base: Path
+    adapter: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,8 +230,10 @@ class TrainingJob:
     """The choice that ran out of memory before, if any."""
     held_out: HeldOut | None = None
     """Of a trial, which writes no adapter."""
-    reward_models: Mapping[str, RewardModelFolders] = field(default_factory=dict)
+    reward_models: Mapping[str, ModelFolders] = field(default_factory=dict)
     """Of the recipe's rewards that are reward models, by their name."""
+    teacher: ModelFolders | None = None
+    """Of the recipe's teacher, if it has one."""
     measures_accuracy: bool = False
     """Of a reward model: whether the folder has a held-out split to measure it on."""
 

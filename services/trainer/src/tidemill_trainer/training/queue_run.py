@@ -1,12 +1,13 @@
 """Queues a run of a plan, for a new dataset version or on request, the first time or again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Request, ResourceKey
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, TidemillError
 from tidemill_trainer.training.check_plan import CheckPlan
+from tidemill_trainer.training.domain.guidance import Guidance
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.run import TrainingRun, run_id
 from tidemill_trainer.training.ports import Runs
@@ -64,12 +65,10 @@ class QueueRun:
     async def preview(self, plan: TrainingPlan, version: DatasetVersion, *, name: str) -> TrainingRun:
         """Return the run without saving it; raises as `CheckPlan.base_of`."""
         base, now = await self.check.base_of(plan.project, plan.settings), self.clock.now()
-        rewards, authors = await self.check.rewards_on(plan.project, plan.settings.rewards, base)
-        run = TrainingRun.queue(
-            run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts, rewards=rewards
+        guidance = await self.check.guidance(plan.project, plan.settings, base)
+        return TrainingRun.queue(
+            run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts, guidance=guidance
         )
-        run.credit(authors)
-        return run
 
     async def retry(self, caller: Caller, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
         """Queue a failed or cancelled run again; until it has begun, its base is resolved again.
@@ -79,16 +78,15 @@ class QueueRun:
 
         """
         run.refuse_unstarted_sweep()
-        now, base, rewards = self.clock.now(), run.base, run.recipe.rewards
-        authors: Sequence[str] = ()
+        now, base = self.clock.now(), run.base
+        guidance = Guidance(rewards=run.recipe.rewards, teacher=run.recipe.teacher)
         if run.is_retriable and not run.has_begun:
             version = await self.check.base(run.project, base)
-            resolved, authors = await self.check.rewards_on(run.project, rewards, version)
-            base, rewards = version.id, tuple(resolved)
+            guidance = await self.check.guidance_of(run.project, guidance, version, args=run.recipe.args)
+            base = version.id
 
         def change(run: TrainingRun) -> None:
-            run.retry(base=base, rewards=rewards, limits=limits, now=now)
-            run.credit(authors)
+            run.retry(base=base, guidance=guidance, limits=limits, now=now)
             run.request(caller.proven_subject)
 
         queued = await self.runs.update(run.project, run.id, change, request=request)

@@ -1,7 +1,7 @@
 """Trains a run; a worker may be killed at any point and another one resumes from the last checkpoint."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from tidemill_trainer.training.domain.plan import DatasetVersion
 from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, RunState, TrainingRun
 from tidemill_trainer.training.domain.trial import DATASET_CHANGED
+from tidemill_trainer.training.fetch_models import FetchModels
 from tidemill_trainer.training.ports import (
     Bases,
     Begun,
@@ -37,7 +38,6 @@ from tidemill_trainer.training.ports import (
     Plans,
     References,
     Report,
-    RewardModelFolders,
     RunFolder,
     Runs,
     Scored,
@@ -209,6 +209,8 @@ class TrainRun:
         base: "_Base",
         measures_accuracy: bool = False,
     ) -> Progress:
+        fetched = {base.version.id: base.folder}
+        models = FetchModels(references=self.references, bases=self.bases, fetched=fetched)
         job = TrainingJob(
             folder=folder,
             base=base.folder,
@@ -219,7 +221,8 @@ class TrainRun:
             memory_auto=run.limits.memory_auto,
             smaller_than=run.smaller_than,
             held_out=run.trial.held_out if run.trial else None,
-            reward_models=await self._reward_models(run, base),
+            reward_models=await models.reward_models(run),
+            teacher=await models.teacher(run),
             measures_accuracy=measures_accuracy,
         )
         try:
@@ -232,17 +235,6 @@ class TrainRun:
         limits = await current_limits(self.plans, run)
         run = await self._write(key, lambda run: run.shrink(limits=limits, epoch=epoch))
         return await self._computed(key, run, epoch, folder=folder, base=base, measures_accuracy=measures_accuracy)
-
-    async def _reward_models(self, run: TrainingRun, base: "_Base") -> Mapping[str, RewardModelFolders]:
-        """Fetch the reward models; a base that several have, or the run itself, is fetched and verified once."""
-        found, bases = {}, {base.version.id: base.folder}
-        for name in run.reward_models:
-            version = await self.references.version(run.project, name, field="rewards")
-            if version.base not in bases:
-                own = await self.references.version(run.project, version.base, field="rewards")
-                bases[version.base] = await self.bases.fetch(own)
-            found[name] = RewardModelFolders(adapter=await self.bases.fetch(version), base=bases[version.base])
-        return found
 
     async def _follow(self, key: ResourceKey, watch: "_Watch", reports: AsyncIterator[Report], epoch: int) -> Progress:
         """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress.

@@ -11,13 +11,22 @@ from typing import Any, Literal
 from tidemill_trainer.child_processes import Exceeded, described_exit, killed_above, started
 from tidemill_trainer.disk import disk_errors
 from tidemill_trainer.errors import TrainingFailed
-from tidemill_trainer.learning.job import NO_LIMIT, Job, RewardModelFiles
+from tidemill_trainer.learning.job import NO_LIMIT, Job, ModelFiles
 from tidemill_trainer.learning.process_memory import taken_bytes
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.curves import Curve
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
-from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Scored, Stepped, TrainingJob
+from tidemill_trainer.training.ports import (
+    Begun,
+    Fitted,
+    Measured,
+    ModelFolders,
+    Report,
+    Scored,
+    Stepped,
+    TrainingJob,
+)
 from tidemill_trainer.training.training_memory import available_bytes
 
 
@@ -97,15 +106,18 @@ class TrainingProcesses:
             smaller_than=job.smaller_than,
             held_out=job.held_out,
             rewards=job.recipe.rewards,
-            reward_models={
-                name: RewardModelFiles(adapter=str(each.adapter), base=str(each.base))
-                for name, each in job.reward_models.items()
-            },
+            reward_models={name: _files(each) for name, each in job.reward_models.items()},
+            teacher=_files(job.teacher) if job.teacher else None,
+            teacher_name=job.recipe.teacher,
             max_kl=self._settings.max_kl,
             held_out_examples=str(job.folder.held_out) if job.measures_accuracy else "",
         )
         await asyncio.to_thread(sent.write, job_file)
         return await started([*self._settings.command, str(job_file)], folder)
+
+
+def _files(folders: ModelFolders) -> ModelFiles:
+    return ModelFiles(base=str(folders.base), adapter=str(folders.adapter or ""))
 
 
 async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> AsyncIterator[Report]:

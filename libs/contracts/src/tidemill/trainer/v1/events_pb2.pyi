@@ -156,6 +156,7 @@ class TrainingRunQueued(_message.Message):
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     REWARD_MODELS_FIELD_NUMBER: _builtins.int
+    TEACHER_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     """Output only. The run."""
     seq: _builtins.int
@@ -166,6 +167,8 @@ class TrainingRunQueued(_message.Message):
     """Output only. `dataset@number`."""
     base: _builtins.str
     """Output only. `model@version` of the base."""
+    teacher: _builtins.str
+    """Output only. `model@version` of the teacher that it is distilled from; empty for other methods."""
     @_builtins.property
     def reward_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. `model@version` of each reward model that its answers are rewarded by."""
@@ -179,10 +182,11 @@ class TrainingRunQueued(_message.Message):
         dataset_version: _builtins.str = ...,
         base: _builtins.str = ...,
         reward_models: _abc.Iterable[_builtins.str] | None = ...,
+        teacher: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "plan", b"plan", "reward_models", b"reward_models", "run", b"run", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "plan", b"plan", "reward_models", b"reward_models", "run", b"run", "seq", b"seq", "teacher", b"teacher"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -121,6 +121,7 @@ class TrainingPlan(_message.Message):
     AUTHORS_FIELD_NUMBER: _builtins.int
     REWARDS_FIELD_NUMBER: _builtins.int
     SWEEP_FIELD_NUMBER: _builtins.int
+    TEACHER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -137,10 +138,16 @@ class TrainingPlan(_message.Message):
     """
     method: _builtins.str
     """Required. "sft" (learns from demonstrations), "dpo", "orpo" or "kto" (from preferences; "kto" from unpaired ones, too),
-    "reward" (makes a reward model of preferences), or "grpo" (learns from rewards of answers that it generates).
+    "reward" (makes a reward model of preferences), "grpo" (learns from rewards of answers that it generates), or "distill"
+    (learns from demonstrations what a teacher would say next at each token).
     """
     paused: _builtins.bool
     """Optional. True starts no run until it is false again."""
+    teacher: _builtins.str
+    """Optional. Of "distill" alone, which requires it: the model that is learnt from, `model` (the newest ready) or
+    `model@version`, full weights or an adapter, with the base's tokenizer; one that another project shares is
+    `<project>/<model>`.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -197,10 +204,11 @@ class TrainingPlan(_message.Message):
         authors: _abc.Iterable[_builtins.str] | None = ...,
         rewards: _abc.Iterable[Global___TrainingReward] | None = ...,
         sweep: Global___PlannedSweep | None = ...,
+        teacher: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "create_time", b"create_time", "limits", b"limits", "lora", b"lora", "sweep", b"sweep", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "project", b"project", "rewards", b"rewards", "seq", b"seq", "sweep", b"sweep", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "project", b"project", "rewards", b"rewards", "seq", b"seq", "sweep", b"sweep", "teacher", b"teacher", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -42,8 +42,9 @@ def _(event: trainer.RunQueued, meta: EventMeta) -> Updates:
     ref = Ref(Kind.TRAINING_RUN, event.run)
     message = f"training of {event.plan} on {event.dataset_version} waits for its turn"
     part = event_part(meta, event, message, "plan", "dataset_version", state="queued")
-    rewarded = [(kinds.REWARDED, each) for each in event.reward_models]
-    return (update(ref, part, (kinds.TRAINED_ON, event.dataset_version), (kinds.BASE_OF, event.base), *rewarded),)
+    models = [(kinds.BASE_OF, event.base), *((kinds.REWARDED, each) for each in event.reward_models)]
+    models.append((kinds.TAUGHT, event.teacher))
+    return (update(ref, part, (kinds.TRAINED_ON, event.dataset_version), *models),)
 
 
 def text_of(fact: Mapping[str, Any]) -> str:

@@ -28,6 +28,8 @@ NOT_COMPARABLE = (
     "desirable_weight",
     "undesirable_weight",
     "center_rewards_coefficient",
+    "lmbda",
+    "max_new_tokens",
 )
 """Settings that change what the loss is, or on which examples: trials with different ones cannot be compared by it."""
 NOT_SEARCHED = ("seed", "logging_steps", "task_type", "bias")
@@ -113,7 +115,7 @@ class Space:
         for value in values:
             changed = _with(self.start, {dimension.setting: value})
             try:
-                recipe_of(method=changed.method, lora=changed.lora, args=changed.args)
+                recipe_of(method=changed.method, lora=changed.lora, args=changed.args, teacher=changed.teacher)
             except InvalidInput as refused:
                 yield from (Violation(field, f"{dimension.setting} {each.description}") for each in refused.violations)
                 return

@@ -79,8 +79,8 @@ def _accuracy(run: TrainingRun) -> str:
     return f"\n| Accuracy | {said} |"
 
 
-def _rewards(run: TrainingRun) -> dict[str, object]:
-    return {"rewards": [dict(each.settings) for each in run.recipe.rewards]} if run.recipe.rewards else {}
+def _teacher(run: TrainingRun) -> str:
+    return f"\n| Teacher | `{run.recipe.teacher}` |" if run.recipe.teacher else ""
 
 
 def _loss(run: TrainingRun) -> str:
@@ -88,6 +88,8 @@ def _loss(run: TrainingRun) -> str:
         return "The loss compares the scores of the two answers of a pair."
     if run.recipe.rewards:
         return "It learns from the rewards of answers that it generates, which the curve `reward` of the run has."
+    if run.recipe.teacher:
+        return "The loss is how far it is from what its teacher would say at each token of the answers."
     return "The loss covers answers only."
 
 
@@ -98,11 +100,7 @@ def _of_sweep(run: TrainingRun) -> str:
 def model_card(run: TrainingRun) -> str:
     """Return the model card (Markdown) with everything needed to reproduce the adapter."""
     losses = ", ".join(f"{point.loss:.4f} at {point.step}" for point in thinned(run.progress.losses, SHOWN_LOSSES))
-    recipe = json.dumps(
-        {"method": run.recipe.method, "lora": dict(run.recipe.lora), "args": dict(run.recipe.args)} | _rewards(run),
-        indent=2,
-        sort_keys=True,
-    )
+    recipe = json.dumps(run.recipe.declared, indent=2, sort_keys=True)
     versions = "\n".join(f"- {name} {version}" for name, version in sorted(run.versions.items()))
     return f"""# {run.plan}
 
@@ -110,7 +108,7 @@ def model_card(run: TrainingRun) -> str:
 
 | | |
 |---|---|
-| Base | `{run.base}` |
+| Base | `{run.base}` |{_teacher(run)}
 | Dataset version | `{run.dataset.id}`, {run.dataset.examples} examples in the train split |
 | Examples | {_examples(run)} |
 | Train split | sha256 `{run.dataset.train.sha256}` |

@@ -66,11 +66,13 @@ class PlanSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
     sweep: Search | None = None
     """What new dataset versions search, in place of one run with the settings as they are."""
+    teacher: str = ""
+    """The model that is learnt from, where the method has one."""
 
     @property
     def recipe(self) -> Recipe:
         """The recipe with every default filled in."""
-        return recipe_of(method=self.method, lora=self.lora, args=self.args, rewards=self.rewards)
+        return recipe_of(method=self.method, lora=self.lora, args=self.args, rewards=self.rewards, teacher=self.teacher)
 
     @property
     def target_modules(self) -> Sequence[str]:

@@ -76,11 +76,21 @@ class Recipe:
     args: Mapping[str, Value]
     rewards: tuple[Reward, ...] = ()
     """Of a method that generates answers."""
+    teacher: str = ""
+    """Of a method that learns from another model: `model` or `model@version`; of a run `model@version`."""
 
     @property
     def makes_reward_model(self) -> bool:
         """Whether its runs register reward models."""
         return self.method in METHODS and METHODS[self.method].makes_reward_model
+
+    @property
+    def declared(self) -> Mapping[str, object]:
+        """All of it as a plan would declare it."""
+        found: dict[str, object] = {"method": self.method, "lora": dict(self.lora), "args": dict(self.args)}
+        if self.rewards:
+            found["rewards"] = [dict(each.settings) for each in self.rewards]
+        return found | ({"teacher": self.teacher} if self.teacher else {})
 
 
 def _whole(default: int, low: int, high: int, *, also: int | None = None) -> Setting:
@@ -203,6 +213,12 @@ _OF_GRPO: Mapping[str, Setting] = {
     "scale_rewards": _one_of("group", "batch", "none"),
     "mask_truncated_completions": _flag(default=False),
 }
+_OF_DISTILL: Mapping[str, Setting] = {
+    "beta": _number(0.5, 0.0, 1.0),
+    "lmbda": _number(0.0, 0.0, 1.0),
+    "temperature": _number(0.9, 0.01, 2.0),
+    "max_new_tokens": _whole(128, 8, 4096),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +232,8 @@ class Method:
     """Whether it makes what scores answers, in place of what generates them."""
     generates: bool = False
     """Whether it learns from answers that it generates, by rewards."""
+    has_teacher: bool = False
+    """Whether it learns from what another model would say."""
 
 
 METHODS: Mapping[str, Method] = {
@@ -225,16 +243,23 @@ METHODS: Mapping[str, Method] = {
     "kto": Method("trl.KTOConfig", {**_ARGS, **_OF_KTO}),
     "reward": Method("trl.RewardConfig", {**_ARGS, **_OF_REWARD}, _LORA_OF_REWARD, makes_reward_model=True),
     "grpo": Method("trl.GRPOConfig", {**_ARGS, **_OF_GRPO}, generates=True),
+    "distill": Method("trl.experimental.gkd.GKDConfig", {**_ARGS, **_OF_DISTILL}, has_teacher=True),
 }
 """Supervised fine-tuning on demonstrations; direct preference optimization (Rafailov et al., 2023) and odds ratio
 preference optimization (Hong et al., 2024) on pairs; Kahneman-Tversky optimization (Ethayarajh et al., 2024) on answers
 that are good or bad; a reward model on pairs (by the model of Bradley and Terry, 1952; Ouyang et al., 2022); group
-relative policy optimization (Shao et al., 2024) on generated answers.
+relative policy optimization (Shao et al., 2024) on generated answers; generalized knowledge distillation (Agarwal et
+al., 2024) from a teacher.
 """
 
 
 def recipe_of(
-    *, method: str, lora: Mapping[str, object], args: Mapping[str, object], rewards: Sequence[Reward] = ()
+    *,
+    method: str,
+    lora: Mapping[str, object],
+    args: Mapping[str, object],
+    rewards: Sequence[Reward] = (),
+    teacher: str = "",
 ) -> Recipe:
     """Validate the settings and fill in defaults.
 
@@ -251,14 +276,32 @@ def recipe_of(
     if method in METHODS:
         violations += _against_one_another(method, filled_lora, filled_args)
         violations += reward_violations(rewards, generates=chosen.generates)
+        violations += _teacher_violations(teacher, method=method)
     if violations:
         raise InvalidInput.of(*violations)
-    return Recipe(method=method, lora=filled_lora, args=filled_args, rewards=tuple(rewards))
+    return Recipe(method=method, lora=filled_lora, args=filled_args, rewards=tuple(rewards), teacher=teacher)
 
 
 def min_batch_size(method: str, args: Mapping[str, Value]) -> int:
     """Return how many rows a batch has at least: KTO compares the answers of a batch with one another."""
     return 2 if method == "kto" and args["loss_type"] == "kto" else 1
+
+
+def answer_tokens(args: Mapping[str, Value]) -> int:
+    """Return how many tokens an answer has at most that is generated to learn from, 0 where none is."""
+    if "lmbda" in args:
+        return int(str(args["max_new_tokens"])) if args["lmbda"] else 0
+    return int(str(args.get("max_completion_length", 0)))
+
+
+def _teacher_violations(teacher: str, *, method: str) -> Iterator[Violation]:
+    if METHODS[method].has_teacher and not teacher:
+        yield Violation(
+            "plan.teacher", f"is empty; {method} needs the model that is learnt from: model or model@version"
+        )
+    if teacher and not METHODS[method].has_teacher:
+        text = f"is {_shown(teacher)}; {method} has no teacher: remove it, or use method distill"
+        yield Violation("plan.teacher", text)
 
 
 def _filled(
@@ -285,6 +328,7 @@ def _against_one_another(method: str, lora: Mapping[str, Value], args: Mapping[s
         yield Violation("plan.lora.lora_dropout", text)
     if METHODS[method].generates:
         yield from _against_generations(args)
+    yield from _too_long_answers(args)
     minimum = min_batch_size(method, args)
     if int(str(args["per_device_train_batch_size"])) < minimum:
         text = f"is below {minimum}, which kto needs to estimate how far it is from the base; or use apo_zero_unpaired"
@@ -292,25 +336,22 @@ def _against_one_another(method: str, lora: Mapping[str, Value], args: Mapping[s
 
 
 def _against_generations(args: Mapping[str, Value]) -> Iterator[Violation]:
-    batch, accumulated, generations, length, answer = (
-        int(str(args[name]))
-        for name in (
-            "per_device_train_batch_size",
-            "gradient_accumulation_steps",
-            "num_generations",
-            "max_length",
-            "max_completion_length",
-        )
-    )
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_generations")
+    batch, accumulated, generations = (int(str(args[name])) for name in names)
     if batch * accumulated % generations:
         text = (
             f"is {generations}; per_device_train_batch_size x gradient_accumulation_steps = {batch * accumulated} must "
             "be a multiple of it: all answers to a prompt are in one step"
         )
         yield Violation("plan.args.num_generations", text)
+
+
+def _too_long_answers(args: Mapping[str, Value]) -> Iterator[Violation]:
+    answer, length = answer_tokens(args), int(str(args["max_length"]))
     if answer >= length:
+        name = "max_new_tokens" if "lmbda" in args else "max_completion_length"
         text = f"is {answer}; it must be below max_length = {length}, which holds for prompt and answer"
-        yield Violation("plan.args.max_completion_length", text)
+        yield Violation(f"plan.args.{name}", text)
 
 
 def _unknown(name: str, known: Mapping[str, Setting], of: str) -> str:

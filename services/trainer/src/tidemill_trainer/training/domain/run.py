@@ -20,11 +20,11 @@ from tidemill_trainer.errors import (
 )
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
+from tidemill_trainer.training.domain.guidance import Guidance
 from tidemill_trainer.training.domain.losses import thinned
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.recipe import Recipe
-from tidemill_trainer.training.domain.rewards import Reward
 from tidemill_trainer.training.domain.run_notes import RunNotes
 from tidemill_trainer.training.domain.trial import Trial
 
@@ -128,7 +128,7 @@ class TrainingRun(Aggregate):
     requester: str = ""
     """The subject of the credential that started or last retried it; "" where its plan did."""
     authors: tuple[str, ...] = ()
-    """The plan's authors when it was queued, those of its reward models, and all that started or retried it."""
+    """The plan's authors when it was queued, those of the models that guide it, and all that started or retried it."""
     sweep: str = ""
     """The sweep that it is a trial of, or whose winner it trains."""
     trial: Trial | None = None
@@ -144,12 +144,14 @@ class TrainingRun(Aggregate):
         base: str,
         now: datetime,
         facts: BaseFacts | None = None,
-        rewards: Sequence[Reward] = (),
+        guidance: Guidance | None = None,
         sweep: str = "",
         trial: Trial | None = None,
     ) -> "TrainingRun":
-        """Return a new run of a plan, on a base with these facts; `rewards` are the plan's, with numbered versions."""
+        """Return a new run of a plan, on a base with these facts; `guidance` is the plan's, with numbered versions."""
         recipe = plan.settings.recipe_on(facts or BaseFacts())
+        if guidance:
+            recipe = replace(recipe, rewards=guidance.rewards, teacher=guidance.teacher)
         queued = cls(
             id=run,
             project=plan.project,
@@ -157,13 +159,14 @@ class TrainingRun(Aggregate):
             plan=plan.id,
             dataset=dataset,
             base=base,
-            recipe=replace(recipe, rewards=tuple(rewards)) if rewards else recipe,
+            recipe=recipe,
             limits=plan.settings.limits,
             message="waits for a worker",
             authors=plan.authors,
             sweep=sweep,
             trial=trial,
         )
+        queued._credit(guidance.authors if guidance else ())
         if trial is None:
             queued.pending.append(RunWasQueued(occurred_at=now))
         return queued
@@ -173,8 +176,7 @@ class TrainingRun(Aggregate):
         self.requester = subject or self.requester
         self.authors = with_author(self.authors, subject)
 
-    def credit(self, authors: Sequence[str]) -> None:
-        """Record further authors: those of its reward models."""
+    def _credit(self, authors: Sequence[str]) -> None:
         self.authors = tuple(dict.fromkeys((*self.authors, *authors)))
 
     @property
@@ -313,8 +315,8 @@ class TrainingRun(Aggregate):
             raise RunFinished(self.id, state=self.state.value)
         self._end(RunState.CANCELLED, reason="CANCELLED", message=message, now=now)
 
-    def retry(self, *, base: str, rewards: tuple[Reward, ...] = (), limits: RunLimits, now: datetime) -> None:
-        """Queue it again with its recipe; with this base and these rewards if no attempt has loaded one.
+    def retry(self, *, base: str, guidance: Guidance, limits: RunLimits, now: datetime) -> None:
+        """Queue it again with its recipe; on this base and with this guidance if no attempt has loaded one.
 
         After OUT_OF_MEMORY it uses these limits and, with `memory_auto`, a smaller choice.
 
@@ -330,7 +332,9 @@ class TrainingRun(Aggregate):
         if not self.is_retriable:
             raise RunNotRetriable(self.id, state=self.state.value)
         if not self.has_begun:
-            self.base, self.recipe = base, replace(self.recipe, rewards=rewards)
+            self.base = base
+            self.recipe = replace(self.recipe, rewards=guidance.rewards, teacher=guidance.teacher)
+            self._credit(guidance.authors)
         if self.reason == OUT_OF_MEMORY:
             self.smaller_than = self.fit.choice if self.fit and limits.memory_auto else None
             self.limits = limits
