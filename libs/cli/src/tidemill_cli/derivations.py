@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from tidemill.trainer.v1.derivation_pb2 import Derivation, DerivationState, Merge, Quantize
+from tidemill.trainer.v1.derivation_pb2 import (
+    Derivation,
+    DerivationState,
+    DropLayers,
+    Merge,
+    PruneMagnitude,
+    PruneWanda,
+    Quantize,
+)
 from tidemill.trainer.v1.derivation_service_pb2 import ListDerivationsRequest
 from tidemill_cli.options import Commands, labels_of
 from tidemill_cli.output import EXIT_ERROR, call, card, moment, plain, progress, show, word
@@ -24,6 +32,9 @@ class Method(StrEnum):
 
     MERGE = "merge"
     INT8 = "int8"
+    MAGNITUDE = "prune-magnitude"
+    WANDA = "prune-wanda"
+    LAYERS = "drop-layers"
 
 
 @lists(
@@ -70,21 +81,46 @@ def derive(
     source: Annotated[str, typer.Argument(help="The version: name@number, or name for its newest ready one.")],
     *,
     model: Annotated[str, typer.Option("--model", help="The model whose next version it makes: another one.")],
-    method: Annotated[Method, typer.Option("--method", help="merge: an adapter into its base. int8: smaller weights.")],
+    method: Annotated[
+        Method,
+        typer.Option(
+            "--method",
+            help="merge: an adapter into its base. int8: smaller weights. drop-layers: fewer layers. prune-magnitude, "
+            "prune-wanda: weights of zero.",
+        ),
+    ],
+    sparsity: Annotated[
+        float, typer.Option("--sparsity", help="Of prune-magnitude and prune-wanda: the share of zeros, as 0.5.")
+    ] = 0.0,
+    layers: Annotated[int, typer.Option("--layers", help="Of drop-layers: how many are removed.")] = 0,
+    calibration: Annotated[
+        str,
+        typer.Option(
+            "--calibration",
+            help="Of prune-wanda and drop-layers: the dataset version of the examples, name or name@number.",
+        ),
+    ] = "",
     label: Annotated[list[str] | None, typer.Option("--label", "-l", help="A label, name=value; repeatable.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it, and start nothing.")] = False,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait until it ended; exit 1 unless it succeeded.")
     ] = False,
 ) -> None:
-    """Make a version of a model of another version, without training: merged, or with int8 weights."""
+    """Make a version of a model of another version, without training: merged, with int8 weights, or pruned."""
 
     async def work(connection: Connection) -> Derivation:
         requested = Derivation(source_version=source, model=model, labels=labels_of(label or []))
-        if method is Method.MERGE:
-            requested.merge.CopyFrom(Merge())
-        else:
-            requested.quantize.CopyFrom(Quantize(bits=8))
+        match method:
+            case Method.MERGE:
+                requested.merge.CopyFrom(Merge())
+            case Method.INT8:
+                requested.quantize.CopyFrom(Quantize(bits=8))
+            case Method.MAGNITUDE:
+                requested.prune_magnitude.CopyFrom(PruneMagnitude(sparsity=sparsity))
+            case Method.WANDA:
+                requested.prune_wanda.CopyFrom(PruneWanda(sparsity=sparsity, calibration=calibration))
+            case Method.LAYERS:
+                requested.drop_layers.CopyFrom(DropLayers(layers=layers, calibration=calibration))
         created = await Derivations(connection).create(requested, validate_only=dry_run)
         return await _followed(connection, created) if wait and not dry_run else created
 
@@ -103,7 +139,17 @@ async def _followed(connection: Connection, created: Derivation) -> Derivation:
 
 
 def _method(found: Derivation) -> str:
-    return f"int{found.quantize.bits}" if found.HasField("quantize") else "merge"
+    match found.WhichOneof("method"):
+        case "quantize":
+            return f"int{found.quantize.bits}"
+        case "prune_magnitude":
+            return f"{Method.MAGNITUDE} {found.prune_magnitude.sparsity:g}"
+        case "prune_wanda":
+            return f"{Method.WANDA} {found.prune_wanda.sparsity:g} on {found.prune_wanda.calibration}"
+        case "drop_layers":
+            return f"{Method.LAYERS} {found.drop_layers.layers} on {found.drop_layers.calibration}"
+        case _:
+            return Method.MERGE
 
 
 def _show(found: Derivation) -> None:

@@ -21,6 +21,15 @@ from tidemill.trainer.v1 import derivation_service_pb2 as rpc
         ("derivations cancel dv-1", ["cancelled", "merge"]),
         ("derivations delete dv-1", ["dv-1 is deleted"]),
         ("models derive helpdesk_lora@3 --model helpdesk_small --method merge", ["queued", "merge", "helpdesk_small"]),
+        (
+            "models derive small --model slim --method drop-layers --layers 4 --calibration sft",
+            ["queued", "drop-layers 4 on sft", "slim"],
+        ),
+        (
+            "models derive small --model thin --method prune-wanda --sparsity 0.5 --calibration sft@2",
+            ["queued", "prune-wanda 0.5 on sft@2", "thin"],
+        ),
+        ("models derive small --model thin --method prune-magnitude --sparsity 0.25", ["prune-magnitude 0.25"]),
     ],
 )
 async def test_a_command_reports_people_and_programs(terminal: Terminal, command: str, reported: list[str]) -> None:

@@ -32,7 +32,7 @@ class Derivations:
         self._connection = connection
 
     async def create(self, derivation: Derivation, *, request_id: str = "", validate_only: bool = False) -> Derivation:
-        """Queue a derivation: `source_version`, the `model` whose version it makes, and `merge` or `quantize`."""
+        """Queue a derivation: `source_version`, the `model` whose version it makes, and a method."""
         request = CreateDerivationRequest(derivation=derivation, request_id=request_id, validate_only=validate_only)
         return (await self._connection.derivations.CreateDerivation(request)).derivation
 

@@ -16,10 +16,12 @@ from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.derivations.crud import DerivationCrud, DerivationRequest
 from tidemill_trainer.derivations.derivation_folders import DerivationFolders
 from tidemill_trainer.derivations.derive_version import DeriveVersion
-from tidemill_trainer.derivations.domain import Derivation, Merge, Method, Quantize
+from tidemill_trainer.derivations.domain import Derivation
 from tidemill_trainer.derivations.errors import DerivationNotFound
+from tidemill_trainer.derivations.methods import Merge, Method, Quantize
 from tidemill_trainer.derivations.mongo import DERIVATIONS
 from tidemill_trainer.derivations.ports import DerivationJob
+from tidemill_trainer.errors import DatasetVersionNotFound
 from tidemill_trainer.registry.domain.model import Model
 from tidemill_trainer.registry.domain.model_version import Artifact, ModelVersion
 from tidemill_trainer.registry.domain.sources import TrainedSource
@@ -47,6 +49,25 @@ class FakeFiles:
         return Path(version.id)
 
 
+class FakeCalibrations:
+    """Versions of the dataset `tickets`, the newest of which is 3."""
+
+    def __init__(self) -> None:
+        self.versions = {"tickets": "tickets@3", "tickets@2": "tickets@2", "tickets@3": "tickets@3"}
+
+    async def resolve(self, caller: Caller, reference: str) -> str:
+        assert caller.project
+        if reference not in self.versions:
+            raise DatasetVersionNotFound(reference)
+        return self.versions[reference]
+
+    async def fetch(self, project: str, version: str, target: Path) -> None:
+        assert project
+        if version not in self.versions:
+            raise DatasetVersionNotFound(version)
+        await asyncio.to_thread(target.write_text, f'{{"id": "{version}"}}\n')
+
+
 @dataclass(kw_only=True)
 class FakeDeriving:
     """Writes a small model; can fail, or wait until it is killed."""
@@ -57,10 +78,13 @@ class FakeDeriving:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     killed: int = 0
     more_files: Mapping[str, bytes] = field(default_factory=dict)
+    examples_read: str = ""
+    """The examples that the last job found in its folder."""
 
     async def __call__(self, job: DerivationJob) -> Mapping[str, str]:
         self.jobs.append(job)
         self.begun.set()
+        self.examples_read = job.folder.calibration.read_text() if job.folder.calibration.exists() else ""
         try:
             if self.gate:
                 await self.gate.wait()
@@ -87,11 +111,12 @@ class Deriving:
         self.registry = Registry(folder=self.folder)
         clock = self.registry.clock
         self.derivations = InMemoryAggregates[Derivation](codec=DERIVATIONS, missing=DerivationNotFound, clock=clock)
-        self.process, self.files = FakeDeriving(), FakeFiles()
+        self.process, self.files, self.calibrations = FakeDeriving(), FakeFiles(), FakeCalibrations()
         self.crud = DerivationCrud(
             derivations=self.derivations,
             sources=self.registry.shared,
             approvals=self.registry.approvals,
+            calibrations=self.calibrations,
             clock=clock,
             enqueue=self.enqueued.append,
         )
@@ -99,6 +124,7 @@ class Deriving:
             derivations=self.derivations,
             sources=self.registry.shared,
             files=self.files,
+            calibrations=self.calibrations,
             folders=DerivationFolders(self.folder / "derivations"),
             deriving=self.process,
             inspector=FileInspector(),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from tidemill_core.approvals import ApprovalMissing, ApprovalPolicy
 from tidemill_core.errors import InvalidInput
 from tidemill_core.models.int8 import INT8 as INT8_CONFIG
 from tidemill_core.resources import Write
-from tidemill_trainer.derivations.domain import DerivationSource, DerivationState, Method, Quantize
+from tidemill_trainer.derivations.domain import DerivationSource, DerivationState
 from tidemill_trainer.derivations.errors import DerivationFinished, NotDerivable
-from tidemill_trainer.errors import ModelVersionNotFound
+from tidemill_trainer.derivations.methods import DropLayers, Method, PruneMagnitude, PruneWanda, Quantize
+from tidemill_trainer.errors import DatasetVersionNotFound, ModelVersionNotFound
 from tidemill_trainer.registry.domain.sources import OpenAiSource
 
 
@@ -53,6 +55,11 @@ async def test_a_check_stores_nothing(deriving: Deriving) -> None:
         ("smollm2", "small", MERGE, "derivation.merge"),
         ("smollm2", "small", Quantize(bits=3), "derivation.quantize.bits"),
         ("smollm2@x", "small", INT8, "derivation.source_version"),
+        ("smollm2", "thin", PruneMagnitude(sparsity=0.04), "derivation.prune_magnitude.sparsity"),
+        ("smollm2", "thin", PruneWanda(sparsity=1.0, calibration="tickets"), "derivation.prune_wanda.sparsity"),
+        ("smollm2", "thin", PruneWanda(sparsity=0.5, calibration=""), "derivation.prune_wanda.calibration"),
+        ("smollm2", "thin", DropLayers(layers=0, calibration="tickets"), "derivation.drop_layers.layers"),
+        ("smollm2", "thin", DropLayers(layers=2, calibration=""), "derivation.drop_layers.calibration"),
     ],
 )
 async def test_what_cannot_be_made_is_refused_by_its_field(
@@ -62,6 +69,20 @@ async def test_what_cannot_be_made_is_refused_by_its_field(
         await deriving.create(source, model=model, method=method)
 
     assert [each.field for each in refused.value.violations] == [field]
+
+
+@pytest.mark.parametrize(
+    "method", [PruneWanda(sparsity=0.5, calibration="tickets"), DropLayers(layers=1, calibration="tickets")]
+)
+async def test_a_method_that_reads_examples_names_the_version_of_their_dataset(
+    deriving: Deriving, method: PruneWanda | DropLayers
+) -> None:
+    made = await deriving.create("smollm2", method=method)
+
+    assert made.method == replace(method, calibration="tickets@3")
+    assert made.made_from.method.endswith(" on tickets@3")
+    with pytest.raises(DatasetVersionNotFound):
+        await deriving.create("smollm2", method=replace(method, calibration="nothing"))
 
 
 async def test_a_version_that_does_not_exist_is_refused_with_those_that_do(deriving: Deriving) -> None:

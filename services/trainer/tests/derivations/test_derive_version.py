@@ -13,6 +13,7 @@ from tidemill_testkit.polling import eventually
 from tidemill_trainer.derivations import derive_version
 from tidemill_trainer.derivations.domain import Derivation, DerivationSource, DerivationState
 from tidemill_trainer.derivations.errors import DerivationFailed, DerivationFinished
+from tidemill_trainer.derivations.methods import DropLayers, PruneWanda
 from tidemill_trainer.registry.domain.model_version import ModelVersion, ModelVersionWasRegistered, VersionState
 from tidemill_trainer.registry.domain.sources import DerivedSource
 from tidemill_trainer.registry.register_version import RegisterVersion
@@ -45,7 +46,7 @@ async def test_a_version_is_made_of_an_adapter_and_its_base(deriving: Deriving) 
     assert (version.state, version.source, version.authors) == (VersionState.READY, source, ("ben", "cleo"))
     assert {each.file.path for each in version.artifacts} == {"README.md", "config.json", "model.safetensors"}
     [job] = deriving.process.jobs
-    assert (job.weights, job.adapter, job.bits) == (Path("smollm2@1"), Path("helpdesk@1"), 8)
+    assert (job.weights, job.adapter, job.method) == (Path("smollm2@1"), Path("helpdesk@1"), INT8)
     [event] = registered(deriving)
     assert event.derived == source
     assert done.weight_bytes > 0
@@ -56,13 +57,38 @@ async def test_a_version_is_made_of_an_adapter_and_its_base(deriving: Deriving) 
 async def test_an_adapter_is_merged_in_the_format_of_its_base(deriving: Deriving) -> None:
     await deriving.work(await deriving.create("helpdesk", method=MERGE))
 
-    assert deriving.process.jobs[0].bits == 0
+    assert deriving.process.jobs[0].method == MERGE
     [version] = deriving.made()
     card = next(each for each in version.artifacts if each.file.path == "README.md").object
     assert card is not None
     text = deriving.registry.artifacts.objects[card.key].decode()
     assert "`helpdesk@1`, an adapter on `smollm2@1`" in text
     assert "`tickets@3`" in text
+
+
+async def test_a_method_finds_the_examples_of_its_dataset_version_and_its_card_names_them(deriving: Deriving) -> None:
+    done = await deriving.work(await deriving.create("helpdesk", method=DropLayers(layers=2, calibration="tickets@2")))
+
+    assert done.state is DerivationState.SUCCEEDED
+    assert deriving.process.examples_read == '{"id": "tickets@2"}\n'
+    [version] = deriving.made()
+    assert isinstance(version.source, DerivedSource)
+    assert version.source.method == "drop_layers_2 on tickets@2"
+    card = next(each for each in version.artifacts if each.file.path == "README.md").object
+    assert card is not None
+    assert "`drop_layers_2 on tickets@2`" in deriving.registry.artifacts.objects[card.key].decode()
+    await deriving.work(await deriving.create("helpdesk"))
+    assert deriving.process.examples_read == ""
+
+
+async def test_a_dataset_version_that_is_gone_fails_the_derivation_by_its_name(deriving: Deriving) -> None:
+    derivation = await deriving.create("smollm2", method=PruneWanda(sparsity=0.5, calibration="tickets"))
+    del deriving.calibrations.versions["tickets@3"]
+
+    done = await deriving.work(derivation)
+
+    assert (done.state, done.reason, deriving.made()) == (DerivationState.FAILED, "DATASET_VERSION_NOT_FOUND", [])
+    assert "tickets@3" in done.message
 
 
 async def test_the_same_of_the_same_version_is_made_once(deriving: Deriving) -> None:

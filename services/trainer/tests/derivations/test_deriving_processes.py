@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -10,7 +11,9 @@ import pytest
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.derivations.deriving_processes import DerivingProcesses
 from tidemill_trainer.derivations.errors import DerivationFailed
+from tidemill_trainer.derivations.methods import DropLayers, Method, PruneMagnitude, PruneWanda, Quantize
 from tidemill_trainer.derivations.ports import DerivationFolder, DerivationJob
+from tidemill_trainer.deriving.job import Job
 
 PRETENDS = Path(__file__).with_name("pretend_deriving.py")
 SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY = range(5)
@@ -18,7 +21,11 @@ SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY = range(5)
 
 def job_in(folder: Path, *, what: int) -> DerivationJob:
     return DerivationJob(
-        folder=DerivationFolder(path=folder), weights=folder, weights_name="tiny@1", adapter=None, bits=what
+        folder=DerivationFolder(path=folder),
+        weights=folder,
+        weights_name="tiny@1",
+        adapter=None,
+        method=Quantize(bits=what),
     )
 
 
@@ -30,6 +37,24 @@ def processes(*, memory_bytes: int = 1024**3, time_s: float = 60.0) -> DerivingP
 
 async def test_a_process_reports_facts(tmp_path: Path) -> None:
     assert await processes()(job_in(tmp_path, what=SUCCEEDS)) == {"torch": "2", "secrets": "0"}
+
+
+@pytest.mark.parametrize(
+    ("method", "sparsity", "layers", "examples"),
+    [
+        (PruneMagnitude(sparsity=0.5), 0.5, 0, False),
+        (PruneWanda(sparsity=0.25, calibration="sft@1"), 0.25, 0, True),
+        (DropLayers(layers=3, calibration="sft@1"), 0.0, 3, True),
+    ],
+)
+async def test_a_process_knows_what_to_prune_and_by_which_examples(
+    tmp_path: Path, method: Method, sparsity: float, layers: int, *, examples: bool
+) -> None:
+    await processes()(replace(job_in(tmp_path, what=SUCCEEDS), method=method))
+
+    job = Job.read(tmp_path / "job.json")
+    assert (job.bits, job.sparsity, job.dropped_layers) == (0, sparsity, layers)
+    assert job.calibration == (str(tmp_path / "calibration.jsonl") if examples else "")
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,30 @@ async def test_a_merge_is_cancelled(stub: DerivationServiceStub) -> None:
     assert (cancelled.state, cancelled.reason) == (pb.DERIVATION_STATE_CANCELLED, "CANCELLED")
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pb.Derivation(prune_magnitude=pb.PruneMagnitude(sparsity=0.5)),
+        pb.Derivation(prune_wanda=pb.PruneWanda(sparsity=0.25, calibration="tickets@3")),
+        pb.Derivation(drop_layers=pb.DropLayers(layers=2, calibration="tickets")),
+    ],
+    ids=("magnitude", "wanda", "layers"),
+)
+async def test_what_is_pruned_is_returned_as_it_was_asked_for(
+    stub: DerivationServiceStub, asked: pb.Derivation
+) -> None:
+    asked.source_version, asked.model = "smollm2@1", "thin"
+
+    created = (await stub.CreateDerivation(rpc.CreateDerivationRequest(derivation=asked))).derivation
+
+    method = asked.WhichOneof("method")
+    assert method is not None
+    requested, found = getattr(asked, method), getattr(created, method)
+    if method == "drop_layers":
+        requested.calibration = "tickets@3"
+    assert found == requested
+
+
 async def test_one_that_has_ended_is_deleted_and_what_it_made_stays(
     stub: DerivationServiceStub, deriving: Deriving
 ) -> None:
@@ -83,7 +107,7 @@ async def test_one_that_has_ended_is_deleted_and_what_it_made_stays(
 
 
 async def test_a_derivation_without_a_method_is_refused(stub: DerivationServiceStub) -> None:
-    with pytest.raises(InvalidInput, match="must be merge or quantize"):
+    with pytest.raises(InvalidInput, match="must be merge, quantize, prune_magnitude, prune_wanda or"):
         await stub.CreateDerivation(rpc.CreateDerivationRequest(derivation=pb.Derivation(source_version="helpdesk")))
 
 
@@ -114,4 +138,5 @@ async def test_every_field_that_it_shows_is_filled_once_it_has_ended(deriving: D
 
     shown = {field.name for field, _ in derivation_message(done).ListFields()}
 
-    assert {field.name for field in pb.Derivation.DESCRIPTOR.fields} - shown == {"merge", "reason", "message"}
+    other = {each.name for each in pb.Derivation.DESCRIPTOR.oneofs_by_name["method"].fields} - {"quantize"}
+    assert {field.name for field in pb.Derivation.DESCRIPTOR.fields} - shown == other | {"reason", "message"}

@@ -15,6 +15,7 @@ from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_trainer.derivations.domain import Derivation
 from tidemill_trainer.derivations.erasure import CancelDerivations
 from tidemill_trainer.derivations.errors import DerivationNotFound
+from tidemill_trainer.derivations.methods import DropLayers, PruneMagnitude, PruneWanda
 from tidemill_trainer.derivations.mongo import DERIVATIONS, pending_derivations
 
 pytestmark = pytest.mark.server
@@ -40,6 +41,15 @@ async def test_a_derivation_is_read_as_it_was_saved_and_pending_until_it_ends(
     await pending.ensure_indexes()
     deriving = await Deriving(folder=tmp_path).ready()
     merge, int8 = await deriving.create("helpdesk", method=MERGE), await deriving.create("smollm2")
+    others = (
+        PruneMagnitude(sparsity=0.5),
+        PruneWanda(sparsity=0.5, calibration="tickets@3"),
+        DropLayers(layers=2, calibration="tickets@3"),
+    )
+    for method in others:
+        pruned = await derivations.add(await deriving.create(model="thin", method=method), request=request())
+        assert (await derivations.get("acme", pruned.id)).method == method
+        await derivations.update("acme", pruned.id, lambda each: each.cancel(now=NOON), request=request())
     for fresh in (merge, int8):
         await derivations.add(fresh, request=request())
 

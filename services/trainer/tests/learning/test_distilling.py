@@ -13,24 +13,27 @@ from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job, ModelFiles
 from tidemill_trainer.training.domain.trial import HeldOut
 
-HELD_OUT = HeldOut(share=0.25, seed=3, measurements=3)
+HELD_OUT = HeldOut(share=0.25, seed=3, measurements=6)
 QUESTION = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "What is 99?"}]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base"))
+    return decided_base(tmp_path_factory.mktemp("base"), hidden=32)
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a wider model of the same tokenizer whose next token is no mere chance."""
+    return decided_base(tmp_path_factory.mktemp("teacher"), hidden=64)
+
+
+def decided_base(folder: Path, *, hidden: int) -> Path:
+    """Return a base whose next token is no mere chance, so that an adapter can change it."""
     from safetensors.torch import load_file, save_file  # noqa: PLC0415 - seconds of imports
 
-    folder = write_base(tmp_path_factory.mktemp("teacher"), hidden=64)
-    weights = folder / "model.safetensors"
+    weights = write_base(folder, hidden=hidden) / "model.safetensors"
     tensors = load_file(weights)
-    save_file(tensors | {"lm_head.weight": 8 * tensors["lm_head.weight"]}, weights, metadata={"format": "pt"})
+    save_file(tensors | {"lm_head.weight": 10 * tensors["lm_head.weight"]}, weights, metadata={"format": "pt"})
     return folder
 
 
@@ -38,20 +41,21 @@ def distill_job(folder: Path, base: Path, teacher: Path, **args: Any) -> Job:  #
     return job_in(folder, base, method="distill", teacher=teacher, **{"learning_rate": 0.02} | args)
 
 
-def measured(job: Job) -> list[float]:
-    reports = RecordedReports()
+def measured(job: Job, reports: RecordedReports) -> None:
     from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds of imports
 
-    train(replace(job, held_out=HELD_OUT), reports)  # type: ignore[arg-type] # it only reports
-    return [line["loss"] for line in reports.lines if line["event"] == "measured"]
+    train(job, reports)  # type: ignore[arg-type] # it only reports
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
-def test_the_held_out_divergence_from_the_teacher_falls(tmp_path: Path, base: Path, teacher: Path, beta: float) -> None:
-    found = measured(distill_job(tmp_path / "run", base, teacher, beta=beta, max_steps=9, lr_scheduler_type="constant"))
+def test_the_held_out_divergence_from_the_teacher_falls(tmp_path: Path, base: Path, teacher: Path) -> None:
+    job = distill_job(tmp_path / "run", base, teacher, max_steps=6, lr_scheduler_type="constant")
+    reports = RecordedReports()
 
-    assert len(found) == 3
-    assert found[-1] < found[0]
+    measured(replace(job, held_out=HELD_OUT), reports)
+
+    found = [line["loss"] for line in reports.lines if line["event"] == "measured"]
+    assert len(found) == 6
+    assert found[-1] < 0.9 * found[0]
 
 
 def test_the_student_finds_the_teachers_answers_more_likely_than_its_base_does(
@@ -72,7 +76,9 @@ def _drawn_by(teacher: Path, *, count: int) -> Any:  # noqa: ANN401 - of torch
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
     tokenizer = AutoTokenizer.from_pretrained(teacher)
-    asked = tokenizer.apply_chat_template(QUESTION, add_generation_prompt=True, return_tensors="pt", return_dict=False)
+    asked: Any = tokenizer.apply_chat_template(
+        QUESTION, add_generation_prompt=True, return_tensors="pt", return_dict=False
+    )
     torch.manual_seed(3)
     model: Any = AutoModelForCausalLM.from_pretrained(teacher)
     given = {"do_sample": True, "max_new_tokens": 8, "num_return_sequences": count, "eos_token_id": None}
@@ -93,11 +99,8 @@ def _loss_of(base: Path, adapter: Path | None, answers: Any) -> float:  # noqa: 
         return float(model(input_ids=tokens, labels=labels).loss)
 
 
-@pytest.mark.parametrize("lmbda", [0.0, 0.6])
-def test_a_killed_distillation_goes_on_to_the_same_adapter(
-    tmp_path: Path, base: Path, teacher: Path, lmbda: float
-) -> None:
-    args: dict[str, Any] = {"lmbda": lmbda, "max_new_tokens": 8, "gradient_accumulation_steps": 2}
+def test_a_killed_distillation_goes_on_to_the_same_adapter(tmp_path: Path, base: Path, teacher: Path) -> None:
+    args: dict[str, Any] = {"lmbda": 0.6, "max_new_tokens": 8, "gradient_accumulation_steps": 2}
     whole, second = RecordedReports(), RecordedReports()
     expected = trained(distill_job(tmp_path / "whole", base, teacher, **args), whole)
     with pytest.raises(KeyboardInterrupt):
@@ -133,13 +136,13 @@ def test_a_loss_of_answers_alone_is_that_of_trl_over_all_tokens(tmp_path: Path, 
 
 
 def test_an_adapter_teaches_with_its_base(tmp_path: Path, base: Path) -> None:
-    made = job_in(tmp_path / "made", base, max_steps=4)
+    made = job_in(tmp_path / "made", base, max_steps=2)
     trained(made, RecordedReports())
-    job = distill_job(tmp_path / "run", base, base, max_steps=1)
+    files = ModelFiles(base=str(base), adapter=made.adapter)
     nothing, something = RecordedReports(), RecordedReports()
 
-    trained(job, nothing)
-    trained(replace(job, teacher=ModelFiles(base=str(base), adapter=made.adapter)), something)
+    trained(distill_job(tmp_path / "alone", base, base, max_steps=1), nothing)
+    trained(replace(distill_job(tmp_path / "run", base, base, max_steps=1), teacher=files), something)
 
     (same,), (other,) = nothing.losses, something.losses
     assert same == pytest.approx(0.0, abs=1e-6)

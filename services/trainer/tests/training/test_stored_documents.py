@@ -66,7 +66,7 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
     assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle | added
     reward = {**dict.fromkeys(("reward_model", "pattern", "json_schema"), ""), "weight": 0.5, "length": None}
     rewards = [{**reward, "rouge_l": True, "citation": False}]
-    written = PLAN | {"authors": ["user:ada"], "rewards": rewards}
+    written = PLAN | {"authors": ["user:ada"], "rewards": rewards, "teacher": "large@1"}
     space = [{"setting": "lora.r", "range": None, "choices": [4, 8]}]
     pruning = {"keep_percent": 25.0, "startup_trials": 3, "warmup_measurements": 0}
     budget = {"time": 90.0, "cost": 0.0, "price_per_hour": 0.0}

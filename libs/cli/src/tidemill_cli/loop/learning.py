@@ -195,14 +195,10 @@ class Training(Declared):
     ] = None
 
     @model_validator(mode="after")
-    def _rewarded_where_it_generates(self) -> Self:
+    def _goes_with_its_method(self) -> Self:
         if bool(self.rewards) != (self.method == "grpo"):
             message = "rewards belong to method: grpo, which needs at least one"
             raise ValueError(message)
-        return self
-
-    @model_validator(mode="after")
-    def _taught_where_it_distills(self) -> Self:
         if (self.teacher is not None) != (self.method == "distill"):
             message = "teacher belongs to method: distill, which needs one"
             raise ValueError(message)

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request, ResourceKey, derived_id
 from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.resources import Write, create, delete, repeated
-from tidemill_trainer.derivations.domain import Derivation, DerivationSource, Method, refuse_shared
+from tidemill_trainer.derivations.domain import Derivation, DerivationSource, refuse_shared
 from tidemill_trainer.derivations.errors import DerivationChanged, NotDerivable
-from tidemill_trainer.derivations.ports import Approvals, Derivations, Sources
+from tidemill_trainer.derivations.methods import Method, calibrated, calibration_of
+from tidemill_trainer.derivations.ports import Approvals, Calibrations, Derivations, Sources
 from tidemill_trainer.registry.domain.model_version import ModelVersion, VersionState
 from tidemill_trainer.registry.domain.sources import DerivedSource, OpenAiSource, TrainedSource
 
@@ -30,6 +31,7 @@ class DerivationCrud:
     derivations: Derivations
     sources: Sources
     approvals: Approvals
+    calibrations: Calibrations
     clock: Clock
     enqueue: Callable[[ResourceKey], None]
 
@@ -40,7 +42,9 @@ class DerivationCrud:
             InvalidInput: names every field that breaks its rule.
             ModelNotFound, ModelVersionNotFound: name those that exist.
             NotDerivable: the version has no weights here that could be read, or it or its base is another project's.
-            ApprovalMissing: the version lacks approvals, which what is made of it would not need.
+            DatasetVersionNotFound: there is no such version of the examples that the method reads.
+            ApprovalMissing: the version lacks approvals, which what is made of it would not need; or the dataset
+                version lacks them.
 
         """
         name = derived_id("CreateDerivation", caller.project, write.request.id)
@@ -52,7 +56,7 @@ class DerivationCrud:
             labels=dict(requested.labels),
             source=await self._source(caller, requested.source_version),
             model=requested.model,
-            method=requested.method,
+            method=await self._method(caller, requested.method),
             requester=caller.proven_subject,
         )
         fresh.check()
@@ -97,6 +101,10 @@ class DerivationCrud:
             change=Derivation.refuse_unfinished,
             changed=DerivationChanged,
         )
+
+    async def _method(self, caller: Caller, method: Method) -> Method:
+        reference = calibration_of(method)
+        return calibrated(method, await self.calibrations.resolve(caller, reference)) if reference else method
 
     async def _source(self, caller: Caller, reference: str) -> DerivationSource:
         version = await self.sources.version(caller.project, reference, field="derivation.source_version")

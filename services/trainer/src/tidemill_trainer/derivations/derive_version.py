@@ -16,9 +16,11 @@ from tidemill_core.errors import (
     TidemillError,
     isolated,
 )
-from tidemill_trainer.derivations.domain import Derivation, DerivationState, Quantize, derivation_card, refuse_shared
+from tidemill_trainer.derivations.domain import Derivation, DerivationState, derivation_card, refuse_shared
 from tidemill_trainer.derivations.errors import DerivationFailed, DerivationLost
+from tidemill_trainer.derivations.methods import calibration_of
 from tidemill_trainer.derivations.ports import (
+    Calibrations,
     DerivationFolder,
     DerivationJob,
     Derivations,
@@ -53,6 +55,7 @@ class DeriveVersion:
     derivations: Derivations
     sources: Sources
     files: Files
+    calibrations: Calibrations
     folders: Folders
     deriving: Deriving
     inspector: Inspector
@@ -135,12 +138,14 @@ class DeriveVersion:
     ) -> ModelVersion:
         folder = await self.folders.open(key)
         fetched = await self.files.fetch(source)
+        if calibration := calibration_of(derivation.method):
+            await self.calibrations.fetch(key.project, calibration, folder.calibration)
         job = DerivationJob(
             folder=folder,
             weights=await self.files.fetch(base) if base else fetched,
             weights_name=base.id if base else source.id,
             adapter=fetched if base else None,
-            bits=derivation.method.bits if isinstance(derivation.method, Quantize) else 0,
+            method=derivation.method,
         )
         facts = await self.deriving(job)
         await self.folders.write_card(folder, derivation_card(derivation, facts=sorted(facts.items())))

@@ -9,6 +9,13 @@ from typing import Any
 
 from tidemill_trainer.child_processes import Exceeded, described_exit, killed_above, started
 from tidemill_trainer.derivations.errors import DerivationFailed
+from tidemill_trainer.derivations.methods import (
+    DropLayers,
+    PruneMagnitude,
+    PruneWanda,
+    Quantize,
+    calibration_of,
+)
 from tidemill_trainer.derivations.ports import DerivationJob
 from tidemill_trainer.deriving.job import Job
 from tidemill_trainer.disk import disk_errors
@@ -26,13 +33,16 @@ class DerivingProcesses:
 
     async def __call__(self, job: DerivationJob) -> Mapping[str, str]:
         """See `Deriving`."""
-        path = job.folder.path / "job.json"
+        path, method = job.folder.path / "job.json", job.method
         written = Job(
             made=str(job.folder.made),
             weights=str(job.weights),
             weights_name=job.weights_name,
             adapter=str(job.adapter or ""),
-            bits=job.bits,
+            bits=method.bits if isinstance(method, Quantize) else 0,
+            sparsity=method.sparsity if isinstance(method, PruneMagnitude | PruneWanda) else 0.0,
+            dropped_layers=method.layers if isinstance(method, DropLayers) else 0,
+            calibration=str(job.folder.calibration) if calibration_of(method) else "",
             threads=self.threads,
             max_file_bytes=self.max_file_bytes,
         )

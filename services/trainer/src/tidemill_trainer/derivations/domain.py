@@ -14,10 +14,9 @@ from tidemill_trainer.derivations.errors import (
     DerivationUnfinished,
     NotDerivable,
 )
+from tidemill_trainer.derivations.methods import Merge, Method, described, method_violations
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.sources import DerivedSource
-
-INT8_BITS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,31 +38,6 @@ class DerivationState(Enum):
 
 IN_WORK = frozenset({DerivationState.QUEUED, DerivationState.RUNNING, DerivationState.REGISTERING})
 CANCELLABLE = frozenset({DerivationState.QUEUED, DerivationState.RUNNING})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Merge:
-    """An adapter's weights are added to those of its base."""
-
-    @property
-    def name(self) -> str:
-        """The method, which with the source version identifies what is made."""
-        return "merge"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantize:
-    """Each row of the matrices becomes integers and one scale; an adapter is merged before."""
-
-    bits: int = INT8_BITS
-
-    @property
-    def name(self) -> str:
-        """The method with its settings, which with the source version identifies what is made."""
-        return f"quantize_int{self.bits}"
-
-
-Method = Merge | Quantize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,12 +198,10 @@ class Derivation(Aggregate):
         if self.model == self.source.model:
             text = f"is {self.model!r}, the model of {self.source.version}: name another one, with a gate of its own"
             yield Violation("derivation.model", text)
-        match self.method:
-            case Merge() if not self.source.base:
-                text = f"{self.source.version} is no adapter: there is nothing to merge; use quantize"
-                yield Violation("derivation.merge", text)
-            case Quantize(bits=bits) if bits != INT8_BITS:
-                yield Violation("derivation.quantize.bits", f"is {bits}; supported is {INT8_BITS}")
+        if isinstance(self.method, Merge) and not self.source.base:
+            text = f"{self.source.version} is no adapter: there is nothing to merge; use quantize"
+            yield Violation("derivation.merge", text)
+        yield from method_violations(self.method)
 
 
 def refuse_shared(project: str, version: ModelVersion, *, base: ModelVersion | None = None) -> None:
@@ -261,7 +233,7 @@ def derivation_card(derivation: Derivation, *, facts: Sequence[tuple[str, str]])
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return f"""# {derivation.model}
 
-{_described(derivation)}
+{described(derivation.method)}
 
 | | |
 |---|---|
@@ -271,12 +243,3 @@ def derivation_card(derivation: Derivation, *, facts: Sequence[tuple[str, str]])
 
 The licence of {f"`{base}`" if base else "its source"} applies; users must check it, and the rights in the examples.
 """
-
-
-def _described(derivation: Derivation) -> str:
-    if isinstance(derivation.method, Merge):
-        return "Full weights: an adapter merged into its base by Tidemill. It is loaded without the adapter."
-    return (
-        "Full weights in int8, made by Tidemill: each row of the matrices of linear and embedding layers is stored as "
-        "integers from -127 to 127 and one scale; activations are computed in the serving format. Tidemill loads it."
-    )

@@ -6,9 +6,18 @@ from tidemill.trainer.v1 import derivation_pb2 as pb
 from tidemill.trainer.v1 import events_pb2 as events
 from tidemill_core.aggregate import Event
 from tidemill_core.errors import InvalidInput
-from tidemill_kit.mapping import to_message
+from tidemill_kit.mapping import from_message, to_message
 from tidemill_trainer.derivations.crud import DerivationRequest
-from tidemill_trainer.derivations.domain import INT8_BITS, Derivation, DerivationHasEnded, Merge, Method, Quantize
+from tidemill_trainer.derivations.domain import Derivation, DerivationHasEnded
+from tidemill_trainer.derivations.methods import (
+    INT8_BITS,
+    DropLayers,
+    Merge,
+    Method,
+    PruneMagnitude,
+    PruneWanda,
+    Quantize,
+)
 
 
 def derivation_of(message: pb.Derivation) -> DerivationRequest:
@@ -36,7 +45,10 @@ def derivation_message(derivation: Derivation) -> pb.Derivation:
         base=derivation.source.base,
         authors=list(derivation.authors),
         merge=pb.Merge() if isinstance(method, Merge) else None,
-        quantize=pb.Quantize(bits=method.bits) if isinstance(method, Quantize) else None,
+        quantize=to_message(pb.Quantize, method) if isinstance(method, Quantize) else None,
+        prune_magnitude=to_message(pb.PruneMagnitude, method) if isinstance(method, PruneMagnitude) else None,
+        prune_wanda=to_message(pb.PruneWanda, method) if isinstance(method, PruneWanda) else None,
+        drop_layers=to_message(pb.DropLayers, method) if isinstance(method, DropLayers) else None,
     )
 
 
@@ -54,5 +66,12 @@ def _method_of(message: pb.Derivation) -> Method:
             return Merge()
         case "quantize":
             return Quantize(bits=message.quantize.bits or INT8_BITS)
+        case "prune_magnitude":
+            return from_message(PruneMagnitude, message.prune_magnitude)
+        case "prune_wanda":
+            return from_message(PruneWanda, message.prune_wanda)
+        case "drop_layers":
+            return from_message(DropLayers, message.drop_layers)
         case _:
-            raise InvalidInput.at(field="derivation.method", text="must be merge or quantize")
+            text = "must be merge, quantize, prune_magnitude, prune_wanda or drop_layers"
+            raise InvalidInput.at(field="derivation.method", text=text)

@@ -8,6 +8,7 @@ from typing import Protocol
 from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_core.models.manifest import ArtifactFile
 from tidemill_trainer.derivations.domain import Derivation
+from tidemill_trainer.derivations.methods import Method
 from tidemill_trainer.registry.domain.approvals import Missing
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 
@@ -51,6 +52,31 @@ class Files(Protocol):
         ...
 
 
+class Calibrations(Protocol):
+    """Examples of dataset versions, of ingest, that methods read."""
+
+    async def resolve(self, caller: Caller, reference: str) -> str:
+        """Return `dataset@number` of `dataset@number`, or of the newest version of `dataset`.
+
+        Raises:
+            DatasetVersionNotFound: there is none.
+            ApprovalMissing: it lacks approvals.
+            DependencyUnavailable: ingest does not answer.
+
+        """
+        ...
+
+    async def fetch(self, project: str, version: str, target: Path) -> None:
+        """Download and verify the train split of `dataset@number` as it is now.
+
+        Raises:
+            DatasetVersionNotFound: it was deleted, or belongs to another project, which does not share it any more.
+            DependencyUnavailable: ingest or the store do not answer.
+
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivationFolder:
     """Working folder of a derivation on local disk; nothing in it outlives an attempt."""
@@ -61,6 +87,11 @@ class DerivationFolder:
     def made(self) -> Path:
         """The files of the version, once they are complete."""
         return self.path / "made"
+
+    @property
+    def calibration(self) -> Path:
+        """Examples that the method reads, JSON lines."""
+        return self.path / "calibration.jsonl"
 
 
 class Folders(Protocol):
@@ -108,8 +139,8 @@ class DerivationJob:
     weights_name: str
     adapter: Path | None
     """What is merged into them first."""
-    bits: int
-    """Of a quantized weight; 0 leaves the weights in their format."""
+    method: Method
+    """What is done with them then. Its examples, if it reads any, are in the folder."""
 
 
 class Deriving(Protocol):

@@ -18,6 +18,7 @@ from tidemill_trainer.derivations.deriving_processes import DerivingProcesses
 from tidemill_trainer.derivations.errors import DerivationNotFound
 from tidemill_trainer.derivations.grpc import GrpcDerivationService
 from tidemill_trainer.derivations.mongo import DERIVATIONS, pending_derivations
+from tidemill_trainer.derivations.ports import Calibrations
 from tidemill_trainer.derivations.ports import Derivations as DerivationStore
 from tidemill_trainer.registry.wiring import Registry
 from tidemill_trainer.settings import DERIVATIONS_FOLDER, TrainerSettings
@@ -35,8 +36,10 @@ class Derivations:
     leases: Leases
 
 
-def wire_derivations(backend: Backend, settings: TrainerSettings, registry: Registry) -> Derivations:
-    """Build derivations on the registry."""
+def wire_derivations(
+    backend: Backend, settings: TrainerSettings, registry: Registry, calibrations: Calibrations
+) -> Derivations:
+    """Build derivations on the registry, and on where methods find examples."""
     clock = SystemClock()
     derivations = backend.aggregates(
         "derivations",
@@ -52,6 +55,7 @@ def wire_derivations(backend: Backend, settings: TrainerSettings, registry: Regi
         derivations=derivations,
         sources=registry.shared,
         files=registry.files,
+        calibrations=calibrations,
         folders=folders,
         deriving=DerivingProcesses(
             memory_bytes=settings.derivation_memory_bytes,
@@ -77,6 +81,7 @@ def wire_derivations(backend: Backend, settings: TrainerSettings, registry: Regi
         derivations=derivations,
         sources=registry.shared,
         approvals=registry.approvals,
+        calibrations=calibrations,
         clock=clock,
         enqueue=controller.enqueue,
     )

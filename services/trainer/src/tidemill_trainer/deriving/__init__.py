@@ -1,1 +1,1 @@
-"""The deriving process: merges an adapter into its base, and quantizes weights."""
+"""The deriving process: merges an adapter into its base, quantizes weights, and prunes them."""

@@ -7,13 +7,19 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Paths are absolute; without an `adapter` nothing is merged, with 0 `bits` nothing is quantized."""
+    """Paths are absolute; without an `adapter` nothing is merged, and what is 0 or "" of the others is not done.
+
+    Weights are pruned to a `sparsity` by the examples of `calibration`, without them by their magnitude.
+    """
 
     made: str
     weights: str
     weights_name: str
     adapter: str = ""
     bits: int = 0
+    sparsity: float = 0.0
+    dropped_layers: int = 0
+    calibration: str = ""
     threads: int = 0
     max_file_bytes: int = 2**63
 

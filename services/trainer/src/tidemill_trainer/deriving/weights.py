@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from tidemill_core.models.int8 import INT8, QUANTIZATION
 from tidemill_core.models.json_files import is_known
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import CONFIG, checked_config, passed_on, tensors_of
+from tidemill_trainer.deriving.calibration import NOT_SUPPORTED, calibration_tokens
 from tidemill_trainer.deriving.job import Job
+from tidemill_trainer.deriving.pruning import drop_layers, prune_by_magnitude, prune_by_wanda, with_layers
 from tidemill_trainer.deriving.quantizing import quantized
 from tidemill_trainer.learning.failures import TrainingStopped
 
-NOT_SUPPORTED = "NOT_SUPPORTED"
 LIBRARIES = ("torch", "transformers", "peft", "safetensors", "tidemill-trainer")
 MAX_SHARD_BYTES = 5_000_000_000
 """Of a file of weights, as transformers writes them."""
@@ -51,14 +52,37 @@ def derive(job: Job) -> Mapping[str, str]:
         model = _loaded(folder, job.weights_name)
         if job.adapter:
             model = _merged(model, Path(job.adapter), base=job.weights_name)
-        tensors = _tensors(model, folder, name=job.weights_name)
+        _refuse_unknown(model, folder, name=job.weights_name)
+        layers = int(model.config.get_text_config().num_hidden_layers)
+        pruned = dict(_pruned(model, job))
+        kept = [int(each) for each in pruned.pop("kept layers", "").split(",") if each]
+        tensors = _tensors(model)
         if job.bits:
             tensors = quantized(model, tensors)
         _copy_others(folder, partial, bits=job.bits)
+        if kept:
+            _rewrite_config(partial, lambda config: with_layers(config, kept, of=layers))
         limit = min(MAX_SHARD_BYTES, job.max_file_bytes)
         save_torch_state_dict(tensors, partial, max_shard_size=limit, metadata={"format": "pt"})
+    if kept:
+        checked_config(partial, AutoModelForCausalLM.from_config)  # that the config is one of these weights
     partial.rename(made)
-    return {name: version(name) for name in LIBRARIES} | {"format": str(model.dtype).removeprefix("torch.")}
+    facts = {name: version(name) for name in LIBRARIES} | {"format": str(model.dtype).removeprefix("torch.")}
+    return facts | pruned
+
+
+def _pruned(model: Any, job: Job) -> Mapping[str, str]:  # noqa: ANN401 - of transformers
+    """Prune a model in place as the job says; return facts for the card."""
+    if not job.sparsity and not job.dropped_layers:
+        return {}
+    model.eval()
+    name = job.weights_name
+    if not job.calibration:
+        return prune_by_magnitude(model, job.sparsity, name=name)
+    rows = calibration_tokens(Path(job.weights), Path(job.calibration), name=name)
+    if job.dropped_layers:
+        return drop_layers(model, rows, job.dropped_layers, name=name)
+    return prune_by_wanda(model, rows, job.sparsity, name=name)
 
 
 def _loaded(folder: Path, name: str) -> Any:  # noqa: ANN401 - of transformers
@@ -108,7 +132,14 @@ def _merged(model: Any, adapter: Path, *, base: str) -> Any:  # noqa: ANN401 - o
         raise TrainingStopped(message, reason="NOT_FINITE") from error
 
 
-def _tensors(model: Any, folder: Path, *, name: str) -> dict[str, torch.Tensor]:  # noqa: ANN401 - of transformers
+def _refuse_unknown(model: Any, folder: Path, *, name: str) -> None:  # noqa: ANN401 - of transformers
+    """Check that all of what is stored is a tensor of the model."""
+    if unknown := sorted(set(tensors_of(folder)) - model.state_dict().keys()):
+        message = f"{name} stores {unknown[0]}, which is no tensor of the model that transformers makes of it"
+        raise TrainingStopped(message, reason=NOT_SUPPORTED)
+
+
+def _tensors(model: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401 - of transformers
     """Return the model's tensors by the names under which they are stored; tied ones once."""
     tied = getattr(model, "all_tied_weights_keys", {})
     found = model.state_dict()
@@ -117,9 +148,6 @@ def _tensors(model: Any, folder: Path, *, name: str) -> dict[str, torch.Tensor]:
         for key, tensor in found.items()
         if key not in tied or tensor.data_ptr() != found[tied[key]].data_ptr()
     }
-    if unknown := sorted(set(tensors_of(folder)) - found.keys()):
-        message = f"{name} stores {unknown[0]}, which is no tensor of the model that transformers makes of it"
-        raise TrainingStopped(message, reason=NOT_SUPPORTED)
     for key, tensor in stored.items():
         if not torch.isfinite(tensor).all():
             message = f"{key} has numbers that are not finite"
@@ -140,5 +168,9 @@ def _copy_others(folder: Path, made: Path, *, bits: int) -> None:
         (made / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, made / relative)
     if bits:
-        config = json.loads((made / CONFIG).read_text(encoding="utf-8")) | {QUANTIZATION: dict(INT8)}
-        (made / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+        _rewrite_config(made, lambda config: {**config, QUANTIZATION: dict(INT8)})
+
+
+def _rewrite_config(made: Path, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    config = change(json.loads((made / CONFIG).read_text(encoding="utf-8")))
+    (made / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")

@@ -60,7 +60,7 @@ class AnswerCollator:
         }
 
 
-class DistillingTrainer(MeasuredByLoss, GKDTrainer):
+class DistillingTrainer(MeasuredByLoss, GKDTrainer):  # type: ignore[misc] # it has no types
     """Generalized knowledge distillation (Agarwal et al., 2024): the share `lmbda` of batches is generated."""
 
     def __init__(self, **given: Any) -> None:  # noqa: ANN401 - of TRL

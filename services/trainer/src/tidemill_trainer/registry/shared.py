@@ -61,7 +61,8 @@ def _as_shared(version: ModelVersion) -> ModelVersion:
             base = source.base if "/" in source.base else f"{owner}/{source.base}"
             source = TrainedSource(run="", base=base, dataset_version="")
         case DerivedSource():
-            source = DerivedSource(derivation="", source_version="", method=source.method)
+            method = source.method.partition(" ")[0]  # without the dataset whose examples were read
+            source = DerivedSource(derivation="", source_version="", method=method)
         case OpenAiSource():
             source = replace(source, api_key_secret="")
     model = f"{owner}/{version.model}"

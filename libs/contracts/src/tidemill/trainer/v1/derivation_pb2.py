@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tidemill/trainer/v1/derivation.proto\x12\x13tidemill.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x05\n\nDerivation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12;\n\x06labels\x18\x05 \x03(\x0b\x32+.tidemill.trainer.v1.Derivation.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esource_version\x18\x08 \x01(\t\x12\r\n\x05model\x18\t \x01(\t\x12+\n\x05merge\x18\n \x01(\x0b\x32\x1a.tidemill.trainer.v1.MergeH\x00\x12\x31\n\x08quantize\x18\x0b \x01(\x0b\x32\x1d.tidemill.trainer.v1.QuantizeH\x00\x12\x0c\n\x04\x62\x61se\x18\x0c \x01(\t\x12\x33\n\x05state\x18\r \x01(\x0e\x32$.tidemill.trainer.v1.DerivationState\x12\x0e\n\x06reason\x18\x0e \x01(\t\x12\x0f\n\x07message\x18\x0f \x01(\t\x12\x15\n\rmodel_version\x18\x10 \x01(\t\x12\x14\n\x0csource_bytes\x18\x11 \x01(\x03\x12\x14\n\x0cweight_bytes\x18\x12 \x01(\x03\x12\x11\n\trequester\x18\x13 \x01(\t\x12\x0f\n\x07\x61uthors\x18\x14 \x03(\t\x12\x0f\n\x07\x61ttempt\x18\x15 \x01(\x05\x12.\n\nstart_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06method\"\x07\n\x05Merge\"\x18\n\x08Quantize\x12\x0c\n\x04\x62its\x18\x01 \x01(\x05*\xed\x01\n\x0f\x44\x65rivationState\x12 \n\x1c\x44\x45RIVATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45RIVATION_STATE_QUEUED\x10\x01\x12\x1c\n\x18\x44\x45RIVATION_STATE_RUNNING\x10\x02\x12\x1e\n\x1a\x44\x45RIVATION_STATE_SUCCEEDED\x10\x03\x12\x1b\n\x17\x44\x45RIVATION_STATE_FAILED\x10\x04\x12\x1e\n\x1a\x44\x45RIVATION_STATE_CANCELLED\x10\x05\x12 \n\x1c\x44\x45RIVATION_STATE_REGISTERING\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tidemill/trainer/v1/derivation.proto\x12\x13tidemill.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x07\n\nDerivation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12;\n\x06labels\x18\x05 \x03(\x0b\x32+.tidemill.trainer.v1.Derivation.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esource_version\x18\x08 \x01(\t\x12\r\n\x05model\x18\t \x01(\t\x12+\n\x05merge\x18\n \x01(\x0b\x32\x1a.tidemill.trainer.v1.MergeH\x00\x12\x31\n\x08quantize\x18\x0b \x01(\x0b\x32\x1d.tidemill.trainer.v1.QuantizeH\x00\x12>\n\x0fprune_magnitude\x18\x18 \x01(\x0b\x32#.tidemill.trainer.v1.PruneMagnitudeH\x00\x12\x36\n\x0bprune_wanda\x18\x19 \x01(\x0b\x32\x1f.tidemill.trainer.v1.PruneWandaH\x00\x12\x36\n\x0b\x64rop_layers\x18\x1a \x01(\x0b\x32\x1f.tidemill.trainer.v1.DropLayersH\x00\x12\x0c\n\x04\x62\x61se\x18\x0c \x01(\t\x12\x33\n\x05state\x18\r \x01(\x0e\x32$.tidemill.trainer.v1.DerivationState\x12\x0e\n\x06reason\x18\x0e \x01(\t\x12\x0f\n\x07message\x18\x0f \x01(\t\x12\x15\n\rmodel_version\x18\x10 \x01(\t\x12\x14\n\x0csource_bytes\x18\x11 \x01(\x03\x12\x14\n\x0cweight_bytes\x18\x12 \x01(\x03\x12\x11\n\trequester\x18\x13 \x01(\t\x12\x0f\n\x07\x61uthors\x18\x14 \x03(\t\x12\x0f\n\x07\x61ttempt\x18\x15 \x01(\x05\x12.\n\nstart_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06method\"\x07\n\x05Merge\"\x18\n\x08Quantize\x12\x0c\n\x04\x62its\x18\x01 \x01(\x05\"\"\n\x0ePruneMagnitude\x12\x10\n\x08sparsity\x18\x01 \x01(\x01\"3\n\nPruneWanda\x12\x10\n\x08sparsity\x18\x01 \x01(\x01\x12\x13\n\x0b\x63\x61libration\x18\x02 \x01(\t\"1\n\nDropLayers\x12\x0e\n\x06layers\x18\x01 \x01(\x05\x12\x13\n\x0b\x63\x61libration\x18\x02 \x01(\t*\xed\x01\n\x0f\x44\x65rivationState\x12 \n\x1c\x44\x45RIVATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45RIVATION_STATE_QUEUED\x10\x01\x12\x1c\n\x18\x44\x45RIVATION_STATE_RUNNING\x10\x02\x12\x1e\n\x1a\x44\x45RIVATION_STATE_SUCCEEDED\x10\x03\x12\x1b\n\x17\x44\x45RIVATION_STATE_FAILED\x10\x04\x12\x1e\n\x1a\x44\x45RIVATION_STATE_CANCELLED\x10\x05\x12 \n\x1c\x44\x45RIVATION_STATE_REGISTERING\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,14 +34,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DERIVATION_LABELSENTRY']._loaded_options = None
   _globals['_DERIVATION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_DERIVATIONSTATE']._serialized_start=869
-  _globals['_DERIVATIONSTATE']._serialized_end=1106
+  _globals['_DERIVATIONSTATE']._serialized_start=1185
+  _globals['_DERIVATIONSTATE']._serialized_end=1422
   _globals['_DERIVATION']._serialized_start=95
-  _globals['_DERIVATION']._serialized_end=831
-  _globals['_DERIVATION_LABELSENTRY']._serialized_start=776
-  _globals['_DERIVATION_LABELSENTRY']._serialized_end=821
-  _globals['_MERGE']._serialized_start=833
-  _globals['_MERGE']._serialized_end=840
-  _globals['_QUANTIZE']._serialized_start=842
-  _globals['_QUANTIZE']._serialized_end=866
+  _globals['_DERIVATION']._serialized_end=1007
+  _globals['_DERIVATION_LABELSENTRY']._serialized_start=952
+  _globals['_DERIVATION_LABELSENTRY']._serialized_end=997
+  _globals['_MERGE']._serialized_start=1009
+  _globals['_MERGE']._serialized_end=1016
+  _globals['_QUANTIZE']._serialized_start=1018
+  _globals['_QUANTIZE']._serialized_end=1042
+  _globals['_PRUNEMAGNITUDE']._serialized_start=1044
+  _globals['_PRUNEMAGNITUDE']._serialized_end=1078
+  _globals['_PRUNEWANDA']._serialized_start=1080
+  _globals['_PRUNEWANDA']._serialized_end=1131
+  _globals['_DROPLAYERS']._serialized_start=1133
+  _globals['_DROPLAYERS']._serialized_end=1182
 # @@protoc_insertion_point(module_scope)

@@ -97,6 +97,9 @@ class Derivation(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     MERGE_FIELD_NUMBER: _builtins.int
     QUANTIZE_FIELD_NUMBER: _builtins.int
+    PRUNE_MAGNITUDE_FIELD_NUMBER: _builtins.int
+    PRUNE_WANDA_FIELD_NUMBER: _builtins.int
+    DROP_LAYERS_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
@@ -129,8 +132,8 @@ class Derivation(_message.Message):
     """Output only. The state."""
     reason: _builtins.str
     """Output only. Why it failed, UPPER_SNAKE: MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, NOT_DERIVABLE, OBJECT_MISSING,
-    OBJECT_DAMAGED, ARTIFACT_REFUSED, NOT_SUPPORTED, NOT_FINITE, OUT_OF_MEMORY, TIME_LIMIT, WORKER_LOST, CRASHED, CANCELLED,
-    INTERNAL.
+    OBJECT_DAMAGED, ARTIFACT_REFUSED, DATASET_VERSION_NOT_FOUND, DATASET_TOO_SMALL, NOT_SUPPORTED, NOT_FINITE,
+    OUT_OF_MEMORY, TIME_LIMIT, WORKER_LOST, CRASHED, CANCELLED, INTERNAL.
     """
     message: _builtins.str
     """Output only. What it does or waits for, or why it failed."""
@@ -165,6 +168,18 @@ class Derivation(_message.Message):
         """Stores the weights with fewer bits; an adapter is merged into its base before."""
 
     @_builtins.property
+    def prune_magnitude(self) -> Global___PruneMagnitude:
+        """Sets the smallest weights to zero; an adapter is merged into its base before."""
+
+    @_builtins.property
+    def prune_wanda(self) -> Global___PruneWanda:
+        """Sets to zero the weights that change least; an adapter is merged into its base before."""
+
+    @_builtins.property
+    def drop_layers(self) -> Global___DropLayers:
+        """Removes the decoder layers that change least; an adapter is merged into its base before."""
+
+    @_builtins.property
     def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. The subjects that may not approve a rollout of what it makes: its requester, and the authors of what it
         is made of.
@@ -192,6 +207,9 @@ class Derivation(_message.Message):
         model: _builtins.str = ...,
         merge: Global___Merge | None = ...,
         quantize: Global___Quantize | None = ...,
+        prune_magnitude: Global___PruneMagnitude | None = ...,
+        prune_wanda: Global___PruneWanda | None = ...,
+        drop_layers: Global___DropLayers | None = ...,
         base: _builtins.str = ...,
         state: Global___DerivationState.ValueType = ...,
         reason: _builtins.str = ...,
@@ -205,11 +223,11 @@ class Derivation(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time", "merge", b"merge", "method", b"method", "quantize", b"quantize", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "drop_layers", b"drop_layers", "finish_time", b"finish_time", "merge", b"merge", "method", b"method", "prune_magnitude", b"prune_magnitude", "prune_wanda", b"prune_wanda", "quantize", b"quantize", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "create_time", b"create_time", "etag", b"etag", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "merge", b"merge", "message", b"message", "method", b"method", "model", b"model", "model_version", b"model_version", "project", b"project", "quantize", b"quantize", "reason", b"reason", "requester", b"requester", "seq", b"seq", "source_bytes", b"source_bytes", "source_version", b"source_version", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "weight_bytes", b"weight_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "create_time", b"create_time", "drop_layers", b"drop_layers", "etag", b"etag", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "merge", b"merge", "message", b"message", "method", b"method", "model", b"model", "model_version", b"model_version", "project", b"project", "prune_magnitude", b"prune_magnitude", "prune_wanda", b"prune_wanda", "quantize", b"quantize", "reason", b"reason", "requester", b"requester", "seq", b"seq", "source_bytes", b"source_bytes", "source_version", b"source_version", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "weight_bytes", b"weight_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["merge", "quantize"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["merge", "quantize", "prune_magnitude", "prune_wanda", "drop_layers"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -253,3 +271,87 @@ class Quantize(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Quantize: _TypeAlias = Quantize  # noqa: Y015
+
+@_typing.final
+class PruneMagnitude(_message.Message):
+    """PruneMagnitude sets the weights of smallest absolute value to zero, in each matrix of the decoder layers alike. They are
+    stored as they were: neither file nor speed changes.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPARSITY_FIELD_NUMBER: _builtins.int
+    sparsity: _builtins.float
+    """Required. The share of the weights that become zero, from 0.05 to 0.95."""
+    def __init__(
+        self,
+        *,
+        sparsity: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sparsity", b"sparsity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneMagnitude: _TypeAlias = PruneMagnitude  # noqa: Y015
+
+@_typing.final
+class PruneWanda(_message.Message):
+    """PruneWanda sets to zero the weights of smallest absolute value times the norm of their input on examples, in each row of
+    the decoder layers' matrices alike (Sun et al., 2024). They are stored as they were: neither file nor speed changes.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPARSITY_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    sparsity: _builtins.float
+    """Required. The share of the weights that become zero, from 0.05 to 0.95."""
+    calibration: _builtins.str
+    """Required. The dataset version whose train split has the examples: `dataset@version`, or `dataset` for the newest. Read
+    back, it has a number.
+    """
+    def __init__(
+        self,
+        *,
+        sparsity: _builtins.float = ...,
+        calibration: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "sparsity", b"sparsity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneWanda: _TypeAlias = PruneWanda  # noqa: Y015
+
+@_typing.final
+class DropLayers(_message.Message):
+    """DropLayers removes the consecutive decoder layers between whose input and output the angle is smallest on examples
+    (Gromov et al., 2024): a smaller and faster model of the same architecture.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYERS_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    layers: _builtins.int
+    """Required. How many are removed, 1 to 200; fewer than the model has."""
+    calibration: _builtins.str
+    """Required. The dataset version whose train split has the examples: `dataset@version`, or `dataset` for the newest. Read
+    back, it has a number.
+    """
+    def __init__(
+        self,
+        *,
+        layers: _builtins.int = ...,
+        calibration: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "layers", b"layers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropLayers: _TypeAlias = DropLayers  # noqa: Y015
