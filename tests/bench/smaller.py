@@ -1,6 +1,7 @@
-"""What int8 weights gain and lose beside bfloat16: bytes on disk and in memory, tokens a second, and answers.
+"""What int8 weights, or fewer layers, gain and lose: bytes on disk and in memory, tokens a second, and answers.
 
-`python -m tests.bench.smaller [--questions 64] [--base FOLDER] [--adapter FOLDER]`, about three minutes with SmolLM2.
+`python -m tests.bench.smaller [--questions 64] [--base FOLDER] [--adapter FOLDER] [--drop-layers N]`, about three
+minutes with SmolLM2. Layers are dropped by what they do on other questions than those that are asked.
 Trainer's deriving process makes the version, and inference's engine serves each of the two in a process of its own, in
 the format that serving computes in here. Memory is that of the tensors, and what the process has resident after its
 answers beside what it had before it loaded the model. Answers are compared as a gate does: ROUGE-L to the references,
@@ -33,6 +34,7 @@ from tidemill_inference.engines.ports import Finish, Piece, Prompt
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_trainer.derivations.deriving_processes import DerivingProcesses
+from tidemill_trainer.derivations.methods import DropLayers, Merge, Method, Quantize
 from tidemill_trainer.derivations.ports import DerivationFolder, DerivationJob
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,16 +44,28 @@ MARGIN = -0.02
 LIMITS = EngineLimits(cache_tokens=16384)
 
 
-async def derived(base: Path, folder: Path, *, adapter: Path | None, bits: int) -> tuple[Path, float]:
+async def derived(base: Path, folder: Path, *, adapter: Path | None, method: Method) -> tuple[Path, float]:
     """Make a version, as a worker does; return its folder, and how long the process took."""
     await asyncio.to_thread(folder.mkdir)
+    await asyncio.to_thread(_write_examples, DerivationFolder(path=folder).calibration)
     begun = time.perf_counter()
     processes = DerivingProcesses(memory_bytes=2**33, time_s=600, max_file_bytes=2**40)
     job = DerivationJob(
-        folder=DerivationFolder(path=folder), weights=base, weights_name="base@1", adapter=adapter, bits=bits
+        folder=DerivationFolder(path=folder), weights=base, weights_name="base@1", adapter=adapter, method=method
     )
     await processes(job)
     return job.folder.made, time.perf_counter() - begun
+
+
+def _write_examples(path: Path) -> None:
+    """Write other questions than those that are asked, as examples of a dataset version."""
+    with path.open("w", encoding="utf-8") as lines:
+        for each in questions(331)[1::5]:
+            answered = [*each.messages, {"role": "assistant", "content": each.reference}]
+            turns = [
+                {"role": f"ROLE_{turn['role'].upper()}", "parts": [{"text": turn["content"]}]} for turn in answered
+            ]
+            lines.write(json.dumps({"messages": turns[:-1], "output": turns[-1]}) + "\n")
 
 
 async def served(folder: Path, asked: Sequence[Question]) -> dict[str, Any]:
@@ -113,12 +127,14 @@ async def main(options: argparse.Namespace) -> None:
         say(json.dumps(await served(options.serve, asked)) + "\n")
         return
     with tempfile.TemporaryDirectory() as name:
-        made, seconds = await derived(options.base, Path(name, "int8"), adapter=options.adapter, bits=8)
+        method = DropLayers(layers=options.drop_layers, calibration="other") if options.drop_layers else Quantize()
+        smaller = f"{options.drop_layers} fewer" if options.drop_layers else "int8"
+        made, seconds = await derived(options.base, Path(name, "smaller"), adapter=options.adapter, method=method)
         say(f"made in {seconds:.1f} s; {computed_format('auto')}; {len(asked)} questions\n")
         before = options.base
         if options.adapter:
-            before, _ = await derived(options.base, Path(name, "merged"), adapter=options.adapter, bits=0)
-        folders = {"as it is": before, "int8": made}
+            before, _ = await derived(options.base, Path(name, "merged"), adapter=options.adapter, method=Merge())
+        folders = {"as it is": before, smaller: made}
         found = {kind: await asyncio.to_thread(apart, folder, len(asked)) for kind, folder in folders.items()}
         disk = {kind: _disk(folder) for kind, folder in folders.items()}
     rouge = {kind: scores(asked, each["texts"]) for kind, each in found.items()}
@@ -129,17 +145,18 @@ async def main(options: argparse.Namespace) -> None:
             f"resident {each['resident'] / 1e6:.0f} MB  {speeds} tokens/s at {AT_ONCE}  "
             f"ROUGE-L {fmean(rouge[kind]):.3f}\n"
         )
-    shares = disk["int8"] / disk["as it is"], found["int8"]["bytes"] / found["as it is"]["bytes"]
-    differences = [new - old for old, new in zip(rouge["as it is"], rouge["int8"], strict=True)]
+    shares = disk[smaller] / disk["as it is"], found[smaller]["bytes"] / found["as it is"]["bytes"]
+    differences = [new - old for old, new in zip(rouge["as it is"], rouge[smaller], strict=True)]
     interval = await BettingIntervals().of_mean(differences, confidence=0.95, bounded=True)
-    same = fmean(one == other for one, other in zip(found["as it is"]["texts"], found["int8"]["texts"], strict=True))
+    same = fmean(one == other for one, other in zip(found["as it is"]["texts"], found[smaller]["texts"], strict=True))
     say(f"disk {shares[0]:.3f}, memory {shares[1]:.3f} of it; {same:.0%} of the answers are the same texts\n")
     bounds = f"[{interval.low:+.4f}, {interval.high:+.4f}]"
     say(f"difference {fmean(differences):+.4f} {bounds}; above the margin {MARGIN}: {interval.low > MARGIN}\n")
     needed = await BettingIntervals().needed(differences, above=MARGIN, confidence=0.95)
     say(f"so distributed, {needed} questions show it\n")
-    report("int8 weights on disk", shares[0], "of bfloat16")
-    report("int8 weights in memory", shares[1], "of bfloat16")
+    kind = "fewer layers" if options.drop_layers else "int8 weights"
+    report(f"{kind} on disk", shares[0], "of bfloat16")
+    report(f"{kind} in memory", shares[1], "of bfloat16")
 
 
 if __name__ == "__main__":
@@ -147,5 +164,6 @@ if __name__ == "__main__":
     parser.add_argument("--base", type=Path, default=ROOT / ".tidemill" / "models" / "smollm2")
     parser.add_argument("--adapter", type=Path, help="an adapter on it, which is merged into both")
     parser.add_argument("--questions", type=int, default=64)
+    parser.add_argument("--drop-layers", type=int, default=0, help="how many layers to remove, in place of int8")
     parser.add_argument("--serve", type=Path)
     asyncio.run(main(parser.parse_args()))
