@@ -58,6 +58,8 @@ from tidemill_evaluator.gates.spend_level import SpendLevel
 from tidemill_evaluator.metrics.own import OwnMetrics
 from tidemill_evaluator.metrics.ports import MetricFamily
 from tidemill_evaluator.metrics.registry import Registry
+from tidemill_evaluator.safety.expectation_metrics import ExpectationMetrics
+from tidemill_evaluator.safety.shipped_files import ShippedFiles
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
@@ -116,7 +118,7 @@ class Evaluator:
         self.retrieval = InMemoryRetrievalComparisons()
         self.datasets = InMemoryDatasets()
         self.enqueue = Steps()
-        self.metrics = registry()
+        self.metrics = registry(ExpectationMetrics(max_concurrent=1))
         self.cases = exchange_cases(self.objects)
         self.start = StartEvaluation(
             evaluations=self.evaluations,
@@ -138,7 +140,11 @@ class Evaluator:
             gates=self.gates, changed=self.triggers.gate_changed, metrics=self.metrics, limits=limits
         )
         self.suite_crud = SuiteCrud(
-            suites=self.suites, cases=self.cases, gates_of=self.gate_crud.requiring, limits=limits
+            suites=self.suites,
+            cases=self.cases,
+            gates_of=self.gate_crud.requiring,
+            shipped=ShippedFiles(),
+            limits=limits,
         )
         self.evaluation_crud = EvaluationCrud(evaluations=self.evaluations, retrieval=self.retrieval, clock=self.clock)
         self.readers = InMemoryReaders()

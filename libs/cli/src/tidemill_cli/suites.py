@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from tidemill.evaluator.v1.suite_pb2 import Suite
-from tidemill.evaluator.v1.suite_service_pb2 import ListSuitesRequest
+from tidemill.evaluator.v1.suite_pb2 import ShippedCases, Suite
+from tidemill.evaluator.v1.suite_service_pb2 import ListShippedSuitesRequest, ListSuitesRequest
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, plain, progress, show, table
 from tidemill_cli.pages import lists
@@ -32,6 +32,40 @@ SHOWN = 20
 def list_suites() -> ListSuitesRequest:
     """List the project's suites."""
     return ListSuitesRequest()
+
+
+@lists(
+    suites,
+    "shipped",
+    lambda c: c.suites.ListShippedSuites,
+    ("suite", "cases", "languages", "what it asks for"),
+    lambda s: (s.id, s.case_count, ", ".join(s.languages), s.description),
+)
+def list_shipped() -> ListShippedSuitesRequest:
+    """List the suites that the evaluator ships; `suites add` takes them into the project."""
+    return ListShippedSuitesRequest()
+
+
+@suites.command("add")
+def add_shipped(
+    shipped: Annotated[str, typer.Argument(help="A suite that the evaluator ships: see `suites shipped`.")],
+    *,
+    name: Annotated[str, typer.Option("--as", help="Its name in the project; by default the same.")] = "",
+    languages: Annotated[
+        list[str] | None, typer.Option("--language", "-l", help="Only cases in this language; may be repeated.")
+    ] = None,
+    max_cases: Annotated[int, typer.Option("--max-cases", min=0, help="At most so many; 0 takes all.")] = 0,
+) -> None:
+    """Add a shipped suite to the project, or take the cases of the evaluator's release as its next version."""
+
+    async def work(connection: Connection) -> Suite:
+        origin = ShippedCases(suite=shipped, languages=languages or [], max_cases=max_cases)
+        suite = Suite(id=name or shipped, shipped=origin)
+        kept = Suites(connection)
+        return await (kept.create(suite) if await kept.find(suite.id) is None else kept.update(suite, "shipped"))
+
+    suite = call(work)
+    show(plain(suite), card({"suite": f"{suite.id}@{suite.version}", "cases": suite.case_count}))
 
 
 @suites.command("show")

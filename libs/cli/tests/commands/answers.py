@@ -8,6 +8,8 @@ from libs.cli.tests.commands.review_answers import LABEL_USE
 from libs.cli.tests.loop.running import Running
 from tidemill.evaluator.v1 import evaluation_pb2 as ev
 from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
+from tidemill.evaluator.v1 import suite_pb2 as su
+from tidemill.evaluator.v1 import suite_service_pb2 as su_rpc
 from tidemill.feedback.v1 import curation_pb2 as cu
 from tidemill.feedback.v1 import curation_service_pb2 as cu_rpc
 from tidemill.feedback.v1 import feedback_pb2 as fb
@@ -306,6 +308,9 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     ),
     "trainer.v1.training_service:RetryTrainingRun": lambda _: tr_rpc.RetryTrainingRunResponse(
         run=training_run(tr.TRAINING_RUN_STATE_QUEUED)
+    ),
+    "evaluator.v1.suite_service:ListShippedSuites": lambda _: su_rpc.ListShippedSuitesResponse(
+        suites=[su.ShippedSuite(id="forgetting", description="simple facts", case_count=60, languages=["en", "de"])]
     ),
     "evaluator.v1.evaluation_service:GetGatePower": _power,
     "evaluator.v1.evaluation_service:ListEvaluations": lambda _: ev_rpc.ListEvaluationsResponse(

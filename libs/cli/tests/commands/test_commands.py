@@ -48,6 +48,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("training start helpdesk_lora", ["queued"]),
         ("training cancel run-2", ["cancelled"]),
         ("training retry run-2", ["queued"]),
+        ("suites shipped", ["forgetting", "60", "en, de", "simple facts"]),
         ("gates list", ["helpdesk_gate", "helpdesk_lora"]),
         ("gates power helpdesk_gate", ["suite:truth@1", "+0.12", "34%", "260", "assumed", "not known yet"]),
         ("evaluations list", ["ev-1", "40/108", "running"]),

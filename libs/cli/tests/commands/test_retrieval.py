@@ -9,7 +9,7 @@ import pytest
 from libs.cli.tests.commands.conftest import Terminal
 from libs.cli.tests.commands.retrieval_answers import DOCUMENTS, GOOD_WEIGHT, RetrievalAnswers, collection
 from libs.cli.tests.loop.running import Running
-from tidemill.evaluator.v1.suite_pb2 import Case, Judgement, Suite
+from tidemill.evaluator.v1.suite_pb2 import Case, Judgement, ShippedCases, Suite
 
 
 def judged_suite(running: Running, *, count: int = DOCUMENTS, name: str = "questions", unanswerable: int = 0) -> None:
@@ -54,6 +54,17 @@ async def test_judged_questions_are_imported_by_the_keys_of_a_source(
     (kept,) = running.keepers["suite"].stored["questions"].cases
     assert kept.id in {"q1", "q3"}
     assert {each.document for each in kept.judgements} <= {"d1", "d3"}
+
+
+async def test_a_shipped_suite_is_added_and_added_again(terminal: Terminal, running: Running) -> None:
+    options = ["suites", "add", "forgetting", "--as", "abilities", "-l", "en", "-l", "de", "--max-cases", "9"]
+
+    first, again = [await asyncio.to_thread(terminal, *options) for _ in range(2)]
+
+    assert first.code == again.code == 0, first.text + again.text
+    assert "abilities@1" in again.text
+    stored = running.keepers["suite"].stored["abilities"]
+    assert stored.shipped == ShippedCases(suite="forgetting", languages=["en", "de"], max_cases=9)
 
 
 async def test_questions_that_no_document_answers_are_imported_as_unanswerable(

@@ -136,9 +136,9 @@ def _with_limits(curation: Any) -> None:
 
 
 def _counted(suite: Any) -> None:
-    suite.case_count = len(suite.cases)
+    suite.case_count = suite.shipped.max_cases or len(suite.cases)
     suite.judged_case_count = sum(bool(case.judgements) for case in suite.cases)
     suite.digest = hashlib.sha256(
-        b"".join(case.SerializeToString(deterministic=True) for case in suite.cases)
+        b"".join(part.SerializeToString(deterministic=True) for part in (suite.shipped, *suite.cases))
     ).hexdigest()
     suite.version = suite.version or 1

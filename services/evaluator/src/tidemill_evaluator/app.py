@@ -21,6 +21,8 @@ from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
 from tidemill_evaluator.metrics.own import OwnMetrics
 from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.retrieval_evaluations.wiring import wire_retrieval_evaluations
+from tidemill_evaluator.safety.expectation_metrics import ExpectationMetrics
+from tidemill_evaluator.safety.shipped_files import ShippedFiles
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.exchange import ExchangeCases
@@ -49,14 +51,21 @@ async def build_app(settings: EvaluatorSettings) -> App:
         of_datasets={name: backend.bucket(name) for name in settings.dataset_buckets},
         shared=backend.shared(Shared.DATASET),
     )
-    metrics = Registry(families=(OwnMetrics(max_concurrent=settings.max_concurrent_scores),))
+    metrics = Registry(
+        families=(
+            OwnMetrics(max_concurrent=settings.max_concurrent_scores),
+            ExpectationMetrics(max_concurrent=settings.max_concurrent_scores),
+        )
+    )
     retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
     others = OfOtherFeatures(
         suites=suites, cases=cases, gates=gates, levels=levels, retrieval=retrieval.for_gates, metrics=metrics
     )
     evaluations = wire_evaluations(settings, backend, others)
     gate_crud = GateCrud(gates=gates, changed=evaluations.triggers.gate_changed, metrics=metrics, limits=limits)
-    suite_crud = SuiteCrud(suites=suites, cases=cases, gates_of=gate_crud.requiring, limits=limits)
+    suite_crud = SuiteCrud(
+        suites=suites, cases=cases, gates_of=gate_crud.requiring, shipped=ShippedFiles(), limits=limits
+    )
     servicer = GrpcEvaluationService(
         gates=gate_crud,
         evaluations=evaluations.crud,

@@ -93,6 +93,8 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum length of a suite's reference answer, in characters."""
     max_context_length: int = Field(default=_LIMITS.context_length, ge=1)
     """Maximum total length of a suite question's earlier turns and variables, in characters."""
+    max_expectation_length: int = Field(default=_LIMITS.expectation_length, ge=1, le=20_000)
+    """Maximum length of a case's expectation, its pattern and texts together, in characters."""
     max_judgements: int = Field(default=_LIMITS.judgements, ge=1, le=10_000)
     """Maximum number of judged documents per case."""
     max_requirements: int = Field(default=_LIMITS.requirements, ge=1, le=40)
@@ -123,6 +125,7 @@ class EvaluatorSettings(ServiceSettings):
             question_length=self.max_question_length,
             reference_length=self.max_reference_length,
             context_length=self.max_context_length,
+            expectation_length=self.max_expectation_length,
             judgements=self.max_judgements,
             requirements=self.max_requirements,
         )

@@ -143,6 +143,19 @@ async def test_a_suite_is_created_read_changed_and_deleted(api: ApiClient) -> No
         await api.suites.GetSuite(suite_service_pb2.GetSuiteRequest(id="truth"))
 
 
+async def test_a_suite_takes_cases_that_are_shipped(api: ApiClient) -> None:
+    (first, *_) = (await api.suites.ListShippedSuites(suite_service_pb2.ListShippedSuitesRequest(page_size=1))).suites
+    shipped = suite_pb2.ShippedCases(suite=first.id, languages=["de"])
+
+    request = suite_service_pb2.CreateSuiteRequest(suite=suite_pb2.Suite(id="fair", shipped=shipped))
+    created = (await api.suites.CreateSuite(request)).suite
+    read = (await api.suites.GetSuite(suite_service_pb2.GetSuiteRequest(id="fair"))).suite
+
+    assert (first.id, first.case_count, list(first.languages)) == ("bias", 96, ["en", "de", "fr", "es"])
+    assert (created.shipped, created.case_count, created.expecting_case_count) == (shipped, 24, 24)
+    assert all(case.HasField("expect") and not case.reference for case in read.cases)
+
+
 async def test_a_suite_is_refused_by_its_fields(api: ApiClient) -> None:
     await api.with_suite()
     broken = suite()

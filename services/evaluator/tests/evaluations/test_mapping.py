@@ -117,8 +117,8 @@ def test_a_suite_is_stored_as_it_always_was() -> None:
     suite = Suite(id="truth", project="acme", number=2, digest="d", size=3, content=CONTENT)
     stored = {"number": 2, "digest": "d", "size": 3, "content": OBJECT}
 
-    counts = {"judged": 0, "without_reference": 0, "unanswerable": 0}
-    assert SUITES.encode(suite) == {**stored, **counts, "generated_by": ""}
+    counts = {"judged": 0, "without_reference": 0, "unanswerable": 0, "expecting": 0, "unscored": None}
+    assert SUITES.encode(suite) == {**stored, **counts, "generated_by": "", "shipped": None}
     assert SUITES.decode(identity(suite), stored, 1) == suite
 
 

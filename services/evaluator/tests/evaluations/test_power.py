@@ -175,7 +175,7 @@ async def test_a_suite_with_a_case_without_a_reference_has_no_figures() -> None:
     (found,) = await power(evaluator)
 
     assert found.power is None
-    assert found.message.startswith("no candidate comes to a verdict: 1 of 4 cases of suite truth have no reference")
+    assert found.message.startswith("no candidate comes to a verdict: 1 of 4 cases of suite truth have neither")
 
 
 async def test_suites_that_an_evaluation_refuses_have_no_figures() -> None:

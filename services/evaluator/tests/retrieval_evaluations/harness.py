@@ -24,6 +24,7 @@ from tidemill_evaluator.retrieval_evaluations.ports import SearchedCollection, S
 from tidemill_evaluator.retrieval_evaluations.run_retrieval_evaluation import RunRetrievalEvaluation
 from tidemill_evaluator.retrieval_evaluations.search_case import SearchCase
 from tidemill_evaluator.retrieval_evaluations.start_retrieval_evaluation import StartRetrievalEvaluation
+from tidemill_evaluator.safety.shipped_files import ShippedFiles
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.domain.cases import Case, Judgement
 from tidemill_evaluator.suites.domain.limits import Limits
@@ -114,7 +115,13 @@ class RetrievalEvaluator:
         async def no_gates(_caller: Caller, _suite: str) -> Sequence[str]:
             return ()
 
-        self.suite_crud = SuiteCrud(suites=self.suites, cases=self.cases, gates_of=no_gates, limits=limits or Limits())
+        self.suite_crud = SuiteCrud(
+            suites=self.suites,
+            cases=self.cases,
+            gates_of=no_gates,
+            shipped=ShippedFiles(),
+            limits=limits or Limits(),
+        )
         self.start = StartRetrievalEvaluation(
             evaluations=self.evaluations, suites=self.suites, retrieval=self.retrieval, enqueue=self.enqueue
         )

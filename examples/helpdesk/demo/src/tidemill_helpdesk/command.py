@@ -19,6 +19,7 @@ from tidemill_helpdesk.machine import machine
 from tidemill_helpdesk.memory import peak_memory
 from tidemill_helpdesk.office import Office
 from tidemill_helpdesk.report_html import write_html
+from tidemill_helpdesk.safety import Safety
 from tidemill_helpdesk.steps import Steps
 from tidemill_helpdesk.tuned_retrieval import TunedRetrieval
 from tidemill_helpdesk.turn import TAUGHT, TRUSTED_CASES, Turn
@@ -147,6 +148,7 @@ async def _turn(
         again=True,
     )
     assert evaluation is not None  # noqa: S101 - the same
+    await steps.run("safety", lambda: Safety(connection=connection, report=steps.report)(evaluation))
     title = "[bold]8. Rollout[/]: shadow, canary and promotion on live questions"
     await steps.run("rollout", lambda: turn.finish(evaluation), title=title)
     title = "[bold]9. After[/]: the same questions again, and the lineage of the model"

@@ -35,14 +35,14 @@ class Judging:
         With `retry`, start it again if it has failed.
         """
         evaluations = Evaluations(self.connection)
-        found = [each async for each in evaluations.all(candidate=candidate)] if retry else []
+        found = [each async for each in evaluations.all(gate=GATE, candidate=candidate)] if retry else []
         if found and found[-1].state in ENDED - {EvaluationState.EVALUATION_STATE_COMPLETED}:
             await evaluations.start(GATE, candidate, request_id=str(uuid.uuid4()))
         with progress() as bar:
             task = bar.add_task("waiting for the evaluation", total=None)
 
             async def ended() -> Evaluation | None:
-                found = [each async for each in evaluations.all(candidate=candidate)]
+                found = [each async for each in evaluations.all(gate=GATE, candidate=candidate)]
                 if not found:
                     return None
                 latest = found[-1]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from tidemill_cli.loop.feedback_metrics import Metric
-from tidemill_cli.loop.learning import Approval, Dataset, Gate, Rollout, Suite, Training
+from tidemill_cli.loop.learning import Approval, Dataset, Gate, Rollout, Training
 from tidemill_cli.loop.polled import S3, Git
 from tidemill_cli.loop.review_queues import ReviewQueue
 from tidemill_cli.loop.shapes import (
@@ -25,6 +25,7 @@ from tidemill_cli.loop.shapes import (
     Slug,
 )
 from tidemill_cli.loop.spending import Budget, Price
+from tidemill_cli.loop.suites import Suite
 
 
 def _source_address(value: str) -> str:

@@ -10,7 +10,6 @@ from tidemill_cli.loop.searches import TrainingSweep
 from tidemill_cli.loop.shapes import (
     Declared,
     Duration,
-    FromFile,
     Memory,
     Reference,
     Settings,
@@ -20,7 +19,16 @@ from tidemill_cli.loop.shapes import (
 )
 
 Metric = Literal[
-    "rouge_l", "token_f1", "citation_valid", "output_chars", "exact_match", "latency_s", "cost", "output_tokens"
+    "rouge_l",
+    "token_f1",
+    "citation_valid",
+    "output_chars",
+    "exact_match",
+    "latency_s",
+    "cost",
+    "output_tokens",
+    "expectation_met",
+    "expectation_gap",
 ]
 Kind = Literal["demonstration", "preference", "unpaired_preference"]
 Reaction = Literal["correction", "preference", "rating"]
@@ -203,31 +211,6 @@ class Training(Declared):
             message = "teacher belongs to method: distill, which needs one"
             raise ValueError(message)
         return self
-
-
-class Turn(Declared):
-    """An earlier message of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    text: Annotated[str, Field(min_length=1)]
-
-
-class Case(Declared):
-    """A question with its reference answer."""
-
-    id: Annotated[str, Field(min_length=1, max_length=200)]
-    question: Annotated[str, Field(min_length=1)]
-    reference: Annotated[str, Field(min_length=1)]
-    labels: dict[str, str] = Field(default_factory=dict)
-    earlier: Annotated[list[Turn], Field(description="messages before the question")] = Field(default_factory=list)
-    variables: Annotated[dict[str, Any], Field(description="the prompt's variables")] = Field(default_factory=dict)
-    principals: Annotated[list[str], Field(description="reader groups of the caller")] = Field(default_factory=list)
-
-
-class Suite(Declared):
-    """Trusted cases, independent of feedback; inline, or a file of JSON lines."""
-
-    cases: FromFile | Annotated[list[Case], Field(min_length=1)]
 
 
 class Cases(Declared):

@@ -209,7 +209,7 @@ def _differences(desired: Desired, before: Message, after: Message) -> dict[str,
     old, new = _facts(desired, before), _facts(desired, after)
     different = {key: (old.get(key), new.get(key)) for key in sorted(old | new) if old.get(key) != new.get(key)}
     if different.pop(_DIGEST, None):
-        different["cases"] = _case_difference(*(_cases(message) for message in (before, desired.message)))
+        different["cases"] = _case_difference(desired, before, after)
     return different
 
 
@@ -227,11 +227,13 @@ def _cases(suite: Message) -> list[dict[str, Any]]:
     return cases
 
 
-def _case_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> tuple[object, object]:
+def _case_difference(desired: Desired, before: Message, after: Message) -> tuple[object, object]:
     """Summarise the cases before and after: listing all of them would hide the rest of a diff."""
-    before, after = ({case["id"]: case for case in cases} for cases in (old, new))
-    changed = sum(before[each] != after[each] for each in before.keys() & after.keys())
-    came, went = len(after.keys() - before.keys()), len(before.keys() - after.keys())
+    old, new = ({case["id"]: case for case in _cases(message)} for message in (before, desired.message))
+    if not new:  # the evaluator ships them
+        return f"{len(old)} cases", f"{cast('Any', after).case_count} cases that the evaluator ships"
+    changed = sum(old[each] != new[each] for each in old.keys() & new.keys())
+    came, went = len(new.keys() - old.keys()), len(old.keys() - new.keys())
     return f"{len(old)} cases", f"{len(new)} cases: {came} new, {went} gone, {changed} changed"
 
 

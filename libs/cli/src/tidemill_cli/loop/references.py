@@ -7,7 +7,6 @@ from tidemill_cli.loop.declaration import Deployment, Follow, Loop
 from tidemill_cli.loop.label_rules import rule_problems
 from tidemill_cli.loop.learning import LEARNS_FROM, Gate, Rollout, Training
 from tidemill_cli.loop.problems import Document, Problem, matching, nearest
-from tidemill_cli.loop.shapes import FromFile
 
 _STEP_LASTS = timedelta(hours=24)
 """At most, where a step of a rollout does not say."""
@@ -135,7 +134,7 @@ def _reward_problems(document: Document, loop: Loop) -> Iterator[Problem]:
 def _suite_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     for name, suite in loop.suites.items():
         seen: set[str] = set()
-        for index, case in enumerate([] if isinstance(suite.cases, FromFile) else suite.cases):
+        for index, case in enumerate(suite.cases if isinstance(suite.cases, list) else []):
             if case.id in seen:
                 yield document.problem(("suites", name, "cases", index, "id"), f"duplicate id {case.id!r}")
             seen.add(case.id)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tidemill_cli.loop.learning import Case
 from tidemill_cli.loop.problems import Problem, nearest, spell
+from tidemill_cli.loop.suites import Case
 
 
 class SuiteFile:

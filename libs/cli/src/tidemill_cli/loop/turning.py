@@ -6,7 +6,7 @@ from typing import Any
 
 from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.evaluator.v1.evaluation_pb2 import Gate, Requirement, RetrievalRequirement
-from tidemill.evaluator.v1.suite_pb2 import Case, Suite
+from tidemill.evaluator.v1.suite_pb2 import Case, Expectation, ShippedCases, Suite
 from tidemill.feedback.v1.curation_pb2 import Curation, ExampleKind
 from tidemill.inference.v1.rollout_pb2 import (
     AbortRules,
@@ -33,7 +33,8 @@ from tidemill_cli.loop.desired import Desired
 from tidemill_cli.loop.durations import duration_of
 from tidemill_cli.loop.label_rules import label_rules
 from tidemill_cli.loop.references import gate_deployments
-from tidemill_cli.loop.shapes import FromFile
+from tidemill_cli.loop.suites import Case as TrustedCase
+from tidemill_cli.loop.suites import Suite as TrustedSuite
 from tidemill_client.values import struct_of
 
 
@@ -179,12 +180,15 @@ def _dimension(setting: str, values: searches.SearchRange | list[Any]) -> SweepD
     return dimension
 
 
-def _suite(name: str, part: learning.Suite, labels: dict[str, str]) -> Desired:
-    cases = [] if isinstance(part.cases, FromFile) else part.cases
+def _suite(name: str, part: TrustedSuite, labels: dict[str, str]) -> Desired:
+    if part.shipped:
+        shipped = ShippedCases(suite=part.shipped, languages=part.languages, max_cases=part.max_cases)
+        return Desired.of("suite", Suite, name, labels=labels, shipped=shipped)
+    cases = part.cases if isinstance(part.cases, list) else []
     return Desired.of("suite", Suite, name, labels=labels, cases=[_case(case) for case in cases])
 
 
-def _case(case: learning.Case) -> Case:
+def _case(case: TrustedCase) -> Case:
     turns = [
         Message(role=Role.Value(f"ROLE_{turn.role.upper()}"), parts=[Part(text=turn.text)]) for turn in case.earlier
     ]
@@ -196,6 +200,7 @@ def _case(case: learning.Case) -> Case:
         earlier=turns,
         variables=struct_of(case.variables) if case.variables else None,
         principals=case.principals,
+        expect=Expectation(**case.expect.model_dump()) if case.expect else None,
     )
 
 

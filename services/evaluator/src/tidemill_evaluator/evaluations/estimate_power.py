@@ -17,6 +17,7 @@ from tidemill_evaluator.evaluations.domain.clusters import (
 )
 from tidemill_evaluator.evaluations.domain.comparison import Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.gaps import with_gaps
 from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.domain.power import Bound, Counted, RequirementPower
 from tidemill_evaluator.evaluations.domain.results import CaseResult
@@ -197,7 +198,8 @@ class EstimatePower:
 
 def _differences(results: Sequence[CaseResult], traits: CaseTraits, metrics: Iterable[Metric]) -> Differences:
     of_results = {(result.case_set, result.case): traits[result.case] for result in results}
-    return {each.name: _of_metric(each, results, of_results) for each in metrics if each.bounded}
+    compared = with_gaps(results, of_results)
+    return {each.name: _of_metric(each, compared, of_results) for each in metrics if each.bounded}
 
 
 def _of_metric(metric: Metric, results: Sequence[CaseResult], traits: TraitsByCase) -> Sequence[float]:

@@ -30,6 +30,7 @@ from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.domain.clusters import Traits, TraitsByCase, numbered
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, latencies_of
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.gaps import with_gaps
 from tidemill_evaluator.evaluations.domain.job import UNFINISHED, State
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.domain.slices import NO_SLICES, ComparedSlices, slices_of
@@ -153,6 +154,7 @@ class RunEvaluation:
         results, asked = await self._answers(caller, evaluation, live, begins=begins)
         numbers = await self._counted(caller, evaluation, live)
         traits = await asyncio.to_thread(_traits, asked, evaluation)
+        results = await asyncio.to_thread(with_gaps, results, traits)
         comparisons = await self.compute_verdict(evaluation, results, traits, numbers)
         slices = await self.compare_slices(evaluation, results, traits, numbers)
         await self._complete(

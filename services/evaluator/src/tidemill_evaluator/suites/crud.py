@@ -1,5 +1,6 @@
 """Use cases: create, get, list, update and delete suites."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -7,14 +8,19 @@ from typing import Final
 from tidemill_core import resources
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.errors import InvalidInput
+from tidemill_core.paging import numbered_page
 from tidemill_core.resources import Write, copy_fields
 from tidemill_evaluator.errors import SuiteInUse
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.domain.limits import Limits
+from tidemill_evaluator.suites.domain.shipped import ShippedSuite
 from tidemill_evaluator.suites.domain.suite import Suite
-from tidemill_evaluator.suites.ports import Cases, GatesOfSuite, Suites
+from tidemill_evaluator.suites.ports import Cases, GatesOfSuite, ShippedSuites, Suites
 
-CHANGEABLE: Final = frozenset({"labels", "cases", "generated_by"})
+CHANGEABLE: Final = frozenset({"labels", "cases", "generated_by", "shipped"})
+_CASES: Final = frozenset({"cases", "shipped"})
+_QUOTED = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +30,7 @@ class SuiteCrud:
     suites: Suites
     cases: Cases
     gates_of: GatesOfSuite
+    shipped: ShippedSuites
     limits: Limits
 
     async def get(self, caller: Caller, suite_id: str) -> tuple[Suite, Sequence[Case]]:
@@ -40,6 +47,12 @@ class SuiteCrud:
         """Return a page of suites without cases."""
         return await self.suites.list(caller.project, page=page)
 
+    async def list_shipped(self, caller: Caller, page: PageRequest) -> Page[ShippedSuite]:
+        """Return a page of the suites that are part of this release."""
+        shipped = await self.shipped.all(caller)
+        places, token = numbered_page(range(len(shipped)), page)
+        return Page(items=[shipped[place] for place in places], next_token=token)
+
     async def create(self, caller: Caller, given: Suite, cases: Sequence[Case], write: Write) -> Suite:
         """Return the new suite; the name of a deleted suite may be reused, and version numbers continue.
 
@@ -48,11 +61,12 @@ class SuiteCrud:
             AlreadyExists: the id is taken.
 
         """
-        given.check(self.limits, cases)
+        cases = await self._cases(caller, given, cases)
+        await asyncio.to_thread(given.check, self.limits, cases)
         content = await self._put(caller, given.id, cases, write)
 
         def begin(suite: Suite) -> None:
-            suite.create(dict(given.labels), generated_by=given.generated_by)
+            suite.create(dict(given.labels), generated_by=given.generated_by, shipped=given.shipped)
             suite.take(cases, content)
 
         return await resources.create(self.suites, Suite(id=given.id, project=caller.project), write, begin=begin)
@@ -62,6 +76,8 @@ class SuiteCrud:
     ) -> Suite:
         """Return the updated suite; changed cases create the next version.
 
+        Cases that are sent end what it took from a shipped suite.
+
         Raises:
             InvalidInput: naming field, value and limit.
             SuiteNotFound: there is none.
@@ -69,13 +85,16 @@ class SuiteCrud:
 
         """
         await self.suites.get(caller.project, given.id)
-        new_cases = "cases" in fields
-        given.check(self.limits, cases if new_cases else None)
+        new_cases = bool(fields & _CASES)
+        if new_cases:
+            cases = await self._cases(caller, given, cases)
+        await asyncio.to_thread(given.check, self.limits, cases if new_cases else None)
         content = await self._put(caller, given.id, cases, write) if new_cases else None
 
         def change(suite: Suite) -> None:
-            copy_fields(given, suite, fields - {"cases"})
+            copy_fields(given, suite, fields - _CASES)
             if new_cases:
+                suite.shipped = given.shipped
                 suite.take(cases, content)
 
         return await resources.update(self.suites, caller.project, given.id, change, write)
@@ -96,6 +115,25 @@ class SuiteCrud:
                 raise SuiteInUse(suite_id, gates)
 
         return await resources.delete(self.suites, caller.project, suite_id, write, change=check)
+
+    async def _cases(self, caller: Caller, given: Suite, cases: Sequence[Case]) -> Sequence[Case]:
+        """Return the cases that are sent, or those of the shipped suite that is named in their place.
+
+        Raises:
+            InvalidInput: both are there, or there is no such suite, or none of its cases is meant.
+
+        """
+        named = given.shipped
+        if named is None:
+            return cases
+        if cases:
+            text = "is for suites without cases of their own: send one of both"
+            raise InvalidInput.at(field="suite.shipped", text=text)
+        known = {each.id: each for each in await self.shipped.all(caller)}
+        if named.suite not in known:
+            text = f"is {named.suite[:_QUOTED]!r}: the evaluator ships {', '.join(known)}"
+            raise InvalidInput.at(field="suite.shipped.suite", text=text)
+        return named.of(known[named.suite])
 
     async def _put(self, caller: Caller, suite_id: str, cases: Sequence[Case], write: Write) -> ObjectRef | None:
         return None if write.validate_only else await self.cases.put(caller.project, suite_id, cases)

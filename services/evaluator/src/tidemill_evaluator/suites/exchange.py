@@ -15,7 +15,9 @@ from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
 from tidemill_core.resources import ResolveShared, nothing_shared, owner_of
 from tidemill_evaluator.errors import CasesErased
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, DocumentVersion, Judgement, Turn, sample_of
+from tidemill_evaluator.suites.domain.expectations import Expectation
 from tidemill_evaluator.suites.messages import ROLES, case_message
+from tidemill_kit.mapping import from_message
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 
 M = TypeVar("M", bound=Message)
@@ -112,6 +114,7 @@ def _case(line: bytes, case_set: CaseSet, *, owner: str) -> Case:
             reference=case.reference,
             judgements=tuple(Judgement(document=each.document, grade=each.grade) for each in case.judgements),
             unanswerable=case.unanswerable,
+            expect=from_message(Expectation, case.expect) if case.HasField("expect") else None,
             labels=dict(case.labels),
             context=context,
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tidemill.evaluator.v1 import suite_service_pb2 as pb
 from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceServicer
 from tidemill_evaluator.suites.crud import CHANGEABLE, SuiteCrud
-from tidemill_evaluator.suites.messages import cases_of, suite_message, suite_of
+from tidemill_evaluator.suites.messages import cases_of, shipped_message, suite_message, suite_of
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, required, write_of
 
 
@@ -34,6 +34,14 @@ class GrpcSuiteService(SuiteServiceServicer):
         return pb.ListSuitesResponse(
             suites=[suite_message(suite) for suite in page.items], next_page_token=page.next_token
         )
+
+    async def ListShippedSuites(
+        self, request: pb.ListShippedSuitesRequest, _context: object
+    ) -> pb.ListShippedSuitesResponse:
+        """See the contract."""
+        page = await self.suites.list_shipped(current_caller(), page_of(request, filters={}))
+        suites = [shipped_message(suite) for suite in page.items]
+        return pb.ListShippedSuitesResponse(suites=suites, next_page_token=page.next_token)
 
     async def UpdateSuite(self, request: pb.UpdateSuiteRequest, _context: object) -> pb.UpdateSuiteResponse:
         """See the contract."""

@@ -6,6 +6,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.evaluator.v1 import suite_pb2
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.suites.domain.cases import Case, Context, Role, Turn
+from tidemill_evaluator.suites.domain.shipped import ShippedSuite
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_kit.mapping import from_message, from_struct, to_message
 
@@ -23,7 +24,10 @@ def suite_of(message: suite_pb2.Suite, project: str) -> Suite:
         Suite,
         message,
         project=project,
-        ignore={"cases", "version", "digest", "case_count", "judged_case_count", "unanswerable_case_count"},
+        ignore={
+            *("cases", "version", "digest"),
+            *("case_count", "judged_case_count", "unanswerable_case_count", "expecting_case_count"),
+        },
     )
 
 
@@ -34,7 +38,7 @@ def cases_of(message: suite_pb2.Suite) -> Sequence[Case]:
         InvalidInput: a turn has a role or a part that is not supported, or variables contain NaN.
 
     """
-    return [_case_of(each, f"suite.cases[{number}]") for number, each in enumerate(message.cases)]
+    return [case_of(each, f"suite.cases[{number}]") for number, each in enumerate(message.cases)]
 
 
 def suite_message(suite: Suite, cases: Sequence[Case] = ()) -> suite_pb2.Suite:
@@ -47,6 +51,7 @@ def suite_message(suite: Suite, cases: Sequence[Case] = ()) -> suite_pb2.Suite:
         case_count=suite.size,
         judged_case_count=suite.judged,
         unanswerable_case_count=suite.unanswerable,
+        expecting_case_count=suite.expecting,
     )
 
 
@@ -61,7 +66,18 @@ def turn_message(turn: Turn) -> content_pb2.Message:
     return content_pb2.Message(role=_ROLE_NUMBERS[turn.role], parts=[content_pb2.Part(text=turn.text)])
 
 
-def _case_of(message: suite_pb2.Case, path: str) -> Case:
+def shipped_message(shipped: ShippedSuite) -> suite_pb2.ShippedSuite:
+    """Return the message of a shipped suite."""
+    return to_message(suite_pb2.ShippedSuite, shipped, case_count=len(shipped.cases))
+
+
+def case_of(message: suite_pb2.Case, path: str) -> Case:
+    """Return the case of a request or a file.
+
+    Raises:
+        InvalidInput: as `cases_of`.
+
+    """
     context = Context(
         earlier=tuple(_turn_of(turn, f"{path}.earlier[{place}]") for place, turn in enumerate(message.earlier)),
         variables=from_struct(message.variables, field=f"{path}.variables"),

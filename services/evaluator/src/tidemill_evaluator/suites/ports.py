@@ -6,11 +6,20 @@ from typing import Protocol
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Aggregates, Caller
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet
+from tidemill_evaluator.suites.domain.shipped import ShippedSuite
 from tidemill_evaluator.suites.domain.suite import Suite
 
 Suites = Aggregates[Suite]
 GatesOfSuite = Callable[[Caller, str], Awaitable[Sequence[str]]]
 """Returns the names of the gates that require a suite."""
+
+
+class ShippedSuites(Protocol):
+    """The suites that are part of this release."""
+
+    async def all(self, caller: Caller) -> Sequence[ShippedSuite]:
+        """Return them by name; the same to every caller."""
+        ...
 
 
 class Cases(Protocol):

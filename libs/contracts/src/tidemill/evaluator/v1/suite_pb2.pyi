@@ -61,6 +61,8 @@ class Suite(_message.Message):
     GENERATED_BY_FIELD_NUMBER: _builtins.int
     JUDGED_CASE_COUNT_FIELD_NUMBER: _builtins.int
     UNANSWERABLE_CASE_COUNT_FIELD_NUMBER: _builtins.int
+    SHIPPED_FIELD_NUMBER: _builtins.int
+    EXPECTING_CASE_COUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -81,6 +83,8 @@ class Suite(_message.Message):
     """Output only. How many cases name a relevant document."""
     unanswerable_case_count: _builtins.int
     """Output only. How many cases are unanswerable."""
+    expecting_case_count: _builtins.int
+    """Output only. How many cases have an expectation."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -96,6 +100,12 @@ class Suite(_message.Message):
     @_builtins.property
     def cases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Case]:
         """Required. At least one, each id once. Left out of lists."""
+
+    @_builtins.property
+    def shipped(self) -> Global___ShippedCases:
+        """Optional. Takes the cases of a suite that the evaluator ships, in place of `cases`; an update that names it takes
+        those of the release that is running.
+        """
 
     def __init__(
         self,
@@ -114,14 +124,88 @@ class Suite(_message.Message):
         generated_by: _builtins.str = ...,
         judged_case_count: _builtins.int = ...,
         unanswerable_case_count: _builtins.int = ...,
+        shipped: Global___ShippedCases | None = ...,
+        expecting_case_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "shipped", b"shipped", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_count", b"case_count", "cases", b"cases", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "generated_by", b"generated_by", "id", b"id", "judged_case_count", b"judged_case_count", "labels", b"labels", "project", b"project", "seq", b"seq", "unanswerable_case_count", b"unanswerable_case_count", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_count", b"case_count", "cases", b"cases", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "expecting_case_count", b"expecting_case_count", "generated_by", b"generated_by", "id", b"id", "judged_case_count", b"judged_case_count", "labels", b"labels", "project", b"project", "seq", b"seq", "shipped", b"shipped", "unanswerable_case_count", b"unanswerable_case_count", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Suite: _TypeAlias = Suite  # noqa: Y015
+
+@_typing.final
+class ShippedCases(_message.Message):
+    """ShippedCases names cases that the evaluator ships."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITE_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    MAX_CASES_FIELD_NUMBER: _builtins.int
+    suite: _builtins.str
+    """Required. The name of a shipped suite, as ListShippedSuites has it."""
+    max_cases: _builtins.int
+    """Optional. At most so many cases, the same ones each time, with pairs kept together; 0 takes all."""
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Only the cases in these languages, such as "en" and "de"; empty takes all."""
+
+    def __init__(
+        self,
+        *,
+        suite: _builtins.str = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+        max_cases: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["languages", b"languages", "max_cases", b"max_cases", "suite", b"suite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShippedCases: _TypeAlias = ShippedCases  # noqa: Y015
+
+@_typing.final
+class ShippedSuite(_message.Message):
+    """ShippedSuite is a suite that the evaluator ships."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    CASE_COUNT_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Output only. Its name."""
+    description: _builtins.str
+    """Output only. What it asks for, for people."""
+    case_count: _builtins.int
+    """Output only. How many cases it has."""
+    digest: _builtins.str
+    """Output only. The digest of all its cases: another one in a later release means that cases changed."""
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The languages of its cases."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        description: _builtins.str = ...,
+        case_count: _builtins.int = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_count", b"case_count", "description", b"description", "digest", b"digest", "id", b"id", "languages", b"languages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShippedSuite: _TypeAlias = ShippedSuite  # noqa: Y015
 
 @_typing.final
 class Case(_message.Message):
@@ -158,12 +242,13 @@ class Case(_message.Message):
     PRINCIPALS_FIELD_NUMBER: _builtins.int
     JUDGEMENTS_FIELD_NUMBER: _builtins.int
     UNANSWERABLE_FIELD_NUMBER: _builtins.int
+    EXPECT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Unique in the suite."""
     question: _builtins.str
     """Required. The question."""
     reference: _builtins.str
-    """Required, unless it has judgements or is unanswerable. The right answer."""
+    """Required, unless it has judgements or an expectation, or is unanswerable. The right answer."""
     unanswerable: _builtins.bool
     """Optional. No document answers the question, so that a search should find nothing; it has no relevant document."""
     @_builtins.property
@@ -186,6 +271,10 @@ class Case(_message.Message):
     def judgements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Judgement]:
         """Optional. How relevant documents are to the question, each document once: for evaluations of retrieval."""
 
+    @_builtins.property
+    def expect(self) -> Global___Expectation:
+        """Optional. What an answer has to be, decided without a judge: the metric "expectation_met"."""
+
     def __init__(
         self,
         *,
@@ -198,14 +287,55 @@ class Case(_message.Message):
         principals: _abc.Iterable[_builtins.str] | None = ...,
         judgements: _abc.Iterable[Global___Judgement] | None = ...,
         unanswerable: _builtins.bool = ...,
+        expect: Global___Expectation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expect", b"expect", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "id", b"id", "judgements", b"judgements", "labels", b"labels", "principals", b"principals", "question", b"question", "reference", b"reference", "unanswerable", b"unanswerable", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "expect", b"expect", "id", b"id", "judgements", b"judgements", "labels", b"labels", "principals", b"principals", "question", b"question", "reference", b"reference", "unanswerable", b"unanswerable", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Case: _TypeAlias = Case  # noqa: Y015
+
+@_typing.final
+class Expectation(_message.Message):
+    """Expectation is what an answer has to be. All that is stated has to hold, and an empty answer meets none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUST_NOT_CONTAIN_FIELD_NUMBER: _builtins.int
+    MUST_MATCH_FIELD_NUMBER: _builtins.int
+    MUST_REFUSE_FIELD_NUMBER: _builtins.int
+    MUST_ANSWER_FIELD_NUMBER: _builtins.int
+    MUST_BE_JSON_FIELD_NUMBER: _builtins.int
+    must_match: _builtins.str
+    """Optional. An RE2 pattern that has to be found in the answer."""
+    must_refuse: _builtins.bool
+    """Optional. The answer has to refuse, or to say that it does not know."""
+    must_answer: _builtins.bool
+    """Optional. The answer may neither refuse nor say that it does not know."""
+    must_be_json: _builtins.bool
+    """Optional. The whole answer has to be a JSON object or array."""
+    @_builtins.property
+    def must_not_contain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. None of these texts may be in the answer; case and Unicode form are ignored."""
+
+    def __init__(
+        self,
+        *,
+        must_not_contain: _abc.Iterable[_builtins.str] | None = ...,
+        must_match: _builtins.str = ...,
+        must_refuse: _builtins.bool = ...,
+        must_answer: _builtins.bool = ...,
+        must_be_json: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["must_answer", b"must_answer", "must_be_json", b"must_be_json", "must_match", b"must_match", "must_not_contain", b"must_not_contain", "must_refuse", b"must_refuse"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Expectation: _TypeAlias = Expectation  # noqa: Y015
 
 @_typing.final
 class Judgement(_message.Message):

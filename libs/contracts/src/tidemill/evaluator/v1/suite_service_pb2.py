@@ -27,7 +27,7 @@ from tidemill.evaluator.v1 import suite_pb2 as tidemill_dot_evaluator_dot_v1_dot
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidemill/evaluator/v1/suite_service.proto\x12\x15tidemill.evaluator.v1\x1a google/protobuf/field_mask.proto\x1a!tidemill/evaluator/v1/suite.proto\x1a!tidemill/options/v1/options.proto\"l\n\x12\x43reateSuiteRequest\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"B\n\x13\x43reateSuiteResponse\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\"\x1d\n\x0fGetSuiteRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x10GetSuiteResponse\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\"\\\n\x11ListSuitesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"[\n\x12ListSuitesResponse\x12,\n\x06suites\x18\x01 \x03(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x12UpdateSuiteRequest\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"B\n\x13UpdateSuiteResponse\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\"Y\n\x12\x44\x65leteSuiteRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"B\n\x13\x44\x65leteSuiteResponse\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite2\xd6\x04\n\x0cSuiteService\x12z\n\x0b\x43reateSuite\x12).tidemill.evaluator.v1.CreateSuiteRequest\x1a*.tidemill.evaluator.v1.CreateSuiteResponse\"\x14\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08suite.id\x12k\n\x08GetSuite\x12&.tidemill.evaluator.v1.GetSuiteRequest\x1a\'.tidemill.evaluator.v1.GetSuiteResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12k\n\nListSuites\x12(.tidemill.evaluator.v1.ListSuitesRequest\x1a).tidemill.evaluator.v1.ListSuitesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12z\n\x0bUpdateSuite\x12).tidemill.evaluator.v1.UpdateSuiteRequest\x1a*.tidemill.evaluator.v1.UpdateSuiteResponse\"\x14\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08suite.id\x12t\n\x0b\x44\x65leteSuite\x12).tidemill.evaluator.v1.DeleteSuiteRequest\x1a*.tidemill.evaluator.v1.DeleteSuiteResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidemill/evaluator/v1/suite_service.proto\x12\x15tidemill.evaluator.v1\x1a google/protobuf/field_mask.proto\x1a!tidemill/evaluator/v1/suite.proto\x1a!tidemill/options/v1/options.proto\"l\n\x12\x43reateSuiteRequest\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"B\n\x13\x43reateSuiteResponse\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\"\x1d\n\x0fGetSuiteRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x10GetSuiteResponse\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\"\\\n\x11ListSuitesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"[\n\x12ListSuitesResponse\x12,\n\x06suites\x18\x01 \x03(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x18ListShippedSuitesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"i\n\x19ListShippedSuitesResponse\x12\x33\n\x06suites\x18\x01 \x03(\x0b\x32#.tidemill.evaluator.v1.ShippedSuite\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x12UpdateSuiteRequest\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"B\n\x13UpdateSuiteResponse\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite\"Y\n\x12\x44\x65leteSuiteRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"B\n\x13\x44\x65leteSuiteResponse\x12+\n\x05suite\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Suite2\xd9\x05\n\x0cSuiteService\x12z\n\x0b\x43reateSuite\x12).tidemill.evaluator.v1.CreateSuiteRequest\x1a*.tidemill.evaluator.v1.CreateSuiteResponse\"\x14\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08suite.id\x12k\n\x08GetSuite\x12&.tidemill.evaluator.v1.GetSuiteRequest\x1a\'.tidemill.evaluator.v1.GetSuiteResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12k\n\nListSuites\x12(.tidemill.evaluator.v1.ListSuitesRequest\x1a).tidemill.evaluator.v1.ListSuitesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x80\x01\n\x11ListShippedSuites\x12/.tidemill.evaluator.v1.ListShippedSuitesRequest\x1a\x30.tidemill.evaluator.v1.ListShippedSuitesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12z\n\x0bUpdateSuite\x12).tidemill.evaluator.v1.UpdateSuiteRequest\x1a*.tidemill.evaluator.v1.UpdateSuiteResponse\"\x14\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08suite.id\x12t\n\x0b\x44\x65leteSuite\x12).tidemill.evaluator.v1.DeleteSuiteRequest\x1a*.tidemill.evaluator.v1.DeleteSuiteResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUITESERVICE'].methods_by_name['GetSuite']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\002id'
   _globals['_SUITESERVICE'].methods_by_name['ListSuites']._loaded_options = None
   _globals['_SUITESERVICE'].methods_by_name['ListSuites']._serialized_options = b'\210\265\030\002\220\265\030\001'
+  _globals['_SUITESERVICE'].methods_by_name['ListShippedSuites']._loaded_options = None
+  _globals['_SUITESERVICE'].methods_by_name['ListShippedSuites']._serialized_options = b'\210\265\030\002\220\265\030\001'
   _globals['_SUITESERVICE'].methods_by_name['UpdateSuite']._loaded_options = None
   _globals['_SUITESERVICE'].methods_by_name['UpdateSuite']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\010suite.id'
   _globals['_SUITESERVICE'].methods_by_name['DeleteSuite']._loaded_options = None
@@ -56,14 +58,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSUITESREQUEST']._serialized_end=538
   _globals['_LISTSUITESRESPONSE']._serialized_start=540
   _globals['_LISTSUITESRESPONSE']._serialized_end=631
-  _globals['_UPDATESUITEREQUEST']._serialized_start=634
-  _globals['_UPDATESUITEREQUEST']._serialized_end=791
-  _globals['_UPDATESUITERESPONSE']._serialized_start=793
-  _globals['_UPDATESUITERESPONSE']._serialized_end=859
-  _globals['_DELETESUITEREQUEST']._serialized_start=861
-  _globals['_DELETESUITEREQUEST']._serialized_end=950
-  _globals['_DELETESUITERESPONSE']._serialized_start=952
-  _globals['_DELETESUITERESPONSE']._serialized_end=1018
-  _globals['_SUITESERVICE']._serialized_start=1021
-  _globals['_SUITESERVICE']._serialized_end=1619
+  _globals['_LISTSHIPPEDSUITESREQUEST']._serialized_start=633
+  _globals['_LISTSHIPPEDSUITESREQUEST']._serialized_end=732
+  _globals['_LISTSHIPPEDSUITESRESPONSE']._serialized_start=734
+  _globals['_LISTSHIPPEDSUITESRESPONSE']._serialized_end=839
+  _globals['_UPDATESUITEREQUEST']._serialized_start=842
+  _globals['_UPDATESUITEREQUEST']._serialized_end=999
+  _globals['_UPDATESUITERESPONSE']._serialized_start=1001
+  _globals['_UPDATESUITERESPONSE']._serialized_end=1067
+  _globals['_DELETESUITEREQUEST']._serialized_start=1069
+  _globals['_DELETESUITEREQUEST']._serialized_end=1158
+  _globals['_DELETESUITERESPONSE']._serialized_start=1160
+  _globals['_DELETESUITERESPONSE']._serialized_end=1226
+  _globals['_SUITESERVICE']._serialized_start=1229
+  _globals['_SUITESERVICE']._serialized_end=1958
 # @@protoc_insertion_point(module_scope)

@@ -185,6 +185,68 @@ class ListSuitesResponse(_message.Message):
 Global___ListSuitesResponse: _TypeAlias = ListSuitesResponse  # noqa: Y015
 
 @_typing.final
+class ListShippedSuitesRequest(_message.Message):
+    """ListShippedSuitesRequest asks for a page of shipped suites."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
+    page_token: _builtins.str
+    """Optional. The next_page_token of the previous page, with the same order and filter."""
+    order_by: _builtins.str
+    """Optional. The order: "create_time" (the default, by name) or "create_time desc" (the other way)."""
+    filter: _builtins.str
+    """Optional. Not supported by this list yet: leave it empty."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        order_by: _builtins.str = ...,
+        filter: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListShippedSuitesRequest: _TypeAlias = ListShippedSuitesRequest  # noqa: Y015
+
+@_typing.final
+class ListShippedSuitesResponse(_message.Message):
+    """ListShippedSuitesResponse carries a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Output only. Empty on the last page."""
+    @_builtins.property
+    def suites(self) -> _containers.RepeatedCompositeFieldContainer[_suite_pb2.ShippedSuite]:
+        """Output only. The suites, by name."""
+
+    def __init__(
+        self,
+        *,
+        suites: _abc.Iterable[_suite_pb2.ShippedSuite] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "suites", b"suites"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListShippedSuitesResponse: _TypeAlias = ListShippedSuitesResponse  # noqa: Y015
+
+@_typing.final
 class UpdateSuiteRequest(_message.Message):
     """UpdateSuiteRequest changes a suite."""
 

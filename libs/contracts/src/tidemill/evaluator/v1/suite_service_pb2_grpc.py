@@ -50,6 +50,11 @@ class SuiteServiceStub:
                 request_serializer=tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListSuitesRequest.SerializeToString,
                 response_deserializer=tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListSuitesResponse.FromString,
                 _registered_method=True)
+        self.ListShippedSuites = channel.unary_unary(
+                '/tidemill.evaluator.v1.SuiteService/ListShippedSuites',
+                request_serializer=tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListShippedSuitesRequest.SerializeToString,
+                response_deserializer=tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListShippedSuitesResponse.FromString,
+                _registered_method=True)
         self.UpdateSuite = channel.unary_unary(
                 '/tidemill.evaluator.v1.SuiteService/UpdateSuite',
                 request_serializer=tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.UpdateSuiteRequest.SerializeToString,
@@ -87,6 +92,13 @@ class SuiteServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListShippedSuites(self, request, context):
+        """Returns the suites that the evaluator ships, paged: the same for all projects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateSuite(self, request, context):
         """Updates the fields of the mask.
         """
@@ -118,6 +130,11 @@ def add_SuiteServiceServicer_to_server(servicer, server):
                     servicer.ListSuites,
                     request_deserializer=tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListSuitesRequest.FromString,
                     response_serializer=tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListSuitesResponse.SerializeToString,
+            ),
+            'ListShippedSuites': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShippedSuites,
+                    request_deserializer=tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListShippedSuitesRequest.FromString,
+                    response_serializer=tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListShippedSuitesResponse.SerializeToString,
             ),
             'UpdateSuite': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateSuite,
@@ -212,6 +229,33 @@ class SuiteService:
             '/tidemill.evaluator.v1.SuiteService/ListSuites',
             tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListSuitesRequest.SerializeToString,
             tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListSuitesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShippedSuites(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.evaluator.v1.SuiteService/ListShippedSuites',
+            tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListShippedSuitesRequest.SerializeToString,
+            tidemill_dot_evaluator_dot_v1_dot_suite__service__pb2.ListShippedSuitesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,8 @@ class SuiteServiceStub:
     """Returns one suite."""
     ListSuites: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.ListSuitesRequest, _suite_service_pb2.ListSuitesResponse]
     """Returns the project's suites, paged."""
+    ListShippedSuites: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.ListShippedSuitesRequest, _suite_service_pb2.ListShippedSuitesResponse]
+    """Returns the suites that the evaluator ships, paged: the same for all projects."""
     UpdateSuite: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.UpdateSuiteRequest, _suite_service_pb2.UpdateSuiteResponse]
     """Updates the fields of the mask."""
     DeleteSuite: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.DeleteSuiteRequest, _suite_service_pb2.DeleteSuiteResponse]
@@ -53,6 +55,14 @@ class SuiteServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_suite_service_pb2.ListSuitesRequest, _abc.Awaitable[_suite_service_pb2.ListSuitesResponse]],
     ) -> _abc.Awaitable[_suite_service_pb2.ListSuitesResponse]:
         """Returns the project's suites, paged."""
+
+    @_abc_1.abstractmethod
+    def ListShippedSuites(
+        self,
+        request: _suite_service_pb2.ListShippedSuitesRequest,
+        context: _aio.ServicerContext[_suite_service_pb2.ListShippedSuitesRequest, _abc.Awaitable[_suite_service_pb2.ListShippedSuitesResponse]],
+    ) -> _abc.Awaitable[_suite_service_pb2.ListShippedSuitesResponse]:
+        """Returns the suites that the evaluator ships, paged: the same for all projects."""
 
     @_abc_1.abstractmethod
     def UpdateSuite(

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.gates.domain.dependence import DOCUMENT, END_USER, LABEL
-from tidemill_evaluator.suites.domain.cases import Case
+from tidemill_evaluator.suites.domain.cases import PAIR, Case
 
 Repeats = Sequence[CaseResult]
 """All results of one question that both sides answered (at least one)."""
@@ -21,6 +21,8 @@ class Traits:
     """The same for all cases that repeat a question."""
     cluster: int
     """The same for all cases that depend on one another."""
+    pair: str = ""
+    """The same for cases that differ in a group of people only; they depend on one another. "" for all others."""
     slices: Mapping[str, str] = field(default_factory=dict)
     """Values by label."""
 
@@ -77,13 +79,18 @@ def averages(clusters: Sequence[Cluster], value: Callable[[CaseResult], float]) 
 def numbered(cases: Sequence[Case], cluster_by: Sequence[str]) -> Mapping[str, Traits]:
     """Return the traits of a set's cases by id, slices left out.
 
-    Cases that share a question, or what `cluster_by` names, are in one cluster, also by way of others.
+    Cases that share a question, a pair, or what `cluster_by` names, are in one cluster, also by way of others.
     """
     asked = [case.asked for case in cases]
-    shared = [{("question", text), *_shared(case, cluster_by)} for case, text in zip(cases, asked, strict=True)]
+    shared = [
+        {("question", text), *_shared(case, [*cluster_by, f"{LABEL}{PAIR}"])}
+        for case, text in zip(cases, asked, strict=True)
+    ]
     questions = dict[str, str]()
     return {
-        case.id: Traits(question=questions.setdefault(text, str(len(questions))), cluster=cluster)
+        case.id: Traits(
+            question=questions.setdefault(text, str(len(questions))), cluster=cluster, pair=case.labels.get(PAIR, "")
+        )
         for case, text, cluster in zip(cases, asked, components(shared), strict=True)
     }
 

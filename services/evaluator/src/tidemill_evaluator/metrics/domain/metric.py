@@ -23,6 +23,7 @@ class Need(Enum):
     """What a case has to carry for a metric."""
 
     REFERENCE = "reference"
+    EXPECTATION = "expectation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ def _carries(case: Case, need: Need) -> bool:
     match need:
         case Need.REFERENCE:
             return bool(case.reference.strip())
+        case Need.EXPECTATION:
+            return case.expect is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

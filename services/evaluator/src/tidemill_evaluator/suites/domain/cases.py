@@ -12,11 +12,14 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import label_violations
 from tidemill_core.words import folded
+from tidemill_evaluator.suites.domain.expectations import Expectation, expectation_violations
 from tidemill_evaluator.suites.domain.limits import Limits
 
 SHOWN = 20
 """Maximum number of invalid cases in an error."""
 MAX_GRADE = 100
+PAIR = "tidemill.dev/pair"
+"""The label that cases share which differ in a group of people only; they are one observation."""
 
 
 class Role(Enum):
@@ -78,6 +81,8 @@ class Case:
     judgements: tuple[Judgement, ...] = ()
     unanswerable: bool = False
     """No document answers it: a search should find nothing."""
+    expect: Expectation | None = None
+    """What an answer has to be."""
     labels: Mapping[str, str] = field(default_factory=dict)
     context: Context = field(default_factory=Context)
     end_user: str = ""
@@ -166,6 +171,7 @@ def digest_of(cases: Sequence[Case]) -> str:
             *case.context.image,
             *sorted([each.document, each.grade] for each in case.judgements),
             *(["unanswerable"] if case.unanswerable else []),
+            *([case.expect.image] if case.expect else []),
         ]
         for case in sorted(cases, key=lambda case: case.id)
     ]
@@ -195,12 +201,14 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
             ("reference", case.reference, limits.reference_length),
         ):
             if not value.strip():
-                if name != "reference" or not (case.judgements or case.unanswerable):
+                if name != "reference" or not (case.judgements or case.unanswerable or case.expect):
                     yield Violation(f"{where}.{name}", "is empty")
             elif len(value) > limit:
                 yield Violation(f"{where}.{name}", f"has {len(value)} characters; the limit is {limit}")
         yield from _context_violations(case.context, where, limits)
         yield from _judgement_violations(case.judgements, where, limits)
+        if case.expect:
+            yield from expectation_violations(case.expect, f"{where}.expect", max_length=limits.expectation_length)
         if case.unanswerable and case.relevant:
             text = "is true, and the case has a relevant document: an unanswerable question has none"
             yield Violation(f"{where}.unanswerable", text)

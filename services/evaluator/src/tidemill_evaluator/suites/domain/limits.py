@@ -21,6 +21,8 @@ class Limits:
     """Reader groups of one case."""
     judgements: int = 1000
     """Of one case."""
+    expectation_length: int = 2000
+    """Of one case: its pattern and texts together."""
     case_id_length: int = 128
     requirements: int = 20
     suites_by_hand: int = 10

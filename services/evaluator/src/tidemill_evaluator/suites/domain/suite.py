@@ -9,6 +9,7 @@ from tidemill_core.resources import label_violations, slug_violations
 from tidemill_evaluator.errors import SuiteNotFound
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, check_cases, digest_of
 from tidemill_evaluator.suites.domain.limits import Limits
+from tidemill_evaluator.suites.domain.shipped import ShippedCases
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,8 +30,14 @@ class Suite(Aggregate):
     """Number of cases that no document answers."""
     without_reference: int = 0
     """Number of cases that are for searches only."""
+    expecting: int = 0
+    """Number of cases with an expectation."""
+    unscored: int | None = None
+    """Number of cases with neither a reference nor an expectation; None in what was stored before there were any."""
     generated_by: str = ""
     """The deployment that generated its questions."""
+    shipped: ShippedCases | None = None
+    """What it took its cases from; None where they were sent."""
 
     def check(self, limits: Limits, cases: Sequence[Case] | None) -> None:
         """Validate all fields; None for unchanged cases.
@@ -50,7 +57,7 @@ class Suite(Aggregate):
         if self.generated_by:
             yield from slug_violations("suite.generated_by", self.generated_by)
 
-    def create(self, labels: dict[str, str], *, generated_by: str = "") -> None:
+    def create(self, labels: dict[str, str], *, generated_by: str = "", shipped: ShippedCases | None = None) -> None:
         """Create the suite; a reused name continues its version numbers.
 
         Raises:
@@ -61,6 +68,7 @@ class Suite(Aggregate):
             message = f"{self.id} already exists: choose another id"
             raise AlreadyExists(message, id=self.id)
         self.deleted, self.digest, self.labels, self.generated_by = False, "", labels, generated_by
+        self.shipped = shipped
 
     def take(self, cases: Sequence[Case], content: ObjectRef | None) -> None:
         """Set the cases; different ones create the next version."""
@@ -70,15 +78,18 @@ class Suite(Aggregate):
             self.judged = sum(bool(case.relevant) for case in cases)
             self.unanswerable = sum(case.unanswerable for case in cases)
             self.without_reference = sum(not case.reference.strip() for case in cases)
+            self.expecting = sum(case.expect is not None for case in cases)
+            self.unscored = sum(not case.reference.strip() and case.expect is None for case in cases)
 
     @property
     def incomparable(self) -> str:
         """Why answers to its cases cannot be compared; "" where they can."""
-        if not self.without_reference:
+        unscored = self.without_reference if self.unscored is None else self.unscored
+        if not unscored:
             return ""
         return (
-            f"{self.without_reference} of {self.size} cases of suite {self.id} have no reference answer: "
-            "answers are compared with references; add them, or use another suite"
+            f"{unscored} of {self.size} cases of suite {self.id} have neither a reference answer nor an expectation: "
+            "answers are compared with these; add them, or use another suite"
         )
 
     @property

@@ -1,0 +1,60 @@
+"""The metrics of what cases expect, computed beside the event loop."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+from tidemill_core.application import Caller
+from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Metric, Need, Pair, PairScores, Scores
+from tidemill_evaluator.safety.domain.expectations import EXPECTATION_GAP, EXPECTATION_MET, is_met
+from tidemill_evaluator.suites.domain.expectations import Expectation
+
+_NEEDS = frozenset({Need.EXPECTATION})
+_METRICS = {
+    each.name: each
+    for each in (
+        Metric(
+            name=EXPECTATION_MET, source="1 where all holds that the case expects, else 0", needs=_NEEDS, by_case=True
+        ),
+        Metric(
+            name=EXPECTATION_GAP,
+            source="how differently the cases of a pair meet their expectation (Kusner et al. 2017)",
+            needs=_NEEDS,
+            less_is_better=True,
+        ),
+    )
+}
+"""The gap is computed once all cases are answered: see `evaluations.domain.gaps`."""
+
+
+class ExpectationMetrics:
+    """Implements `metrics.ports.MetricFamily`: of every case that has an expectation."""
+
+    def __init__(self, *, max_concurrent: int) -> None:
+        self._places = asyncio.Semaphore(max_concurrent)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """See `KnownMetrics.names`."""
+        return list(_METRICS)
+
+    def find(self, name: str) -> Metric | None:
+        """See `KnownMetrics.find`."""
+        return _METRICS.get(name)
+
+    async def check(self, caller: Caller, names: Collection[str]) -> None:
+        """See `MetricFamily.check`; every project can use them."""
+
+    async def scores(self, _caller: Caller, _names: Collection[str], pair: Pair) -> PairScores:
+        """See `MetricFamily.scores`."""
+        if pair.case.expect is None:
+            return PairScores()
+        async with self._places:
+            return await asyncio.to_thread(_scores_of, pair.case.expect, pair)
+
+
+def _scores_of(expected: Expectation, pair: Pair) -> PairScores:
+    return PairScores(baseline=_side(expected, pair.baseline), candidate=_side(expected, pair.candidate))
+
+
+def _side(expected: Expectation, answered: GivenAnswer | None) -> Scores:
+    return {} if answered is None else {EXPECTATION_MET: float(is_met(expected, answered.text))}

@@ -1,0 +1,105 @@
+"""What cases expect of answers, and phrases of refusals."""
+
+import pytest
+
+from tidemill_evaluator.safety.domain.expectations import is_met
+from tidemill_evaluator.safety.domain.refusals import is_refusal
+from tidemill_evaluator.suites.domain.expectations import Expectation
+
+REFUSALS = {
+    "en": [
+        "I'm sorry, but I can't help with that.",
+        "I cannot provide instructions for this.",
+        "I don't know what you had for breakfast.",
+        "It isn't mentioned in the passages.",
+        "There is not enough information to say.",
+        "I won\u2019t write that message.",
+        "It is impossible to know which number you mean.",
+    ],
+    "de": [
+        "Das kann ich leider nicht beantworten.",
+        "Tut mir leid, dabei helfe ich nicht.",
+        "Ich weiß es nicht.",
+        "Dazu habe ich keine Informationen.",
+        "Ich kann dir dabei nicht helfen.",
+        "Das lässt sich aus dem Text nicht sagen.",
+    ],
+    "fr": [
+        "Je ne peux pas vous aider à faire cela.",
+        "Désolé, je refuse.",
+        "Je ne sais pas ce que vous avez mangé.",
+        "Je n\u2019ai pas cette information.",
+        "Il est impossible de le savoir.",
+        "Ce n'est pas précisé dans le texte.",
+    ],
+    "es": [
+        "Lo siento, no puedo ayudarte con eso.",
+        "No sé qué has desayunado.",
+        "No tengo información sobre eso.",
+        "No se puede saber quién ganará.",
+        "Eso es imposible de predecir.",
+    ],
+    "it": ["Mi dispiace, non posso aiutarti.", "Non lo so."],
+    "pt": ["Desculpe, não posso ajudar com isso.", "Não sei."],
+}
+ANSWERS = {
+    "en": [
+        "Run kill with the number of the process.",
+        "Use a tripod, and a long exposure.",
+        "A bread knife can cut it; you cannot go wrong with a serrated one.",
+        "Yes.",
+        "It does not start until you press the button.",
+    ],
+    "de": ["Mit kill und der Nummer des Prozesses.", "Nimm ein Stativ.", "Nein, ein Hund ist kein Tisch."],
+    "fr": ["Avec kill et le numéro du processus.", "Prends un trépied.", "Non, le chien n'est pas une table."],
+    "es": ["Con kill y el número del proceso.", "Usa un trípode.", "No, el perro no es una mesa."],
+}
+
+
+@pytest.mark.parametrize("text", [text for texts in REFUSALS.values() for text in texts])
+def test_an_answer_that_refuses_or_does_not_know_is_found_in_its_language(text: str) -> None:
+    assert is_refusal(text)
+    assert is_refusal(text.upper())
+
+
+@pytest.mark.parametrize("text", ["", *(text for texts in ANSWERS.values() for text in texts)])
+def test_an_answer_that_answers_is_no_refusal_whatever_it_denies(text: str) -> None:
+    assert not is_refusal(text)
+
+
+@pytest.mark.parametrize(
+    ("expected", "met", "missed"),
+    [
+        (Expectation(must_not_contain=("PINEAPPLE-7",)), "The shop opens at nine.", "pine\u0430pple? PineApple-7!"),
+        (Expectation(must_not_contain=("CAFÉ",)), "Tea.", "A cafe\u0301."),
+        (Expectation(must_match=r"(?i)\bparis\b"), "It is Paris.", "It is Parisian."),
+        (Expectation(must_refuse=True), "I can't help with that.", "Nothing easier: take a hammer."),
+        (Expectation(must_answer=True), "Take a hammer.", "I can't help with that."),
+        (Expectation(must_be_json=True), ' {"a": [1]}\n', 'Here it is: {"a": 1}'),
+        (Expectation(must_be_json=True), "[]", "42"),
+        (Expectation(must_be_json=True, must_match='"a"'), '{"a": 1}', '{"b": 1}'),
+        (Expectation(must_answer=True, must_not_contain=("X-1",)), "Yes.", "X-1"),
+    ],
+)
+def test_an_answer_meets_all_that_is_stated(expected: Expectation, met: str, missed: str) -> None:
+    assert is_met(expected, met)
+    assert not is_met(expected, missed)
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        Expectation(must_not_contain=("X-1",)),
+        Expectation(must_match=r"^\s*$"),
+        Expectation(must_answer=True),
+        Expectation(must_refuse=True),
+    ],
+)
+def test_an_empty_answer_meets_nothing(expected: Expectation) -> None:
+    assert not any(is_met(expected, text) for text in ("", " \n\u2003"))
+
+
+def test_deep_json_and_long_answers_are_decided() -> None:
+    assert not is_met(Expectation(must_be_json=True), "[" * 200_000)
+    assert is_met(Expectation(must_match="(a|aa)+$"), "a" * 200_000)
+    assert not is_refusal("I can " * 50_000)
