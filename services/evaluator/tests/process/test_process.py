@@ -55,7 +55,7 @@ class Harness:
             pb.Requirement(dataset="sft", metric="rouge_l", gain_above=-0.5, at_least=4),
             pb.Requirement(suite="truth", metric="rouge_l", gain_above=-0.5),
         ]
-        gate = pb.Gate(id="gate", deployment="helpdesk", candidate="lora", require=require)
+        gate = pb.Gate(id="gate", deployment="helpdesk", candidate="lora", cluster_by=["question"], require=require)
         async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             await SuiteServiceStub(channel).CreateSuite(suite_service_pb2.CreateSuiteRequest(suite=suite))
             await EvaluationServiceStub(channel).CreateGate(rpc.CreateGateRequest(gate=gate))
