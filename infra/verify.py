@@ -91,6 +91,7 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
     "no question or answer is both taught and held out": lambda report: report["dataset"]["overlap"] == 0,
     "at least 40 cases are held out": lambda report: report["dataset"]["held_out"] >= MIN_HELD_OUT,
     "at least 60 trusted cases are asked": lambda report: report["evaluation"]["trusted_cases"] >= MIN_TRUSTED,
+    "what must not get worse is compared beside the gain": lambda report: report["safety"]["state"] == "completed",
     "applying loop.yaml after the turn changes nothing": lambda report: report["apply"]["changed_after_the_turn"] == 0,
     "all of it takes 14 minutes at most, 20 in float32": lambda report: (
         sum(report["seconds"].values()) <= SECONDS[report["machine"]["numeric_format"]]

@@ -136,16 +136,7 @@ class Evaluator:
             attempts=attempts,
             enqueue=self.enqueue,
         )
-        self.gate_crud = GateCrud(
-            gates=self.gates, changed=self.triggers.gate_changed, metrics=self.metrics, limits=limits
-        )
-        self.suite_crud = SuiteCrud(
-            suites=self.suites,
-            cases=self.cases,
-            gates_of=self.gate_crud.requiring,
-            shipped=ShippedFiles(),
-            limits=limits,
-        )
+        self._add_crud(limits)
         self.evaluation_crud = EvaluationCrud(evaluations=self.evaluations, retrieval=self.retrieval, clock=self.clock)
         self.readers = InMemoryReaders()
         self.list_case_results = ListCaseResults(
@@ -157,6 +148,18 @@ class Evaluator:
         )
         self._add_power(limits)
         self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
+
+    def _add_crud(self, limits: Limits) -> None:
+        self.gate_crud = GateCrud(
+            gates=self.gates, changed=self.triggers.gate_changed, metrics=self.metrics, limits=limits
+        )
+        self.suite_crud = SuiteCrud(
+            suites=self.suites,
+            cases=self.cases,
+            gates_of=self.gate_crud.requiring,
+            shipped=ShippedFiles(),
+            limits=limits,
+        )
 
     def _add_power(self, limits: Limits) -> None:
         self.powers = PowerByNumber()

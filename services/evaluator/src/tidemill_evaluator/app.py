@@ -51,12 +51,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
         of_datasets={name: backend.bucket(name) for name in settings.dataset_buckets},
         shared=backend.shared(Shared.DATASET),
     )
-    metrics = Registry(
-        families=(
-            OwnMetrics(max_concurrent=settings.max_concurrent_scores),
-            ExpectationMetrics(max_concurrent=settings.max_concurrent_scores),
-        )
-    )
+    metrics = _metrics(settings)
     retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
     others = OfOtherFeatures(
         suites=suites, cases=cases, gates=gates, levels=levels, retrieval=retrieval.for_gates, metrics=metrics
@@ -99,3 +94,8 @@ async def build_app(settings: EvaluatorSettings) -> App:
             ),
         ),
     )
+
+
+def _metrics(settings: EvaluatorSettings) -> Registry:
+    places = settings.max_concurrent_scores
+    return Registry(families=(OwnMetrics(max_concurrent=places), ExpectationMetrics(max_concurrent=places)))
