@@ -36,6 +36,7 @@ from tidemill_core.errors import DependencyUnavailable
 from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound, SpentLevelNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compare_slices import CompareSlices
+from tidemill_evaluator.evaluations.compare_weights import CompareWeights
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.crud import EvaluationCrud
 from tidemill_evaluator.evaluations.domain.comparison import Evidence
@@ -196,6 +197,7 @@ class Evaluator:
                 patience=Patience(attempts=3, pause_s=0.0),
             ),
             compute_verdict=ComputeVerdict(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
+            compare_weights=CompareWeights(models=self.models),
             compare_slices=CompareSlices(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
             retrieval=self.retrieval,
             triggers=self.triggers,

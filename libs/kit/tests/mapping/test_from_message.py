@@ -59,6 +59,7 @@ class Gate(Aggregate):
     require: tuple[Requirement, ...] = ()
     paused: bool = False
     cluster_by: tuple[str, ...] = ()
+    max_size_ratio: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ async def test_held_out_cases_are_those_of_what_a_version_or_its_source_was_trai
     source: model_pb2.ModelSource,
 ) -> None:
     registry, server = StubModelRegistry(), grpc.aio.server()  # type: ignore[abstract] # it has what others call
-    registry.add(model_pb2.ModelVersion(id="small@2", source=source))
+    files = [model_pb2.Artifact(path="model.safetensors", size=7), model_pb2.Artifact(path="README.md", size=5)]
+    registry.add(model_pb2.ModelVersion(id="small@2", source=source, artifacts=files))
     add_ModelRegistryServiceServicer_to_server(registry, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -26,4 +27,4 @@ async def test_held_out_cases_are_those_of_what_a_version_or_its_source_was_trai
         found = await TrainerModels(channel).version(Caller(project="acme"), "small@2")
     await server.stop(1.0)
 
-    assert found.dataset_version == "sft@2"
+    assert (found.dataset_version, found.weights_bytes, found.base) == ("sft@2", 7, source.trained.base)

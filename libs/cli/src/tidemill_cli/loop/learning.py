@@ -269,6 +269,9 @@ class Gate(Declared):
             "question for none of them",
         ),
     ] = Field(default_factory=list)
+    max_size_ratio: Annotated[
+        float, Field(ge=0, le=100, description="of the bytes of the weights, candidate to live; 0 asks nothing")
+    ] = 0.0
     require: Annotated[list[Requirement], Field(min_length=1)]
 
     @property
@@ -286,6 +289,9 @@ class Gate(Declared):
             raise ValueError(message)
         if self.collection and any(each.cases.dataset for each in self.require):
             message = "a gate of a collection requires suites: an index version was trained on no dataset"
+            raise ValueError(message)
+        if self.collection and self.max_size_ratio:
+            message = "max_size_ratio belongs to a gate of a model: both sides of an index version have one model"
             raise ValueError(message)
         return self
 

@@ -219,6 +219,7 @@ def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str
         retrieval=RetrievalRequirement(**part.retrieval.model_dump()) if part.retrieval else None,
         confidence=part.confidence,
         cluster_by=part.cluster_by,
+        max_size_ratio=part.max_size_ratio,
         require=[
             Requirement(
                 **_cases(requirement.cases),

@@ -116,6 +116,10 @@ class Version:
 
     ready: bool
     dataset_version: str
+    weights_bytes: int = 0
+    """Of its own weights; 0 of a remote model."""
+    base: str = ""
+    """`model@number` of an adapter's base."""
 
 
 class Models(Protocol):

@@ -26,6 +26,7 @@ from tidemill_evaluator.errors import (
 )
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compare_slices import CompareSlices
+from tidemill_evaluator.evaluations.compare_weights import CompareWeights
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.domain.clusters import Traits, TraitsByCase, numbered
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, latencies_of
@@ -95,6 +96,7 @@ class RunEvaluation:
     ask: PairedAnswers
     compute_verdict: ComputeVerdict
     compare_slices: CompareSlices
+    compare_weights: CompareWeights
     retrieval: RetrievalComparisons
     triggers: EvaluationTriggers
     max_concurrent: asyncio.Semaphore
@@ -140,6 +142,10 @@ class RunEvaluation:
         if begins:
             evaluation = await self._begin(caller, evaluation, live)
         evaluation.refuse_other(live.digest)
+        sizes = await self.compare_weights(caller, evaluation)
+        if not all(each.holds for each in sizes):  # nothing has to be asked
+            await self._complete(evaluation, sizes)
+            return None
         searches = list[Comparison]()
         if evaluation.comparing.collection:
             evaluation = await self._with_searches(caller, evaluation)
@@ -158,7 +164,11 @@ class RunEvaluation:
         comparisons = await self.compute_verdict(evaluation, results, traits, numbers)
         slices = await self.compare_slices(evaluation, results, traits, numbers)
         await self._complete(
-            evaluation, [*searches, *comparisons], slices=slices, latencies=latencies_of(results), numbers=numbers
+            evaluation,
+            [*sizes, *searches, *comparisons],
+            slices=slices,
+            latencies=latencies_of(results),
+            numbers=numbers,
         )
         return None
 

@@ -8,6 +8,8 @@ from tidemill_core.application import Caller
 from tidemill_core.grpc.context import acting_as
 from tidemill_evaluator.evaluations.ports import Version
 
+_WEIGHTS = ".safetensors"
+
 
 class TrainerModels:
     """Implements `ports.Models`."""
@@ -23,4 +25,6 @@ class TrainerModels:
         return Version(
             ready=found.state == model_pb2.MODEL_VERSION_STATE_READY,
             dataset_version=found.source.trained.dataset_version or found.source.derived.dataset_version,
+            weights_bytes=sum(each.size for each in found.artifacts if each.path.endswith(_WEIGHTS)),
+            base=found.source.trained.base,
         )

@@ -8,6 +8,7 @@ from tidemill_core.application import Caller, ResourceKey, SystemClock
 from tidemill_evaluator.errors import EvaluationNotFound
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compare_slices import CompareSlices
+from tidemill_evaluator.evaluations.compare_weights import CompareWeights
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.crud import EvaluationCrud
 from tidemill_evaluator.evaluations.domain.pace import Pace
@@ -204,6 +205,7 @@ def _run_evaluation(
         compute_verdict=ComputeVerdict(
             intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence
         ),
+        compare_weights=CompareWeights(models=adapters.models),
         compare_slices=CompareSlices(intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence),
         retrieval=others.retrieval,
         triggers=triggers,

@@ -127,6 +127,7 @@ class Gate(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     CLUSTER_BY_FIELD_NUMBER: _builtins.int
+    MAX_SIZE_RATIO_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -146,6 +147,11 @@ class Gate(_message.Message):
     collection: _builtins.str
     """Optional. The collection whose new index versions are evaluated in place of a model's versions: each that becomes
     READY is compared with the live one. The deployment has to search it, without naming an index version.
+    """
+    max_size_ratio: _builtins.float
+    """Optional. The weights of the candidate, with those of its base where it is an adapter, may take at most this many
+    times the bytes of the live model's: 0.6 asks for a model that is smaller by 40 %. 0 asks nothing, 100 is the limit.
+    It is tried first: nothing is asked of a candidate that is larger. Not with `collection`.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -193,10 +199,11 @@ class Gate(_message.Message):
         collection: _builtins.str = ...,
         retrieval: Global___RetrievalRequirement | None = ...,
         cluster_by: _abc.Iterable[_builtins.str] | None = ...,
+        max_size_ratio: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "retrieval", b"retrieval", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "cluster_by", b"cluster_by", "collection", b"collection", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "paused", b"paused", "project", b"project", "require", b"require", "retrieval", b"retrieval", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "cluster_by", b"cluster_by", "collection", b"collection", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "max_size_ratio", b"max_size_ratio", "paused", b"paused", "project", b"project", "require", b"require", "retrieval", b"retrieval", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -607,7 +614,9 @@ class Comparison(_message.Message):
     LESS_IS_BETTER_FIELD_NUMBER: _builtins.int
     CLUSTERS_FIELD_NUMBER: _builtins.int
     case_set: _builtins.str
-    """Output only. "suite:<id>@<version>" or "dataset:<id>@<number>:held_out"."""
+    """Output only. "suite:<id>@<version>" or "dataset:<id>@<number>:held_out"; "weights" of the gate's `max_size_ratio`,
+    by the metric "weights_bytes", which has no cases: its numbers are bytes, and the interval is the difference itself.
+    """
     metric: _builtins.str
     """Output only. The metric."""
     cases: _builtins.int

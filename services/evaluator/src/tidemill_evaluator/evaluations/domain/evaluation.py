@@ -50,6 +50,8 @@ class Comparing:
     baseline: str = ""
     cluster_by: tuple[str, ...] = ()
     """By what cases depend on one another; empty for the default."""
+    max_size_ratio: float = 0.0
+    """Of the bytes of the weights, candidate divided by baseline; 0 asks nothing."""
     metrics: tuple[str, ...] = ()
     """Asked for by hand, beside what is always computed."""
 
@@ -65,6 +67,7 @@ class Comparing:
             require=gate.require,
             confidence=gate.confidence,
             cluster_by=gate.cluster_by,
+            max_size_ratio=gate.max_size_ratio,
         )
 
     @property

@@ -19,6 +19,7 @@ CONFIDENCE = 0.95
 MAX_RETRIEVAL_DEPTH = 25
 MIN_CONFIDENCE, MAX_CONFIDENCE = 0.5, 0.999
 MAX_CASES = 1_000_000
+MAX_SIZE_RATIO = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,8 @@ class Gate(Aggregate):
     paused: bool = False
     cluster_by: tuple[str, ...] = ()
     """By what cases depend on one another; empty for the default."""
+    max_size_ratio: float = 0.0
+    """The bytes of the candidate's weights divided by those of the live model's, at most; 0 asks nothing."""
     deferred_evaluation: DeferredEvaluation | None = None
     """Evaluation of the newest candidate registered while the gate was paused; queued when it is resumed."""
 
@@ -106,6 +109,13 @@ class Gate(Aggregate):
             yield from _requirement_violations(requirement, f"gate.require[{number}]", metrics)
         yield from self._dataset_violations()
         yield from cluster_by_violations(self.cluster_by, "gate.cluster_by")
+        if not 0 <= self.max_size_ratio <= MAX_SIZE_RATIO:
+            text = f"is {self.max_size_ratio}: send a number above 0, to {MAX_SIZE_RATIO:g}, or 0 to ask nothing"
+            yield Violation("gate.max_size_ratio", text)
+        if self.collection and self.max_size_ratio:
+            yield Violation(
+                "gate.max_size_ratio", "is for gates of a model: both sides of an index version have one model"
+            )
 
     @property
     def datasets(self) -> list[str]:
