@@ -129,7 +129,7 @@ def _outcomes(counts: StepCounts) -> dict[str, str]:
     return {
         "failed answers": f"{counts.candidate_failures} of the candidate, {counts.baseline_failures} of the baseline"
         + _bounds(counts, "failure_difference"),
-        "95 % within": f"{times[0]} / {times[1]}",
+        "95 % within": f"{times[0]} / {times[1]}{_ratio(counts)}",
         "rating": f"{ratings[0]} / {ratings[1]}{_bounds(counts, 'rating_difference')}" if ratings != ["-", "-"] else "",
     }
 
@@ -140,6 +140,15 @@ def _bounds(counts: StepCounts | MetricCounts, name: str) -> str:
         return ""
     bounds: DifferenceBounds = getattr(counts, name)
     return f", difference {bounds.low:+.2f} to {bounds.high:+.2f}"
+
+
+def _ratio(counts: StepCounts) -> str:
+    """Return the bounds of the ratio of medians; "" where they are not known."""
+    bounds = counts.latency_ratio
+    if not counts.HasField("latency_ratio"):
+        return ""
+    high = f" to {bounds.high:.2f}" if bounds.HasField("high") else " or more"
+    return f", ratio of medians {bounds.low:.2f}{high}"
 
 
 def _metrics(counts: StepCounts, rules: AbortRules) -> dict[str, str]:

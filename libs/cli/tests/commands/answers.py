@@ -167,6 +167,7 @@ def deployment(state: Any = ROLLOUT_STATE_CANARY) -> Deployment:
     reopened = found.rollout.counts.metrics.add(metric="reopened")
     reopened.candidate.mean, reopened.candidate.number, reopened.candidate.immature = 0.9, 4.5, 3
     found.rollout.counts.failure_difference.low, found.rollout.counts.failure_difference.high = -0.02, 0.24
+    found.rollout.counts.latency_ratio.low = 0.75
     found.rollout.approvals.add(approver="ada", rationale="it reads well")
     found.rollout.approvals.add(approver="user:mia", rationale="mine")
     found.rollout.authors.append("user:mia")

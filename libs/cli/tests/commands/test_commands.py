@@ -59,7 +59,10 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("rollouts list", ["canary 50 %, 12 of 40 requests"]),
         ("rollouts show helpdesk", ["helpdesk_lora@1", "->", "shadow", "approved by", "ada", "it reads well"]),
         ("rollouts show helpdesk", ["metric reopened", "0.900 / - of 4.5 / 0 values, 20 are needed, 3 immature"]),
-        ("rollouts show helpdesk", ["0 of the candidate, 0 of the baseline, difference -0.02 to +0.24"]),
+        (
+            "rollouts show helpdesk",
+            ["0 of the candidate, 0 of the baseline, difference -0.02 to +0.24", "ratio of medians 0.75 or more"],
+        ),
         ("rollouts timeline helpdesk", ["it is live"]),
         ("rollouts approve helpdesk", ["canary"]),
         ("rollouts promote helpdesk -m better", ["helpdesk_lora@1 is live"]),

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from services.inference.tests.rollouts.rolling import counted, outcomes
-from tidemill_inference.rollouts.domain.evidence import Bounds, difference, less
+from tidemill_inference.rollouts.domain.evidence import Bounds, RatioBounds, difference, less, median_ratio
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, FALSE_ABORTS, LIVE
 from tidemill_inference.rollouts.domain.values import MetricCounts
 
@@ -66,6 +66,28 @@ def test_bounds_that_are_computed_again_and_again_are_not_wrong_more_often() -> 
     assert not any(map(wrong, range(12)))
 
 
+def test_the_ratio_of_medians_is_within_its_bounds_which_mirror_and_narrow() -> None:
+    chance = Random(5)  # noqa: S311 - no secret
+    times = [chance.lognormvariate(0.0, 0.3) for _ in range(120)]
+    slow = [2 * time for time in times]
+
+    few, many = (median_ratio(slow[:n], times[:n], error=0.05) for n in (15, 120))
+    mirrored = median_ratio(times, slow, error=0.05)
+
+    assert few is not None
+    assert many is not None
+    assert few.high is None or few.high > (many.high or 0.0)
+    assert few.low < many.low < 2.0 < (many.high or 0.0) < 3.0
+    assert many.low > 1.4
+    assert mirrored is not None
+    assert (mirrored.low, mirrored.high) == pytest.approx((1 / (many.high or 1.0), 1 / many.low))
+
+
+def test_a_ratio_of_times_of_one_side_alone_is_not_known() -> None:
+    assert median_ratio([], [1.0], error=0.05) is None
+    assert median_ratio([1.0], [1.0], error=0.05) == RatioBounds(low=0.0, high=None)
+
+
 def test_counts_have_the_bounds_of_failures_ratings_and_metrics_where_both_sides_have_any() -> None:
     counts = counted(outcomes(LIVE, 40, rating=0.9), outcomes(CANDIDATE, 40, failed=20, rating=0.1))
     counts = replace(counts, metrics=(MetricCounts(metric="solved"),))
@@ -78,4 +100,6 @@ def test_counts_have_the_bounds_of_failures_ratings_and_metrics_where_both_sides
     assert found.failure_difference.low > 0.1
     assert found.rating_difference.high < -0.3
     assert found.metrics[0].difference is None
+    assert found.latency_ratio is not None
+    assert found.latency_ratio.low < 1.0
     assert counted([], outcomes(CANDIDATE, 5)).with_differences().failure_difference is None

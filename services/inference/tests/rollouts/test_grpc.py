@@ -170,6 +170,25 @@ async def test_a_rollout_is_shown_with_what_came_of_its_step_so_far() -> None:
     assert not rollout.counts.HasField("candidate_rating")
 
 
+async def test_differences_of_a_rollout_are_computed_once_for_what_came_of_it_and_not_for_lists() -> None:
+    async with office() as open_office:
+        await open_office.harness.is_rolling(step=1)
+        await open_office.harness.asks(12)
+
+        shown = (await open_office.get()).rollout.counts
+        count, found = open_office.harness.count, await open_office.harness.deployment()
+        first, again = [(await count.with_differences(found)).active_rollout for _ in range(2)]
+        listed = (await open_office.stub.ListDeployments(deployment_service_pb2.ListDeploymentsRequest())).deployments
+
+    assert shown.failure_difference.low < 0.0 < shown.failure_difference.high
+    assert shown.latency_ratio.low < 1.0
+    assert not shown.HasField("rating_difference")
+    assert first is not None
+    assert again is not None
+    assert first.counts is again.counts
+    assert not listed[0].rollout.counts.HasField("failure_difference")
+
+
 async def test_a_rollout_is_shown_with_the_steps_that_it_began_with_whatever_the_policy_says_now() -> None:
     async with office() as open_office:
         began_with = list((await open_office.declares(POLICY)).rollout_policy.steps)

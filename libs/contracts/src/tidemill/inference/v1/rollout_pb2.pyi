@@ -503,6 +503,7 @@ class StepCounts(_message.Message):
     SERVER_ENDS_FIELD_NUMBER: _builtins.int
     FAILURE_DIFFERENCE_FIELD_NUMBER: _builtins.int
     RATING_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    LATENCY_RATIO_FIELD_NUMBER: _builtins.int
     requests: _builtins.int
     """Output only. Live requests in the step, of both variants."""
     candidate: _builtins.int
@@ -539,6 +540,12 @@ class StepCounts(_message.Message):
     def rating_difference(self) -> Global___DifferenceBounds:
         """Output only. The same of the mean ratings; unset where a side has none."""
 
+    @_builtins.property
+    def latency_ratio(self) -> Global___RatioBounds:
+        """Output only. Of the ratio of the median times without retrieval, the candidate's to the baseline's, as
+        `failure_difference` is; unset where a side has none.
+        """
+
     def __init__(
         self,
         *,
@@ -554,10 +561,11 @@ class StepCounts(_message.Message):
         server_ends: _builtins.int = ...,
         failure_difference: Global___DifferenceBounds | None = ...,
         rating_difference: Global___DifferenceBounds | None = ...,
+        latency_ratio: Global___RatioBounds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating", "failure_difference", b"failure_difference", "rating_difference", b"rating_difference"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating", "failure_difference", b"failure_difference", "latency_ratio", b"latency_ratio", "rating_difference", b"rating_difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_failures", b"baseline_failures", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating", "failure_difference", b"failure_difference", "metrics", b"metrics", "rating_difference", b"rating_difference", "requests", b"requests", "server_ends", b"server_ends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating", "_candidate_rating", b"_candidate_rating", "baseline_failures", b"baseline_failures", "baseline_p95", b"baseline_p95", "baseline_rating", b"baseline_rating", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "candidate_p95", b"candidate_p95", "candidate_rating", b"candidate_rating", "failure_difference", b"failure_difference", "latency_ratio", b"latency_ratio", "metrics", b"metrics", "rating_difference", b"rating_difference", "requests", b"requests", "server_ends", b"server_ends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__baseline_rating: _TypeAlias = _typing.Literal["baseline_rating"]  # noqa: Y015
     _WhichOneofArgType__baseline_rating: _TypeAlias = _typing.Literal["_baseline_rating", b"_baseline_rating"]  # noqa: Y015
@@ -569,6 +577,36 @@ class StepCounts(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__candidate_rating) -> _WhichOneofReturnType__candidate_rating | None: ...
 
 Global___StepCounts: _TypeAlias = StepCounts  # noqa: Y015
+
+@_typing.final
+class RatioBounds(_message.Message):
+    """RatioBounds are what a ratio is within, candidate to baseline: valid at any time, as DifferenceBounds are. They are
+    rounded outwards to steps of 5 %.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    """Output only. The lower bound; 0 where nothing is known."""
+    high: _builtins.float
+    """Output only. The upper bound; unset where there is none yet."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "high", b"high"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
+    _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__high) -> _WhichOneofReturnType__high | None: ...
+
+Global___RatioBounds: _TypeAlias = RatioBounds  # noqa: Y015
 
 @_typing.final
 class DifferenceBounds(_message.Message):

@@ -29,6 +29,8 @@ _MEANS = 50
 """Among so many means that of both sides is searched for; between two, the weaker evidence of either counts."""
 _MOMENTS = 50
 """The same of times."""
+_RATIO_STEP, _RATIO_STEPS = 1.05, 100
+"""Ratios of times are compared at so many powers of it, up and down: 0.0076 to 131."""
 QUANTILES = (0.5, 0.75, 0.95)
 """Where times are compared: a side that is slower altogether shows it at the median first."""
 
@@ -123,6 +125,43 @@ def slower(times: Sequence[float], than: Sequence[float], *, by: float) -> float
     ours, theirs = sorted(time / by for time in times), sorted(than)
     moments = _some(sorted({*ours, *theirs}))
     return _log_sum(_slower_at(quantile, ours, theirs, moments) for quantile in QUANTILES) - math.log(len(QUANTILES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioBounds:
+    """What the ratio of two median times is within, the candidate's to the baseline's; without a bound 0 and None."""
+
+    low: float
+    high: float | None
+
+
+def median_ratio(times: Sequence[float], than: Sequence[float], *, error: float) -> RatioBounds | None:
+    """Return bounds of the ratio of medians, a confidence sequence as `difference` is; None where a side has no time.
+
+    Each bound is the greatest power of _RATIO_STEP by which one side is shown to be slower.
+    """
+    if not times or not than:
+        return None
+    convincing = math.log(2 / error)
+    low, faster = _shown_factor(times, than, convincing), _shown_factor(than, times, convincing)
+    return RatioBounds(low=low, high=1 / faster if faster else None)
+
+
+def _shown_factor(times: Sequence[float], than: Sequence[float], convincing: float) -> float:
+    """Return the greatest factor by which the median is shown to be above the others'; 0 where none is."""
+    theirs = sorted(than)
+
+    def shown(steps: int) -> bool:
+        ours = sorted(time / _RATIO_STEP**steps for time in times)
+        return _slower_at(0.5, ours, theirs, _some(sorted({*ours, *theirs}))) >= convincing
+
+    if not shown(-_RATIO_STEPS):
+        return 0.0
+    low, high = -_RATIO_STEPS, _RATIO_STEPS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if shown(middle) else (low, middle)
+    return float(_RATIO_STEP**low)
 
 
 def _slower_at(quantile: float, ours: Sequence[float], theirs: Sequence[float], moments: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_inference.rollouts.domain import evidence
-from tidemill_inference.rollouts.domain.evidence import Bounds, Weighted
+from tidemill_inference.rollouts.domain.evidence import Bounds, RatioBounds, Weighted
 from tidemill_inference.rollouts.domain.policy import MAX_WEIGHT, RATING, AbortRules, MetricRule, RolloutStep
 from tidemill_inference.rollouts.domain.values import (
     GivenValue,
@@ -108,6 +108,8 @@ class StepCounts:
     side has no answer, or where they were not asked for."""
     rating_difference: Bounds | None = None
     """The same of the mean ratings."""
+    latency_ratio: RatioBounds | None = None
+    """The same of the ratio of the median times."""
     candidate_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
     baseline_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
 
@@ -162,6 +164,9 @@ class StepCounts:
             self,
             failure_difference=failures.with_difference(error=FALSE_ABORTS).difference,
             rating_difference=ratings.with_difference(error=FALSE_ABORTS).difference,
+            latency_ratio=evidence.median_ratio(
+                self.candidate_samples.times_s, self.baseline_samples.times_s, error=FALSE_ABORTS
+            ),
             metrics=tuple(each.with_difference(error=FALSE_ABORTS) for each in self.metrics),
         )
 
