@@ -101,6 +101,7 @@ class Evaluator:
         attempts: int = 3,
         max_concurrent: int = 8,
         evidence: Evidence = LITTLE,
+        families: Sequence[MetricFamily] = (),
     ) -> None:
         limits = limits or Limits()
         self.evidence = evidence
@@ -119,7 +120,7 @@ class Evaluator:
         self.retrieval = InMemoryRetrievalComparisons()
         self.datasets = InMemoryDatasets()
         self.enqueue = Steps()
-        self.metrics = registry(ExpectationMetrics(max_concurrent=1))
+        self.metrics = registry(ExpectationMetrics(max_concurrent=1), *families)
         self.cases = exchange_cases(self.objects)
         self.start = StartEvaluation(
             evaluations=self.evaluations,
@@ -139,6 +140,11 @@ class Evaluator:
         )
         self._add_crud(limits)
         self.evaluation_crud = EvaluationCrud(evaluations=self.evaluations, retrieval=self.retrieval, clock=self.clock)
+        self._add_results()
+        self._add_power(limits)
+        self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
+
+    def _add_results(self) -> None:
         self.readers = InMemoryReaders()
         self.list_case_results = ListCaseResults(
             evaluations=self.evaluations,
@@ -147,8 +153,6 @@ class Evaluator:
             readers=self.readers,
             metrics=self.metrics,
         )
-        self._add_power(limits)
-        self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
 
     def _add_crud(self, limits: Limits) -> None:
         self.gate_crud = GateCrud(
@@ -196,6 +200,7 @@ class Evaluator:
                 metrics=self.metrics,
                 patience=Patience(attempts=3, pause_s=0.0),
             ),
+            metrics=self.metrics,
             compute_verdict=ComputeVerdict(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
             compare_weights=CompareWeights(models=self.models),
             compare_slices=CompareSlices(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),

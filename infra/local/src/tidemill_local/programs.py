@@ -33,7 +33,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "trainer": ("ingest",),
     "inference": ("rag", "trainer", "ingest", "feedback"),
     "feedback": ("inference",),
-    "evaluator": ("inference", "ingest", "rag", "trainer"),
+    "evaluator": ("inference", "ingest", "rag", "trainer", "feedback"),
 }
 """The services that a service calls; its settings get their addresses."""
 

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "derivations": "derivations:derivations",
     "collections": "retrieval:collections",
     "suites": "suites:suites",
+    "judges": "judges:judges",
     "gates": "gates:gates",
     "evaluations": "evaluations:evaluations",
     "evaluate": "evaluations:evaluate",

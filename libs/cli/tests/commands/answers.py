@@ -4,6 +4,7 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from libs.cli.tests.commands.judge_answers import JUDGE
 from libs.cli.tests.commands.review_answers import LABEL_USE
 from libs.cli.tests.loop.running import Running
 from tidemill.evaluator.v1 import evaluation_pb2 as ev
@@ -191,6 +192,7 @@ def declared(running: Running) -> None:
             progress=CurationProgress(new_examples=67, examples=247, filtered=3),
         ),
         "training": tr.TrainingPlan(id="helpdesk_lora", labels=OWNED, dataset="helpdesk_sft", base="small"),
+        "judge": JUDGE,
         "gate": ev.Gate(id="helpdesk_gate", labels=OWNED, deployment="helpdesk", candidate="helpdesk_lora"),
     }
     for kind, message in kept.items():

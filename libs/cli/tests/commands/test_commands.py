@@ -49,6 +49,11 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("training cancel run-2", ["cancelled"]),
         ("training retry run-2", ["queued"]),
         ("suites shipped", ["forgetting", "60", "en, de", "simple facts"]),
+        ("judges list", ["tone", "grader", "pointwise", "0.71 [0.52, 0.90] of 60"]),
+        (
+            "judges show tone",
+            ["judge:tone", "Is it friendly?", "depth (1 to 3)", "passages", "by cohen kappa", "0.4 or more"],
+        ),
         ("gates list", ["helpdesk_gate", "helpdesk_lora"]),
         ("gates power helpdesk_gate", ["suite:truth@1", "+0.12", "34%", "260", "assumed", "not known yet"]),
         ("evaluations list", ["ev-1", "40/108", "running"]),

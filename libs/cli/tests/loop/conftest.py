@@ -49,6 +49,8 @@ training:
     limits: {time: 30m, memory: 6Gi}
 suites:
   truth: {cases: {file: truth.jsonl}}
+judges:
+  tone: {deployment: helpdesk, rubric: "Is it friendly?", criteria: {tone: {scale: 3}}, reads: [reference]}
 gates:
   helpdesk_gate:
     candidate: helpdesk_lora

@@ -58,6 +58,7 @@ async def test_everything_is_applied_in_order_of_dependency(
             ("curation", "helpdesk_sft"),
             ("training", "helpdesk_lora"),
             ("suite", "truth"),
+            ("judge", "tone"),
             ("gate", "helpdesk_gate"),
             ("rollout", "helpdesk"),
         )

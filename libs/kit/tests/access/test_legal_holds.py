@@ -19,6 +19,7 @@ ERASING = re.compile(r"/(Delete|Erase|Forget|Purge|Remove|Clear)")
 REFUSED = (grpc.StatusCode.FAILED_PRECONDITION, "LEGAL_HOLD")
 KEEPS = {
     "tidemill.evaluator.v1.EvaluationService/DeleteGate": "the gate's evaluations stay",
+    "tidemill.evaluator.v1.JudgeService/DeleteJudge": "the scores that it gave stay",
     "tidemill.evaluator.v1.SuiteService/DeleteSuite": "the suite's versions stay",
     "tidemill.feedback.v1.CurationService/DeleteCuration": "its examples stay",
     "tidemill.feedback.v1.FeedbackMetricService/DeleteFeedbackMetric": "its feedback stays",

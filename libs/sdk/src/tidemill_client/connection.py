@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     import grpc.aio
 
     from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
+    from tidemill.evaluator.v1.judge_service_pb2_grpc import JudgeServiceStub
     from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import RetrievalEvaluationServiceStub
     from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
     from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
@@ -347,6 +348,8 @@ class Connection:
     """Review queues and their items."""
     suites: "_Stub[SuiteServiceStub]" = _Stub("evaluator", "suite")
     """Suites of trusted cases."""
+    judges: "_Stub[JudgeServiceStub]" = _Stub("evaluator", "judge")
+    """Models that score answers by a rubric."""
     evaluations: "_Stub[EvaluationServiceStub]" = _Stub("evaluator", "evaluation")
     """Gates and evaluations."""
     retrieval_evaluations: "_Stub[RetrievalEvaluationServiceStub]" = _Stub("evaluator", "retrieval_evaluation")

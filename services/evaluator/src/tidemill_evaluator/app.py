@@ -6,6 +6,7 @@ from tidemill.evaluator.v1.evaluation_service_pb2_grpc import (
     EvaluationServiceServicer,
     add_EvaluationServiceServicer_to_server,
 )
+from tidemill.evaluator.v1.judge_service_pb2_grpc import add_JudgeServiceServicer_to_server
 from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import (
     add_RetrievalEvaluationServiceServicer_to_server,
 )
@@ -14,16 +15,18 @@ from tidemill_evaluator.erasure import Erased, erasures
 from tidemill_evaluator.errors import GateNotFound, SpentLevelNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.events import candidates
 from tidemill_evaluator.evaluations.grpc import EvaluationRpcs
-from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, wire_evaluations
+from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, WiredEvaluations, wire_evaluations
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.grpc import GateRpcs
 from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
+from tidemill_evaluator.judges.wiring import WiredJudges, wire_judges
 from tidemill_evaluator.metrics.own import OwnMetrics
 from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.retrieval_evaluations.wiring import wire_retrieval_evaluations
 from tidemill_evaluator.safety.expectation_metrics import ExpectationMetrics
 from tidemill_evaluator.safety.shipped_files import ShippedFiles
 from tidemill_evaluator.settings import EvaluatorSettings
+from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
@@ -51,7 +54,8 @@ async def build_app(settings: EvaluatorSettings) -> App:
         of_datasets={name: backend.bucket(name) for name in settings.dataset_buckets},
         shared=backend.shared(Shared.DATASET),
     )
-    metrics = _metrics(settings)
+    judges = wire_judges(settings, backend, intervals=BettingIntervals())
+    metrics = _metrics(settings, judges)
     retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
     others = OfOtherFeatures(
         suites=suites, cases=cases, gates=gates, levels=levels, retrieval=retrieval.for_gates, metrics=metrics
@@ -61,17 +65,11 @@ async def build_app(settings: EvaluatorSettings) -> App:
     suite_crud = SuiteCrud(
         suites=suites, cases=cases, gates_of=gate_crud.requiring, shipped=ShippedFiles(), limits=limits
     )
-    servicer = GrpcEvaluationService(
-        gates=gate_crud,
-        evaluations=evaluations.crud,
-        start=evaluations.start,
-        list_case_results=evaluations.list_case_results,
-        estimate_power=evaluations.estimate_power,
-    )
     return backend.app(
         servicers=[
             (add_SuiteServiceServicer_to_server, GrpcSuiteService(suites=suite_crud)),
-            (add_EvaluationServiceServicer_to_server, servicer),
+            (add_EvaluationServiceServicer_to_server, _evaluation_service(gate_crud, evaluations)),
+            (add_JudgeServiceServicer_to_server, judges.servicer(gate_crud.measuring)),
             (add_RetrievalEvaluationServiceServicer_to_server, retrieval.servicer),
         ],
         consumers=[candidates(evaluations.triggers)],
@@ -79,6 +77,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
             evaluations.controller,
             evaluations.deferred,
             evaluations.sweeps,
+            judges.controller,
             retrieval.controller,
             retrieval.sweeps,
         ],
@@ -91,11 +90,25 @@ async def build_app(settings: EvaluatorSettings) -> App:
                 cases=cases,
                 retrieval_evaluations=retrieval.evaluations,
                 retrieval_leases=retrieval.leases,
+                judges=judges.judges,
+                judge_leases=judges.leases,
             ),
         ),
     )
 
 
-def _metrics(settings: EvaluatorSettings) -> Registry:
+def _metrics(settings: EvaluatorSettings, judges: WiredJudges) -> Registry:
     places = settings.max_concurrent_scores
-    return Registry(families=(OwnMetrics(max_concurrent=places), ExpectationMetrics(max_concurrent=places)))
+    return Registry(
+        families=(OwnMetrics(max_concurrent=places), ExpectationMetrics(max_concurrent=places), judges.metrics)
+    )
+
+
+def _evaluation_service(gates: GateCrud, evaluations: WiredEvaluations) -> GrpcEvaluationService:
+    return GrpcEvaluationService(
+        gates=gates,
+        evaluations=evaluations.crud,
+        start=evaluations.start,
+        list_case_results=evaluations.list_case_results,
+        estimate_power=evaluations.estimate_power,
+    )

@@ -13,6 +13,9 @@ from tidemill_evaluator.evaluations.erasure import (
     results_with_passages,
 )
 from tidemill_evaluator.evaluations.ports import Evaluations
+from tidemill_evaluator.judges.erasure import StopMeasurements
+from tidemill_evaluator.judges.mongo_items import items_of_user
+from tidemill_evaluator.judges.ports import Judges
 from tidemill_evaluator.retrieval_evaluations.ports import RetrievalEvaluations
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.ports import Cases
@@ -32,6 +35,8 @@ class Erased:
     cases: Cases
     retrieval_evaluations: RetrievalEvaluations
     retrieval_leases: Leases
+    judges: Judges
+    judge_leases: Leases
 
 
 def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> Steps:
@@ -42,9 +47,12 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
     cancel_retrieval = CancelEvaluations(evaluations=parts.retrieval_evaluations, clock=clock)
     of_user = EndEvaluationsOfUser(evaluations=parts.evaluations, collection=collection, cases=parts.cases, clock=clock)
     of_shared = EndEvaluationsOfShared(evaluations=parts.evaluations, collection=collection, clock=clock)
+    stop = StopMeasurements(judges=parts.judges)
     return {
         Scope.PROJECT: [
             documents("gates", database["gates"]),
+            documents_of_jobs("judges", database["judges"], end=stop, leases=parts.judge_leases),
+            documents("judged answers", database["judged_items"]),
             documents_of_jobs("evaluations", collection, end=cancel, leases=parts.leases),
             Step(kind="evaluations on shared datasets that were ended", erase=of_shared),
             documents("spent levels", database["spent_levels"]),
@@ -64,6 +72,8 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
         Scope.END_USER: [
             Step(kind="evaluations that were ended", erase=of_user),
             documents("case results", results, where=results_of_user),
+            Step(kind="measurements of judges that were stopped", erase=stop.of_user),
+            documents("judged answers", database["judged_items"], where=items_of_user),
         ],
         Scope.DOCUMENT: [documents("case results with passages", results, where=results_with_document)],
     }

@@ -3,13 +3,17 @@
 NotFound
 ├── SuiteNotFound
 ├── GateNotFound
+├── JudgeNotFound
 ├── SpentLevelNotFound
 ├── EvaluationNotFound
 └── CasesErased             the held-out split that an evaluation has begun with is not there any more
 Conflict
-└── EvaluationLost
+├── EvaluationLost
+└── MeasurementLost
 PreconditionFailed
 ├── SuiteInUse
+├── JudgeInUse
+├── JudgeBusy
 ├── CandidateNotReady
 ├── NoJudgements
 ├── EvaluationFinished
@@ -38,10 +42,17 @@ COLLECTION_CHANGED = "COLLECTION_CHANGED"
 COLLECTION_UNAVAILABLE = "COLLECTION_UNAVAILABLE"
 DATA_ERASED = "DATA_ERASED"
 DEPLOYMENT_UNAVAILABLE = "DEPLOYMENT_UNAVAILABLE"
+JUDGE_CHANGED = "JUDGE_CHANGED"
+JUDGE_DISAGREES = "JUDGE_DISAGREES"
+JUDGE_UNAVAILABLE = "JUDGE_UNAVAILABLE"
+JUDGE_UNMEASURED = "JUDGE_UNMEASURED"
+JUDGE_UNRELIABLE = "JUDGE_UNRELIABLE"
+JUDGES_ITSELF = "JUDGES_ITSELF"
 NO_CASES = "NO_CASES"
 NO_JUDGEMENTS = "NO_JUDGEMENTS"
 SETTINGS_REJECTED = "SETTINGS_REJECTED"
 TOO_FEW_ANSWERS = "TOO_FEW_ANSWERS"
+TOO_FEW_LABELS = "TOO_FEW_LABELS"
 TOO_MANY_CASES = "TOO_MANY_CASES"
 
 
@@ -72,6 +83,15 @@ class GateNotFound(NotFound):
         super().__init__(f"gate {gate} does not exist in this project: create it first", gate=gate)
 
 
+class JudgeNotFound(NotFound):
+    """The caller's project has no such judge."""
+
+    reason = "JUDGE_NOT_FOUND"
+
+    def __init__(self, judge: str) -> None:
+        super().__init__(f"judge {judge} does not exist in this project: create it first", judge=judge)
+
+
 class EvaluationNotFound(NotFound):
     """The caller's project has no such evaluation."""
 
@@ -100,6 +120,16 @@ class EvaluationLost(Conflict):
         super().__init__(message, evaluation=evaluation)
 
 
+class MeasurementLost(Conflict):
+    """The measurement has ended, or was taken over by another worker."""
+
+    reason = "MEASUREMENT_LOST"
+
+    def __init__(self, judge: str) -> None:
+        message = f"the measurement of judge {judge} has ended, or was taken over by another worker"
+        super().__init__(message, judge=judge)
+
+
 class SuiteInUse(PreconditionFailed):
     """Gates refer to the suite, so it cannot be deleted."""
 
@@ -109,6 +139,26 @@ class SuiteInUse(PreconditionFailed):
         super().__init__(
             f"suite {suite} is required by {', '.join(gates)}: update or delete these gates first", suite=suite
         )
+
+
+class JudgeInUse(PreconditionFailed):
+    """Gates require the judge's metric, so it cannot be deleted."""
+
+    reason = "JUDGE_IN_USE"
+
+    def __init__(self, judge: str, gates: Sequence[str]) -> None:
+        super().__init__(
+            f"judge {judge} is required by {', '.join(gates)}: update or delete these gates first", judge=judge
+        )
+
+
+class JudgeBusy(PreconditionFailed):
+    """The judge is being measured."""
+
+    reason = "JUDGE_BUSY"
+
+    def __init__(self, judge: str) -> None:
+        super().__init__(f"judge {judge} is being measured: wait until that has ended", judge=judge)
 
 
 class CandidateNotReady(PreconditionFailed):

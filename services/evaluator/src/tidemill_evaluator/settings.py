@@ -35,6 +35,8 @@ class EvaluatorSettings(ServiceSettings):
     """ingest's gRPC host:port."""
     trainer_address: str
     """trainer's gRPC host:port."""
+    feedback_address: str = ""
+    """feedback's gRPC host:port; without it no judge is measured."""
     rag_address: str
     """rag's gRPC host:port."""
     exchange_bucket: str = "tidemill-evaluator-exchange"
@@ -63,6 +65,10 @@ class EvaluatorSettings(ServiceSettings):
     """Retrieval evaluations at the same time."""
     max_concurrent_searches: int = Field(default=4, ge=1, le=64)
     """Maximum number of searches in flight, over all retrieval evaluations of the process."""
+    max_concurrent_judgements: int = Field(default=4, ge=1, le=64)
+    """Maximum number of judgements in flight, over all evaluations of the process."""
+    max_measured_items: int = Field(default=200, ge=10, le=5000)
+    """Reviewed answers that a measurement of a judge has judged, the latest ones."""
     max_concurrent_powers: int = Field(default=1, ge=1, le=16)
     """Threads that compute the power of gates at the same time."""
     max_concurrent_scores: int = Field(default=1, ge=1, le=16)
@@ -81,6 +87,8 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum number of suites per project."""
     max_gates: int = Field(default=1000, ge=1)
     """Maximum number of gates per project."""
+    max_judges: int = Field(default=100, ge=1)
+    """Maximum number of judges per project."""
     max_suite_cases: int = Field(default=_LIMITS.cases, ge=1, le=20_000)
     """Maximum number of cases per suite."""
     max_evaluation_cases: int = Field(default=_LIMITS.evaluation_cases, ge=1, le=100_000)

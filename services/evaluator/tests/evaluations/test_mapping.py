@@ -99,6 +99,7 @@ def test_an_evaluation_is_stored_as_it_always_was() -> None:
         [],
     )
     assert encoded["comparisons"][0].pop("clusters") == 0
+    assert encoded.pop("pins") == {}
     assert encoded == {**STORED, "requester": "user:ada"}
     assert EVALUATIONS.decode(identity(done), EVALUATIONS.encode(done), 1) == done
     done.requester = ""
@@ -133,6 +134,7 @@ def test_an_evaluation_is_sent_with_what_it_compares() -> None:
         "attempt",
         "baseline_index",
         "case_sets",
+        "pins",
         "comparing",
         "epoch",
         "latencies",

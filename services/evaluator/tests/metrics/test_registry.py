@@ -1,4 +1,4 @@
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -29,11 +29,20 @@ class Starred:
     def find(self, name: str) -> Metric | None:
         return Metric(name=name, source="stars") if name.startswith("stars:") else None
 
-    async def check(self, caller: Caller, names: Collection[str]) -> None:
+    async def check(self, caller: Caller, names: Collection[str], *, gating: bool) -> None:
         assert caller.project
+        assert not gating
         if "stars:6" in names:
             message = "stars:6 is more than five"
             raise PreconditionFailed(message)
+
+    async def pin(
+        self, caller: Caller, names: Collection[str], *, answering: Collection[str], gating: bool
+    ) -> Mapping[str, str]:
+        assert caller.project
+        assert answering
+        assert not gating
+        return dict.fromkeys(names, "v1")
 
     async def scores(self, caller: Caller, names: Collection[str], pair: Pair) -> PairScores:
         assert caller.project
@@ -100,9 +109,9 @@ async def test_metrics_of_all_families_are_found_and_scored_together() -> None:
 async def test_a_family_refuses_what_a_project_cannot_use() -> None:
     known = registry(Starred())
 
-    await known.check(ADA, ["rouge_l", "stars:5"])
+    await known.check(ADA, ["rouge_l", "stars:5"], gating=False)
     with pytest.raises(PreconditionFailed, match="more than five"):
-        await known.check(ADA, ["rouge_l", "stars:6"])
+        await known.check(ADA, ["rouge_l", "stars:6"], gating=False)
 
 
 async def test_long_answers_are_scored_beside_the_event_loop_with_the_same_result() -> None:

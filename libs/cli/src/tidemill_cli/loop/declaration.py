@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from tidemill_cli.loop.feedback_metrics import Metric
+from tidemill_cli.loop.judges import Judge
 from tidemill_cli.loop.learning import Approval, Dataset, Gate, Rollout, Training
 from tidemill_cli.loop.polled import S3, Git
 from tidemill_cli.loop.review_queues import ReviewQueue
@@ -342,6 +343,7 @@ class Loop(Declared):
     training: dict[Slug, Training] = Field(default_factory=dict)
     derived: dict[Slug, Derived] = Field(default_factory=dict)
     suites: dict[Slug, Suite] = Field(default_factory=dict)
+    judges: dict[Slug, Judge] = Field(default_factory=dict)
     gates: dict[Slug, Gate] = Field(default_factory=dict)
     rollouts: dict[Slug, Rollout] = Field(default_factory=dict)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidemill_client import declared
+from tidemill_client.judges import Judges
 from tidemill_client.resources import Resources
 from tidemill_client.reviews import Reviews
 
@@ -20,6 +21,7 @@ KINDS: Mapping[str, type[Resources[Any]]] = {
     "curation": declared.Curations,
     "training": declared.TrainingPlans,
     "suite": declared.Suites,
+    "judge": Judges,
     "gate": declared.Gates,
 }
 """In order of dependency."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tidemill_cli.loop.judges import JudgeMetric
 from tidemill_cli.loop.label_rules import Labels
 from tidemill_cli.loop.searches import TrainingSweep
 from tidemill_cli.loop.shapes import (
@@ -236,7 +237,7 @@ class Requirement(Declared):
     """A lower bound of the candidate's gain: candidate less baseline, and the reverse where less is better."""
 
     cases: Cases
-    metric: Metric
+    metric: Metric | JudgeMetric
     gain_above: Annotated[
         float,
         Field(ge=-1e6, le=1e6, description="0 asks for a gain, -0.02 for no larger loss, by every metric"),

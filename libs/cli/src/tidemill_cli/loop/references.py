@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from tidemill_cli.loop.declaration import Deployment, Follow, Loop
+from tidemill_cli.loop.judges import judge_in
 from tidemill_cli.loop.label_rules import rule_problems
 from tidemill_cli.loop.learning import LEARNS_FROM, Gate, Rollout, Training
 from tidemill_cli.loop.problems import Document, Problem, matching, nearest
@@ -35,6 +36,7 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("training", "*", "teacher"): ("models", "training", "derived"),
     ("training", "*", "rewards", "*", "reward_model"): ("training",),
     ("derived", "*", "source"): ("training", "models", "derived"),
+    ("judges", "*", "deployment"): ("deployments",),
     ("gates", "*", "candidate"): ("training", "derived"),
     ("gates", "*", "collection"): ("collections",),
     ("gates", "*", "require", "*", "cases", "suite"): ("suites",),
@@ -153,6 +155,9 @@ def _gate_problems(document: Document, loop: Loop) -> Iterator[Problem]:
             )
             yield document.problem(("gates", name, "collection"), message)
         for index, requirement in enumerate(gate.require):
+            if (judge := judge_in(requirement.metric)) and judge not in loop.judges:
+                message = f"there is no judge {judge!r} in this file{nearest(judge, [*loop.judges])}"
+                yield document.problem(("gates", name, "require", index, "metric"), message)
             if training and requirement.cases.dataset not in {None, training.dataset}:
                 message = f"must be {training.dataset}, which {gate.candidate} is trained on"
                 yield document.problem(("gates", name, "require", index, "cases", "dataset"), message)

@@ -1,4 +1,4 @@
-"""Maps datasets, training, suites, gates and rollouts of loop.yaml to protobuf messages."""
+"""Maps datasets, training, suites, judges, gates and rollouts of loop.yaml to protobuf messages."""
 
 import json
 from collections.abc import Iterator
@@ -31,6 +31,7 @@ from tidemill_cli.loop import learning, searches
 from tidemill_cli.loop.declaration import Loop
 from tidemill_cli.loop.desired import Desired
 from tidemill_cli.loop.durations import duration_of
+from tidemill_cli.loop.judges import judge_in, judge_resource
 from tidemill_cli.loop.label_rules import label_rules
 from tidemill_cli.loop.references import gate_deployments
 from tidemill_cli.loop.suites import Case as TrustedCase
@@ -47,6 +48,8 @@ def turning_resources(loop: Loop, labels: dict[str, str]) -> Iterator[Desired]:
         yield _training(name, training, labels)
     for name, suite in loop.suites.items():
         yield _suite(name, suite, labels)
+    for name, judge in loop.judges.items():
+        yield judge_resource(name, judge, labels)
     for name, gate in loop.gates.items():
         yield _gate(name, gate, gate_deployments(loop, name)[0], labels)
 
@@ -207,11 +210,12 @@ def _case(case: TrustedCase) -> Case:
 def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str]) -> Desired:
     cases = [requirement.cases for requirement in part.require]
     asked = [("suite", c.suite) if c.suite else ("dataset", str(c.dataset)) for c in cases]
+    judges = [("judge", judge) for each in part.require if (judge := judge_in(each.metric))]
     return Desired.of(
         "gate",
         Gate,
         name,
-        (("deployment", deployment), ("collection" if part.collection else "training", part.follows), *asked),
+        (("deployment", deployment), ("collection" if part.collection else "training", part.follows), *asked, *judges),
         labels=labels,
         deployment=deployment,
         candidate=part.candidate,

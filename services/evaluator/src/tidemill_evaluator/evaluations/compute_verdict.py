@@ -92,9 +92,28 @@ class ComputeVerdict:
 
         """
         self.refuse_undecided(evaluation, results)
+        self.refuse_unreliable(evaluation, results)
         if not evaluation.comparing.require and not any(result.answered for result in results):
             message = f"none of {len(results)} cases was answered by both sides; `evaluations cases` shows the failures"
             raise NoVerdict(TOO_FEW_ANSWERS, message)
+
+    def refuse_unreliable(self, evaluation: Evaluation, results: Sequence[CaseResult]) -> None:
+        """Fail early when what computes a metric that was asked for has no value of too many cases.
+
+        Raises:
+            NoVerdict: naming the metric and the set.
+
+        """
+        for case_set in evaluation.case_sets:
+            of_set = [result for result in results if result.case_set == case_set.name]
+            for metric in map(self.metrics.of, evaluation.metrics_on(case_set.name)):
+                lacking = sum(result.lacks(metric.name) for result in of_set) if metric.unreliable else 0
+                if lacking > self.evidence.max_unanswered * case_set.size:
+                    message = (
+                        f"{lacking} of {case_set.size} cases of {case_set.name} have no {metric.name}; the limit is "
+                        f"{self.evidence.max_unanswered:.0%}: use a model that answers in JSON, and in time"
+                    )
+                    raise NoVerdict(metric.unreliable, message)
 
     def refuse_undecided(self, evaluation: Evaluation, results: Iterable[CaseResult]) -> None:
         """Fail early when too few cases of a required set can still be answered.

@@ -108,6 +108,8 @@ class PairedAnswers:
             case=case,
             baseline=_answered(kept.baseline, kept.passages),
             candidate=_answered(candidate, passages),
+            name=derived_id(asking.evaluation.id, case_set, case.id, str(asking.evaluation.epoch)),
+            pins=asking.evaluation.pins,
         )
         names = self.metrics.applying(asking.evaluation.metrics_on(case_set), case)
         scores = await self.metrics.scores(asking.caller, names, pair)

@@ -49,6 +49,7 @@ from tidemill_evaluator.evaluations.ports import (
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.gates.domain.dependence import DEFAULT
+from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.ports import Cases
 
@@ -94,6 +95,7 @@ class RunEvaluation:
     gather: CollectCases
     levels: Levels
     ask: PairedAnswers
+    metrics: Registry
     compute_verdict: ComputeVerdict
     compare_slices: CompareSlices
     compare_weights: CompareWeights
@@ -241,14 +243,22 @@ class RunEvaluation:
 
     async def _begin(self, caller: Caller, evaluation: Evaluation, live: Live) -> Evaluation:
         gathered = await self.gather(caller, evaluation)
-        now = self.clock.now()
+        comparing, now = evaluation.comparing, self.clock.now()
+        baseline = comparing.baseline or live.model
+        pins = await self.metrics.pin(
+            caller,
+            [*(each.metric for each in comparing.require), *comparing.metrics],
+            answering=[baseline, comparing.model or baseline],
+            gating=bool(comparing.gate),
+        )
         return await self._write(
             evaluation,
             lambda e: e.begin(
-                baseline=evaluation.comparing.baseline or live.model,
+                baseline=baseline,
                 baseline_configuration=live.digest,
                 dataset_version=gathered.dataset_version,
                 case_sets=gathered.case_sets,
+                pins=pins,
                 now=now,
                 epoch=evaluation.epoch,
             ),
@@ -301,6 +311,8 @@ class RunEvaluation:
             progress.results.append(result)
             if not result.answered:
                 self.compute_verdict.refuse_undecided(asking.evaluation, progress.results)
+            elif result.baseline.missing or result.candidate.missing:
+                self.compute_verdict.refuse_unreliable(asking.evaluation, progress.results)
             progress.asked += 1
             await self._report(asking.evaluation, progress)
 

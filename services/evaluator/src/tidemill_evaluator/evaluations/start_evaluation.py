@@ -57,7 +57,8 @@ class StartEvaluation:
         """
         self._check(command)
         comparing = await self._comparing(caller.project, command)
-        await self.metrics.check(caller, [*comparing.metrics, *(each.metric for each in comparing.require)])
+        asked = [*comparing.metrics, *(each.metric for each in comparing.require)]
+        await self.metrics.check(caller, asked, gating=bool(comparing.gate))
         await self._check_existence(caller, comparing)
         origin = derived_id(caller.project, "StartEvaluation", command.request.id)
         evaluation = Evaluation.queued(

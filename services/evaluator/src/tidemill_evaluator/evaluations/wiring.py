@@ -202,6 +202,7 @@ def _run_evaluation(
             metrics=others.metrics,
             patience=patience,
         ),
+        metrics=others.metrics,
         compute_verdict=ComputeVerdict(
             intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence
         ),

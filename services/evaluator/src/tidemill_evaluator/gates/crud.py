@@ -41,6 +41,11 @@ class GateCrud:
         gates = resources.list_all(self.gates, caller.project)
         return [gate.id async for gate in gates if suite in {each.suite for each in _required(gate)}]
 
+    async def measuring(self, caller: Caller, metric: str) -> Sequence[str]:
+        """Return the names of the gates that require a metric of answers, by a scan as `requiring`."""
+        gates = resources.list_all(self.gates, caller.project)
+        return [gate.id async for gate in gates if metric in {each.metric for each in gate.require}]
+
     async def create(self, caller: Caller, gate: Gate, write: Write) -> Gate:
         """Return the new gate; the id of a deleted gate may be reused.
 
@@ -51,7 +56,7 @@ class GateCrud:
 
         """
         gate.check(self.limits, self.metrics)
-        await self.metrics.check(caller, [each.metric for each in gate.require])
+        await self.metrics.check(caller, [each.metric for each in gate.require], gating=True)
         return await resources.create(self.gates, replace(gate, project=caller.project), write)
 
     async def update(self, caller: Caller, given: Gate, paths: frozenset[str], write: Write) -> Gate:
@@ -66,7 +71,7 @@ class GateCrud:
         """
         if "require" in paths:
             known = [each.metric for each in given.require if self.metrics.find(each.metric)]
-            await self.metrics.check(caller, known)
+            await self.metrics.check(caller, known, gating=True)
 
         def change(gate: Gate) -> None:
             copy_fields(given, gate, paths)

@@ -1,7 +1,7 @@
 """The metrics of this service's own, computed beside the event loop where they take time."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tidemill_core.application import Caller
 from tidemill_evaluator.metrics.domain.metric import Metric, Pair, PairScores
@@ -26,8 +26,15 @@ class OwnMetrics:
         """See `KnownMetrics.find`."""
         return METRICS.get(name)
 
-    async def check(self, caller: Caller, names: Collection[str]) -> None:
+    async def check(self, caller: Caller, names: Collection[str], *, gating: bool) -> None:
         """See `MetricFamily.check`; every project can use them."""
+
+    async def pin(
+        self, caller: Caller, names: Collection[str], *, answering: Collection[str], gating: bool
+    ) -> Mapping[str, str]:
+        """See `MetricFamily.pin`; they are the same for the whole evaluation."""
+        del caller, names, answering, gating
+        return {}
 
     async def scores(self, _caller: Caller, names: Collection[str], pair: Pair) -> PairScores:
         """See `MetricFamily.scores`."""

@@ -76,7 +76,7 @@ class Registry:
             raise KeyError(name)
         return found
 
-    async def check(self, caller: Caller, names: Collection[str]) -> None:
+    async def check(self, caller: Caller, names: Collection[str], *, gating: bool) -> None:
         """Refuse known metrics that the project cannot use.
 
         Raises:
@@ -85,7 +85,22 @@ class Registry:
         """
         for family in self.families:
             if own := [name for name in dict.fromkeys(names) if family.find(name)]:
-                await family.check(caller, own)
+                await family.check(caller, own, gating=gating)
+
+    async def pin(
+        self, caller: Caller, names: Collection[str], *, answering: Collection[str], gating: bool
+    ) -> Mapping[str, str]:
+        """Return the versions of what computes these metrics.
+
+        Raises:
+            DependencyUnavailable, RateLimited, NoVerdict: see `MetricFamily.pin`.
+
+        """
+        pins = dict[str, str]()
+        for family in self.families:
+            if own := [name for name in dict.fromkeys(names) if family.find(name)]:
+                pins |= await family.pin(caller, own, answering=answering, gating=gating)
+        return pins
 
     def applying(self, asked: Collection[str], case: Case) -> list[str]:
         """Return the metrics to compute for a case: those always computed, those asked for, and the case's own."""

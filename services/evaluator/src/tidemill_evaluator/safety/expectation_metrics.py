@@ -1,7 +1,7 @@
 """The metrics of what cases expect, computed beside the event loop."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tidemill_core.application import Caller
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Metric, Need, Pair, PairScores, Scores
@@ -41,8 +41,15 @@ class ExpectationMetrics:
         """See `KnownMetrics.find`."""
         return _METRICS.get(name)
 
-    async def check(self, caller: Caller, names: Collection[str]) -> None:
+    async def check(self, caller: Caller, names: Collection[str], *, gating: bool) -> None:
         """See `MetricFamily.check`; every project can use them."""
+
+    async def pin(
+        self, caller: Caller, names: Collection[str], *, answering: Collection[str], gating: bool
+    ) -> Mapping[str, str]:
+        """See `MetricFamily.pin`; they are the same for the whole evaluation."""
+        del caller, names, answering, gating
+        return {}
 
     async def scores(self, _caller: Caller, _names: Collection[str], pair: Pair) -> PairScores:
         """See `MetricFamily.scores`."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidemill_core.aggregate import Event
@@ -109,6 +109,8 @@ class Evaluation(EvaluationJob):
     baseline_configuration: str = ""
     """Digest of the live configuration, which both sides use except for the model."""
     case_sets: tuple[CaseSet, ...] = ()
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """The versions of what computes metrics that may change meanwhile, by metric."""
     comparisons: tuple[Comparison, ...] = ()
     slices: tuple[SliceComparison, ...] = ()
     slices_left_out: int = 0
@@ -187,16 +189,17 @@ class Evaluation(EvaluationJob):
         baseline_configuration: str,
         dataset_version: str,
         case_sets: Sequence[CaseSet],
+        pins: Mapping[str, str] | None = None,
         now: datetime,
         epoch: int,
     ) -> None:
-        """Pin baseline and cases."""
+        """Pin baseline, cases, and the versions of what computes metrics."""
         self.refuse_unless_claimed(epoch)
         if self.state is State.RUNNING:
             return
         self.state, self.message = State.RUNNING, ""
         self.baseline, self.baseline_configuration = baseline, baseline_configuration
-        self.dataset_version, self.case_sets = dataset_version, tuple(case_sets)
+        self.dataset_version, self.case_sets, self.pins = dataset_version, tuple(case_sets), dict(pins or {})
         self.pending.append(EvaluationHasStarted(occurred_at=now))
 
     def compare_retrieval(self, retrieval_evaluation: str, *, epoch: int) -> None:
@@ -228,6 +231,7 @@ class Evaluation(EvaluationJob):
         self.finish(State.COMPLETED, now, EvaluationHasCompleted(occurred_at=now))
         sampled = [each for each in self.case_sets if each.whole]
         notes = [f"{each.size} of {each.whole} cases of {each.name} are sampled" for each in sampled]
+        notes += [f"{metric} is by {version}" for metric, version in self.pins.items()]
         self.message = "; ".join([*notes, *self._correction(numbers)])
 
     def _correction(self, numbers: Mapping[str, int]) -> list[str]:

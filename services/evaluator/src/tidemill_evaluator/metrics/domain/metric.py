@@ -39,6 +39,8 @@ class Metric:
     less_is_better: bool = False
     bounded: bool = True
     """Whether all values are in [0, 1]."""
+    unreliable: str = ""
+    """The reason with which an evaluation ends where too many answered cases lack a value; "" where it does not end."""
 
     def applies_to(self, case: Case) -> bool:
         """Return whether a case carries what it needs."""
@@ -79,6 +81,10 @@ class Pair:
     case: Case
     baseline: GivenAnswer | None
     candidate: GivenAnswer | None
+    name: str = ""
+    """Of the case in its evaluation, and of who works on it: ids of requests derive from it."""
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """The version that the evaluation has pinned of what computes a metric, by metric; see `MetricFamily.pin`."""
 
 
 Scores = Mapping[str, Scored]

@@ -1,0 +1,69 @@
+"""The section judges of loop.yaml, and the messages that it becomes."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tidemill.evaluator.v1 import judge_pb2 as pb
+from tidemill_cli.loop.desired import Desired
+from tidemill_cli.loop.shapes import SLUG, Declared, Share, Slug
+
+PREFIX = "judge:"
+JudgeMetric = Annotated[
+    str, Field(pattern=SLUG.replace("^", f"^{PREFIX}", 1), description="judge:NAME, of the section judges")
+]
+
+
+class JudgeCriterion(Declared):
+    """What a judge gives points for, from 1."""
+
+    description: Annotated[str, Field(max_length=1000, description="what it means, and what 1 and the most mean")] = ""
+    scale: Annotated[int, Field(ge=2, le=10, description="the highest points")] = 5
+
+
+class Judge(Declared):
+    """A model that scores answers by a rubric: the metric judge:NAME of gates."""
+
+    deployment: Annotated[Slug, Field(description="what judges: its prompt is the question alone; no retrieval")]
+    mode: Annotated[
+        Literal["pointwise", "pairwise"], Field(description="pairwise: candidate and baseline, in both orders")
+    ] = "pointwise"
+    rubric: Annotated[str, Field(min_length=1, max_length=8000)]
+    criteria: Annotated[dict[Slug, JudgeCriterion], Field(max_length=10)] = Field(default_factory=dict)
+    reads: Annotated[list[Literal["reference", "passages"]], Field(description="beside question and answer")] = Field(
+        default_factory=list
+    )
+    min_agreement: Annotated[
+        Share, Field(description="with people, as the lower bound, to decide in a gate; 0 means 0.4")
+    ] = 0
+    may_judge_itself: Annotated[bool, Field(description="its own model's answers, of any version")] = False
+
+    @model_validator(mode="after")
+    def _fits_its_mode(self) -> Self:
+        if self.mode == "pairwise" and self.criteria:
+            message = "criteria are of pointwise judges: say in the rubric what to compare"
+            raise ValueError(message)
+        return self
+
+
+def judge_in(metric: str) -> str:
+    """Return the judge whose scores a metric is; "" of all other metrics."""
+    return metric.removeprefix(PREFIX) if metric.startswith(PREFIX) else ""
+
+
+def judge_resource(name: str, part: Judge, labels: dict[str, str]) -> Desired:
+    """Return the resource of a judge."""
+    return Desired.of(
+        "judge",
+        pb.Judge,
+        name,
+        (("deployment", part.deployment),),
+        labels=labels,
+        deployment=part.deployment,
+        mode=pb.JudgeMode.Value(f"JUDGE_MODE_{part.mode.upper()}"),
+        rubric=part.rubric,
+        criteria=[pb.JudgeCriterion(name=each, **criterion.model_dump()) for each, criterion in part.criteria.items()],
+        reads=[pb.JudgeInput.Value(f"JUDGE_INPUT_{each.upper()}") for each in dict.fromkeys(part.reads)],
+        min_agreement=part.min_agreement,
+        may_judge_itself=part.may_judge_itself,
+    )

@@ -1,0 +1,57 @@
+"""Judges of loop.yaml, and the gates that name them."""
+
+from pathlib import Path
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from libs.cli.tests.loop.conftest import LOOP, TRUTH
+from tidemill_cli.loop.problems import LoopErrors
+from tidemill_cli.loop.reader import read_loop
+from tidemill_cli.loop.resources import desired_resources
+
+GATED = LOOP.replace("{suite: truth}, metric: rouge_l,", "{suite: truth}, metric: 'judge:tone',")
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "truth.jsonl").write_text(TRUTH)
+    file = folder / "loop.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_judges_become_resources_and_gates_name_them(tmp_path: Path) -> None:
+    made = {(each.kind, each.name): each for each in desired_resources(read_loop(written(tmp_path, GATED)))}
+
+    judge, gate = made["judge", "tone"], made["gate", "helpdesk_gate"]
+    assert MessageToDict(judge.message) == {
+        "id": "tone",
+        "labels": {"team": "support", "tidemill.dev/loop": "helpdesk"},
+        "deployment": "helpdesk",
+        "mode": "JUDGE_MODE_POINTWISE",
+        "rubric": "Is it friendly?",
+        "criteria": [{"name": "tone", "scale": 3}],
+        "reads": ["JUDGE_INPUT_REFERENCE"],
+    }
+    assert judge.refers_to == (("deployment", "helpdesk"),)
+    assert ("judge", "tone") in gate.refers_to
+    assert MessageToDict(gate.message)["require"][1]["metric"] == "judge:tone"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "reported"),
+    [
+        ("'judge:tone'", "'judge:tune'", "there is no judge 'tune' in this file: did you mean tone?"),
+        ("'judge:tone'", "'judge:T'", "'judge:T' is not allowed"),
+        ('rubric: "Is it friendly?"', "rubric: ''", "at least 1 character"),
+        ('rubric: "Is', 'mode: pairwise, rubric: "Is', "criteria are of pointwise judges"),
+        ("{scale: 3}", "{scale: 30}", "less than or equal to 10"),
+        ("reads: [reference]", "reads: [mail]", "'mail' is not allowed"),
+        ("tone: {deployment: helpdesk", "tone: {deployment: grader", "there is no deployment 'grader'"),
+    ],
+)
+def test_what_is_no_judge_is_a_problem(tmp_path: Path, right: str, wrong: str, reported: str) -> None:
+    with pytest.raises(LoopErrors) as found:
+        read_loop(written(tmp_path, GATED.replace(right, wrong)))
+
+    assert reported in str(found.value)

@@ -1,0 +1,137 @@
+"""Asks a judge: one answer by points, or two answers in both orders."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tidemill_core.application import Caller, derived_id
+from tidemill_core.errors import (
+    Blame,
+    Conflict,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    NotFound,
+    RateLimited,
+    TidemillError,
+)
+from tidemill_evaluator.errors import JUDGE_CHANGED, JUDGE_UNAVAILABLE, NoVerdict
+from tidemill_evaluator.judges.domain.form import (
+    Form,
+    Material,
+    pairwise_form,
+    points_in,
+    pointwise_form,
+    preference_in,
+)
+from tidemill_evaluator.judges.ports import JudgeAnswer, JudgeModels, PinnedJudge
+
+_FORMS = 2
+"""How often an answer that cannot be read is asked for."""
+_OF_ALL = frozenset({Blame.SHARED, Blame.CAPACITY})
+"""Failures that say nothing about the judge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """How much better the first of two answers is: 1, 0.5 or 0."""
+
+    score: float
+    consistent: bool = True
+    """Whether both orders say the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskJudge:
+    """A judge that answers nonsense twice, or not in time, has not judged: None.
+
+    What is unavailable or overloaded for all is raised, so that its caller waits and goes on later.
+    """
+
+    models: JudgeModels
+    attempts: int
+    pause_s: float
+    max_concurrent: asyncio.Semaphore
+    """Judgements in flight in this process."""
+
+    async def points(self, caller: Caller, pinned: PinnedJudge, material: Material, *, name: str) -> float | None:
+        """Return the score of an answer, 0 to 1. Ids of requests derive from `name`.
+
+        Raises:
+            NoVerdict: the judge's deployment is gone, or is another one by now.
+            DependencyUnavailable, RateLimited: inference is unavailable or overloaded.
+
+        """
+        form, criteria = pointwise_form(pinned.judge, material), pinned.judge.asked
+        return await self._read(caller, pinned, form, lambda text: points_in(text, criteria), name=name)
+
+    async def preference(
+        self, caller: Caller, pinned: PinnedJudge, material: Material, other: str, *, name: str
+    ) -> Preference | None:
+        """Return how much better the material's answer is than the other one, which are asked about in both orders.
+
+        Raises:
+            NoVerdict, DependencyUnavailable, RateLimited: as `points`.
+
+        """
+        if material.answer == other:
+            return Preference(score=0.5)
+        forms = (
+            pairwise_form(pinned.judge, material, first=material.answer, second=other),
+            pairwise_form(pinned.judge, material, first=other, second=material.answer),
+        )
+        one, two = [
+            await self._read(caller, pinned, form, preference_in, name=derived_id(name, order))
+            for form, order in zip(forms, ("as given", "swapped"), strict=True)
+        ]
+        if one is None or two is None:
+            return None
+        consistent = one == 1 - two
+        return Preference(score=one if consistent else 0.5, consistent=consistent)
+
+    async def _read(
+        self, caller: Caller, pinned: PinnedJudge, form: Form, read: Callable[[str], float | None], *, name: str
+    ) -> float | None:
+        for number in range(_FORMS):
+            answer = await self._answer(caller, pinned, form.again if number else form, name=f"{name}/{number}")
+            if answer is None or answer.model != pinned.deployment.model:
+                return None
+            if (found := read(answer.text)) is not None:
+                return found
+        return None
+
+    async def _answer(self, caller: Caller, pinned: PinnedJudge, form: Form, *, name: str) -> JudgeAnswer | None:
+        """Return what the judge said; of an answer that is only recorded, whose text is not, it is asked again."""
+        answer = await self._patiently(caller, pinned, form, request_id=derived_id("judgement", name))
+        if answer is not None and not answer.whole:
+            answer = await self._patiently(caller, pinned, form, request_id=derived_id("judgement", name, "again"))
+        if answer is not None and answer.configuration != pinned.deployment.configuration:
+            message = f"the configuration of {pinned.judge.deployment}, which judges, changed since {pinned.version}"
+            raise NoVerdict(JUDGE_CHANGED, message)
+        return answer
+
+    async def _patiently(
+        self, caller: Caller, pinned: PinnedJudge, form: Form, *, request_id: str
+    ) -> JudgeAnswer | None:
+        deployment, deadline_s = pinned.judge.deployment, pinned.deployment.deadline_s
+        for attempt in range(1, self.attempts + 1):
+            waits_s = self.pause_s * 2 ** (attempt - 1)
+            try:
+                async with self.max_concurrent:
+                    return await self.models.ask(caller, deployment, form, request_id=request_id, deadline_s=deadline_s)
+            except NotFound as error:
+                message = f"deployment {deployment} of judge {pinned.judge.id} does not exist: {error.message}"
+                raise NoVerdict(JUDGE_UNAVAILABLE, message) from error
+            except DeadlineExceeded:
+                pass
+            except (DependencyUnavailable, RateLimited, Conflict) as error:
+                if isinstance(error, RateLimited):
+                    waits_s = max(waits_s, error.retry_after_s)
+                if attempt == self.attempts or waits_s > deadline_s:
+                    if error.blame in _OF_ALL or isinstance(error, RateLimited):
+                        raise
+                    return None
+            except TidemillError:
+                return None
+            if attempt < self.attempts:
+                await asyncio.sleep(waits_s)
+        return None

@@ -1,0 +1,92 @@
+"""Use cases: create, get, list, update and delete judges."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from tidemill_core import resources
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.resources import Write, copy_fields, fields_of, restored
+from tidemill_evaluator.errors import JudgeInUse
+from tidemill_evaluator.judges.domain.judge import Judge
+from tidemill_evaluator.judges.ports import Judges
+
+CHANGEABLE: Final = fields_of(Judge) - {"number", "agreement", "measurement"}
+GatesOfJudge = Callable[[Caller, str], Awaitable[Sequence[str]]]
+"""Returns the names of the gates that require a metric."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeCrud:
+    """Judges emit no events. A change of what one judges by is its next version."""
+
+    judges: Judges
+    gates_of: GatesOfJudge
+
+    async def get(self, caller: Caller, judge_id: str) -> Judge:
+        """Return a judge.
+
+        Raises:
+            JudgeNotFound: there is none.
+
+        """
+        return await self.judges.get(caller.project, judge_id)
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[Judge]:
+        """Return a page."""
+        return await self.judges.list(caller.project, page=page)
+
+    async def create(self, caller: Caller, given: Judge, write: Write) -> Judge:
+        """Return the new judge; the id of a deleted one may be reused, and version numbers continue.
+
+        Raises:
+            InvalidInput: naming every field that breaks its rule.
+            AlreadyExists: the id is taken.
+
+        """
+        given.check()
+        fresh = replace(given, project=caller.project)
+        restore = restored(fresh, CHANGEABLE)
+
+        def begin(judge: Judge) -> None:
+            restore(judge)
+            judge.number += 1
+
+        return await resources.create(self.judges, fresh, write, begin=begin)
+
+    async def update(self, caller: Caller, given: Judge, fields: frozenset[str], write: Write) -> Judge:
+        """Return the updated judge; evaluations under way that another version judged end without a verdict.
+
+        Raises:
+            InvalidInput: naming every field that breaks its rule.
+            JudgeNotFound: there is none.
+            Conflict: it changed since the etag.
+
+        """
+
+        def change(judge: Judge) -> None:
+            before = judge.image
+            copy_fields(given, judge, fields)
+            judge.check()
+            judge.number += judge.image != before
+
+        return await resources.update(self.judges, caller.project, given.id, change, write)
+
+    async def delete(self, caller: Caller, judge_id: str, write: Write) -> Judge:
+        """Return the deleted judge; scores that it has given are kept.
+
+        Raises:
+            JudgeNotFound: there is none.
+            JudgeInUse: names the gates that require it.
+            Conflict: it changed since the etag.
+
+        """
+        judge = await self.judges.get(caller.project, judge_id)
+        gates = await self.gates_of(caller, judge.metric)
+
+        def check(judge: Judge) -> None:
+            if gates:
+                raise JudgeInUse(judge_id, gates)
+            judge.stop_measurement("the judge was deleted")
+
+        return await resources.delete(self.judges, caller.project, judge_id, write, change=check)

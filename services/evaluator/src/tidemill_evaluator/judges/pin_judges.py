@@ -1,0 +1,118 @@
+"""Pins the judges of an evaluation: what judges must not change before it ends."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from tidemill_core.application import Caller
+from tidemill_core.errors import NotFound
+from tidemill_evaluator.errors import (
+    JUDGE_CHANGED,
+    JUDGE_DISAGREES,
+    JUDGE_UNAVAILABLE,
+    JUDGE_UNMEASURED,
+    JUDGES_ITSELF,
+    NoVerdict,
+)
+from tidemill_evaluator.judges.domain.judge import Judge
+from tidemill_evaluator.judges.ports import JudgeModels, Judges, PinnedJudge
+from tidemill_evaluator.suites.domain.names import name_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinJudges:
+    """Reads judges and the configurations that judge: only both together are a version."""
+
+    judges: Judges
+    models: JudgeModels
+
+    async def __call__(
+        self, caller: Caller, names: Collection[str], *, answering: Collection[str]
+    ) -> Sequence[PinnedJudge]:
+        """Return the judges, which may judge the answers of these models, given as `model@version`.
+
+        Raises:
+            NoVerdict: a judge or its deployment does not exist, or searches, or would judge itself.
+            DependencyUnavailable: inference is unavailable.
+
+        """
+        panel = await self._panel(caller, names)
+        for pinned in panel:
+            _refuse_itself(pinned, answering)
+        return panel
+
+    async def gating(self, caller: Caller, names: Collection[str]) -> None:
+        """Check that the judges agree with people as far as they have to, in the version that they are.
+
+        Raises:
+            NoVerdict: one was not measured, or agrees too little.
+            DependencyUnavailable: inference is unavailable.
+
+        """
+        for pinned in await self._panel(caller, names):
+            _refuse_disagreeing(pinned)
+
+    async def unchanged(self, caller: Caller, versions: Mapping[str, str]) -> Sequence[PinnedJudge]:
+        """Return the judges, given by their versions.
+
+        Raises:
+            NoVerdict: one is another version by now, or gone.
+            DependencyUnavailable: inference is unavailable.
+
+        """
+        panel = await self._panel(caller, versions)
+        for pinned in panel:
+            version = versions[pinned.judge.id]
+            if version != pinned.version:
+                message = f"judge {pinned.judge.id} was {version} when the evaluation began, and is {pinned.version}"
+                raise NoVerdict(JUDGE_CHANGED, f"{message}: start another evaluation")
+        return panel
+
+    async def _panel(self, caller: Caller, names: Collection[str]) -> Sequence[PinnedJudge]:
+        known = await self.judges.get_many(caller.project, [*names])
+        for name in names:
+            if name not in known:
+                message = f"judge {name} does not exist in this project: create it, then start another evaluation"
+                raise NoVerdict(JUDGE_UNAVAILABLE, message)
+        return [await self._pinned(caller, known[name]) for name in names]
+
+    async def _pinned(self, caller: Caller, judge: Judge) -> PinnedJudge:
+        try:
+            deployment = await self.models.deployment(caller, judge.deployment)
+        except NotFound as error:
+            message = f"deployment {judge.deployment} of judge {judge.id} does not exist"
+            raise NoVerdict(JUDGE_UNAVAILABLE, message) from error
+        if deployment.searches:
+            message = (
+                f"deployment {judge.deployment} of judge {judge.id} searches {deployment.searches}: name one that "
+                "searches nothing, since the judge would read what it finds"
+            )
+            raise NoVerdict(JUDGE_UNAVAILABLE, message)
+        return PinnedJudge(judge=judge, deployment=deployment)
+
+
+def _refuse_disagreeing(pinned: PinnedJudge) -> None:
+    judge, agreement = pinned.judge, pinned.judge.agreement
+    what_to_do = f"`tidemill judges measure {judge.id} --queue QUEUE --field FIELD`"
+    if agreement is None or agreement.version != pinned.version:
+        measured = f"{agreement.version} was measured, and it is {pinned.version}" if agreement else "it never was"
+        message = f"judge {judge.id} decides nothing before its agreement with people is measured: {measured}"
+        raise NoVerdict(JUDGE_UNMEASURED, f"{message}; use {what_to_do}")
+    if agreement.low < judge.required_agreement:
+        message = (
+            f"judge {judge.id} has an agreement of {agreement.value:.2f} with people, of which the lower bound is "
+            f"{agreement.low:.2f} on {agreement.items} answers of {agreement.queue}; it needs "
+            f"{judge.required_agreement:g}: better its rubric or name a better model, review more answers, or lower "
+            f"min_agreement; then {what_to_do}"
+        )
+        raise NoVerdict(JUDGE_DISAGREES, message)
+
+
+def _refuse_itself(pinned: PinnedJudge, answering: Collection[str]) -> None:
+    """Refuse a judge whose own model gives the answers, of any version, unless that was declared."""
+    model = name_of(pinned.deployment.model)
+    if not pinned.judge.may_judge_itself and model in {name_of(each) for each in answering}:
+        message = (
+            f"judge {pinned.judge.id} would judge answers of its own model, {model}: name a deployment with another "
+            "model, or declare may_judge_itself"
+        )
+        raise NoVerdict(JUDGES_ITSELF, message)
