@@ -55,14 +55,13 @@ class CompareSlices:
         traits: TraitsByCase,
         numbers: Mapping[str, int],
     ) -> ComparedSlices:
-        """Return the comparisons by set, label and metric; of too many those with the most clusters."""
-        sliced = await asyncio.to_thread(self._sliced, evaluation, results, traits)
-        largest = sorted(sliced, key=lambda each: -each.clusters)[: self.evidence.max_slices]
-        found = [await self._compared(evaluation, each, numbers) for each in largest]
+        """Return the comparisons by set, label and metric; of too many those with the most cases."""
+        sliced, left_out = await asyncio.to_thread(self._sliced, evaluation, results, traits)
+        found = [await self._compared(evaluation, each, numbers) for each in sliced]
         known = iter(holm([each.p_value for each in found if each.p_value is not None]))
         found = [each if each.p_value is None else replace(each, adjusted_p_value=next(known)) for each in found]
         ordered = sorted(found, key=lambda each: (each.case_set, each.label, each.value, each.metric))
-        return ComparedSlices(comparisons=ordered, left_out=len(sliced) - len(largest))
+        return ComparedSlices(comparisons=ordered, left_out=left_out)
 
     async def _compared(self, evaluation: Evaluation, sliced: _Sliced, numbers: Mapping[str, int]) -> SliceComparison:
         confidence = corrected_confidence(evaluation.comparing.confidence, numbers.get(sliced.case_set, 0))
@@ -93,13 +92,19 @@ class CompareSlices:
         asked = [Asked.by(self.metrics.of(name), case_set) for name in dict.fromkeys(names)]
         return [each for each in asked if each.bounded]
 
-    def _sliced(self, evaluation: Evaluation, results: Sequence[CaseResult], traits: TraitsByCase) -> list[_Sliced]:
-        """Return what is compared of slices that have an answered question."""
+    def _sliced(
+        self, evaluation: Evaluation, results: Sequence[CaseResult], traits: TraitsByCase
+    ) -> tuple[list[_Sliced], int]:
+        """Return what is compared of slices that have an answered question, and how many are left out."""
         of_slice = defaultdict[tuple[str, str, str], list[CaseResult]](list)
         for result in results:
             for label, value in traits[result.case_set, result.case].slices.items():
                 of_slice[result.case_set, label, value].append(result)
-        return [
+        by_set = {name: self._asked(evaluation, name) for name in {name for name, _, _ in of_slice}}
+        largest = sorted(of_slice.items(), key=lambda each: (-len(each[1]), each[0]))
+        every = [(key, found, asked) for key, found in largest for asked in by_set[key[0]]]
+        kept = every[: self.evidence.max_slices]
+        sliced = [
             _Sliced(
                 case_set=case_set,
                 label=label,
@@ -110,7 +115,7 @@ class CompareSlices:
                 candidate=fmean(averages(clusters, asked.of_candidate)),
                 differences=averages(clusters, asked.gain),
             )
-            for (case_set, label, value), found in sorted(of_slice.items())
-            for asked in self._asked(evaluation, case_set)
+            for (case_set, label, value), found, asked in kept
             if (clusters := answered_of(clusters_of(found, traits, asked.metric)))
         ]
+        return sliced, len(every) - len(kept)

@@ -494,7 +494,7 @@ class Evaluation(_message.Message):
     """
     slices_left_out: _builtins.int
     """Output only. How many comparisons of slices are left out, as there are more than are kept: those with the fewest
-    clusters.
+    cases.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
