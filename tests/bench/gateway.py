@@ -81,6 +81,8 @@ class Inference(ServiceProcess):
             "MAX_REQUESTS_PER_MINUTE_OF_PROJECT": "10000000",
             "MAX_REQUESTS_PER_MINUTE_OF_SUBJECT": "10000000",
             "LEASE_TTL_S": "15",
+            # The embedded MongoDB has no index for what the relay sweeps: of 100,000 records that takes 5 s.
+            "DEPENDENCY_TIMEOUT_S": "30",
         }
 
 
@@ -143,11 +145,13 @@ async def published(port: int) -> None:
 
 
 @asynccontextmanager
-async def inference(stack: Addresses, folder: Path, provider_port: int) -> AsyncIterator[Inference]:
+async def inference(
+    stack: Addresses, folder: Path, provider_port: int, *, kind: type[Inference] = Inference
+) -> AsyncIterator[Inference]:
     """Run the service with a deployment of each record mode."""
     async with stub_services() as (registry, _, address):
         registry.add_remote("mock", f"http://127.0.0.1:{provider_port}/v1", name="mock")
-        process = Inference(stack=stack, folder=folder, neighbours=address, provider_port=provider_port)
+        process = kind(stack=stack, folder=folder, neighbours=address, provider_port=provider_port)
         await asyncio.to_thread(process.start)
         try:
             async with admin_channel(f"127.0.0.1:{process.port}", project=PROJECT, timeout_s=60) as channel:

@@ -7,12 +7,14 @@ beside the base alone; each with the ratio of tokens a second of vLLM's processo
 less; then what its processes take, by proportional set size. `tests.bench.generate` measures the record, the store
 and gRPC. Where vLLM is not installed (`make setup ENGINE=vllm`) nothing is measured.
 
-    python -m services.inference.tests.bench.vllm [--mixed] [model folder] [adapter folder]
+    python -m services.inference.tests.bench.vllm [--at-once 1 16 64] [--rounds 3] [--tokens 48] [model folder]
 
-With `--mixed` only base and adapter are measured. Without an adapter's folder one of rank 8 on all linear layers is
-made, with random weights.
+Without numbers behind `--at-once` only base and adapter are measured. Without an `--adapter` one of rank 8 on all
+linear layers is made, with random weights. In float32 on AVX2 it runs with ATEN_CPU_CAPABILITY=avx2 and
+ONEDNN_MAX_CPU_ISA=AVX2, which vLLM is given, too.
 """
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -55,10 +57,8 @@ from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimi
 from tidemill_testkit.objects import InMemoryObjects
 
 ROOT = Path(__file__).resolve().parents[4]
-TOKENS = 48
 BATCHES = (1, 16, 64)
-MIXED, MIX_ONLY = 16, "--mixed"
-ROUNDS = 3
+MIXED = 16
 MAX_LOGIT_BIAS = -100.0
 Answer = Callable[[str], Awaitable[int]]
 
@@ -85,10 +85,10 @@ async def rates(ask: Sequence[Answer], group: int) -> Rates:
     return Rates(tokens / (time.perf_counter() - began), tokens / (_processor_s(group) - spent))
 
 
-def through(shop: Shop, model: ModelVersion, ends: Sequence[int]) -> Answer:
+def through(shop: Shop, model: ModelVersion, ends: Sequence[int], *, tokens: int) -> Answer:
     """Return what asks inference's engine; a bias keeps answers from ending."""
     bias = dict.fromkeys(ends, MAX_LOGIT_BIAS)
-    sampling = Sampling(temperature=0.0, max_output_tokens=TOKENS, logit_bias=bias)
+    sampling = Sampling(temperature=0.0, max_output_tokens=tokens, logit_bias=bias)
 
     async def ask(text: str) -> int:
         prompt = Prompt(messages=(Message.of(Role.USER, text),), sampling=sampling)
@@ -99,32 +99,32 @@ def through(shop: Shop, model: ModelVersion, ends: Sequence[int]) -> Answer:
     return ask
 
 
-def plainly(client: httpx2.AsyncClient, model: str, ends: Sequence[int]) -> Answer:
+def plainly(client: httpx2.AsyncClient, model: str, ends: Sequence[int], *, tokens: int) -> Answer:
     """Return what asks vLLM's server."""
 
     async def ask(text: str) -> int:
         body = {
             "model": model,
             "messages": [{"role": "user", "content": text}],
-            "max_tokens": TOKENS,
+            "max_tokens": tokens,
             "temperature": 0,
             "logit_bias": {str(end): MAX_LOGIT_BIAS for end in ends},
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        tokens = 0
+        made = 0
         async with client.stream("POST", "/v1/chat/completions", json=body) as answered:
             async for line in answered.aiter_lines():
                 if line.startswith("data: {") and (usage := json.loads(line[6:]).get("usage")):
-                    tokens = usage["completion_tokens"]
-        return tokens
+                    made = usage["completion_tokens"]
+        return made
 
     return ask
 
 
-async def compared(name: str, ours: Sequence[Answer], theirs: Sequence[Answer], group: int) -> None:
+async def compared(name: str, ours: Sequence[Answer], theirs: Sequence[Answer], group: int, *, rounds: int) -> None:
     """Print the median ratios of both, asked in turns."""
-    pairs = [(await rates(ours, group), await rates(theirs, group)) for _ in range(ROUNDS)]
+    pairs = [(await rates(ours, group), await rates(theirs, group)) for _ in range(rounds)]
     ratios = sorted(our.wall / their.wall for our, their in pairs)
     efforts = sorted(our.processor / their.processor for our, their in pairs)
     say(
@@ -161,7 +161,7 @@ def made_adapter(base: Path, folder: Path) -> Path:
     return folder
 
 
-async def measure(shop: Shop, folder: Path, adapter: Path, *, batches: Sequence[int]) -> None:
+async def measure(shop: Shop, folder: Path, adapter: Path, given: argparse.Namespace) -> None:
     """Measure, and print."""
     base = await shop.stored("bench", folder, project="bench")
     candidate = replace(await shop.stored("candidate", adapter, project="bench"), base=base)
@@ -176,14 +176,15 @@ async def measure(shop: Shop, folder: Path, adapter: Path, *, batches: Sequence[
         headers = {"authorization": f"Bearer {key}"}
         url = f"http://127.0.0.1:{process.port}"
         async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=1800) as client:
-            ours, theirs = through(shop, base, ends), plainly(client, "base", ends)
+            ours = through(shop, base, ends, tokens=given.tokens)
+            theirs = plainly(client, "base", ends, tokens=given.tokens)
             await rates([ours] * 4, process.pid)
-            for size in batches:
+            for size in given.at_once:
                 name = f"{size:2d} at once, through inference and vLLM alone"
-                await compared(name, [ours] * size, [theirs] * size, process.pid)
-        other = through(shop, candidate, ends)
-        mixed = [ours, other] * (MIXED // 2)
-        await compared(f"base and adapter mixed at {MIXED}, and the base alone", mixed, [ours] * MIXED, process.pid)
+                await compared(name, [ours] * size, [theirs] * size, process.pid, rounds=given.rounds)
+        other = through(shop, candidate, ends, tokens=given.tokens)
+        mixed, name = [ours, other] * (MIXED // 2), f"base and adapter mixed at {MIXED}, and the base alone"
+        await compared(name, mixed, [ours] * MIXED, process.pid, rounds=given.rounds)
         members = _members(process.pid)
         say(f"vLLM's {len(members)} processes take {sum(map(_pss, members)) >> 20} MB")
 
@@ -213,25 +214,20 @@ def _pss(process: psutil.Process) -> int:
     return 0
 
 
-async def main(arguments: Sequence[str]) -> None:
+async def main(given: argparse.Namespace) -> None:
     """Measure the named model, or the example's."""
     if not PYTHON.exists():
         say("vLLM is not installed: make setup ENGINE=vllm")
         return
-    arguments, batches = [each for each in arguments if each != MIX_ONLY], () if MIX_ONLY in arguments else BATCHES
-    folder = Path(arguments[0]) if arguments else ROOT / ".tidemill" / "models" / "smollm2"
+    folder = given.model
     limits = ProcessLimits(workers=2, cpu_s=60, wall_s=600, memory_bytes=1 << 32, waiting=1000)
     prompts = BoundedProcesses(limits, "prompts", chat_prompts.IMPORTS)
     tokenizers = BoundedProcesses(limits, "tokenizers", bounded_tokenizers.IMPORTS)
     with tempfile.TemporaryDirectory(prefix="vllm-bench-") as name:
         shop = a_shop(Path(name), BoundedChat(prompts, BoundedTokenizers(tokenizers)))
-        adapter = (
-            Path(arguments[1])
-            if arguments[1:]
-            else await asyncio.to_thread(made_adapter, folder, Path(name) / "adapter")
-        )
+        adapter = given.adapter or await asyncio.to_thread(made_adapter, folder, Path(name) / "adapter")
         try:
-            await measure(shop, folder, adapter, batches=batches)
+            await measure(shop, folder, adapter, given)
         finally:
             await shop.engines.stop()
             await prompts.stop()
@@ -245,4 +241,10 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--at-once", type=int, nargs="*", default=BATCHES)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--adapter", type=Path)
+    parser.add_argument("model", type=Path, nargs="?", default=ROOT / ".tidemill" / "models" / "smollm2")
+    asyncio.run(main(parser.parse_args()))
