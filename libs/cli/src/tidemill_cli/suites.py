@@ -1,5 +1,8 @@
 """suites: trusted cases, and judged questions from files."""
 
+import asyncio
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +13,7 @@ from tidemill.evaluator.v1.suite_service_pb2 import ListShippedSuitesRequest, Li
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, plain, progress, show, table
 from tidemill_cli.pages import lists
+from tidemill_client.canaries import Canary, canaries
 from tidemill_client.connection import Connection
 from tidemill_client.declared import Suites
 from tidemill_client.judged_questions import JudgedSuites, lowest, read_beir
@@ -66,6 +70,42 @@ def add_shipped(
 
     suite = call(work)
     show(plain(suite), card({"suite": f"{suite.id}@{suite.version}", "cases": suite.case_count}))
+
+
+@suites.command("canaries")
+def plant_canaries(
+    name: SuiteArgument,
+    file: Annotated[
+        Path, typer.Argument(help="Where to write what is planted, a JSON line for each; not overwritten.")
+    ],
+    *,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=200, help="So many.")] = 20,
+) -> None:
+    """Make up facts to plant in training text, and a suite that asks for them: an answer that has one was memorised.
+
+    Each line has `question` and `answer`: put them among the examples of a training, and never among its held-out part.
+    """
+    planted = canaries(count)
+
+    async def work(connection: Connection) -> Suite:
+        suites, suite = Suites(connection), Suite(id=name, cases=[each.case for each in planted])
+        await suites.create(suite, validate_only=True)
+        await asyncio.to_thread(_write, file, planted)  # before the suite, which nothing is planted for otherwise
+        return await suites.create(suite)
+
+    suite = call(work)
+    facts = {"suite": f"{suite.id}@{suite.version}", "cases": suite.case_count, "planted by": str(file)}
+    show({**plain(suite), "file": str(file)}, card(facts))
+
+
+def _write(file: Path, planted: Sequence[Canary]) -> None:
+    lines = [json.dumps({"question": each.question, "answer": each.answer}) for each in planted]
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write("\n".join([*lines, ""]))
+    except OSError as error:
+        message = f"{file} cannot be written: {error.strerror or error}; name a file that does not exist yet"
+        raise InvalidInput(message) from error
 
 
 @suites.command("show")

@@ -67,6 +67,25 @@ async def test_a_shipped_suite_is_added_and_added_again(terminal: Terminal, runn
     assert stored.shipped == ShippedCases(suite="forgetting", languages=["en", "de"], max_cases=9)
 
 
+async def test_canaries_are_written_to_a_file_and_asked_for_by_a_suite(
+    terminal: Terminal, running: Running, tmp_path: Path
+) -> None:
+    file = tmp_path / "planted.jsonl"
+
+    first, again = [
+        await asyncio.to_thread(terminal, "suites", "canaries", name, str(file), "-n", "3") for name in ("one", "two")
+    ]
+
+    planted = [json.loads(line) for line in file.read_text().splitlines()]
+    cases = running.keepers["suite"].stored["one"].cases
+    assert first.code == 0, first.text
+    assert [each["question"] for each in planted] == [case.question for case in cases]
+    assert all(case.expect.must_not_contain[0] in each["answer"] for each, case in zip(planted, cases, strict=True))
+    assert again.code == 1
+    assert "name a file that does not exist yet" in again.text.replace("\n", " ")
+    assert "two" not in running.keepers["suite"].stored
+
+
 async def test_questions_that_no_document_answers_are_imported_as_unanswerable(
     terminal: Terminal, running: Running, tmp_path: Path
 ) -> None:
