@@ -169,6 +169,7 @@ def show_found(found: TrainingRun) -> None:
         "steps": f"{steps.step} of {steps.steps}" if steps.steps else "",
         "examples": examples_in_words(found.examples) if found.HasField("examples") else "",
         "warnings": "; ".join(found.warnings),
+        "processes": found.processes if found.processes > 1 else "",
         "memory": _memory(found.fit) if found.HasField("fit") else "",
         "memory at its peak": _peak(steps),
         "computed": f"{steps.time.ToTimedelta().total_seconds():.0f} s" if steps.HasField("time") else "",

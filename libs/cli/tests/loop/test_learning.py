@@ -102,6 +102,17 @@ def test_rewards_that_cannot_be_given_are_reported(file: Path, training: str, pa
     assert message in problems(file, ("method: sft", training))[path]
 
 
+def test_processes_of_a_training_are_declared(file: Path) -> None:
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("method: sft", "method: sft\n    processes: 2"), encoding="utf-8"
+    )
+
+    (plan,) = (each.message for each in desired_resources(read_loop(file)) if each.kind == "training")
+
+    assert isinstance(plan, TrainingPlan)
+    assert plan.processes == 2
+
+
 def test_a_training_may_be_taught_by_a_model_that_was_made_of_another_one(file: Path) -> None:
     text = file.read_text(encoding="utf-8").replace("method: sft", "method: distill\n    teacher: whole@2")
     file.write_text(f"{text}\nderived: {{whole: {{source: small}}}}\n", encoding="utf-8")

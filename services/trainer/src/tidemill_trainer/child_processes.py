@@ -4,12 +4,14 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
-from tidemill_trainer.learning.process_memory import taken_bytes
+from tidemill_trainer.learning.process_memory import taken_by_all
 
 WATCH_EVERY_S = 0.25
+STARTED_WITHIN_S = 0.02
 LONGEST_LINE = 1024 * 1024
 PASSED_ON = (
     "ATEN_CPU_CAPABILITY",
@@ -58,18 +60,28 @@ async def killed_above(
 ) -> tuple[Exceeded, int]:
     """Watch a process, kill it when it exceeds a limit, and return which one, with the memory that it had taken.
 
-    The limit of time holds as long as `timed` returns True; `saw` is called with the memory that it takes. Waits
-    forever for a process that stays within its limits.
+    What it started counts, and is killed with it. The limit of time holds as long as `timed` returns True; `saw` is
+    called with the memory that it takes. Waits forever for a process that stays within its limits.
     """
     clock = asyncio.get_running_loop()
     deadline = clock.time() + seconds
     while True:
-        taken = taken_bytes(process.pid)
+        taken = taken_by_all(process.pid)
+        if taken > memory_bytes:  # a process that is being started has its parent's memory for a moment
+            await asyncio.sleep(STARTED_WITHIN_S)
+            taken = taken_by_all(process.pid)
         saw(taken)
         if taken > memory_bytes or (clock.time() >= deadline and timed()):
-            process.kill()
+            kill_all(process)
             return Exceeded.MEMORY if taken > memory_bytes else Exceeded.TIME, taken
         await asyncio.sleep(WATCH_EVERY_S)
+
+
+def kill_all(process: asyncio.subprocess.Process) -> None:
+    """Kill a process that `started` made, and those that it started: all of its session."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def described_exit(status: int, *, what: str) -> str:

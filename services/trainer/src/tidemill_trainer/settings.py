@@ -119,6 +119,10 @@ class TrainerSettings(ModelSettings):
     """Device of trainings; auto uses CUDA if available."""
     run_threads: int = Field(default=0, ge=0, le=1024)
     """Threads of a training process; 0 for torch's default."""
+    run_max_processes: int = Field(default=4, ge=1, le=64)
+    """Maximum number of processes that compute one training together."""
+    run_rank_timeout_s: float = Field(default=600.0, ge=1)
+    """How long one of several processes of a training waits for another before the run fails."""
     run_max_kl: float = Field(default=10.0, gt=0)
     """Divergence from the base in nats per token, above which a training on generated answers fails."""
     run_checkpoint_steps: int = Field(default=10, ge=1)

@@ -259,6 +259,7 @@ class Harness:
             references=self.registry.shared,
             max_time=timedelta(days=1),
             max_memory_bytes=2**33,
+            max_processes=4,
         )
         queue = QueueRun(runs=self.runs, check=check, clock=clock, enqueue=self.enqueued.append)
         self.planned_sweeps = LatePlannedSweeps()
@@ -287,7 +288,7 @@ class Harness:
             folders=self.folders,
             trainings=self.trainings,
             register=self.register,
-            needs=TrainingNeeds(memory_bytes=2**32, min_examples=8, max_fruitless=3),
+            needs=TrainingNeeds(memory_bytes=2**32, min_examples=8, max_fruitless=3, max_processes=4),
             clock=clock,
         )
 

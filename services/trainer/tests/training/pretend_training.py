@@ -1,6 +1,7 @@
 """A fake training process without libraries; the recipe's seed selects its behaviour."""
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,7 +10,9 @@ from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.lifeline import die_with_parent
 from tidemill_trainer.learning.reports import Reports
 
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS = range(9)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS, STARTS = range(10)
+STARTED_BYTES = 400 * 1024**2
+"""What a process that it starts takes."""
 
 
 def main() -> None:
@@ -39,8 +42,11 @@ def main() -> None:
     if what == SAVES:
         reports.report("step", step=2, steps=2, loss=2.0, remaining_s=0.0)
         time.sleep(6)
+    if what == STARTS:
+        code = f"kept = bytearray({STARTED_BYTES}); input()"
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)  # noqa: S603 - our own interpreter
     kept = []
-    while what in {HANGS, GROWS}:
+    while what in {HANGS, GROWS, STARTS}:
         if what == GROWS:
             kept.append(bytearray(32 * 1024**2))
         time.sleep(0.01)

@@ -171,6 +171,16 @@ async def test_a_time_that_no_run_may_take_is_answered_with_its_field(api: ApiCl
     assert [violation.field for violation in refusal.value.violations] == ["plan.limits.time"]
 
 
+async def test_a_plan_has_one_process_unless_it_says_more(api: ApiClient) -> None:
+    one = await api.create()
+    changed = await api.stub.UpdateTrainingPlan(
+        rpc.UpdateTrainingPlanRequest(plan=plan(processes=2), update_mask=FieldMask(paths=["processes"]))
+    )
+
+    assert (one.processes, changed.plan.processes) == (1, 2)
+    assert (await api.start()).processes == 2
+
+
 async def test_a_plan_is_updated_by_its_mask_and_its_etag(api: ApiClient) -> None:
     created = await api.create()
     mask = FieldMask(paths=["args", "paused"])

@@ -60,7 +60,7 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
 
     assert (plan.labels, plan.settings.labels) == (LABELS, LABELS)
     assert plan.settings.limits == RunLimits(time=timedelta(minutes=3), memory_bytes=2**31, memory_auto=True)
-    added: dict[str, Any] = {"authors": [], "rewards": [], "sweep": None, "teacher": ""}
+    added: dict[str, Any] = {"authors": [], "rewards": [], "sweep": None, "teacher": "", "processes": 1}
     assert PLANS.encode(plan) == PLAN | added
     idle = PLAN | {"owed": None}
     assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle | added
@@ -71,7 +71,7 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
     pruning = {"keep_percent": 25.0, "startup_trials": 3, "warmup_measurements": 0}
     budget = {"time": 90.0, "cost": 0.0, "price_per_hour": 0.0}
     numbers = {"max_trials": 4, "max_parallel": 1, "held_out": 0.2, "measurements": 5, "seed": 0}
-    written |= {"sweep": {"space": space, "pruning": pruning, "budget": budget, **numbers}}
+    written |= {"processes": 2, "sweep": {"space": space, "pruning": pruning, "budget": budget, **numbers}}
     assert PLANS.encode(PLANS.decode(IDENTITY, written, 1)) == written
 
 
@@ -85,6 +85,7 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "examples": {**RUN["examples"], "alike": 0},
         "sweep": "",
         "trial": None,
+        "processes": 1,
         "recipe": {**RUN["recipe"], "rewards": [], "teacher": ""},
         "base_digest": "",
         "notes": "",

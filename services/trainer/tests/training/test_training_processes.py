@@ -31,7 +31,8 @@ from tidemill_trainer.training.ports import (
 from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
 
 PRETENDS = Path(__file__).with_name("pretend_training.py")
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS = range(9)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS, STARTS = range(10)
+STARTED_BYTES = 400 * 1024**2
 GIGABYTE = 1024**3
 SAVING_AFTER_S = 5.0
 """When saving is still under way; until then a process has to start, beside other tests."""
@@ -85,6 +86,15 @@ def children() -> list[psutil.Process]:
         with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile, also those not reaped yet
             if str(PRETENDS) in " ".join(child.cmdline()):
                 found.append(child)
+    return found
+
+
+def started_by_pretended() -> list[psutil.Process]:
+    found = []
+    for each in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if f"bytearray({STARTED_BYTES})" in " ".join(each.cmdline()):
+                found.append(each)
     return found
 
 
@@ -188,6 +198,15 @@ async def test_memory_is_watched(tmp_path: Path) -> None:
     failure = await failure_of(job_in(tmp_path, what=GROWS, memory=fits))
 
     assert (failure.reason, str(fits) in failure.message) == ("OUT_OF_MEMORY", True)
+
+
+async def test_memory_is_that_of_all_processes_which_are_killed_together(tmp_path: Path) -> None:
+    fits = 380 * 1024**2
+
+    failure = await failure_of(job_in(tmp_path, what=STARTS, memory=fits))
+
+    assert (failure.reason, str(fits) in failure.message) == ("OUT_OF_MEMORY", True)
+    await eventually(lambda: not started_by_pretended())
 
 
 async def test_what_it_found_to_fit_is_reported(tmp_path: Path) -> None:

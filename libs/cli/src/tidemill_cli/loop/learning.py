@@ -199,6 +199,9 @@ class Training(Declared):
         SharedReference | None, Field(description="the model that distill learns from; none of other methods")
     ] = None
     limits: Limits = Limits()
+    processes: Annotated[
+        int, Field(ge=1, le=64, description="that compute each run together, with the same rows a step as one")
+    ] = 1
     sweep: Annotated[
         TrainingSweep | None, Field(description="search better settings on every new version, in place of one run")
     ] = None

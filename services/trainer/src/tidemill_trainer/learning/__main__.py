@@ -1,5 +1,6 @@
 """`python -m tidemill_trainer.learning <job.json>`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from tidemill_trainer.learning.reports import Reports
 
 
 def main() -> None:
-    """Train and report the result; exit status 0 means that everything was reported."""
-    die_with_parent()
+    """Train and report the result; exit status 0 means that everything was reported.
+
+    One of several ranks exits at once, without waiting for the threads of torch.distributed. Where it failed it exits
+    with 1: torchrun, or rank 0, ends the others by that.
+    """
+    die_with_parent(holds_input="TORCHELASTIC_RUN_ID" not in os.environ)  # torchrun holds none of its ranks' inputs
     reports = Reports()
     try:
         with isolated():
@@ -22,8 +27,12 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the worker is told; what standard error says is not kept
         stopped = stopped_by(error)
         reports.report("failed", reason=stopped.reason, message=stopped.message)
+        if "RANK" in os.environ:
+            os._exit(1)
         return
     reports.report("done")
+    if "RANK" in os.environ:
+        os._exit(0)
 
 
 if __name__ == "__main__":

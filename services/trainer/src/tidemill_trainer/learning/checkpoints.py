@@ -33,6 +33,11 @@ def last_complete(folder: Path) -> Path | None:
     return complete[0] if complete else None
 
 
+def processes_of(checkpoint: Path) -> int:
+    """Return how many processes made a checkpoint, of which each leaves the state of its random numbers."""
+    return max(1, len(list(checkpoint.glob("rng_state_*.pth"))))
+
+
 def _is_complete(checkpoint: Path) -> bool:
     try:
         sizes = json.loads((checkpoint / MARK).read_text(encoding="utf-8"))

@@ -63,7 +63,8 @@ class CompletionTrainer(MeasuredByLoss, SFTTrainer):
         targets = labels[:, kept]
         total = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
         count = (targets != IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-        return total / count.clamp(min=1)
+        ranks = 1 if num_items_in_batch is None else self.accelerator.num_processes
+        return total * ranks / count.clamp(min=1)  # the items are those of all ranks, and their gradients are averaged
 
     @cached_property
     def _able(self) -> bool:

@@ -18,7 +18,8 @@ from tidemill_trainer.learning.job import Job, ModelFiles
 from tidemill_trainer.learning.process_memory import taken_bytes
 from tidemill_trainer.learning.step_memory import Computing, StepMemory, Teacher, sequences_of
 from tidemill_trainer.training.domain.fit import Choice, Fit, choices
-from tidemill_trainer.training.domain.recipe import min_batch_size
+from tidemill_trainer.training.domain.processes import undivided
+from tidemill_trainer.training.domain.recipe import Recipe, min_batch_size
 
 WORKING_BYTES = 48 * 1024**2
 """Memory besides libraries and tensors: threads, kernel workspaces, files being written."""
@@ -48,7 +49,7 @@ def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[AnyRow], *, dtype:
         if job.teacher and job.teacher.base == job.base:
             mapped = memory.mapped_bytes // 2  # the same files, mapped once
         limit = max(0, limit - mapped)  # available memory must hold the mapped files too
-    recipe = Choice.of(job.args)
+    recipe = _own_part(job)
     minimum = min_batch_size(job.method, job.args)
     found = choices(recipe, after=job.smaller_than, minimum=minimum) if job.memory_auto else [recipe]
     if job.memory_auto and device == "cpu":
@@ -58,11 +59,13 @@ def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[AnyRow], *, dtype:
     spare = SPARE if job.memory_auto else 1.0
     message = f"the smallest possible batch ran out of memory at its limit of {limit} bytes"
     for choice in found:
-        batches = steps_of(job.args, rows=len(rows)) * choice.accumulation_steps
+        batches = steps_of(job.args, rows=len(rows)) * choice.accumulation_steps * job.processes
         needed = own + memory.needed_bytes(choice, batches=batches)
+        if job.processes > 1:
+            needed = (needed + memory.exchanged_bytes) * (job.processes if device == "cpu" else 1)
         if needed * spare <= limit:
             return Fit(choice=choice, needed_bytes=needed, limit_bytes=limit)
-        message = f"the training needs {needed} bytes of memory ({_described(choice)}); its limit is {limit}"
+        message = f"the training needs {needed} bytes of memory ({_described(choice, job)}); its limit is {limit}"
     message += f": {_advice(job)}"
     raise TrainingStopped(message, reason="OUT_OF_MEMORY")
 
@@ -148,9 +151,20 @@ def _mapped_bytes(base: Path, dtype: torch.dtype) -> int:
     return sum(stored_in(base, str(dtype).removeprefix("torch.")).values())
 
 
-def _described(choice: Choice) -> str:
+def _own_part(job: Job) -> Choice:
+    """Return what one process computes of a step of the recipe."""
+    recipe = Recipe(method=job.method, lora=job.lora, args=job.args)
+    part = Choice.of(job.args).among(job.processes)
+    if part is None or undivided(job.processes, recipe):
+        message = f"the training has {job.processes} processes; {undivided(job.processes, recipe)}"
+        raise TrainingStopped(message, reason="BAD_RECIPE")
+    return part
+
+
+def _described(choice: Choice, job: Job) -> str:
     kept = "with" if choice.checkpointing else "without"
-    return f"batch size {choice.batch_size}, {kept} gradient_checkpointing"
+    each = f" in each of {job.processes} processes" if job.processes > 1 else ""
+    return f"batch size {choice.batch_size}{each}, {kept} gradient_checkpointing"
 
 
 def _advice(job: Job) -> str:

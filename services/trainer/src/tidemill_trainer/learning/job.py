@@ -55,6 +55,10 @@ class Job:
     teacher_name: str = ""
     max_kl: float = NO_LIMIT
     """The divergence from the base, in nats per token, above which a training has diverged."""
+    processes: int = 1
+    """How many compute it together, each a part of every step's rows."""
+    rank_timeout_s: float = 600.0
+    """How long one of them waits for another."""
     held_out_examples: str = ""
     """Of a reward model: the held-out split that it is measured on, "" if there is none."""
 

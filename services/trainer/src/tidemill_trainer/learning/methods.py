@@ -28,10 +28,12 @@ class LabelledTrainer(KTOTrainer):
     """KTOTrainer on labelled answers that are tokens already; the base without the adapter is the reference."""
 
     def _prepare_dataset(self, dataset: Dataset, _processing_class: object, args: KTOConfig, name: str) -> Dataset:
-        """Pair the answers of each batch; of held-out ones in batches that are alike for all trials of a sweep."""
+        """Pair the answers of each batch, which ranks share; of held-out ones in batches that all trials have."""
         if not self.calculate_KL:
             return dataset
-        size = args.per_device_train_batch_size if name == "train" else args.per_device_eval_batch_size
+        size = args.per_device_eval_batch_size
+        if name == "train":
+            size = args.per_device_train_batch_size * args.world_size
         others = of_other_prompts(list(dataset["completion_ids"]), batch_size=size)
         return dataset.add_column("KL_completion_ids", others)
 

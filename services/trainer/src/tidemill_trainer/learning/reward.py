@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
+from torch.utils.data import DataLoader
 from trl.trainer.reward_trainer import RewardTrainer
 
 from tidemill_trainer.learning.examples import PREFERENCE, AnyRow, read_examples, rows_of
@@ -45,7 +46,7 @@ def correct_pairs(trainer: PairTrainer, pairs: Sequence[AnyRow]) -> int:
     model.eval()
     correct = 0
     with torch.no_grad(), trainer.compute_loss_context_manager():
-        for batch in trainer.get_eval_dataloader(dataset):
+        for batch in DataLoader(dataset, trainer.args.eval_batch_size, collate_fn=trainer.data_collator):
             inputs: Any = trainer._prepare_inputs(batch)  # noqa: SLF001 - as its own loops call it
             chosen, rejected = model(**inputs, use_cache=False).logits.squeeze(-1).chunk(2)
             correct += int((chosen > rejected).sum())

@@ -97,6 +97,8 @@ class StepMemory:
         )  # of other rows, TRL computes logits for all positions
         trained = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
         self._optimizer_bytes = trained * MOMENTS[computing.optimizer] * MOMENT_BYTES
+        self.exchanged_bytes = trained * MOMENT_BYTES
+        """Of one of several processes: gradients on their way to the others."""
         mapped = sum(size for name, size in computing.stored.items() if name in names)
         if teacher and self._teacher:
             self._able &= "logits_to_keep" in signature(type(self._teacher).forward).parameters

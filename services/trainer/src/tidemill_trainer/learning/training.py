@@ -15,6 +15,7 @@ import torch
 import transformers
 from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
 from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
+from torch.nn.parallel import DistributedDataParallel
 from transformers import (
     PretrainedConfig,
     Trainer,
@@ -26,7 +27,7 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 
 from tidemill_kit.models.numeric_format import computed_format
-from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_complete
+from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_complete, processes_of
 from tidemill_trainer.learning.environment import code_digest, processor_name
 from tidemill_trainer.learning.examples import AnyRow, labelled, read_examples, refuse_too_few, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
@@ -35,7 +36,8 @@ from tidemill_trainer.learning.held_out import split
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.loading import load_config, load_model, load_tokenizer, scoring_config
 from tidemill_trainer.learning.methods import METHODS
-from tidemill_trainer.learning.reports import Reports
+from tidemill_trainer.learning.ranks import Rank, Ranks, together
+from tidemill_trainer.learning.reports import Reports, Unreported
 from tidemill_trainer.learning.reward import PairTrainer, correct_pairs, held_out_pairs
 from tidemill_trainer.registry.domain.reward_model import HEAD
 from tidemill_trainer.training.domain.curves import Curve, extended, numbers_of
@@ -67,32 +69,76 @@ def train(job: Job, reports: Reports) -> None:
     """
     transformers.utils.logging.set_verbosity_error()  # its warnings quote examples
     transformers.utils.logging.disable_progress_bar()
-    if job.threads:
-        torch.set_num_threads(job.threads)
-    device = _device(job.device)
+    rank = Rank.of_process(job)
+    job = replace(job, processes=rank.count)
+    threads = max(1, (job.threads or torch.get_num_threads()) // rank.local_count)
+    torch.set_num_threads(threads)
+    device = _device(job.device, rank)
     dtype = _dtype(job, device)
     base = _base(job)
     rows, counts = _rows(job, base.tokenizer)
     held_out: list[AnyRow] = []
     if job.held_out:
         rows, held_out = split(rows, job.held_out, minimum=job.min_examples)
-    fit = fit_of(job, base.config, rows, dtype=dtype, device=device)
-    reports.report("fitted", fit=asdict(fit), examples=asdict(counts))
-    job = replace(job, args={**job.args, **fit.choice.args})
-    transformers.set_seed(job.args["seed"])  # before the adapter is initialized with random weights
-    trainer = _trainer(job, rows, base, device=device, dtype=dtype, held_out=held_out)
-    reporter = _ProgressReporter(job, reports, versions=_versions(device, dtype))
-    checkpoint = last_complete(job.checkpoints)
-    if checkpoint and (state := _whole(checkpoint)):
-        reporter.on_train_begin(trainer.args, state, trainer.control)
-        set_peft_model_state_dict(trainer.model, load_peft_weights(str(checkpoint), device="cpu"))
-    else:
-        trainer.add_callback(reporter)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    decided: Mapping[str, Any] = {}
+    if rank.leads:
+        fit = fit_of(job, base.config, rows, dtype=dtype, device=device)
+        reports.report("fitted", fit=asdict(fit), examples=asdict(counts))
+        args = {**_logged(job.args, rows=len(rows)), **fit.choice.args}
+        decided = {"args": args, "checkpoint": _checkpoint(job)}
+        if decided["checkpoint"] and _whole(Path(decided["checkpoint"])) and rank.starts_others:
+            rank = Rank()  # nothing is left to compute together
+    with together(rank, job, reports, device=device, threads=threads) as ranks:
+        decided = ranks.shared(decided)
+        job = replace(job, args=decided["args"])
+        transformers.set_seed(job.args["seed"])  # before the adapter is initialized with random weights
+        trainer = _trainer(job, rows, base, device=device, dtype=dtype, held_out=held_out)
+        reporter = _ProgressReporter(
+            job, reports if rank.leads else Unreported(), versions=_versions(job, device, dtype), ranks=ranks
+        )
+        _compute(trainer, reporter, decided["checkpoint"])
+    if not rank.leads:
+        return
     _refuse_broken_weights(trainer.model)
     if not job.held_out:
         _measure_accuracy(job, trainer, base, reports)
         _save(job, trainer)
+
+
+def _checkpoint(job: Job) -> str:
+    """Return the folder of the last checkpoint, "" if there is none.
+
+    Raises:
+        TrainingStopped: PROCESSES_CHANGED, where it goes on with random numbers of another number of processes.
+
+    """
+    checkpoint = last_complete(job.checkpoints)
+    if checkpoint is None:
+        return ""
+    before = processes_of(checkpoint)
+    if before != job.processes and not _whole(checkpoint):
+        message = (
+            f"its checkpoint is of {before} processes and {job.processes} would go on with it: retry it where {before} "
+            "are, or start a new run"
+        )
+        raise TrainingStopped(message, reason="PROCESSES_CHANGED")
+    return str(checkpoint)
+
+
+def _compute(trainer: Trainer, reporter: "_ProgressReporter", checkpoint: str) -> None:
+    """Train from a checkpoint, or from the start; of one at the last step, take the weights."""
+    if checkpoint and (state := _whole(Path(checkpoint))):
+        reporter.on_train_begin(trainer.args, state, trainer.control)
+        set_peft_model_state_dict(trainer.model, load_peft_weights(checkpoint, device="cpu"))
+        return
+    model: Any = trainer.model
+    frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
+    frozen += [name for name, _ in model.named_buffers()]
+    # Else each rank would get a copy of the base's weights, in place of the mapped file.
+    ignore: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model  # noqa: SLF001 - torch has no other way
+    ignore(model, frozen)
+    trainer.add_callback(reporter)
+    trainer.train(resume_from_checkpoint=checkpoint or None)
 
 
 def _measure_accuracy(job: Job, trainer: Trainer, base: _Base, reports: Reports) -> None:
@@ -108,7 +154,8 @@ def _measure_accuracy(job: Job, trainer: Trainer, base: _Base, reports: Reports)
 class _ProgressReporter(TrainerCallback):
     """Reports every step to the worker, has a trial measured, and stops a training whose loss is not finite."""
 
-    def __init__(self, job: Job, reports: Reports, *, versions: dict[str, str]) -> None:
+    def __init__(self, job: Job, reports: Reports | Unreported, *, versions: dict[str, str], ranks: Ranks) -> None:
+        self._ranks = ranks
         self._checkpoints = job.checkpoints
         self._held_out = job.held_out
         self._max_kl = job.max_kl
@@ -168,9 +215,11 @@ class _ProgressReporter(TrainerCallback):
             self._reports.report("measured", at=state.global_step, loss=float(loss))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        """Complete the checkpoint."""
+        """Complete the checkpoint, of which every rank has written its part."""
         del args, control, kwargs
-        mark_complete(self._checkpoints / f"{PREFIX}{state.global_step}")
+        self._ranks.meet()
+        if state.is_world_process_zero:
+            mark_complete(self._checkpoints / f"{PREFIX}{state.global_step}")
 
     def _report(self, state: TrainerState, *, loss: float | None, numbers: Mapping[str, float] | None = None) -> None:
         done = state.global_step - self._began_with
@@ -195,10 +244,17 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> Sequence[Curve]:
     return curves
 
 
-def _device(choice: str) -> str:
-    if choice != "auto":
-        return choice
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _device(choice: str, rank: Rank) -> str:
+    """Return the kind of device; on GPUs each rank of a machine takes one of its own."""
+    kind = choice if choice != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "cuda" and rank.count > 1:
+        if rank.local_count > torch.cuda.device_count():
+            message = (
+                f"the training has {rank.local_count} processes here and {torch.cuda.device_count()} GPUs: use as many"
+            )
+            raise TrainingStopped(message, reason="TOO_MANY_PROCESSES")
+        torch.cuda.set_device(rank.local_index)
+    return kind
 
 
 def _dtype(job: Job, device: str) -> torch.dtype:
@@ -237,7 +293,7 @@ def _trainer(  # noqa: PLR0913 - all of it is of one training
     model.name_or_path = model.config._name_or_path = job.base  # noqa: SLF001 - PEFT reads the config there when it saves
     trainer: Trainer = METHODS[job.method].trainer(
         model=model,
-        args=_settings(job, examples=len(rows), device=device, dtype=dtype),
+        args=_settings(job, device=device, dtype=dtype),
         train_dataset=Dataset.from_list([dict(row.columns) for row in rows]),
         eval_dataset=Dataset.from_list([dict(row.columns) for row in held_out]) if held_out else None,
         processing_class=base.tokenizer,
@@ -264,15 +320,20 @@ def _teacher(job: Job, dtype: torch.dtype) -> dict[str, Any]:
     return {"teacher_model": load_teacher(job.teacher, dtype, name=job.teacher_name)}
 
 
-def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> TrainingArguments:
-    args = dict(job.args)
-    args["logging_steps"] = max(args["logging_steps"], math.ceil(steps_of(args, rows=examples) / MAX_LOGGED))
+def _logged(args: Mapping[str, Any], *, rows: int) -> dict[str, Any]:
+    """Return a recipe's settings with as many logged steps as a run has at most."""
+    return {**args, "logging_steps": max(args["logging_steps"], math.ceil(steps_of(args, rows=rows) / MAX_LOGGED))}
+
+
+def _settings(job: Job, *, device: str, dtype: torch.dtype) -> TrainingArguments:
     settings: TrainingArguments = METHODS[job.method].settings(
-        args,
+        job.args,
         output_dir=str(job.checkpoints),
         bf16=dtype is torch.bfloat16,
         dataloader_num_workers=0,
         dataloader_pin_memory=device == "cuda",
+        ddp_broadcast_buffers=False,  # they do not change
+        ddp_find_unused_parameters=False,
         disable_tqdm=True,
         logging_first_step=False,
         per_device_eval_batch_size=min_batch_size(job.method, job.args),  # the same for all trials, and takes least
@@ -293,7 +354,7 @@ def _whole(checkpoint: Path) -> TrainerState | None:
     return state if state.global_step >= state.max_steps else None
 
 
-def _versions(device: str, dtype: torch.dtype) -> dict[str, str]:
+def _versions(job: Job, device: str, dtype: torch.dtype) -> dict[str, str]:
     found = {name: version(name) for name in LIBRARIES}
     return found | {
         "python": platform.python_version(),
@@ -302,6 +363,7 @@ def _versions(device: str, dtype: torch.dtype) -> dict[str, str]:
         "device": device,
         "dtype": str(dtype).removeprefix("torch."),
         "processor": torch.cuda.get_device_name() if device == "cuda" else processor_name(),
+        "processes": str(job.processes),
         "threads": str(torch.get_num_threads()),
     }
 

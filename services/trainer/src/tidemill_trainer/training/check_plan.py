@@ -27,6 +27,7 @@ class CheckPlan:
     references: References
     max_time: timedelta
     max_memory_bytes: int
+    max_processes: int = 1
 
     async def __call__(self, project: str, plan_id: str, settings: PlanSettings) -> None:
         """Return if a run of the plan could start.
@@ -40,7 +41,12 @@ class CheckPlan:
             RewardModelRefused, TeacherRefused: as `guidance`.
 
         """
-        await to_thread(settings.check, max_time=self.max_time, max_memory_bytes=self.max_memory_bytes)
+        await to_thread(
+            settings.check,
+            max_time=self.max_time,
+            max_memory_bytes=self.max_memory_bytes,
+            max_processes=self.max_processes,
+        )
         base = await self.base_of(project, settings)
         await self.guidance(project, settings, base)
         if base.model == plan_id:

@@ -27,7 +27,14 @@ def settings_of(message: pb.TrainingPlan) -> PlanSettings:
 
     """
     sweep = search_of(message.sweep, field="plan.sweep") if message.HasField("sweep") else None
-    return from_message(PlanSettings, message, prefix="plan", ignore={"id", "authors"}, sweep=sweep)
+    return from_message(
+        PlanSettings,
+        message,
+        prefix="plan",
+        ignore={"id", "authors"},
+        sweep=sweep,
+        processes=message.processes or 1,
+    )
 
 
 def plan_message(plan: TrainingPlan) -> pb.TrainingPlan:

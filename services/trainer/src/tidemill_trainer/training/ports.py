@@ -224,6 +224,8 @@ class TrainingJob:
     recipe: Recipe
     seconds_left: float
     memory_bytes: int
+    processes: int = 1
+    """How many compute it together."""
     memory_auto: bool = False
     """Choose a batch that fits the available memory, at most `memory_bytes`."""
     smaller_than: Choice | None = None

@@ -68,6 +68,7 @@ class TrainingNeeds:
     memory_bytes: int
     min_examples: int
     max_fruitless: int
+    max_processes: int = 1
     warn_left_out: float = 0.1
 
 
@@ -163,6 +164,12 @@ class TrainRun:
                 "container's memory exceeds the run's limit"
             )
             raise TrainingFailed(message, reason="WORKER_LOST")
+        if run.processes > self.needs.max_processes:
+            message = (
+                f"the run has {run.processes} processes; this worker takes {self.needs.max_processes} "
+                "(TRAINER_RUN_MAX_PROCESSES): retry it where more are, or start a run of a plan with fewer"
+            )
+            raise TrainingFailed(message, reason="TOO_MANY_PROCESSES")
         if run.dataset.examples < self.needs.min_examples:
             there, minimum = run.dataset.examples, self.needs.min_examples
             message = f"{run.dataset.id} has {there} training examples; at least {minimum} are needed"
@@ -218,6 +225,7 @@ class TrainRun:
             recipe=run.recipe,
             seconds_left=_seconds_left(run),
             memory_bytes=run.limits.memory_bytes or self.needs.memory_bytes,
+            processes=run.processes,
             memory_auto=run.limits.memory_auto,
             smaller_than=run.smaller_than,
             held_out=run.trial.held_out if run.trial else None,

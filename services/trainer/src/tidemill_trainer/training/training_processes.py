@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from tidemill_trainer.child_processes import Exceeded, described_exit, killed_above, started
+from tidemill_trainer.child_processes import Exceeded, described_exit, kill_all, killed_above, started
 from tidemill_trainer.disk import disk_errors
 from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.learning.job import NO_LIMIT, Job, ModelFiles
-from tidemill_trainer.learning.process_memory import taken_bytes
+from tidemill_trainer.learning.process_memory import taken_by_all
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.curves import Curve
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
@@ -39,6 +39,8 @@ class ProcessSettings:
     device: str = "auto"
     numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = 0
+    rank_timeout_s: float = 600.0
+    """How long one of several processes of a training waits for another."""
     max_kl: float = NO_LIMIT
     spare_bytes: int = 0
     """Available memory that a job with `memory_auto` leaves to other processes."""
@@ -80,8 +82,7 @@ class TrainingProcesses:
             yield _reports(process, ending)
         finally:
             watching.cancel()
-            if process.returncode is None:
-                process.kill()
+            kill_all(process)
             await process.wait()
 
     async def _started(self, job: TrainingJob) -> asyncio.subprocess.Process:
@@ -101,6 +102,8 @@ class TrainingProcesses:
             device=self._settings.device,
             numeric_format=self._settings.numeric_format,
             threads=self._settings.threads,
+            processes=job.processes,
+            rank_timeout_s=self._settings.rank_timeout_s,
             memory_bytes=job.memory_bytes,
             memory_auto=job.memory_auto,
             smaller_than=job.smaller_than,
@@ -129,7 +132,7 @@ async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> Asyn
             ending.computed = received["step"] >= received["steps"]
         if (report := _report_of(received)) is not None:
             if isinstance(report, Stepped):
-                ending.saw(taken_bytes(process.pid))
+                ending.saw(taken_by_all(process.pid))
                 report = replace(report, peak_memory_bytes=ending.peak_memory_bytes)
             yield report
         elif received["event"] == "failed":

@@ -87,6 +87,7 @@ def wire_training(
         references=registry.shared,
         max_time=timedelta(seconds=settings.run_time_s),
         max_memory_bytes=settings.run_memory_bytes,
+        max_processes=settings.run_max_processes,
     )
     queue = QueueRun(runs=stores.runs, check=check, clock=SystemClock(), enqueue=runs.enqueue)
     start_deferred = StartDeferredRun(plans=stores.plans, queue=queue, sweeps=planned_sweeps)
@@ -173,6 +174,7 @@ def _train(
             memory_bytes=settings.run_memory_bytes,
             min_examples=settings.run_min_examples,
             max_fruitless=settings.run_fruitless_attempts,
+            max_processes=settings.run_max_processes,
             warn_left_out=settings.run_warn_left_out,
         ),
         clock=clock,
@@ -187,6 +189,7 @@ def _process_settings(settings: TrainerSettings) -> ProcessSettings:
         device=settings.run_device,
         numeric_format=settings.numeric_format,
         threads=settings.run_threads,
+        rank_timeout_s=settings.run_rank_timeout_s,
         spare_bytes=settings.run_memory_spare_bytes,
         max_kl=settings.run_max_kl,
     )

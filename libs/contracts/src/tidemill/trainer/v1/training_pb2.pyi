@@ -122,6 +122,7 @@ class TrainingPlan(_message.Message):
     REWARDS_FIELD_NUMBER: _builtins.int
     SWEEP_FIELD_NUMBER: _builtins.int
     TEACHER_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -147,6 +148,10 @@ class TrainingPlan(_message.Message):
     """Optional. Of "distill" alone, which requires it: the model that is learnt from, `model` (the newest ready) or
     `model@version`, full weights or an adapter, with the base's tokenizer; one that another project shares is
     `<project>/<model>`.
+    """
+    processes: _builtins.int
+    """Optional. Processes that compute each run together, with the same rows a step as one; 0 means 1. They divide
+    `per_device_train_batch_size` or `gradient_accumulation_steps`.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -205,10 +210,11 @@ class TrainingPlan(_message.Message):
         rewards: _abc.Iterable[Global___TrainingReward] | None = ...,
         sweep: Global___PlannedSweep | None = ...,
         teacher: _builtins.str = ...,
+        processes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "create_time", b"create_time", "limits", b"limits", "lora", b"lora", "sweep", b"sweep", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "project", b"project", "rewards", b"rewards", "seq", b"seq", "sweep", b"sweep", "teacher", b"teacher", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "processes", b"processes", "project", b"project", "rewards", b"rewards", "seq", b"seq", "sweep", b"sweep", "teacher", b"teacher", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,6 +490,7 @@ class TrainingRun(_message.Message):
     BASE_DIGEST_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -502,7 +509,7 @@ class TrainingRun(_message.Message):
     """Output only. The state."""
     reason: _builtins.str
     """Output only. Why it failed, UPPER_SNAKE: OUT_OF_MEMORY, DIVERGED, TIME_LIMIT, BAD_RECIPE, DATASET_TOO_SMALL, CRASHED,
-    BASE_NOT_TRAINABLE, OBJECT_DAMAGED, WORKER_LOST, INTERNAL.
+    BASE_NOT_TRAINABLE, OBJECT_DAMAGED, WORKER_LOST, RANK_LOST, TOO_MANY_PROCESSES, PROCESSES_CHANGED, INTERNAL.
     """
     message: _builtins.str
     """Output only. For people: what happened and what to do."""
@@ -522,6 +529,8 @@ class TrainingRun(_message.Message):
     """Output only. The digest of its base's model version; empty before it computes."""
     source: _builtins.str
     """Output only. Of an imported run: where it was recorded, as `mlflow:<run id>`; empty for those that are trained here."""
+    processes: _builtins.int
+    """Output only. The processes that compute it together."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -610,10 +619,11 @@ class TrainingRun(_message.Message):
         base_digest: _builtins.str = ...,
         source: _builtins.str = ...,
         parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        processes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "progress", b"progress", "recipe", b"recipe", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "base_digest", b"base_digest", "create_time", b"create_time", "dataset_digest", b"dataset_digest", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "notes", b"notes", "parameters", b"parameters", "plan", b"plan", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "source", b"source", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "trial", b"trial", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "base_digest", b"base_digest", "create_time", b"create_time", "dataset_digest", b"dataset_digest", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "notes", b"notes", "parameters", b"parameters", "plan", b"plan", "processes", b"processes", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "source", b"source", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "trial", b"trial", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -631,13 +641,13 @@ class TrainingFit(_message.Message):
     NEEDED_BYTES_FIELD_NUMBER: _builtins.int
     LIMIT_BYTES_FIELD_NUMBER: _builtins.int
     per_device_train_batch_size: _builtins.int
-    """Output only. Rows of one pass through the model."""
+    """Output only. Rows of one pass through the model, of one process."""
     gradient_accumulation_steps: _builtins.int
     """Output only. Passes of one step."""
     gradient_checkpointing: _builtins.bool
     """Output only. Whether layers are computed twice instead of being kept."""
     needed_bytes: _builtins.int
-    """Output only. What it was estimated to need before it began."""
+    """Output only. What it was estimated to need before it began, all its processes together; on GPUs, one of them."""
     limit_bytes: _builtins.int
     """Output only. What it may take."""
     def __init__(

@@ -1,7 +1,7 @@
 """How a training is fitted into its memory limit, and how many examples it uses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_trainer.training.domain.recipe import Value
 
@@ -22,6 +22,14 @@ class Choice:
             accumulation_steps=int(str(args["gradient_accumulation_steps"])),
             checkpointing=bool(args["gradient_checkpointing"]),
         )
+
+    def among(self, processes: int) -> "Choice | None":
+        """Return what each of several processes computes of the same step; None where they cannot divide it."""
+        if self.batch_size % processes == 0:
+            return replace(self, batch_size=self.batch_size // processes)
+        if self.accumulation_steps % processes == 0:
+            return replace(self, accumulation_steps=self.accumulation_steps // processes)
+        return None
 
     @property
     def args(self) -> Mapping[str, Value]:

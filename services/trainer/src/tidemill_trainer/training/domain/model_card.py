@@ -59,7 +59,8 @@ def _computed(run: TrainingRun) -> str:
     choice = run.fit.choice if run.fit else Choice.of(run.recipe.args)
     picked = ", chosen to fit the memory limit" if run.limits.memory_auto else ""
     twice = ", with gradient checkpointing" if choice.checkpointing else ""
-    return f"batch size {choice.batch_size}, {choice.accumulation_steps} accumulation steps{twice}{picked}"
+    each = f" in each of {run.processes} processes" if run.processes > 1 else ""
+    return f"batch size {choice.batch_size}{each}, {choice.accumulation_steps} accumulation steps{twice}{picked}"
 
 
 def _introduced(run: TrainingRun) -> str:

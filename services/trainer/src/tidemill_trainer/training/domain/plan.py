@@ -10,6 +10,7 @@ from tidemill_core.approvals import MAX_AUTHORS, with_author
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import check_labels, name_violations, refuse
 from tidemill_trainer.registry.domain.base_facts import VOCABULARY, BaseFacts
+from tidemill_trainer.training.domain.processes import process_violations
 from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
 from tidemill_trainer.training.domain.rewards import Reward
 from tidemill_trainer.training.domain.search import Search
@@ -68,6 +69,8 @@ class PlanSettings:
     """What new dataset versions search, in place of one run with the settings as they are."""
     teacher: str = ""
     """The model that is learnt from, where the method has one."""
+    processes: int = 1
+    """How many compute a run together."""
 
     @property
     def recipe(self) -> Recipe:
@@ -87,8 +90,8 @@ class PlanSettings:
             return recipe
         return replace(recipe, args={**recipe.args, "max_length": maximum})
 
-    def check(self, *, max_time: timedelta, max_memory_bytes: int) -> None:
-        """Check dataset, labels, limits and target modules.
+    def check(self, *, max_time: timedelta, max_memory_bytes: int, max_processes: int) -> None:
+        """Check dataset, labels, limits, processes and target modules.
 
         Raises:
             InvalidInput: names field, value and what is allowed.
@@ -105,6 +108,7 @@ class PlanSettings:
                 f"is {memory}; it must be 0 (for {max_memory_bytes}), or {MIN_MEMORY_BYTES} to {max_memory_bytes}"
             )
             raise InvalidInput.at(field="plan.limits.memory_bytes", text=description)
+        refuse(process_violations(self.processes, self.recipe, maximum=max_processes))
         for name in self.target_modules:
             if name.rpartition(".")[2] in VOCABULARY:
                 description = f"names {name}, part of the base's vocabulary; use layers such as q_proj, or all-linear"

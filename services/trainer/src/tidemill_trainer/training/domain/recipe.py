@@ -28,7 +28,7 @@ _COMPARES_WITH_BASE = ("dpo", "kto")
 _PLACE = "the service sets the output paths"
 _SENDS = "a training uploads nothing"
 _RUNS = "code is never loaded"
-_MACHINES = "trainings use a single process"
+_MACHINES = "the service divides a training among the plan's `processes`"
 REFUSED = {
     "output_dir": _PLACE,
     "logging_dir": _PLACE,
@@ -234,6 +234,11 @@ class Method:
     """Whether it learns from answers that it generates, by rewards."""
     has_teacher: bool = False
     """Whether it learns from what another model would say."""
+
+    @property
+    def divides(self) -> bool:
+        """Whether several processes can compute a step together."""
+        return not self.generates and not self.has_teacher
 
 
 METHODS: Mapping[str, Method] = {

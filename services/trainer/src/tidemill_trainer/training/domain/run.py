@@ -131,6 +131,8 @@ class TrainingRun(Aggregate):
     """The plan's authors when it was queued, those of the models that guide it, and all that started or retried it."""
     sweep: str = ""
     """The sweep that it is a trial of, or whose winner it trains."""
+    processes: int = 1
+    """How many compute it together."""
     trial: Trial | None = None
     """None for all that are no trial. A trial registers nothing and emits no events: its sweep does."""
 
@@ -161,6 +163,7 @@ class TrainingRun(Aggregate):
             base=base,
             recipe=recipe,
             limits=plan.settings.limits,
+            processes=plan.settings.processes,
             message="waits for a worker",
             authors=plan.authors,
             sweep=sweep,
