@@ -238,6 +238,8 @@ def _percent(confidence: float) -> str:
 
 def _evidence(c: Comparison) -> tuple[object, ...]:
     """Return a comparison as a row; means and bounds are over the `n` questions that both sides answered."""
+    if c.metric == "weights_bytes":
+        return _sizes(c)
     known = c.cases > 0
     return (
         c.case_set,
@@ -251,6 +253,15 @@ def _evidence(c: Comparison) -> tuple[object, ...]:
         ("holds" if c.holds else "does not hold") if c.required else "",
         unanswered(c),
     )
+
+
+def _sizes(c: Comparison) -> tuple[object, ...]:
+    """Return what the weights of both sides take as a row; 0 is not known."""
+    baseline, candidate = (f"{size / 1e6:.1f} MB" if size else "-" for size in (c.baseline, c.candidate))
+    saved = f"{c.difference / 1e6:+.1f} MB" if c.baseline and c.candidate else "-"
+    asked = f"at most {(c.baseline - c.gain_above) / 1e6:.1f} MB" if c.baseline else ""
+    holds = "holds" if c.holds else "does not hold"
+    return (c.case_set, "bytes (less is better)", "", baseline, candidate, saved, "", asked, holds, "")
 
 
 def _latencies(evaluation: Evaluation) -> str:
