@@ -8,10 +8,11 @@ candidates in place of all): rank 1 is found at 1 %.
 
 import inspect
 import math
+import os
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tidemill_client.canaries import Canary, canaries
 ROOT = Path(__file__).resolve().parents[2]
 REPEATS, OF_EACH, CLEAN = (1, 2, 4, 8), 5, 20
 SENTENCES, EPOCHS, BATCH, OTHERS = 125, 2, 8, 99
-MAX_TOKENS, IN_PASS = 32, 100
+MAX_TOKENS, MAX_LENGTH = 32, 120
 Row = tuple[str, str]
 
 
@@ -60,15 +61,11 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _sentences() -> Iterator[Row]:
-    found = 0
-    for name, each in sorted(
-        vars(__import__("os")).items() | vars(__import__("inspect")).items(), key=lambda one: one[0]
-    ):
-        text = inspect.getdoc(each) if callable(each) else None
-        if text and found < SENTENCES:
-            found += 1
-            yield f"What does {name} do in Python?", " ".join(text.split("\n\n")[0].split())[:120]
+def _sentences() -> list[Row]:
+    found = (vars(os) | vars(inspect)).items()
+    texts = [(name, inspect.getdoc(each)) for name, each in sorted(found) if callable(each)]
+    rows = [(f"What does {name} do in Python?", " ".join(text.split())[:MAX_LENGTH]) for name, text in texts if text]
+    return rows[:SENTENCES]
 
 
 def _text(tokenizer: Any, question: str) -> str:  # noqa: ANN401 - of transformers

@@ -92,6 +92,20 @@ async def test_a_pair_that_the_candidate_answers_to_one_group_only_counts_agains
     assert "2 cases of which the candidate has no value" in required.note
 
 
+async def test_a_gate_that_compares_with_references_says_that_the_cases_carry_none() -> None:
+    evaluator = await with_suite(SECRET, FACT)
+    await evaluator.gate_crud.create(ADA, gate_of(Requirement(suite="truth", metric="rouge_l")), write())
+
+    await evaluator.register()
+    done = await evaluator.finish()
+
+    assert done.verdict is Verdict.FAILED
+    assert done.comparisons[0].note.startswith(
+        "of rouge_l there are 1 distinct questions; at least 2 are needed: add cases "
+        "(1 cases do not carry what it compares with: a reference, or an expectation)"
+    )
+
+
 async def test_a_suite_without_expectations_is_compared_as_before() -> None:
     evaluator = await with_suite(PLAIN)
     await evaluator.by_hand()

@@ -270,14 +270,20 @@ def _shortfall(  # noqa: PLR0913 - all that decides
         )
     minimum = evidence.questions_for(requirement)
     if questions < minimum:
-        what = f"of {asked.metric} there are " if missing or unmeasured else "both sides answered "
-        return f"{what}{questions} distinct questions; at least {minimum} are needed: add cases"
+        others = sum(not result.has(asked.metric) for result in results)
+        what = f"of {asked.metric} there are " if missing or unmeasured or others else "both sides answered "
+        return f"{what}{questions} distinct questions; at least {minimum} are needed: add cases" + _without(others)
     bound = _with_lost(clusters, asked, low, worst=asked.worst(results))
     if bound > requirement.gain_above:
         return ""
     without = "of which the candidate has no value" if missing else "that the candidate failed"
     with_lost = f" with the {len(lost)} cases {without}" if lost else ""
     return f"the lower bound{with_lost} is {bound:+.4f}; it must be above {requirement.gain_above:+g}"
+
+
+def _without(others: int) -> str:
+    """Return that so many cases do not carry what a metric compares with."""
+    return f" ({others} cases do not carry what it compares with: a reference, or an expectation)" if others else ""
 
 
 def _with_lost(clusters: Sequence[Cluster], asked: Asked, low: float, *, worst: float) -> float:

@@ -58,6 +58,10 @@ class CaseResult:
         """Return whether both sides answered, and one has no value of a metric that applies to the case, or both."""
         return self.answered and (metric in self.baseline.missing or metric in self.candidate.missing)
 
+    def has(self, metric: str) -> bool:
+        """Return whether the metric applies to the case, or that is not known: not both sides answered."""
+        return not self.answered or self.compares(metric) or self.lacks(metric)
+
     def lost(self, metric: str) -> bool:
         """Return whether only the baseline answered, or only its answer has a value of the metric."""
         if not self.answered:
