@@ -22,7 +22,7 @@ JudgeArgument = Annotated[str, typer.Argument(help="The judge.")]
     "list",
     lambda c: c.judges.ListJudges,
     ("judge", "version", "deployment", "mode", "agreement"),
-    lambda j: (j.id, j.version, j.deployment, word(JudgeMode, j.mode), _agreement(j)),
+    lambda j: (j.id, j.version, j.deployment or ", ".join(j.members), word(JudgeMode, j.mode), _agreement(j)),
 )
 def list_judges() -> ListJudgesRequest:
     """List the project's judges."""
@@ -75,6 +75,14 @@ def _agreement(judge: Judge) -> str:
     return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}] of {found.items}"
 
 
+def _drift(judge: Judge) -> str:
+    found = judge.drift
+    if not found.checked:
+        return ""
+    state = "drifted: measure it again" if found.drifted else "none"
+    return f"{state} ({found.repeated_scores} of {found.checked} judgements repeated)"
+
+
 def _measurement(judge: Judge) -> str:
     found = judge.measurement
     if not found.queue:
@@ -89,6 +97,8 @@ def _facts(judge: Judge) -> dict[str, object]:
         "judge": f"{judge.id}, version {judge.version}",
         "metric": f"judge:{judge.id}",
         "deployment": judge.deployment,
+        "members": ", ".join(judge.members),
+        "drift": _drift(judge),
         "mode": word(JudgeMode, judge.mode),
         "rubric": judge.rubric,
         "criteria": ", ".join(criteria),

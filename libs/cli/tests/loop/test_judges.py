@@ -47,6 +47,9 @@ def test_judges_become_resources_and_gates_name_them(tmp_path: Path) -> None:
         ('rubric: "Is', 'mode: pairwise, rubric: "Is', "criteria are of pointwise judges"),
         ("{scale: 3}", "{scale: 30}", "less than or equal to 10"),
         ("reads: [reference]", "reads: [mail]", "'mail' is not allowed"),
+        ("judges:\n", "judges:\n  all: {members: [tone, tune]}\n", "there is no judge 'tune' in this file"),
+        ("judges:\n", "judges:\n  all: {members: [tone], rubric: x}\n", "use either deployment and rubric, or members"),
+        ("judges:\n", "judges:\n  all: {deployment: helpdesk}\n", "use either deployment and rubric, or members"),
         ("tone: {deployment: helpdesk", "tone: {deployment: grader", "there is no deployment 'grader'"),
     ],
 )
@@ -55,3 +58,15 @@ def test_what_is_no_judge_is_a_problem(tmp_path: Path, right: str, wrong: str, r
         read_loop(written(tmp_path, GATED.replace(right, wrong)))
 
     assert reported in str(found.value)
+
+
+def test_a_jury_comes_behind_its_members(tmp_path: Path) -> None:
+    text = LOOP.replace(
+        "judges:\n", "judges:\n  all: {members: [tone, other]}\n  other: {deployment: helpdesk, rubric: x}\n"
+    )
+
+    made = [each for each in desired_resources(read_loop(written(tmp_path, text))) if each.kind == "judge"]
+
+    assert [each.name for each in made] == ["other", "tone", "all"]
+    assert made[2].refers_to == (("judge", "tone"), ("judge", "other"))
+    assert MessageToDict(made[2].message)["members"] == ["tone", "other"]

@@ -44,6 +44,7 @@ DATA_ERASED = "DATA_ERASED"
 DEPLOYMENT_UNAVAILABLE = "DEPLOYMENT_UNAVAILABLE"
 JUDGE_CHANGED = "JUDGE_CHANGED"
 JUDGE_DISAGREES = "JUDGE_DISAGREES"
+JUDGE_DRIFTED = "JUDGE_DRIFTED"
 JUDGE_UNAVAILABLE = "JUDGE_UNAVAILABLE"
 JUDGE_UNMEASURED = "JUDGE_UNMEASURED"
 JUDGE_UNRELIABLE = "JUDGE_UNRELIABLE"
@@ -142,14 +143,12 @@ class SuiteInUse(PreconditionFailed):
 
 
 class JudgeInUse(PreconditionFailed):
-    """Gates require the judge's metric, so it cannot be deleted."""
+    """Gates require the judge's metric, or juries have it, so it cannot be deleted."""
 
     reason = "JUDGE_IN_USE"
 
-    def __init__(self, judge: str, gates: Sequence[str]) -> None:
-        super().__init__(
-            f"judge {judge} is required by {', '.join(gates)}: update or delete these gates first", judge=judge
-        )
+    def __init__(self, judge: str, users: Sequence[str]) -> None:
+        super().__init__(f"judge {judge} is required by {', '.join(users)}: update or delete these first", judge=judge)
 
 
 class JudgeBusy(PreconditionFailed):

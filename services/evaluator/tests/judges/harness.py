@@ -26,6 +26,7 @@ from tidemill_evaluator.judges.ports import (
     Record,
     ReviewField,
 )
+from tidemill_evaluator.judges.watch_drift import WatchDrift
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair
 from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_testkit.clocks import FixedClock
@@ -140,8 +141,11 @@ class Judging:
             models=self.models, attempts=3, pause_s=0.0, max_concurrent=asyncio.Semaphore(max_concurrent)
         )
         self.pins = PinJudges(judges=self.store, models=self.models)
-        self.metrics = JudgeMetrics(judges=self.store, pins=self.pins, ask=self.ask)
         self.queues, self.records, self.judged = InMemoryQueues(), InMemoryRecords(), InMemoryJudgedItems()
+        self.watch_drift = WatchDrift(
+            judges=self.store, judged=self.judged, records=self.records, ask=self.ask, max_cases=10, clock=FixedClock()
+        )
+        self.metrics = JudgeMetrics(judges=self.store, pins=self.pins, ask=self.ask, watch_drift=self.watch_drift)
         self.enqueued: list[ResourceKey] = []
         self.start = StartMeasurement(judges=self.store, queues=self.queues, enqueue=self.enqueued.append)
         self.measure = MeasureJudge(

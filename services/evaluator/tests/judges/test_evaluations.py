@@ -26,7 +26,7 @@ async def evaluator_with(judging: Judging, judge: Judge | None = None) -> Evalua
 
 
 def likes_numbers(form: Form) -> str:
-    return points(5 if "it is number" in form.material else 1)
+    return points(5 if material_of(form)["answer"] == "yes" or "it is number" in form.material else 1)
 
 
 def by_metric(evaluation: Evaluation, metric: str) -> Comparison:

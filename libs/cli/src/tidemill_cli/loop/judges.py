@@ -24,11 +24,17 @@ class JudgeCriterion(Declared):
 class Judge(Declared):
     """A model that scores answers by a rubric: the metric judge:NAME of gates."""
 
-    deployment: Annotated[Slug, Field(description="what judges: its prompt is the question alone; no retrieval")]
+    deployment: Annotated[
+        Slug | None, Field(description="what judges: its prompt is the question alone; no retrieval")
+    ] = None
     mode: Annotated[
         Literal["pointwise", "pairwise"], Field(description="pairwise: candidate and baseline, in both orders")
     ] = "pointwise"
-    rubric: Annotated[str, Field(min_length=1, max_length=8000)]
+    rubric: Annotated[str | None, Field(min_length=1, max_length=8000)] = None
+    members: Annotated[
+        list[Slug],
+        Field(max_length=9, description="of a jury: other judges, whose median counts; nothing else is its own"),
+    ] = Field(default_factory=list)
     criteria: Annotated[dict[Slug, JudgeCriterion], Field(max_length=10)] = Field(default_factory=dict)
     reads: Annotated[list[Literal["reference", "passages"]], Field(description="beside question and answer")] = Field(
         default_factory=list
@@ -40,6 +46,10 @@ class Judge(Declared):
 
     @model_validator(mode="after")
     def _fits_its_mode(self) -> Self:
+        alone = (self.deployment, self.rubric)
+        if bool(self.members) == any(alone) or (not self.members and not all(alone)):
+            message = "use either deployment and rubric, or members"
+            raise ValueError(message)
         if self.mode == "pairwise" and self.criteria:
             message = "criteria are of pointwise judges: say in the rubric what to compare"
             raise ValueError(message)
@@ -57,11 +67,12 @@ def judge_resource(name: str, part: Judge, labels: dict[str, str]) -> Desired:
         "judge",
         pb.Judge,
         name,
-        (("deployment", part.deployment),),
+        (("deployment", part.deployment),) if part.deployment else tuple(("judge", each) for each in part.members),
         labels=labels,
-        deployment=part.deployment,
+        deployment=part.deployment or "",
         mode=pb.JudgeMode.Value(f"JUDGE_MODE_{part.mode.upper()}"),
-        rubric=part.rubric,
+        rubric=part.rubric or "",
+        members=part.members,
         criteria=[pb.JudgeCriterion(name=each, **criterion.model_dump()) for each, criterion in part.criteria.items()],
         reads=[pb.JudgeInput.Value(f"JUDGE_INPUT_{each.upper()}") for each in dict.fromkeys(part.reads)],
         min_agreement=part.min_agreement,

@@ -37,6 +37,7 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("training", "*", "rewards", "*", "reward_model"): ("training",),
     ("derived", "*", "source"): ("training", "models", "derived"),
     ("judges", "*", "deployment"): ("deployments",),
+    ("judges", "*", "members", "*"): ("judges",),
     ("gates", "*", "candidate"): ("training", "derived"),
     ("gates", "*", "collection"): ("collections",),
     ("gates", "*", "require", "*", "cases", "suite"): ("suites",),

@@ -48,7 +48,7 @@ def turning_resources(loop: Loop, labels: dict[str, str]) -> Iterator[Desired]:
         yield _training(name, training, labels)
     for name, suite in loop.suites.items():
         yield _suite(name, suite, labels)
-    for name, judge in loop.judges.items():
+    for name, judge in sorted(loop.judges.items(), key=lambda each: bool(each[1].members)):  # juries behind members
         yield judge_resource(name, judge, labels)
     for name, gate in loop.gates.items():
         yield _gate(name, gate, gate_deployments(loop, name)[0], labels)

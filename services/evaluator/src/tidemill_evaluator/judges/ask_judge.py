@@ -1,8 +1,9 @@
 """Asks a judge: one answer by points, or two answers in both orders."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from tidemill_core.application import Caller, derived_id
 from tidemill_core.errors import (
@@ -61,6 +62,12 @@ class AskJudge:
             DependencyUnavailable, RateLimited: inference is unavailable or overloaded.
 
         """
+        if pinned.members:
+            scores = [
+                await self.points(caller, each, material, name=derived_id(name, each.judge.id))
+                for each in pinned.members
+            ]
+            return _median(scores)
         form, criteria = pointwise_form(pinned.judge, material), pinned.judge.asked
         return await self._read(caller, pinned, form, lambda text: points_in(text, criteria), name=name)
 
@@ -75,6 +82,14 @@ class AskJudge:
         """
         if material.answer == other:
             return Preference(score=0.5)
+        if pinned.members:
+            found = [
+                await self.preference(caller, each, material, other, name=derived_id(name, each.judge.id))
+                for each in pinned.members
+            ]
+            score = _median([each.score if each else None for each in found])
+            consistent = all(each.consistent for each in found if each)
+            return None if score is None else Preference(score=score, consistent=consistent)
         forms = (
             pairwise_form(pinned.judge, material, first=material.answer, second=other),
             pairwise_form(pinned.judge, material, first=other, second=material.answer),
@@ -135,3 +150,9 @@ class AskJudge:
             if attempt < self.attempts:
                 await asyncio.sleep(waits_s)
         return None
+
+
+def _median(scores: Sequence[float | None]) -> float | None:
+    """Return the median of a jury's scores; None where no more than half of its members have judged."""
+    given = [score for score in scores if score is not None]
+    return median(given) if 2 * len(given) > len(scores) else None

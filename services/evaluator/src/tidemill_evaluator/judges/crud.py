@@ -11,7 +11,7 @@ from tidemill_evaluator.errors import JudgeInUse
 from tidemill_evaluator.judges.domain.judge import Judge
 from tidemill_evaluator.judges.ports import Judges
 
-CHANGEABLE: Final = fields_of(Judge) - {"number", "agreement", "measurement"}
+CHANGEABLE: Final = fields_of(Judge) - {"number", "agreement", "measurement", "drift"}
 GatesOfJudge = Callable[[Caller, str], Awaitable[Sequence[str]]]
 """Returns the names of the gates that require a metric."""
 
@@ -77,16 +77,21 @@ class JudgeCrud:
 
         Raises:
             JudgeNotFound: there is none.
-            JudgeInUse: names the gates that require it.
+            JudgeInUse: names the gates that require it, and the juries that have it.
             Conflict: it changed since the etag.
 
         """
         judge = await self.judges.get(caller.project, judge_id)
-        gates = await self.gates_of(caller, judge.metric)
+        users = [*await self.gates_of(caller, judge.metric), *await self._juries_with(caller, judge_id)]
 
         def check(judge: Judge) -> None:
-            if gates:
-                raise JudgeInUse(judge_id, gates)
+            if users:
+                raise JudgeInUse(judge_id, users)
             judge.stop_measurement("the judge was deleted")
 
         return await resources.delete(self.judges, caller.project, judge_id, write, change=check)
+
+    async def _juries_with(self, caller: Caller, judge_id: str) -> Sequence[str]:
+        """Return the juries that a judge is in, by a scan of all judges: projects have few."""
+        judges = resources.list_all(self.judges, caller.project)
+        return [judge.id async for judge in judges if judge_id in judge.members]

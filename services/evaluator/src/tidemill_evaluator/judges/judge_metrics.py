@@ -11,6 +11,7 @@ from tidemill_evaluator.judges.domain.form import Material
 from tidemill_evaluator.judges.domain.judge import PREFIX, JudgeMode, is_position_bias, judge_in, position_bias_of
 from tidemill_evaluator.judges.pin_judges import PinJudges
 from tidemill_evaluator.judges.ports import Judges, PinnedJudge
+from tidemill_evaluator.judges.watch_drift import WatchDrift
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Metric, Pair, PairScores, Scored
 from tidemill_evaluator.suites.domain.cases import Case
 
@@ -28,6 +29,7 @@ class JudgeMetrics:
     judges: Judges
     pins: PinJudges
     ask: AskJudge
+    watch_drift: WatchDrift
 
     @property
     def names(self) -> Sequence[str]:
@@ -77,7 +79,8 @@ class JudgeMetrics:
         judges = [judge_in(name) for name in names]
         panel = await self.pins(caller, judges, answering=answering)
         if gating:
-            await self.pins.gating(caller, judges)
+            for each in await self.pins.gating(caller, judges):
+                await self.watch_drift(caller, each)
         return {each.judge.metric: each.version for each in panel}
 
     async def scores(self, caller: Caller, names: Collection[str], pair: Pair) -> PairScores:

@@ -10,6 +10,7 @@ from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write
 from tidemill_evaluator.errors import (
     JUDGE_CHANGED,
+    JUDGE_UNAVAILABLE,
     JUDGE_UNRELIABLE,
     PASSING,
     TOO_FEW_LABELS,
@@ -124,6 +125,9 @@ class MeasureJudge:
         if pinned.judge.number != judge.number:
             message = f"judge {judge.id} changed when its measurement began: measure it again"
             raise NoVerdict(JUDGE_CHANGED, message)
+        if any(JudgeInput.PASSAGES in each.judge.reads for each in pinned.judging):
+            message = f"a member of jury {judge.id} reads PASSAGES: records of answers do not keep their texts"
+            raise NoVerdict(JUDGE_UNAVAILABLE, message)
         try:
             of = _checked(await self.queues.fields(caller, queue), queue=queue, field=field)
         except InvalidInput as error:

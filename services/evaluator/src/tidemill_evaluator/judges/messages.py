@@ -7,7 +7,9 @@ from tidemill_kit.mapping import from_message, to_message
 
 def judge_of(message: pb.Judge, project: str) -> Judge:
     """Return the judge of a request."""
-    return from_message(Judge, message, prefix="judge", project=project, ignore={"version", "agreement", "measurement"})
+    return from_message(
+        Judge, message, prefix="judge", project=project, ignore={"version", "agreement", "measurement", "drift"}
+    )
 
 
 def judge_message(judge: Judge) -> pb.Judge:

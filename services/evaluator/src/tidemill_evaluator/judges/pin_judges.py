@@ -8,14 +8,17 @@ from tidemill_core.errors import NotFound
 from tidemill_evaluator.errors import (
     JUDGE_CHANGED,
     JUDGE_DISAGREES,
+    JUDGE_DRIFTED,
     JUDGE_UNAVAILABLE,
     JUDGE_UNMEASURED,
     JUDGES_ITSELF,
     NoVerdict,
 )
 from tidemill_evaluator.judges.domain.judge import Judge
-from tidemill_evaluator.judges.ports import JudgeModels, Judges, PinnedJudge
+from tidemill_evaluator.judges.ports import JudgeDeployment, JudgeModels, Judges, PinnedJudge
 from tidemill_evaluator.suites.domain.names import name_of
+
+NO_DEPLOYMENT = JudgeDeployment(configuration="", model="", deadline_s=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +40,22 @@ class PinJudges:
         """
         panel = await self._panel(caller, names)
         for pinned in panel:
-            _refuse_itself(pinned, answering)
+            for each in pinned.judging:
+                _refuse_itself(each, answering)
         return panel
 
-    async def gating(self, caller: Caller, names: Collection[str]) -> None:
-        """Check that the judges agree with people as far as they have to, in the version that they are.
+    async def gating(self, caller: Caller, names: Collection[str]) -> Sequence[PinnedJudge]:
+        """Return the judges, which agree with people as far as they have to, in the version that they are.
 
         Raises:
             NoVerdict: one was not measured, or agrees too little.
             DependencyUnavailable: inference is unavailable.
 
         """
-        for pinned in await self._panel(caller, names):
+        panel = await self._panel(caller, names)
+        for pinned in panel:
             _refuse_disagreeing(pinned)
+        return panel
 
     async def unchanged(self, caller: Caller, versions: Mapping[str, str]) -> Sequence[PinnedJudge]:
         """Return the judges, given by their versions.
@@ -73,7 +79,18 @@ class PinJudges:
             if name not in known:
                 message = f"judge {name} does not exist in this project: create it, then start another evaluation"
                 raise NoVerdict(JUDGE_UNAVAILABLE, message)
-        return [await self._pinned(caller, known[name]) for name in names]
+        return [await self._jury(caller, known[name]) for name in names]
+
+    async def _jury(self, caller: Caller, judge: Judge) -> PinnedJudge:
+        if not judge.members:
+            return await self._pinned(caller, judge)
+        known = await self.judges.get_many(caller.project, [*judge.members])
+        for name in judge.members:
+            if name not in known or known[name].members or known[name].mode is not judge.mode:
+                message = f"member {name} of jury {judge.id} is no judge of mode {judge.mode.name}: name another one"
+                raise NoVerdict(JUDGE_UNAVAILABLE, message)
+        members = [await self._pinned(caller, known[name]) for name in judge.members]
+        return PinnedJudge(judge=judge, deployment=NO_DEPLOYMENT, members=members)
 
     async def _pinned(self, caller: Caller, judge: Judge) -> PinnedJudge:
         try:
@@ -97,6 +114,8 @@ def _refuse_disagreeing(pinned: PinnedJudge) -> None:
         measured = f"{agreement.version} was measured, and it is {pinned.version}" if agreement else "it never was"
         message = f"judge {judge.id} decides nothing before its agreement with people is measured: {measured}"
         raise NoVerdict(JUDGE_UNMEASURED, f"{message}; use {what_to_do}")
+    if judge.drift is not None and judge.drift.drifted and judge.drift.version == pinned.version:
+        raise NoVerdict(JUDGE_DRIFTED, judge.drift.explained(judge.id))
     if agreement.low < judge.required_agreement:
         message = (
             f"judge {judge.id} has an agreement of {agreement.value:.2f} with people, of which the lower bound is "

@@ -30,11 +30,19 @@ class PinnedJudge:
 
     judge: Judge
     deployment: JudgeDeployment
+    """Of a jury an empty one."""
+    members: Sequence["PinnedJudge"] = ()
+    """Of a jury."""
 
     @property
     def version(self) -> str:
         """The version, as evaluations pin it."""
-        return self.judge.version_with(self.deployment.configuration)
+        return self.judge.version_with("/".join([self.deployment.configuration, *(m.version for m in self.members)]))
+
+    @property
+    def judging(self) -> Sequence["PinnedJudge"]:
+        """Those that judge: itself, or the members of a jury."""
+        return self.members or (self,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

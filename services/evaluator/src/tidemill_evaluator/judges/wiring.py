@@ -17,6 +17,7 @@ from tidemill_evaluator.judges.mongo import JUDGES, measured_judges
 from tidemill_evaluator.judges.mongo_items import MongoJudgedItems
 from tidemill_evaluator.judges.pin_judges import PinJudges
 from tidemill_evaluator.judges.ports import DisagreementIntervals, Judges, ReviewQueues
+from tidemill_evaluator.judges.watch_drift import WatchDrift
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
@@ -50,13 +51,22 @@ def wire_judges(settings: EvaluatorSettings, backend: Backend, *, intervals: Dis
         pause_s=settings.answer_pause_s,
         max_concurrent=asyncio.Semaphore(settings.max_concurrent_judgements),
     )
+    records, judged = InferenceRecords(inference), backend.indexed(MongoJudgedItems(backend.database["judged_items"]))
+    watch_drift = WatchDrift(
+        judges=judges,
+        judged=judged,
+        records=records,
+        ask=ask,
+        max_cases=settings.judge_drift_cases,
+        clock=SystemClock(),
+    )
     measure = MeasureJudge(
         judges=judges,
         pins=pins,
         ask=ask,
         queues=queues,
-        records=InferenceRecords(inference),
-        judged=backend.indexed(MongoJudgedItems(backend.database["judged_items"])),
+        records=records,
+        judged=judged,
         intervals=intervals,
         max_items=settings.max_measured_items,
         clock=SystemClock(),
@@ -72,7 +82,7 @@ def wire_judges(settings: EvaluatorSettings, backend: Backend, *, intervals: Dis
     )
     return WiredJudges(
         judges=judges,
-        metrics=JudgeMetrics(judges=judges, pins=pins, ask=ask),
+        metrics=JudgeMetrics(judges=judges, pins=pins, ask=ask, watch_drift=watch_drift),
         leases=leases,
         controller=controller,
         start=StartMeasurement(judges=judges, queues=queues, enqueue=controller.enqueue),

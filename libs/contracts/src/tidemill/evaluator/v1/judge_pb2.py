@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/evaluator/v1/judge.proto\x12\x15tidemill.evaluator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x05\n\x05Judge\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x38\n\x06labels\x18\x05 \x03(\x0b\x32(.tidemill.evaluator.v1.Judge.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndeployment\x18\x08 \x01(\t\x12.\n\x04mode\x18\t \x01(\x0e\x32 .tidemill.evaluator.v1.JudgeMode\x12\x0e\n\x06rubric\x18\n \x01(\t\x12\x37\n\x08\x63riteria\x18\x0b \x03(\x0b\x32%.tidemill.evaluator.v1.JudgeCriterion\x12\x30\n\x05reads\x18\x0c \x03(\x0e\x32!.tidemill.evaluator.v1.JudgeInput\x12\x15\n\rmin_agreement\x18\x0e \x01(\x01\x12\x18\n\x10may_judge_itself\x18\x0f \x01(\x08\x12\x0f\n\x07version\x18\x10 \x01(\x05\x12\x38\n\tagreement\x18\x11 \x01(\x0b\x32%.tidemill.evaluator.v1.JudgeAgreement\x12<\n\x0bmeasurement\x18\x12 \x01(\x0b\x32\'.tidemill.evaluator.v1.JudgeMeasurement\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x0eJudgeCriterion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05scale\x18\x03 \x01(\x05\"\xcd\x01\n\x0eJudgeAgreement\x12\r\n\x05queue\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07measure\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x01\x12\x0b\n\x03low\x18\x05 \x01(\x01\x12\x0c\n\x04high\x18\x06 \x01(\x01\x12\r\n\x05items\x18\x07 \x01(\x05\x12\x10\n\x08unjudged\x18\x08 \x01(\x05\x12\x0f\n\x07version\x18\t \x01(\t\x12\x30\n\x0cmeasure_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x10JudgeMeasurement\x12\r\n\x05queue\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12;\n\x05state\x18\x03 \x01(\x0e\x32,.tidemill.evaluator.v1.JudgeMeasurementState\x12\x0e\n\x06judged\x18\x04 \x01(\x05\x12\r\n\x05items\x18\x05 \x01(\x05\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t*Z\n\tJudgeMode\x12\x1a\n\x16JUDGE_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14JUDGE_MODE_POINTWISE\x10\x01\x12\x17\n\x13JUDGE_MODE_PAIRWISE\x10\x02*^\n\nJudgeInput\x12\x1b\n\x17JUDGE_INPUT_UNSPECIFIED\x10\x00\x12\x19\n\x15JUDGE_INPUT_REFERENCE\x10\x01\x12\x18\n\x14JUDGE_INPUT_PASSAGES\x10\x02*\xb0\x01\n\x15JudgeMeasurementState\x12\'\n#JUDGE_MEASUREMENT_STATE_UNSPECIFIED\x10\x00\x12#\n\x1fJUDGE_MEASUREMENT_STATE_RUNNING\x10\x01\x12%\n!JUDGE_MEASUREMENT_STATE_COMPLETED\x10\x02\x12\"\n\x1eJUDGE_MEASUREMENT_STATE_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/evaluator/v1/judge.proto\x12\x15tidemill.evaluator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x05\n\x05Judge\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x38\n\x06labels\x18\x05 \x03(\x0b\x32(.tidemill.evaluator.v1.Judge.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndeployment\x18\x08 \x01(\t\x12.\n\x04mode\x18\t \x01(\x0e\x32 .tidemill.evaluator.v1.JudgeMode\x12\x0e\n\x06rubric\x18\n \x01(\t\x12\x37\n\x08\x63riteria\x18\x0b \x03(\x0b\x32%.tidemill.evaluator.v1.JudgeCriterion\x12\x30\n\x05reads\x18\x0c \x03(\x0e\x32!.tidemill.evaluator.v1.JudgeInput\x12\x0f\n\x07members\x18\r \x03(\t\x12\x15\n\rmin_agreement\x18\x0e \x01(\x01\x12\x18\n\x10may_judge_itself\x18\x0f \x01(\x08\x12\x0f\n\x07version\x18\x10 \x01(\x05\x12\x38\n\tagreement\x18\x11 \x01(\x0b\x32%.tidemill.evaluator.v1.JudgeAgreement\x12<\n\x0bmeasurement\x18\x12 \x01(\x0b\x32\'.tidemill.evaluator.v1.JudgeMeasurement\x12\x30\n\x05\x64rift\x18\x13 \x01(\x0b\x32!.tidemill.evaluator.v1.JudgeDrift\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x0eJudgeCriterion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05scale\x18\x03 \x01(\x05\"\xcd\x01\n\x0eJudgeAgreement\x12\r\n\x05queue\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07measure\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x01\x12\x0b\n\x03low\x18\x05 \x01(\x01\x12\x0c\n\x04high\x18\x06 \x01(\x01\x12\r\n\x05items\x18\x07 \x01(\x05\x12\x10\n\x08unjudged\x18\x08 \x01(\x05\x12\x0f\n\x07version\x18\t \x01(\t\x12\x30\n\x0cmeasure_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x01\n\nJudgeDrift\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x05\x12\x17\n\x0frepeated_scores\x18\x02 \x01(\x05\x12\x0f\n\x07\x64rifted\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\t\x12.\n\ncheck_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x10JudgeMeasurement\x12\r\n\x05queue\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12;\n\x05state\x18\x03 \x01(\x0e\x32,.tidemill.evaluator.v1.JudgeMeasurementState\x12\x0e\n\x06judged\x18\x04 \x01(\x05\x12\r\n\x05items\x18\x05 \x01(\x05\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t*Z\n\tJudgeMode\x12\x1a\n\x16JUDGE_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14JUDGE_MODE_POINTWISE\x10\x01\x12\x17\n\x13JUDGE_MODE_PAIRWISE\x10\x02*^\n\nJudgeInput\x12\x1b\n\x17JUDGE_INPUT_UNSPECIFIED\x10\x00\x12\x19\n\x15JUDGE_INPUT_REFERENCE\x10\x01\x12\x18\n\x14JUDGE_INPUT_PASSAGES\x10\x02*\xb0\x01\n\x15JudgeMeasurementState\x12\'\n#JUDGE_MEASUREMENT_STATE_UNSPECIFIED\x10\x00\x12#\n\x1fJUDGE_MEASUREMENT_STATE_RUNNING\x10\x01\x12%\n!JUDGE_MEASUREMENT_STATE_COMPLETED\x10\x02\x12\"\n\x1eJUDGE_MEASUREMENT_STATE_FAILED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,20 +34,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JUDGE_LABELSENTRY']._loaded_options = None
   _globals['_JUDGE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_JUDGEMODE']._serialized_start=1191
-  _globals['_JUDGEMODE']._serialized_end=1281
-  _globals['_JUDGEINPUT']._serialized_start=1283
-  _globals['_JUDGEINPUT']._serialized_end=1377
-  _globals['_JUDGEMEASUREMENTSTATE']._serialized_start=1380
-  _globals['_JUDGEMEASUREMENTSTATE']._serialized_end=1556
+  _globals['_JUDGEMODE']._serialized_start=1397
+  _globals['_JUDGEMODE']._serialized_end=1487
+  _globals['_JUDGEINPUT']._serialized_start=1489
+  _globals['_JUDGEINPUT']._serialized_end=1583
+  _globals['_JUDGEMEASUREMENTSTATE']._serialized_start=1586
+  _globals['_JUDGEMEASUREMENTSTATE']._serialized_end=1762
   _globals['_JUDGE']._serialized_start=94
-  _globals['_JUDGE']._serialized_end=737
-  _globals['_JUDGE_LABELSENTRY']._serialized_start=692
-  _globals['_JUDGE_LABELSENTRY']._serialized_end=737
-  _globals['_JUDGECRITERION']._serialized_start=739
-  _globals['_JUDGECRITERION']._serialized_end=805
-  _globals['_JUDGEAGREEMENT']._serialized_start=808
-  _globals['_JUDGEAGREEMENT']._serialized_end=1013
-  _globals['_JUDGEMEASUREMENT']._serialized_start=1016
-  _globals['_JUDGEMEASUREMENT']._serialized_end=1189
+  _globals['_JUDGE']._serialized_end=804
+  _globals['_JUDGE_LABELSENTRY']._serialized_start=759
+  _globals['_JUDGE_LABELSENTRY']._serialized_end=804
+  _globals['_JUDGECRITERION']._serialized_start=806
+  _globals['_JUDGECRITERION']._serialized_end=872
+  _globals['_JUDGEAGREEMENT']._serialized_start=875
+  _globals['_JUDGEAGREEMENT']._serialized_end=1080
+  _globals['_JUDGEDRIFT']._serialized_start=1083
+  _globals['_JUDGEDRIFT']._serialized_end=1219
+  _globals['_JUDGEMEASUREMENT']._serialized_start=1222
+  _globals['_JUDGEMEASUREMENT']._serialized_end=1395
 # @@protoc_insertion_point(module_scope)

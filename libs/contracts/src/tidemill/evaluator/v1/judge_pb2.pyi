@@ -102,7 +102,7 @@ Global___JudgeMeasurementState: _TypeAlias = JudgeMeasurementState  # noqa: Y015
 
 @_typing.final
 class Judge(_message.Message):
-    """Judge is a model that scores answers by a rubric. Its scores are the metric `judge:<id>`."""
+    """Judge is a model that scores answers by a rubric, or a jury of such judges. Its scores are the metric `judge:<id>`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,11 +138,13 @@ class Judge(_message.Message):
     RUBRIC_FIELD_NUMBER: _builtins.int
     CRITERIA_FIELD_NUMBER: _builtins.int
     READS_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
     MIN_AGREEMENT_FIELD_NUMBER: _builtins.int
     MAY_JUDGE_ITSELF_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     AGREEMENT_FIELD_NUMBER: _builtins.int
     MEASUREMENT_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -152,11 +154,13 @@ class Judge(_message.Message):
     etag: _builtins.str
     """Output only. Changes with every update of the resource."""
     deployment: _builtins.str
-    """Required. The deployment that judges. It has to search nothing, and its prompt should be the question alone."""
+    """Required, unless `members` are named. The deployment that judges. It has to search nothing, and its prompt should be
+    the question alone.
+    """
     mode: Global___JudgeMode.ValueType
     """Optional. What is judged; unset means POINTWISE."""
     rubric: _builtins.str
-    """Required. What is good and what is bad, in words for the model."""
+    """Required with `deployment`. What is good and what is bad, in words for the model."""
     min_agreement: _builtins.float
     """Optional. The lower bound of its measured agreement with people that it needs to decide in a gate, up to 1; 0 means
     0.4.
@@ -190,12 +194,22 @@ class Judge(_message.Message):
         """Optional. What the judge reads beside question and answer."""
 
     @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Makes it a jury: 2 to 9 other judges of the same mode, whose median score counts. It has no deployment,
+        rubric, criteria or `reads` of its own.
+        """
+
+    @_builtins.property
     def agreement(self) -> Global___JudgeAgreement:
         """Output only. How far it agrees with people; unset until it was measured."""
 
     @_builtins.property
     def measurement(self) -> Global___JudgeMeasurement:
         """Output only. The measurement under way, or the last one; unset before the first."""
+
+    @_builtins.property
+    def drift(self) -> Global___JudgeDrift:
+        """Output only. Whether it still judges as when it was measured; unset until that was checked."""
 
     def __init__(
         self,
@@ -212,15 +226,17 @@ class Judge(_message.Message):
         rubric: _builtins.str = ...,
         criteria: _abc.Iterable[Global___JudgeCriterion] | None = ...,
         reads: _abc.Iterable[Global___JudgeInput.ValueType] | None = ...,
+        members: _abc.Iterable[_builtins.str] | None = ...,
         min_agreement: _builtins.float = ...,
         may_judge_itself: _builtins.bool = ...,
         version: _builtins.int = ...,
         agreement: Global___JudgeAgreement | None = ...,
         measurement: Global___JudgeMeasurement | None = ...,
+        drift: Global___JudgeDrift | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "create_time", b"create_time", "measurement", b"measurement", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "create_time", b"create_time", "drift", b"drift", "measurement", b"measurement", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "create_time", b"create_time", "criteria", b"criteria", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "may_judge_itself", b"may_judge_itself", "measurement", b"measurement", "min_agreement", b"min_agreement", "mode", b"mode", "project", b"project", "reads", b"reads", "rubric", b"rubric", "seq", b"seq", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "create_time", b"create_time", "criteria", b"criteria", "deployment", b"deployment", "drift", b"drift", "etag", b"etag", "id", b"id", "labels", b"labels", "may_judge_itself", b"may_judge_itself", "measurement", b"measurement", "members", b"members", "min_agreement", b"min_agreement", "mode", b"mode", "project", b"project", "reads", b"reads", "rubric", b"rubric", "seq", b"seq", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -315,6 +331,48 @@ class JudgeAgreement(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JudgeAgreement: _TypeAlias = JudgeAgreement  # noqa: Y015
+
+@_typing.final
+class JudgeDrift(_message.Message):
+    """JudgeDrift is how far a judge repeats its judgements of answers that it was measured on. It is checked when an evaluation
+    by a gate begins.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKED_FIELD_NUMBER: _builtins.int
+    REPEATED_SCORES_FIELD_NUMBER: _builtins.int
+    DRIFTED_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CHECK_TIME_FIELD_NUMBER: _builtins.int
+    checked: _builtins.int
+    """Output only. Answers that were judged again."""
+    repeated_scores: _builtins.int
+    """Output only. Of these, answers whose score is within 0.25 of the earlier one."""
+    drifted: _builtins.bool
+    """Output only. True where the share is too small to be chance: the judge decides in no gate until it is measured again."""
+    version: _builtins.str
+    """Output only. The version that was checked."""
+    @_builtins.property
+    def check_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was checked."""
+
+    def __init__(
+        self,
+        *,
+        checked: _builtins.int = ...,
+        repeated_scores: _builtins.int = ...,
+        drifted: _builtins.bool = ...,
+        version: _builtins.str = ...,
+        check_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "checked", b"checked", "drifted", b"drifted", "repeated_scores", b"repeated_scores", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JudgeDrift: _TypeAlias = JudgeDrift  # noqa: Y015
 
 @_typing.final
 class JudgeMeasurement(_message.Message):

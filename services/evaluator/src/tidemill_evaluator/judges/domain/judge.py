@@ -11,6 +11,7 @@ from tidemill_core.errors import Violation
 from tidemill_core.resources import SLUG, label_violations, refuse, slug_violations
 from tidemill_evaluator.errors import CANCELLED, JudgeBusy, MeasurementLost
 from tidemill_evaluator.judges.domain.agreement import JudgeAgreement
+from tidemill_evaluator.judges.domain.drift import JudgeDrift
 from tidemill_evaluator.judges.domain.measurement import JudgeMeasurement, MeasurementState
 
 PREFIX = "judge:"
@@ -19,6 +20,7 @@ _BIAS = ":position_bias"
 MAX_RUBRIC_LENGTH = 8000
 MAX_DESCRIPTION_LENGTH = 1000
 MAX_CRITERIA = 10
+MIN_MEMBERS, MAX_MEMBERS = 2, 9
 DEFAULT_MIN_AGREEMENT = 0.4
 """Below it agreement is called fair at best (Landis and Koch 1977)."""
 DEFAULT_SCALE, MIN_SCALE, MAX_SCALE = 5, 2, 10
@@ -59,11 +61,13 @@ DEFAULT_CRITERIA = (JudgeCriterion(name="quality"),)
 class Judge(Aggregate):
     """Changes of what it judges by make the next version; numbers are never reused."""
 
-    deployment: str
+    deployment: str = ""
     mode: JudgeMode = JudgeMode.POINTWISE
     rubric: str = ""
     criteria: tuple[JudgeCriterion, ...] = ()
     reads: tuple[JudgeInput, ...] = ()
+    members: tuple[str, ...] = ()
+    """Of a jury: other judges, whose median counts."""
     min_agreement: float = 0.0
     """0 is the default."""
     may_judge_itself: bool = False
@@ -73,6 +77,8 @@ class Judge(Aggregate):
     """Of the version that was measured last."""
     measurement: JudgeMeasurement | None = None
     """Under way, or the last one."""
+    drift: JudgeDrift | None = None
+    """Of the last check."""
 
     @property
     def metric(self) -> str:
@@ -89,7 +95,7 @@ class Judge(Aggregate):
         """What it judges by, for comparisons and digests."""
         criteria = [[each.name, each.description, each.points] for each in self.asked]
         reads = sorted(each.value for each in self.reads)
-        return json.dumps([self.deployment, self.mode.value, self.rubric, criteria, reads])
+        return json.dumps([self.deployment, self.mode.value, self.rubric, criteria, reads, *self.members])
 
     def version_with(self, configuration: str) -> str:
         """Return the version that it is while its deployment has the configuration with this digest."""
@@ -147,7 +153,7 @@ class Judge(Aggregate):
     def complete_measurement(self, epoch: int, agreement: JudgeAgreement) -> None:
         """Record the agreement."""
         self.measurement = replace(self.measuring(epoch), state=MeasurementState.COMPLETED, message="")
-        self.agreement = agreement
+        self.agreement, self.drift = agreement, None
 
     def stop_measurement(self, message: str) -> bool:
         """End the measurement for whichever worker has it; return whether there was one."""
@@ -169,8 +175,11 @@ class Judge(Aggregate):
     def _violations(self) -> Iterator[Violation]:
         yield from slug_violations("judge.id", self.id)
         yield from label_violations("judge.labels", self.labels)
-        yield from slug_violations("judge.deployment", self.deployment)
-        if not self.rubric.strip():
+        if self.members:
+            yield from self._jury_violations()
+        else:
+            yield from slug_violations("judge.deployment", self.deployment)
+        if not self.members and not self.rubric.strip():
             yield Violation("judge.rubric", "is empty: say what a good answer is, and what a bad one")
         elif len(self.rubric) > MAX_RUBRIC_LENGTH:
             text = f"has {len(self.rubric)} characters; the limit is {MAX_RUBRIC_LENGTH}"
@@ -181,6 +190,18 @@ class Judge(Aggregate):
             text = f"is {self.min_agreement}: send more than 0, up to 1, or 0 for {DEFAULT_MIN_AGREEMENT}"
             yield Violation("judge.min_agreement", text)
         yield from self._criteria_violations()
+
+    def _jury_violations(self) -> Iterator[Violation]:
+        if not MIN_MEMBERS <= len(self.members) <= MAX_MEMBERS:
+            text = f"has {len(self.members)} entries: name {MIN_MEMBERS} to {MAX_MEMBERS} other judges"
+            yield Violation("judge.members", text)
+        if len(set(self.members)) != len(self.members) or self.id in self.members:
+            yield Violation("judge.members", "names a judge twice, or itself: name each other judge once")
+        for place, each in enumerate(self.members[:MAX_MEMBERS]):
+            yield from slug_violations(f"judge.members[{place}]", each)
+        for name in ("deployment", "rubric", "criteria", "reads"):
+            if getattr(self, name):
+                yield Violation(f"judge.{name}", "is of a judge alone: a jury judges by its members")
 
     def _criteria_violations(self) -> Iterator[Violation]:
         if self.criteria and self.mode is JudgeMode.PAIRWISE:
