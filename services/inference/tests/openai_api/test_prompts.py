@@ -218,6 +218,18 @@ async def test_each_prompt_is_a_request_of_its_budget() -> None:
     assert (state.used["daily"], state.reserved) == ({Kind.REQUESTS: 3, Kind.TOKENS: 27}, {})
 
 
+async def test_all_answers_that_best_of_has_made_are_reserved_and_charged() -> None:
+    harness = BudgetHarness(budget(tokens=400), engine=Parrot())
+    async with open_api(harness.answer) as api:
+        refused = await completed(api, "say a", best_of=16)
+        await completed(api, "say a", best_of=4)
+
+    assert isinstance(harness.ledger, InMemoryLedger)
+    (stored,) = harness.ledger.stored
+    assert (refused["status"], refused["error"]["type"]) == (429, "tokens")
+    assert harness.ledger.state_of(stored).used["daily"][Kind.TOKENS] == 7 + 4 * 2
+
+
 async def test_what_is_recorded_of_prompts_without_text_is_no_text() -> None:
     harness = parrots(record=RecordMode.METADATA)
     async with open_api(harness.answer) as api:
