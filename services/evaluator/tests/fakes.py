@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TypeVar
 from uuid import uuid4
 
 from services.evaluator.tests.builders import BASE, DEADLINE_S, DIGEST, TUNED
@@ -26,6 +27,8 @@ from tidemill_evaluator.evaluations.ports import (
     Version,
 )
 from tidemill_evaluator.suites.domain.cases import CaseSet, DocumentVersion
+
+R = TypeVar("R")
 
 
 class InMemoryResults:
@@ -202,6 +205,19 @@ class InMemoryReaders:
         if self.away:
             raise self.away
         return frozenset(versions) & self.secret
+
+
+class ProcessesHere:
+    """Implements `suites.ports.Processes` in this process; ends work with `ends`, the first first."""
+
+    def __init__(self) -> None:
+        self.ends: list[Exception] = []
+
+    async def run(self, project: str, work: Callable[..., R], *arguments: object) -> R:
+        assert project
+        if self.ends:
+            raise self.ends.pop(0)
+        return work(*arguments)
 
 
 class WholeRange:

@@ -28,6 +28,7 @@ from services.evaluator.tests.fakes import (
     InMemoryResults,
     InMemoryRetrievalComparisons,
     PowerByNumber,
+    ProcessesHere,
     WholeRange,
 )
 from tidemill_core.aggregate import ObjectRef
@@ -56,6 +57,7 @@ from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.gates.domain.spending import SpentLevel
 from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
 from tidemill_evaluator.gates.spend_level import SpendLevel
+from tidemill_evaluator.metrics.library_metrics import LibraryMetrics
 from tidemill_evaluator.metrics.own import OwnMetrics
 from tidemill_evaluator.metrics.ports import MetricFamily
 from tidemill_evaluator.metrics.registry import Registry
@@ -67,6 +69,7 @@ from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_evaluator.suites.mongo import SUITES
+from tidemill_evaluator.suites.schemas import BoundedSchemas
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.leases import InMemoryLeases
@@ -161,6 +164,7 @@ class Evaluator:
         self.suite_crud = SuiteCrud(
             suites=self.suites,
             cases=self.cases,
+            schemas=BoundedSchemas(ProcessesHere()),
             gates_of=self.gate_crud.requiring,
             shipped=ShippedFiles(),
             limits=limits,
@@ -282,8 +286,8 @@ class Evaluator:
 
 
 def registry(*families: MetricFamily) -> Registry:
-    """Return the metrics of evaluator's own, and of these families."""
-    return Registry(families=(OwnMetrics(max_concurrent=1), *families))
+    """Return the metrics of evaluator's own, of libraries in this process, and of these families."""
+    return Registry(families=(OwnMetrics(max_concurrent=1), LibraryMetrics(ProcessesHere()), *families))
 
 
 def exchange_cases(objects: InMemoryObjects) -> ExchangeCases:

@@ -33,20 +33,22 @@ async def applied(connection: Connection, file: Path) -> list[Change]:
 
 
 def test_a_case_states_what_its_answer_has_to_be(file: Path) -> None:
-    case = {"id": "q3", "question": "Password?", "expect": {"must_refuse": True, "must_not_contain": ["X-1"]}}
+    expect = {"id": "q3", "question": "Password?", "expect": {"must_refuse": True, "must_not_contain": ["X-1"]}}
+    schema = {"id": "q4", "question": "As JSON?", "schema": {"type": "object"}}
     truth = file.parent / "truth.jsonl"
-    truth.write_text(truth.read_text() + json.dumps(case) + "\n")
+    truth.write_text("".join([truth.read_text(), *(json.dumps(case) + "\n" for case in (expect, schema))]))
 
-    *_, last = suites_of(file)["truth"].cases
+    *_, third, fourth = suites_of(file)["truth"].cases
 
-    assert (last.id, last.reference) == ("q3", "")
-    assert last.expect == Expectation(must_refuse=True, must_not_contain=["X-1"])
+    assert (third.id, third.reference) == ("q3", "")
+    assert third.expect == Expectation(must_refuse=True, must_not_contain=["X-1"])
+    assert (fourth.id, dict(fourth.schema)) == ("q4", {"type": "object"})
 
 
 @pytest.mark.parametrize(
     ("line", "path", "said"),
     [
-        ('{"id": "q3", "question": "Where?"}', "(line)", "needs a reference, or what to expect"),
+        ('{"id": "q3", "question": "Where?"}', "(line)", "needs a reference, a schema, or what to expect"),
         (
             '{"id": "q3", "question": "Where?", "expect": {"must_refuze": true}}',
             "expect.must_refuze",

@@ -20,6 +20,8 @@ from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.grpc import GateRpcs
 from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
 from tidemill_evaluator.judges.wiring import WiredJudges, wire_judges
+from tidemill_evaluator.metrics import library_scores
+from tidemill_evaluator.metrics.library_metrics import LibraryMetrics
 from tidemill_evaluator.metrics.own import OwnMetrics
 from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.retrieval_evaluations.wiring import wire_retrieval_evaluations
@@ -27,13 +29,16 @@ from tidemill_evaluator.safety.expectation_metrics import ExpectationMetrics
 from tidemill_evaluator.safety.shipped_files import ShippedFiles
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.statistics.intervals import BettingIntervals
+from tidemill_evaluator.suites import schema_checks
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
 from tidemill_evaluator.suites.mongo import SUITES
+from tidemill_evaluator.suites.schemas import BoundedSchemas
 from tidemill_kit.access.grants import Shared
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.bounded_processes import BoundedProcesses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,11 @@ async def build_app(settings: EvaluatorSettings) -> App:
         shared=backend.shared(Shared.DATASET),
     )
     judges = wire_judges(settings, backend, intervals=BettingIntervals())
-    metrics = _metrics(settings, judges)
+    processes = BoundedProcesses(
+        settings.score_limits, "scores", (*library_scores.IMPORTS, *schema_checks.IMPORTS), background=True
+    )
+    backend.on_stop(processes.stop)
+    metrics = _metrics(settings, processes, judges)
     retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
     others = OfOtherFeatures(
         suites=suites, cases=cases, gates=gates, levels=levels, retrieval=retrieval.for_gates, metrics=metrics
@@ -63,7 +72,12 @@ async def build_app(settings: EvaluatorSettings) -> App:
     evaluations = wire_evaluations(settings, backend, others)
     gate_crud = GateCrud(gates=gates, changed=evaluations.triggers.gate_changed, metrics=metrics, limits=limits)
     suite_crud = SuiteCrud(
-        suites=suites, cases=cases, gates_of=gate_crud.requiring, shipped=ShippedFiles(), limits=limits
+        suites=suites,
+        cases=cases,
+        schemas=BoundedSchemas(processes),
+        gates_of=gate_crud.requiring,
+        shipped=ShippedFiles(),
+        limits=limits,
     )
     return backend.app(
         servicers=[
@@ -97,11 +111,10 @@ async def build_app(settings: EvaluatorSettings) -> App:
     )
 
 
-def _metrics(settings: EvaluatorSettings, judges: WiredJudges) -> Registry:
+def _metrics(settings: EvaluatorSettings, processes: BoundedProcesses, judges: WiredJudges) -> Registry:
     places = settings.max_concurrent_scores
-    return Registry(
-        families=(OwnMetrics(max_concurrent=places), ExpectationMetrics(max_concurrent=places), judges.metrics)
-    )
+    own, expectations = OwnMetrics(max_concurrent=places), ExpectationMetrics(max_concurrent=places)
+    return Registry(families=(own, LibraryMetrics(processes), expectations, judges.metrics))
 
 
 def _evaluation_service(gates: GateCrud, evaluations: WiredEvaluations) -> GrpcEvaluationService:

@@ -10,10 +10,15 @@ from tidemill_evaluator.evaluations.domain.comparison import Evidence
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_kit.workers.bounded_processes import ProcessLimits
 from tidemill_kit.workers.fair_queue import QueueLimits
 
 _LIMITS = Limits()
 _EVIDENCE = Evidence()
+_WALL_SHARE = 12
+"""Of the processor time: how long it may take on a busy machine."""
+_MAX_WAITING_SCORES = 1000
+"""Of one project; more than can be in flight."""
 
 
 class EvaluatorSettings(ServiceSettings):
@@ -74,7 +79,11 @@ class EvaluatorSettings(ServiceSettings):
     max_concurrent_powers: int = Field(default=1, ge=1, le=16)
     """Threads that compute the power of gates at the same time."""
     max_concurrent_scores: int = Field(default=1, ge=1, le=16)
-    """Long answers that are scored at the same time, beside the event loop."""
+    """Long answers that are scored at the same time, beside the event loop; and processes that score by libraries."""
+    score_cpu_s: float = Field(default=5.0, gt=0)
+    """Processor time of an answer's scores by libraries, and of a check of schemas; what takes more has no value."""
+    score_memory_bytes: int = Field(default=1024 * 1024 * 1024, ge=256 * 1024 * 1024)
+    """Memory of such a process."""
     attempts: int = Field(default=3, ge=1, le=20)
     """Maximum attempts of an evaluation whose baseline keeps changing."""
     min_questions: int = Field(default=_EVIDENCE.min_questions, ge=2, le=1_000_000)
@@ -105,6 +114,8 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum total length of a suite question's earlier turns and variables, in characters."""
     max_expectation_length: int = Field(default=_LIMITS.expectation_length, ge=1, le=20_000)
     """Maximum length of a case's expectation, its pattern and texts together, in characters."""
+    max_schema_length: int = Field(default=_LIMITS.schema_length, ge=1)
+    """Maximum length of a case's JSON Schema, in characters."""
     max_judgements: int = Field(default=_LIMITS.judgements, ge=1, le=10_000)
     """Maximum number of judged documents per case."""
     max_requirements: int = Field(default=_LIMITS.requirements, ge=1, le=40)
@@ -126,6 +137,17 @@ class EvaluatorSettings(ServiceSettings):
         return QueueLimits(places=self.max_concurrent_powers)
 
     @property
+    def score_limits(self) -> ProcessLimits:
+        """What a process that scores by libraries may take."""
+        return ProcessLimits(
+            workers=self.max_concurrent_scores,
+            cpu_s=self.score_cpu_s,
+            wall_s=_WALL_SHARE * self.score_cpu_s,
+            memory_bytes=self.score_memory_bytes,
+            waiting=_MAX_WAITING_SCORES,
+        )
+
+    @property
     def limits(self) -> Limits:
         """The size limits of requests and evaluations."""
         return Limits(
@@ -136,6 +158,7 @@ class EvaluatorSettings(ServiceSettings):
             reference_length=self.max_reference_length,
             context_length=self.max_context_length,
             expectation_length=self.max_expectation_length,
+            schema_length=self.max_schema_length,
             judgements=self.max_judgements,
             requirements=self.max_requirements,
         )

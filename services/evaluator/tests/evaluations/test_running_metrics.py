@@ -1,14 +1,17 @@
 """Evaluations by metrics that are asked for."""
 
+from dataclasses import replace
+
 import pytest
 
-from services.evaluator.tests.builders import ADA, TUNED
+from services.evaluator.tests.builders import ADA, TUNED, cases, write
 from services.evaluator.tests.harness import Evaluator
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
 from tidemill_evaluator.evaluations.list_case_results import ListCommand
 from tidemill_evaluator.gates.domain.gate import Requirement
+from tidemill_evaluator.suites.domain.suite import Suite
 
 
 async def test_a_metric_that_is_asked_for_is_computed_beside_the_usual_ones_and_no_other() -> None:
@@ -78,3 +81,19 @@ async def test_metrics_that_cannot_be_asked_for_are_refused(metrics: list[str], 
 
     with pytest.raises(InvalidInput, match=says):
         await evaluator.by_hand(metrics=metrics)
+
+
+async def test_answers_to_cases_with_a_schema_are_compared_by_it_though_no_request_asks_for_it() -> None:
+    evaluator = Evaluator()
+    schema: dict[str, object] = {"type": "object", "required": ["a"]}
+    asked = [replace(case, reference="", schema=schema) for case in cases(2)]
+    suite = Suite(id="truth", project="acme")
+    await evaluator.suite_crud.create(ADA, suite, [*asked, cases(3)[2]], write())
+    evaluator.inference.says[TUNED, asked[0].question] = '{"a": 1}'
+
+    done = await evaluator.finish(await evaluator.by_hand())
+
+    found = {each.metric: each for each in done.comparisons}
+    schema_followed, rouge = found["json_schema"], found["rouge_l"]
+    assert (schema_followed.cases, schema_followed.baseline, schema_followed.candidate) == (2, 0.0, 0.5)
+    assert (rouge.cases, rouge.missing) == (1, 0)  # the others have no reference

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from services.evaluator.tests.builders import ADA, BUCKET, request, write
-from services.evaluator.tests.fakes import WholeRange
+from services.evaluator.tests.fakes import ProcessesHere, WholeRange
 from services.evaluator.tests.harness import Steps, exchange_cases
 from tidemill_core.application import Caller, PageRequest, Requeue
 from tidemill_core.errors import NotFound, TidemillError
@@ -30,6 +30,7 @@ from tidemill_evaluator.suites.domain.cases import Case, Judgement
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.mongo import SUITES
+from tidemill_evaluator.suites.schemas import BoundedSchemas
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
@@ -118,6 +119,7 @@ class RetrievalEvaluator:
         self.suite_crud = SuiteCrud(
             suites=self.suites,
             cases=self.cases,
+            schemas=BoundedSchemas(ProcessesHere()),
             gates_of=no_gates,
             shipped=ShippedFiles(),
             limits=limits or Limits(),

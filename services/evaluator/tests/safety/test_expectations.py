@@ -2,8 +2,8 @@
 
 import pytest
 
+from tidemill_evaluator.metrics.domain.refusals import is_refusal
 from tidemill_evaluator.safety.domain.expectations import is_met
-from tidemill_evaluator.safety.domain.refusals import is_refusal
 from tidemill_evaluator.suites.domain.expectations import Expectation
 
 REFUSALS = {

@@ -9,7 +9,7 @@ from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.suites.domain.cases import Context, Judgement, Role, Turn, check_cases, digest_of
 from tidemill_evaluator.suites.domain.limits import Limits
 
-SMALL = Limits(cases=3, question_length=20, reference_length=20, requirements=2)
+SMALL = Limits(cases=3, question_length=20, reference_length=20, schema_length=40, requirements=2)
 
 
 def fields_of(error: InvalidInput) -> list[str]:
@@ -69,9 +69,10 @@ def test_a_context_that_cannot_be_asked_with_is_refused_by_field(context: Contex
 
 
 @pytest.mark.parametrize(
-    "change", [{"question": "another?"}, {"reference": "other"}, {"id": "x"}, {"labels": {"a": "b"}}]
+    "change",
+    [{"question": "another?"}, {"reference": "other"}, {"id": "x"}, {"labels": {"a": "b"}}, {"schema": {}}],
 )
-def test_any_other_content_has_another_digest(change: dict[str, str]) -> None:
+def test_any_other_content_has_another_digest(change: dict[str, object]) -> None:
     one, two = cases(2)
 
     assert digest_of([one, two]) != digest_of([replace(one, **change), two])  # type: ignore[arg-type] # parametrized
@@ -87,6 +88,7 @@ def test_any_other_content_has_another_digest(change: dict[str, str]) -> None:
         ({"question": "q" * 21}, "suite.cases[1].question"),
         ({"reference": "r" * 21}, "suite.cases[1].reference"),
         ({"labels": {"a": "too long" * 40}}, "suite.cases[1].labels[a]"),
+        ({"schema": {"const": "x" * 40}}, "suite.cases[1].schema"),
     ],
 )
 def test_a_case_that_cannot_be_asked_is_named_without_its_text(change: dict[str, str], field: str) -> None:
@@ -112,7 +114,7 @@ def test_the_number_of_cases_has_limits(count: int) -> None:
         (Requirement(metric="rouge_l"), "gate.require[0].cases"),
         (Requirement(suite="No Slug", metric="rouge_l"), "gate.require[0].suite"),
         (Requirement(dataset="No Slug", metric="rouge_l"), "gate.require[0].dataset"),
-        (Requirement(suite="truth", metric="bleu"), "gate.require[0].metric"),
+        (Requirement(suite="truth", metric="blue"), "gate.require[0].metric"),
         (Requirement(suite="truth", metric="rouge_l", gain_above=float("nan")), "gate.require[0].gain_above"),
         (Requirement(suite="truth", metric="rouge_l", at_least=-1), "gate.require[0].at_least"),
     ],

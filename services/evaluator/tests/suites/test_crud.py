@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from services.evaluator.tests.builders import ADA, BUCKET, cases, write
@@ -140,5 +142,41 @@ async def test_judged_questions_are_counted_and_are_no_evidence_of_answers() -> 
     failed = await evaluator.finish(await evaluator.by_hand())
     assert (failed.reason, failed.message.partition(":")[0]) == (
         "NO_CASES",
-        "1 of 3 cases of suite truth have neither a reference answer nor an expectation",
+        "1 of 3 cases of suite truth have neither a reference answer, a schema nor an expectation",
     )
+
+
+async def test_a_case_with_a_schema_is_read_as_it_was_given_and_needs_no_reference() -> None:
+    evaluator = Evaluator()
+    schema = {"type": "object", "required": ["a"], "properties": {"a": {"minimum": 1.5, "maxLength": 3}}}
+    given = [replace(cases(1)[0], reference="", schema=schema), replace(cases(2)[1], schema={})]
+
+    await evaluator.suite_crud.create(ADA, TRUTH, given, write())
+
+    suite, read = await evaluator.suite_crud.get(ADA, "truth")
+    assert list(read) == given
+    assert (suite.without_reference, suite.unscored, suite.incomparable) == (1, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"type": 5}, r"is no JSON Schema at \$.type"),
+        ({"pattern": "["}, r"is no JSON Schema at \$.pattern"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, r"leads out of the schema"),
+    ],
+)
+async def test_a_schema_that_is_none_is_refused_by_case_and_place_and_not_stored(
+    schema: dict[str, object], says: str
+) -> None:
+    evaluator = Evaluator()
+    one, two = cases(2)
+
+    with pytest.raises(InvalidInput, match=says) as refused:
+        await evaluator.suite_crud.create(ADA, TRUTH, [one, replace(two, schema=schema)], write())
+
+    assert [each.field for each in refused.value.violations] == ["suite.cases[1].schema"]
+    assert evaluator.objects.buckets[BUCKET] == {}
+    await evaluator.with_suite()
+    with pytest.raises(InvalidInput, match=says):
+        await update(evaluator, [replace(two, schema=schema)])

@@ -12,7 +12,7 @@ from tidemill_inference.generation.asked_schemas import IMPORTS, AskedSchemas
 from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.tools import OutputFormat, Tool
-from tidemill_inference.generation.schema_checks import wrong_with
+from tidemill_kit.texts.json_schemas import wrong_with
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
 
 LIMITS = ProcessLimits(workers=1, cpu_s=20, wall_s=60, memory_bytes=512 << 20)

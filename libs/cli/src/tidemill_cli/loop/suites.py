@@ -27,12 +27,15 @@ class Expectation(Declared):
 
 
 class Case(Declared):
-    """A question with its reference answer, or with what an answer has to be."""
+    """A question with its reference answer, with a schema, or with what an answer has to be."""
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     question: Annotated[str, Field(min_length=1)]
     reference: str = ""
     expect: Expectation | None = None
+    answer_schema: Annotated[
+        dict[str, Any] | None, Field(alias="schema", description="a JSON Schema that answers have to follow")
+    ] = None
     labels: dict[str, str] = Field(default_factory=dict)
     earlier: Annotated[list[Turn], Field(description="messages before the question")] = Field(default_factory=list)
     variables: Annotated[dict[str, Any], Field(description="the prompt's variables")] = Field(default_factory=dict)
@@ -40,8 +43,8 @@ class Case(Declared):
 
     @model_validator(mode="after")
     def _scored(self) -> Self:
-        if not self.reference.strip() and self.expect is None:
-            message = "needs a reference, or what to expect"
+        if not self.reference.strip() and self.expect is None and self.answer_schema is None:
+            message = "needs a reference, a schema, or what to expect"
             raise ValueError(message)
         return self
 

@@ -205,6 +205,7 @@ def _case(case: TrustedCase) -> Case:
         variables=struct_of(case.variables) if case.variables else None,
         principals=case.principals,
         expect=Expectation(**case.expect.model_dump()) if case.expect else None,
+        schema=None if case.answer_schema is None else struct_of(case.answer_schema),
     )
 
 

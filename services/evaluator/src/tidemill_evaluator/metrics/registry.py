@@ -5,14 +5,17 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller
 from tidemill_core.rouge import rouge_l
+from tidemill_evaluator.metrics.domain.json_texts import is_json
 from tidemill_evaluator.metrics.domain.load import under_like_load
 from tidemill_evaluator.metrics.domain.metric import (
     CITATION_VALID,
     COST,
     EXACT_MATCH,
+    JSON_VALID,
     LATENCY_S,
     OUTPUT_CHARS,
     OUTPUT_TOKENS,
+    REFUSAL,
     ROUGE_L,
     TOKEN_F1,
     GivenAnswer,
@@ -23,6 +26,7 @@ from tidemill_evaluator.metrics.domain.metric import (
     Scored,
     Scores,
 )
+from tidemill_evaluator.metrics.domain.refusals import is_refusal
 from tidemill_evaluator.metrics.domain.words import exact_match, token_f1
 from tidemill_evaluator.metrics.ports import MetricFamily
 from tidemill_evaluator.suites.domain.cases import Case
@@ -34,6 +38,8 @@ _OWN = (
     Metric(name=CITATION_VALID, source="share of sentences that a passage supports, by inference; unset is 0"),
     Metric(name=OUTPUT_CHARS, source="characters of the answer", bounded=False),
     Metric(name=EXACT_MATCH, source="1 for the same words in the same order (SQuAD)", needs=_REFERENCE),
+    Metric(name=JSON_VALID, source="1 for an answer that is JSON (RFC 8259) and nothing else"),
+    Metric(name=REFUSAL, source="1 for an answer that refuses, or says that it does not know", less_is_better=True),
     Metric(
         name=LATENCY_S,
         source="seconds of the answer without search, of pairs answered under a like load",
@@ -146,6 +152,8 @@ _SCORERS: Mapping[str, Callable[[Pair, GivenAnswer], Scored]] = {
     CITATION_VALID: lambda _, answered: answered.citation_valid or 0.0,
     OUTPUT_CHARS: lambda _, answered: float(len(answered.text)),
     EXACT_MATCH: lambda pair, answered: exact_match(pair.case.reference, answered.text),
+    JSON_VALID: lambda _, answered: float(is_json(answered.text)),
+    REFUSAL: lambda _, answered: float(not answered.text.strip() or is_refusal(answered.text)),
     LATENCY_S: _latency_s,
     COST: lambda _, answered: answered.cost,
     OUTPUT_TOKENS: lambda _, answered: answered.output_tokens,

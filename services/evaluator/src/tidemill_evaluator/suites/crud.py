@@ -8,15 +8,15 @@ from typing import Final
 from tidemill_core import resources
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Page, PageRequest
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.paging import numbered_page
 from tidemill_core.resources import Write, copy_fields
 from tidemill_evaluator.errors import SuiteInUse
-from tidemill_evaluator.suites.domain.cases import Case
+from tidemill_evaluator.suites.domain.cases import SHOWN, Case, schema_text
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.shipped import ShippedSuite
 from tidemill_evaluator.suites.domain.suite import Suite
-from tidemill_evaluator.suites.ports import Cases, GatesOfSuite, ShippedSuites, Suites
+from tidemill_evaluator.suites.ports import Cases, GatesOfSuite, Schemas, ShippedSuites, Suites
 
 CHANGEABLE: Final = frozenset({"labels", "cases", "generated_by", "shipped"})
 _CASES: Final = frozenset({"cases", "shipped"})
@@ -29,6 +29,7 @@ class SuiteCrud:
 
     suites: Suites
     cases: Cases
+    schemas: Schemas
     gates_of: GatesOfSuite
     shipped: ShippedSuites
     limits: Limits
@@ -63,6 +64,7 @@ class SuiteCrud:
         """
         cases = await self._cases(caller, given, cases)
         await asyncio.to_thread(given.check, self.limits, cases)
+        await self._check_schemas(caller, cases)
         content = await self._put(caller, given.id, cases, write)
 
         def begin(suite: Suite) -> None:
@@ -89,6 +91,7 @@ class SuiteCrud:
         if new_cases:
             cases = await self._cases(caller, given, cases)
         await asyncio.to_thread(given.check, self.limits, cases if new_cases else None)
+        await self._check_schemas(caller, cases if new_cases else ())
         content = await self._put(caller, given.id, cases, write) if new_cases else None
 
         def change(suite: Suite) -> None:
@@ -134,6 +137,17 @@ class SuiteCrud:
             text = f"is {named.suite[:_QUOTED]!r}: the evaluator ships {', '.join(known)}"
             raise InvalidInput.at(field="suite.shipped.suite", text=text)
         return named.of(known[named.suite])
+
+    async def _check_schemas(self, caller: Caller, cases: Sequence[Case]) -> None:
+        """Refuse what is no JSON Schema, by case and place; the same schema is checked once."""
+        texts = {number: schema_text(case) for number, case in enumerate(cases) if case.schema is not None}
+        different = list(dict.fromkeys(texts.values()))
+        wrong = dict(zip(different, await self.schemas.wrong_with(caller, different), strict=True)) if different else {}
+        violations = [
+            Violation(f"suite.cases[{number}].schema", wrong[text]) for number, text in texts.items() if wrong[text]
+        ]
+        if violations:
+            raise InvalidInput.of(*violations[:SHOWN])
 
     async def _put(self, caller: Caller, suite_id: str, cases: Sequence[Case], write: Write) -> ObjectRef | None:
         return None if write.validate_only else await self.cases.put(caller.project, suite_id, cases)

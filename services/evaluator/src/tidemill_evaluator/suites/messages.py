@@ -83,7 +83,9 @@ def case_of(message: suite_pb2.Case, path: str) -> Case:
         variables=from_struct(message.variables, field=f"{path}.variables"),
         principals=tuple(message.principals),
     )
-    return from_message(Case, message, context=context, ignore={"earlier", "variables", "principals"})
+    schema = from_struct(message.schema, field=f"{path}.schema") if message.HasField("schema") else None
+    ignored = {"earlier", "variables", "principals"}
+    return from_message(Case, message, context=context, schema=schema, ignore=ignored)
 
 
 def _turn_of(message: content_pb2.Message, path: str) -> Turn:

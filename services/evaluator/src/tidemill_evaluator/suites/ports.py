@@ -1,7 +1,7 @@
 """Ports of suites."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Aggregates, Caller
@@ -9,6 +9,7 @@ from tidemill_evaluator.suites.domain.cases import Case, CaseSet
 from tidemill_evaluator.suites.domain.shipped import ShippedSuite
 from tidemill_evaluator.suites.domain.suite import Suite
 
+R = TypeVar("R")
 Suites = Aggregates[Suite]
 GatesOfSuite = Callable[[Caller, str], Awaitable[Sequence[str]]]
 """Returns the names of the gates that require a suite."""
@@ -19,6 +20,28 @@ class ShippedSuites(Protocol):
 
     async def all(self, caller: Caller) -> Sequence[ShippedSuite]:
         """Return them by name; the same to every caller."""
+        ...
+
+
+class Processes(Protocol):
+    """Runs work on what a project chose, bounded in processor, memory and time."""
+
+    async def run(self, project: str, work: Callable[..., R], *arguments: object) -> R:
+        """Return what a function of a module returns; see `BoundedProcesses.run`."""
+        ...
+
+
+class Schemas(Protocol):
+    """Checks JSON Schemas of cases."""
+
+    async def wrong_with(self, caller: Caller, schemas: Sequence[str]) -> Sequence[str]:
+        """Return what is wrong with each as a JSON Schema (draft 2020-12), "" where nothing is.
+
+        Raises:
+            RateLimited: too many checks of the project wait already.
+            DependencyUnavailable: the machine ended the check.
+
+        """
         ...
 
 

@@ -14,7 +14,7 @@ from tidemill_core.errors import Blame, DependencyUnavailable
 from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.limits import DEFAULT_LIMITS, QuestionLimits
 from tidemill_inference.generation.domain.question import Question
-from tidemill_inference.generation.schema_checks import all_wrong_with
+from tidemill_kit.texts.json_schemas import all_wrong_with
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError
 
 IMPORTS = (all_wrong_with.__module__,)

@@ -242,13 +242,14 @@ class Case(_message.Message):
     PRINCIPALS_FIELD_NUMBER: _builtins.int
     JUDGEMENTS_FIELD_NUMBER: _builtins.int
     UNANSWERABLE_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
     EXPECT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Unique in the suite."""
     question: _builtins.str
     """Required. The question."""
     reference: _builtins.str
-    """Required, unless it has judgements or an expectation, or is unanswerable. The right answer."""
+    """Required, unless it has judgements, a schema or an expectation, or is unanswerable. The right answer."""
     unanswerable: _builtins.bool
     """Optional. No document answers the question, so that a search should find nothing; it has no relevant document."""
     @_builtins.property
@@ -272,6 +273,10 @@ class Case(_message.Message):
         """Optional. How relevant documents are to the question, each document once: for evaluations of retrieval."""
 
     @_builtins.property
+    def schema(self) -> _struct_pb2.Struct:
+        """Optional. A JSON Schema (draft 2020-12) that answers have to follow: they are compared by the metric "json_schema"."""
+
+    @_builtins.property
     def expect(self) -> Global___Expectation:
         """Optional. What an answer has to be, decided without a judge: the metric "expectation_met"."""
 
@@ -287,11 +292,12 @@ class Case(_message.Message):
         principals: _abc.Iterable[_builtins.str] | None = ...,
         judgements: _abc.Iterable[Global___Judgement] | None = ...,
         unanswerable: _builtins.bool = ...,
+        schema: _struct_pb2.Struct | None = ...,
         expect: Global___Expectation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expect", b"expect", "variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expect", b"expect", "schema", b"schema", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "expect", b"expect", "id", b"id", "judgements", b"judgements", "labels", b"labels", "principals", b"principals", "question", b"question", "reference", b"reference", "unanswerable", b"unanswerable", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "expect", b"expect", "id", b"id", "judgements", b"judgements", "labels", b"labels", "principals", b"principals", "question", b"question", "reference", b"reference", "schema", b"schema", "unanswerable", b"unanswerable", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

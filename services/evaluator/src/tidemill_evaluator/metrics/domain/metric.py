@@ -14,6 +14,11 @@ EXACT_MATCH = "exact_match"
 LATENCY_S = "latency_s"
 COST = "cost"
 OUTPUT_TOKENS = "output_tokens"
+JSON_VALID = "json_valid"
+JSON_SCHEMA = "json_schema"
+REFUSAL = "refusal"
+BLEU = "bleu"
+CHRF = "chrf"
 
 Scored = float | None
 """None, or a number that is not finite: the answer has no value of the metric, which never counts as success."""
@@ -24,6 +29,7 @@ class Need(Enum):
 
     REFERENCE = "reference"
     EXPECTATION = "expectation"
+    SCHEMA = "schema"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,8 @@ def _carries(case: Case, need: Need) -> bool:
             return bool(case.reference.strip())
         case Need.EXPECTATION:
             return case.expect is not None
+        case Need.SCHEMA:
+            return case.schema is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,8 @@
 """Whether an answer is what a case expects."""
 
-import json
-
 from tidemill_core.words import folded
-from tidemill_evaluator.safety.domain.refusals import is_refusal
+from tidemill_evaluator.metrics.domain.json_texts import read_json
+from tidemill_evaluator.metrics.domain.refusals import is_refusal
 from tidemill_evaluator.suites.domain.expectations import Expectation, compiled
 
 EXPECTATION_MET, EXPECTATION_GAP = "expectation_met", "expectation_gap"
@@ -25,6 +24,6 @@ def is_met(expected: Expectation, answer: str) -> bool:
 
 def _is_json(answer: str) -> bool:
     try:
-        return isinstance(json.loads(answer), dict | list)
+        return isinstance(read_json(answer), dict | list)
     except (ValueError, RecursionError):
         return False

@@ -83,6 +83,8 @@ class Case:
     """No document answers it: a search should find nothing."""
     expect: Expectation | None = None
     """What an answer has to be."""
+    schema: Mapping[str, object] | None = None
+    """JSON Schema that answers have to follow."""
     labels: Mapping[str, str] = field(default_factory=dict)
     context: Context = field(default_factory=Context)
     end_user: str = ""
@@ -102,6 +104,11 @@ class Case:
     def is_of(self, end_user: str) -> bool:
         """Return whether this end user has asked it or wrote its reference."""
         return end_user in {self.end_user, self.corrected_by}
+
+    @property
+    def comparable(self) -> bool:
+        """Whether answers to it can be compared: with a reference, by its schema, or by what it expects."""
+        return bool(self.reference.strip()) or self.schema is not None or self.expect is not None
 
     @property
     def asked(self) -> str:
@@ -160,6 +167,11 @@ def check_cases(cases: Sequence[Case], limits: Limits) -> None:
         raise InvalidInput.of(*violations[:SHOWN])
 
 
+def schema_text(case: Case) -> str:
+    """Return the schema of a case as JSON; "" without one."""
+    return "" if case.schema is None else _image_of(dict(case.schema))
+
+
 def digest_of(cases: Sequence[Case]) -> str:
     """Return the content digest, independent of the order of cases and labels and of the Unicode form."""
     image = [
@@ -172,6 +184,7 @@ def digest_of(cases: Sequence[Case]) -> str:
             *sorted([each.document, each.grade] for each in case.judgements),
             *(["unanswerable"] if case.unanswerable else []),
             *([case.expect.image] if case.expect else []),
+            *(["schema", dict(case.schema)] if case.schema is not None else []),
         ]
         for case in sorted(cases, key=lambda case: case.id)
     ]
@@ -201,7 +214,7 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
             ("reference", case.reference, limits.reference_length),
         ):
             if not value.strip():
-                if name != "reference" or not (case.judgements or case.unanswerable or case.expect):
+                if name != "reference" or not (case.judgements or case.unanswerable or case.comparable):
                     yield Violation(f"{where}.{name}", "is empty")
             elif len(value) > limit:
                 yield Violation(f"{where}.{name}", f"has {len(value)} characters; the limit is {limit}")
@@ -209,6 +222,8 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
         yield from _judgement_violations(case.judgements, where, limits)
         if case.expect:
             yield from expectation_violations(case.expect, f"{where}.expect", max_length=limits.expectation_length)
+        if (size := len(schema_text(case))) > limits.schema_length:
+            yield Violation(f"{where}.schema", f"has {size} characters as JSON; the limit is {limits.schema_length}")
         if case.unanswerable and case.relevant:
             text = "is true, and the case has a relevant document: an unanswerable question has none"
             yield Violation(f"{where}.unanswerable", text)

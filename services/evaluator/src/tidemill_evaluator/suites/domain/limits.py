@@ -19,6 +19,8 @@ class Limits:
     """Total of earlier turns and variables of a question."""
     principals: int = 100
     """Reader groups of one case."""
+    schema_length: int = 16_000
+    """Of a case's JSON Schema."""
     judgements: int = 1000
     """Of one case."""
     expectation_length: int = 2000

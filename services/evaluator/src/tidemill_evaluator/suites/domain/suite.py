@@ -33,7 +33,7 @@ class Suite(Aggregate):
     expecting: int = 0
     """Number of cases with an expectation."""
     unscored: int | None = None
-    """Number of cases with neither a reference nor an expectation; None in what was stored before there were any."""
+    """Number of cases with neither reference, schema nor expectation; None in what was stored before there were any."""
     generated_by: str = ""
     """The deployment that generated its questions."""
     shipped: ShippedCases | None = None
@@ -79,7 +79,7 @@ class Suite(Aggregate):
             self.unanswerable = sum(case.unanswerable for case in cases)
             self.without_reference = sum(not case.reference.strip() for case in cases)
             self.expecting = sum(case.expect is not None for case in cases)
-            self.unscored = sum(not case.reference.strip() and case.expect is None for case in cases)
+            self.unscored = sum(not case.comparable for case in cases)
 
     @property
     def incomparable(self) -> str:
@@ -88,8 +88,8 @@ class Suite(Aggregate):
         if not unscored:
             return ""
         return (
-            f"{unscored} of {self.size} cases of suite {self.id} have neither a reference answer nor an expectation: "
-            "answers are compared with these; add them, or use another suite"
+            f"{unscored} of {self.size} cases of suite {self.id} have neither a reference answer, a schema nor an "
+            "expectation: answers are compared with these; add them, or use another suite"
         )
 
     @property

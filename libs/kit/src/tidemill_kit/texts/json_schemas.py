@@ -1,4 +1,7 @@
-"""What is wrong with a text as a JSON Schema: draft 2020-12. It is a caller's, and is checked in a bounded process."""
+"""What is wrong with a text as a JSON Schema: draft 2020-12. It is a caller's, and is checked in a bounded process.
+
+A service that uses this declares `jsonschema`.
+"""
 
 import json
 import re
