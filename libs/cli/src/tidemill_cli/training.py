@@ -78,12 +78,15 @@ def start(
     plan: Annotated[str, typer.Argument(help="The plan, for example helpdesk_lora.")],
     *,
     dataset_version: Annotated[str, typer.Option(help="dataset@number; default: the newest.")] = "",
+    priority: Annotated[
+        int | None, typer.Option(help="-10 to 10: runs of a higher one are first. Default: the plan's.")
+    ] = None,
     wait: WaitOption = False,
 ) -> None:
     """Start a run of a plan now."""
 
     async def work(connection: Connection) -> TrainingRun:
-        started = await Training(connection).start(plan, dataset_version=dataset_version)
+        started = await Training(connection).start(plan, dataset_version=dataset_version, priority=priority)
         return await _followed(connection, started) if wait else started
 
     _ended(call(work), waited=wait)
@@ -169,6 +172,8 @@ def show_found(found: TrainingRun) -> None:
         "steps": f"{steps.step} of {steps.steps}" if steps.steps else "",
         "examples": examples_in_words(found.examples) if found.HasField("examples") else "",
         "warnings": "; ".join(found.warnings),
+        "priority": found.priority or "",
+        "gave way": f"{found.preemptions} times" if found.preemptions else "",
         "processes": found.processes if found.processes > 1 else "",
         "memory": _memory(found.fit) if found.HasField("fit") else "",
         "memory at its peak": _peak(steps),

@@ -102,15 +102,14 @@ def test_rewards_that_cannot_be_given_are_reported(file: Path, training: str, pa
     assert message in problems(file, ("method: sft", training))[path]
 
 
-def test_processes_of_a_training_are_declared(file: Path) -> None:
-    file.write_text(
-        file.read_text(encoding="utf-8").replace("method: sft", "method: sft\n    processes: 2"), encoding="utf-8"
-    )
+def test_processes_and_priority_of_a_training_are_declared(file: Path) -> None:
+    more = "method: sft\n    processes: 2\n    priority: -3"
+    file.write_text(file.read_text(encoding="utf-8").replace("method: sft", more), encoding="utf-8")
 
     (plan,) = (each.message for each in desired_resources(read_loop(file)) if each.kind == "training")
 
     assert isinstance(plan, TrainingPlan)
-    assert plan.processes == 2
+    assert (plan.processes, plan.priority) == (2, -3)
 
 
 def test_a_training_may_be_taught_by_a_model_that_was_made_of_another_one(file: Path) -> None:

@@ -25,6 +25,23 @@ async def test_projects_take_turns_at_one_place_however_much_one_has_to_do() -> 
     assert turns.crowded == frozenset()
 
 
+async def test_within_a_project_the_lowest_rank_is_first_and_then_who_came_first() -> None:
+    turns, served = Turns(1), list[str]()
+
+    async def work(project: str, name: str, rank: float) -> None:
+        async with turns.of(project, rank=rank):
+            await asyncio.sleep(0)
+            served.append(name)
+
+    async with asyncio.TaskGroup() as tasks:
+        for name, rank in [("first", 0.0), ("late", 3.0), ("one", 1.0), ("same", 1.0), ("urgent", -1.0)]:
+            tasks.create_task(work("busy", name, rank))
+        tasks.create_task(work("other", "of another project", 9.0))
+
+    assert [name for name in served if name != "of another project"] == ["first", "urgent", "one", "same", "late"]
+    assert served.index("of another project") < 3
+
+
 async def test_work_in_threads_of_one_project_leaves_a_place_to_others_also_when_its_callers_leave() -> None:
     turns, ended = Turns(4), threading.Event()
     left = [asyncio.create_task(turns.in_thread("busy", lambda: ended.wait(10))) for _ in range(8)]

@@ -49,9 +49,13 @@ class Training:
         """Yield the plans, oldest first."""
         return each(self._connection.training.ListTrainingPlans, ListTrainingPlansRequest(), lambda page: page.plans)
 
-    async def start(self, plan: str, *, dataset_version: str = "", request_id: str = "") -> TrainingRun:
-        """Start a run now, on the newest or the given `dataset@number`."""
-        request = StartTrainingRunRequest(plan=plan, dataset_version=dataset_version, request_id=request_id)
+    async def start(
+        self, plan: str, *, dataset_version: str = "", priority: int | None = None, request_id: str = ""
+    ) -> TrainingRun:
+        """Start a run now, on the newest or the given `dataset@number`; with the plan's priority if it is None."""
+        request = StartTrainingRunRequest(
+            plan=plan, dataset_version=dataset_version, priority=priority, request_id=request_id
+        )
         return (await self._connection.training.StartTrainingRun(request)).run
 
     async def run(self, run: str) -> TrainingRun:

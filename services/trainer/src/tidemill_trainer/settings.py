@@ -119,6 +119,14 @@ class TrainerSettings(ModelSettings):
     """Device of trainings; auto uses CUDA if available."""
     run_threads: int = Field(default=0, ge=0, le=1024)
     """Threads of a training process; 0 for torch's default."""
+    run_priority_age_s: float = Field(default=3600.0, gt=0)
+    """How long a run waits to be ahead of one that is queued then and has one step of priority more."""
+    run_preempt_after_s: float = Field(default=30.0, ge=0)
+    """How long a run waits for a place before one of lower priority gives way to it."""
+    run_preempt_within_s: float = Field(default=300.0, ge=0)
+    """How long a run that gives way goes on until its next checkpoint."""
+    run_max_preemptions: int = Field(default=3, ge=0, le=100)
+    """How often one run gives way; 0 never."""
     run_max_processes: int = Field(default=4, ge=1, le=64)
     """Maximum number of processes that compute one training together."""
     run_rank_timeout_s: float = Field(default=600.0, ge=1)

@@ -31,10 +31,21 @@ from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, 
 from tidemill_trainer.training.domain.run import RunState, TrainingRun, run_id
 from tidemill_trainer.training.import_run import ImportRun
 from tidemill_trainer.training.mongo import PLANS, RUNS
-from tidemill_trainer.training.ports import Begun, Fitted, Measured, PlannedSweeps, Report, Scored, Stepped, TrainingJob
+from tidemill_trainer.training.ports import (
+    Begun,
+    Fitted,
+    Measured,
+    PlannedSweeps,
+    Report,
+    Saved,
+    Scored,
+    Stepped,
+    TrainingJob,
+)
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.register_adapter import RegisterAdapter
 from tidemill_trainer.training.run_folders import RunFolders
+from tidemill_trainer.training.run_queue import RunQueue
 from tidemill_trainer.training.runs import TrainingRunCrud
 from tidemill_trainer.training.start_deferred_run import StartDeferredRun
 from tidemill_trainer.training.start_runs_for_dataset_version import StartRunsForDatasetVersion
@@ -179,6 +190,8 @@ class FakeTrainings:
     before_begin: Callable[[], None] = lambda: None
     gate: asyncio.Event | None = None
     """If set, a training waits for it after its first step."""
+    saves: bool = False
+    """Whether it has a checkpoint of each step."""
     jobs: list[TrainingJob] = field(default_factory=list)
     killed: int = 0
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -186,7 +199,7 @@ class FakeTrainings:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
-    async def running(self, job: TrainingJob) -> AsyncIterator[AsyncIterator[Report]]:
+    async def running(self, job: TrainingJob) -> AsyncIterator[AsyncIterator[Report]]:  # noqa: C901 - as it is scripted
         self.before_begin()
         self.jobs.append(job)
         finished = False
@@ -207,6 +220,8 @@ class FakeTrainings:
                     peak_memory_bytes=len(LINES) // step,
                     peak_device_memory_bytes=7 // step,
                 )
+                if self.saves:
+                    yield Saved(step=step)
                 self.begun.set()
                 if self.gate:
                     await self.gate.wait()
@@ -279,6 +294,7 @@ class Harness:
             register=self.registry.register_version, inspector=FileInspector(), folders=self.folders
         )
         self.bases = FakeBases(self.folder)
+        self.queue_of_runs = RunQueue(runs=self.runs, clock=clock)
         self.train_run = TrainRun(
             runs=self.runs,
             plans=self.plans,
@@ -288,6 +304,7 @@ class Harness:
             folders=self.folders,
             trainings=self.trainings,
             register=self.register,
+            queue=self.queue_of_runs,
             needs=TrainingNeeds(memory_bytes=2**32, min_examples=8, max_fruitless=3, max_processes=4),
             clock=clock,
         )

@@ -181,6 +181,18 @@ async def test_a_plan_has_one_process_unless_it_says_more(api: ApiClient) -> Non
     assert (await api.start()).processes == 2
 
 
+async def test_a_run_has_its_plans_priority_unless_it_is_started_with_another(api: ApiClient) -> None:
+    await api.create(priority=2)
+    first = await api.start()
+    other = (await api.stub.StartTrainingRun(rpc.StartTrainingRunRequest(plan="lora", priority=0))).run
+
+    assert (first.priority, other.priority) == (2, 0)
+    with pytest.raises(InvalidInput, match="is 11; it must be -10 to 10"):
+        await api.stub.StartTrainingRun(rpc.StartTrainingRunRequest(plan="lora", priority=11))
+    with pytest.raises(InvalidInput, match="is -11; it must be -10 to 10"):
+        await api.stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=plan(priority=-11)))
+
+
 async def test_a_plan_is_updated_by_its_mask_and_its_etag(api: ApiClient) -> None:
     created = await api.create()
     mask = FieldMask(paths=["args", "paused"])

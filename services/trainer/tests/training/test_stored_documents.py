@@ -60,7 +60,7 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
 
     assert (plan.labels, plan.settings.labels) == (LABELS, LABELS)
     assert plan.settings.limits == RunLimits(time=timedelta(minutes=3), memory_bytes=2**31, memory_auto=True)
-    added: dict[str, Any] = {"authors": [], "rewards": [], "sweep": None, "teacher": "", "processes": 1}
+    added: dict[str, Any] = {"authors": [], "rewards": [], "sweep": None, "teacher": "", "processes": 1, "priority": 0}
     assert PLANS.encode(plan) == PLAN | added
     idle = PLAN | {"owed": None}
     assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle | added
@@ -71,7 +71,11 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
     pruning = {"keep_percent": 25.0, "startup_trials": 3, "warmup_measurements": 0}
     budget = {"time": 90.0, "cost": 0.0, "price_per_hour": 0.0}
     numbers = {"max_trials": 4, "max_parallel": 1, "held_out": 0.2, "measurements": 5, "seed": 0}
-    written |= {"processes": 2, "sweep": {"space": space, "pruning": pruning, "budget": budget, **numbers}}
+    written |= {
+        "processes": 2,
+        "priority": 3,
+        "sweep": {"space": space, "pruning": pruning, "budget": budget, **numbers},
+    }
     assert PLANS.encode(PLANS.decode(IDENTITY, written, 1)) == written
 
 
@@ -86,6 +90,8 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "sweep": "",
         "trial": None,
         "processes": 1,
+        "priority": 0,
+        "preemptions": 0,
         "recipe": {**RUN["recipe"], "rewards": [], "teacher": ""},
         "base_digest": "",
         "notes": "",

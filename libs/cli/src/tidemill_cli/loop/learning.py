@@ -204,6 +204,9 @@ class Training(Declared):
         SharedReference | None, Field(description="the model that distill learns from; none of other methods")
     ] = None
     limits: Limits = Limits()
+    priority: Annotated[
+        int, Field(ge=-10, le=10, description="of the project's runs, those of the highest are first")
+    ] = 0
     processes: Annotated[
         int, Field(ge=1, le=64, description="that compute each run together, with the same rows a step as one")
     ] = 1

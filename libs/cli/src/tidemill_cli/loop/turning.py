@@ -143,6 +143,7 @@ def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Des
         rewards=[_reward(each) for each in part.rewards],
         teacher=part.teacher or "",
         limits=_limits(part.limits),
+        priority=part.priority,
         processes=part.processes,
         sweep=_search(part.sweep) if part.sweep else None,
     )

@@ -86,11 +86,12 @@ class ControllerStatus:
 class Controller(Worker, Generic[K]):
     """Reconciles keys, `max_concurrent` at once and each in its project's turn. Implements `service.Watched`.
 
-    `reconcile` gets the key and the epoch of its lease (0 without `leases`). It returns None when there is nothing to
-    do until the key is enqueued again, or `Requeue`. What fails is retried with backoff, from half a second to 15 s or
-    `poll_interval` if that is shorter; enqueueing the key does not shorten it. A key whose lease is kept between its
-    reconciliations takes no place meanwhile. Keys of projects that are `deleted` are passed over, without a lease: what
-    erases such a project finds nothing that comes back.
+    `reconcile` gets the key and the epoch of its lease (0 without `leases`). It returns None when there is nothing
+    to do until the key is enqueued again, or `Requeue`. What fails is retried with backoff, from half a second to
+    15 s or `poll_interval` if that is shorter; enqueueing the key does not shorten it. A key whose lease is kept
+    between its reconciliations takes no place meanwhile. `rank` orders the keys of a project that wait for a place,
+    lowest first. Keys of projects that are `deleted` are passed over, without a lease: what erases such a project
+    finds nothing that comes back.
     """
 
     def __init__(  # noqa: PLR0913 - what a controller is, declared once in app.py
@@ -104,6 +105,7 @@ class Controller(Worker, Generic[K]):
         leases: Holder | None = None,
         debounce: timedelta = timedelta(0),
         deleted: Callable[[str], bool] | None = None,
+        rank: Callable[[K], Awaitable[float]] | None = None,
     ) -> None:
         super().__init__(name, self._run)
         self._reconcile = reconcile
@@ -111,6 +113,7 @@ class Controller(Worker, Generic[K]):
         self._poll_interval_s = poll_interval.total_seconds()
         self._leases = leases
         self._deleted = deleted or (lambda _: False)
+        self._rank = rank
         self._debounce_s = debounce.total_seconds()
         self._turns = Turns(max_concurrent)
         self._due: dict[K, float] = {}
@@ -206,7 +209,8 @@ class Controller(Worker, Generic[K]):
 
     async def _work(self, key: K) -> None:
         try:
-            async with self._turns.of(key.project) as turn:
+            rank = await self._rank(key) if self._rank else 0.0
+            async with self._turns.of(key.project, rank=rank) as turn:
                 self._begin(key)
                 await self._attempt(key, turn)
         finally:

@@ -1,7 +1,8 @@
 """Who of many works now: at most so many at once, and no project takes all the places."""
 
 import asyncio
-from collections import deque
+import heapq
+import itertools
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -12,7 +13,7 @@ _CROWD = 100
 
 
 class Turns:
-    """Places that are given in the order of arrival, to one waiting project after the other.
+    """Places that are given to one waiting project after the other; within one by rank, then in the order of arrival.
 
     One project gets three quarters of them at most, so that what others have never waits for what one has.
     """
@@ -22,16 +23,17 @@ class Turns:
         self._of_project = max(1, places - places // 4)
         self._working: dict[str, int] = {}
         self._total = 0
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, list[tuple[float, int, asyncio.Future[None]]]] = {}
+        self._arrived = itertools.count()
 
     @property
     def crowded(self) -> frozenset[str]:
         """The projects of which so many wait for a place that there is no need to find more of their work."""
         return frozenset(project for project, line in self._waiting.items() if len(line) >= _CROWD)
 
-    def of(self, project: str) -> "Turn":
-        """Return a turn of the project, to be taken by `async with`."""
-        return Turn(self, project)
+    def of(self, project: str, *, rank: float = 0.0) -> "Turn":
+        """Return a turn of the project, to be taken by `async with`; of those that wait, the lowest rank is first."""
+        return Turn(self, project, rank)
 
     async def in_thread(self, project: str, work: Callable[[], R]) -> R:
         """Run CPU work in a thread, in a turn of the project.
@@ -43,13 +45,13 @@ class Turns:
         running.add_done_callback(lambda _: self.give(project))
         return await asyncio.shield(running)
 
-    async def take(self, project: str) -> None:
+    async def take(self, project: str, *, rank: float = 0.0) -> None:
         """Return when the project has one place more."""
         if self._may(project):
             self._grant(project)
             return
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(project, deque()).append(place)
+        heapq.heappush(self._waiting.setdefault(project, []), (rank, next(self._arrived), place))
         try:
             await place
         except asyncio.CancelledError:
@@ -69,10 +71,10 @@ class Turns:
             self._serve(waiting)
 
     def _serve(self, project: str) -> None:
-        """Give a place to the project's longest waiting, and let other projects be first the next time."""
+        """Give a place to the project's first, and let other projects be first the next time."""
         line = self._waiting.pop(project)
         while line and self._may(project):
-            place = line.popleft()
+            _, _, place = heapq.heappop(line)
             if not place.done():
                 self._grant(project)
                 place.set_result(None)
@@ -91,14 +93,15 @@ class Turns:
 class Turn:
     """A place of one project, which may be given back for a while."""
 
-    def __init__(self, turns: Turns, project: str) -> None:
+    def __init__(self, turns: Turns, project: str, rank: float) -> None:
         self._turns = turns
         self._project = project
+        self._rank = rank
         self._held = False
 
     async def __aenter__(self) -> Self:
         """Take the place."""
-        await self._turns.take(self._project)
+        await self._turns.take(self._project, rank=self._rank)
         self._held = True
         return self
 
@@ -116,5 +119,5 @@ class Turn:
 
     async def resume(self) -> None:
         """Take a place again."""
-        await self._turns.take(self._project)
+        await self._turns.take(self._project, rank=self._rank)
         self._held = True

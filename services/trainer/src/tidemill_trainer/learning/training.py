@@ -220,6 +220,7 @@ class _ProgressReporter(TrainerCallback):
         self._ranks.meet()
         if state.is_world_process_zero:
             mark_complete(self._checkpoints / f"{PREFIX}{state.global_step}")
+        self._reports.report("saved", at=state.global_step)
 
     def _report(self, state: TrainerState, *, loss: float | None, numbers: Mapping[str, float] | None = None) -> None:
         done = state.global_step - self._began_with

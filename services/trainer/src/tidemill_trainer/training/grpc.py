@@ -78,6 +78,7 @@ class GrpcTrainingService(TrainingServiceServicer):
             current_caller(),
             request.plan,
             dataset_version=request.dataset_version,
+            priority=request.priority if request.HasField("priority") else None,
             write=write_of(request),
         )
         return pb.StartTrainingRunResponse(run=run_message(run))

@@ -274,6 +274,13 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """Reported when a checkpoint of a step is complete."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """Reported when a trial was measured on its held-out part."""
 
@@ -288,7 +295,7 @@ class Scored:
     accuracy: PairAccuracy
 
 
-Report = Fitted | Begun | Stepped | Measured | Scored
+Report = Fitted | Begun | Stepped | Saved | Measured | Scored
 
 
 class Trainings(Protocol):

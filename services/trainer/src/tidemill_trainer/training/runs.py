@@ -1,14 +1,14 @@
 """Start, get, list, describe, cancel, delete and retry training runs."""
 
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, Page, PageRequest, Request, derived_id
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, delete, repeated, update
 from tidemill_trainer.errors import PlanPaused, RunChanged
 from tidemill_trainer.training.current_limits import current_limits
-from tidemill_trainer.training.domain.plan import TrainingPlan
+from tidemill_trainer.training.domain.plan import TrainingPlan, check_priority
 from tidemill_trainer.training.domain.run import TrainingRun
 from tidemill_trainer.training.domain.run_notes import RunNotes
 from tidemill_trainer.training.ports import Datasets, Plans, Runs
@@ -27,15 +27,17 @@ class TrainingRunCrud:
     datasets: Datasets
     queue: QueueRun
 
-    async def start(self, caller: Caller, plan_id: str, *, dataset_version: str, write: Write) -> TrainingRun:
-        """Return the queued run; with `validate_only` the run that would be queued.
+    async def start(
+        self, caller: Caller, plan_id: str, *, dataset_version: str, priority: int | None = None, write: Write
+    ) -> TrainingRun:
+        """Return the queued run; with `validate_only` the run that would be queued. Priority None is that of the plan.
 
         Raises:
             TrainingPlanNotFound: the caller's project has none with this id.
             PlanPaused: a paused plan starts nothing.
             DatasetVersionNotFound: ingest has no such version.
             ApprovalMissing: the version lacks approvals.
-            InvalidInput: the version is one of another dataset.
+            InvalidInput: the version is one of another dataset, or the priority is out of range.
             BaseNotTrainable: the base is no set of full weights, or not ready.
 
         """
@@ -43,6 +45,9 @@ class TrainingRunCrud:
         if known := await repeated(self.runs, caller.project, name, write.request):
             return known
         plan = await self.plans.get(caller.project, plan_id)
+        if priority is not None:
+            check_priority("priority", priority)
+            plan.settings = replace(plan.settings, priority=priority)
         if plan.settings.paused:
             raise PlanPaused(plan.id)
         version = await self.datasets.version(caller, _reference(plan, dataset_version))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from tidemill_core.application import Clock, Request, Requeue, ResourceKey
@@ -20,9 +21,7 @@ from tidemill_core.errors import (
 from tidemill_trainer.errors import RunLost, TrainingFailed
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.training.current_limits import current_limits
-from tidemill_trainer.training.domain.curves import extended
 from tidemill_trainer.training.domain.fit import ExampleCounts
-from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import DatasetVersion
 from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, RunState, TrainingRun
@@ -30,22 +29,19 @@ from tidemill_trainer.training.domain.trial import DATASET_CHANGED
 from tidemill_trainer.training.fetch_models import FetchModels
 from tidemill_trainer.training.ports import (
     Bases,
-    Begun,
     Datasets,
-    Fitted,
     Folders,
-    Measured,
     Plans,
     References,
     Report,
     RunFolder,
     Runs,
-    Scored,
-    Stepped,
     TrainingJob,
     Trainings,
 )
 from tidemill_trainer.training.register_adapter import RegisterAdapter
+from tidemill_trainer.training.run_queue import RunQueue
+from tidemill_trainer.training.run_reports import RunReports
 
 POLL_INTERVAL_S = 1.0
 """Interval at which progress is stored and a cancellation is checked."""
@@ -55,6 +51,14 @@ SPENT_INTERVAL_S = 5.0
 
 SAVING_S = 600.0
 """Minimum time for a run after its last step, to load the last checkpoint and save the adapter."""
+
+
+class _GivesWay(Exception):
+    """A run stops for another one of higher priority."""
+
+    def __init__(self, other: TrainingRun) -> None:
+        super().__init__(other.id)
+        self.other = other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +93,14 @@ class TrainRun:
     trainings: Trainings
     register: RegisterAdapter
     needs: TrainingNeeds
+    queue: RunQueue
     clock: Clock
     notify_sweep: Callable[[ResourceKey], None] = lambda _sweep: None
     """Called when a run of a sweep was measured or ended."""
 
     async def __call__(self, key: ResourceKey, *, epoch: int) -> Requeue | None:
         """Train the run as the holder of this epoch of its lease."""
+        self.queue.leave(key)
         try:
             return await self._attempt(key, epoch)
         except NotFound:
@@ -110,8 +116,10 @@ class TrainRun:
         now = self.clock.now()
         run = await self._write(key, lambda run: run.claim(epoch, now=now))
         try:
-            with isolated():
+            with isolated(), self.queue.working(key, run):
                 await self._train(key, run, epoch)
+        except _GivesWay as gives_way:
+            return await self._give_way(key, gives_way.other, epoch)
         except DependencyUnavailable as unavailable:
             message = f"waits for {unavailable.dependency}: {unavailable.message}"
             await self._write(key, lambda run: run.wait(message, epoch=epoch))
@@ -125,6 +133,13 @@ class TrainRun:
             raise
         self._notify(run)
         return None
+
+    async def _give_way(self, key: ResourceKey, other: TrainingRun, epoch: int) -> Requeue:
+        message = f"gave way to run {other.id} of priority {other.priority}; it goes on from its last checkpoint"
+        now = self.clock.now()
+        await self._write(key, lambda run: run.give_way(message, now=now, epoch=epoch))
+        await self.folders.clean(key)
+        return Requeue(after=timedelta(0))
 
     def _notify(self, run: TrainingRun) -> None:
         if run.sweep:
@@ -235,7 +250,7 @@ class TrainRun:
         )
         try:
             async with self.trainings.running(job) as reports:
-                return await self._follow(key, _Watch(run, base_digest=base.version.digest), reports, epoch)
+                return await self._follow(key, RunReports(run, base_digest=base.version.digest), reports, epoch)
         except TrainingFailed as failed:
             run = await self.runs.get(key.project, key.id)
             if failed.reason != OUT_OF_MEMORY or not run.may_shrink:
@@ -244,7 +259,9 @@ class TrainRun:
         run = await self._write(key, lambda run: run.shrink(limits=limits, epoch=epoch))
         return await self._computed(key, run, epoch, folder=folder, base=base, measures_accuracy=measures_accuracy)
 
-    async def _follow(self, key: ResourceKey, watch: "_Watch", reports: AsyncIterator[Report], epoch: int) -> Progress:
+    async def _follow(
+        self, key: ResourceKey, watch: RunReports, reports: AsyncIterator[Report], epoch: int
+    ) -> Progress:
         """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress.
 
         What it computed is stored also where it failed without a step.
@@ -252,7 +269,7 @@ class TrainRun:
         run, reading = watch.run, asyncio.create_task(watch.read(reports))
         begin, before = asyncio.get_running_loop().time(), run.progress.seconds
         progress, written = run.progress, (run.progress.step, run.progress.held_out_losses, run.fit)
-        stored_s = before
+        stored_s, stopping = before, _Stopping(self.queue, key)
         try:
             while not reading.done():
                 await asyncio.wait([reading], timeout=POLL_INTERVAL_S)
@@ -263,6 +280,7 @@ class TrainRun:
                 with suppress(DependencyUnavailable):  # the training continues as long as its lease holds
                     await self._check(key, progress, watch, epoch, news=news)
                     written, stored_s = now, seconds if news else stored_s
+                await stopping.check(watch, self.clock.now())
             reading.result()
         except TrainingFailed:
             with suppress(DependencyUnavailable):
@@ -273,7 +291,7 @@ class TrainRun:
             await asyncio.wait([reading])
         return replace(watch.progress, seconds=progress.seconds)
 
-    async def _check(self, key: ResourceKey, progress: Progress, watch: "_Watch", epoch: int, *, news: bool) -> None:
+    async def _check(self, key: ResourceKey, progress: Progress, watch: RunReports, epoch: int, *, news: bool) -> None:
         """Store new progress; without any, check that this worker still owns the run."""
         if not news:
             (await self.runs.get(key.project, key.id)).refuse_unless_claimed(epoch)
@@ -319,59 +337,36 @@ def _seconds_left(run: TrainingRun) -> float:
     return max(left, SAVING_S if 0 < progress.steps <= progress.step else 0.0)
 
 
+class _Stopping:
+    """Stops a run for one of higher priority, where it loses least: at its next checkpoint, within bounds."""
+
+    def __init__(self, queue: RunQueue, key: ResourceKey) -> None:
+        self._queue, self._key = queue, key
+        self._since: datetime | None = None
+        self._saved = 0
+
+    async def check(self, watch: RunReports, now: datetime) -> None:
+        """Return if the run goes on.
+
+        Raises:
+            _GivesWay: it does not.
+
+        """
+        progress = watch.progress
+        other = None if 0 < progress.steps <= progress.step else await self._queue.ahead_of(self._key)
+        if other is None:
+            self._since = None
+            return
+        if self._since is None:
+            self._since, self._saved = now, watch.saved
+        lost_nothing = progress.step == watch.saved or watch.saved > self._saved
+        if lost_nothing or now - self._since >= self._queue.rules.checkpoint:
+            raise _GivesWay(other)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Base:
     """A base on local disk."""
 
     folder: Path
     version: ModelVersion
-
-
-class _Watch:
-    """The reports of a process so far."""
-
-    def __init__(self, run: TrainingRun, *, base_digest: str) -> None:
-        self.run, self.progress, self.versions = run, run.progress, run.versions
-        self.base_digest = base_digest
-        self.fit, self.examples = run.fit, run.examples
-        self.notified = 0
-        """Held-out losses that the run's sweep knows of."""
-
-    async def read(self, reports: AsyncIterator[Report]) -> None:
-        """Read reports until the process is done; raises its failure."""
-        async for report in reports:
-            match report:
-                case Fitted():
-                    self.fit, self.examples = report.fit, report.examples
-                case Begun():
-                    self.versions = report.versions
-                    self.progress = replace(
-                        self.progress,
-                        step=report.step,
-                        steps=report.steps,
-                        losses=tuple(report.losses),
-                        held_out_losses=tuple(report.held_out_losses),
-                        curves=tuple(report.curves),
-                    )
-                case Measured():
-                    point = LossPoint(report.step, report.loss)
-                    measured = self.progress.held_out_losses
-                    self.progress = replace(self.progress, held_out_losses=(*measured, point))
-                case Scored():
-                    self.progress = replace(self.progress, accuracy=report.accuracy)
-                case Stepped():
-                    self.progress = _stepped(self.progress, report)
-
-
-def _stepped(progress: Progress, report: Stepped) -> Progress:
-    logged = () if report.loss is None else (LossPoint(report.step, report.loss),)
-    return replace(
-        progress,
-        step=report.step,
-        steps=report.steps,
-        losses=progress.losses + logged,
-        remaining_s=report.remaining_s,
-        curves=extended(progress.curves, report.step, report.numbers),
-        peak_memory_bytes=max(progress.peak_memory_bytes, report.peak_memory_bytes),
-        peak_device_memory_bytes=max(progress.peak_device_memory_bytes, report.peak_device_memory_bytes),
-    )

@@ -23,6 +23,7 @@ from tidemill_trainer.training.ports import (
     Measured,
     ModelFolders,
     Report,
+    Saved,
     Scored,
     Stepped,
     TrainingJob,
@@ -170,8 +171,9 @@ def _report_of(received: Mapping[str, Any]) -> Report | None:
                 numbers=received.get("numbers", {}),
                 peak_device_memory_bytes=received.get("device_memory_bytes", 0),
             )
-        case "measured":
-            return Measured(step=received["at"], loss=received["loss"])
+        case "saved" | "measured":
+            step = received["at"]
+            return Measured(step=step, loss=received["loss"]) if "loss" in received else Saved(step=step)
         case "scored":
             return Scored(accuracy=PairAccuracy(pairs=received["pairs"], correct=received["correct"]))
         case _:

@@ -29,6 +29,7 @@ from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.reconcile import sweep_folders
 from tidemill_trainer.training.register_adapter import RegisterAdapter
 from tidemill_trainer.training.run_folders import RunFolders
+from tidemill_trainer.training.run_queue import QueueRules, RunQueue
 from tidemill_trainer.training.runs import TrainingRunCrud
 from tidemill_trainer.training.start_deferred_run import StartDeferredRun
 from tidemill_trainer.training.start_runs_for_dataset_version import StartRunsForDatasetVersion
@@ -73,7 +74,14 @@ def wire_training(
     """Build training on the registry; `notify_sweep` learns of each sweep whose run was measured or ended."""
     stores = _stores(backend, settings)
     poll_interval = timedelta(seconds=settings.run_poll_interval_s)
-    train = _train(backend, settings, registry, stores, notify_sweep=notify_sweep)
+    queue_rules = QueueRules(
+        age=timedelta(seconds=settings.run_priority_age_s),
+        waits=timedelta(seconds=settings.run_preempt_after_s),
+        checkpoint=timedelta(seconds=settings.run_preempt_within_s),
+        max_preemptions=settings.run_max_preemptions,
+    )
+    waiting = RunQueue(runs=stores.runs, clock=SystemClock(), rules=queue_rules)
+    train = _train(backend, settings, registry, stores, queue=waiting, notify_sweep=notify_sweep)
     leases = backend.leases("run_leases")
     runs = Controller(
         "runs",
@@ -82,6 +90,7 @@ def wire_training(
         leases=leases,
         max_concurrent=settings.run_max_concurrent,
         poll_interval=poll_interval,
+        rank=waiting.rank,
     )
     check = CheckPlan(
         references=registry.shared,
@@ -146,12 +155,13 @@ def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:
     )
 
 
-def _train(
+def _train(  # noqa: PLR0913 - it is made of all of it
     backend: Backend,
     settings: TrainerSettings,
     registry: Registry,
     stores: _Stores,
     *,
+    queue: RunQueue,
     notify_sweep: Callable[[ResourceKey], None],
 ) -> TrainRun:
     clock = SystemClock()
@@ -177,6 +187,7 @@ def _train(
             max_processes=settings.run_max_processes,
             warn_left_out=settings.run_warn_left_out,
         ),
+        queue=queue,
         clock=clock,
         notify_sweep=notify_sweep,
     )

@@ -123,6 +123,7 @@ class TrainingPlan(_message.Message):
     SWEEP_FIELD_NUMBER: _builtins.int
     TEACHER_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -152,6 +153,10 @@ class TrainingPlan(_message.Message):
     processes: _builtins.int
     """Optional. Processes that compute each run together, with the same rows a step as one; 0 means 1. They divide
     `per_device_train_batch_size` or `gradient_accumulation_steps`.
+    """
+    priority: _builtins.int
+    """Optional. -10 to 10: of the project's runs that wait, those of the highest are first, and one of a lower priority
+    gives its place to them. A step is worth an hour of waiting, or what the service's setting says.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -211,10 +216,11 @@ class TrainingPlan(_message.Message):
         sweep: Global___PlannedSweep | None = ...,
         teacher: _builtins.str = ...,
         processes: _builtins.int = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "create_time", b"create_time", "limits", b"limits", "lora", b"lora", "sweep", b"sweep", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "processes", b"processes", "project", b"project", "rewards", b"rewards", "seq", b"seq", "sweep", b"sweep", "teacher", b"teacher", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "priority", b"priority", "processes", b"processes", "project", b"project", "rewards", b"rewards", "seq", b"seq", "sweep", b"sweep", "teacher", b"teacher", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -491,6 +497,8 @@ class TrainingRun(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    PREEMPTIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -531,6 +539,10 @@ class TrainingRun(_message.Message):
     """Output only. Of an imported run: where it was recorded, as `mlflow:<run id>`; empty for those that are trained here."""
     processes: _builtins.int
     """Output only. The processes that compute it together."""
+    priority: _builtins.int
+    """Output only. Its priority among the runs of the project."""
+    preemptions: _builtins.int
+    """Output only. How often it gave its place to a run of higher priority since it was queued."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -620,10 +632,12 @@ class TrainingRun(_message.Message):
         source: _builtins.str = ...,
         parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         processes: _builtins.int = ...,
+        priority: _builtins.int = ...,
+        preemptions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "progress", b"progress", "recipe", b"recipe", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "base_digest", b"base_digest", "create_time", b"create_time", "dataset_digest", b"dataset_digest", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "notes", b"notes", "parameters", b"parameters", "plan", b"plan", "processes", b"processes", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "source", b"source", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "trial", b"trial", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "base_digest", b"base_digest", "create_time", b"create_time", "dataset_digest", b"dataset_digest", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "notes", b"notes", "parameters", b"parameters", "plan", b"plan", "preemptions", b"preemptions", "priority", b"priority", "processes", b"processes", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "source", b"source", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "trial", b"trial", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -315,6 +315,7 @@ class StartTrainingRunRequest(_message.Message):
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     plan: _builtins.str
     """Required. The plan's id."""
     dataset_version: _builtins.str
@@ -323,6 +324,8 @@ class StartTrainingRunRequest(_message.Message):
     """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
     """Optional. True validates the request and stores nothing."""
+    priority: _builtins.int
+    """Optional. Its priority in place of the plan's, -10 to 10."""
     def __init__(
         self,
         *,
@@ -330,12 +333,15 @@ class StartTrainingRunRequest(_message.Message):
         dataset_version: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        priority: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_version", b"dataset_version", "plan", b"plan", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "dataset_version", b"dataset_version", "plan", b"plan", "priority", b"priority", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
 
 Global___StartTrainingRunRequest: _TypeAlias = StartTrainingRunRequest  # noqa: Y015
 

@@ -18,6 +18,7 @@ from tidemill_trainer.training.domain.search import Search
 DEFAULT_TIME = timedelta(hours=1)
 SHORTEST_TIME = timedelta(seconds=1)
 MIN_MEMORY_BYTES = 64 * 1024**2
+MAX_PRIORITY = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,18 @@ class RunLimits:
     memory_auto: bool = False
 
 
+def check_priority(field_name: str, value: int) -> None:
+    """Check a priority.
+
+    Raises:
+        InvalidInput: it is out of range.
+
+    """
+    if abs(value) > MAX_PRIORITY:
+        description = f"is {value}; it must be -{MAX_PRIORITY} to {MAX_PRIORITY}"
+        raise InvalidInput.at(field=field_name, text=description)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSettings:
     """A plan's settings as the user wrote them."""
@@ -69,6 +82,8 @@ class PlanSettings:
     """What new dataset versions search, in place of one run with the settings as they are."""
     teacher: str = ""
     """The model that is learnt from, where the method has one."""
+    priority: int = 0
+    """Of the project's runs, those of the highest are first."""
     processes: int = 1
     """How many compute a run together."""
 
@@ -108,6 +123,7 @@ class PlanSettings:
                 f"is {memory}; it must be 0 (for {max_memory_bytes}), or {MIN_MEMORY_BYTES} to {max_memory_bytes}"
             )
             raise InvalidInput.at(field="plan.limits.memory_bytes", text=description)
+        check_priority("plan.priority", self.priority)
         refuse(process_violations(self.processes, self.recipe, maximum=max_processes))
         for name in self.target_modules:
             if name.rpartition(".")[2] in VOCABULARY:

@@ -131,6 +131,10 @@ class TrainingRun(Aggregate):
     """The plan's authors when it was queued, those of the models that guide it, and all that started or retried it."""
     sweep: str = ""
     """The sweep that it is a trial of, or whose winner it trains."""
+    priority: int = 0
+    """Of the runs of a project, the highest is first; one of a lower priority gives its place to it."""
+    preemptions: int = 0
+    """How often it gave way to another."""
     processes: int = 1
     """How many compute it together."""
     trial: Trial | None = None
@@ -164,6 +168,7 @@ class TrainingRun(Aggregate):
             recipe=recipe,
             limits=plan.settings.limits,
             processes=plan.settings.processes,
+            priority=plan.settings.priority,
             message="waits for a worker",
             authors=plan.authors,
             sweep=sweep,
@@ -269,6 +274,13 @@ class TrainingRun(Aggregate):
         self.refuse_unless_claimed(epoch)
         self.message, self.fruitless = message, max(0, self.fruitless - 1)
 
+    def give_way(self, message: str, *, now: datetime, epoch: int) -> None:
+        """Queue it again, since another run is first; it goes on from its last checkpoint."""
+        self.wait(message, epoch=epoch)
+        self.state, self.preemptions = RunState.QUEUED, self.preemptions + 1
+        if self.trial is None:
+            self.pending.append(RunWasQueued(occurred_at=now))
+
     def register(self, *, epoch: int) -> None:
         """Start registering; from here on it cannot be cancelled."""
         self.refuse_unless_claimed(epoch)
@@ -344,7 +356,7 @@ class TrainingRun(Aggregate):
         self.shrunk, self.fit = False, None
         self.state, self.reason, self.message = RunState.QUEUED, "", "waits for a worker"
         self.progress, self.start_time, self.finish_time = Progress(), None, None
-        self.furthest = self.fruitless = 0
+        self.furthest = self.fruitless = self.preemptions = 0
         self.pending.append(RunWasQueued(occurred_at=now))
 
     def refuse_unstarted_sweep(self) -> None:
