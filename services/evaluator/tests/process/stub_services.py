@@ -35,6 +35,8 @@ class Inferences(StubInferences):
         known = StubDeployments()  # type: ignore[abstract] # it has what evaluator calls
         live = configuration_pb2.Configuration(digest=DIGEST, model=BASE)
         known.add(deployment_pb2.Deployment(id="helpdesk", live=live))
+        grader = configuration_pb2.Configuration(digest="g1", model="grader@1")
+        known.add(deployment_pb2.Deployment(id="grader", live=grader))
         super().__init__(known, answers=self._said, passages=[_PASSAGE])
         self.known = known
         self.says: dict[str, str] = {}
@@ -57,6 +59,8 @@ class Inferences(StubInferences):
         return await super().answered(request, project)
 
     def _said(self, request: inference_service_pb2.GenerateRequest) -> str:
+        if request.deployment == "grader":
+            return '{"quality": 4}' if "it is number" in text_of(request.messages[-1]) else '{"quality": 1}'
         return self.says.get(text_of(request.messages[-1]), "no idea") if request.variant else "i do not know"
 
 

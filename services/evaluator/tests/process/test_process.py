@@ -15,9 +15,10 @@ from services.evaluator.tests.process.evaluator_process import EvaluatorProcess
 from services.evaluator.tests.process.stub_services import TUNED, StubServices, stub_services
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill.evaluator.v1 import evaluation_service_pb2 as rpc
+from tidemill.evaluator.v1 import judge_pb2, judge_service_pb2, suite_pb2, suite_service_pb2
 from tidemill.evaluator.v1 import retrieval_evaluation_service_pb2 as retrieval_rpc
-from tidemill.evaluator.v1 import suite_pb2, suite_service_pb2
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
+from tidemill.evaluator.v1.judge_service_pb2_grpc import JudgeServiceStub
 from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import RetrievalEvaluationServiceStub
 from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
 from tidemill.ingest.v1 import dataset_pb2
@@ -130,6 +131,21 @@ class Harness:
             found = (await RetrievalEvaluationServiceStub(channel).GetRetrievalEvaluation(request)).evaluation
         return [each.baseline for each in found.measures if each.metric != "latency_ms"]
 
+    async def judge(self) -> str:
+        """Declare a judge, start an evaluation by hand that it scores, and return its id."""
+        judge = judge_pb2.Judge(id="tone", deployment="grader", rubric="Is it a number?")
+        request = rpc.StartEvaluationRequest(
+            deployment="helpdesk", suites=["truth"], candidate=TUNED, metrics=["judge:tone"]
+        )
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            await JudgeServiceStub(channel).CreateJudge(judge_service_pb2.CreateJudgeRequest(judge=judge))
+            return (await EvaluationServiceStub(channel).StartEvaluation(request)).evaluation.id
+
+    async def judged(self, evaluation: str) -> list[tuple[float, float]]:
+        """Return the means of both sides by the judge, none before the evaluation has ended."""
+        (found,) = [each for each in await self.evaluations() if each.id == evaluation]
+        return [(each.baseline, each.candidate) for each in found.comparisons if each.metric == "judge:tone"]
+
     async def published(self) -> list[CloudEvent]:
         records = [record async for record in read_topic(self.stack.kafka, "tidemill.evaluator.evaluation.v1")]
         ours = [record for record in records if (record.key or b"").startswith(f"{self.project}/".encode())]
@@ -222,4 +238,7 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
     measuring = await harness.measure()
     await eventually(lambda: harness.measured(measuring))
     assert await harness.measured(measuring) == [1.0] * 4
+    judging = await harness.judge()
+    await eventually(lambda: harness.judged(judging))
+    assert await harness.judged(judging) == [(0.0, 0.75)]
     assert await asyncio.to_thread(harness.process.stop) == 0
