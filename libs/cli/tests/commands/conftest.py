@@ -12,6 +12,7 @@ from libs.cli.tests.commands.answers import ANSWERS, declared
 from libs.cli.tests.commands.batch_answers import BatchAnswers
 from libs.cli.tests.commands.derivation_answers import DERIVATION_ANSWERS
 from libs.cli.tests.commands.erasure_answers import ERASURE_ANSWERS
+from libs.cli.tests.commands.judge_answers import JUDGE_ANSWERS
 from libs.cli.tests.commands.metric_answers import METRIC_ANSWERS
 from libs.cli.tests.commands.profile_answers import ProfileAnswers
 from libs.cli.tests.commands.retrieval_answers import RetrievalAnswers
@@ -94,7 +95,7 @@ async def running(
         | batches.answers()
         | searches.answers()
     )
-    services.answers.update(profiles.answers() | reviews.answers())
+    services.answers.update(profiles.answers() | reviews.answers() | JUDGE_ANSWERS)
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it
         await services.start()

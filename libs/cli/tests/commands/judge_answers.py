@@ -1,6 +1,10 @@
 """A judge that was measured, as evaluator has it."""
 
+from collections.abc import Callable
+from typing import Any
+
 from tidemill.evaluator.v1 import judge_pb2 as pb
+from tidemill.evaluator.v1 import judge_service_pb2 as rpc
 
 JUDGE = pb.Judge(
     id="tone",
@@ -13,3 +17,13 @@ JUDGE = pb.Judge(
     version=2,
     agreement=pb.JudgeAgreement(value=0.71, low=0.52, high=0.9, items=60, measure="cohen_kappa"),
 )
+
+
+def _measured(request: rpc.MeasureJudgeRequest) -> rpc.MeasureJudgeResponse:
+    judge = pb.Judge(id=request.id)
+    judge.measurement.queue, judge.measurement.field = request.queue, request.field
+    judge.measurement.state = pb.JUDGE_MEASUREMENT_STATE_RUNNING
+    return rpc.MeasureJudgeResponse(judge=judge)
+
+
+JUDGE_ANSWERS: dict[str, Callable[[Any], Any]] = {"evaluator.v1.judge_service:MeasureJudge": _measured}
