@@ -168,7 +168,7 @@ def test_examples_of_another_kind_than_the_method_learns_from_are_refused(
     job = replace(job_in(tmp_path / "run", base, method=method), examples=other.examples)
 
     with pytest.raises(
-        TrainingStopped, match="use sft or grpo for demonstrations, dpo, orpo, kto, reward or grpo"
+        TrainingStopped, match="use sft, distill or grpo for demonstrations, dpo, orpo, kto, reward or grpo"
     ) as stopped:
         trained(job, RecordedReports())
     assert stopped.value.reason == "EXAMPLES_NOT_TRAINABLE"
