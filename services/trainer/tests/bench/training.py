@@ -1,9 +1,9 @@
 """Benchmark: training speed of a run against a bare TRL script with the same recipe and rows.
 
-`python -m services.trainer.tests.bench.training [folder of a base] [steps] [sft or reward]`; without a folder a tiny
-base is created, which measures overheads only. Both train in separate processes, one after the other, then in the
-reverse order to average out noise; the time between the first and the last step is compared for the same number of
-tokens.
+`python -m services.trainer.tests.bench.training [folder of a base] [steps] [sft, reward or distill]`; without a folder
+a tiny base is created, which measures overheads only. `distill` takes the base for its teacher, too. Both train in
+separate processes, one after the other, then in the reverse order to average out noise; the time between the first and
+the last step is compared for the same number of tokens.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
-from tidemill_trainer.training.ports import RunFolder, Stepped, TrainingJob
+from tidemill_trainer.training.ports import ModelFolders, RunFolder, Stepped, TrainingJob
 from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
 
 MIN_STEPS = 3
@@ -28,6 +28,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers import TrainerCallback, set_seed
 from trl import RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
+from trl.experimental.gkd import GKDConfig, GKDTrainer
 
 from tidemill_kit.models.numeric_format import computed_format
 
@@ -54,9 +55,15 @@ rows = [
     for e in examples
 ]
 half = computed_format("auto") == "bfloat16"
+dtype = torch.bfloat16 if half else torch.float32
+given = {}
+if job["method"] == "distill":
+    trainer, config = GKDTrainer, GKDConfig
+    given["teacher_model"] = model.from_pretrained(job["base"], dtype=dtype)
+    rows = [{"messages": messages([*e["messages"], e["output"]])} for e in examples]
 set_seed(job["args"]["seed"])
 trainer = trainer(
-    model=model.from_pretrained(job["base"], dtype=torch.bfloat16 if half else torch.float32, **more),
+    model=model.from_pretrained(job["base"], dtype=dtype, **more),
     args=config(
         output_dir=job["output"], use_cpu=True, bf16=half, dataloader_pin_memory=False, report_to="none",
         save_strategy="no", disable_tqdm=True, **job["args"],
@@ -64,6 +71,7 @@ trainer = trainer(
     train_dataset=Dataset.from_list(rows),
     processing_class=AutoTokenizer.from_pretrained(job["base"]),
     peft_config=LoraConfig(**job["lora"]),
+    **given,
     callbacks=[Times()],
 )
 trainer.train()
@@ -97,6 +105,7 @@ async def ours(base: Path, recipe: Recipe, folder: RunFolder) -> float:
         recipe=recipe,
         seconds_left=24 * 3600.0,
         memory_bytes=2**40,
+        teacher=ModelFolders(base=base) if recipe.teacher else None,
     )
     settings = ProcessSettings(min_examples=1, checkpoint_steps=10, device="cpu")
     async with TrainingProcesses(settings).running(job) as reports:
@@ -110,6 +119,7 @@ def measure(base: Path, folder: Path, *, steps: int, words: int, method: str) ->
         method=method,
         lora={},
         args={"max_steps": steps, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "seed": 7},
+        teacher="base@1" if method == "distill" else "",
     )
     examples = folder / "train.jsonl"
     examples.write_bytes(example_lines(96, words=words, rejecting=method == "reward"))
@@ -126,7 +136,8 @@ def measure(base: Path, folder: Path, *, steps: int, words: int, method: str) ->
                 taken = asyncio.run(ours(base, recipe, run))
             seconds[name].append(taken)
             rate = tokens * (steps - 1) / steps / taken
-            sys.stdout.write(f"{name}: {taken:.2f} s from the first step to the last, {rate:.0f} tokens/s\n")
+            counted = f", {rate:.0f} tokens/s" if tokens else ""  # TRL counts none where it distills
+            sys.stdout.write(f"{name}: {taken:.2f} s from the first step to the last{counted}\n")
     ratio = sum(seconds["bare"]) / sum(seconds["ours"])
     sys.stdout.write(f"tokens a second of a run, against the bare script: {ratio:.3f} (goal: at least 0.98)\n")
 
