@@ -307,33 +307,6 @@ def test_a_training_may_not_have_the_name_of_a_model(file: Path) -> None:
     assert "is the name of a model" in found["training.helpdesk_lora"]
 
 
-def test_every_wrong_case_of_a_suite_is_reported_with_its_own_file_and_line(file: Path) -> None:
-    suite = file.parent / "truth.jsonl"
-    suite.write_text(
-        '{"id": "q1", "question": "?", "reference": "!"}\n'
-        "{broken\n"
-        '{"id": "q1", "question": "?", "reference": "!"}\n'
-        '{"id": "q3", "question": "", "referense": "!"}\n'
-    )
-
-    with pytest.raises(LoopErrors) as raised:
-        read_loop(file)
-
-    message = str(raised.value)
-    assert f"{suite}:2:2: (json): is not JSON" in message
-    assert f"{suite}:3:1: id: 'q1' is the id of line 1, too" in message
-    assert f"{suite}:4:1: question: String should have at least 1 character" in message
-    assert f"{suite}:4:1: referense: unknown key: did you mean reference?" in message
-
-
-def test_a_suite_that_is_missing_or_empty_is_reported(file: Path) -> None:
-    (file.parent / "truth.jsonl").write_text("\n")
-    assert problems(file)["cases"] == "the file holds no cases"
-
-    (file.parent / "truth.jsonl").unlink()
-    assert "is not a readable UTF-8 file" in problems(file)["suites.truth.cases.file"]
-
-
 SWEEP = """    sweep:
       search:
         args.learning_rate: {low: 1.0e-5, high: 1.0e-2, log: true}

@@ -8,7 +8,7 @@ import pytest
 from libs.cli.tests.loop.running import Running
 from libs.cli.tests.loop.test_learning import problems
 from tidemill.evaluator.v1.suite_pb2 import Expectation, ShippedCases, Suite
-from tidemill_cli.loop import read_loop
+from tidemill_cli.loop import LoopErrors, read_loop
 from tidemill_cli.loop.changes import Action, Change
 from tidemill_cli.loop.plan import Planner
 from tidemill_cli.loop.resources import desired_resources
@@ -104,3 +104,30 @@ async def test_a_suite_that_comes_to_have_cases_of_its_own_takes_no_shipped_ones
 
     assert (change.name, change.action) == ("abilities", Action.UPDATE)
     assert len(running.keepers["suite"].stored["abilities"].cases) == 2
+
+
+def test_every_wrong_case_of_a_suite_is_reported_with_its_own_file_and_line(file: Path) -> None:
+    suite = file.parent / "truth.jsonl"
+    suite.write_text(
+        '{"id": "q1", "question": "?", "reference": "!"}\n'
+        "{broken\n"
+        '{"id": "q1", "question": "?", "reference": "!"}\n'
+        '{"id": "q3", "question": "", "referense": "!"}\n'
+    )
+
+    with pytest.raises(LoopErrors) as raised:
+        read_loop(file)
+
+    message = str(raised.value)
+    assert f"{suite}:2:2: (json): is not JSON" in message
+    assert f"{suite}:3:1: id: 'q1' is the id of line 1, too" in message
+    assert f"{suite}:4:1: question: String should have at least 1 character" in message
+    assert f"{suite}:4:1: referense: unknown key: did you mean reference?" in message
+
+
+def test_a_suite_that_is_missing_or_empty_is_reported(file: Path) -> None:
+    (file.parent / "truth.jsonl").write_text("\n")
+    assert problems(file)["cases"] == "the file holds no cases"
+
+    (file.parent / "truth.jsonl").unlink()
+    assert "is not a readable UTF-8 file" in problems(file)["suites.truth.cases.file"]

@@ -60,10 +60,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
         shared=backend.shared(Shared.DATASET),
     )
     judges = wire_judges(settings, backend, intervals=BettingIntervals())
-    processes = BoundedProcesses(
-        settings.score_limits, "scores", (*library_scores.IMPORTS, *schema_checks.IMPORTS), background=True
-    )
-    backend.on_stop(processes.stop)
+    processes = _processes(settings, backend)
     metrics = _metrics(settings, processes, judges)
     retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
     others = OfOtherFeatures(
@@ -109,6 +106,13 @@ async def build_app(settings: EvaluatorSettings) -> App:
             ),
         ),
     )
+
+
+def _processes(settings: EvaluatorSettings, backend: Backend) -> BoundedProcesses:
+    imports = (*library_scores.IMPORTS, *schema_checks.IMPORTS)
+    processes = BoundedProcesses(settings.score_limits, "scores", imports, background=True)
+    backend.on_stop(processes.stop)
+    return processes
 
 
 def _metrics(settings: EvaluatorSettings, processes: BoundedProcesses, judges: WiredJudges) -> Registry:
