@@ -218,6 +218,7 @@ async def test_what_the_file_no_longer_declares_is_an_orphan_until_it_is_pruned(
         ("curation", "helpdesk_sft"),
         ("training", "helpdesk_lora"),
         ("suite", "truth"),
+        ("judge", "tone"),
         ("gate", "helpdesk_gate"),
         ("rollout", "helpdesk"),
     ]
