@@ -74,13 +74,7 @@ def wire_training(
     """Build training on the registry; `notify_sweep` learns of each sweep whose run was measured or ended."""
     stores = _stores(backend, settings)
     poll_interval = timedelta(seconds=settings.run_poll_interval_s)
-    queue_rules = QueueRules(
-        age=timedelta(seconds=settings.run_priority_age_s),
-        waits=timedelta(seconds=settings.run_preempt_after_s),
-        checkpoint=timedelta(seconds=settings.run_preempt_within_s),
-        max_preemptions=settings.run_max_preemptions,
-    )
-    waiting = RunQueue(runs=stores.runs, clock=SystemClock(), rules=queue_rules)
+    waiting = RunQueue(runs=stores.runs, clock=SystemClock(), rules=_queue_rules(settings))
     train = _train(backend, settings, registry, stores, queue=waiting, notify_sweep=notify_sweep)
     leases = backend.leases("run_leases")
     runs = Controller(
@@ -92,12 +86,7 @@ def wire_training(
         poll_interval=poll_interval,
         rank=waiting.rank,
     )
-    check = CheckPlan(
-        references=registry.shared,
-        max_time=timedelta(seconds=settings.run_time_s),
-        max_memory_bytes=settings.run_memory_bytes,
-        max_processes=settings.run_max_processes,
-    )
+    check = _check(settings, registry)
     queue = QueueRun(runs=stores.runs, check=check, clock=SystemClock(), enqueue=runs.enqueue)
     start_deferred = StartDeferredRun(plans=stores.plans, queue=queue, sweeps=planned_sweeps)
     deferred: Controller[ResourceKey] = Controller(
@@ -129,6 +118,24 @@ def wire_training(
         check=check,
         enqueue=runs.enqueue,
         leases=leases,
+    )
+
+
+def _queue_rules(settings: TrainerSettings) -> QueueRules:
+    return QueueRules(
+        age=timedelta(seconds=settings.run_priority_age_s),
+        waits=timedelta(seconds=settings.run_preempt_after_s),
+        checkpoint=timedelta(seconds=settings.run_preempt_within_s),
+        max_preemptions=settings.run_max_preemptions,
+    )
+
+
+def _check(settings: TrainerSettings, registry: Registry) -> CheckPlan:
+    return CheckPlan(
+        references=registry.shared,
+        max_time=timedelta(seconds=settings.run_time_s),
+        max_memory_bytes=settings.run_memory_bytes,
+        max_processes=settings.run_max_processes,
     )
 
 
