@@ -8,6 +8,8 @@ command each is made by itself, in their order, as what one does may matter to t
 commands in between, and so does the change of many documents.
 """
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -23,6 +25,8 @@ _LISTS = {"update": "updates", "delete": "deletes"}
 _FILTERS = {"update": "q", "delete": "q", "findAndModify": "query", "findandmodify": "query", "find": "filter"}
 _PART = 4
 """Documents of one operation that are changed before another command has its turn: about a millisecond."""
+_LONGEST_TURN_S = 0.05
+"""For which a command with more documents to change has a collection before others have their turn."""
 _UPDATES = {"update": "u", "findAndModify": "update", "findandmodify": "update"}
 _READS = frozenset({"find", "getMore", "count", "distinct", "isMaster", "ismaster", "ping"})
 _WRITING_STAGES = frozenset({"$out", "$merge"})
@@ -111,26 +115,36 @@ class ById:
             yield part
 
     def _one_by_one(self, message: Any, command: str, parts: Sequence[tuple[int, Any]], turns: Turns) -> Any:  # noqa: ANN401 - see above
-        """Return what the parts of one command come to together, each with the index of its operation."""
+        """Return what the parts of one command come to together, each with the index of its operation.
+
+        A turn lasts as long as was waited for it, and one part at least: beside many others each of which is short, a
+        long command takes twice its own time, and not as many waits as it has parts.
+        """
         document, name = message.getDocument(), _LISTS[command]
         ordered = document.get("ordered")
-        together, found = self._document("n", 0), {"upserted": self._list(), "writeErrors": self._list()}
+        together, ahead = self._document("n", 0), deque(parts)
+        found, failed = {"upserted": self._list(), "writeErrors": self._list()}, set[int]()
         counts = {"n": 0, "nModified": 0} if command == "update" else {"n": 0}
-        failed = set[int]()
-        for index, operation in parts:
-            if index in failed:
-                continue  # its other documents are left as they are
-            document.put(name, self._list([operation]))
+        while ahead:
+            asked_at = time.monotonic()
             with self._turn(turns, command):
-                reply = self._narrowed(message, command, operation)
-            counts = {each: count + int(reply.get(each) or 0) for each, count in counts.items()}
-            for each, entries in found.items():
-                for entry in reply.get(each) or ():
-                    entry.put("index", index)
-                    entries.add(entry)
-            failed.update([index] if reply.get("writeErrors") else [])
-            if found["writeErrors"] and (ordered is None or ordered):
-                break
+                until = (begun_at := time.monotonic()) + min(begun_at - asked_at, _LONGEST_TURN_S)
+                while ahead:
+                    index, operation = ahead.popleft()
+                    if index in failed:
+                        continue  # its other documents are left as they are
+                    document.put(name, self._list([operation]))
+                    reply = self._narrowed(message, command, operation)
+                    counts = {each: count + int(reply.get(each) or 0) for each, count in counts.items()}
+                    for each, entries in found.items():
+                        for entry in reply.get(each) or ():
+                            entry.put("index", index)
+                            entries.add(entry)
+                    failed.update([index] if reply.get("writeErrors") else [])
+                    if found["writeErrors"] and (ordered is None or ordered):
+                        ahead.clear()
+                    if time.monotonic() >= until:
+                        break
         for each, count in counts.items():
             together.put(each, count)
         for each, entries in found.items():

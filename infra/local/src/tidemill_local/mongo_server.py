@@ -32,7 +32,9 @@ VERSION = (5, 0, 0)
 WIRE_VERSION = 13
 HEAP = "-Xmx384m"
 COMPACT_MS = 2000
-COMPACT_EVERY_S = 60.0
+COMPACT_EVERY_S = 5.0
+COMPACT_BYTES = 2 * 1024 * 1024
+"""Of live documents that are moved at once; nobody writes meanwhile."""
 
 _log = logging.getLogger(__name__)
 _threads = threading.local()
@@ -50,6 +52,7 @@ def start_machine(jars: Path, *, heap: str = HEAP) -> None:
         "-XX:TieredStopAtLevel=1",
         "--enable-native-access=ALL-UNNAMED",
         "--sun-misc-unsafe-memory-access=allow",
+        "-Dio.netty.eventLoopThreads=16",  # a command holds up the other connections of its thread
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         classpath=[*classpath(jars, "mongo").split(":"), str(CLASSES)],
     )
@@ -116,7 +119,7 @@ def serve(*, file: Path, jars: Path, port: int) -> None:
     _log.warning("mongo server listens on %s:%s", LOOPBACK, port)
     while not stopped.wait(COMPACT_EVERY_S):
         with commit.alone():
-            store.compact(50, 16 * 1024 * 1024)
+            store.compact(50, COMPACT_BYTES)
     server.shutdownNow()
     with commit.alone():
         store.close(COMPACT_MS)
