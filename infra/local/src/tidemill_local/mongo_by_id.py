@@ -40,6 +40,38 @@ def is_read(command: str, message: Any) -> bool:  # noqa: ANN401 - Java's MongoM
     return not any(name in _WRITING_STAGES for stage in stages for name in map(str, stage.keySet()))
 
 
+class _Together:
+    """The replies to the parts of one command, as one. Replies and lists are Java's."""
+
+    def __init__(self, new_list: Callable[[], Any]) -> None:
+        self.failed = set[int]()
+        """Operations of which a part was refused."""
+        self._counts = dict[str, int]()
+        self._found = {"upserted": new_list(), "writeErrors": new_list()}
+
+    def add(self, index: int, reply: Any) -> None:  # noqa: ANN401 - see above
+        """Add the reply to a part of the operation with this index."""
+        for each in ("n", "nModified"):
+            if reply.containsKey(each):
+                self._counts[each] = self._counts.get(each, 0) + int(reply.get(each))
+        for each, entries in self._found.items():
+            for entry in reply.get(each) or ():
+                entry.put("index", index)
+                entries.add(entry)
+        if reply.get("writeErrors"):
+            self.failed.add(index)
+
+    def reply(self, whole: Any) -> Any:  # noqa: ANN401 - see above
+        """Return them all, in an empty reply."""
+        for each, count in self._counts.items():
+            whole.put(each, count)
+        for each, entries in self._found.items():
+            if entries:
+                whole.put(each, entries)
+        whole.put("ok", 1.0)
+        return whole
+
+
 class ById:
     """Handles the messages of a backend. Arguments and results are Java's objects, which have no Python types."""
 
@@ -120,38 +152,23 @@ class ById:
         A turn lasts as long as was waited for it, and one part at least: beside many others each of which is short, a
         long command takes twice its own time, and not as many waits as it has parts.
         """
-        document, name = message.getDocument(), _LISTS[command]
-        ordered = document.get("ordered")
-        together, ahead = self._document("n", 0), deque(parts)
-        found, failed = {"upserted": self._list(), "writeErrors": self._list()}, set[int]()
-        counts = {"n": 0, "nModified": 0} if command == "update" else {"n": 0}
+        document, ahead = message.getDocument(), deque(parts)
+        together, ordered = _Together(self._list), document.get("ordered")
         while ahead:
             asked_at = time.monotonic()
             with self._turn(turns, command):
                 until = (begun_at := time.monotonic()) + min(begun_at - asked_at, _LONGEST_TURN_S)
                 while ahead:
                     index, operation = ahead.popleft()
-                    if index in failed:
+                    if index in together.failed:
                         continue  # its other documents are left as they are
-                    document.put(name, self._list([operation]))
-                    reply = self._narrowed(message, command, operation)
-                    counts = {each: count + int(reply.get(each) or 0) for each, count in counts.items()}
-                    for each, entries in found.items():
-                        for entry in reply.get(each) or ():
-                            entry.put("index", index)
-                            entries.add(entry)
-                    failed.update([index] if reply.get("writeErrors") else [])
-                    if found["writeErrors"] and (ordered is None or ordered):
+                    document.put(_LISTS[command], self._list([operation]))
+                    together.add(index, self._narrowed(message, command, operation))
+                    if together.failed and (ordered is None or ordered):
                         ahead.clear()
                     if time.monotonic() >= until:
                         break
-        for each, count in counts.items():
-            together.put(each, count)
-        for each, entries in found.items():
-            if entries:
-                together.put(each, entries)
-        together.put("ok", 1.0)
-        return together
+        return together.reply(self._document("n", 0))
 
     def _narrowed(self, message: Any, command: str, operation: Any) -> Any:  # noqa: ANN401 - see above
         """Return the reply to a message of one operation."""

@@ -1,9 +1,10 @@
 """A server of MongoDB's wire protocol on one file, for one machine: mongo-java-server over H2, in this process.
 
-Six things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
+Seven things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
 commits before it replies, once for writes at the same time: by itself it commits about once a second, and loses
 acknowledged writes when it is killed.
-It goes by `_id` where a condition stands beside it (`mongo_by_id`), opens a file without reading all documents
+It goes by `_id` where a condition stands beside it (`mongo_by_id`), searches by a partial index while others write
+(`mongo_scans`), opens a file without reading all documents
 (`mongo_indexes`) and with indexes that lack nothing (`mongo_repair`), and stores and compares without Java's
 serialization (`mongo_types`).
 """
@@ -25,6 +26,7 @@ from tidemill_local.mongo_by_id import ById, is_read
 from tidemill_local.mongo_commits import GroupCommit
 from tidemill_local.mongo_indexes import opened_backend
 from tidemill_local.mongo_repair import repair
+from tidemill_local.mongo_scans import PartialScans
 from tidemill_local.mongo_types import CLASSES, StoredTypes
 from tidemill_local.ports import LOOPBACK
 
@@ -34,7 +36,7 @@ HEAP = "-Xmx384m"
 COMPACT_MS = 2000
 COMPACT_EVERY_S = 5.0
 COMPACT_BYTES = 2 * 1024 * 1024
-"""Of live documents that are moved at once; nobody writes meanwhile."""
+"""Of live documents that are moved at once; all writes wait meanwhile."""
 
 _log = logging.getLogger(__name__)
 _threads = threading.local()
@@ -77,12 +79,16 @@ def durable_backend(store: Any, commit: GroupCommit) -> Any:  # noqa: ANN401 - b
     inner = opened_backend(store)
     inner.version(jpype.JProxy("de.bwaldvogel.mongo.MongoVersion", dict=version))
 
-    by_id, types = ById(inner, store, commit), StoredTypes(store)
+    by_id, scans, types = ById(inner, store, commit), PartialScans(store), StoredTypes(store)
 
     def handle_message(message: Any) -> Any:  # noqa: ANN401 - Java's MongoMessage and Document
         keep_thread_state()
         command = str(message.getDocument().keySet().iterator().next())
         types.open_before(command, message)
+        if command == "createIndexes":
+            scans.declare(message)
+        elif command == "find":
+            scans.narrow(message)
         reply = by_id.handle(message, command)
         if not is_read(command, message):
             commit()

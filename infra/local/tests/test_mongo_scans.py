@@ -1,0 +1,68 @@
+"""Searches by partial indexes, in a process of its own, as a Java machine stays until its process ends."""
+
+from pathlib import Path
+
+from infra.local.tests.mongo_scripts import STARTED, printed
+
+WAITING = """
+opened, backends = mongo_server.opened_backend, []
+mongo_server.opened_backend = lambda store: backends.append(opened(store)) or backends[0]
+store = mongo_server.open_store(file)
+commit = GroupCommit(store.commit)
+client = served(store, commit)
+things = client.d.things
+things.create_index([("at", 1), ("_id", 1)], partialFilterExpression={"at": {"$exists": True}})
+things.insert_many([{"_id": f"{n:04}", "n": n} | ({"at": n} if n % 100 == 7 else {}) for n in range(2000)])
+waiting = {"at": {"$exists": True, "$lt": 1000}}
+"""
+
+
+def test_what_a_partial_index_is_of_is_found_as_by_the_library(tmp_path: Path) -> None:
+    script = f"""{STARTED}{WAITING}
+found = [each["_id"] for each in things.find(waiting, {{"at": 1}}).sort("at", -1).limit(3)]
+with_more = [each["_id"] for each in things.find(waiting | {{"n": {{"$gt": 500}}}})]
+many = things.count_documents({{}}), len(list(things.find({{"at": {{"$exists": False}}}})))
+print(json.dumps([found, with_more, many, len(list(things.find({{"at": {{"$lt": 0}}}})))]), flush=True)
+os._exit(0)
+"""
+
+    found, _ = printed(script, tmp_path / "store.mv")
+
+    assert found == [["0907", "0807", "0707"], ["0507", "0607", "0707", "0807", "0907"], [2000, 1980], 0]
+
+
+def test_a_search_by_a_partial_index_does_not_wait_for_who_has_the_collection(tmp_path: Path) -> None:
+    script = f"""{STARTED}{WAITING}
+import threading
+from tidemill_local.mongo_scans import PartialScans
+
+class Message:
+    def __init__(self, command, **fields):
+        self.document = document(command, "things")
+        self.document.putAll(jpype.java.util.LinkedHashMap(fields))
+    def getDocument(self):
+        return self.document
+    def getDatabaseName(self):
+        return "d"
+
+document = jpype.JClass("de.bwaldvogel.mongo.bson.Document")
+index = document("sparse", True)
+index.put("key", document("at", 1))
+searched, scans = Message("find", filter=document("at", document("$lt", 300))), PartialScans(store)
+scans.declare(Message("createIndexes", indexes=jpype.java.util.ArrayList([index])))
+held = backends[0].resolveDatabase("d").resolveCollection("things", False)
+by_library = threading.Thread(target=things.find_one, args=({{"n": {{"$lt": 0}}}},), daemon=True)
+with jpype.synchronized(held):
+    searching = threading.Thread(target=scans.narrow, args=(searched,), daemon=True)
+    for each, limit_s in ((by_library, 0.3), (searching, 60)):
+        each.start()
+        each.join(limit_s)
+    waits, ended = by_library.is_alive(), not searching.is_alive()
+named = searched.getDocument().get("filter").get("_id").get("$in") if ended else ()
+print(json.dumps([waits, ended, [str(each) for each in named]]), flush=True)
+os._exit(0)
+"""
+
+    found, _ = printed(script, tmp_path / "store.mv")
+
+    assert found == [True, True, ["0007", "0107", "0207"]]
