@@ -1,8 +1,6 @@
 # `make help` lists the targets. Each one runs the setup first, which takes a moment once it is complete.
 .DEFAULT_GOAL := help
-# Who names no Python gets the fastest one in PATH of the version of python3.
 PYTHON3 ?= python3
-CHOOSE := $(if $(filter file,$(origin PYTHON3)),--choose-python)
 PYTHON := .venv/bin/python
 # What runs models that name no engine: transformers, or vllm.
 ENGINE ?=
@@ -17,7 +15,7 @@ help: ## list the targets
 
 .PHONY: setup
 setup: ## install dependencies: packages, jars, models; ENGINE=vllm: vLLM too
-	@$(PYTHON3) infra/setup.py $(CHOOSE) $(ENGINE)
+	@$(PYTHON3) infra/setup.py $(ENGINE)
 
 .PHONY: demo
 demo: setup ## run the whole loop on the example and leave the stack running; options in ARGS, ENGINE as of up

@@ -47,25 +47,6 @@ RESERVED = 0.9
 CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 DRIVER = Path("/proc/driver/nvidia/version")
 """Is there where the driver of an NVIDIA GPU runs."""
-CHOOSE = "--choose-python"
-"""Says that no Python was named, so that the fastest one may be taken."""
-FASTER = 1.15
-"""How many times as fast another Python has to be: less than that differs from one moment to the next."""
-PROBE = """
-import ensurepip, sys, time, venv
-def pieces(count):
-    words = {}
-    for number in range(count):
-        word = "%d:%s" % (number % 97, type(number).__name__)
-        words[word] = words.get(word, 0) + len(word.split(":"))
-    return sorted(words.items(), key=lambda item: item[1])
-def seconds():
-    begin = time.process_time()
-    pieces(40_000)
-    return time.process_time() - begin
-print("%d.%d" % sys.version_info[:2], min(seconds() for _ in range(5)))
-"""
-"""Prints a Python's version and how long it takes for what programs do; fails where it has no venv."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +63,9 @@ class Step:
 
 def main() -> int:
     """Do what is missing and return the exit code."""
-    arguments = [argument for argument in sys.argv[1:] if argument != CHOOSE]
-    if arguments not in ([], ["transformers"], ["vllm"]):
-        return fail(f"ENGINE is {' '.join(arguments)}: it is transformers or vllm.")
-    asked = [*stages(), vllm_steps() if "vllm" in arguments else []]
+    if sys.argv[1:] not in ([], ["transformers"], ["vllm"]):
+        return fail(f"ENGINE is {' '.join(sys.argv[1:])}: it is transformers or vllm.")
+    asked = [*stages(), vllm_steps() if "vllm" in sys.argv[1:] else []]
     pending = [left for stage in asked if (left := [step for step in stage if not step.is_done()])]
     missing = [step for stage in pending for step in stage]
     if not missing:
@@ -219,39 +199,11 @@ def group_values(controller: str, name: str) -> list[str]:
 
 def make_environment() -> None:
     """Create the virtual environment with the pinned uv in it."""
-    python = fastest() if CHOOSE in sys.argv else sys.executable
-    call(python, "-m", "venv", "--clear", str(VENV))
+    call(sys.executable, "-m", "venv", "--clear", str(VENV))
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     pin = VENV / "uv.lock.txt"
     pin.write_text(pinned("uv"), encoding="utf-8")
     call(*command, "--require-hashes", "--requirement", str(pin))
-
-
-def fastest() -> str:
-    """Return this Python, or another one of its version in PATH that computes much faster.
-
-    Distributions build theirs with a profile and across files (PGO, LTO), which a version manager that compiles on the
-    spot leaves out: tests then take a sixth more processor time.
-    """
-    names = ("python3", f"python3.{sys.version_info.minor}")
-    files = [Path(folder) / name for folder in os.get_exec_path() for name in names]
-    others = [os.path.realpath(file) for file in files if os.access(file, os.X_OK)]
-    this = os.path.realpath(sys.executable)
-    took = {python: seconds_of(python) for python in dict.fromkeys([this, *others])}
-    best = min(took, key=lambda python: took[python])
-    if best == this or took[best] * FASTER > took[this]:
-        return sys.executable
-    say(f"      {best} computes {took[this] / took[best]:.1f} times as fast as {this}: make PYTHON3=python3 takes that")
-    return best
-
-
-def seconds_of(python: str) -> float:
-    """Return how long a Python takes for the probe; forever where it is of another version or lacks a part."""
-    try:
-        version, seconds = subprocess.check_output([python, "-I", "-c", PROBE], text=True, timeout=30).split()  # noqa: S603 - in PATH
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return float("inf")
-    return float(seconds) if version == f"{sys.version_info.major}.{sys.version_info.minor}" else float("inf")
 
 
 def install_packages() -> None:

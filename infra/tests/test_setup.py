@@ -1,6 +1,4 @@
 import importlib.util
-import math
-import os
 import subprocess
 import sys
 import threading
@@ -194,61 +192,6 @@ def test_the_jars_are_current_once_their_classes_are_archived(
 
     (tmp_path / class_archive.STAMP).write_text(class_archive.digest())
     assert setup.jars_are_current()
-
-
-@pytest.fixture
-def pythons(setup: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[str]]:
-    """Make Pythons in PATH that take so many seconds each, and let this one take one; returns their files."""
-
-    def make(**seconds: float) -> list[str]:
-        files = [str(executable(tmp_path / name / f"python3.{sys.version_info.minor}")) for name in seconds]
-        took = {os.path.realpath(sys.executable): 1.0} | dict(zip(files, seconds.values(), strict=True))
-        monkeypatch.setattr(setup, "seconds_of", took.__getitem__)
-        monkeypatch.setenv("PATH", os.pathsep.join(str(tmp_path / name) for name in [*seconds, "empty"]))
-        return files
-
-    return make
-
-
-def executable(file: Path, text: str = "") -> Path:
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(f"#!/bin/sh\n{text}\n")
-    file.chmod(0o755)
-    return file
-
-
-def test_the_environment_gets_a_python_that_computes_much_faster(
-    setup: ModuleType, pythons: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, fast = pythons(slow=2.0, fast=0.75)
-
-    assert setup.fastest() == fast
-    assert f"{fast} computes 1.3 times as fast" in capsys.readouterr().out
-
-
-def test_the_environment_keeps_this_python_where_another_is_hardly_faster(
-    setup: ModuleType, pythons: Callable[..., list[str]]
-) -> None:
-    pythons(other=0.95)
-
-    assert setup.fastest() == sys.executable
-
-
-def test_a_python_of_another_version_or_one_that_fails_is_never_the_fastest(setup: ModuleType, tmp_path: Path) -> None:
-    other = executable(tmp_path / "pythons" / "other", f"echo 3.{sys.version_info.minor + 1} 0.001")
-    failing = executable(tmp_path / "pythons" / "failing", "exit 1")
-
-    assert 0 < setup.seconds_of(sys.executable) < setup.seconds_of(str(other))
-    assert setup.seconds_of(str(other)) == setup.seconds_of(str(failing)) == setup.seconds_of("/nowhere") == math.inf
-
-
-@pytest.mark.parametrize(("named", "chosen"), [([], True), (["PYTHON3=python3"], False)])
-def test_make_chooses_a_python_unless_one_is_named(named: list[str], *, chosen: bool) -> None:
-    only_path = {"PATH": os.environ["PATH"]}  # make itself may run the tests, and hand on what it was given
-
-    shown = subprocess.check_output(["make", "--dry-run", "setup", *named], cwd=ROOT, env=only_path, text=True)  # noqa: S603, S607 - our own Makefile
-
-    assert ("--choose-python" in shown) is chosen
 
 
 def run_of(setup: ModuleType, monkeypatch: pytest.MonkeyPatch, *stages: list[Any]) -> Any:  # noqa: ANN401 - a script
