@@ -96,3 +96,41 @@ def test_a_case_without_a_value_comes_where_a_failure_of_that_side_would() -> No
     lost, kept, gained = pairs("cost", (2.0, None), (2.0, 1.0), (None, 1.0))
 
     assert [each.difference("cost", less_is_better=True) for each in (lost, kept, gained)] == [-2.0, 1.0, 1.0]
+
+
+def test_a_failed_case_that_the_metric_does_not_apply_to_changes_no_bound_and_no_share() -> None:
+    exact = registry().of("exact_match")
+    carried = pairs("exact_match", *[(1.0, 1.0)] * 8, (1.0, 0.0), (1.0, 0.0))
+    others = [
+        CaseResult(
+            case_set=TRUTH.name,
+            case=f"other{number}",
+            baseline=CaseAnswer(scores={"output_chars": 1.0}),
+            candidate=CaseAnswer(failure="MODEL_FAILED", scores={"output_chars": 0.0}),
+        )
+        for number in range(10)
+    ]
+
+    alone, beside = judged(exact, carried, gain_above=0.0), judged(exact, [*carried, *others], gain_above=0.0)
+
+    assert alone.note == "the lower bound is -0.2000; it must be above +0"
+    assert (beside.note, beside.clusters, beside.candidate_failures) == (alone.note, alone.clusters, 10)
+
+
+def test_a_failure_where_the_baseline_has_no_value_is_no_evidence() -> None:
+    failure = CaseAnswer(failure="MODEL_FAILED")
+    for (kept,), lost in ((pairs("exact_match", (None, 1.0)), False), (pairs("exact_match", (1.0, 1.0)), True)):
+        result = CaseResult(case_set=TRUTH.name, case="c2", baseline=kept.baseline, candidate=failure)
+        assert result.lost("exact_match") is lost
+
+
+def test_values_are_missing_by_their_share_of_the_cases_that_the_metric_applies_to() -> None:
+    gained = [(0.0, 1.0)] * 8
+    others = pairs("output_chars", *[(1.0, 1.0)] * 100)
+    for values, note in (
+        ((None, 1.0), "2 of 10 cases have no exact_match of the baseline, or of both sides; the limit is 10%"),
+        ((1.0, None), "the candidate has no exact_match in 2 of 10 cases; the limit is 10%"),
+    ):
+        found = judged(registry().of("exact_match"), [*pairs("exact_match", *gained, values, values), *others])
+
+        assert (found.holds, found.note) == (False, note)

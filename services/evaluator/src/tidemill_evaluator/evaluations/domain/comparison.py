@@ -36,7 +36,7 @@ class Evidence:
     min_questions: int = 10
     """Minimum number of distinct questions answered by both sides, for all requirements."""
     max_unanswered: float = 0.1
-    """Maximum share of cases without an answer of both sides."""
+    """Maximum share of cases without an answer of both sides, and of a metric's cases without a value of it."""
     min_slice: int = 10
     """Minimum number of clusters of a slice that p-values are stated of."""
     max_slices: int = 100
@@ -74,7 +74,7 @@ class Comparison:
     unanswered: int = 0
     not_in_time: int = 0
     missing: int = 0
-    """GivenAnswer cases of which a side has no value of the metric, or both."""
+    """Cases that both sides answered, of which a side has no value of the metric, or both."""
     less_is_better: bool = False
     note: str = ""
     """Why the requirement does not hold."""
@@ -258,14 +258,14 @@ def _shortfall(  # noqa: PLR0913 - all that decides
     answer before.
     """
     lost, questions = [result for result in results if result.lost(asked.metric)], _questions(answered_of(clusters))
-    missing = sum(result.answered for result in lost)
-    if len(lost) > evidence.max_unanswered * len(results):
+    missing, size = sum(result.answered for result in lost), sum(result.has(asked.metric) for result in results)
+    if len(lost) > evidence.max_unanswered * size:
         lacking = _lacking(asked.metric, failed=len(lost) - missing, missing=missing)
-        return f"the candidate {lacking} of {len(results)} cases; the limit is {evidence.max_unanswered:.0%}"
+        return f"the candidate {lacking} of {size} cases; the limit is {evidence.max_unanswered:.0%}"
     unmeasured = sum(result.lacks(asked.metric) for result in results) - missing
-    if unmeasured > evidence.max_unanswered * len(results):
+    if unmeasured > evidence.max_unanswered * size:
         return (
-            f"{unmeasured} of {len(results)} cases have no {asked.metric} of the baseline, or of both sides; the limit "
+            f"{unmeasured} of {size} cases have no {asked.metric} of the baseline, or of both sides; the limit "
             f"is {evidence.max_unanswered:.0%}"
         )
     minimum = evidence.questions_for(requirement)
@@ -283,7 +283,8 @@ def _shortfall(  # noqa: PLR0913 - all that decides
 
 def _without(others: int) -> str:
     """Return that so many cases do not carry what a metric compares with."""
-    return f" ({others} cases do not carry what it compares with: a reference, or an expectation)" if others else ""
+    needed = "a reference, a schema, an expectation or a pair"
+    return f" ({others} cases do not carry what it compares with: {needed})" if others else ""
 
 
 def _with_lost(clusters: Sequence[Cluster], asked: Asked, low: float, *, worst: float) -> float:

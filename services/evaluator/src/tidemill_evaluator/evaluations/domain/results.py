@@ -59,14 +59,18 @@ class CaseResult:
         return self.answered and (metric in self.baseline.missing or metric in self.candidate.missing)
 
     def has(self, metric: str) -> bool:
-        """Return whether the metric applies to the case, or that is not known: not both sides answered."""
-        return not self.answered or self.compares(metric) or self.lacks(metric)
+        """Return whether the metric applies to the case, or that is not known: no side answered."""
+        answers = [side for side in (self.baseline, self.candidate) if not side.failure]
+        return not answers or any(metric in side.scores or metric in side.missing for side in answers)
 
     def lost(self, metric: str) -> bool:
-        """Return whether only the baseline answered, or only its answer has a value of the metric."""
-        if not self.answered:
-            return self.candidate.failed and not self.baseline.failure
-        return metric in self.candidate.missing and metric in self.baseline.scores
+        """Return whether only the baseline has a value of the metric, and that is due to the candidate.
+
+        Without a value of the baseline the case is no evidence: the metric may not apply to it.
+        """
+        if self.baseline.failure or metric not in self.baseline.scores:
+            return False
+        return self.candidate.failed or (self.answered and metric in self.candidate.missing)
 
     @property
     def answered(self) -> bool:
