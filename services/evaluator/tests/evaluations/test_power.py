@@ -15,7 +15,8 @@ from tidemill_evaluator.evaluations.domain.power import Bound, Counted, Power, R
 from tidemill_evaluator.evaluations.ports import Version
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand
 from tidemill_evaluator.gates.domain.gate import Requirement
-from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Judgement
+from tidemill_evaluator.suites.domain.cases import PAIR, Case, CaseSet, Judgement
+from tidemill_evaluator.suites.domain.expectations import Expectation
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.exchange import ExchangeCases
@@ -231,3 +232,28 @@ async def test_a_gate_of_another_project_is_not_found() -> None:
     evaluator = await ready()
     with pytest.raises(GateNotFound):
         await evaluator.estimate_power(Caller(project="globex"), "gate")
+
+
+async def test_only_cases_that_a_metric_applies_to_count_for_its_power() -> None:
+    evaluator = Evaluator(evidence=LITTLE)
+    named = cases(9)
+    pairs = [1, 1, 2, 2, 3, 0, 0, 0, 0]
+    given = [
+        replace(
+            case,
+            expect=Expectation(must_answer=True) if number < 6 else None,
+            labels={PAIR: f"p{pair}"} if pair else {},
+        )
+        for number, (case, pair) in enumerate(zip(named, pairs, strict=True))
+    ]
+    await evaluator.suite_crud.create(ADA, Suite(id="truth", project="acme"), given, write())
+    metrics = ("rouge_l", "expectation_met", "expectation_gap", "json_schema")
+    await evaluator.with_gate(*(Requirement(suite="truth", metric=metric) for metric in metrics))
+
+    found = {each.metric: each for each in await power(evaluator)}
+
+    assert [(found[name].questions, found[name].clusters) for name in metrics] == [(9, 7), (6, 4), (4, 2), (0, 0)]
+    assert (found["json_schema"].power, found["json_schema"].message) == (
+        None,
+        "json_schema applies to none of its cases",
+    )

@@ -1,6 +1,7 @@
 """Use case: say how probably a gate's cases show a gain."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,7 +29,8 @@ from tidemill_evaluator.gates.domain.spending import SpentLevel, corrected_confi
 from tidemill_evaluator.gates.ports import Gates, SpentLevels
 from tidemill_evaluator.metrics.domain.metric import Metric
 from tidemill_evaluator.metrics.registry import Registry
-from tidemill_evaluator.suites.domain.cases import CaseSet
+from tidemill_evaluator.safety.domain.expectations import EXPECTATION_GAP
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite, unusable
 from tidemill_evaluator.suites.ports import Cases, Suites
@@ -39,6 +41,8 @@ _LATEST = 20
 """Evaluations among which the last one that compared the answers of a requirement is searched."""
 CaseTraits = Mapping[str, Traits]
 """Cases of a set to their questions and clusters."""
+Carrying = Mapping[str, Sequence[Traits]]
+"""Metrics to the traits of the cases that they apply to."""
 Differences = Mapping[str, Sequence[float]]
 """Metrics to the paired differences of the last candidate, one per cluster."""
 
@@ -54,7 +58,7 @@ class _Known:
     """Newest first."""
     no_verdict: str
     """Why no candidate comes to a verdict; "" where they do."""
-    traits: dict[CaseSet, CaseTraits] = field(default_factory=dict)
+    traits: dict[CaseSet, tuple[CaseTraits, Carrying]] = field(default_factory=dict)
     differences: dict[tuple[str, CaseSet], Differences] = field(default_factory=dict)
 
     def judged(self, requirement: Requirement) -> tuple[Evaluation, CaseSet] | None:
@@ -128,29 +132,35 @@ class EstimatePower:
 
     async def _of(self, known: _Known, requirement: Requirement, gain: float) -> RequirementPower:
         found = RequirementPower.of(requirement, gain)
-        if not self.metrics.of(requirement.metric).bounded:
-            return replace(found, message=f"{requirement.metric} has no bounds: its power is not computed")
-        if known.no_verdict:
-            return replace(found, message=f"no candidate comes to a verdict: {known.no_verdict}")
+        if why := self._never(known, requirement):
+            return replace(found, message=why)
         judged = known.judged(requirement)
         case_set = known.next_set(requirement, judged[1] if judged else None)
         if case_set is None:
             return replace(found, message=_missing(requirement))
         found = replace(found, case_set=case_set.name)
         try:
-            traits = await self._traits(known, case_set)
+            _, carrying = await self._traits(known, case_set)
             of_metric = (await self._differences(known, *judged))[requirement.metric] if judged else ()
         except NotFound:
             return replace(found, message="its cases cannot be read: they are not there any more, or not shared")
         except (InvalidInput, PermissionDenied) as error:
             return replace(found, message=f"its cases cannot be read: {error.message}")
+        if not (carried := carrying[requirement.metric]):
+            return replace(found, message=f"{requirement.metric} applies to none of its cases")
         confidence = await self._confidence(known, case_set)
-        counted = Counted.of(traits.values())
+        counted = Counted.of(carried)
         bound = Bound(above=requirement.gain_above, confidence=confidence, clusters=counted.clusters)
         power = await self.powers.of(of_metric, bound, gain=gain, power=POWER)
         minimum = self.evidence.questions_for(requirement)
         evaluation = judged[0].id if judged and of_metric else ""
         return found.stated(counted, bound, power, minimum=minimum, evaluation=evaluation)
+
+    def _never(self, known: _Known, requirement: Requirement) -> str:
+        """Return why it has no figures, whatever its cases are; "" where it may."""
+        if not self.metrics.of(requirement.metric).bounded:
+            return f"{requirement.metric} has no bounds: its power is not computed"
+        return f"no candidate comes to a verdict: {known.no_verdict}" if known.no_verdict else ""
 
     async def _live(self, caller: Caller, gate: Gate) -> str:
         """Return the live model; "" where the deployment does not exist yet."""
@@ -166,17 +176,18 @@ class EstimatePower:
             return None
         return found if found.content else None
 
-    async def _traits(self, known: _Known, case_set: CaseSet) -> CaseTraits:
+    async def _traits(self, known: _Known, case_set: CaseSet) -> tuple[CaseTraits, Carrying]:
         if case_set not in known.traits:
             cases = await self.cases.read(known.gate.project, case_set)
+            metrics = [self.metrics.of(each.metric) for each in known.gate.require]
             cluster_by = known.gate.cluster_by or DEFAULT
-            known.traits[case_set] = await asyncio.to_thread(numbered, cases, cluster_by)
+            known.traits[case_set] = await asyncio.to_thread(_counted, cases, metrics, cluster_by)
         return known.traits[case_set]
 
     async def _differences(self, known: _Known, evaluation: Evaluation, case_set: CaseSet) -> Differences:
         name = (evaluation.id, case_set)
         if name not in known.differences:
-            traits = await self._traits(known, case_set)
+            traits, _ = await self._traits(known, case_set)
             names = [CaseName(case_set.name, case) for case in traits]
             results = await self.results.scores(evaluation.project, evaluation.id, names)
             metrics = {each.metric: self.metrics.of(each.metric) for each in known.gate.require}
@@ -194,6 +205,22 @@ class EstimatePower:
         except NotFound:
             return gate.confidence
         return corrected_confidence(gate.confidence, spent.count + 1)
+
+
+def _counted(
+    cases: Sequence[Case], metrics: Iterable[Metric], cluster_by: Sequence[str]
+) -> tuple[CaseTraits, Carrying]:
+    traits = numbered(cases, cluster_by)
+    return traits, {each.name: _carrying(each, cases, traits) for each in metrics}
+
+
+def _carrying(metric: Metric, cases: Sequence[Case], traits: CaseTraits) -> Sequence[Traits]:
+    """Return the traits of the cases that a metric applies to; a gap needs both cases of a pair."""
+    found = [traits[case.id] for case in cases if metric.applies_to(case)]
+    if metric.name != EXPECTATION_GAP:
+        return found
+    paired = Counter(each.pair for each in found if each.pair)
+    return [each for each in found if paired[each.pair] > 1]
 
 
 def _differences(results: Sequence[CaseResult], traits: CaseTraits, metrics: Iterable[Metric]) -> Differences:
