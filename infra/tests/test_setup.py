@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tidemill_local import class_archive, jars
+from tidemill_local.kafka import KafkaNode
 from tidemill_local.places import JARS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,10 +190,18 @@ def test_the_jars_are_current_once_their_classes_are_archived(
 ) -> None:
     monkeypatch.setattr(setup, "JARS", tmp_path)
     (tmp_path / jars.STAMP).write_text((JARS / jars.STAMP).read_text())
+    (tmp_path / "kafka").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "kafka" / f"{name}.jar").write_text(name)
     assert not setup.jars_are_current()
 
-    (tmp_path / class_archive.STAMP).write_text(class_archive.digest())
+    (tmp_path / class_archive.STAMP).write_text(class_archive.digest(tmp_path))
+    assert not setup.jars_are_current()
+    KafkaNode.archive(tmp_path).write_text("classes")
     assert setup.jars_are_current()
+
+    os.utime(tmp_path / "kafka" / "one.jar", (1, 1))
+    assert not setup.jars_are_current()
 
 
 def run_of(setup: ModuleType, monkeypatch: pytest.MonkeyPatch, *stages: list[Any]) -> Any:  # noqa: ANN401 - a script

