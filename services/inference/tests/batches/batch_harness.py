@@ -4,8 +4,9 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, asking, writing
 from tidemill_core.application import Caller, ResourceKey
@@ -16,7 +17,7 @@ from tidemill_inference.batches.domain.errors import BatchNotFound
 from tidemill_inference.batches.domain.lines import Result
 from tidemill_inference.batches.mongo import BATCHES
 from tidemill_inference.batches.places import LinePlaces
-from tidemill_inference.batches.ports import AnswerLine
+from tidemill_inference.batches.ports import AnswerLine, AskedLine, LineAnswer
 from tidemill_inference.batches.run_batch import LineLimits, RunBatch
 from tidemill_inference.batches.write_results import WriteResults
 from tidemill_inference.embeddings.embed import EmbedTexts
@@ -123,6 +124,34 @@ class FakeEmbedder:
         return Embedded(model="words@1", vectors=vectors, input_tokens=sum(len(text.split()) for text in texts))
 
 
+class Answers(Protocol):
+    """Answers each line at once and whole."""
+
+    async def __call__(self, caller: Caller, endpoint: str, body: bytes, /, *, request_id: str) -> LineAnswer: ...
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Implements `ports.AskedLine`."""
+
+    answers: Callable[[], Awaitable[LineAnswer]]
+    held = False
+
+    async def go_on(self) -> LineAnswer:
+        return await self.answers()
+
+
+def answered_by(answers: Answers | AnswerLines) -> AnswerLine:
+    """Return what answers lines as a function does, or as they are answered."""
+    if isinstance(answers, AnswerLines):
+        return answers
+
+    def ask(caller: Caller, endpoint: str, body: bytes, *, request_id: str) -> AskedLine:
+        return _Whole(partial(answers, caller, endpoint, body, request_id=request_id))
+
+    return ask
+
+
 async def _no_pause(_seconds: float) -> None:
     """Waits for nothing."""
 
@@ -160,7 +189,7 @@ class BatchHarness:
         self,
         *,
         at_once: int = 1,
-        answer: AnswerLine | None = None,
+        answer: Answers | AnswerLines | None = None,
         max_lines: int = 100,
         turn: timedelta = timedelta(days=30),
         sleep: Callable[[float], Awaitable[None]] = _no_pause,
@@ -178,7 +207,7 @@ class BatchHarness:
                 clock=self.clock,
                 keep=timedelta(days=30),
             ),
-            answer=answer or self.lines(),
+            answer=answered_by(answer or self.lines()),
             authors=self.authors,
             erased=self.erased,
             places=LinePlaces(self.live, at_most=at_once, poll_interval_s=0.001),

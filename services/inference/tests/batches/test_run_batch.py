@@ -1,7 +1,7 @@
 """A batch from its file to its results, also when workers die, lines are broken, and live traffic needs the places."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,8 +23,6 @@ from tidemill_inference.batches.domain.lines import Result
 from tidemill_inference.batches.places import LinePlaces
 from tidemill_inference.batches.ports import LineAnswer
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.generation.domain.inference import Inference
-from tidemill_inference.generation.domain.question import Question
 from tidemill_testkit.polling import eventually, run_ready_tasks
 
 
@@ -107,33 +105,6 @@ async def test_lines_ask_the_other_endpoints_too(
     [error] = await harness.written(batch.error_file)
     assert (line["response"]["status_code"], line["response"]["body"]["object"]) == (200, kind)
     assert error["response"]["body"]["error"]["param"] == "suffix"
-
-
-@pytest.mark.parametrize("record", [RecordMode.FULL, RecordMode.NONE])
-async def test_the_prompts_of_a_line_are_all_answered_however_often_one_has_to_wait(
-    tmp_path: Path, record: RecordMode
-) -> None:
-    harness = BatchHarness(tmp_path, deployment=helpdesk(retrieval=None, record=record))
-    body = {"model": "helpdesk", "prompt": ["What?", "Where?"]}
-    line = request_line("a", url="/v1/completions", body=body)
-    answer, refusals = harness.answers.answer, [RateLimited("busy", retry_after_s=1) for _ in range(2)]
-
-    @dataclass
-    class Busy:
-        """Refuses the second prompt twice."""
-
-        async def whole(self, caller: Caller, question: Question, *, request: Request) -> Inference:
-            if question.text == "Where?" and refusals:
-                raise refusals.pop()
-            return await answer.whole(caller, question, request=request)
-
-    lines = replace(harness.lines(), answer=Busy())
-    batch = await harness.begin(line, endpoint="/v1/completions")
-    ended = await harness.carry_out(batch, harness.worker(answer=lines))
-
-    [result] = await harness.written(ended.output_file)
-    assert [each["text"] for each in result["response"]["body"]["choices"]] == [harness.answers.engine.says] * 2
-    assert not refusals
 
 
 async def test_a_worker_that_is_killed_is_followed_by_one_that_asks_nothing_twice(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ _POLL_INTERVAL_S = 0.1
 
 
 class LinePlaces:
-    """Implements `ports.Places`, shared by all batches of this process. A line that was begun is finished."""
+    """Implements `ports.Places`, shared by all batches of this process. An answer that was begun is finished."""
 
     def __init__(self, live: LiveTraffic, *, at_most: int, poll_interval_s: float = _POLL_INTERVAL_S) -> None:
         self._live = live

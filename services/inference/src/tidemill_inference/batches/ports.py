@@ -59,11 +59,27 @@ class LineAnswer:
         return self.status < 400  # noqa: PLR2004 - where HTTP's errors begin
 
 
+class AskedLine(Protocol):
+    """A line in work. What it was answered is kept with it until it has all its answers."""
+
+    @property
+    def held(self) -> bool:
+        """Whether it has answers that are nowhere else: made anew, they would be charged again."""
+        ...
+
+    async def go_on(self) -> LineAnswer | None:
+        """Return the answer, or the error that the caller would get; None where it asks for more answers yet.
+
+        After an error with `retry_after_s` it goes on from there.
+        """
+        ...
+
+
 class AnswerLine(Protocol):
     """Asks what a line asks, as the endpoint is asked by HTTP."""
 
-    async def __call__(self, caller: Caller, endpoint: str, body: bytes, /, *, request_id: str) -> LineAnswer:
-        """Return the answer, or the error that the caller would get; the same request id has one effect."""
+    def __call__(self, caller: Caller, endpoint: str, body: bytes, /, *, request_id: str) -> AskedLine:
+        """Return the line, of which nothing is asked yet; the same request id has one effect."""
         ...
 
 

@@ -20,7 +20,16 @@ from tidemill_inference.batches.domain.lines import (
     error_line,
     lines_of,
 )
-from tidemill_inference.batches.ports import AnswerLine, Authors, Batches, ErasedEndUsers, LineAnswer, Places, Results
+from tidemill_inference.batches.ports import (
+    AnswerLine,
+    AskedLine,
+    Authors,
+    Batches,
+    ErasedEndUsers,
+    LineAnswer,
+    Places,
+    Results,
+)
 from tidemill_inference.batches.write_results import WriteResults
 from tidemill_inference.files.domain.errors import FileNotFound
 from tidemill_inference.files.domain.people import people_of
@@ -30,6 +39,8 @@ _MAX_ATTEMPTS = 6
 """Of a line whose dependencies are down; what only has to wait for its turn tries on until the window ends."""
 _PAUSE_S, _MAX_PAUSE_S = 1.0, 30.0
 _RATE_LIMITED = 429
+_PATIENCE = timedelta(minutes=2)
+"""How long after the batch's turn a line waits for its next answer where it would lose those that it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +180,7 @@ class RunBatch:
             return
         await progress.begun.acquire()
         place = _Place(self.places)
-        if not await place.take(progress):
+        if not await place.take(lambda: progress.halted):
             return
         task = asking.create_task(self._one(progress, line, path, place))
         task.add_done_callback(lambda _: place.give())  # also of one that is cancelled before it begins
@@ -182,19 +193,25 @@ class RunBatch:
             text = error_line(line_id, line, code="invalid_json_line", message=NOT_JSON)
             await self._add(progress, Result(line=line.number, ok=False, text=text))
             return
-        while True:
-            if await self._refused(progress, line, people):
-                return
-            answer = await self.answer(caller, progress.batch.endpoint, body, request_id=line_id)
-            attempts += answer.status != _RATE_LIMITED
-            if answer.retry_after_s is None or attempts >= _MAX_ATTEMPTS:
-                break
+        asked = self.answer(caller, progress.batch.endpoint, body, request_id=line_id)
+        stops = _Stops(progress, asked, self.clock)
+        while not await self._refused(progress, line, people):
+            answer = await asked.go_on()
+            if answer is None:
+                attempts, pause_s = 0, 0.0
+                stops.answered()
+            else:
+                attempts += answer.status != _RATE_LIMITED
+                if answer.retry_after_s is None or attempts >= _MAX_ATTEMPTS:
+                    if not await self._refused(progress, line, people):
+                        await self._add(progress, await asyncio.to_thread(_result, line, line_id, answer))
+                    return
+                pause_s = min(_MAX_PAUSE_S, max(answer.retry_after_s, _PAUSE_S * 2**attempts))
             place.give()  # the lines of others need not wait until this one may be asked again
-            await self.sleep(min(_MAX_PAUSE_S, max(answer.retry_after_s, _PAUSE_S * 2**attempts)))
-            if not await place.take(progress):
+            if pause_s:
+                await self.sleep(pause_s)
+            if not await place.take(stops):
                 return
-        if not await self._refused(progress, line, people):
-            await self._add(progress, await asyncio.to_thread(_result, line, line_id, answer))
 
     async def _refused(self, progress: _Progress, line: Line, people: Collection[str]) -> bool:
         """Refuse a line of someone who was erased since the batch began: the file was read before."""
@@ -213,8 +230,8 @@ class RunBatch:
         progress.done.add(result.line)
 
     async def _watch(self, progress: _Progress) -> None:
-        """Report how far it is, and learn of its end."""
-        while not progress.halted:
+        """Report how far it is, and learn of its end, also while lines that were begun go on."""
+        while progress.stopped is None:
             await asyncio.sleep(self.tick.total_seconds())
             await self._check_state(progress)
 
@@ -274,14 +291,33 @@ class _Place:
         self._places = places
         self._held = False
 
-    async def take(self, progress: _Progress) -> bool:
-        self._held = await self._places.take(lambda: progress.halted)
+    async def take(self, stopped: Callable[[], bool]) -> bool:
+        self._held = await self._places.take(stopped)
         return self._held
 
     def give(self) -> None:
         if self._held:
             self._held = False
             self._places.give()
+
+
+class _Stops:
+    """Says whether a line in work asks no more: one that would lose its answers goes on for a while after the turn."""
+
+    def __init__(self, progress: _Progress, asked: AskedLine, clock: Clock) -> None:
+        self._progress = progress
+        self._asked = asked
+        self._clock = clock
+        self.answered()
+
+    def answered(self) -> None:
+        self._since = self._clock.now()
+
+    def __call__(self) -> bool:
+        progress = self._progress
+        if progress.stopped is not None or not self._asked.held:
+            return progress.halted
+        return progress.paused and self._clock.now() >= self._since + _PATIENCE
 
 
 def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:

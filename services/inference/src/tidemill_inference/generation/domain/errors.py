@@ -8,7 +8,8 @@ NotFound
 ├── ResponseNotFound        nothing that can be shown again, or not the caller's
 └── TextGone                a passage's text was erased, or is past its retention
 PreconditionFailed
-└── PromptNotRecorded       what a model saw cannot be shown
+├── PromptNotRecorded       what a model saw cannot be shown
+└── AnswerNotRecorded       one of several answers was given before, and its text is not there to be given again
 PermissionDenied
 └── AnswerRestricted        it rests on documents that the caller may not read
 Conflict
@@ -79,6 +80,15 @@ class PromptNotRecorded(PreconditionFailed):
 
     def __init__(self, inference: str, *, why: str) -> None:
         super().__init__(f"the prompt of inference {inference} cannot be shown: {why}", inference=inference)
+
+
+class AnswerNotRecorded(PreconditionFailed):
+    """One of the answers to a request was given before, and its text is not there to be given again."""
+
+    reason = "ANSWER_NOT_RECORDED"
+
+    def __init__(self, what: str, *, remedy: str) -> None:
+        super().__init__(f"{what}: only record mode FULL keeps a text for a retry; {remedy}")
 
 
 class AnswerRestricted(PermissionDenied):
