@@ -76,7 +76,7 @@ from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
 
-LITTLE = Evidence(min_questions=2, max_unanswered=0.4)
+LITTLE = Evidence(min_questions=2, max_unanswered=0.4, min_clusters=2)
 HELD_OUT = Requirement(dataset="sft", metric="rouge_l", at_least=3)
 TRUTH = Requirement(suite="truth", metric="rouge_l", gain_above=-0.02)
 

@@ -237,7 +237,10 @@ def _percent(confidence: float) -> str:
 
 
 def _evidence(c: Comparison) -> tuple[object, ...]:
-    """Return a comparison as a row; means and bounds are over the `n` questions that both sides answered."""
+    """Return a comparison as a row; means and bounds are over the `n` questions that both sides answered.
+
+    Of a single cluster, or of lengths that all differ alike, no spread is known, and so no interval is shown.
+    """
     if c.metric == "weights_bytes":
         return _sizes(c)
     known = c.cases > 0
@@ -248,7 +251,7 @@ def _evidence(c: Comparison) -> tuple[object, ...]:
         f"{c.baseline:.3f}" if known else "-",
         f"{c.candidate:.3f}" if known else "-",
         f"{c.difference:+.3f}" if known else "-",
-        f"[{c.low:+.3f}, {c.high:+.3f}]" if known else "-",
+        f"[{c.low:+.3f}, {c.high:+.3f}]" if known and c.low < c.high else "-",
         f"above {c.gain_above:+g}" if c.required else "",
         ("holds" if c.holds else "does not hold") if c.required else "",
         unanswered(c),

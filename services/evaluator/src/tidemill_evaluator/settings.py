@@ -90,6 +90,8 @@ class EvaluatorSettings(ServiceSettings):
     """Distinct questions answered by both sides that every requirement needs, even if its `at_least` is lower."""
     max_unanswered: float = Field(default=_EVIDENCE.max_unanswered, ge=0, lt=1)
     """Share of a required set's cases that may lack an answer; above it there is no verdict."""
+    min_clusters: int = Field(default=_EVIDENCE.min_clusters, ge=2, le=1_000_000)
+    """Clusters that a requirement on a metric without bounds (lengths, times, costs) needs."""
     min_slice: int = Field(default=_EVIDENCE.min_slice, ge=2, le=1_000_000)
     """Clusters that a slice of cases needs for p-values; a smaller one is reported without them."""
     max_slices: int = Field(default=_EVIDENCE.max_slices, ge=0, le=1000)
@@ -127,6 +129,7 @@ class EvaluatorSettings(ServiceSettings):
         return Evidence(
             min_questions=self.min_questions,
             max_unanswered=self.max_unanswered,
+            min_clusters=self.min_clusters,
             min_slice=self.min_slice,
             max_slices=self.max_slices,
         )

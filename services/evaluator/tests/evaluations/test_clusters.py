@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from services.evaluator.tests.builders import ADA, gate_of, write
-from services.evaluator.tests.harness import HELD_OUT, LITTLE, Evaluator, ready
+from services.evaluator.tests.harness import HELD_OUT, LITTLE, Evaluator, ready, registry
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.evaluations.domain.clusters import (
@@ -19,6 +19,7 @@ from tidemill_evaluator.evaluations.domain.clusters import (
 from tidemill_evaluator.evaluations.domain.comparison import Asked, Comparison, Evidence, Interval, compared
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
 from tidemill_evaluator.gates.domain.gate import Requirement
+from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, DocumentVersion, Judgement
 
 TRUTH = CaseSet(suite="truth", number=3, size=3, content=ObjectRef(bucket="b", key="acme/x/y", size=1, sha256=""))
@@ -115,6 +116,42 @@ def test_a_lost_case_never_helps_in_a_cluster_where_the_others_lost_more() -> No
     given = [result("1", -0.25), result("2", None, baseline=0.0), result("3", 0.5)]
 
     assert compared_of(given, [("1", 0), ("2", 0), ("3", 1)], low=0.05).holds
+
+
+async def judged_by_time(clusters: int) -> Comparison:
+    """Judge a candidate that is half a second faster in each of 40 questions, which are in so many clusters."""
+    metric = "latency_s"
+    asked = Asked.by(registry().of(metric), TRUTH.name, Requirement(suite="truth", metric=metric))
+    given = [
+        CaseResult(
+            case_set=TRUTH.name,
+            case=str(number),
+            baseline=CaseAnswer(scores={metric: 2.5}),
+            candidate=CaseAnswer(scores={metric: 2.0}),
+        )
+        for number in range(40)
+    ]
+    traits = {
+        (TRUTH.name, each.case): Traits(question=each.case, cluster=number % clusters)
+        for number, each in enumerate(given)
+    }
+    found = clusters_of(given, traits, metric)
+    differences = averages(answered_of(found), asked.gain)
+    interval = await BettingIntervals().of_mean(differences, confidence=0.95, bounded=asked.bounded)
+    return compared(asked, given, found, interval, evidence=Evidence())
+
+
+@pytest.mark.parametrize("clusters", [1, 2, 6])
+async def test_questions_of_few_people_show_no_gain_of_time(clusters: int) -> None:
+    found = await judged_by_time(clusters)
+
+    assert (found.cases, found.clusters, found.holds) == (40, clusters, False)
+    assert f"40 questions are in {clusters} clusters" in found.note
+    assert found.note.endswith("latency_s has no bounds and needs at least 7: add cases of others")
+
+
+async def test_those_of_seven_do() -> None:
+    assert (await judged_by_time(7)).holds
 
 
 def test_what_neither_side_answered_is_in_no_cluster() -> None:

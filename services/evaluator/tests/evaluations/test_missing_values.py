@@ -37,7 +37,7 @@ def judged(metric: Metric, given: list[CaseResult], *, gain_above: float = 0.0, 
         given,
         questions,
         Interval(low=low, high=1.0),
-        evidence=Evidence(min_questions=2, max_unanswered=unanswered),
+        evidence=Evidence(min_questions=2, max_unanswered=unanswered, min_clusters=2),
     )
 
 

@@ -37,6 +37,8 @@ class Evidence:
     """Minimum number of distinct questions answered by both sides, for all requirements."""
     max_unanswered: float = 0.1
     """Maximum share of cases without an answer of both sides, and of a metric's cases without a value of it."""
+    min_clusters: int = 7
+    """Minimum number of clusters of a metric without bounds: its interval is no wider for having few that are alike."""
     min_slice: int = 10
     """Minimum number of clusters of a slice that p-values are stated of."""
     max_slices: int = 100
@@ -273,6 +275,13 @@ def _shortfall(  # noqa: PLR0913 - all that decides
         others = sum(not result.has(asked.metric) for result in results)
         what = f"of {asked.metric} there are " if missing or unmeasured or others else "both sides answered "
         return f"{what}{questions} distinct questions; at least {minimum} are needed: add cases" + _without(others)
+    observed = len(answered_of(clusters))
+    if not asked.bounded and observed < evidence.min_clusters:
+        return (
+            f"the {questions} questions are in {observed} clusters (those of one end user are one, or of what "
+            f"`cluster_by` names); {asked.metric} has no bounds and needs at least {evidence.min_clusters}: add cases "
+            "of others"
+        )
     bound = _with_lost(clusters, asked, low, worst=asked.worst(results))
     if bound > requirement.gain_above:
         return ""
