@@ -207,7 +207,9 @@ Global___RolloutStep: _TypeAlias = RolloutStep  # noqa: Y015
 @_typing.final
 class AbortRules(_message.Message):
     """AbortRules roll back when the outcomes show that the candidate exceeds a limit. Together they roll back a candidate within
-    all limits in at most 5 % of steps, at any number of checks. Unset rules do not apply.
+    all limits in at most 5 % of steps, at any number of checks. Failures and times count each answer, and this holds for
+    independent answers: where those of a user are alike, such as of one whose requests mostly fail, these two roll back more
+    often. Ratings and metrics count each user once. Unset rules do not apply.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -532,13 +534,13 @@ class StepCounts(_message.Message):
 
     @_builtins.property
     def failure_difference(self) -> Global___DifferenceBounds:
-        """Output only. Of the shares of answers that failed, with a probability of 95 %; unset where a side has no answer, and in
-        lists and events.
+        """Output only. Of the shares of answers that failed, with a probability of 95 % if answers are independent (users are not
+        one observation here); unset where a side has no answer, and in lists and events.
         """
 
     @_builtins.property
     def rating_difference(self) -> Global___DifferenceBounds:
-        """Output only. The same of the mean ratings; unset where a side has none."""
+        """Output only. Of the mean ratings, with a probability of 95 %, each user one observation; unset where a side has none."""
 
     @_builtins.property
     def latency_ratio(self) -> Global___RatioBounds:

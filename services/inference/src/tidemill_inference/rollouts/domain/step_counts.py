@@ -25,7 +25,8 @@ MIN_COMPARED = 5
 back."""
 FALSE_ABORTS = 0.05
 """The share of steps, at most, in which a candidate that keeps every limit is taken back, however often it is looked
-at; the rules that are set share it."""
+at; the rules that are set share it. Failures and times are of answers, not of users: of these it holds where answers are
+independent."""
 
 
 class Reason(Enum):
@@ -104,12 +105,12 @@ class StepCounts:
     server_ends: int = 0
     """See `ServerEnd`."""
     failure_difference: Bounds | None = None
-    """Of the shares of answers that failed, candidate less baseline, wrong with FALSE_ABORTS at any time; None where a
-    side has no answer, or where they were not asked for."""
+    """Of the shares of answers that failed, candidate less baseline, wrong with FALSE_ABORTS at any time if answers are
+    independent; None where a side has no answer, or where they were not asked for."""
     rating_difference: Bounds | None = None
-    """The same of the mean ratings."""
+    """The same of the mean ratings, of which each user has one."""
     latency_ratio: RatioBounds | None = None
-    """The same of the ratio of the median times."""
+    """The same of the ratio of the median times, if answers are independent."""
     candidate_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
     baseline_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
 
@@ -235,7 +236,7 @@ class StepCounts:
         """Return why the candidate has to be taken back, for programs and for people; None with too few answers.
 
         It may be asked after every outcome: all rules together take a candidate back that keeps them in FALSE_ABORTS of
-        steps at most.
+        steps at most, where answers fail and take their time independently of one another.
         """
         seen = self.requests >= step.requests and self.candidate >= step.minimum
         if self.candidate < step.early_minimum and not seen:
