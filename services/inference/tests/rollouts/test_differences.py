@@ -40,6 +40,12 @@ def test_more_votes_narrow_them() -> None:
     assert few.low < many.low < 0.3 < many.high < few.high
 
 
+def test_bounds_of_the_same_values_are_computed_once() -> None:
+    found = difference(votes(21, 4), votes(20, 5), error=0.05)
+
+    assert difference({1.0: {0.0: 4, 1.0: 21}}, votes(20, 5), error=0.05) is found
+
+
 @pytest.mark.parametrize("by", [0.0, 0.1, 0.2])
 @pytest.mark.parametrize("up", [40, 50, 60, 70])
 def test_what_takes_a_candidate_back_is_what_the_bound_excludes(up: int, by: float) -> None:

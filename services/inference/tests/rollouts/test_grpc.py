@@ -1,5 +1,6 @@
 """DeploymentService with a rollout, on a real server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -178,6 +179,8 @@ async def test_differences_of_a_rollout_are_computed_once_for_what_came_of_it_an
         shown = (await open_office.get()).rollout.counts
         count, found = open_office.harness.count, await open_office.harness.deployment()
         first, again = [(await count.with_differences(found)).active_rollout for _ in range(2)]
+        await open_office.harness.asks(2)
+        at_once = await asyncio.gather(*(count.with_differences(found) for _ in range(5)))
         listed = (await open_office.stub.ListDeployments(deployment_service_pb2.ListDeploymentsRequest())).deployments
 
     assert shown.failure_difference.low < 0.0 < shown.failure_difference.high
@@ -186,6 +189,7 @@ async def test_differences_of_a_rollout_are_computed_once_for_what_came_of_it_an
     assert first is not None
     assert again is not None
     assert first.counts is again.counts
+    assert len({id(each.active_rollout.counts) for each in at_once if each.active_rollout}) == 1
     assert not listed[0].rollout.counts.HasField("failure_difference")
 
 

@@ -64,14 +64,21 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Counts, and the work that adds the bounds of their differences, which all wait for who read the same."""
+
+    counts: StepCounts
+    work: asyncio.Task[StepCounts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CountOutcomes:
     """Counts the outcomes of the current step; they are read again only after something was recorded, or matured."""
 
     outcomes: Outcomes
     clock: Clock
     counted: LRUCache[ResourceKey, Counted] = field(default_factory=lambda: LRUCache(256))
-    compared: LRUCache[ResourceKey, tuple[StepCounts, StepCounts]] = field(default_factory=lambda: LRUCache(256))
-    """The last counts that were compared, without the differences and with them."""
+    compared: LRUCache[ResourceKey, Compared] = field(default_factory=lambda: LRUCache(256))
 
     async def __call__(self, deployment: Deployment) -> Deployment:
         """Return the deployment with the counts of its active rollout as they are now."""
@@ -82,16 +89,20 @@ class CountOutcomes:
         return replace(deployment, rollout=replace(rollout, counts=counts))
 
     async def with_differences(self, deployment: Deployment) -> Deployment:
-        """Return the same with the bounds of what is compared: what takes long is done in a thread, and once."""
+        """Return the same with the bounds of what is compared: in a thread, one at a time, and once for all who ask."""
         counted = await self(deployment)
         rollout, ref = counted.active_rollout, ResourceKey(project=deployment.project, id=deployment.id)
         if rollout is None:
             return counted
-        known = self.compared.get(ref)
-        if known is None or known[0] is not rollout.counts:
-            known = rollout.counts, await asyncio.to_thread(rollout.counts.with_differences)
-            self.compared[ref] = known
-        return replace(counted, rollout=replace(rollout, counts=known[1]))
+        counts = rollout.counts
+        while (known := self.compared.get(ref)) is None or known.counts is not counts:
+            if known is None or known.work.done():
+                work = asyncio.create_task(asyncio.to_thread(counts.with_differences))
+                self.compared[ref] = Compared(counts=counts, work=work)
+            else:
+                await asyncio.wait([known.work])
+        await asyncio.wait([known.work])  # which goes on for the others where one of them is cancelled
+        return replace(counted, rollout=replace(rollout, counts=known.work.result()))
 
     async def step(self, ref: ResourceKey, rollout: Rollout) -> StepCounts:
         """Return the counts of a rollout's step; what is too old to count is dropped."""
@@ -106,6 +117,9 @@ class CountOutcomes:
         counts, matures = count() if len(found) <= _FEW else await asyncio.to_thread(count)
         counts = replace(counts, server_ends=await self.outcomes.ends(*of))
         await self.outcomes.trim(*of, newest=kept, before=now - QUIET)
+        meanwhile = self.counted.get(ref)
+        if meanwhile and meanwhile.holds(mark, now):
+            return meanwhile.counts
         self.counted[ref] = Counted(mark=mark, counts=counts, until=matures)
         return counts
 

@@ -73,6 +73,20 @@ def difference(values: Weighted, than: Weighted, *, error: float) -> Bounds:
     They are a confidence sequence: however often they are computed, the difference is ever outside with a probability
     of `error` at most, for weights as in `less`, of which each bound is the inverse. They are on steps of 1 / _MEANS.
     """
+    return _difference(_items(values), _items(than), error)
+
+
+_Items = tuple[tuple[float, tuple[tuple[float, int], ...]], ...]
+
+
+def _items(values: Weighted) -> _Items:
+    return tuple(sorted((weight, tuple(sorted(counted.items()))) for weight, counted in values.items()))
+
+
+@lru_cache(maxsize=256)
+def _difference(ours_counted: _Items, theirs_counted: _Items, error: float) -> Bounds:
+    """Return it; the values of most metrics are the same after most answers."""
+    values, than = ({weight: dict(items) for weight, items in side} for side in (ours_counted, theirs_counted))
     weights = {*values, *than}
     maximum = max(weights, default=1.0)
     convincing = math.log(2 * max(1, len(weights)) / error)
@@ -94,13 +108,7 @@ def _highest(values: Weighted, than: Weighted, convincing: float) -> float:
 
 def _above(values: Weighted, mean: float) -> float:
     return _log_sum(
-        weight
-        + math.fsum(
-            count * _log_payoff(stake * share, value, mean)
-            for share, counted in values.items()
-            for value, count in counted.items()
-            if count
-        )
+        weight + math.fsum(_log_capital(stake * share, counted, mean) for share, counted in values.items())
         for stake, weight in zip(_STAKES, _LOG_WEIGHTS, strict=True)
     )
 
@@ -190,13 +198,12 @@ def _some(moments: Sequence[float]) -> Sequence[float]:
     return moments[::step]
 
 
-@lru_cache(maxsize=10_000)
-def _log_payoff(stake: float, value: float, mean: float) -> float:
-    """Return what becomes of a capital of 1; most values are 0 or 1, and the stakes and means are always the same."""
+def _log_capital(stake: float, counted: Counted, mean: float) -> float:
+    """Return what becomes of a capital of 1; no stake is all of it, so that none loses it."""
     if mean <= 0.0:
-        return math.inf if value > 0.0 < stake else 0.0
-    capital = 1.0 - stake + stake * value / mean
-    return math.log(capital) if capital > 0.0 else -math.inf
+        return math.inf if stake > 0.0 and any(value > 0.0 < count for value, count in counted.items()) else 0.0
+    kept, gain, log = 1.0 - stake, stake / mean, math.log
+    return math.fsum([count * log(kept + gain * value) for value, count in counted.items() if count])
 
 
 def _log_sum(logs: Iterable[float]) -> float:

@@ -25,8 +25,8 @@ MIN_COMPARED = 5
 back."""
 FALSE_ABORTS = 0.05
 """The share of steps, at most, in which a candidate that keeps every limit is taken back, however often it is looked
-at; the rules that are set share it. Failures and times are of answers, not of users: of these it holds where answers are
-independent."""
+at; the rules that are set share it. Failures and times are of answers, not of users: for these it holds where answers
+are independent."""
 
 
 class Reason(Enum):
