@@ -211,8 +211,8 @@ class Evaluator:
             retrieval=self.retrieval,
             triggers=self.triggers,
             max_concurrent=asyncio.Semaphore(max_concurrent),
-            turns=lambda deadline_s: Turns(
-                Pace(maximum=max_concurrent, share=0.5),
+            turns=lambda deadline_s, *, steady: Turns(
+                Pace(maximum=max_concurrent, share=0.5, steady=steady),
                 deadline_s=deadline_s,
                 seconds=lambda: self.clock.now().timestamp(),
             ),

@@ -61,3 +61,13 @@ def test_it_never_falls_below_one() -> None:
         pace.answered(pace.asked(1), 3.0)
 
     assert pace.max_concurrent == 1
+
+
+def test_a_steady_one_never_allows_more_than_before() -> None:
+    pace = Pace(maximum=16, share=0.5, steady=True)
+
+    answer(pace, share=0.1, rounds=5)
+    assert pace.max_concurrent == 4
+    answer(pace, share=0.6, rounds=1)
+    answer(pace, share=0.1, rounds=5)
+    assert pace.max_concurrent == 2

@@ -9,9 +9,10 @@ import pytest
 from services.evaluator.tests.builders import DEADLINE_S, TUNED
 from services.evaluator.tests.harness import HELD_OUT, TRUTH, Evaluator
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
-from tidemill_evaluator.evaluations.domain.comparison import Latencies, Verdict
+from tidemill_evaluator.evaluations.domain.comparison import Evidence, Latencies, Verdict
 from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.ports import Question
+from tidemill_evaluator.gates.domain.gate import Requirement
 
 
 @dataclass(slots=True)
@@ -140,3 +141,22 @@ async def test_latencies_are_shown_of_both_sides() -> None:
     done = await evaluator.finish()
 
     assert done.latencies == Latencies(baseline_s=2.0, candidate_s=3.0)
+
+
+@pytest.mark.parametrize(("engine_s", "at_once"), [(0.1, 4), (20.0, 1)])
+async def test_times_are_compared_of_answers_at_one_concurrency(engine_s: float, at_once: int) -> None:
+    evaluator = Evaluator(max_concurrent=16, evidence=Evidence(min_questions=2, max_unanswered=0.1))
+    await evaluator.with_suite(count=60)
+    await evaluator.with_gate(Requirement(suite="truth", metric="latency_s", gain_above=0.5))
+    engine = SlowEngine(evaluator, {"": engine_s, TUNED: engine_s})
+    evaluator.inference.before = engine
+    evaluator.inference.takes_s = {"": 3.0, TUNED: 2.0}
+    await evaluator.register()
+
+    done = await evaluator.finish()
+
+    (latency,) = [each for each in done.comparisons if each.required]
+    assert (latency.note, done.verdict) == ("", Verdict.PASSED)
+    assert (latency.baseline, latency.candidate) == (3.0, 2.0)
+    assert latency.cases >= 60 - 2 * (4 - at_once)
+    assert engine.maximum == 4

@@ -47,7 +47,7 @@ from tidemill_evaluator.evaluations.ports import (
     RetrievalComparisons,
 )
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
-from tidemill_evaluator.evaluations.turns import Turns
+from tidemill_evaluator.evaluations.turns import NewTurns
 from tidemill_evaluator.gates.domain.dependence import DEFAULT
 from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.suites.domain.cases import Case
@@ -103,8 +103,7 @@ class RunEvaluation:
     triggers: EvaluationTriggers
     max_concurrent: asyncio.Semaphore
     """Cases in flight in this process, over all its evaluations."""
-    turns: Callable[[float], Turns]
-    """Creates an evaluation's concurrency limiter for a deadline in seconds."""
+    turns: NewTurns
     clock: Clock
 
     async def __call__(self, caller: Caller, evaluation_id: str, *, epoch: int) -> Requeue | None:
@@ -195,9 +194,8 @@ class RunEvaluation:
         asked = await self._asked(evaluation, begins=begins)
         names = [CaseName(case_set, case.id) for case_set, case in asked]
         known = await self.results.read(evaluation.project, evaluation.id, names)
-        asking = Asking(
-            caller=caller, evaluation=evaluation, deadline_s=live.deadline_s, turns=self.turns(live.deadline_s)
-        )
+        turns = self.turns(live.deadline_s, steady=evaluation.compares_times)
+        asking = Asking(caller=caller, evaluation=evaluation, deadline_s=live.deadline_s, turns=turns)
         results = await self._ask_all(asking, asked, known)
         evaluation.refuse_other((await self._live(caller, evaluation)).digest)
         if evaluation.comparing.collection:

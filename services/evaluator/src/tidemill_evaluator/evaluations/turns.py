@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
 from tidemill_evaluator.evaluations.domain.pace import Pace
@@ -26,6 +27,13 @@ class Turn:
     """A question in flight, with the concurrency allowed then."""
 
     max_concurrent: int
+
+
+class NewTurns(Protocol):
+    """Creates an evaluation's concurrency limiter; `steady` where the times of its answers are compared."""
+
+    def __call__(self, deadline_s: float, *, steady: bool) -> "Turns":
+        """Return a limiter for answers with this deadline."""
 
 
 class Turns:

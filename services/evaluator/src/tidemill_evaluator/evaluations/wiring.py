@@ -211,6 +211,8 @@ def _run_evaluation(
         retrieval=others.retrieval,
         triggers=triggers,
         max_concurrent=asyncio.Semaphore(maximum),
-        turns=lambda deadline_s: Turns(Pace(maximum=maximum, share=share), deadline_s=deadline_s),
+        turns=lambda deadline_s, *, steady: Turns(
+            Pace(maximum=maximum, share=share, steady=steady), deadline_s=deadline_s
+        ),
         clock=SystemClock(),
     )

@@ -13,6 +13,7 @@ from tidemill_evaluator.evaluations.domain.job import EvaluationJob, State
 from tidemill_evaluator.evaluations.domain.slices import NO_SLICES, ComparedSlices, SliceComparison
 from tidemill_evaluator.gates.domain.gate import CONFIDENCE, Gate, Requirement, RetrievalRequirement
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
+from tidemill_evaluator.metrics.domain.metric import LATENCY_S
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.names import number_of
 
@@ -181,6 +182,11 @@ class Evaluation(EvaluationJob):
         of_set = [each for each in self.case_sets if each.name == case_set]
         required = [each.metric for each in self.comparing.require if any(map(each.is_of, of_set))]
         return list(dict.fromkeys([*required, *self.comparing.metrics]))
+
+    @property
+    def compares_times(self) -> bool:
+        """Whether answers are compared by how long they took."""
+        return any(LATENCY_S in self.metrics_on(each.name) for each in self.case_sets)
 
     def begin(  # noqa: PLR0913 - all of it is fixed at once
         self,

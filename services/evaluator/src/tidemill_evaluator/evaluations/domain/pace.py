@@ -22,11 +22,12 @@ class Pace:
     Chiu and Jain, Analysis of the Increase and Decrease Algorithms for Congestion Avoidance in Computer Networks
     (1989): clients of a shared engine converge to equal shares. Slow start doubles up to half of the last overload, and
     a missed deadline restarts from one (Jacobson, Congestion Avoidance and Control, 1988); the limit decreases once per
-    round.
+    round. A steady one begins with as many and never allows more, so that times of answers can be compared.
     """
 
-    def __init__(self, *, maximum: int, share: float) -> None:
+    def __init__(self, *, maximum: int, share: float, steady: bool = False) -> None:
         """`share` is the part of the deadline above which an answer is slow."""
+        self._steady = steady
         self._max = maximum
         self._share = share
         self._places = float(min(BEGINNING, maximum))
@@ -48,7 +49,7 @@ class Pace:
             return
         if share > self._share:
             self._slow_down(to=self._places / 2)
-        elif asked.full:
+        elif asked.full and not self._steady:
             more = 1.0 if self._places < self._doubling_below else 1 / self._places
             self._places = min(self._places + more, self._max)
 
