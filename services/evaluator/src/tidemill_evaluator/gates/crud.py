@@ -70,8 +70,10 @@ class GateCrud:
 
         """
         if "require" in paths:
-            known = [each.metric for each in given.require if self.metrics.find(each.metric)]
-            await self.metrics.check(caller, known, gating=True)
+            stored = await self.gates.get(caller.project, given.id)
+            had = {each.metric for each in stored.require}
+            new = [each.metric for each in given.require if each.metric not in had and self.metrics.find(each.metric)]
+            await self.metrics.check(caller, new, gating=True)
 
         def change(gate: Gate) -> None:
             copy_fields(given, gate, paths)
