@@ -74,8 +74,8 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum number of judgements in flight, over all evaluations of the process."""
     max_measured_items: int = Field(default=200, ge=10, le=5000)
     """Reviewed answers that a measurement of a judge has judged, the latest ones."""
-    judge_drift_cases: int = Field(default=10, ge=0, le=200)
-    """Measured answers that a judge judges again when an evaluation by a gate begins; 0: none."""
+    judge_drift_cases: int = Field(default=20, ge=0, le=200)
+    """Measured answers that a judge judges twice, and again when an evaluation by a gate begins; 0: none."""
     max_concurrent_powers: int = Field(default=1, ge=1, le=16)
     """Threads that compute the power of gates at the same time."""
     max_concurrent_scores: int = Field(default=1, ge=1, le=16)

@@ -22,6 +22,7 @@ from tidemill_evaluator.judges.ports import (
     JudgeDeployment,
     JudgedItem,
     LabelledItem,
+    Measured,
     PinnedJudge,
     Record,
     ReviewField,
@@ -115,17 +116,18 @@ class InMemoryJudgedItems:
     """Implements `ports.JudgedItems`."""
 
     def __init__(self) -> None:
-        self.stored: dict[tuple[str, str, str], dict[str, JudgedItem]] = defaultdict(dict)
+        self.stored: dict[tuple[str, Measured], dict[str, JudgedItem]] = defaultdict(dict)
 
-    async def read(self, project: str, judge: str, *, version: str) -> Mapping[str, JudgedItem]:
-        return dict(self.stored[project, judge, version])
+    async def read(self, project: str, measured: Measured) -> Mapping[str, JudgedItem]:
+        return dict(self.stored[project, measured])
 
-    async def keep(self, project: str, judge: str, version: str, judged: JudgedItem) -> None:
-        self.stored[project, judge, version][judged.item] = judged
+    async def keep(self, project: str, measured: Measured, judged: JudgedItem) -> None:
+        self.stored[project, measured][judged.item] = judged
 
-    async def forget_others(self, project: str, judge: str, *, version: str) -> None:
-        for key in [each for each in self.stored if each[:2] == (project, judge) and each[2] != version]:
-            del self.stored[key]
+    async def forget_others(self, project: str, judge: str, *, measurements: Sequence[int]) -> None:
+        for owner, measured in list(self.stored):
+            if (owner, measured.judge) == (project, judge) and measured.measurement not in measurements:
+                del self.stored[owner, measured]
 
 
 class Judging:
@@ -141,9 +143,10 @@ class Judging:
             models=self.models, attempts=3, pause_s=0.0, max_concurrent=asyncio.Semaphore(max_concurrent)
         )
         self.pins = PinJudges(judges=self.store, models=self.models)
+        self.clock = FixedClock()
         self.queues, self.records, self.judged = InMemoryQueues(), InMemoryRecords(), InMemoryJudgedItems()
         self.watch_drift = WatchDrift(
-            judges=self.store, judged=self.judged, records=self.records, ask=self.ask, max_cases=10, clock=FixedClock()
+            judges=self.store, judged=self.judged, records=self.records, ask=self.ask, max_cases=10, clock=self.clock
         )
         self.metrics = JudgeMetrics(judges=self.store, pins=self.pins, ask=self.ask, watch_drift=self.watch_drift)
         self.enqueued: list[ResourceKey] = []
@@ -157,7 +160,8 @@ class Judging:
             judged=self.judged,
             intervals=BettingIntervals(),
             max_items=200,
-            clock=FixedClock(),
+            drift_cases=10,
+            clock=self.clock,
         )
 
     async def _gates_of(self, caller: Caller, metric: str) -> list[str]:

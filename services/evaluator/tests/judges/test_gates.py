@@ -33,6 +33,6 @@ async def test_a_gate_is_changed_also_where_a_judge_that_it_has_already_is_anoth
     changed = gate_of(replace(has, gain_above=0.1))
     assert looked.require == (has,)
     assert (await evaluator.gate_crud.update(ADA, changed, REQUIRE, write())).require == changed.require
+    new = gate_of(has, Requirement(suite="truth", metric="judge:brief"))
     with pytest.raises(NoVerdict, match="judge brief decides nothing"):
-        new = gate_of(has, Requirement(suite="truth", metric="judge:brief"))
         await evaluator.gate_crud.update(ADA, new, REQUIRE, LOOK)

@@ -17,6 +17,8 @@ from tidemill_kit.erasure.steps import Scope, Target
 
 MIXED = (1.0, 0.0) * 20
 METRIC = ["judge:tone"]
+TWICE = 10
+"""Answers that are judged twice, for drift."""
 ADAS = Target(project="acme", scope=Scope.END_USER, subject="ada")
 
 
@@ -65,7 +67,7 @@ async def test_a_judge_is_measured_on_what_people_resolved_and_may_then_decide()
     judge = await judging.measured()
 
     assert judge.measurement == JudgeMeasurement(
-        queue="answers", field="right", state=MeasurementState.COMPLETED, epoch=1, judged=40, items=40
+        queue="answers", field="right", state=MeasurementState.COMPLETED, epoch=1, completed=1, judged=40, items=40
     )
     found = judge.agreement
     assert found is not None
@@ -182,7 +184,7 @@ async def test_a_worker_that_resumes_asks_nothing_twice_and_one_that_was_late_ch
     assert waiting is not None
     assert waiting.message == "waits for inference: no answer"
     assert asked >= 12
-    assert len(judging.models.forms) == 40
+    assert len(judging.models.forms) == 40 + TWICE
     assert judge.agreement is not None
 
 
@@ -230,7 +232,7 @@ async def test_what_cannot_measure_a_judge_is_refused_with_what_can() -> None:
         await start()
 
 
-async def test_measuring_again_forgets_what_another_version_said() -> None:
+async def test_judgements_of_the_last_measurement_are_kept_beside_those_of_one_under_way() -> None:
     judging = Judging()
     await judging.with_judge()
     judging.review(*MIXED)
@@ -239,6 +241,25 @@ async def test_measuring_again_forgets_what_another_version_said() -> None:
 
     judge = await judging.measured(epoch=2)
 
-    ((_, _, version),) = judging.judged.stored
     assert judge.agreement is not None
-    assert judge.agreement.version == version
+    first, second = sorted(judging.judged.stored, key=lambda each: each[1].measurement)
+    assert second[1].version == judge.agreement.version
+    await judging.measured(epoch=3)
+    assert first not in judging.judged.stored
+
+
+async def test_measuring_again_asks_again() -> None:
+    judging = Judging()
+    await judging.with_judge()
+    judging.review(*MIXED)
+    well = judging.models.says
+    judging.models.says = lambda _: "very good!"
+    failed = (await judging.measured()).measurement
+    judging.models.says = well
+
+    judge = await judging.measured(epoch=2)
+
+    assert failed is not None
+    assert failed.reason == "JUDGE_UNRELIABLE"
+    assert judge.agreement is not None
+    assert judge.agreement.value == 1.0

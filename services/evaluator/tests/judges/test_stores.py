@@ -1,6 +1,7 @@
 """What feedback's API, inference's records and MongoDB are to judges."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -18,7 +19,7 @@ from tidemill_evaluator.judges.domain.form import Material
 from tidemill_evaluator.judges.feedback import FeedbackReviewQueues, UnknownReviewQueues
 from tidemill_evaluator.judges.inference import InferenceRecords
 from tidemill_evaluator.judges.mongo_items import MongoJudgedItems, items_of_user
-from tidemill_evaluator.judges.ports import JudgedItem, JudgedItems, LabelledItem, Record, ReviewField
+from tidemill_evaluator.judges.ports import JudgedItem, JudgedItems, LabelledItem, Measured, Record, ReviewField
 from tidemill_kit.erasure.documents import documents
 from tidemill_kit.erasure.steps import Scope, Target
 from tidemill_kit.store.mongo import Database, connect
@@ -29,6 +30,7 @@ from tidemill_testkit.stubs.calls import Context, errors_of
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences, message_of
 
 JUDGED = JudgedItem(item="i1", inference="a1", end_user="ada", label=1.0, score=0.75)
+FIRST = Measured(judge="tone", version="v1", measurement=1)
 
 
 class Reviews(ReviewServiceServicer):
@@ -159,28 +161,27 @@ def judged(request: pytest.FixtureRequest) -> JudgedItems:
 
 
 async def test_judgements_are_read_as_they_were_kept_of_their_judge_and_version_alone(judged: JudgedItems) -> None:
-    await judged.keep("acme", "tone", "v1", JUDGED)
-    await judged.keep("acme", "tone", "v1", JUDGED)
-    await judged.keep("globex", "tone", "v1", JUDGED)
+    again = replace(JUDGED, again=0.5)
+    await judged.keep("acme", FIRST, JUDGED)
+    await judged.keep("acme", FIRST, again)
+    await judged.keep("globex", FIRST, JUDGED)
 
-    assert await judged.read("acme", "tone", version="v1") == {"i1": JUDGED}
-    assert await judged.read("acme", "tone", version="v2") == await judged.read("acme", "other", version="v1") == {}
-    await judged.forget_others("acme", "tone", version="v1")
-    assert await judged.read("acme", "tone", version="v1")
-    await judged.forget_others("acme", "tone", version="v2")
-    assert await judged.read("acme", "tone", version="v1") == {}
-    assert await judged.read("globex", "tone", version="v1")
+    assert await judged.read("acme", FIRST) == {"i1": again}
+    for other in ({"version": "v2"}, {"judge": "other"}, {"measurement": 2}):
+        assert await judged.read("acme", replace(FIRST, **other)) == {}
+    await judged.forget_others("acme", "tone", measurements=[2, 1])
+    assert await judged.read("acme", FIRST)
+    await judged.forget_others("acme", "tone", measurements=[2, 0])
+    assert await judged.read("acme", FIRST) == {}
+    assert await judged.read("globex", FIRST)
 
 
 async def test_judgements_of_an_end_users_answers_are_erased_with_the_end_user(database: Database) -> None:
     items = MongoJudgedItems(database["judged_items"])
     await items.ensure_indexes()
     for project in ("acme", "globex"):
-        await items.keep(project, "tone", "v1", JUDGED)
+        await items.keep(project, FIRST, JUDGED)
     erase = documents("judged answers", database["judged_items"], where=items_of_user)
 
     assert await erase.erase(Target(project="acme", scope=Scope.END_USER, subject="ada")) == 1
-    assert (await items.read("acme", "tone", version="v1"), len(await items.read("globex", "tone", version="v1"))) == (
-        {},
-        1,
-    )
+    assert (await items.read("acme", FIRST), len(await items.read("globex", FIRST))) == ({}, 1)

@@ -1,8 +1,9 @@
 """Use case: measure how far a judge agrees with people, on the resolved items of a review queue."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Request, Requeue, ResourceKey
@@ -23,12 +24,14 @@ from tidemill_evaluator.errors import (
 from tidemill_evaluator.judges.ask_judge import AskJudge
 from tidemill_evaluator.judges.domain.agreement import (
     CONFIDENCE,
+    MAX_UNJUDGED,
     THRESHOLD,
     JudgeAgreement,
     Labelled,
     disagreements,
     kappa_of,
 )
+from tidemill_evaluator.judges.domain.drift import fixed_cases
 from tidemill_evaluator.judges.domain.judge import Judge, JudgeInput, JudgeMode
 from tidemill_evaluator.judges.pin_judges import PinJudges
 from tidemill_evaluator.judges.ports import (
@@ -38,16 +41,16 @@ from tidemill_evaluator.judges.ports import (
     JudgedItems,
     Judges,
     LabelledItem,
+    Measured,
     PinnedJudge,
     Records,
     ReviewField,
     ReviewQueues,
 )
 
+T = TypeVar("T")
 MIN_ITEMS = 10
 """Answers that both have judged, for an agreement to be stated."""
-MAX_UNJUDGED = 0.1
-"""Share of the items that may lack a judgement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,19 @@ class StartMeasurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What one worker does of a measurement."""
+
+    caller: Caller
+    pinned: PinnedJudge
+    measured: Measured
+    epoch: int
+
+    def name_of(self, item: str) -> str:
+        return f"{self.measured.version}/{self.measured.measurement}/{item}/{self.epoch}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureJudge:
     """Each judgement is stored as it arrives, so that a worker that resumes asks none twice."""
 
@@ -94,6 +110,8 @@ class MeasureJudge:
     judged: JudgedItems
     intervals: DisagreementIntervals
     max_items: int
+    drift_cases: int
+    """Answers that are judged twice, so that it is known how far the judge repeats itself."""
     clock: Clock
 
     async def __call__(self, caller: Caller, judge_id: str, *, epoch: int) -> Requeue | None:
@@ -133,50 +151,55 @@ class MeasureJudge:
         except InvalidInput as error:
             raise NoVerdict(TOO_FEW_LABELS, error.message) from error
         items = await self.queues.labelled(caller, queue, of, limit=self.max_items)
-        await self.judged.forget_others(caller.project, judge.id, version=pinned.version)
-        known = await self.judged.read(caller.project, judge.id, version=pinned.version)
-        found = await self._judge_all(caller, pinned, items, known, epoch)
+        number, completed = judge.measurement.number, judge.measurement.completed
+        measured = Measured(judge=judge.id, version=pinned.version, measurement=number)
+        run = _Run(caller=caller, pinned=pinned, measured=measured, epoch=epoch)
+        await self.judged.forget_others(caller.project, judge.id, measurements=[number, completed])
+        known = await self.judged.read(caller.project, measured)
+        found = await self._judge_all(run, items, known)
+        await self._judge_again(run, found)
         return await self._agreement(pinned, of, found, queue=queue)
 
     async def _judge_all(
-        self,
-        caller: Caller,
-        pinned: PinnedJudge,
-        items: Sequence[LabelledItem],
-        known: Mapping[str, JudgedItem],
-        epoch: int,
+        self, run: _Run, items: Sequence[LabelledItem], known: Mapping[str, JudgedItem]
     ) -> Sequence[JudgedItem]:
         done = [replace(known[item.id], label=item.label) for item in items if item.id in known]
-        todo = [item for item in items if item.id not in known]
 
         async def judge(item: LabelledItem) -> None:
-            record = await self.records.read(caller, item.inference)
+            record = await self.records.read(run.caller, item.inference)
             if record is None:
                 return  # erased, or recorded without texts
-            score = await self.ask.points(caller, pinned, record.material, name=f"{pinned.version}/{item.id}/{epoch}")
+            score = await self.ask.points(run.caller, run.pinned, record.material, name=run.name_of(item.id))
             judged = JudgedItem(
                 item=item.id, inference=item.inference, end_user=record.end_user, label=item.label, score=score
             )
-            current = await self.judges.get(caller.project, pinned.judge.id)
-            current.measuring(epoch)  # an erasure ends it
-            await self.judged.keep(caller.project, pinned.judge.id, pinned.version, judged)
+            await self._keep(run, judged)
             done.append(judged)
-            await self._report(caller, pinned.judge.id, epoch, judged=len(done), items=len(items))
+            await self._report(run, judged=len(done), items=len(items))
 
-        await self._report(caller, pinned.judge.id, epoch, judged=len(done), items=len(items))
-        places = asyncio.Semaphore(8)
-
-        async def placed(item: LabelledItem) -> None:
-            async with places:
-                await judge(item)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for item in todo:
-                    group.create_task(placed(item))
-        except ExceptionGroup as failures:
-            raise first_of(failures) from failures
+        await self._report(run, judged=len(done), items=len(items))
+        await _at_once(judge, [item for item in items if item.id not in known])
         return done
+
+    async def _judge_again(self, run: _Run, found: Sequence[JudgedItem]) -> None:
+        """Have some judged once more; they are what drift is measured by."""
+        scored = {each.item: each for each in found if each.score is not None}
+        fixed = [scored[name] for name in fixed_cases(scored, self.drift_cases)]
+
+        async def judge(item: JudgedItem) -> None:
+            record = await self.records.read(run.caller, item.inference)
+            if record is None:
+                return
+            name = f"{run.name_of(item.item)}/again"
+            score = await self.ask.points(run.caller, run.pinned, record.material, name=name)
+            await self._keep(run, replace(item, again=score))
+
+        await _at_once(judge, [each for each in fixed if each.again is None])
+
+    async def _keep(self, run: _Run, judged: JudgedItem) -> None:
+        current = await self.judges.get(run.caller.project, run.measured.judge)
+        current.measuring(run.epoch)  # an erasure ends it
+        await self.judged.keep(run.caller.project, run.measured, judged)
 
     async def _agreement(
         self, pinned: PinnedJudge, field: ReviewField, found: Sequence[JudgedItem], *, queue: str
@@ -212,11 +235,30 @@ class MeasureJudge:
             measure_time=self.clock.now(),
         )
 
-    async def _report(self, caller: Caller, judge_id: str, epoch: int, *, judged: int, items: int) -> None:
-        await self._write(caller, judge_id, lambda each: each.report_measurement(epoch, judged=judged, items=items))
+    async def _report(self, run: _Run, *, judged: int, items: int) -> None:
+        def report(judge: Judge) -> None:
+            judge.report_measurement(run.epoch, judged=judged, items=items)
+
+        await self._write(run.caller, run.measured.judge, report)
 
     async def _write(self, caller: Caller, judge_id: str, change: Callable[[Judge], None]) -> Judge:
         return await self.judges.update(caller.project, judge_id, change, request=Request.internal())
+
+
+async def _at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> None:
+    """Do the work of all items, eight at once; what fails ends it."""
+    places = asyncio.Semaphore(8)
+
+    async def placed(item: T) -> None:
+        async with places:
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for item in items:
+                group.create_task(placed(item))
+    except ExceptionGroup as failures:
+        raise first_of(failures) from failures
 
 
 def _refuse_unmeasurable(judge: Judge) -> None:

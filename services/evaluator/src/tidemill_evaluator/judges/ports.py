@@ -88,6 +88,17 @@ class JudgedItem:
     end_user: str
     label: float
     score: float | None
+    again: float | None = None
+    """The score when it was judged once more, of some: how far the judge repeats itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One measurement of a judge in one version."""
+
+    judge: str
+    version: str
+    measurement: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,18 +130,18 @@ class Records(Protocol):
 
 
 class JudgedItems(Protocol):
-    """Stores the judgements of a measurement as they arrive."""
+    """Stores the judgements of measurements as they arrive."""
 
-    async def read(self, project: str, judge: str, *, version: str) -> Mapping[str, JudgedItem]:
-        """Return those of a version, by item."""
+    async def read(self, project: str, measured: Measured) -> Mapping[str, JudgedItem]:
+        """Return those of a measurement, by item."""
         ...
 
-    async def keep(self, project: str, judge: str, version: str, judged: JudgedItem) -> None:
+    async def keep(self, project: str, measured: Measured, judged: JudgedItem) -> None:
         """Store one; a repeated one replaces it."""
         ...
 
-    async def forget_others(self, project: str, judge: str, *, version: str) -> None:
-        """Remove those of other versions."""
+    async def forget_others(self, project: str, judge: str, *, measurements: Sequence[int]) -> None:
+        """Remove those of the judge's other measurements."""
         ...
 
 

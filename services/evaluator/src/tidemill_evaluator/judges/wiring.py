@@ -69,6 +69,7 @@ def wire_judges(settings: EvaluatorSettings, backend: Backend, *, intervals: Dis
         judged=judged,
         intervals=intervals,
         max_items=settings.max_measured_items,
+        drift_cases=settings.judge_drift_cases,
         clock=SystemClock(),
     )
     leases = backend.leases("judge_leases")

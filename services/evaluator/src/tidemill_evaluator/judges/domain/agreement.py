@@ -8,6 +8,8 @@ from statistics import fmean, pvariance
 CONFIDENCE = 0.95
 THRESHOLD = 0.5
 """A score of so much, or more, is a judge's yes."""
+MAX_UNJUDGED = 0.1
+"""Share of the answers that may lack a judgement."""
 
 
 @dataclass(frozen=True, slots=True)

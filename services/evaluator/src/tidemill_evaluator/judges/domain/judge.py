@@ -114,9 +114,11 @@ class Judge(Aggregate):
             JudgeBusy: it is.
 
         """
-        if self.measurement is not None and self.measurement.state is MeasurementState.RUNNING:
+        before = self.measurement
+        if before is not None and before.state is MeasurementState.RUNNING:
             raise JudgeBusy(self.id)
-        self.measurement = JudgeMeasurement(queue=queue, field=field)
+        number, completed = (before.number + 1, before.completed) if before else (1, 0)
+        self.measurement = JudgeMeasurement(queue=queue, field=field, number=number, completed=completed)
 
     def claim_measurement(self, epoch: int) -> None:
         """Assign the measurement to the worker with this lease epoch.
@@ -152,7 +154,8 @@ class Judge(Aggregate):
 
     def complete_measurement(self, epoch: int, agreement: JudgeAgreement) -> None:
         """Record the agreement."""
-        self.measurement = replace(self.measuring(epoch), state=MeasurementState.COMPLETED, message="")
+        found = self.measuring(epoch)
+        self.measurement = replace(found, state=MeasurementState.COMPLETED, completed=found.number, message="")
         self.agreement, self.drift = agreement, None
 
     def stop_measurement(self, message: str) -> bool:

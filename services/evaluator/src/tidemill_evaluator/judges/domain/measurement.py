@@ -18,6 +18,10 @@ class JudgeMeasurement:
 
     queue: str
     field: str
+    number: int = 1
+    """Among the judge's measurements: judgements of another one are not this one's."""
+    completed: int = 0
+    """The number of the last one that was completed; 0 for none."""
     state: MeasurementState = MeasurementState.RUNNING
     epoch: int = 0
     judged: int = 0
