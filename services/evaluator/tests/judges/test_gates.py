@@ -12,7 +12,7 @@ from tidemill_core.resources import Write
 from tidemill_evaluator.errors import NoVerdict
 from tidemill_evaluator.gates.domain.gate import Requirement
 
-LOOK = Write(request=Request.internal(), validate_only=True)
+PREVIEW = Write(request=Request.internal(), validate_only=True)
 REQUIRE = frozenset({"require"})
 
 
@@ -29,10 +29,10 @@ async def test_a_gate_is_changed_also_where_a_judge_that_it_has_already_is_anoth
 
     judging.models.deployments["acme", "grader"] = replace(GRADER, configuration="g2")
 
-    looked = await evaluator.gate_crud.update(ADA, gate_of(has), REQUIRE, LOOK)
+    previewed = await evaluator.gate_crud.update(ADA, gate_of(has), REQUIRE, PREVIEW)
     changed = gate_of(replace(has, gain_above=0.1))
-    assert looked.require == (has,)
+    assert previewed.require == (has,)
     assert (await evaluator.gate_crud.update(ADA, changed, REQUIRE, write())).require == changed.require
     new = gate_of(has, Requirement(suite="truth", metric="judge:brief"))
     with pytest.raises(NoVerdict, match="judge brief decides nothing"):
-        await evaluator.gate_crud.update(ADA, new, REQUIRE, LOOK)
+        await evaluator.gate_crud.update(ADA, new, REQUIRE, PREVIEW)
