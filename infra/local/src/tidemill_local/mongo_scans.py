@@ -30,7 +30,8 @@ class PartialScans:
         )
         matcher = jpype.JClass("de.bwaldvogel.mongo.backend.DefaultQueryMatcher")()
         matches = handles.publicLookup().findVirtual(matcher.getClass(), "matches", signature)
-        self._insert = lambda query: handles.insertArguments(matches.bindTo(matcher), 1, [query])
+        self._matches: Any = matches.bindTo(matcher)
+        self._handles: Any = handles
         self._as_interface = jpype.JClass("java.lang.invoke.MethodHandleProxies").asInterfaceInstance
         self._predicate = jpype.JClass("java.util.function.Predicate").class_
 
@@ -55,7 +56,13 @@ class PartialScans:
         kept = self._store.registerVersionUsage()  # or a commit might free what is still to be read
         try:
             stored = self._store.openMap(f"{DOCUMENTS}{collection}").values().stream()
-            found = stored.filter(self._as_interface(self._predicate, self._insert(query))).limit(_FEW + 1).toList()
+            found = (
+                stored.filter(
+                    self._as_interface(self._predicate, self._handles.insertArguments(self._matches, 1, [query]))
+                )
+                .limit(_FEW + 1)
+                .toList()
+            )
         finally:
             self._store.deregisterVersionUsage(kept)
         if found.size() > _FEW:

@@ -82,7 +82,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("memories list", ["m-1", "The user lives in Oslo.", "corrected"]),
         ("memories correct m-1 Bergen", ["m-1 is corrected"]),
         ("memories delete m-1", ["m-1 is erased"]),
-        ("loop list", ["helpdesk", "5"]),
+        ("loop list", ["helpdesk", "6"]),
         ("metrics list", ["reopened", "boolean", "min", "true, false", "-12.5 EUR", "reviewer 3", "bought 30 EUR"]),
         ("metrics show reopened", ["reopened", "boolean", "true, false; false after 7 days", "-12.5 EUR"]),
         ("metrics figures reopened -d helpdesk", ["live", "9", "0.250", "0.100 to 0.500", "worth EUR", "-25", "more"]),

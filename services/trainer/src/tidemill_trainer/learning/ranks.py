@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import torch.distributed as dist
 
+from tidemill_core.errors import isolated
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.reports import Reports
@@ -113,8 +114,9 @@ def together(rank: Rank, job: Job, reports: Reports, *, device: str, threads: in
     os.environ |= rank.environment(rank.index) | {"OMP_NUM_THREADS": str(threads)}  # else accelerate sets the threads
     started = _Started(rank, job, reports) if rank.starts_others else None
     try:
-        _join(rank, job, backend="nccl" if device == "cuda" else "gloo")
-        yield Ranks(rank)
+        with isolated():
+            _join(rank, job, backend="nccl" if device == "cuda" else "gloo")
+            yield Ranks(rank)
     except TrainingStopped:
         raise
     except Exception as error:
