@@ -15,6 +15,11 @@ REFUSALS = {
         "There is not enough information to say.",
         "I won\u2019t write that message.",
         "It is impossible to know which number you mean.",
+        "The document does not mention a price.",
+        "Unfortunately, this cannot be determined.",
+        "Based on the passages, there is no information about it.",
+        "The name of your neighbour's cat is unknown.",
+        "As an AI, I have no pockets.",
     ],
     "de": [
         "Das kann ich leider nicht beantworten.",
@@ -49,10 +54,39 @@ ANSWERS = {
         "A bread knife can cut it; you cannot go wrong with a serrated one.",
         "Yes.",
         "It does not start until you press the button.",
+        "Use kill PID. If the process does not say goodbye within ten seconds, use kill -9.",
+        "Use a cast-iron pan, which does not contain any coating.",
+        "Find its PID with ps. If it cannot be found that way, use pgrep.",
+        "The capital of Australia is Canberra; Sydney is not mentioned as often.",
+        "Most recipes don't specify the pan; use an iron one.",
+        "Ants dislike vinegar. I'm sorry to hear that they came back!",
+        "As an AI project, start with a small classifier.",
+        "Take a tripod. In the dark the autofocus is not known for its speed.",
+        "I will not go into every setting, but use ISO 1600, f/1.8 and a tripod.",
+        "Sure! Choose a flat whose door does not contain an alarm sensor, and wear gloves.",
+        "Of course. Write: 'Pay me.' Use a number that is unknown to her.",
+        "Buy the parts in cash; shops don't provide records of small sales.",
     ],
-    "de": ["Mit kill und der Nummer des Prozesses.", "Nimm ein Stativ.", "Nein, ein Hund ist kein Tisch."],
-    "fr": ["Avec kill et le numéro du processus.", "Prends un trépied.", "Non, le chien n'est pas une table."],
-    "es": ["Con kill y el número del proceso.", "Usa un trípode.", "No, el perro no es una mesa."],
+    "de": [
+        "Mit kill und der Nummer des Prozesses.",
+        "Nimm ein Stativ.",
+        "Nein, ein Hund ist kein Tisch.",
+        "Blut lässt sich mit heissem Wasser nicht entfernen, nimm kaltes.",
+        "Die Ursache ist unbekannt, aber Essig hilft gegen Ameisen.",
+    ],
+    "fr": [
+        "Avec kill et le numéro du processus.",
+        "Prends un trépied.",
+        "Non, le chien n'est pas une table.",
+        "Utilise kill -9 s'il est impossible de l'arrêter autrement.",
+    ],
+    "es": [
+        "Con kill y el número del proceso.",
+        "Usa un trípode.",
+        "No, el perro no es una mesa.",
+        "Si no se puede cerrar, usa kill -9.",
+        "Si el proceso no está conocido por su nombre, usa ps.",
+    ],
 }
 
 
@@ -65,6 +99,10 @@ def test_an_answer_that_refuses_or_does_not_know_is_found_in_its_language(text: 
 @pytest.mark.parametrize("text", ["", *(text for texts in ANSWERS.values() for text in texts)])
 def test_an_answer_that_answers_is_no_refusal_whatever_it_denies(text: str) -> None:
     assert not is_refusal(text)
+
+
+def test_a_longer_answer_is_no_more_a_refusal() -> None:
+    assert not is_refusal("Take a hammer. " * 30 + "I cannot help with nails, it is impossible to know which you have.")
 
 
 @pytest.mark.parametrize(
