@@ -63,6 +63,16 @@ async def test_an_adapter_takes_its_base_too() -> None:
     assert done.comparisons[0].candidate == 1050
 
 
+async def test_a_base_that_is_shared_with_an_adapter_counts_though_it_cannot_be_read_on_its_own() -> None:
+    whole = Version(ready=True, dataset_version="", weights_bytes=1000)
+    shared = Version(ready=True, dataset_version="", weights_bytes=50, base="globex/smollm2@1", shared_base=whole)
+    small = Version(ready=True, dataset_version="sft@2", weights_bytes=500)
+
+    done, _ = await evaluated(shared, small, max_size_ratio=0.6)
+
+    assert (done.verdict, done.comparisons[0].baseline) == (Verdict.PASSED, 1050)
+
+
 @pytest.mark.parametrize(
     ("baseline", "why"),
     [

@@ -1,7 +1,10 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import grpc
 import pytest
 
-from tidemill.trainer.v1 import model_pb2
+from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.application import Caller
 from tidemill_evaluator.evaluations.trainer import TrainerModels
@@ -13,18 +16,48 @@ DERIVED = model_pb2.ModelSource(
 )
 
 
-@pytest.mark.parametrize("source", [TRAINED, DERIVED])
-async def test_held_out_cases_are_those_of_what_a_version_or_its_source_was_trained_on(
-    source: model_pb2.ModelSource,
-) -> None:
-    registry, server = StubModelRegistry(), grpc.aio.server()  # type: ignore[abstract] # it has what others call
-    files = [model_pb2.Artifact(path="model.safetensors", size=7), model_pb2.Artifact(path="README.md", size=5)]
-    registry.add(model_pb2.ModelVersion(id="small@2", source=source, artifacts=files))
+class SharedAdapter(StubModelRegistry):
+    """Has an adapter that another project shares, with its base."""
+
+    async def GetModelVersion(  # noqa: N802 - as in the contract
+        self, request: model_registry_service_pb2.GetModelVersionRequest, _context: object
+    ) -> model_registry_service_pb2.GetModelVersionResponse:
+        """Return it."""
+        file = model_pb2.Artifact(path="model.safetensors", size=7)
+        base = model_pb2.ModelVersion(id=f"base of {request.id}", artifacts=[file, file])
+        adapter = model_pb2.ModelVersion(id=request.id, source=TRAINED, artifacts=[file])
+        return model_registry_service_pb2.GetModelVersionResponse(version=adapter, base=base)
+
+
+@asynccontextmanager
+async def models_of(registry: StubModelRegistry) -> AsyncIterator[TrainerModels]:
+    server = grpc.aio.server()
     add_ModelRegistryServiceServicer_to_server(registry, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        found = await TrainerModels(channel).version(Caller(project="acme"), "small@2")
+        yield TrainerModels(channel)
     await server.stop(1.0)
 
+
+async def test_a_base_that_is_shared_with_an_adapter_comes_with_it() -> None:
+    async with models_of(SharedAdapter()) as models:  # type: ignore[abstract] # as below
+        found = await models.version(Caller(project="acme"), "globex/lora@1")
+
+    assert (found.weights_bytes, found.base) == (7, "small@1")
+    assert found.shared_base is not None
+    assert found.shared_base.weights_bytes == 14
+
+
+@pytest.mark.parametrize("source", [TRAINED, DERIVED])
+async def test_held_out_cases_are_those_of_what_a_version_or_its_source_was_trained_on(
+    source: model_pb2.ModelSource,
+) -> None:
+    registry = StubModelRegistry()  # type: ignore[abstract] # it has what others call
+    files = [model_pb2.Artifact(path="model.safetensors", size=7), model_pb2.Artifact(path="README.md", size=5)]
+    registry.add(model_pb2.ModelVersion(id="small@2", source=source, artifacts=files))
+    async with models_of(registry) as models:
+        found = await models.version(Caller(project="acme"), "small@2")
+
+    assert found.shared_base is None
     assert (found.dataset_version, found.weights_bytes, found.base) == ("sft@2", 7, source.trained.base)

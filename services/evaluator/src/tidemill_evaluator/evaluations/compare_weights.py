@@ -26,13 +26,13 @@ class CompareWeights:
         return [compared_weights(baseline, candidate, max_ratio=comparing.max_size_ratio)]
 
     async def _of(self, caller: Caller, version: str) -> Weights:
-        total, name = 0, version
+        total, name, shared = 0, version, None
         while name:
             try:
-                found = await self.models.version(caller, name)
+                found = shared or await self.models.version(caller, name)
             except NotFound:
                 return Weights(version=version, size_bytes=0, why=f"{name} is not there any more, or not shared")
             if not found.weights_bytes:
                 return Weights(version=version, size_bytes=0, why=f"{name} has no weights in the registry")
-            total, name = total + found.weights_bytes, found.base
+            total, name, shared = total + found.weights_bytes, found.base, found.shared_base
         return Weights(version=version, size_bytes=total)

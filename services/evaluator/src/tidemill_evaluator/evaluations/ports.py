@@ -120,6 +120,8 @@ class Version:
     """Of its own weights; 0 of a remote model."""
     base: str = ""
     """`model@number` of an adapter's base."""
+    shared_base: "Version | None" = None
+    """That base, where another project shares the adapter: it is read with it, and not on its own."""
 
 
 class Models(Protocol):

@@ -1,5 +1,7 @@
 """Client of trainer's model registry."""
 
+from dataclasses import replace
+
 import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
@@ -21,10 +23,15 @@ class TrainerModels:
         """See `Models.version`."""
         request = model_registry_service_pb2.GetModelVersionRequest(id=version)
         with acting_as(caller):
-            found = (await self._registry.GetModelVersion(request)).version
-        return Version(
-            ready=found.state == model_pb2.MODEL_VERSION_STATE_READY,
-            dataset_version=found.source.trained.dataset_version or found.source.derived.dataset_version,
-            weights_bytes=sum(each.size for each in found.artifacts if each.path.endswith(_WEIGHTS)),
-            base=found.source.trained.base,
-        )
+            response = await self._registry.GetModelVersion(request)
+        shared = _version(response.base) if response.HasField("base") else None
+        return replace(_version(response.version), shared_base=shared)
+
+
+def _version(found: model_pb2.ModelVersion) -> Version:
+    return Version(
+        ready=found.state == model_pb2.MODEL_VERSION_STATE_READY,
+        dataset_version=found.source.trained.dataset_version or found.source.derived.dataset_version,
+        weights_bytes=sum(each.size for each in found.artifacts if each.path.endswith(_WEIGHTS)),
+        base=found.source.trained.base,
+    )
