@@ -1,6 +1,7 @@
 """Cases that depend on one another are one observation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,8 @@ from tidemill_evaluator.evaluations.domain.clusters import (
     components,
     numbered,
 )
-from tidemill_evaluator.evaluations.domain.comparison import Asked, Comparison, Evidence, Interval, compared
+from tidemill_evaluator.evaluations.domain.comparison import Asked, Comparison, Evidence, Interval, compared, impossible
+from tidemill_evaluator.evaluations.domain.power import Bound, Counted, Power, RequirementPower
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
 from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.statistics.intervals import BettingIntervals
@@ -152,6 +154,26 @@ async def test_questions_of_few_people_show_no_gain_of_time(clusters: int) -> No
 
 async def test_those_of_seven_do() -> None:
     assert (await judged_by_time(7)).holds
+
+
+def test_what_would_do_is_said_in_clusters_where_questions_share_one() -> None:
+    assert "60 questions in 12 clusters cannot show" in impossible(12, 15, questions=60)
+    assert "15 clusters like them could: add cases of others" in impossible(12, 15, questions=60)
+    assert "and 11 like them could: add cases (on new ones" in impossible(10, 11, questions=10)
+
+
+def test_the_power_of_a_gate_names_the_clusters_that_it_lacks() -> None:
+    bound = Bound(above=0.0, confidence=0.95, clusters=1)
+    power = Power(of_gain=0.0, detectable_gain=None, needed=132, deviation=0.3)
+
+    one = Counted(questions=60, clusters=1)
+    found = RequirementPower.of(Requirement(suite="truth", metric="rouge_l"), 0.1)
+
+    assert (
+        "it needs 132 clusters, and there are 1" in found.stated(one, bound, power, minimum=10, evaluation="").message
+    )
+    alone = found.stated(replace(one, clusters=60), bound, power, minimum=10, evaluation="")
+    assert alone.message == ""
 
 
 def test_what_neither_side_answered_is_in_no_cluster() -> None:

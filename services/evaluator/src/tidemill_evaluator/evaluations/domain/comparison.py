@@ -326,10 +326,13 @@ def impossible(clusters: int, needed: int, *, questions: int) -> str:
         return "; the baseline leaves no such gain, whatever the candidate answers and however many cases there are"
     if needed <= clusters:
         return ""
-    counted = f"{questions} questions" if clusters == questions else f"{questions} questions in {clusters} clusters"
+    alone = clusters == questions
+    counted = f"{questions} questions" if alone else f"{questions} questions in {clusters} clusters"
+    could = f"{needed} like them" if alone else f"{needed} clusters like them"
+    of_others = "" if alone else " of others (users, or what else `cluster_by` names)"
     return (
-        f"; {counted} cannot show that at this level, whatever the candidate answers, and {needed} like "
-        "them could: add cases (on new ones the next candidate is the first)"
+        f"; {counted} cannot show that at this level, whatever the candidate answers, and {could} could: add "
+        f"cases{of_others} (on new ones the next candidate is the first)"
     )
 
 

@@ -96,6 +96,10 @@ class RequirementPower:
         """
         enough = counted.questions >= minimum
         notes = [] if enough else [f"it needs at least {minimum} different questions: add cases"]
+        if counted.clusters < counted.questions and power.needed > counted.clusters:
+            others = "other users, or of what else `cluster_by` names"
+            text = f"it needs {power.needed} clusters, and there are {counted.clusters}: add cases of {others}"
+            notes.append(text)
         if evaluation and power.assumed:
             few = f"fewer than {MIN_DIFFERENCES} independent answers, or all alike"
             notes.append(f"its deviation is assumed: {evaluation} has {few}")
