@@ -12,7 +12,7 @@ from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.slices import OTHER, holm, slices_of
 from tidemill_evaluator.evaluations.messages import evaluation_message, listed_message
 from tidemill_evaluator.statistics.intervals import BettingIntervals
-from tidemill_evaluator.suites.domain.cases import Case
+from tidemill_evaluator.suites.domain.cases import PAIR, Case
 from tidemill_evaluator.suites.domain.suite import Suite
 
 FEW = Evidence(min_questions=2, min_slice=3)
@@ -70,6 +70,22 @@ def test_rare_values_of_held_out_cases_are_not_named() -> None:
 
     assert set(values_of(given, held_out=True)) == {"staff", OTHER}
     assert set(values_of(given)) == {"staff", "the only one", "another"}
+
+
+def test_a_value_of_one_persons_held_out_cases_is_not_named_however_many_they_are() -> None:
+    given = [
+        replace(case, end_user="ann" if case.labels["topic"] == "board" else f"user {number}")
+        for number, case in enumerate(labelled(*["board"] * 7, *["staff"] * 7))
+    ]
+
+    assert values_of(given, held_out=True) == [OTHER] * 7 + ["staff"] * 7
+    assert values_of(given) == ["board"] * 7 + ["staff"] * 7
+
+
+def test_pairs_are_no_slices() -> None:
+    given = labelled(*[f"pair {number // 2}" for number in range(20)], label=PAIR)
+
+    assert values_of(given, label=PAIR) == [""] * 20
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tidemill_evaluator.suites.domain.cases import Case
+from tidemill_evaluator.suites.domain.cases import PAIR, Case
 
 LENGTH = "length"
 """Label by the characters of the question, unless the case has one of that name."""
@@ -12,7 +12,7 @@ OTHER = "(other)"
 MAX_LABELS, MAX_VALUES = 10, 10
 """Of a set: the labels that most cases have, and of each the values that most cases have; others are one slice."""
 MIN_NAMED = 5
-"""Values that fewer held-out cases have are not named, but in `OTHER`: they could identify a person."""
+"""Held-out values of fewer end users are not named, but in `OTHER`: they could identify a person."""
 _LENGTHS = ((80, "short"), (300, "medium"))
 """Greatest number of characters."""
 
@@ -57,29 +57,37 @@ NO_SLICES = ComparedSlices()
 def slices_of(cases: Sequence[Case], *, held_out: bool) -> Mapping[str, Mapping[str, str]]:
     """Return the values by label of each case (by id).
 
-    A label whose values all cases share slices nothing, nor does one with a value of its own for most of them. Rare
-    values of held-out cases are not named.
+    A label whose values all cases share slices nothing, nor does one with a value of its own for most of them, nor the
+    one of pairs. Values of few people's held-out cases are not named; one without an end user is another person's.
     """
+    people = {case.id: (case.end_user, "" if case.end_user else case.id) for case in cases} if held_out else {}
     values = defaultdict[str, dict[str, str]](dict)
     for case in cases:
         for label, value in {LENGTH: _length(case.question), **case.labels}.items():
-            values[label][case.id] = value
+            if label != PAIR:
+                values[label][case.id] = value
     most = sorted(values, key=lambda label: (-len(values[label]), label))[:MAX_LABELS]
     found: dict[str, dict[str, str]] = {case.id: {} for case in cases}
     for label in most:
-        named = _named(values[label], min_named=MIN_NAMED if held_out else 1)
+        named = _named(values[label], people)
         if len(set(named.values())) > 1:
             for name, value in named.items():
                 found[name][label] = value
     return found
 
 
-def _named(values: Mapping[str, str], *, min_named: int) -> Mapping[str, str]:
-    """Return the values, with the rare ones as one; nothing where most cases have one of their own."""
+def _named(values: Mapping[str, str], people: Mapping[str, tuple[str, str]]) -> Mapping[str, str]:
+    """Return the values, with the rare ones as one; nothing where most cases have one of their own.
+
+    `people` are those who asked the cases, where that counts.
+    """
     counts = sorted(Counter(values.values()).items(), key=lambda each: (-each[1], each[0]))
     if len(counts) > max(MAX_VALUES, len(values) // 2):
         return {}
-    kept = {value for value, count in counts[:MAX_VALUES] if count >= min_named}
+    askers = defaultdict[str, set[tuple[str, str]]](set)
+    for case, value in values.items() if people else ():
+        askers[value].add(people[case])
+    kept = {value for value, _ in counts[:MAX_VALUES] if not people or len(askers[value]) >= MIN_NAMED}
     return {case: value if value in kept else OTHER for case, value in values.items()}
 
 
