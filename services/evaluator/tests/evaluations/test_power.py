@@ -117,6 +117,11 @@ async def test_a_gate_of_two_held_out_parts_is_refused_and_one_of_before_says_th
     for each in await power(evaluator):
         assert each.power is None
         assert "held-out cases of sft and globex/sft are required, and a candidate is trained on one" in each.message
+    stored = await evaluator.gates.get("acme", "gate")
+    paused = await evaluator.gate_crud.update(ADA, replace(stored, paused=True), frozenset({"paused"}), write())
+    assert paused.paused
+    with pytest.raises(InvalidInput, match="name one"):
+        await evaluator.gate_crud.update(ADA, stored, frozenset({"require"}), write())
 
 
 async def test_too_few_questions_find_nothing_and_more_are_asked_for() -> None:

@@ -56,6 +56,7 @@ class GateCrud:
 
         """
         gate.check(self.limits, self.metrics)
+        gate.check_datasets()
         await self.metrics.check(caller, [each.metric for each in gate.require], gating=True)
         return await resources.create(self.gates, replace(gate, project=caller.project), write)
 
@@ -78,6 +79,8 @@ class GateCrud:
         def change(gate: Gate) -> None:
             copy_fields(given, gate, paths)
             gate.check(self.limits, self.metrics)
+            if "require" in paths:
+                gate.check_datasets()
 
         gate = await resources.update(self.gates, caller.project, given.id, change, write)
         return gate if write.validate_only else await self.changed(gate)

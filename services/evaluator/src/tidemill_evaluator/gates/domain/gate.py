@@ -107,7 +107,6 @@ class Gate(Aggregate):
             yield Violation("gate.require", f"has {len(self.require)} requirements: send 1 to {limits.requirements}")
         for number, requirement in enumerate(self.require):
             yield from _requirement_violations(requirement, f"gate.require[{number}]", metrics)
-        yield from self._dataset_violations()
         yield from cluster_by_violations(self.cluster_by, "gate.cluster_by")
         if not 0 <= self.max_size_ratio <= MAX_SIZE_RATIO:
             text = f"is {self.max_size_ratio}: send a number above 0, to {MAX_SIZE_RATIO:g}, or 0 to ask nothing"
@@ -121,6 +120,15 @@ class Gate(Aggregate):
     def datasets(self) -> list[str]:
         """The datasets whose held-out parts are required, without repeats; no candidate is trained on two."""
         return list(dict.fromkeys(each.dataset for each in self.require if each.dataset))
+
+    def check_datasets(self) -> None:
+        """Validate that one dataset is required at most, which gates of earlier versions need not keep.
+
+        Raises:
+            InvalidInput: naming every other one.
+
+        """
+        refuse(self._dataset_violations())
 
     def _dataset_violations(self) -> Iterator[Violation]:
         first, *others = self.datasets or [""]
