@@ -15,6 +15,24 @@ things.create_index([("at", 1), ("_id", 1)], partialFilterExpression={"at": {"$e
 things.insert_many([{"_id": f"{n:04}", "n": n} | ({"at": n} if n % 100 == 7 else {}) for n in range(2000)])
 waiting = {"at": {"$exists": True, "$lt": 1000}}
 """
+MESSAGE = """
+from tidemill_local.mongo_scans import PartialScans
+
+document = jpype.JClass("de.bwaldvogel.mongo.bson.Document")
+
+class Message:
+    def __init__(self, command, **fields):
+        self.document = document(command, "things")
+        self.document.putAll(jpype.java.util.LinkedHashMap(fields))
+    def getDocument(self):
+        return self.document
+    def getDatabaseName(self):
+        return "d"
+
+def named(searched):
+    narrowed = searched.getDocument().get("filter").get("_id")
+    return [str(each) for each in narrowed.get("$in")] if narrowed is not None else []
+"""
 
 
 def test_what_a_partial_index_is_of_is_found_as_by_the_library(tmp_path: Path) -> None:
@@ -31,21 +49,26 @@ os._exit(0)
     assert found == [["0907", "0807", "0707"], ["0507", "0607", "0707", "0807", "0907"], [2000, 1980], 0]
 
 
+def test_partial_indexes_are_known_of_a_file_that_is_opened_again(tmp_path: Path) -> None:
+    script = f"""{STARTED}{WAITING}{MESSAGE}
+client.close()
+store.close()
+again = mongo_server.open_store(file)
+opened(again)
+searched = Message("find", filter=document("at", document("$lt", 300)))
+PartialScans(again).narrow(searched)
+print(json.dumps(named(searched)), flush=True)
+os._exit(0)
+"""
+
+    found, _ = printed(script, tmp_path / "store.mv")
+
+    assert found == ["0007", "0107", "0207"]
+
+
 def test_a_search_by_a_partial_index_does_not_wait_for_who_has_the_collection(tmp_path: Path) -> None:
-    script = f"""{STARTED}{WAITING}
+    script = f"""{STARTED}{WAITING}{MESSAGE}
 import threading
-from tidemill_local.mongo_scans import PartialScans
-
-class Message:
-    def __init__(self, command, **fields):
-        self.document = document(command, "things")
-        self.document.putAll(jpype.java.util.LinkedHashMap(fields))
-    def getDocument(self):
-        return self.document
-    def getDatabaseName(self):
-        return "d"
-
-document = jpype.JClass("de.bwaldvogel.mongo.bson.Document")
 index = document("sparse", True)
 index.put("key", document("at", 1))
 searched, scans = Message("find", filter=document("at", document("$lt", 300))), PartialScans(store)
@@ -58,8 +81,7 @@ with jpype.synchronized(held):
         each.start()
         each.join(limit_s)
     waits, ended = by_library.is_alive(), not searching.is_alive()
-named = searched.getDocument().get("filter").get("_id").get("$in") if ended else ()
-print(json.dumps([waits, ended, [str(each) for each in named]]), flush=True)
+print(json.dumps([waits, ended, named(searched) if ended else []]), flush=True)
 os._exit(0)
 """
 

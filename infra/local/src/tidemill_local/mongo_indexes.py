@@ -16,15 +16,19 @@ _INDEXES = f"{SYSTEM}indexes"
 
 def opened_backend(store: Any) -> Any:  # noqa: ANN401 - Java's objects have no Python types
     """Return the library's backend on a store."""
-    names = [str(name) for name in store.getMapNames()]
-    declared = [store.openMap(name) for name in names if name.startswith(DOCUMENTS) and name.endswith(_INDEXES)]
-    kept = [(each, _without_unique(each)) for each in declared]
+    kept = [(each, _without_unique(each)) for each in declarations(store)]
     backend = jpype.JClass("de.bwaldvogel.mongo.backend.h2.H2Backend")(store)
     for each, descriptions in kept:
         for key, description in descriptions.items():
             each.put(key, description)
             _declare(backend, description)
     return backend
+
+
+def declarations(store: Any) -> list[Any]:  # noqa: ANN401 - see above
+    """Return, of each database, the map with the declarations of its indexes, as they were asked for."""
+    names = [str(name) for name in store.getMapNames()]
+    return [store.openMap(name) for name in names if name.startswith(DOCUMENTS) and name.endswith(_INDEXES)]
 
 
 def _without_unique(declared: Any) -> dict[Any, Any]:  # noqa: ANN401 - see above

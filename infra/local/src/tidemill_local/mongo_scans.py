@@ -10,6 +10,7 @@ from typing import Any
 
 import jpype
 
+from tidemill_local.mongo_indexes import declarations
 from tidemill_local.mongo_maps import DOCUMENTS
 
 _FEW = 1000
@@ -22,7 +23,10 @@ class PartialScans:
     def __init__(self, store: Any) -> None:  # noqa: ANN401 - see above
         self._store = store
         self._fields: dict[str, set[str]] = {}
-        """First fields of partial and sparse indexes by the collection: services declare them at each start."""
+        """First fields of partial and sparse indexes by the collection."""
+        for declared in declarations(store):  # services declare theirs at their own start, and may have started before
+            for index in declared.values():
+                self._note(str(index.get("ns")), index)
         self._document = jpype.JClass("de.bwaldvogel.mongo.bson.Document")
         handles = jpype.JClass("java.lang.invoke.MethodHandles")
         signature = jpype.JClass("java.lang.invoke.MethodType").methodType(
@@ -40,15 +44,18 @@ class PartialScans:
         document = message.getDocument()
         collection = f"{message.getDatabaseName()}.{document.get('createIndexes')}"
         for index in document.get("indexes") or ():
-            if index.get("sparse") or index.get("partialFilterExpression") is not None:
-                field = str(index.get("key").keySet().iterator().next())
-                self._fields.setdefault(collection, set()).add(field)
+            self._note(collection, index)
+
+    def _note(self, collection: str, index: Any) -> None:  # noqa: ANN401 - see above
+        if index.get("sparse") or index.get("partialFilterExpression") is not None:
+            field = str(index.get("key").keySet().iterator().next())
+            self._fields.setdefault(collection, set()).add(field)
 
     def narrow(self, message: Any) -> None:  # noqa: ANN401 - see above
         """Have a message of find ask for the `_id`s of those that its filter finds, where a partial index is of it."""
         document = message.getDocument()
         collection, query = f"{message.getDatabaseName()}.{document.get('find')}", document.get("filter")
-        fields = self._fields.get(collection)
+        fields = tuple(self._fields.get(collection, ()))  # another thread may declare more
         if not fields or query is None or query.containsKey("_id"):
             return
         if not any(isinstance(query.get(field), self._document) for field in fields):
