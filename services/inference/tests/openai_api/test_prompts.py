@@ -18,8 +18,10 @@ from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_inference.budgets.domain.budget import Kind
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.engines.ports import Capability, Finish, Generated, Piece, Prompt
-from tidemill_inference.generation.domain.content import TokenLogprob
+from tidemill_inference.generation.domain.content import Message, Role, TokenLogprob
 from tidemill_inference.generation.domain.inference import State
+from tidemill_inference.generation.domain.question import Question
+from tidemill_inference.openai_api.intents import requests_of
 from tidemill_inference.openai_api.legacy import completion_request_of
 from tidemill_inference.openai_api.together import side_by_side
 from tidemill_testkit.polling import eventually
@@ -172,6 +174,39 @@ def test_more_prompts_than_any_setting_allows_are_refused_before_any_is_a_questi
 
     with pytest.raises(InvalidInput, match="prompt: has 1001 prompts; send at most 1000"):
         completion_request_of(body)
+
+
+def test_what_prompts_have_in_common_is_digested_once_with_all_their_texts() -> None:
+    copies = 0
+
+    class Counted(str):
+        """A text that counts how often it is copied."""
+
+        __slots__ = ()
+
+        def __deepcopy__(self, _memo: object) -> "Counted":
+            nonlocal copies
+            copies += 1
+            return self
+
+    def digests(*prompts: str, key: str = "k", **variables: object) -> list[str]:
+        asked = [
+            Question(deployment="d", messages=(Message.of(Role.USER, each),), variables=variables) for each in prompts
+        ]
+        return [each.digest for each in requests_of(key, asked)]
+
+    first, *others = digests("a", "b", "c", product=Counted("x"))
+    assert copies == 1
+    assert others == [first] * 2
+    different = [
+        digests("a", "b", "d", product="x"),
+        digests("a", "c", "b", product="x"),
+        digests("ab", "", "c", product="x"),
+        digests("a", "b", product="x"),
+        digests("a", "b", "c", product="y"),
+    ]
+    assert len({first, *(each[0] for each in different)}) == 6
+    assert digests("a", "b", key="") == ["", ""]
 
 
 async def test_a_client_that_leaves_cancels_the_answers_to_all_its_prompts() -> None:

@@ -43,16 +43,19 @@ def request_of(key: str, question: Question) -> Request:
 def requests_of(key: str, questions: Sequence[Question]) -> list[Request]:
     """Return the intent of each question of a request: the first has the key itself, and all the digest of them all.
 
+    The questions differ by their messages only: all else, which may be much, is digested once.
+
     Raises:
         InvalidInput: the key is too long.
 
     """
+    first = request_of(key, questions[0])
     if len(questions) == 1:
-        return [request_of(key, questions[0])]
-    asked = [request_of(key, each) for each in questions]
+        return [first]
     if not key:
-        return asked
-    digest = hashlib.sha256("".join(each.digest for each in asked).encode()).hexdigest()
+        return [Request.digested("", "") for _ in questions]
+    texts = json.dumps([[message.text for message in each.messages] for each in questions])
+    digest = hashlib.sha256(f"{first.digest}{texts}".encode()).hexdigest()
     others = [derived_id("prompt", key, str(number)) for number in range(1, len(questions))]
     return [Request.digested(each, digest) for each in (key, *others)]
 
