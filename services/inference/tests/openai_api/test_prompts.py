@@ -159,6 +159,26 @@ async def test_asked_again_with_its_key_only_the_prompts_without_an_answer_are_a
     assert (other["status"], other["error"]["code"]) == (400, "request_id_reused")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("record", [RecordMode.METADATA, RecordMode.NONE])
+async def test_asked_again_with_its_key_a_prompt_whose_text_was_not_recorded_is_no_empty_text(
+    record: RecordMode, *, stream: bool
+) -> None:
+    harness = parrots(Parrot(fails_once={"b"}), record=record)
+    body = {"model": "helpdesk", "prompt": ["say a", "say b"], "stream": stream}
+    async with open_api(harness.answer, max_concurrent_prompts=1) as api:
+        await completed(api, ["say a", "say b"], key="k")
+        again = await api.http.post("/v1/completions", json=body, headers={"Idempotency-Key": "k"})
+        alone = [await completed(api, "say a", key="one") for _ in range(2)]
+        other = await completed(api, ["say a", "say b"], key="another")
+
+    error = json.loads(events_of(again)[-1])["error"] if stream and again.status_code < 400 else again.json()["error"]
+    assert error["code"] == "answer_not_recorded"
+    assert error["message"].startswith("prompt 0 was answered before by this Idempotency-Key")
+    assert [each["choices"][0]["text"] for each in alone] == ["a0", ""]
+    assert [each["text"] for each in other["choices"]] == ["a0", "b0"]
+
+
 async def test_a_prompt_that_is_refused_is_named_by_its_place() -> None:
     async with open_api(parrots().answer) as api:
         refused = await completed(api, ["say a", " "])

@@ -14,8 +14,9 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from tidemill_core.errors import InvalidInput, TidemillError
+from tidemill_inference.generation.domain.errors import AnswerNotRecorded
 from tidemill_inference.generation.domain.inference import Inference
-from tidemill_inference.generation.ports import Started, Step
+from tidemill_inference.generation.ports import Finished, Started, Step
 from tidemill_inference.openai_api.forms import Saying
 
 Json = dict[str, Any]
@@ -74,10 +75,18 @@ async def _merged(
 
 
 async def of_prompt(number: int, steps: AsyncGenerator[Step, None]) -> AsyncGenerator[Step, None]:
-    """Yield the steps of one of several prompts, whose errors say which it is."""
+    """Yield the steps of one of several prompts, whose errors say which it is.
+
+    Raises:
+        AnswerNotRecorded: it was answered before, by the same key, and its text is gone: "" would be taken for it.
+
+    """
     try:
         async with aclosing(steps):
             async for step in steps:
+                if isinstance(step, Finished) and not step.inference.output:
+                    what = f"prompt {number} was answered before by this Idempotency-Key, and its text was not recorded"
+                    raise AnswerNotRecorded(what, remedy="send the request with another key")
                 yield step
     except InvalidInput as error:
         raise at_prompt(error, number) from error
