@@ -135,6 +135,8 @@ class Requeue:
     """None: it cannot go on now, and is retried with backoff."""
     keep_lease: bool = False
     """The lease stays held until then, and the next reconciliation has the same epoch."""
+    hands_on: bool = False
+    """Its place goes to the first of its own project that waits for one, whatever project's turn it is."""
 
 
 class Clock(Protocol):

@@ -115,6 +115,40 @@ async def test_what_cannot_go_on_is_postponed_and_tried_again() -> None:
     assert ("reconcile_postponed", "info") in {(line["event"], line["log_level"]) for line in lines}
 
 
+@pytest.mark.parametrize("error", [DependencyUnavailable("no answer", dependency="mongo"), RuntimeError("why")])
+async def test_a_key_that_cannot_be_ranked_is_ranked_again_and_ends_no_other(error: Exception) -> None:
+    errors = [error]
+
+    async def rank(key: Name) -> float:
+        if key.key == "a" and errors:
+            raise errors.pop()
+        return 0.0
+
+    async with work(rank=rank, poll_interval=timedelta(milliseconds=10)) as one:
+        one.controller.enqueue(Name("a"))
+        one.controller.enqueue(Name("b"))
+        await one.ran("a", "b")
+        await idle(one)
+
+        assert one.runs == ["b", "a"]
+
+
+async def test_a_key_hands_its_place_on_within_its_project() -> None:
+    async with work(max_concurrent=1) as one:
+        one.hold.clear()
+        one.results["low"] = Requeue(after=timedelta(0), hands_on=True)
+        one.controller.enqueue(Name("low"))
+        await one.ran("low")
+        one.controller.enqueue(Name("other", project="globex"))
+        one.controller.enqueue(Name("high"))
+        await eventually(lambda: len(one.controller.scheduled) == 3)
+        await asyncio.sleep(0)  # both have asked for a place
+        one.hold.set()
+        await eventually(lambda: len(one.runs) > 2)
+
+        assert one.runs[:3] == ["low", "high", "other"]
+
+
 async def test_a_key_that_asks_for_it_runs_again_later_and_sooner_when_it_is_enqueued() -> None:
     async with work() as one:
         one.results["a"] = Requeue(after=timedelta(hours=1))

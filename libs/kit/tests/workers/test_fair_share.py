@@ -42,6 +42,27 @@ async def test_within_a_project_the_lowest_rank_is_first_and_then_who_came_first
     assert served.index("of another project") < 3
 
 
+async def test_a_place_that_is_handed_on_stays_in_its_project() -> None:
+    turns, served = Turns(1), list[str]()
+
+    async def work(project: str, name: str, *, hands_on: bool = False, rank: float = 0.0) -> None:
+        async with turns.of(project, rank=rank) as turn:
+            await asyncio.sleep(0)
+            served.append(name)
+            if hands_on:
+                turn.hand_on()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(work("one", "first", hands_on=True))
+        tasks.create_task(work("other", "of another project"))
+        tasks.create_task(work("one", "late", rank=1.0))
+        tasks.create_task(work("one", "urgent"))
+    async with turns.of("one") as turn:
+        turn.hand_on()  # to none
+
+    assert served == ["first", "urgent", "of another project", "late"]
+
+
 async def test_work_in_threads_of_one_project_leaves_a_place_to_others_also_when_its_callers_leave() -> None:
     turns, ended = Turns(4), threading.Event()
     left = [asyncio.create_task(turns.in_thread("busy", lambda: ended.wait(10))) for _ in range(8)]

@@ -11,8 +11,8 @@ import itertools
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, Protocol, TypeVar
@@ -87,11 +87,11 @@ class Controller(Worker, Generic[K]):
     """Reconciles keys, `max_concurrent` at once and each in its project's turn. Implements `service.Watched`.
 
     `reconcile` gets the key and the epoch of its lease (0 without `leases`). It returns None when there is nothing
-    to do until the key is enqueued again, or `Requeue`. What fails is retried with backoff, from half a second to
-    15 s or `poll_interval` if that is shorter; enqueueing the key does not shorten it. A key whose lease is kept
-    between its reconciliations takes no place meanwhile. `rank` orders the keys of a project that wait for a place,
-    lowest first. Keys of projects that are `deleted` are passed over, without a lease: what erases such a project
-    finds nothing that comes back.
+    to do until the key is enqueued again, or `Requeue`. What fails, also in `rank`, is retried with backoff, from half
+    a second to 15 s or `poll_interval` if that is shorter; enqueueing the key does not shorten it. A key whose lease is
+    kept between its reconciliations takes no place meanwhile. `rank` orders the keys of a project that wait for a
+    place, lowest first. Keys of projects that are `deleted` are passed over, without a lease: what erases such a
+    project finds nothing that comes back.
     """
 
     def __init__(  # noqa: PLR0913 - what a controller is, declared once in app.py
@@ -209,10 +209,11 @@ class Controller(Worker, Generic[K]):
 
     async def _work(self, key: K) -> None:
         try:
-            rank = await self._rank(key) if self._rank else 0.0
-            async with self._turns.of(key.project, rank=rank) as turn:
-                self._begin(key)
-                await self._attempt(key, turn)
+            with self._retried(key):
+                rank = await self._rank(key) if self._rank else 0.0
+                async with self._turns.of(key.project, rank=rank) as turn:
+                    self._begin(key)
+                    await self._leased(key, turn)
         finally:
             self._running.discard(key)
             self._paused.pop(key, None)
@@ -228,18 +229,20 @@ class Controller(Worker, Generic[K]):
         self._due.pop(key)
         self._running.add(key)
 
-    async def _attempt(self, key: K, turn: Turn) -> None:
+    @contextmanager
+    def _retried(self, key: K) -> Iterator[None]:
+        """Retry the key later where the body fails: one key that breaks must not end the others."""
         log = _log.bind(controller=self.name, project=key.project, key=_named(key))
         try:
             with isolated():
-                await self._leased(key, turn)
+                yield
         except LeaseLost as error:
             log.warning("reconcile_postponed", reason=error.reason, why=error.message)
             self._back_off(key, result="postponed", max_s=_MAX_LEASE_BACKOFF_S)
         except TidemillError as error:
             log.warning("reconcile_failed", reason=error.reason, why=error.message)
             self._back_off(key, result="failed")
-        except Exception:  # one key that breaks must not end the others; it is retried
+        except Exception:
             log.exception("reconcile_failed")
             self._back_off(key, result="failed")
 
@@ -249,7 +252,8 @@ class Controller(Worker, Generic[K]):
             self._finished(key, None, 0.0)
             return
         if self._leases is None:
-            self._finished(key, *await self._timed(key, 0))
+            requeue, duration_s = await self._timed(key, 0)
+            self._ended(key, turn, requeue, duration_s)
             return
         async with self._leases.held(key.key) as lease:
             if lease is None:
@@ -260,6 +264,11 @@ class Controller(Worker, Generic[K]):
                 self._finished(key, requeue, duration_s)
                 await self._pause(key, turn)
                 requeue, duration_s = await self._timed(key, lease.epoch)
+        self._ended(key, turn, requeue, duration_s)
+
+    def _ended(self, key: K, turn: Turn, requeue: Requeue | None, duration_s: float) -> None:
+        if requeue is not None and requeue.hands_on:
+            turn.hand_on()
         self._finished(key, requeue, duration_s)
 
     async def _timed(self, key: K, epoch: int) -> tuple[Requeue | None, float]:

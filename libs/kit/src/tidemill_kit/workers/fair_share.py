@@ -59,12 +59,14 @@ class Turns:
                 self.give(project)
             raise
 
-    def give(self, project: str) -> None:
-        """Give a place back, to those who wait for one."""
+    def give(self, project: str, *, hands_on: bool = False) -> None:
+        """Give a place back, to those who wait for one; `hands_on`: to one of the same project first."""
         self._total -= 1
         self._working[project] -= 1
         if not self._working[project]:
             del self._working[project]
+        if hands_on and project in self._waiting:
+            self._serve(project)
         for waiting in tuple(self._waiting):
             if self._total >= self._places:
                 return
@@ -98,6 +100,7 @@ class Turn:
         self._project = project
         self._rank = rank
         self._held = False
+        self._hands_on = False
 
     async def __aenter__(self) -> Self:
         """Take the place."""
@@ -111,11 +114,15 @@ class Turn:
         """Give it back."""
         self.pause()
 
+    def hand_on(self) -> None:
+        """Have the place go to the first of the project that waits, once it is given back."""
+        self._hands_on = True
+
     def pause(self) -> None:
         """Give the place to others while this one only waits."""
         if self._held:
             self._held = False
-            self._turns.give(self._project)
+            self._turns.give(self._project, hands_on=self._hands_on)
 
     async def resume(self) -> None:
         """Take a place again."""
