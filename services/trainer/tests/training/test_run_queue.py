@@ -1,13 +1,17 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from services.trainer.tests.registry.fakes import ADA
 from services.trainer.tests.training.fakes import Harness, request
 from tidemill_core.application import ResourceKey
+from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.training import train_run
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
 from tidemill_trainer.training.run_queue import QueueRules, RunQueue
@@ -36,8 +40,8 @@ async def with_one_ahead(harness: Harness, *, low: int = 0, high: int = 5) -> tu
     return first, second
 
 
-async def ahead_of(queue: RunQueue, key: ResourceKey) -> str:
-    run = await queue.ahead_of(key)
+async def ahead_of(queue: RunQueue, key: ResourceKey, *, computed: timedelta = timedelta(0)) -> str:
+    run = await queue.ahead_of(key, computed_s=computed.total_seconds())
     return run.plan if run else ""
 
 
@@ -137,3 +141,93 @@ async def test_one_run_gives_way_to_one_waiting_and_it_is_the_last_in_the_order(
         assert await ahead_of(queue, middle) == ""
         assert await ahead_of(queue, lower) == "high"
         assert await ahead_of(queue, middle) == ""
+    with queue.working(middle, await harness.run(middle)):  # the other has stopped, and what waits has not begun
+        assert await ahead_of(queue, middle) == ""
+
+
+async def test_of_several_workers_one_stops_a_run_for_one_that_waits_until_it_had_the_time(harness: Harness) -> None:
+    low, high = await with_one_ahead(harness)
+    other = await harness.queued(plan="other")
+    here, rules = harness.queue_of_runs, QueueRules()
+    there = RunQueue(runs=harness.runs, clock=harness.registry.clock)
+    await there.rank(high)
+    harness.registry.clock.advance(WAITS)
+
+    with here.working(low, await harness.run(low)), there.working(other, await harness.run(other)):
+        assert await ahead_of(here, low) == "high"
+        assert await ahead_of(there, other) == ""
+        assert await ahead_of(here, low) == "high"
+        harness.registry.clock.advance(rules.checkpoint + rules.waits)
+        assert await ahead_of(there, other) == "high"
+        assert await ahead_of(here, low) == ""
+    assert (await harness.run(high)).waiting.given_by == other.id
+
+
+async def test_computing_is_no_waiting(harness: Harness) -> None:
+    low = await harness.queued(plan="low")
+    harness.registry.clock.advance(timedelta(hours=6))
+    high = await harness.queued(plan="high", priority=2)
+    await harness.queue_of_runs.rank(high)
+    harness.registry.clock.advance(WAITS)
+
+    with harness.queue_of_runs.working(low, await harness.run(low)):
+        assert await ahead_of(harness.queue_of_runs, low, computed=timedelta(hours=3)) == ""
+        assert await ahead_of(harness.queue_of_runs, low, computed=timedelta(hours=5)) == "high"
+
+
+async def test_a_run_that_gave_way_is_behind_the_one_that_it_gave_way_to(harness: Harness) -> None:
+    low, high = await with_one_ahead(harness, high=1)
+
+    def computed(run: TrainingRun) -> None:
+        run.claim(1, now=harness.registry.clock.now())
+        run.advance(replace(run.progress, step=1, steps=9, seconds=7200.0), epoch=1)
+        run.give_way("", now=harness.registry.clock.now(), epoch=1)
+
+    await harness.runs.update("acme", low.id, computed, request=request())
+    harness.registry.clock.advance(timedelta(hours=1))
+
+    assert await in_order(harness, low, high) == ["high", "low"]
+
+
+async def test_a_run_that_is_retried_waits_anew(harness: Harness) -> None:
+    retried = await harness.queued(plan="retried")
+    await harness.run_crud.cancel(ADA, retried.id, request=request())
+    harness.registry.clock.advance(timedelta(days=3))
+    await harness.run_crud.retry(ADA, retried.id, request=request())
+    high = await harness.queued(plan="high", priority=1)
+
+    assert await in_order(harness, retried, high) == ["high", "retried"]
+
+
+async def test_what_another_worker_took_or_was_deleted_is_not_kept(harness: Harness) -> None:
+    queue, keys = harness.queue_of_runs, [await harness.queued(plan=name) for name in ("taken", "deleted")]
+    for key in keys:
+        await queue.rank(key)
+
+    def taken(run: TrainingRun) -> None:
+        run.claim(1, now=harness.registry.clock.now())
+
+    def deleted(run: TrainingRun) -> None:
+        run.deleted = True
+
+    await harness.runs.update("acme", keys[0].id, taken, request=request())
+    await harness.runs.update("acme", keys[1].id, deleted, request=request())
+    for key in keys:
+        await queue.rank(key)
+
+    assert queue.waits == 0  # else each worker would keep all runs ever queued
+
+
+async def test_a_run_that_failed_does_not_give_way(harness: Harness) -> None:
+    class Fails(asyncio.Event):
+        async def wait(self) -> Literal[True]:
+            message = "why"
+            raise TrainingFailed(message, reason="DIVERGED")
+
+    harness.trainings.saves, harness.trainings.gate = True, Fails()
+    low, _ = await with_one_ahead(harness)
+
+    assert await harness.train(low)
+
+    run = await harness.run(low)
+    assert (run.state, run.reason, run.preemptions) == (RunState.FAILED, "DIVERGED", 0)

@@ -92,6 +92,7 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "processes": 1,
         "priority": 0,
         "preemptions": 0,
+        "waiting": {"since": None, "given_by": "", "given_until": None},
         "recipe": {**RUN["recipe"], "rewards": [], "teacher": ""},
         "base_digest": "",
         "notes": "",
@@ -130,4 +131,5 @@ def test_what_is_not_sent_is_of_training_itself() -> None:
         "shrunk",
         "smaller_than",
         "requester",
+        "waiting",
     }

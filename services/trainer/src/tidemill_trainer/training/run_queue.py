@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from tidemill_core.application import Clock, ResourceKey
+from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, NotFound
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
 from tidemill_trainer.training.ports import Runs
@@ -29,35 +29,67 @@ class QueueRules:
 class _Place:
     """A run that waits for a place, or has one."""
 
-    rank: float
+    queued: float
+    """When it was queued, each step of priority being worth some waiting."""
+    computed_s: float
+    """Computing is no waiting."""
     priority: int
     since: datetime
     may_give_way: bool = False
 
+    @property
+    def rank(self) -> float:
+        """Where it is among those of its project, the first having the lowest."""
+        return self.queued + self.computed_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """Which run in work, here or at another worker, stops for a waiting one, and until when no other is to."""
+
+    by: ResourceKey
+    until: datetime
+
 
 @dataclass(slots=True, kw_only=True)
 class RunQueue:
-    """Priorities order runs within a project; between projects, places are given in turn whatever they are."""
+    """Priorities order runs within a project; between projects, places are given in turn whatever they are.
+
+    Which run stops for a waiting one is stored with that one, so that of all workers' runs one does.
+    """
 
     runs: Runs
     clock: Clock
     rules: QueueRules = field(default_factory=QueueRules)
     _waiting: dict[ResourceKey, _Place] = field(default_factory=dict)
     _in_work: dict[ResourceKey, _Place] = field(default_factory=dict)
-    _giving_way: dict[ResourceKey, ResourceKey] = field(default_factory=dict)
-    """Waiting runs, and which one in work gives way to each."""
+    _given: dict[ResourceKey, _Given] = field(default_factory=dict)
+    """Of waiting runs, as it was when it was read."""
+
+    @property
+    def waits(self) -> int:
+        """How many runs wait for a place here."""
+        return len(self._waiting)
 
     async def rank(self, key: ResourceKey) -> float:
-        """Return where a run is among those of its project, the first having the lowest; it waits from now on."""
+        """Return where a run is among those of its project, the first having the lowest; it waits from now on.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
         now = self.clock.now()
         try:
             run = await self.runs.get(key.project, key.id)
-        except (NotFound, DependencyUnavailable):
+        except NotFound:
+            self.leave(key)
             return now.timestamp()
         before = self._waiting.get(key)
         place = self._place(run, since=before.since if before else now)
         if run.state is RunState.QUEUED:
             self._waiting[key] = place
+        else:
+            self.leave(key)
         return place.rank
 
     @contextmanager
@@ -69,55 +101,69 @@ class RunQueue:
             yield
         finally:
             del self._in_work[key]
-            self._giving_way = {to: one for to, one in self._giving_way.items() if one != key}
 
     def leave(self, key: ResourceKey) -> None:
         """Know that a run does not wait any more."""
         self._waiting.pop(key, None)
-        self._giving_way.pop(key, None)
+        self._given.pop(key, None)
 
-    async def ahead_of(self, key: ResourceKey) -> TrainingRun | None:
-        """Return the waiting run that a run in work gives way to, None if there is none."""
-        mine, now = self._in_work[key], self.clock.now()
+    async def ahead_of(self, key: ResourceKey, *, computed_s: float) -> TrainingRun | None:
+        """Return the waiting run that a run in work, which has computed so long, gives way to; None if there is none.
+
+        It is stored with that one: no other gives way to it until this one has had the time to, and that one to begin.
+        """
+        mine = self._in_work[key] = replace(self._in_work[key], computed_s=computed_s)
+        now = self.clock.now()
         for other, waiting in sorted(self._waiting.items(), key=lambda item: item[1].rank):
             if other.project != key.project or not _is_ahead(waiting, mine):
                 continue
-            if now - waiting.since < self.rules.waits or self._another_gives_way(key, other, waiting):
+            if now - waiting.since < self.rules.waits or not self._is_the_one(key, other, waiting, now):
                 continue
-            if (run := await self._still_queued(other)) is not None:
-                self._giving_way[other] = key
+            if (run := await self._gives_way(key, other, now)) is not None:
                 return run
         return None
 
-    def _another_gives_way(self, key: ResourceKey, other: ResourceKey, waiting: _Place) -> bool:
-        """Whether another run gives way to a waiting one: of several, the last in the order does."""
-        if (giving := self._giving_way.get(other)) is not None:
-            return giving != key
-        mine = self._in_work[key]
-        return any(
+    def _is_the_one(self, key: ResourceKey, other: ResourceKey, waiting: _Place, now: datetime) -> bool:
+        """Whether no other run gives way to a waiting one: of those here, the last in the order does."""
+        valid = {one: given for one, given in self._given.items() if now < given.until}
+        if given := valid.get(other):
+            return given.by == key
+        mine, taken = self._in_work[key], {given.by for given in valid.values()}
+        return not any(
             each.rank > mine.rank and _is_ahead(waiting, each)
             for one, each in self._in_work.items()
-            if one.project == key.project and one != key and one not in self._giving_way.values()
+            if one.project == key.project and one != key and one not in taken
         )
 
-    async def _still_queued(self, key: ResourceKey) -> TrainingRun | None:
-        """Return a waiting run, which another worker may have taken meanwhile."""
+    async def _gives_way(self, key: ResourceKey, other: ResourceKey, now: datetime) -> TrainingRun | None:
+        """Return a waiting run that this one gives way to; None if it waits no more, or another run does."""
+        until = now + self.rules.checkpoint + self.rules.waits
+
+        def give(run: TrainingRun) -> None:
+            if run.state is RunState.QUEUED:
+                run.waiting = run.waiting.given(by=key.id, now=now, until=until)
+
         try:
-            run = await self.runs.get(key.project, key.id)
+            run = await self.runs.get(other.project, other.id)
+            if run.state is RunState.QUEUED and not run.waiting.is_given(now):
+                run = await self.runs.update(other.project, other.id, give, request=Request.internal())
         except NotFound:
-            self.leave(key)
+            self.leave(other)
             return None
         except DependencyUnavailable:
             return None
-        if run.state is RunState.QUEUED:
-            return run
-        self.leave(key)
-        return None
+        if run.state is not RunState.QUEUED:
+            self.leave(other)
+            return None
+        by = ResourceKey(project=other.project, id=run.waiting.given_by)
+        self._given[other] = _Given(by=by, until=run.waiting.given_until or now)
+        return run if by == key else None
 
     def _place(self, run: TrainingRun, *, since: datetime) -> _Place:
-        queued = run.create_time or since
+        queued = run.waiting.since or run.create_time or since
         return _Place(
-            rank=queued.timestamp() - run.priority * self.rules.age.total_seconds(),
+            queued=queued.timestamp() - run.priority * self.rules.age.total_seconds(),
+            computed_s=run.progress.seconds,
             priority=run.priority,
             since=since,
             may_give_way=run.preemptions < self.rules.max_preemptions,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import structlog
+
 from tidemill_core.application import Clock, Request, Requeue, ResourceKey
 from tidemill_core.errors import (
     DependencyUnavailable,
@@ -43,6 +45,8 @@ from tidemill_trainer.training.register_adapter import RegisterAdapter
 from tidemill_trainer.training.run_queue import RunQueue
 from tidemill_trainer.training.run_reports import RunReports
 
+_log = structlog.get_logger()
+
 POLL_INTERVAL_S = 1.0
 """Interval at which progress is stored and a cancellation is checked."""
 
@@ -54,11 +58,11 @@ SAVING_S = 600.0
 
 
 class _GivesWay(Exception):
-    """A run stops for another one of higher priority."""
+    """A run stops for another one of higher priority, with what it has computed."""
 
-    def __init__(self, other: TrainingRun) -> None:
+    def __init__(self, other: TrainingRun, progress: Progress) -> None:
         super().__init__(other.id)
-        self.other = other
+        self.other, self.progress = other, progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +123,7 @@ class TrainRun:
             with isolated(), self.queue.working(key, run):
                 await self._train(key, run, epoch)
         except _GivesWay as gives_way:
-            return await self._give_way(key, gives_way.other, epoch)
+            return await self._give_way(key, gives_way, epoch)
         except DependencyUnavailable as unavailable:
             message = f"waits for {unavailable.dependency}: {unavailable.message}"
             await self._write(key, lambda run: run.wait(message, epoch=epoch))
@@ -134,12 +138,18 @@ class TrainRun:
         self._notify(run)
         return None
 
-    async def _give_way(self, key: ResourceKey, other: TrainingRun, epoch: int) -> Requeue:
+    async def _give_way(self, key: ResourceKey, gives_way: _GivesWay, epoch: int) -> Requeue:
+        other, progress, now = gives_way.other, gives_way.progress, self.clock.now()
         message = f"gave way to run {other.id} of priority {other.priority}; it goes on from its last checkpoint"
-        now = self.clock.now()
-        await self._write(key, lambda run: run.give_way(message, now=now, epoch=epoch))
+
+        def change(run: TrainingRun) -> None:
+            run.advance(progress, epoch=epoch)
+            run.give_way(message, now=now, epoch=epoch)
+
+        await self._write(key, change)
+        _log.info("run_gave_way", project=key.project, run=key.id, to=other.id, step=progress.step)
         await self.folders.clean(key)
-        return Requeue(after=timedelta(0))
+        return Requeue(after=timedelta(0), hands_on=True)
 
     def _notify(self, run: TrainingRun) -> None:
         if run.sweep:
@@ -280,7 +290,9 @@ class TrainRun:
                 with suppress(DependencyUnavailable):  # the training continues as long as its lease holds
                     await self._check(key, progress, watch, epoch, news=news)
                     written, stored_s = now, seconds if news else stored_s
-                await stopping.check(watch, self.clock.now())
+                other = None if reading.done() else await stopping.stops_for(watch, seconds, self.clock.now())
+                if other and not reading.done():  # else it is known how it ends
+                    raise _GivesWay(other, progress)
             reading.result()
         except TrainingFailed:
             with suppress(DependencyUnavailable):
@@ -345,23 +357,18 @@ class _Stopping:
         self._since: datetime | None = None
         self._saved = 0
 
-    async def check(self, watch: RunReports, now: datetime) -> None:
-        """Return if the run goes on.
-
-        Raises:
-            _GivesWay: it does not.
-
-        """
-        progress = watch.progress
-        other = None if 0 < progress.steps <= progress.step else await self._queue.ahead_of(self._key)
+    async def stops_for(self, watch: RunReports, computed_s: float, now: datetime) -> TrainingRun | None:
+        """Return the run that it stops for now; None if it goes on."""
+        progress, other = watch.progress, None
+        if not 0 < progress.steps <= progress.step:
+            other = await self._queue.ahead_of(self._key, computed_s=computed_s)
         if other is None:
             self._since = None
-            return
+            return None
         if self._since is None:
             self._since, self._saved = now, watch.saved
         lost_nothing = progress.step == watch.saved or watch.saved > self._saved
-        if lost_nothing or now - self._since >= self._queue.rules.checkpoint:
-            raise _GivesWay(other)
+        return other if lost_nothing or now - self._since >= self._queue.rules.checkpoint else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,7 +156,7 @@ class TrainingPlan(_message.Message):
     """
     priority: _builtins.int
     """Optional. -10 to 10: of the project's runs that wait, those of the highest are first, and one of a lower priority
-    gives its place to them. A step is worth an hour of waiting, or what the service's setting says.
+    that runs gives its place to one before it. A step is worth an hour of waiting, or what the service's setting says.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -27,6 +27,7 @@ from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.recipe import Recipe
 from tidemill_trainer.training.domain.run_notes import RunNotes
 from tidemill_trainer.training.domain.trial import Trial
+from tidemill_trainer.training.domain.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +133,10 @@ class TrainingRun(Aggregate):
     sweep: str = ""
     """The sweep that it is a trial of, or whose winner it trains."""
     priority: int = 0
-    """Of the runs of a project, the highest is first; one of a lower priority gives its place to it."""
+    """Of the runs of a project that wait, the highest is first; one of a lower priority may give its place to it."""
     preemptions: int = 0
     """How often it gave way to another."""
+    waiting: Waiting = field(default_factory=Waiting)
     processes: int = 1
     """How many compute it together."""
     trial: Trial | None = None
@@ -170,6 +172,7 @@ class TrainingRun(Aggregate):
             processes=plan.settings.processes,
             priority=plan.settings.priority,
             message="waits for a worker",
+            waiting=Waiting(since=now),
             authors=plan.authors,
             sweep=sweep,
             trial=trial,
@@ -228,7 +231,7 @@ class TrainingRun(Aggregate):
         """
         if epoch < self.epoch or not self.is_in_work:
             raise RunLost(self.id)
-        self.epoch, self.message = epoch, ""
+        self.epoch, self.message, self.waiting = epoch, "", Waiting(since=self.waiting.since)
         self.state = RunState.RUNNING if self.state is RunState.QUEUED else self.state
         self.attempt += 1
         self.fruitless += 1
@@ -357,6 +360,7 @@ class TrainingRun(Aggregate):
         self.state, self.reason, self.message = RunState.QUEUED, "", "waits for a worker"
         self.progress, self.start_time, self.finish_time = Progress(), None, None
         self.furthest = self.fruitless = self.preemptions = 0
+        self.waiting = Waiting(since=now)
         self.pending.append(RunWasQueued(occurred_at=now))
 
     def refuse_unstarted_sweep(self) -> None:
