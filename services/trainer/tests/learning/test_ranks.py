@@ -18,8 +18,11 @@ from services.trainer.tests.learning.tiny import write_base
 from tidemill_core.models.manifest import Manifest
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.errors import TrainingFailed
+from tidemill_trainer.learning import ranks
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.ranks import Rank, together
+from tidemill_trainer.learning.reports import Unreported
 from tidemill_trainer.training.domain.fit import Choice
 from tidemill_trainer.training.domain.recipe import Recipe
 from tidemill_trainer.training.domain.trial import HeldOut
@@ -197,6 +200,28 @@ def _command(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return ""
+
+
+def test_the_first_of_several_says_how_many_threads_all_have(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Job] = []
+
+    class Started:
+        def __init__(self, _rank: Rank, job: Job, _reports: object) -> None:
+            started.append(job)
+
+        def end(self) -> None: ...
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(ranks, "_Started", Started)
+    monkeypatch.setattr(ranks, "_join", lambda *_, **__: None)
+    first = Rank(count=4, local_count=4, rendezvous="file", starts_others=True)
+    reports: Any = Unreported()
+    with together(first, job_in(tmp_path, base), reports, device="cpu", threads=4):
+        assert os.environ["OMP_NUM_THREADS"] == "4"  # which the others inherit
+
+    assert [job.threads for job in started] == [16]  # each of four divides them by four
 
 
 def test_a_choice_is_divided_by_its_batch_or_by_its_accumulation() -> None:

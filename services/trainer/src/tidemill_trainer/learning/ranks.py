@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,8 @@ def together(rank: Rank, job: Job, reports: Reports, *, device: str, threads: in
         yield Ranks(rank)
         return
     os.environ |= rank.environment(rank.index) | {"OMP_NUM_THREADS": str(threads)}  # else accelerate sets the threads
-    started = _Started(rank, job, reports) if rank.starts_others else None
+    others = replace(job, threads=threads * rank.local_count)  # each divides it, as this one has
+    started = _Started(rank, others, reports) if rank.starts_others else None
     try:
         with isolated():
             _join(rank, job, backend="nccl" if device == "cuda" else "gloo")
