@@ -67,6 +67,33 @@ def test_what_cannot_be_searched_is_refused(dimension: Dimension, says: str) -> 
     assert says in refused.value.violations[0].description
 
 
+BATCH, ACCUMULATION = "args.per_device_train_batch_size", "args.gradient_accumulation_steps"
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "divides"),
+    [
+        ([Dimension(setting=BATCH, choices=(1, 2, 3, 4))], False),
+        ([Dimension(setting=BATCH, choices=(4, 8))], True),
+        ([Dimension(setting=BATCH, range=Range(low=4, high=16))], False),
+        ([Dimension(setting=ACCUMULATION, range=Range(low=1, high=4))], True),
+        ([Dimension(setting=ACCUMULATION, choices=(1, 4)), Dimension(setting=BATCH, choices=(1, 4))], False),
+        ([Dimension(setting=ACCUMULATION, choices=(4, 8)), Dimension(setting=BATCH, range=Range(low=1, high=4))], True),
+    ],
+)
+def test_steps_that_the_processes_of_a_plan_cannot_divide_are_refused(
+    dimensions: list[Dimension], *, divides: bool
+) -> None:
+    searched = space(STEPS, *dimensions, processes=4, args={"per_device_train_batch_size": 4})
+    space(STEPS, *dimensions, args={"per_device_train_batch_size": 4}).check()
+    if divides:
+        searched.check()
+        return
+    with pytest.raises(InvalidInput, match=r"space\[1\]") as refused:
+        searched.check()
+    assert "has trials of 4 processes, and it must divide" in refused.value.violations[0].description
+
+
 def test_a_setting_that_the_method_refuses_beside_others_is_refused() -> None:
     with pytest.raises(InvalidInput, match="compares with the base without dropout"):
         space(Dimension(setting="lora.lora_dropout", range=Range(low=0.0, high=0.1)), method="dpo").check()

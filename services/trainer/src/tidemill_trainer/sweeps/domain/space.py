@@ -9,6 +9,7 @@ from typing import TypeAlias
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import refuse
 from tidemill_trainer.training.domain.plan import PlanSettings
+from tidemill_trainer.training.domain.processes import undivided
 from tidemill_trainer.training.domain.recipe import METHODS, Setting, recipe_of
 from tidemill_trainer.training.domain.search import Dimension, Range, plain
 
@@ -34,6 +35,9 @@ NOT_COMPARABLE = (
 """Settings that change what the loss is, or on which examples: trials with different ones cannot be compared by it."""
 NOT_SEARCHED = ("seed", "logging_steps", "task_type", "bias")
 """Settings that make no model better."""
+
+OF_A_STEP = ("args.per_device_train_batch_size", "args.gradient_accumulation_steps")
+"""Settings that several processes divide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +91,14 @@ class Space:
     def check(self) -> None:
         """Check every dimension, that the recipe takes all of each range, and the recipe at its ends and each choice.
 
+        Of a plan with several processes also that these can divide every step.
+
         Raises:
             InvalidInput: names field, value and what is allowed.
 
         """
         refuse(self._violations())
+        refuse(self._violations_of_steps())
 
     def _violations(self) -> Iterator[Violation]:
         if not 1 <= len(self.dimensions) <= MAX_DIMENSIONS:
@@ -119,6 +126,23 @@ class Space:
             except InvalidInput as refused:
                 yield from (Violation(field, f"{dimension.setting} {each.description}") for each in refused.violations)
                 return
+
+    def _violations_of_steps(self) -> Iterator[Violation]:
+        """Yield the first rows of a step that the plan's processes cannot divide, of all that trials may have."""
+        places = [place for place, each in enumerate(self.dimensions) if each.setting in OF_A_STEP]
+        if self.start.processes == 1 or not places:
+            return
+        names = [self.dimensions[place].setting for place in places]
+        for values in product(*(_of_a_step(self.dimensions[place]) for place in places)):
+            changed = _with(self.start, dict(zip(names, values, strict=True)))
+            if (why := undivided(changed.processes, changed.recipe)) is not None:
+                yield Violation(f"sweep.space[{places[0]}]", f"has trials of {changed.processes} processes, and {why}")
+                return
+
+
+def _of_a_step(dimension: Dimension) -> Sequence[object]:
+    """Return the values to check: of a range two that follow each other, of which no number divides both."""
+    return (dimension.range.low, dimension.range.low + 1) if dimension.range else dimension.choices
 
 
 def _own_violations(dimension: Dimension, field: str, method: str) -> Iterator[Violation]:
