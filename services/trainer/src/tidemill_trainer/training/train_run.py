@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import structlog
-
 from tidemill_core.application import Clock, Request, Requeue, ResourceKey
 from tidemill_core.errors import (
     DependencyUnavailable,
@@ -44,8 +42,6 @@ from tidemill_trainer.training.ports import (
 from tidemill_trainer.training.register_adapter import RegisterAdapter
 from tidemill_trainer.training.run_queue import RunQueue
 from tidemill_trainer.training.run_reports import RunReports
-
-_log = structlog.get_logger()
 
 POLL_INTERVAL_S = 1.0
 """Interval at which progress is stored and a cancellation is checked."""
@@ -101,6 +97,8 @@ class TrainRun:
     clock: Clock
     notify_sweep: Callable[[ResourceKey], None] = lambda _sweep: None
     """Called when a run of a sweep was measured or ended."""
+    on_gave_way: Callable[[TrainingRun, TrainingRun], None] = lambda _run, _to: None
+    """Called when a run gave way to another."""
 
     async def __call__(self, key: ResourceKey, *, epoch: int) -> Requeue | None:
         """Train the run as the holder of this epoch of its lease."""
@@ -146,8 +144,7 @@ class TrainRun:
             run.advance(progress, epoch=epoch)
             run.give_way(message, now=now, epoch=epoch)
 
-        await self._write(key, change)
-        _log.info("run_gave_way", project=key.project, run=key.id, to=other.id, step=progress.step)
+        self.on_gave_way(await self._write(key, change), other)
         await self.folders.clean(key)
         return Requeue(after=timedelta(0), hands_on=True)
 

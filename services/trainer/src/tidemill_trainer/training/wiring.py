@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
+
 from tidemill.trainer.v1.training_service_pb2_grpc import add_TrainingServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_kit.access.grants import Shared
@@ -19,6 +21,7 @@ from tidemill_trainer.registry.wiring import Registry
 from tidemill_trainer.settings import RUNS_FOLDER, TrainerSettings
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.crud import TrainingPlanCrud
+from tidemill_trainer.training.domain.run import TrainingRun
 from tidemill_trainer.training.events import datasets
 from tidemill_trainer.training.grpc import GrpcTrainingService
 from tidemill_trainer.training.import_run import ImportRun
@@ -35,6 +38,8 @@ from tidemill_trainer.training.start_deferred_run import StartDeferredRun
 from tidemill_trainer.training.start_runs_for_dataset_version import StartRunsForDatasetVersion
 from tidemill_trainer.training.train_run import TrainingNeeds, TrainRun
 from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
+
+_log = structlog.get_logger()
 
 TOPIC = "tidemill.trainer.run.v1"
 
@@ -197,7 +202,13 @@ def _train(  # noqa: PLR0913 - it is made of all of it
         queue=queue,
         clock=clock,
         notify_sweep=notify_sweep,
+        on_gave_way=_log_gave_way,
     )
+
+
+def _log_gave_way(run: TrainingRun, to: TrainingRun) -> None:
+    step = run.progress.step
+    _log.info("run_gave_way", project=run.project, run=run.id, to=to.id, step=step, preemptions=run.preemptions)
 
 
 def _process_settings(settings: TrainerSettings) -> ProcessSettings:
