@@ -17,11 +17,15 @@ from typing import Any
 import numpy as np
 
 from tests.bench._figures import report
+from tidemill_evaluator.evaluations.domain.clusters import TraitsByCase, averages, clusters_of, numbered
 from tidemill_evaluator.evaluations.domain.power import Bound
+from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
 from tidemill_evaluator.evaluations.domain.slices import holm
+from tidemill_evaluator.gates.domain.dependence import DEFAULT
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
 from tidemill_evaluator.statistics.intervals import log_gains, log_weights
 from tidemill_evaluator.statistics.power import SimulatedPower
+from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_kit.workers.fair_queue import FairQueue, QueueLimits
 
 TIMES, SIZES, CANDIDATES = 1_000, (20, 40, 60), 5
@@ -104,30 +108,47 @@ def no_better() -> float:
     return worst
 
 
-def of_users(chance: np.random.Generator, cases: int) -> Any:  # noqa: ANN401 - ditto
-    """Return differences of cases, by evaluation, and the means of their users: some ask often, most seldom."""
-    users = np.floor(chance.beta(0.7, 1.3, (TIMES, cases)) * cases / 3).astype(int)
-    likes = chance.choice([-0.4, 0.4], (TIMES, cases))
-    differences = np.take_along_axis(likes, users, axis=1) + chance.uniform(-0.4, 0.4, (TIMES, cases))
-    means = [
-        np.bincount(asked_by, each)[np.bincount(asked_by) > 0] / np.bincount(asked_by)[np.bincount(asked_by) > 0]
-        for asked_by, each in zip(users, differences, strict=True)
+def of_users(chance: np.random.Generator, users: int) -> tuple[Any, TraitsByCase]:
+    """Return differences of cases, by evaluation, and what the cases share: a few users ask often, most seldom."""
+    asked = np.repeat(np.arange(users), chance.geometric(0.25, users))
+    likes = chance.choice([-0.4, 0.4], (TIMES, users))
+    differences = likes[:, asked] + chance.uniform(-0.4, 0.4, (TIMES, len(asked)))
+    cases = [
+        Case(id=str(number), question=f"question {number}", reference="x", end_user=f"user {user}")
+        for number, user in enumerate(asked)
     ]
-    return differences, means
+    return differences, {("users", case): each for case, each in numbered(cases, DEFAULT).items()}
+
+
+def means_of(differences: Sequence[float], traits: TraitsByCase) -> Sequence[float]:
+    """Return the means of clusters, as an evaluation computes them."""
+    results = [
+        CaseResult(
+            case_set="users",
+            case=str(number),
+            baseline=CaseAnswer(scores={"gain": 0.0}),
+            candidate=CaseAnswer(scores={"gain": difference}),
+        )
+        for number, difference in enumerate(differences)
+    ]
+    return averages(clusters_of(results, traits, "gain"), lambda each: each.difference("gain"))
 
 
 def dependent() -> float:
     """Print how often candidates that are no better pass where users are clusters, and return the worst share."""
     worst = 0.0
-    say(f"{'cases of users':<16}{'clusters':>10}{'by case':>10}{'by cluster':>12}{'each':>8}")
-    for cases in SIZES:
-        differences, means = of_users(np.random.default_rng(cases), cases)
-        runs = [capitals(each[None, :], 0.0)[0] for each in means]
+    say(f"{'users':<8}{'cases':>8}{'by case':>10}{'by cluster':>12}{'each':>8}{'gain of 0.2':>13}")
+    for users in SIZES:
+        differences, traits = of_users(np.random.default_rng(users), users)
+        means = np.array([means_of(each, traits) for each in differences.tolist()])
         by_case = (capitals(differences, 0.0)[:, -1] >= needed(CONFIDENCE)).mean()
-        by_cluster = float(np.mean([run[-1] >= needed(CONFIDENCE) for run in runs]))
-        each = float(np.mean([run.max() >= needed(CONFIDENCE) for run in runs]))
+        run, better = capitals(means, 0.0), capitals(means + 0.2, 0.0)
+        by_cluster, each, found = (
+            float((capital >= needed(CONFIDENCE)).mean()) for capital in (run[:, -1], run.max(axis=1), better[:, -1])
+        )
         worst = max(worst, by_cluster, each)
-        say(f"{cases:<16}{np.mean([len(run) for run in runs]):>10.1f}{by_case:>10.3f}{by_cluster:>12.3f}{each:>8.3f}")
+        cases = differences.shape[1]
+        say(f"{users:<8}{cases:>8}{by_case:>10.3f}{by_cluster:>12.3f}{each:>8.3f}{found:>13.3f}")
     wrong = [sliced(np.random.default_rng(number)) for number in range(TIMES)]
     alone, together = (float(np.mean(each)) for each in zip(*wrong, strict=True))
     say(f"8 slices of 20 clusters by 2 metrics: any wrong {alone:.3f}, after Holm {together:.3f} (stated 0.05)\n")
