@@ -58,15 +58,29 @@ def add_shipped(
     languages: Annotated[
         list[str] | None, typer.Option("--language", "-l", help="Only cases in this language; may be repeated.")
     ] = None,
-    max_cases: Annotated[int, typer.Option("--max-cases", min=0, help="At most so many; 0 takes all.")] = 0,
+    max_cases: Annotated[
+        int | None, typer.Option("--max-cases", min=0, help="At most so many; 0 takes all, the default of a new suite.")
+    ] = None,
 ) -> None:
-    """Add a shipped suite to the project, or take the cases of the evaluator's release as its next version."""
+    """Add a shipped suite to the project, or take the cases of the evaluator's release as its next version.
+
+    A suite that is there keeps its languages and its number of cases where none are named.
+    """
 
     async def work(connection: Connection) -> Suite:
-        origin = ShippedCases(suite=shipped, languages=languages or [], max_cases=max_cases)
-        suite = Suite(id=name or shipped, shipped=origin)
         kept = Suites(connection)
-        return await (kept.create(suite) if await kept.find(suite.id) is None else kept.update(suite, "shipped"))
+        found = await kept.find(name or shipped)
+        origin = found.shipped if found else ShippedCases(suite=shipped)
+        if origin.suite != shipped:
+            message = f"suite {name or shipped} has other cases, which would be replaced: choose another name with --as"
+            raise InvalidInput(message)
+        taken = ShippedCases(
+            suite=shipped,
+            languages=languages or origin.languages,
+            max_cases=origin.max_cases if max_cases is None else max_cases,
+        )
+        suite = Suite(id=name or shipped, shipped=taken)
+        return await (kept.update(suite, "shipped") if found else kept.create(suite))
 
     suite = call(work)
     show(plain(suite), card({"suite": f"{suite.id}@{suite.version}", "cases": suite.case_count}))

@@ -67,6 +67,28 @@ async def test_a_shipped_suite_is_added_and_added_again(terminal: Terminal, runn
     assert stored.shipped == ShippedCases(suite="forgetting", languages=["en", "de"], max_cases=9)
 
 
+async def test_a_suite_that_is_there_keeps_its_part_and_one_with_other_cases_is_not_replaced(
+    terminal: Terminal, running: Running
+) -> None:
+    add = ["suites", "add", "forgetting", "--as", "abilities"]
+    await asyncio.to_thread(terminal, *add, "-l", "en", "--max-cases", "9")
+    again = await asyncio.to_thread(terminal, *add)
+    stored = running.keepers["suite"].stored
+    kept = stored["abilities"].shipped
+    stored["format"] = Suite(id="format", cases=stored["abilities"].cases)
+
+    refused = [
+        await asyncio.to_thread(terminal, *command)
+        for command in (["suites", "add", "format"], ["suites", "add", "bias", "--as", "abilities"])
+    ]
+
+    assert again.code == 0, again.text
+    assert kept == ShippedCases(suite="forgetting", languages=["en"], max_cases=9)
+    assert [each.code for each in refused] == [1, 1]
+    assert "has other cases, which would be replaced" in refused[0].text.replace("\n", " ")
+    assert not stored["format"].HasField("shipped")
+
+
 async def test_canaries_are_written_to_a_file_and_asked_for_by_a_suite(
     terminal: Terminal, running: Running, tmp_path: Path
 ) -> None:
