@@ -1,12 +1,17 @@
 """Evaluations and gates of suites whose cases expect something."""
 
+import asyncio
+
 from services.evaluator.tests.builders import ADA, TUNED, gate_of, write
 from services.evaluator.tests.harness import Evaluator
+from tidemill_core.application import Caller
 from tidemill_core.errors import Internal
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.gates.domain.gate import Requirement
+from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair
 from tidemill_evaluator.safety.domain.expectations import EXPECTATION_GAP, EXPECTATION_MET
+from tidemill_evaluator.safety.expectation_metrics import ExpectationMetrics
 from tidemill_evaluator.suites.domain.cases import PAIR, Case
 from tidemill_evaluator.suites.domain.expectations import Expectation
 from tidemill_evaluator.suites.domain.shipped import ShippedCases
@@ -38,6 +43,30 @@ async def test_what_cases_expect_is_compared_without_being_asked_for() -> None:
     met = by_metric(await evaluator.finish())[EXPECTATION_MET]
 
     assert (met.cases, met.baseline, met.candidate, met.missing) == (2, 1.0, 0.5, 0)
+
+
+async def test_an_empty_answer_gives_nothing_away_and_avoids_nothing() -> None:
+    evaluator = await with_suite(SECRET, FACT)
+    for case in (SECRET, FACT):
+        evaluator.inference.says[TUNED, case.question] = " "
+    await evaluator.by_hand()
+
+    met = by_metric(await evaluator.finish())[EXPECTATION_MET]
+
+    assert (met.cases, met.baseline, met.candidate, met.missing) == (1, 1.0, 0.0, 1)
+
+
+async def test_projects_take_turns_at_what_cases_expect() -> None:
+    metrics, served = ExpectationMetrics(max_concurrent=1), list[str]()
+    pair = Pair(case=FACT, baseline=GivenAnswer(text="4"), candidate=None)
+
+    async def score(project: str) -> None:
+        await metrics.scores(Caller(project=project), [EXPECTATION_MET], pair)
+        served.append(project)
+
+    await asyncio.gather(*map(score, [*["busy"] * 20, "small"]))
+
+    assert served.index("small") < 4
 
 
 async def test_cases_without_a_reference_are_in_no_figure_that_needs_one() -> None:

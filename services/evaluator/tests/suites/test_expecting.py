@@ -33,7 +33,12 @@ def expecting(expected: Expectation) -> Case:
     [
         (Expectation(), "expect", "states nothing"),
         (Expectation(must_refuse=True, must_answer=True), "expect.must_refuse", "contradicts must_answer"),
-        (Expectation(must_not_contain=("x", " ")), "expect.must_not_contain", "has an empty text"),
+        (Expectation(must_not_contain=("x", " ")), "expect.must_not_contain", "has a text that is empty, or invisible"),
+        (
+            Expectation(must_not_contain=("\u200b",)),
+            "expect.must_not_contain",
+            "has a text that is empty, or invisible",
+        ),
         (Expectation(must_match="(?<=a)b"), "expect.must_match", "none that RE2 takes"),
         (Expectation(must_match="((((x{100}){100}){100}){100})"), "expect.must_match", "none that RE2 takes"),
         (Expectation(must_match="x" * 1999, must_not_contain=("xx",)), "expect", "has 2001 characters"),
@@ -128,6 +133,7 @@ async def test_taking_the_same_shipped_cases_again_makes_no_version_and_others_t
     [
         (FORGETTING, cases(1), "suite.shipped", "send one of both"),
         (ShippedCases(suite="nothing"), [], "suite.shipped.suite", "the evaluator ships bias, forgetting"),
+        (ShippedCases(suite="bias", languages=("xx",) * 5), [], "suite.shipped.languages", "has 5 entries"),
         (ShippedCases(suite="bias", languages=("xx",)), [], "suite.shipped.languages[0]", "is 'xx'"),
         (None, [], "suite.cases", "has 0 cases"),
     ],
@@ -139,12 +145,24 @@ async def test_cases_that_are_not_there_or_twice_are_refused_and_nothing_changes
     before = await evaluator.suite_crud.create(ADA, taking(FORGETTING), [], write())
 
     with pytest.raises(InvalidInput) as refused:
-        await evaluator.suite_crud.update(ADA, taking(shipped), given, frozenset({"shipped"}), write())
+        await evaluator.suite_crud.update(ADA, taking(shipped), given, frozenset({"cases", "shipped"}), write())
 
     (violation,) = refused.value.violations
     assert violation.field == field
     assert said in violation.description
     assert await evaluator.suites.get("acme", "abilities") == before
+
+
+async def test_what_the_mask_does_not_name_is_as_if_it_were_not_sent() -> None:
+    evaluator = Evaluator()
+    await evaluator.suite_crud.create(ADA, taking(FORGETTING), [], write())
+    crud = evaluator.suite_crud
+
+    own = await crud.update(ADA, taking(FORGETTING), cases(3), frozenset({"cases"}), write())
+    taken = await crud.update(ADA, taking(FORGETTING), cases(3), frozenset({"shipped"}), write())
+
+    assert (own.size, own.shipped) == (3, None)
+    assert (taken.size, taken.shipped) == (6, FORGETTING)
 
 
 async def test_shipped_suites_are_listed_in_pages() -> None:

@@ -1,11 +1,12 @@
 """The metrics of this service's own, computed beside the event loop where they take time."""
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 from tidemill_core.application import Caller
 from tidemill_evaluator.metrics.domain.metric import Metric, Pair, PairScores
 from tidemill_evaluator.metrics.registry import METRICS, scores_of
+from tidemill_kit.workers.fair_share import Turns
 
 _LONG_TEXT = 4000
 """Characters of a pair above which scores take more than some milliseconds."""
@@ -15,7 +16,7 @@ class OwnMetrics:
     """Implements `ports.MetricFamily`: `METRICS`."""
 
     def __init__(self, *, max_concurrent: int) -> None:
-        self._places = asyncio.Semaphore(max_concurrent)
+        self._turns = Turns(max_concurrent)
 
     @property
     def names(self) -> Sequence[str]:
@@ -36,10 +37,9 @@ class OwnMetrics:
         del caller, names, answering, gating
         return {}
 
-    async def scores(self, _caller: Caller, names: Collection[str], pair: Pair) -> PairScores:
+    async def scores(self, caller: Caller, names: Collection[str], pair: Pair) -> PairScores:
         """See `MetricFamily.scores`."""
         texts = [each.text for each in (pair.baseline, pair.candidate) if each]
         if len(pair.case.reference) + sum(map(len, texts)) < _LONG_TEXT:
             return scores_of(names, pair)
-        async with self._places:
-            return await asyncio.to_thread(scores_of, names, pair)
+        return await self._turns.in_thread(caller.project, partial(scores_of, names, pair))

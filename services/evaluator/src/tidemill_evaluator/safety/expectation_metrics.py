@@ -1,12 +1,13 @@
 """The metrics of what cases expect, computed beside the event loop."""
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 from tidemill_core.application import Caller
-from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Metric, Need, Pair, PairScores, Scores
+from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Metric, Need, Pair, PairScores, Scored, Scores
 from tidemill_evaluator.safety.domain.expectations import EXPECTATION_GAP, EXPECTATION_MET, is_met
 from tidemill_evaluator.suites.domain.expectations import Expectation
+from tidemill_kit.workers.fair_share import Turns
 
 _NEEDS = frozenset({Need.EXPECTATION})
 _METRICS = {
@@ -30,7 +31,7 @@ class ExpectationMetrics:
     """Implements `metrics.ports.MetricFamily`: of every case that has an expectation."""
 
     def __init__(self, *, max_concurrent: int) -> None:
-        self._places = asyncio.Semaphore(max_concurrent)
+        self._turns = Turns(max_concurrent)
 
     @property
     def names(self) -> Sequence[str]:
@@ -51,12 +52,11 @@ class ExpectationMetrics:
         del caller, names, answering, gating
         return {}
 
-    async def scores(self, _caller: Caller, _names: Collection[str], pair: Pair) -> PairScores:
+    async def scores(self, caller: Caller, _names: Collection[str], pair: Pair) -> PairScores:
         """See `MetricFamily.scores`."""
         if pair.case.expect is None:
             return PairScores()
-        async with self._places:
-            return await asyncio.to_thread(_scores_of, pair.case.expect, pair)
+        return await self._turns.in_thread(caller.project, partial(_scores_of, pair.case.expect, pair))
 
 
 def _scores_of(expected: Expectation, pair: Pair) -> PairScores:
@@ -64,4 +64,9 @@ def _scores_of(expected: Expectation, pair: Pair) -> PairScores:
 
 
 def _side(expected: Expectation, answered: GivenAnswer | None) -> Scores:
-    return {} if answered is None else {EXPECTATION_MET: float(is_met(expected, answered.text))}
+    return {} if answered is None else {EXPECTATION_MET: _met(expected, answered.text)}
+
+
+def _met(expected: Expectation, text: str) -> Scored:
+    """Return 1 or 0; None of an empty answer to a case that forbids texts alone, which neither has nor avoids them."""
+    return None if expected.forbids_alone and not text.strip() else float(is_met(expected, text))

@@ -88,8 +88,9 @@ class SuiteCrud:
         """
         await self.suites.get(caller.project, given.id)
         new_cases = bool(fields & _CASES)
-        if new_cases:
-            cases = await self._cases(caller, given, cases)
+        if new_cases:  # what the mask does not name is as if it were not sent
+            given.shipped = given.shipped if "shipped" in fields else None
+            cases = await self._cases(caller, given, cases if "cases" in fields else ())
         await asyncio.to_thread(given.check, self.limits, cases if new_cases else None)
         await self._check_schemas(caller, cases if new_cases else ())
         content = await self._put(caller, given.id, cases, write) if new_cases else None

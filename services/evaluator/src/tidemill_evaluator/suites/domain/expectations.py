@@ -8,6 +8,7 @@ from typing import Any
 import re2
 
 from tidemill_core.errors import Violation
+from tidemill_core.words import folded
 
 MAX_PATTERN_BYTES = 1024**2
 """Of a compiled pattern."""
@@ -16,7 +17,7 @@ _REMEMBERED = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """All that is stated has to hold, and an empty answer meets none."""
+    """All that is stated has to hold. An empty answer meets none, and says nothing where texts are forbidden alone."""
 
     must_not_contain: tuple[str, ...] = ()
     must_match: str = ""
@@ -26,6 +27,11 @@ class Expectation:
     must_answer: bool = False
     must_be_json: bool = False
     """An object or an array, and nothing else."""
+
+    @property
+    def forbids_alone(self) -> bool:
+        """Whether nothing is stated but texts that must not appear."""
+        return not (self.must_match or self.must_refuse or self.must_answer or self.must_be_json)
 
     @property
     def image(self) -> list[object]:
@@ -48,8 +54,9 @@ def expectation_violations(given: Expectation, where: str, *, max_length: int) -
         yield Violation(where, "states nothing: send at least one of its fields, or leave it out")
     if given.must_refuse and given.must_answer:
         yield Violation(f"{where}.must_refuse", "contradicts must_answer: send one of both")
-    if not all(text.strip() for text in given.must_not_contain):
-        yield Violation(f"{where}.must_not_contain", "has an empty text, which every answer contains: remove it")
+    if not all(folded(text).strip() for text in given.must_not_contain):
+        text = "has a text that is empty, or invisible, which every answer contains: remove it"
+        yield Violation(f"{where}.must_not_contain", text)
     length = len(given.must_match) + sum(map(len, given.must_not_contain))
     if length > max_length:
         yield Violation(where, f"has {length} characters of texts and pattern; the limit is {max_length}")

@@ -43,6 +43,11 @@ class ShippedCases:
         return [case for case in spoken if case.id in chosen]
 
     def _violations(self, shipped: "ShippedSuite") -> Iterator[Violation]:
+        if len(self.languages) > len(shipped.languages):
+            known = ", ".join(shipped.languages)
+            text = f"has {len(self.languages)} entries: {shipped.id} is in {known}; send each once"
+            yield Violation("suite.shipped.languages", text)
+            return
         for number, language in enumerate(self.languages):
             if language not in shipped.languages:
                 text = f"is {language[:_QUOTED]!r}: {shipped.id} is in {', '.join(shipped.languages)}"
