@@ -12,6 +12,7 @@ from services.inference.tests.caching.cached import CachedHarness
 from services.inference.tests.fakes import ADA, asking, question
 from tidemill_core.application import Request
 from tidemill_inference.caching import reuse
+from tidemill_inference.caching.ports import Entry
 from tidemill_inference.caching.reuse import ReuseAnswers
 from tidemill_inference.generation.domain.inference import Inference, State
 from tidemill_testkit.polling import eventually
@@ -124,6 +125,27 @@ async def test_an_entry_that_was_read_a_moment_ago_is_not_read_again_and_its_rec
 
     assert (again.cache and again.cache.inference, later.cache and later.cache.inference) == (first.id, first.id)
     assert (calls_of_a_hit, harness.cached.calls - calls) == (0, 1)
+
+
+async def test_what_was_read_while_another_answer_was_kept_is_not_remembered_in_its_place() -> None:
+    harness, reading, kept = CachedHarness(entry_max_age=timedelta(seconds=1)), asyncio.Event(), asyncio.Event()
+    await harness.ask("r1")
+    harness.clock.advance(timedelta(seconds=1))
+    read = harness.cached.get
+
+    async def late(project: str, key: str) -> Entry | None:
+        found = await read(project, key)
+        reading.set()
+        await kept.wait()
+        return found
+
+    harness.cached.get = late  # type: ignore[method-assign] # as a slow store answers
+    hit = asyncio.create_task(harness.ask("r2"))
+    await reading.wait()
+    anew = await harness.ask("r3", no_cache=True)
+    kept.set()
+
+    assert [each.cache and each.cache.inference for each in (await hit, await harness.ask("r4"))] == [anew.id] * 2
 
 
 async def test_of_an_entry_that_was_read_a_moment_ago_the_erased_answer_is_not_given_again() -> None:

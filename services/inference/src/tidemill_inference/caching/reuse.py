@@ -215,11 +215,13 @@ class ReuseAnswers:
                 return known.entry, record
         before = known.entry.inference if known else ""
         entry, record = await asyncio.gather(self.cached.get(project, key), self._record(project, before))
-        if entry is None:
+        if self._known.get(at) is not known:  # another was kept, or read, meanwhile: what was read may be older
+            entry = now.entry if (now := self._known.get(at)) else entry
+        elif entry is None:
             self._known.pop(at, None)
-            return None, None
-        self._remember(at, entry)
-        if entry.inference != before:
+        else:
+            self._remember(at, entry)
+        if entry is not None and entry.inference != before:
             record = await self._record(project, entry.inference)
         return entry, record
 
