@@ -78,6 +78,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "variables": {"variables": {"tone": "short"}},
     "fewer tokens": {"sampling": Sampling(max_output_tokens=3)},
     "several candidates": {"candidates": 2},
+    "the best of several": {"best_of": 2},
 }
 
 
@@ -100,6 +101,12 @@ def test_versions_and_spans_of_passages_index_and_configuration_are_in_the_key()
     keys |= {key_of(question(), configuration="c", index=5, passages=HANDBOOK)}
 
     assert len(keys) == len(found) + 2
+
+
+def test_a_question_has_the_key_that_it_had_before_there_was_best_of() -> None:
+    key = key_of(question(), configuration="c", index=4, passages=HANDBOOK)
+
+    assert key == "14b34ccabbf215448ca1399830f54e0c7321606cc8569afaf3d80317112715a7"
 
 
 def test_who_asks_and_how_it_is_asked_is_not_in_the_key() -> None:

@@ -66,7 +66,10 @@ def numbers_in(text: str) -> list[int]:
 
 
 def _asked(question: Question) -> dict[str, object]:
-    return {name: getattr(question, name) for name in _PARTS}
+    asked = {name: getattr(question, name) for name in _PARTS}
+    if not question.best_of:
+        del asked["best_of"]  # keys are as they were before there was one
+    return asked
 
 
 def _digest(said: dict[str, object]) -> str:
