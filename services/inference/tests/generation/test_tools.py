@@ -114,6 +114,27 @@ async def test_of_more_answers_than_are_given_the_likeliest_are(api: Api, engine
     assert (engine.seen[-1].candidates, engine.seen[-1].sampling.logprobs) == (3, True)
 
 
+async def test_texts_that_best_of_cannot_rank_are_given_with_a_warning(api: Api, engine: ScriptedEngine) -> None:
+    def finished(*reasons: str) -> list[Finish]:
+        said = enumerate(reasons)
+        return [Finish(reason=each, candidate=number, input_tokens=9, output_tokens=1) for number, each in said]
+
+    engine.yields = (Piece(text="wild"), Piece(text="calm", candidate=1), *finished("stop", "stop"))
+    unranked = await api.ask(best_of=2)
+    likely = (TokenLogprob(text=" ", logprob=-0.1),)
+    engine.yields = (
+        Piece(text="wild", logprobs=(TokenLogprob(text="wild", logprob=-2.0),)),
+        Piece(text=" ", candidate=1, logprobs=likely),
+        *finished("stop", "length"),
+    )
+    empty = await api.ask(best_of=2)
+
+    assert [each for each in unranked.warnings if "best_of" in each] == [
+        "model smollm2@1 gave texts without log probabilities: best_of cannot rank those"
+    ]
+    assert list(empty.warnings) == ["model smollm2@1 said nothing (finish reason length)"]
+
+
 async def test_an_answer_in_an_output_format_is_json_where_it_is_whole(api: Api, engine: ScriptedEngine) -> None:
     schema = rpc.OutputFormat(schema_json='{"type": "object"}', name="w")
     engine.says = '{"a": 1}'
@@ -133,6 +154,7 @@ async def test_an_answer_in_an_output_format_is_json_where_it_is_whole(api: Api,
         ({"best_of": 17}, "best_of: is 17; use 1 to 16"),
         ({"best_of": 2, "candidate_count": 3}, "best_of: is 2, fewer than the 3 answers that are asked for"),
         ({"best_of": -1}, "best_of: is -1"),
+        ({"best_of": 2, "tools": [WEATHER]}, "best_of: is 2, and calls of tools cannot be compared"),
         ({"tools": [rpc.Tool(name="f", parameters_json="{")]}, r"tools\[0\].parameters_json: is not JSON"),
         ({"output_format": rpc.OutputFormat(schema_json="[]")}, "schema_json: is not a JSON object"),
         ({"output_format": rpc.OutputFormat(schema_json='{"type": 5}')}, r"schema_json: is no JSON Schema at \$.type"),

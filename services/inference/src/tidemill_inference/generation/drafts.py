@@ -26,6 +26,11 @@ class Draft:
         return not self.text.strip() and not self.calls
 
     @property
+    def unranked(self) -> bool:
+        """Whether nothing says how likely its text is."""
+        return bool(self.text) and not self.logprobs
+
+    @property
     def likelihood(self) -> float:
         """The mean log probability of its tokens; of one without any the least."""
         return fmean(each.logprob for each in self.logprobs) if self.logprobs else -inf

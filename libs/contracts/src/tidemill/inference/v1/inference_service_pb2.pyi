@@ -125,7 +125,8 @@ class GenerateRequest(_message.Message):
     """Optional. How many answers are given, at most 16; 0 is 1."""
     best_of: _builtins.int
     """Optional. How many answers are made, of which the candidate_count likeliest are given: those with the highest mean log
-    probability of a token. All of them count as output tokens. At most 16; 0 gives what is made. Not for streams.
+    probability of a token. All of them count as output tokens. At most 16; 0 gives what is made. Not for streams;
+    more than candidate_count not beside tools.
     """
     no_cache: _builtins.bool
     """Optional. Has the answer made anew where the deployment gives answers again; later ones are then given this one."""

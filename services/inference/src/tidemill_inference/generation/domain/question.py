@@ -44,7 +44,10 @@ class Question:
     candidates: int = 1
     """How many answers are given; all but the first are alternatives."""
     best_of: int = 0
-    """How many are made, where the likeliest `candidates` of them are given; 0 gives what is made."""
+    """How many are made, where the likeliest `candidates` of them are given; 0 gives what is made.
+
+    More than `candidates` go without tools: calls have no log probabilities.
+    """
     record: RecordMode | None = None
     purpose: Purpose = Purpose.LIVE
     variant: str = ""
@@ -126,6 +129,9 @@ class Question:
         if self.best_of and self.best_of < self.candidates:
             fewer = f"is {self.best_of}, fewer than the {self.candidates} answers that are asked for"
             raise QuestionRefused(field="best_of", why=f"{fewer}; use {self.candidates} to {limits.candidates}")
+        if self.ranked and self.tools:
+            why = f"is {self.best_of}, and calls of tools cannot be compared: leave one of them out"
+            raise QuestionRefused(field="best_of", why=why)
         if found := self.sampling.violations("sampling", limits.sampling):
             raise QuestionRefused(field=found[0].field, why=found[0].description)
         self._check_comparison()

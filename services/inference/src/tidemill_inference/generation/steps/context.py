@@ -139,6 +139,9 @@ class Context:
         self.generated = generated
         drafts = drafts_of(self.generation.pieces, candidates=self.question.drawn)
         given = likeliest(drafts, self.question.candidates)
+        if self.question.ranked and any(each.unranked for each in drafts):
+            text = f"model {generated.variant.model} gave texts without log probabilities: best_of cannot rank those"
+            self.warnings.append(text)
         self.drafts = tuple(drafts[number] for number in given)
         self.finishes = tuple(generated.finishes[number] for number in given)
 

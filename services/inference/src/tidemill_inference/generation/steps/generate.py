@@ -55,7 +55,7 @@ class Generate:
             raise _as_asked(error, context.question) from error
         context.finish_draft(generated)
         if context.drafts[0].empty:
-            reason = generated.finishes[0].reason
+            reason = context.finishes[0].reason
             context.warnings.append(f"model {generated.variant.model} said nothing (finish reason {reason})")
 
     async def _generated(
