@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tidemill_local import mongo_server
 from tidemill_local.mongo_commits import GroupCommit
 from tidemill_testkit.polling import eventually
 
@@ -82,6 +83,41 @@ async def test_a_commit_waits_for_the_writes_that_have_begun() -> None:
 
         assert other.result(WAIT_S)
     assert store.commits == [[1, 0]]
+
+
+class CompactedStore:
+    """A store that compacts a part when it may, and notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.parts = list[int]()
+        self.may_go_on = threading.Semaphore(0)
+
+    def compact(self, _fill_percent: int, part_bytes: int) -> None:
+        self.parts.append(part_bytes)
+        assert self.may_go_on.acquire(timeout=WAIT_S)
+
+
+async def test_who_waits_to_write_goes_on_after_a_part_is_compacted() -> None:
+    store, commit, stopped, written = CompactedStore(), GroupCommit(lambda: None), threading.Event(), list[int]()
+
+    def write() -> None:
+        with commit.writing():
+            written.append(len(store.parts))
+
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        compacting = threads.submit(mongo_server.compact_until, stopped, store, commit, every_s=0.0)
+        await eventually(lambda: len(store.parts) == 1)
+        other = threads.submit(write)
+        await eventually(lambda: commit.waiting == 1)
+        store.may_go_on.release()
+        await eventually(lambda: len(store.parts) == 2)
+        other.result(WAIT_S)
+        stopped.set()
+        store.may_go_on.release()
+        compacting.result(WAIT_S)
+
+    assert written == [1]
+    assert set(store.parts) == {mongo_server.COMPACT_BYTES}
 
 
 CALLED = """

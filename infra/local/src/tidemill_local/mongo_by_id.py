@@ -8,7 +8,6 @@ command each is made by itself, in their order, as what one does may matter to t
 commands in between, and so does the change of many documents.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -18,15 +17,13 @@ import jpype
 
 from tidemill_local.mongo_commits import GroupCommit
 from tidemill_local.mongo_maps import DOCUMENTS
-from tidemill_local.mongo_turns import Turns
+from tidemill_local.mongo_turns import Turns, in_turns
 
 WRITES = frozenset({"insert", "update", "delete", "findAndModify", "findandmodify"})
 _LISTS = {"update": "updates", "delete": "deletes"}
 _FILTERS = {"update": "q", "delete": "q", "findAndModify": "query", "findandmodify": "query", "find": "filter"}
 _PART = 4
 """Documents of one operation that are changed before another command has its turn: about a millisecond."""
-_LONGEST_TURN_S = 0.05
-"""For which a command with more documents to change has a collection before others have their turn."""
 _UPDATES = {"update": "u", "findAndModify": "update", "findandmodify": "update"}
 _READS = frozenset({"find", "getMore", "count", "distinct", "isMaster", "ismaster", "ping"})
 _WRITING_STAGES = frozenset({"$out", "$merge"})
@@ -44,13 +41,11 @@ class _Together:
     """The replies to the parts of one command, as one. Replies and lists are Java's."""
 
     def __init__(self, new_list: Callable[[], Any]) -> None:
-        self.failed = set[int]()
-        """Operations of which a part was refused."""
         self._counts = dict[str, int]()
         self._found = {"upserted": new_list(), "writeErrors": new_list()}
 
-    def add(self, index: int, reply: Any) -> None:  # noqa: ANN401 - see above
-        """Add the reply to a part of the operation with this index."""
+    def add(self, index: int, reply: Any) -> bool:  # noqa: ANN401 - see above
+        """Add the reply to a part of the operation with this index, and return whether it was not refused."""
         for each in ("n", "nModified"):
             if reply.containsKey(each):
                 self._counts[each] = self._counts.get(each, 0) + int(reply.get(each))
@@ -58,8 +53,7 @@ class _Together:
             for entry in reply.get(each) or ():
                 entry.put("index", index)
                 entries.add(entry)
-        if reply.get("writeErrors"):
-            self.failed.add(index)
+        return not reply.get("writeErrors")
 
     def reply(self, whole: Any) -> Any:  # noqa: ANN401 - see above
         """Return them all, in an empty reply."""
@@ -147,27 +141,19 @@ class ById:
             yield part
 
     def _one_by_one(self, message: Any, command: str, parts: Sequence[tuple[int, Any]], turns: Turns) -> Any:  # noqa: ANN401 - see above
-        """Return what the parts of one command come to together, each with the index of its operation.
-
-        A turn lasts as long as was waited for it, and one part at least: beside many others each of which is short, a
-        long command takes twice its own time, and not as many waits as it has parts.
-        """
+        """Return what the parts of one command come to together, each with the index of its operation."""
         document, ahead = message.getDocument(), deque(parts)
         together, ordered = _Together(self._list), document.get("ordered")
-        while ahead:
-            asked_at = time.monotonic()
-            with self._turn(turns, command):
-                until = (begun_at := time.monotonic()) + min(begun_at - asked_at, _LONGEST_TURN_S)
-                while ahead:
-                    index, operation = ahead.popleft()
-                    if index in together.failed:
-                        continue  # its other documents are left as they are
-                    document.put(_LISTS[command], self._list([operation]))
-                    together.add(index, self._narrowed(message, command, operation))
-                    if together.failed and (ordered is None or ordered):
-                        ahead.clear()
-                    if time.monotonic() >= until:
-                        break
+
+        def make(part: tuple[int, Any]) -> None:
+            index, operation = part
+            document.put(_LISTS[command], self._list([operation]))
+            if together.add(index, self._narrowed(message, command, operation)):
+                return
+            while ahead and (ordered is None or ordered or ahead[0][0] == index):
+                ahead.popleft()  # its other documents are left as they are
+
+        in_turns(ahead, make, lambda: self._turn(turns, command))
         return together.reply(self._document("n", 0))
 
     def _narrowed(self, message: Any, command: str, operation: Any) -> Any:  # noqa: ANN401 - see above

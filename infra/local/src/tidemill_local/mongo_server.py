@@ -123,12 +123,17 @@ def serve(*, file: Path, jars: Path, port: int) -> None:
     gc.collect()
     gc.freeze()  # JPype collects Python's garbage each time after Java's: among all that was imported
     _log.warning("mongo server listens on %s:%s", LOOPBACK, port)
-    while not stopped.wait(COMPACT_EVERY_S):
-        with commit.alone():
-            store.compact(50, COMPACT_BYTES)
+    compact_until(stopped, store, commit)
     server.shutdownNow()
     with commit.alone():
         store.close(COMPACT_MS)
+
+
+def compact_until(stopped: threading.Event, store: Any, commit: GroupCommit, every_s: float = COMPACT_EVERY_S) -> None:  # noqa: ANN401 - Java's MVStore
+    """Give dead space back, a part at a time: what waits to write goes on before the next one."""
+    while not stopped.wait(every_s):
+        with commit.alone():
+            store.compact(50, COMPACT_BYTES)
 
 
 def main() -> None:

@@ -1,8 +1,17 @@
 """A lock that threads get in the order in which they came."""
 
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import TypeVar
+
+_Part = TypeVar("_Part")
+
+LONGEST_TURN_S = 0.05
+"""For which a command with more to do has a lock before others have their turn."""
 
 
 class Turns:
@@ -40,3 +49,25 @@ class Turns:
     def waiting(self) -> int:
         """How many threads wait."""
         return len(self._waiting)
+
+
+def in_turns(
+    ahead: deque[_Part],
+    do: Callable[[_Part], None],
+    turn: Callable[[], AbstractContextManager[None]],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Do what is ahead, part by part, and let others have a turn in between; `do` may take away what is ahead.
+
+    A turn lasts as long as was waited for it, and one part at least: beside many others each of which is short, a
+    long command takes twice its own time, and not as many waits as it has parts.
+    """
+    while ahead:
+        asked_at = clock()
+        with turn():
+            until = (begun_at := clock()) + min(begun_at - asked_at, LONGEST_TURN_S)
+            while ahead:
+                do(ahead.popleft())
+                if clock() >= until:
+                    break
