@@ -13,6 +13,7 @@ from tidemill_core.errors import (
     DependencyUnavailable,
     InvalidInput,
     NotFound,
+    PermissionDenied,
     RateLimited,
     TidemillError,
 )
@@ -22,6 +23,7 @@ from tidemill_evaluator.judges.domain.form import Material
 from tidemill_evaluator.judges.ports import JudgeDeployment
 
 MATERIAL = Material(question="Why?", answer="So.")
+BAD = Material(question="Why?", answer="bad")
 
 
 def unavailable(blame: Blame = Blame.SHARED) -> DependencyUnavailable:
@@ -49,7 +51,7 @@ async def test_nonsense_is_asked_again_once_and_then_nothing_is_judged() -> None
         ([DeadlineExceeded("late")] * 2, 1.0),
         ([DeadlineExceeded("late")] * 3, None),
         ([unavailable(Blame.VARIANT)] * 3, None),
-        ([InvalidInput("too long")], None),
+        ([InvalidInput.at("messages", "too long")], None),
     ],
 )
 async def test_what_is_late_or_refused_is_not_judged_and_what_passes_is_asked_again(
@@ -94,6 +96,19 @@ async def test_a_deployment_that_is_gone_ends_what_it_judges_for() -> None:
     assert ended.value.reason == "JUDGE_UNAVAILABLE"
 
 
+@pytest.mark.parametrize(
+    "error", [InvalidInput.at("record_mode", "deployment records NONE"), PermissionDenied("deployment records NONE")]
+)
+async def test_a_deployment_that_takes_no_judgement_ends_what_it_judges_for_and_says_why(error: TidemillError) -> None:
+    judging = Judging()
+    pinned = await judging.with_judge()
+    judging.models.fails = [error]
+
+    with pytest.raises(NoVerdict, match=r"grader of judge tone refuses to judge: .*deployment records NONE") as ended:
+        await judging.ask.points(ADA, pinned, MATERIAL, name="c1")
+    assert ended.value.reason == "JUDGE_UNAVAILABLE"
+
+
 async def test_a_fallback_model_is_another_judge_and_judges_nothing() -> None:
     judging = Judging()
     pinned = await judging.with_judge()
@@ -120,7 +135,7 @@ async def test_a_pair_is_judged_in_both_orders(preferred: str, score: Preference
     pinned = await judging.with_judge(pairwise())
     judging.models.says = prefers(preferred)
 
-    found = await judging.ask.preference(ADA, pinned, Material(question="Why?", answer="good"), "bad", name="c1")
+    found = await judging.ask.preference(ADA, pinned, Material(question="Why?", answer="good"), BAD, name="c1")
 
     assert found == score
     assert len(judging.models.forms) == 2
@@ -132,7 +147,7 @@ async def test_a_judge_that_prefers_a_place_prefers_no_answer(place: str) -> Non
     pinned = await judging.with_judge(pairwise())
     judging.models.says = lambda _: json.dumps({"preferred": place})
 
-    found = await judging.ask.preference(ADA, pinned, MATERIAL, "No.", name="c1")
+    found = await judging.ask.preference(ADA, pinned, MATERIAL, BAD, name="c1")
 
     assert found == Preference(score=0.5, consistent=False)
 
@@ -141,7 +156,7 @@ async def test_equal_answers_are_a_tie_that_is_not_asked_about() -> None:
     judging = Judging()
     pinned = await judging.with_judge(pairwise())
 
-    assert await judging.ask.preference(ADA, pinned, MATERIAL, "So.", name="c1") == Preference(score=0.5)
+    assert await judging.ask.preference(ADA, pinned, MATERIAL, MATERIAL, name="c1") == Preference(score=0.5)
     assert judging.models.forms == []
 
 

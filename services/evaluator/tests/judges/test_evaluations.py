@@ -88,6 +88,7 @@ async def test_a_gate_is_decided_by_a_judge_that_was_measured_and_by_no_other_ve
 
     assert passed.verdict is Verdict.PASSED
     assert (refused.state, refused.reason) == (State.FAILED, "JUDGE_UNMEASURED")
+    assert refused.message.endswith("; then start another evaluation")
     assert await evaluator.gate_crud.measuring(ADA, "judge:tone") == ["gate"]
     assert await evaluator.gate_crud.measuring(ADA, "judge:better") == []
 
@@ -137,6 +138,9 @@ async def test_a_judge_that_changes_while_it_judges_ends_the_evaluation() -> Non
     done = await evaluator.finish(await evaluator.by_hand(metrics=["judge:tone"]))
 
     assert (done.state, done.reason) == (State.FAILED, "JUDGE_CHANGED")
+    assert done.message.endswith("; the next attempt is queued")
+    (following,) = [each for each in await evaluator.all() if each.state is State.QUEUED]
+    assert (await evaluator.finish(following)).state is State.COMPLETED
 
 
 async def test_a_judge_of_the_candidates_model_is_refused_before_anything_is_asked() -> None:

@@ -1,6 +1,7 @@
 """What a judge is asked, and which of its answers count."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -90,6 +91,7 @@ def test_points_count_only_as_they_were_asked_for(said: str, score: float | None
         ('{"preferred": "a"}', None),
         ('{"preferred": ["A"]}', None),
         ('{"preferred": "A", "why": "longer"}', None),
+        ('{"preferred": "A", "preferred": "B"}', None),
         (points(5), None),
     ],
 )
@@ -97,8 +99,22 @@ def test_a_preference_counts_only_as_it_was_asked_for(said: str, score: float | 
     assert preference_in(said) == score
 
 
+def test_each_of_two_answers_has_the_passages_that_it_was_given_on() -> None:
+    judge = replace(pairwise(), reads=(JudgeInput.PASSAGES,))
+    one, two = (replace(MATERIAL, answer=each, passages=[f"says {each}"]) for each in ("one", "two"))
+
+    material = material_of(pairwise_form(judge, first=one, second=two))
+
+    assert material["answers"] == {
+        "A": {"text": "one", "passages": ["says one"]},
+        "B": {"text": "two", "passages": ["says two"]},
+    }
+    assert "passages" not in material
+
+
 def test_two_answers_have_labels_that_say_nothing_about_where_they_are_from() -> None:
-    form = pairwise_form(pairwise(), MATERIAL, first="one", second="two")
+    one, two = (replace(MATERIAL, answer=each) for each in ("one", "two"))
+    form = pairwise_form(pairwise(), first=one, second=two)
 
     assert material_of(form)["answers"] == {"A": "one", "B": "two"}
     assert not any(word in form.instructions + form.material for word in ("baseline", "candidate", "live"))

@@ -1,13 +1,20 @@
 """How far a judge agrees with people, and what it may decide by that."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from services.evaluator.tests.builders import ADA, write
 from services.evaluator.tests.judges.harness import GRADER, Judging, judge_of, pairwise, points
 from tidemill_core.application import Requeue
-from tidemill_core.errors import DependencyUnavailable, InvalidInput
+from tidemill_core.errors import (
+    DependencyUnavailable,
+    InvalidInput,
+    PermissionDenied,
+    PreconditionFailed,
+    TidemillError,
+)
 from tidemill_evaluator.errors import JudgeBusy, NoVerdict
 from tidemill_evaluator.judges.domain.agreement import Labelled, kappa_of
 from tidemill_evaluator.judges.domain.measurement import JudgeMeasurement, MeasurementState
@@ -192,25 +199,83 @@ def _away() -> DependencyUnavailable:
     return DependencyUnavailable("no answer", dependency="inference")
 
 
-async def test_an_erasure_stops_a_measurement_which_keeps_nothing_any_more() -> None:
+async def test_an_erasure_has_a_measurement_begin_again_without_what_was_erased() -> None:
     judging = Judging()
     await judging.with_judge()
     judging.review(*MIXED)
-    stop = StopMeasurements(judges=judging.store)
-    stopped = list[int]()
+    erasure = StopMeasurements(judges=judging.store)
 
     async def erase(inference: str) -> None:
         if inference == "a0":
-            stopped.append(await stop.of_user(ADAS))
+            assert await erasure.of_user(ADAS) == 1
+            for number in range(10):
+                del judging.records.known[f"a{number}"]
 
     judging.records.before = erase
-    judge = await judging.measured()
+    interrupted = await judging.measured()
+    kept = [each for known in judging.judged.stored.values() for each in known]
+    judging.records.before = None
+    await judging.measure(ADA, "tone", epoch=2)
 
-    assert stopped == [1]
-    assert await stop.of_user(ADAS) == 0
-    assert judge.measurement is not None
-    assert (judge.measurement.state, judge.measurement.reason) == (MeasurementState.FAILED, "CANCELLED")
-    assert not any(judging.judged.stored.values())
+    judge = await judging.store.get("acme", "tone")
+    assert interrupted.measurement is not None
+    assert interrupted.measurement.state is MeasurementState.RUNNING
+    assert kept == [], "nothing that was read before is kept"
+    assert judge.agreement is not None
+    assert judge.agreement.items == 30
+    assert await erasure.of_user(ADAS) == 0
+
+
+async def test_the_erasure_of_a_project_and_a_change_of_the_judge_end_a_measurement() -> None:
+    judging = Judging()
+    judging.review(*MIXED)
+    erasure = StopMeasurements(judges=judging.store)
+
+    async def begin(name: str) -> None:
+        await judging.with_judge(judge_of(name))
+        await judging.start(ADA, name, queue="answers", field="right", write=write())
+
+    await begin("tone")
+    await begin("brief")
+    await judging.crud.update(ADA, judge_of(rubric="Is it true?"), frozenset({"rubric"}), write())
+    await erasure("acme")
+
+    ended = [(await judging.store.get("acme", name)).measurement for name in ("tone", "brief")]
+    assert [each and each.reason for each in ended] == ["CANCELLED", "CANCELLED"]
+    assert ended[0] is not None
+    assert ended[0].message == "the judge was changed while it was measured: measure it again"
+
+
+@pytest.mark.parametrize("error", [PreconditionFailed("no address"), PermissionDenied("not yours")])
+async def test_a_measurement_that_cannot_succeed_ends_and_says_why(error: TidemillError) -> None:
+    judging = Judging()
+    await judging.with_judge()
+    judging.review(*MIXED)
+    await judging.start(ADA, "tone", queue="answers", field="right", write=write())
+    judging.queues.away = error
+
+    assert await judging.measure(ADA, "tone", epoch=1) is None
+
+    ended = (await judging.store.get("acme", "tone")).measurement
+    assert ended is not None
+    assert (ended.state, ended.reason, ended.message) == (MeasurementState.FAILED, error.reason, error.message)
+
+
+async def test_a_judge_is_not_measured_on_answers_of_its_own_model() -> None:
+    judging = Judging()
+    await judging.with_judge()
+    judging.review(*MIXED)
+    for number in range(35):
+        found = judging.records.known[f"a{number}"]
+        judging.records.known[f"a{number}"] = replace(found, model="grader@7")
+
+    ended = (await judging.measured()).measurement
+    await judging.crud.update(ADA, judge_of(may_judge_itself=True), frozenset({"may_judge_itself"}), write())
+    judge = await judging.measured(epoch=2)
+
+    assert ended is not None
+    assert (ended.reason, ended.message[:35]) == ("TOO_FEW_LABELS", "queue answers has 5 resolved answer")
+    assert judge.agreement is not None
 
 
 async def test_what_cannot_measure_a_judge_is_refused_with_what_can() -> None:

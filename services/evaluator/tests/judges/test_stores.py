@@ -123,23 +123,24 @@ async def test_a_record_is_judged_by_its_last_question_and_only_with_its_texts()
     ]
     output = [message_of(content_pb2.ROLE_ASSISTANT, "So.")]
     whole = inference_pb2.Inference(id="a1", messages=said, output=output, end_user="ada")
+    whole.variant.model = "helper@1"
     inferences.add(whole, project="acme")
     inferences.add(inference_pb2.Inference(id="a2", end_user="ada"), project="acme")
     inferences.add(inference_pb2.Inference(id="a3", messages=said, output=output, restricted=True), project="acme")
+    turn = inference_pb2.Inference(id="a5", messages=said, output=output, conversation="c1")
+    inferences.add(turn, project="acme")
     server = grpc.aio.server()
     add_InferenceServiceServicer_to_server(inferences, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with admin_channel(f"127.0.0.1:{port}", project="acme") as channel:
-        found = [await InferenceRecords(channel).read(ADA, name) for name in ("a1", "a2", "a3", "a4")]
+        found = [await InferenceRecords(channel).read(ADA, name) for name in ("a1", "a2", "a3", "a4", "a5")]
     await server.stop(1.0)
 
     earlier = [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello")]
     assert found == [
-        Record(material=Material(question="Why?", answer="So.", earlier=earlier), end_user="ada"),
-        None,
-        None,
-        None,
+        Record(material=Material(question="Why?", answer="So.", earlier=earlier), end_user="ada", model="helper@1"),
+        *[None] * 4,
     ]
 
 

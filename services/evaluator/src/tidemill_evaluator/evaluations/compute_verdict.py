@@ -105,9 +105,10 @@ class ComputeVerdict:
 
         """
         for case_set in evaluation.case_sets:
-            of_set = [result for result in results if result.case_set == case_set.name]
-            for metric in map(self.metrics.of, evaluation.metrics_on(case_set.name)):
-                lacking = sum(result.lacks(metric.name) for result in of_set) if metric.unreliable else 0
+            metrics = map(self.metrics.of, evaluation.metrics_on(case_set.name))
+            for metric in [each for each in metrics if each.unreliable]:
+                of_set = (result for result in results if result.case_set == case_set.name)
+                lacking = sum(result.lacks(metric.name) for result in of_set)
                 if lacking > self.evidence.max_unanswered * case_set.size:
                     message = (
                         f"{lacking} of {case_set.size} cases of {case_set.name} have no {metric.name}; the limit is "

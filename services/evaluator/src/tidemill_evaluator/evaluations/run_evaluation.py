@@ -15,7 +15,9 @@ from tidemill_evaluator.errors import (
     COLLECTION_UNAVAILABLE,
     DATA_ERASED,
     DEPLOYMENT_UNAVAILABLE,
+    JUDGE_CHANGED,
     NO_CASES,
+    OF_JUDGES,
     PASSING,
     CasesErased,
     EvaluationLost,
@@ -336,9 +338,11 @@ class RunEvaluation:
     async def _fail(self, caller: Caller, evaluation: Evaluation, none: NoVerdict) -> None:
         """End without a verdict; where what it compares with has changed, the next attempt is queued first."""
         message = none.message
-        if none.reason in {BASELINE_CHANGED, COLLECTION_CHANGED, DATA_ERASED}:
+        if none.reason in {BASELINE_CHANGED, COLLECTION_CHANGED, DATA_ERASED, JUDGE_CHANGED}:
             again = await self.triggers.again(caller, evaluation)
             message += "; the next attempt is queued" if again else "; start another evaluation"
+        elif none.reason in OF_JUDGES:
+            message += "; then start another evaluation"
         now, epoch = self.clock.now(), evaluation.epoch
         await self._write(evaluation, lambda e: e.fail(reason=none.reason, message=message, now=now, epoch=epoch))
         if evaluation.comparing.collection:

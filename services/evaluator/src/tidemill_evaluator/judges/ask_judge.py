@@ -11,7 +11,9 @@ from tidemill_core.errors import (
     Conflict,
     DeadlineExceeded,
     DependencyUnavailable,
+    InvalidInput,
     NotFound,
+    PermissionDenied,
     RateLimited,
     TidemillError,
 )
@@ -72,15 +74,15 @@ class AskJudge:
         return await self._read(caller, pinned, form, lambda text: points_in(text, criteria), name=name)
 
     async def preference(
-        self, caller: Caller, pinned: PinnedJudge, material: Material, other: str, *, name: str
+        self, caller: Caller, pinned: PinnedJudge, material: Material, other: Material, *, name: str
     ) -> Preference | None:
-        """Return how much better the material's answer is than the other one, which are asked about in both orders.
+        """Return how much better the first answer is than the other one, which are asked about in both orders.
 
         Raises:
             NoVerdict, DependencyUnavailable, RateLimited: as `points`.
 
         """
-        if material.answer == other:
+        if material.answer == other.answer:
             return Preference(score=0.5)
         if pinned.members:
             found = [
@@ -91,8 +93,8 @@ class AskJudge:
             consistent = all(each.consistent for each in found if each)
             return None if score is None else Preference(score=score, consistent=consistent)
         forms = (
-            pairwise_form(pinned.judge, material, first=material.answer, second=other),
-            pairwise_form(pinned.judge, material, first=other, second=material.answer),
+            pairwise_form(pinned.judge, first=material, second=other),
+            pairwise_form(pinned.judge, first=other, second=material),
         )
         one, two = [
             await self._read(caller, pinned, form, preference_in, name=derived_id(name, order))
@@ -133,9 +135,6 @@ class AskJudge:
             try:
                 async with self.max_concurrent:
                     return await self.models.ask(caller, deployment, form, request_id=request_id, deadline_s=deadline_s)
-            except NotFound as error:
-                message = f"deployment {deployment} of judge {pinned.judge.id} does not exist: {error.message}"
-                raise NoVerdict(JUDGE_UNAVAILABLE, message) from error
             except DeadlineExceeded:
                 pass
             except (DependencyUnavailable, RateLimited, Conflict) as error:
@@ -145,11 +144,22 @@ class AskJudge:
                     if error.blame in _OF_ALL or isinstance(error, RateLimited):
                         raise
                     return None
-            except TidemillError:
+            except TidemillError as error:
+                if why := _of_all_cases(error):
+                    message = f"deployment {deployment} of judge {pinned.judge.id} {why}: {error.message}"
+                    raise NoVerdict(JUDGE_UNAVAILABLE, message) from error
                 return None
             if attempt < self.attempts:
                 await asyncio.sleep(waits_s)
         return None
+
+
+def _of_all_cases(error: TidemillError) -> str:
+    """Return why a deployment judges no case, in words; "" where others may be judged, as of one that is too long."""
+    if isinstance(error, NotFound):
+        return "does not exist"
+    rejected = isinstance(error, InvalidInput) and not all(v.field.startswith("messages") for v in error.violations)
+    return "refuses to judge" if rejected or isinstance(error, PermissionDenied) else ""
 
 
 def _median(scores: Sequence[float | None]) -> float | None:

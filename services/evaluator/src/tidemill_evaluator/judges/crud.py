@@ -51,11 +51,12 @@ class JudgeCrud:
         def begin(judge: Judge) -> None:
             restore(judge)
             judge.number += 1
+            judge.agreement = judge.measurement = judge.drift = None  # they are the deleted one's
 
         return await resources.create(self.judges, fresh, write, begin=begin)
 
     async def update(self, caller: Caller, given: Judge, fields: frozenset[str], write: Write) -> Judge:
-        """Return the updated judge; evaluations under way that another version judged end without a verdict.
+        """Return the updated judge; what is under way with another version ends without a result.
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
@@ -68,7 +69,9 @@ class JudgeCrud:
             before = judge.image
             copy_fields(given, judge, fields)
             judge.check()
-            judge.number += judge.image != before
+            if judge.image != before:
+                judge.number += 1
+                judge.stop_measurement("the judge was changed while it was measured: measure it again")
 
         return await resources.update(self.judges, caller.project, given.id, change, write)
 

@@ -1,5 +1,9 @@
-"""Stops the measurements of an erased project, and of one whose end user is erased: what they read is in memory."""
+"""Stops the measurements of an erased project; those of one whose end user is erased begin again.
 
+What their workers have read is in memory, and they store nothing of it any more.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidemill_core.application import Request
@@ -10,28 +14,31 @@ from tidemill_evaluator.judges.domain.measurement import MeasurementState
 from tidemill_evaluator.judges.ports import Judges
 from tidemill_kit.erasure.steps import Target
 
-_WHY = "answers were erased while they were judged: measure it again"
+_WHY = "the project was erased"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopMeasurements:
-    """A measurement that was stopped stores nothing any more."""
+    """Implements both; a measurement that begins again keeps what is stored, of which the user's is erased."""
 
     judges: Judges
 
     async def __call__(self, project: str) -> None:
         """Stop those of a project."""
-        await self._stop(project)
+        await self._write(project, lambda judge: judge.stop_measurement(_WHY))
 
     async def of_user(self, target: Target) -> int:
-        """Stop those of the end user's project; return how many were stopped."""
-        return await self._stop(target.project)
+        """Begin those of the end user's project again; return how many there are."""
+        return await self._write(target.project, Judge.restart_measurement)
 
-    async def _stop(self, project: str) -> int:
+    async def _write(self, project: str, change: Callable[[Judge], object]) -> int:
+        def write(judge: Judge) -> None:
+            change(judge)
+
         judges = [each async for each in list_all(self.judges, project) if _is_measured(each)]
         for judge in judges:
             try:
-                await self.judges.update(project, judge.id, _stop, request=Request.internal())
+                await self.judges.update(project, judge.id, write, request=Request.internal())
             except JudgeNotFound:
                 continue
         return len(judges)
@@ -39,7 +46,3 @@ class StopMeasurements:
 
 def _is_measured(judge: Judge) -> bool:
     return judge.measurement is not None and judge.measurement.state is MeasurementState.RUNNING
-
-
-def _stop(judge: Judge) -> None:
-    judge.stop_measurement(_WHY)

@@ -85,14 +85,14 @@ class InferenceRecords:
         said = [each for each in found.messages if each.role in ROLES]
         asked = max((place for place, each in enumerate(said) if each.role == content_pb2.ROLE_USER), default=-1)
         answer = "".join(_text(each) for each in found.output)
-        if asked < 0 or not answer or found.restricted:
+        if asked < 0 or not answer or found.restricted or found.conversation:
             return None
         material = Material(
             question=_text(said[asked]),
             answer=answer,
             earlier=[(ROLES[each.role].value, _text(each)) for each in said[:asked]],
         )
-        return Record(material=material, end_user=found.end_user)
+        return Record(material=material, end_user=found.end_user, model=found.variant.model)
 
 
 def _text(message: content_pb2.Message) -> str:

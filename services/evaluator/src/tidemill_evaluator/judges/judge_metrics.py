@@ -116,8 +116,8 @@ class JudgeMetrics:
         if pair.baseline is None or pair.candidate is None:
             sides = {side: {metric: EVEN} for side in ("baseline", "candidate") if getattr(pair, side)}
             return PairScores(**sides)
-        material = _material(pair.case, pair.candidate)
-        found = await self.ask.preference(caller, pinned, material, pair.baseline.text, name=name)
+        candidate, baseline = _material(pair.case, pair.candidate), _material(pair.case, pair.baseline)
+        found = await self.ask.preference(caller, pinned, candidate, baseline, name=name)
         if found is None:
             return PairScores(baseline={metric: None}, candidate={metric: None})
         return PairScores(

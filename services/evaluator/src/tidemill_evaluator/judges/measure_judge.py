@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Request, Requeue, ResourceKey
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import Conflict, InvalidInput, TidemillError
 from tidemill_core.resources import Write
 from tidemill_evaluator.errors import (
     JUDGE_CHANGED,
@@ -33,7 +33,7 @@ from tidemill_evaluator.judges.domain.agreement import (
 )
 from tidemill_evaluator.judges.domain.drift import fixed_cases
 from tidemill_evaluator.judges.domain.judge import Judge, JudgeInput, JudgeMode
-from tidemill_evaluator.judges.pin_judges import PinJudges
+from tidemill_evaluator.judges.pin_judges import PinJudges, judges_itself
 from tidemill_evaluator.judges.ports import (
     DisagreementIntervals,
     EnqueueJudge,
@@ -129,8 +129,10 @@ class MeasureJudge:
             message = waits_for(passing)
             await self._write(caller, judge_id, lambda each: each.report_measurement(epoch, message=message))
             return Requeue()
-        except NoVerdict as none:
-            reason, why = none.reason, none.message
+        except (JudgeNotFound, Conflict):
+            raise
+        except TidemillError as error:  # repeated, it would fail again
+            reason, why = error.reason, error.message
             await self._write(caller, judge_id, lambda each: each.fail_measurement(epoch, reason=reason, message=why))
         else:
             await self._write(caller, judge_id, lambda each: each.complete_measurement(epoch, agreement))
@@ -167,8 +169,8 @@ class MeasureJudge:
 
         async def judge(item: LabelledItem) -> None:
             record = await self.records.read(run.caller, item.inference)
-            if record is None:
-                return  # erased, or recorded without texts
+            if record is None or any(judges_itself(each, [record.model]) for each in run.pinned.judging):
+                return  # erased, recorded without all texts, or by its own model, whose answers it does not judge
             score = await self.ask.points(run.caller, run.pinned, record.material, name=run.name_of(item.id))
             judged = JudgedItem(
                 item=item.id, inference=item.inference, end_user=record.end_user, label=item.label, score=score
@@ -213,8 +215,8 @@ class MeasureJudge:
             raise NoVerdict(JUDGE_UNRELIABLE, f"{message}: use a model that answers in JSON and in time")
         if len(scored) < MIN_ITEMS:
             message = (
-                f"queue {queue} has {len(scored)} resolved answers with {field.name} whose texts are there; at least "
-                f"{MIN_ITEMS} are needed: review more"
+                f"queue {queue} has {len(scored)} resolved answers with {field.name} whose texts are there, in no "
+                f"conversation, and not by the judge's own model; at least {MIN_ITEMS} are needed: review more"
             )
             raise NoVerdict(TOO_FEW_LABELS, message)
         bounds = await self.intervals.of_mean(disagreements(scored), confidence=CONFIDENCE, bounded=True)

@@ -70,14 +70,14 @@ class PinJudges:
             version = versions[pinned.judge.id]
             if version != pinned.version:
                 message = f"judge {pinned.judge.id} was {version} when the evaluation began, and is {pinned.version}"
-                raise NoVerdict(JUDGE_CHANGED, f"{message}: start another evaluation")
+                raise NoVerdict(JUDGE_CHANGED, message)
         return panel
 
     async def _panel(self, caller: Caller, names: Collection[str]) -> Sequence[PinnedJudge]:
         known = await self.judges.get_many(caller.project, [*names])
         for name in names:
             if name not in known:
-                message = f"judge {name} does not exist in this project: create it, then start another evaluation"
+                message = f"judge {name} does not exist in this project: create it"
                 raise NoVerdict(JUDGE_UNAVAILABLE, message)
         return [await self._jury(caller, known[name]) for name in names]
 
@@ -126,10 +126,15 @@ def _refuse_disagreeing(pinned: PinnedJudge) -> None:
         raise NoVerdict(JUDGE_DISAGREES, message)
 
 
-def _refuse_itself(pinned: PinnedJudge, answering: Collection[str]) -> None:
-    """Refuse a judge whose own model gives the answers, of any version, unless that was declared."""
+def judges_itself(pinned: PinnedJudge, answering: Collection[str]) -> bool:
+    """Return whether a judge's own model gives the answers, of any version, and that was not declared."""
     model = name_of(pinned.deployment.model)
-    if not pinned.judge.may_judge_itself and model in {name_of(each) for each in answering}:
+    return not pinned.judge.may_judge_itself and model in {name_of(each) for each in answering}
+
+
+def _refuse_itself(pinned: PinnedJudge, answering: Collection[str]) -> None:
+    if judges_itself(pinned, answering):
+        model = name_of(pinned.deployment.model)
         message = (
             f"judge {pinned.judge.id} would judge answers of its own model, {model}: name a deployment with another "
             "model, or declare may_judge_itself"

@@ -107,6 +107,8 @@ class Record:
 
     material: Material
     end_user: str
+    model: str = ""
+    """`model@version` that answered."""
 
 
 class ReviewQueues(Protocol):
@@ -125,7 +127,7 @@ class Records(Protocol):
     """Client of inference's records."""
 
     async def read(self, caller: Caller, inference: str) -> Record | None:
-        """Return a record; None where it is gone, or has no texts."""
+        """Return a record; None where it is gone, has no texts, or is a turn of a conversation."""
         ...
 
 

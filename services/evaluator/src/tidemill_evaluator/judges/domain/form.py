@@ -59,13 +59,17 @@ def pointwise_form(judge: Judge, material: Material) -> Form:
     ]
     task = "\n".join(["Give the answer points:", *lines])
     shape = {each.name: {"type": "integer", "enum": [*range(1, each.points + 1)]} for each in judge.asked}
-    return _form(judge, task, {**_shared(judge, material), "answer": material.answer}, shape)
+    passages = {"passages": [*material.passages]} if JudgeInput.PASSAGES in judge.reads else {}
+    return _form(judge, task, {**_shared(judge, material), **passages, "answer": material.answer}, shape)
 
 
-def pairwise_form(judge: Judge, material: Material, *, first: str, second: str) -> Form:
-    """Return what asks which of two answers is better: A, the first, or B."""
+def pairwise_form(judge: Judge, *, first: Material, second: Material) -> Form:
+    """Return what asks which of two answers to a question is better: A, the first, or B.
+
+    Each answer has the passages that it was given on, where they are read: the sides may search for themselves.
+    """
     task = f"Say which of the two answers is better: {A} or {B}, or {TIE} where neither is. Their order means nothing."
-    given = {**_shared(judge, material), "answers": {A: first, B: second}}
+    given = {**_shared(judge, first), "answers": {A: _answer(judge, first), B: _answer(judge, second)}}
     return _form(judge, task, given, {"preferred": {"type": "string", "enum": [*PREFERRED]}})
 
 
@@ -93,10 +97,18 @@ def preference_in(text: str) -> float | None:
 
 def _object_in(text: str) -> Mapping[str, object] | None:
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _once(pairs: Sequence[tuple[str, object]]) -> Mapping[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        message = "a name stands twice"
+        raise ValueError(message)
+    return found
 
 
 def _shared(judge: Judge, material: Material) -> dict[str, object]:
@@ -106,9 +118,13 @@ def _shared(judge: Judge, material: Material) -> dict[str, object]:
     given["question"] = material.question
     if JudgeInput.REFERENCE in judge.reads and material.reference:
         given["reference"] = material.reference
-    if JudgeInput.PASSAGES in judge.reads:
-        given["passages"] = [*material.passages]
     return given
+
+
+def _answer(judge: Judge, material: Material) -> object:
+    if JudgeInput.PASSAGES not in judge.reads:
+        return material.answer
+    return {"text": material.answer, "passages": [*material.passages]}
 
 
 def _form(judge: Judge, task: str, material: Mapping[str, object], shape: Mapping[str, object]) -> Form:

@@ -158,6 +158,12 @@ class Judge(Aggregate):
         self.measurement = replace(found, state=MeasurementState.COMPLETED, completed=found.number, message="")
         self.agreement, self.drift = agreement, None
 
+    def restart_measurement(self) -> None:
+        """Have another worker go on with the measurement: this one has read what is not there any more."""
+        found = self.measurement
+        if found is not None and found.state is MeasurementState.RUNNING:
+            self.measurement = replace(found, epoch=found.epoch + 1)
+
     def stop_measurement(self, message: str) -> bool:
         """End the measurement for whichever worker has it; return whether there was one."""
         found = self.measurement
@@ -202,7 +208,7 @@ class Judge(Aggregate):
             yield Violation("judge.members", "names a judge twice, or itself: name each other judge once")
         for place, each in enumerate(self.members[:MAX_MEMBERS]):
             yield from slug_violations(f"judge.members[{place}]", each)
-        for name in ("deployment", "rubric", "criteria", "reads"):
+        for name in ("deployment", "rubric", "criteria", "reads", "may_judge_itself"):
             if getattr(self, name):
                 yield Violation(f"judge.{name}", "is of a judge alone: a jury judges by its members")
 
