@@ -81,8 +81,6 @@ class Inference(ServiceProcess):
             "MAX_REQUESTS_PER_MINUTE_OF_PROJECT": "10000000",
             "MAX_REQUESTS_PER_MINUTE_OF_SUBJECT": "10000000",
             "LEASE_TTL_S": "15",
-            # The embedded MongoDB has no index for what the relay sweeps: of 100,000 records that takes 5 s.
-            "DEPENDENCY_TIMEOUT_S": "30",
         }
 
 
