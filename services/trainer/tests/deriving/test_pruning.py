@@ -12,10 +12,12 @@ from transformers import AutoModelForCausalLM
 
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_core.models.manifest import Manifest
-from tidemill_trainer.deriving import pruning
+from tidemill_trainer.derivations.methods import PruneMagnitude
+from tidemill_trainer.deriving import calibration, pruning
 from tidemill_trainer.deriving.job import Job
 from tidemill_trainer.deriving.pruning import with_layers
 from tidemill_trainer.deriving.weights import derive
+from tidemill_trainer.learning import examples as learnt
 from tidemill_trainer.learning.failures import TrainingStopped
 
 LAYERS = 4
@@ -164,3 +166,28 @@ def test_too_few_examples_make_nothing(base: Path, tmp_path: Path) -> None:
         pruned(tmp_path, base, sparsity=0.5, calibration=str(few))
 
     assert stopped.value.reason == "DATASET_TOO_SMALL"
+
+
+def test_calibration_tokenizes_no_more_examples_than_it_reads(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many, read = tmp_path / "many.jsonl", list[int]()
+    many.write_bytes(b"\n".join([example_lines(300), b""]))
+
+    def rows_of(examples: list[Any], *given: Any, **settings: Any) -> Any:  # noqa: ANN401 - passed on
+        read.append(len(examples))
+        return learnt.rows_of(examples, *given, **settings)
+
+    monkeypatch.setattr(calibration, "rows_of", rows_of)
+    rows = calibration.calibration_tokens(base, many, name="tiny@1")
+
+    assert (len(rows), read) == (64, [64])
+    again = calibration.calibration_tokens(base, many, name="tiny@1")
+    assert all(map(torch.equal, rows, again))
+
+
+def test_different_shares_have_different_names() -> None:
+    close = [PruneMagnitude(sparsity=0.3333333), PruneMagnitude(sparsity=0.33333333)]
+
+    assert len({method.name for method in close}) == 2
+    assert PruneMagnitude(sparsity=0.5).name == "prune_magnitude_0.5"

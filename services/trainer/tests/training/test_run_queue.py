@@ -10,7 +10,9 @@ import pytest
 
 from services.trainer.tests.registry.fakes import ADA
 from services.trainer.tests.training.fakes import Harness, request
-from tidemill_core.application import ResourceKey
+from tidemill_core.application import Page, Requeue, ResourceKey
+from tidemill_kit.workers.controller import Controller
+from tidemill_testkit.polling import eventually
 from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.training import train_run
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
@@ -81,6 +83,45 @@ async def test_a_run_gives_way_at_its_checkpoint_and_goes_on_later(harness: Harn
     for key in (high, low):
         assert await harness.train(key)
         assert (await harness.run(key)).state is RunState.SUCCEEDED
+
+
+async def test_the_place_of_a_run_that_gave_way_stays_in_its_project(harness: Harness) -> None:
+    begun, other = list[str](), ResourceKey(project="globex", id="other")
+
+    async def train(key: ResourceKey, _epoch: int) -> Requeue | None:
+        begun.append(key.id)
+        harness.epoch += 1
+        return await harness.train_run(key, epoch=harness.epoch)
+
+    async def pending(_token: str, /, *, without: frozenset[str]) -> Page[ResourceKey]:
+        assert not without
+        return Page(items=[], next_token="")
+
+    harness.trainings.saves, harness.trainings.gate = True, asyncio.Event()
+    controller = Controller(
+        "runs",
+        reconcile=train,
+        pending=pending,
+        max_concurrent=1,
+        poll_interval=timedelta(minutes=1),
+        rank=harness.queue_of_runs.rank,
+    )
+    await controller.start()
+    low = await harness.queued(plan="low")
+    controller.enqueue(low)
+    await harness.trainings.begun.wait()
+    high = await harness.queued(plan="high", priority=5)
+    for key in (other, high):
+        controller.enqueue(key)
+    await eventually(lambda: harness.queue_of_runs.waits == 1)
+    harness.registry.clock.advance(WAITS)
+    await eventually(lambda: len(begun) > 1)
+    harness.trainings.gate.set()
+    await eventually(lambda: len(begun) > 3 and controller.status.running == 0)
+    await controller.stop()
+
+    assert begun == [low.id, high.id, other.id, low.id]
+    assert [(await harness.run(key)).state for key in (low, high)] == [RunState.SUCCEEDED] * 2
 
 
 async def test_a_run_goes_on_to_its_next_checkpoint_before_it_gives_way(harness: Harness) -> None:

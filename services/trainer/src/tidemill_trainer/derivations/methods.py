@@ -41,7 +41,7 @@ class PruneMagnitude:
     @property
     def name(self) -> str:
         """The method with its settings, which with the source version identifies what is made."""
-        return f"prune_magnitude_{self.sparsity:g}"
+        return f"prune_magnitude_{self.sparsity!r}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class PruneWanda:
     @property
     def name(self) -> str:
         """The method with its settings, which with the source version identifies what is made."""
-        return f"prune_wanda_{self.sparsity:g} on {self.calibration}"
+        return f"prune_wanda_{self.sparsity!r} on {self.calibration}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,13 @@
 """What a model computes on examples, which pruning reads."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
 
-from tidemill_trainer.learning.examples import DEMONSTRATION, PREFERENCE, UNPAIRED, read_examples, rows_of
+from tidemill_trainer.learning.examples import DEMONSTRATION, PREFERENCE, UNPAIRED, AnyRow, drawn_examples, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.loading import load_tokenizer
 
@@ -26,16 +26,30 @@ def calibration_tokens(folder: Path, examples: Path, *, name: str) -> list[torch
 
     """
     try:
-        tokenizer: Any = load_tokenizer(folder, name=name)
-        found = read_examples(examples, kinds=(DEMONSTRATION, PREFERENCE, UNPAIRED))
-        rows, counts = rows_of(found, tokenizer, max_length=2**31)
+        rows, offered = _usable(examples, load_tokenizer(folder, name=name))
     except TrainingStopped as error:
         raise TrainingStopped(error.message, reason=NOT_SUPPORTED) from error
     if len(rows) < MIN_EXAMPLES:
-        message = f"{counts.fitted} of {counts.offered} examples are usable; at least {MIN_EXAMPLES} are needed"
+        message = f"{len(rows)} of {offered} examples are usable; at least {MIN_EXAMPLES} are needed"
         raise TrainingStopped(message, reason="DATASET_TOO_SMALL")
-    drawn = Random(0).sample(rows, min(len(rows), MAX_EXAMPLES))  # noqa: S311 - no secret
-    return [torch.tensor([list(row.tokens[:MAX_TOKENS])]) for row in drawn]
+    return [torch.tensor([list(row.tokens[:MAX_TOKENS])]) for row in rows]
+
+
+def _usable(examples: Path, tokenizer: Any) -> tuple[list[AnyRow], int]:  # noqa: ANN401 - of transformers
+    """Return the first usable examples of an order drawn by chance, and how many were read for them."""
+    rows, offered, refused = list[AnyRow](), 0, None
+    found = drawn_examples(examples, kinds=(DEMONSTRATION, PREFERENCE, UNPAIRED), seed=0)
+    while len(rows) < MAX_EXAMPLES and (some := list(islice(found, MAX_EXAMPLES))):
+        offered += len(some)
+        try:
+            usable, _ = rows_of(some, tokenizer, max_length=2**31)
+        except TrainingStopped as error:  # its chat template refuses all of these
+            refused = error
+            continue
+        rows += usable
+    if refused and not rows:
+        raise refused
+    return rows[:MAX_EXAMPLES], offered
 
 
 class LayerInputs:

@@ -53,7 +53,7 @@ def derive(job: Job) -> Mapping[str, str]:
         if job.adapter:
             model = _merged(model, Path(job.adapter), base=job.weights_name)
         _refuse_unknown(model, folder, name=job.weights_name)
-        layers = int(model.config.get_text_config().num_hidden_layers)
+        layers = int(model.config.get_text_config().num_hidden_layers) if job.dropped_layers else 0
         pruned = dict(_pruned(model, job))
         kept = [int(each) for each in pruned.pop("kept layers", "").split(",") if each]
         tensors = _tensors(model)

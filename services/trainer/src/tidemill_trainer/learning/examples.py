@@ -1,8 +1,9 @@
 """Converts the train split (JSON lines of feedback.v1.Example) to tokens for TRL."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
@@ -170,6 +171,23 @@ def read_examples(path: Path, *, kinds: Collection[str] = (DEMONSTRATION,)) -> l
     """
     with path.open(encoding="utf-8") as lines:
         return [_example(json.loads(line), kinds) for line in lines if line.strip()]
+
+
+def drawn_examples(path: Path, *, kinds: Collection[str], seed: int) -> Iterator[Example]:
+    """Yield every example in an order drawn by a seed, and read one only when it is asked for.
+
+    Raises:
+        TrainingStopped: EXAMPLES_NOT_TRAINABLE, where one is of another kind.
+
+    """
+    with path.open("rb") as lines:
+        sizes = [(len(line), not line.isspace()) for line in lines]
+        begins = accumulate((size for size, _ in sizes), initial=0)
+        places = [begin for begin, (_, is_example) in zip(begins, sizes, strict=False) if is_example]
+        Random(seed).shuffle(places)  # noqa: S311 - no secret
+        for place in places:
+            lines.seek(place)
+            yield _example(json.loads(lines.readline()), kinds)
 
 
 def rows_of(
