@@ -1,13 +1,14 @@
 """Scores by libraries, without the processes that they run in."""
 
 import json
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
 import sacrebleu
 
 from services.evaluator.tests.builders import ADA
-from services.evaluator.tests.fakes import ProcessesHere
+from services.evaluator.tests.fakes import ProcessesHere, R
 from services.evaluator.tests.metrics.odd_strings import odd_pairs
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair
 from tidemill_evaluator.metrics.library_metrics import LibraryMetrics
@@ -100,3 +101,18 @@ async def test_a_text_that_takes_too_much_has_no_value(
     )
 
     assert (scores.baseline, scores.candidate) == ({}, {"chrf": found})
+
+
+async def test_a_schema_that_takes_too_much_takes_no_other_score_with_it() -> None:
+    class Slow(ProcessesHere):
+        async def run(self, project: str, work: Callable[..., R], *arguments: object) -> R:
+            if "json_schema" in str(arguments):
+                raise WorkEndedError(cause="cpu", why="")
+            return await super().run(project, work, *arguments)
+
+    case = Case(id="c1", question="what?", reference="it is 7", schema={})
+    pair = Pair(case=case, baseline=None, candidate=GivenAnswer(text="it is 7"))
+
+    scores = await LibraryMetrics(Slow()).scores(ADA, ["chrf", "json_schema"], pair)
+
+    assert scores.candidate == {"chrf": 1.0, "json_schema": None}

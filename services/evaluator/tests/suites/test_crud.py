@@ -1,14 +1,18 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from services.evaluator.tests.builders import ADA, BUCKET, cases, write
+from services.evaluator.tests.fakes import ProcessesHere, R
 from services.evaluator.tests.harness import Evaluator
 from tidemill_core.application import Caller
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput
 from tidemill_evaluator.errors import SuiteInUse, SuiteNotFound
 from tidemill_evaluator.suites.domain.cases import Case, Judgement
 from tidemill_evaluator.suites.domain.suite import Suite
+from tidemill_evaluator.suites.schemas import BoundedSchemas
+from tidemill_kit.workers.bounded_processes import WorkEndedError
 
 TRUTH = Suite(id="truth", project="acme")
 
@@ -164,9 +168,13 @@ async def test_a_case_with_a_schema_is_read_as_it_was_given_and_needs_no_referen
         ({"type": 5}, r"is no JSON Schema at \$.type"),
         ({"pattern": "["}, r"is no JSON Schema at \$.pattern"),
         ({"$ref": "http://127.0.0.1:9/schema.json"}, r"leads out of the schema"),
+        ({"$dynamicRef": "http://127.0.0.1:9/x"}, r"has a \$dynamicRef at \$"),
+        ({"properties": {"a": {"$id": "sub"}}}, r"has an \$id at \$.properties.a: only the whole"),
+        ({"$ref": "#"}, r"refers to itself at \$ without"),
+        ({"$defs": {"a": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/a"}]}}}, r"refers to itself at \$.\$defs.a"),
     ],
 )
-async def test_a_schema_that_is_none_is_refused_by_case_and_place_and_not_stored(
+async def test_a_schema_that_cannot_be_followed_is_refused_by_case_and_place_and_not_stored(
     schema: dict[str, object], says: str
 ) -> None:
     evaluator = Evaluator()
@@ -180,3 +188,22 @@ async def test_a_schema_that_is_none_is_refused_by_case_and_place_and_not_stored
     await evaluator.with_suite()
     with pytest.raises(InvalidInput, match=says):
         await update(evaluator, [replace(two, schema=schema)])
+
+
+async def test_a_schema_that_refers_to_itself_for_a_part_of_the_value_is_taken() -> None:
+    tree = {"$id": "http://acme/tree", "properties": {"left": {"$ref": "#"}}, "anyOf": [{"$ref": "#/$defs/a"}, {}]}
+    schema: dict[str, object] = {**tree, "$defs": {"a": {"items": {"$ref": "#"}}}}
+
+    await Evaluator().suite_crud.create(ADA, TRUTH, [replace(cases(1)[0], schema=schema)], write())
+
+
+async def test_only_the_schema_that_takes_too_long_is_refused_for_it() -> None:
+    class Slow(ProcessesHere):
+        async def run(self, project: str, work: Callable[..., R], *arguments: object) -> R:
+            if "slow" in str(arguments):
+                raise WorkEndedError(cause="cpu", why="takes too long")
+            return await super().run(project, work, *arguments)
+
+    wrong = await BoundedSchemas(Slow()).wrong_with(ADA, ["{}", "[]", '{"slow": 1}', "{}", "{}"])
+
+    assert wrong == ["", "is not a JSON object", "cannot be checked: it takes too long", "", ""]

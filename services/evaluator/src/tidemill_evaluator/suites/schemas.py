@@ -10,6 +10,7 @@ from tidemill_kit.workers.bounded_processes import WorkEndedError
 
 _TOGETHER = 64 * 1024
 """Characters of schemas that are checked in one go."""
+_ENDED = "cannot be checked: it "
 
 
 class BoundedSchemas:
@@ -19,11 +20,13 @@ class BoundedSchemas:
         self._processes = processes
 
     async def wrong_with(self, caller: Caller, schemas: Sequence[str]) -> Sequence[str]:
-        """See `Schemas.wrong_with`."""
+        """See `Schemas.wrong_with`; what comes behind one that cannot be checked is not checked."""
         found = list[str]()
         for some in _some_together(schemas):
             found += await self._checked(caller.project, some)
-        return found
+            if _one_ended(found):
+                break
+        return [*found, *[""] * (len(schemas) - len(found))]
 
     async def _checked(self, project: str, schemas: Sequence[str]) -> Sequence[str]:
         try:
@@ -32,7 +35,17 @@ class BoundedSchemas:
             if ended.cause in {"wall", "died"}:
                 message = f"checking a schema {ended.why}"
                 raise DependencyUnavailable(message, dependency="evaluator's processes") from ended
-            return [f"cannot be checked: it {ended.why}"] * len(schemas)
+            if len(schemas) == 1:
+                return [f"{_ENDED}{ended.why}"]
+        half = len(schemas) // 2  # until it is alone
+        found = [*await self._checked(project, schemas[:half])]
+        if not _one_ended(found):
+            found += await self._checked(project, schemas[half:])
+        return [*found, *[""] * (len(schemas) - len(found))]
+
+
+def _one_ended(found: Sequence[str]) -> bool:
+    return any(each.startswith(_ENDED) for each in found)
 
 
 def _some_together(schemas: Sequence[str]) -> Iterator[Sequence[str]]:
