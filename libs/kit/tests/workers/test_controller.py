@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from libs.kit.tests.workers.support import Name, OneProcess, Work, idle, work
@@ -147,6 +148,8 @@ async def test_a_key_hands_its_place_on_within_its_project() -> None:
         await eventually(lambda: len(one.runs) > 2)
 
         assert one.runs[:3] == ["low", "high", "other"]
+        labels = {"controller": "things", "result": "handed_on"}
+        assert REGISTRY.get_sample_value("tidemill_controller_runs_total", labels)
 
 
 async def test_a_key_that_asks_for_it_runs_again_later_and_sooner_when_it_is_enqueued() -> None:

@@ -287,7 +287,7 @@ class Controller(Worker, Generic[K]):
             self._back_off(key, result="postponed")
             return
         log.debug("reconcile_finished", duration_s=round(duration_s, 3))
-        RUNS.labels(self.name, "finished").inc()
+        RUNS.labels(self.name, "handed_on" if requeue is not None and requeue.hands_on else "finished").inc()
         self._failures.pop(key, None)
         self._not_before.pop(key, None)
         if requeue is not None and requeue.after is not None:
