@@ -102,6 +102,17 @@ def test_rewards_that_cannot_be_given_are_reported(file: Path, training: str, pa
     assert message in problems(file, ("method: sft", training))[path]
 
 
+def test_what_cases_cannot_share_is_reported(file: Path) -> None:
+    first = "candidate: helpdesk_lora\n"
+    text = file.read_text(encoding="utf-8")
+    assert first in text
+    file.write_text(text.replace(first, f"{first}    cluster_by: [document, labels.topic]\n"), encoding="utf-8")
+
+    read_loop(file)
+
+    assert any("cluster_by" in path for path in problems(file, ("labels.topic", "user")))
+
+
 def test_processes_and_priority_of_a_training_are_declared(file: Path) -> None:
     more = "method: sft\n    processes: 2\n    priority: -3"
     file.write_text(file.read_text(encoding="utf-8").replace("method: sft", more), encoding="utf-8")

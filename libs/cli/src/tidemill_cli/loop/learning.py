@@ -274,7 +274,7 @@ class Gate(Declared):
     baseline: Literal["live"] = "live"
     confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
     cluster_by: Annotated[
-        list[str],
+        list[Annotated[str, Field(pattern=r"^(question|end_user|document|labels\..*\S.*)$")]],
         Field(
             max_length=5,
             description="cases that share it are one observation: end_user (the default), document, labels.NAME; "
