@@ -2,8 +2,10 @@
 
 import pytest
 
-from tidemill.evaluator.v1.evaluation_pb2 import Comparison
+from tidemill.evaluator.v1.evaluation_pb2 import Comparison, Evaluation, EvaluationState, Gate, Verdict
 from tidemill_cli.evaluations import _evidence
+from tidemill_cli.loop.stages import evaluation_stage
+from tidemill_cli.run_history.comparison import evidence
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,19 @@ def test_weights_are_shown_in_megabytes_beside_the_limit(
     size.gain_above = baseline * (1 - 0.6)
 
     assert _evidence(size) == ("weights", "bytes (less is better)", "", *shown, "")
+
+
+def test_the_status_of_a_loop_and_the_history_of_a_run_say_weights_in_megabytes() -> None:
+    size = Comparison(case_set="weights", metric="weights_bytes", required=True, baseline=269.1e6, candidate=135.0e6)
+    evaluation = Evaluation(
+        state=EvaluationState.EVALUATION_STATE_COMPLETED,
+        gate="smaller",
+        candidate="small@1",
+        verdict=Verdict.VERDICT_FAILED,
+        comparisons=[size],
+    )
+
+    stage = evaluation_stage(Gate(id="smaller", candidate="small"), evaluation)
+
+    assert stage.says == "small@1 failed: weights 135.0 MB against 269.1 MB"
+    assert ("weights", "135.0 MB against 269.1 MB") in list(evidence(evaluation))

@@ -100,6 +100,24 @@ def test_a_failed_gate_is_reported_with_what_did_not_hold() -> None:
     assert updates.part.facts["rouge_l on dataset:helpdesk_sft@1:held_out"] == fails
 
 
+@pytest.mark.parametrize(
+    ("holds", "says"),
+    [(True, "rouge_l 0.2050 -> 0.7290"), (False, "weights_bytes 269.1 MB -> 135.0 MB: does not hold")],
+)
+def test_a_size_is_reported_where_it_decided_alone_and_in_megabytes(says: str, *, holds: bool) -> None:
+    story = Story()
+    story.evaluate(verdict="VERDICT_PASSED" if holds else "VERDICT_FAILED")
+    data = story.events[1].data
+    (gain,) = data["comparisons"]
+    size = {**gain, "case_set": "weights", "metric": "weights_bytes", "baseline": 269.1e6, "candidate": 135.0e6}
+    data["comparisons"] = [{**size, "holds": holds}, {**gain, "holds": True}]
+
+    (updates,) = updates_of(story.events[1].body, story.events[1].meta)
+
+    assert updates.part is not None
+    assert says in updates.part.message
+
+
 def test_a_run_and_its_model_say_how_many_examples_were_given_fitted_and_left_out() -> None:
     story = Story()
     run = {"run": "run-1", "plan": "lora", "dataset_version": "sft@1", "model_version": "lora@1", "time": "74.200s"}

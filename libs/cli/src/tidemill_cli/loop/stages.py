@@ -15,6 +15,8 @@ from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
 from tidemill.trainer.v1.training_pb2 import TrainingExamples, TrainingPlan, TrainingRun, TrainingRunState
 from tidemill_client.enums import name_of
 
+WEIGHTS_BYTES = "weights_bytes"
+"""The metric of sizes, of which there are no cases, and no interval."""
 _ALL = 100
 """The weight, in percent, at which the baseline answers nothing."""
 
@@ -200,12 +202,20 @@ def unanswered(comparison: Comparison) -> str:
 def _evidence(comparisons: Sequence[Comparison], *, passed: bool) -> str:
     """Return the decisive requirements: those that are not met, or all of them if the gate passed."""
     deciding = [c for c in comparisons if c.required and (passed or not c.holds)]
-    shown = [
-        f"{c.metric} {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}] on {c.case_set}"
-        + (f" ({c.note})" if c.note else "")
-        for c in deciding
-    ]
+    shown = [_worded(c) + (f" ({c.note})" if c.note else "") for c in deciding]
     return f": {'; '.join(shown)}" if shown else ""
+
+
+def sizes(c: Comparison) -> str:
+    """Return what the weights of both sides take."""
+    return f"{c.candidate / 1e6:.1f} MB against {c.baseline / 1e6:.1f} MB"
+
+
+def _worded(c: Comparison) -> str:
+    """Return the gain and its interval, of weights both sizes."""
+    if c.metric == WEIGHTS_BYTES:
+        return f"weights {sizes(c)}"
+    return f"{c.metric} {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}] on {c.case_set}"
 
 
 def rollout_stage(deployment: Deployment) -> Stage:

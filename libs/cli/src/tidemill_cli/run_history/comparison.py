@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from tidemill.evaluator.v1.evaluation_pb2 import Evaluation
-from tidemill_cli.loop.stages import verdict_of
+from tidemill_cli.loop.stages import WEIGHTS_BYTES, sizes, verdict_of
 from tidemill_cli.output import plain
 from tidemill_cli.run_history.records import RunRecord, Value
 
@@ -87,7 +87,9 @@ def evidence(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     if evaluation.HasField("candidate_latency"):
         yield "median answer", f"{evaluation.candidate_latency.ToMilliseconds() / 1000:.2f} s"
     for each in evaluation.comparisons:
-        if each.cases:
+        if each.metric == WEIGHTS_BYTES:
+            yield "weights", sizes(each)
+        elif each.cases:
             bounds = f"[{each.low:+.3f}, {each.high:+.3f}]"
             text = f"{each.candidate:.3f}, {each.difference:+.3f} {bounds}"
             yield f"{each.metric} on {each.case_set}", text

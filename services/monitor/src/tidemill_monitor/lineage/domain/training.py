@@ -13,6 +13,8 @@ from tidemill_monitor.lineage.domain.parts import Updates, curation_ref, event_p
 
 MAX_COMPARISONS = 50
 """Of one evaluation's evidence, so that its node stays small."""
+_WEIGHTS_BYTES = "weights_bytes"
+"""The metric of sizes, which are said where nothing else decided."""
 
 
 @updates_of.register
@@ -118,6 +120,9 @@ def _(event: trainer.ModelVersionFailed, meta: EventMeta) -> Updates:
 def _compared(event: evaluator.Comparison) -> str:
     """Return the numbers in one line: means, difference, interval, cases, and what was asked for."""
     asked = f", must be above {event.gain_above:g}: {'holds' if event.holds else 'does not hold'}"
+    if event.metric == _WEIGHTS_BYTES:
+        holds = "holds" if event.holds else "does not hold"
+        return f"{event.baseline / 1e6:.1f} MB -> {event.candidate / 1e6:.1f} MB: {holds}"
     return (
         f"{event.baseline:.4f} -> {event.candidate:.4f}, difference {event.difference:+.4f} "
         f"[{event.low:+.4f}, {event.high:+.4f}], {event.cases} cases{asked if event.required else ''}"
@@ -146,7 +151,8 @@ def _(event: evaluator.EvaluationCompleted, meta: EventMeta) -> Updates:
     verdict = word_of(event.verdict, "VERDICT_")
     gate = f" the gate {event.gate}" if event.gate else ""
     says = {"passed": f"passes{gate}", "failed": f"fails{gate}"}.get(verdict, "is evaluated")
-    asked = sorted((each for each in event.comparisons if each.required), key=lambda each: each.holds)
+    required = (each for each in event.comparisons if each.required)
+    asked = sorted(required, key=lambda each: (each.holds, each.metric == _WEIGHTS_BYTES))
     numbers = f": {asked[0].metric} {_compared(asked[0])}" if asked else ""
     facts: dict[str, Any] = {
         f"{each.metric} on {each.case_set}": asdict(each) for each in event.comparisons[:MAX_COMPARISONS]
