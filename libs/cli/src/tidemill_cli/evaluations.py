@@ -17,7 +17,7 @@ from tidemill.evaluator.v1.evaluation_pb2 import (
     Verdict,
 )
 from tidemill.evaluator.v1.evaluation_service_pb2 import ListCaseResultsRequest, ListEvaluationsRequest
-from tidemill_cli.loop.stages import unanswered, verdict_of
+from tidemill_cli.loop.stages import WEIGHTS_BYTES, unanswered, verdict_of
 from tidemill_cli.options import Commands
 from tidemill_cli.output import (
     EXIT_ERROR,
@@ -205,21 +205,22 @@ def _slices(evaluation: Evaluation) -> list[RenderableType]:
     """Return in which slices the candidate gains or loses; nothing where there are none."""
     if not evaluation.slices:
         return []
-    columns = ("slice", "cases", "metric", "n", "baseline", "candidate", "difference", "interval", "p (Holm)")
+    columns = ("slice", "cases", "metric", "n", "baseline", "candidate", "gain", "interval", "p (Holm)")
     few = any(not each.enough for each in evaluation.slices)
-    notes = ["slices decide nothing; p (Holm) is corrected for all of them, intervals are not"]
+    notes = ["slices decide nothing; p (Holm) is corrected for all of them, intervals for earlier candidates instead"]
     notes += ["`few`: too few clusters for a statement"] if few else []
     left_out = evaluation.slices_left_out
     notes += [f"{left_out} more comparisons, of the smallest slices, are left out"] if left_out else []
-    rows = [_slice(each) for each in evaluation.slices]
+    less = {each.metric for each in evaluation.comparisons if each.less_is_better}
+    rows = [_slice(each, less_is_better=each.metric in less) for each in evaluation.slices]
     return ["", table(columns, rows), "", "\n".join(notes)]
 
 
-def _slice(s: SliceComparison) -> tuple[object, ...]:
+def _slice(s: SliceComparison, *, less_is_better: bool) -> tuple[object, ...]:
     return (
         f"{s.label}={s.value}",
         s.case_set,
-        s.metric,
+        _named(s.metric, less_is_better=less_is_better),
         f"{s.cases} in {s.clusters}" if s.clusters < s.cases else s.cases,
         f"{s.baseline:.3f}",
         f"{s.candidate:.3f}",
@@ -227,6 +228,10 @@ def _slice(s: SliceComparison) -> tuple[object, ...]:
         f"[{s.low:+.3f}, {s.high:+.3f}]",
         f"{s.adjusted_p_value:.3g}" if s.enough else "few",
     )
+
+
+def _named(metric: str, *, less_is_better: bool) -> str:
+    return f"{metric} (less is better)" if less_is_better else metric
 
 
 def _percent(confidence: float) -> str:
@@ -241,12 +246,12 @@ def _evidence(c: Comparison) -> tuple[object, ...]:
 
     Of a single cluster, or of lengths that all differ alike, no spread is known, and so no interval is shown.
     """
-    if c.metric == "weights_bytes":
+    if c.metric == WEIGHTS_BYTES:
         return _sizes(c)
     known = c.cases > 0
     return (
         c.case_set,
-        f"{c.metric} (less is better)" if c.less_is_better else c.metric,
+        _named(c.metric, less_is_better=c.less_is_better),
         f"{c.cases} in {c.clusters}" if 0 < c.clusters < c.cases else c.cases,
         f"{c.baseline:.3f}" if known else "-",
         f"{c.candidate:.3f}" if known else "-",

@@ -79,7 +79,7 @@ def _together(found: GetGatePowerResponse) -> list[str]:
     if len(powers) < len(found.requirements) or len(powers) < 2:  # noqa: PLR2004 - one has its own line
         return []
     low, high, gain = max(0.0, sum(powers) - len(powers) + 1), min(powers), found.requirements[0].gain
-    return [f"a candidate that gains {gain:g} in each passes the gate with {low:.0%} to {high:.0%}"]
+    return [f"a candidate that gains {gain:g} in each meets these requirements with {low:.0%} to {high:.0%}"]
 
 
 def _row(each: RequirementPower) -> tuple[object, ...]:

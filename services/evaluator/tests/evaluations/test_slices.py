@@ -51,6 +51,10 @@ def test_cases_are_sliced_by_their_labels_and_by_how_long_they_are() -> None:
     assert values_of(given, label="length") == ["short", "short", "medium"]
 
 
+def test_a_label_length_of_the_cases_own_is_not_mixed_with_how_long_questions_are() -> None:
+    assert values_of(labelled("essay", "", "note", label="length"), label="length") == ["essay", "", "note"]
+
+
 def test_a_label_that_all_share_slices_nothing_nor_does_one_that_names_each_case() -> None:
     assert values_of(labelled(*["files"] * 30)) == [""] * 30
     assert values_of(labelled(*map(str, range(30)))) == [""] * 30

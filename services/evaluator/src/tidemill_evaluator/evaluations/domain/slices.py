@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tidemill_evaluator.suites.domain.cases import PAIR, Case
 
 LENGTH = "length"
-"""Label by the characters of the question, unless the case has one of that name."""
+"""Label by the characters of the question, unless a case of the set has one of that name."""
 OTHER = "(other)"
 MAX_LABELS, MAX_VALUES = 10, 10
 """Of a set: the labels that most cases have, and of each the values that most cases have; others are one slice."""
@@ -62,8 +62,9 @@ def slices_of(cases: Sequence[Case], *, held_out: bool) -> Mapping[str, Mapping[
     """
     people = {case.id: (case.end_user, "" if case.end_user else case.id) for case in cases} if held_out else {}
     values = defaultdict[str, dict[str, str]](dict)
+    own = any(LENGTH in case.labels for case in cases)
     for case in cases:
-        for label, value in {LENGTH: _length(case.question), **case.labels}.items():
+        for label, value in {**({} if own else {LENGTH: _length(case.question)}), **case.labels}.items():
             if label != PAIR:
                 values[label][case.id] = value
     most = sorted(values, key=lambda label: (-len(values[label]), label))[:MAX_LABELS]
