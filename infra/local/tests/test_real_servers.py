@@ -243,5 +243,5 @@ def test_saves_and_upserts_with_a_condition_go_by_the_id(client: Client) -> None
     alone = quickest({"_id": "04999"})
     assert quickest({"_id": "04999", "version": 1}) < 4 * alone
     assert quickest({"_id": "04999", "version": {"$lt": 1}}, upsert=True) < 4 * alone
-    assert quickest_of_ten({"version": 1}) < 4 * quickest_of_ten({})
+    assert quickest_of_ten({"version": 1}) < 10 * quickest_of_ten({})  # 3 times, as each is made by itself
     client.drop_database(things.database)
