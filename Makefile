@@ -38,8 +38,8 @@ logs: setup ## follow the logs
 	@$(TIDEMILL) logs --follow
 
 .PHONY: check
-check: setup ## run all checks, and the quick tests
-	@$(PYTHON) infra/checks.py --quick
+check: setup ## run all checks, and the quick tests; SERVICE=rag: only the quick tests of one service or library
+	@$(PYTHON) infra/checks.py --quick $(if $(SERVICE),--of $(SERVICE))
 
 .PHONY: test
 test: setup ## run all checks and tests; SERVICE=rag: only the tests of one service or library

@@ -1,10 +1,11 @@
 """Runs the checks and the tests of the repository, and prints how long each took.
 
 `python infra/checks.py` runs all of them, `--quick` those that need no server, `--of rag` the tests of one service or
-library, and names (`ruff mypy`) the named ones. One that fails does not keep the others from running, and each prints
-what it found when it is done. Tests run in several processes. All tests wait for their servers as much as they compute:
-the checks run beside them, one after the other. Quick tests are a check like the others: they are collected by one
-process, and meanwhile those that take longest run on the other processors; then they wait for half of their time.
+library (with `--quick` its quick ones), and names (`ruff mypy`) the named ones. One that fails does not keep the others
+from running, and each prints what it found when it is done. Tests run in several processes. All tests wait for their
+servers as much as they compute: the checks run beside them, one after the other. Quick tests are a check like the
+others: they are collected by one process, and meanwhile those that take longest run on the other processors; then they
+wait for half of their time.
 """
 
 import argparse
@@ -43,17 +44,17 @@ def main() -> int:
         parser.error(f"there is no check {unknown[0]}: there are {', '.join(known)}")
     if arguments.of and not folder_of(arguments.of).is_dir():
         parser.error(f"there is no part {arguments.of}: see the folders of services/, libs/ and examples/")
-    if not (names := [TESTS] if arguments.of else arguments.checks):
+    if not (names := [QUICK_TESTS if arguments.quick else TESTS] if arguments.of else arguments.checks):
         names = [name for name in known if name != (TESTS if arguments.quick else QUICK_TESTS)]
     return run_all({name: known[name] for name in names})
 
 
 def commands(part: str) -> dict[str, list[str]]:
-    """Return the command of each check, the longest first; TESTS may be of one part."""
+    """Return the command of each check, the longest first; tests may be of one part."""
     pytest = [sys.executable, "-m", "pytest", "--quiet", "--durations=10"]
     folders = [str(folder_of(part))] if part else []
     return {
-        QUICK_TESTS: [*pytest, "--quick", "--processes", str(2 * cores()), *QUICK_FOLDERS],
+        QUICK_TESTS: [*pytest, "--quick", "--processes", str(2 * cores()), *(folders or QUICK_FOLDERS)],
         "ruff": [str(BIN / "ruff"), "check", "--quiet", "."],
         "format": [str(BIN / "ruff"), "format", "--quiet", "--check", "."],
         "mypy": [sys.executable, "-m", "mypy", "."],

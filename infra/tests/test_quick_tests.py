@@ -1,7 +1,32 @@
-"""What `make check` leaves out is named by where it is."""
+"""What `make check` runs, and leaves out."""
+
+import sys
 
 import pytest
+
+from infra import checks
 
 
 def test_every_heavy_test_that_is_left_out_is_there(pytestconfig: pytest.Config) -> None:
     assert [path for path in pytestconfig.getini("heavy_tests") if not path.exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "is_quick"), [(["--of", "rag"], "tests", False), (["--quick", "--of", "rag"], "quick", True)]
+)
+def test_the_tests_of_one_service_may_be_the_quick_ones(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], name: str, *, is_quick: bool
+) -> None:
+    chosen = dict[str, list[str]]()
+
+    def run_all(commands: dict[str, list[str]]) -> int:
+        chosen.update(commands)
+        return 0
+
+    monkeypatch.setattr(checks, "run_all", run_all)
+    monkeypatch.setattr(sys, "argv", ["checks.py", *options])
+
+    assert checks.main() == 0
+    assert list(chosen) == [name]
+    assert [each for each in chosen[name] if each.endswith("rag")] == [str(checks.ROOT / "services" / "rag")]
+    assert ("--quick" in chosen[name]) is is_quick
