@@ -230,6 +230,20 @@ async def test_a_run_that_gave_way_is_behind_the_one_that_it_gave_way_to(harness
     assert await in_order(harness, low, high) == ["high", "low"]
 
 
+async def test_a_run_whose_worker_was_lost_goes_on_before_later_ones(harness: Harness) -> None:
+    interrupted = await harness.queued(plan="interrupted")
+
+    def computed(run: TrainingRun) -> None:
+        run.claim(1, now=harness.registry.clock.now())
+        run.advance(replace(run.progress, step=1, steps=9, seconds=7200.0), epoch=1)
+
+    await harness.runs.update("acme", interrupted.id, computed, request=request())
+    harness.registry.clock.advance(timedelta(hours=1))
+    later = await harness.queued(plan="later")
+
+    assert await in_order(harness, later, interrupted) == ["interrupted", "later"]
+
+
 async def test_a_run_that_is_retried_waits_anew(harness: Harness) -> None:
     retried = await harness.queued(plan="retried")
     await harness.run_crud.cancel(ADA, retried.id, request=request())

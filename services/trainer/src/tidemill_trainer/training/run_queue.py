@@ -32,7 +32,7 @@ class _Place:
     queued: float
     """When it was queued, each step of priority being worth some waiting."""
     computed_s: float
-    """Computing is no waiting."""
+    """Computing is no waiting; of one whose worker was lost it does not count, which goes on before later ones."""
     priority: int
     since: datetime
     may_give_way: bool = False
@@ -163,7 +163,7 @@ class RunQueue:
         queued = run.waiting.since or run.create_time or since
         return _Place(
             queued=queued.timestamp() - run.priority * self.rules.age.total_seconds(),
-            computed_s=run.progress.seconds,
+            computed_s=run.progress.seconds if run.state is RunState.QUEUED else 0.0,
             priority=run.priority,
             since=since,
             may_give_way=run.preemptions < self.rules.max_preemptions,
