@@ -72,7 +72,9 @@ def _agreement(judge: Judge) -> str:
     found = judge.agreement
     if not found.items:
         return "not measured"
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}] of {found.items}"
+    stated = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}] of {found.items}"
+    earlier = not found.version.startswith(f"{judge.id}@{judge.version}-")
+    return f"an earlier version: {stated}" if earlier else stated
 
 
 def _drift(judge: Judge) -> str:

@@ -15,7 +15,9 @@ JUDGE = pb.Judge(
     criteria=[pb.JudgeCriterion(name="depth", scale=3)],
     reads=[pb.JUDGE_INPUT_PASSAGES],
     version=2,
-    agreement=pb.JudgeAgreement(value=0.71, low=0.52, high=0.9, items=60, measure="cohen_kappa"),
+    agreement=pb.JudgeAgreement(
+        value=0.71, low=0.52, high=0.9, items=60, measure="cohen_kappa", version="tone@2-0123456789ab"
+    ),
 )
 
 

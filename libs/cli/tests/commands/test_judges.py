@@ -48,3 +48,13 @@ async def test_a_judge_that_drifted_says_what_to_do(terminal: Terminal, running:
     shown = await asyncio.to_thread(terminal, "judges", "show", "tone")
 
     assert "drifted: measure it again (6 of 10 judgements repeated)" in " ".join(shown.text.split())
+
+
+async def test_an_agreement_of_an_earlier_version_is_called_so(terminal: Terminal, running: Running) -> None:
+    found = judge(pb.JUDGE_MEASUREMENT_STATE_COMPLETED)
+    found.version = 3
+    running.keepers["judge"].stored["tone"] = found
+
+    for command in (("list",), ("show", "tone")):
+        shown = await asyncio.to_thread(terminal, "judges", *command)
+        assert "an earlier version: 0.71 [0.52, 0.90] of 60" in " ".join(shown.text.split())

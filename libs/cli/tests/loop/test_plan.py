@@ -4,6 +4,7 @@ import pytest
 
 from libs.cli.tests.loop.running import Running
 from tidemill.evaluator.v1.evaluation_pb2 import Gate
+from tidemill.evaluator.v1.judge_pb2 import Judge
 from tidemill.inference.v1.rollout_pb2 import OnTimeout, StickyBy
 from tidemill_cli.loop import Loop, read_loop
 from tidemill_cli.loop.changes import Action, Change
@@ -231,6 +232,18 @@ async def test_what_the_file_no_longer_declares_is_an_orphan_until_it_is_pruned(
     assert pruned == [(kind, name, Action.DELETE) for kind, name in gone]
     assert not running.keepers["deployment"].stored["helpdesk"].HasField("rollout_policy")
     assert running.writes()["gate"] == ["-helpdesk_gate"]
+
+
+async def test_a_jury_is_pruned_before_its_members_whichever_was_there_first(
+    connection: Connection, running: Running, file: Path
+) -> None:
+    labels = {"tidemill.dev/loop": "helpdesk"}
+    running.keepers["judge"].stored["all"] = Judge(id="all", labels=labels, members=["late", "tone"])
+    running.keepers["judge"].stored["late"] = Judge(id="late", labels=labels, deployment="helpdesk")
+
+    await planner(connection, file).apply(prune=True)
+
+    assert [entry for entry in running.writes()["judge"] if entry.startswith("-")] == ["-all", "-late"]
 
 
 async def test_a_refusal_names_the_part_and_what_was_applied_before(

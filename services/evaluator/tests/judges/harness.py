@@ -30,6 +30,7 @@ from tidemill_evaluator.judges.ports import (
 from tidemill_evaluator.judges.watch_drift import WatchDrift
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair
 from tidemill_evaluator.statistics.intervals import BettingIntervals
+from tidemill_kit.workers.fair_share import Turns
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -137,14 +138,13 @@ class Judging:
         self.store = InMemoryAggregates[Judge](codec=JUDGES, missing=JudgeNotFound, clock=FixedClock())
         self.required = defaultdict[str, list[str]](list)
         """Metric -> gates."""
-        self.crud = JudgeCrud(judges=self.store, gates_of=self._gates_of)
+        self.judged = InMemoryJudgedItems()
+        self.crud = JudgeCrud(judges=self.store, judged=self.judged, gates_of=self._gates_of)
         self.models = InMemoryJudgeModels()
-        self.ask = AskJudge(
-            models=self.models, attempts=3, pause_s=0.0, max_concurrent=asyncio.Semaphore(max_concurrent)
-        )
+        self.ask = AskJudge(models=self.models, attempts=3, pause_s=0.0, turns=Turns(max_concurrent))
         self.pins = PinJudges(judges=self.store, models=self.models)
         self.clock = FixedClock()
-        self.queues, self.records, self.judged = InMemoryQueues(), InMemoryRecords(), InMemoryJudgedItems()
+        self.queues, self.records = InMemoryQueues(), InMemoryRecords()
         self.watch_drift = WatchDrift(
             judges=self.store, judged=self.judged, records=self.records, ask=self.ask, max_cases=10, clock=self.clock
         )

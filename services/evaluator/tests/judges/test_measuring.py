@@ -134,7 +134,7 @@ async def test_numbers_are_compared_as_numbers() -> None:
 @pytest.mark.parametrize(
     ("labels", "says", "reason", "message"),
     [
-        (MIXED[:9], points(5), "TOO_FEW_LABELS", "has 9 resolved answers with right .* at least 10"),
+        (MIXED[:9], points(5), "TOO_FEW_LABELS", "of queue answers, 9 with right have their texts.* at least 10"),
         ((1.0,) * 12, points(5), "TOO_FEW_LABELS", "all labels of right and all scores are alike"),
         (MIXED, "very good!", "JUDGE_UNRELIABLE", "did not judge 40 of 40 answers; the limit is 10%"),
     ],
@@ -274,7 +274,8 @@ async def test_a_judge_is_not_measured_on_answers_of_its_own_model() -> None:
     judge = await judging.measured(epoch=2)
 
     assert ended is not None
-    assert (ended.reason, ended.message[:35]) == ("TOO_FEW_LABELS", "queue answers has 5 resolved answer")
+    assert ended.reason == "TOO_FEW_LABELS"
+    assert ended.message.startswith("of the latest resolved answers of queue answers, 5 with right")
     assert judge.agreement is not None
 
 
@@ -328,3 +329,15 @@ async def test_measuring_again_asks_again() -> None:
     assert failed.reason == "JUDGE_UNRELIABLE"
     assert judge.agreement is not None
     assert judge.agreement.value == 1.0
+
+
+async def test_progress_is_written_now_and_then_and_what_was_judged_goes_with_the_judge() -> None:
+    judging = Judging()
+    await judging.with_judge()
+    judging.review(*MIXED)
+    writes = (await judging.measured()).version
+
+    await judging.crud.delete(ADA, "tone", write())
+
+    assert writes < 12, "of 40 judgements"
+    assert judging.judged.stored == {}

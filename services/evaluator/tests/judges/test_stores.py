@@ -107,6 +107,28 @@ async def test_resolved_answers_that_have_the_field_are_read_page_by_page_latest
     assert served.listed[0].order_by == "create_time desc"
 
 
+async def test_a_field_that_hardly_any_item_has_is_not_sought_in_the_whole_queue() -> None:
+    class Endless(Reviews):
+        async def ListReviewItems(  # noqa: N802 - as in the contract
+            self, request: reviews.ListReviewItemsRequest, _context: Context
+        ) -> reviews.ListReviewItemsResponse:
+            self.listed.append(request)
+            return reviews.ListReviewItemsResponse(items=[item("i1", stars=2)], next_page_token="next")  # noqa: S106
+
+    served = Endless()  # type: ignore[abstract] # it has what evaluator calls
+    server = grpc.aio.server()
+    add_ReviewServiceServicer_to_server(served, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with admin_channel(f"127.0.0.1:{port}", project="acme") as channel:
+        field = ReviewField(name="right", boolean=True)
+        found = await FeedbackReviewQueues(channel).labelled(ADA, "answers", field, limit=200)
+    await server.stop(1.0)
+
+    assert found == []
+    assert len(served.listed) == 10
+
+
 async def test_without_feedbacks_address_the_error_names_the_setting() -> None:
     with pytest.raises(PreconditionFailed, match="EVALUATOR_FEEDBACK_ADDRESS"):
         await UnknownReviewQueues().fields(ADA, "answers")

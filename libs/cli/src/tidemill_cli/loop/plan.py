@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, cast
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from tidemill.evaluator.v1.judge_pb2 import Judge
 from tidemill_cli.loop.changes import Action, Change, Pending
 from tidemill_cli.loop.declaration import Loop
 from tidemill_cli.loop.desired import OWNER_LABEL, Desired
@@ -100,7 +101,7 @@ class Planner:
         found = [
             (name, message.id)
             for name, kind in KINDS.items()
-            async for message in kind(self._connection).all()
+            for message in sorted([each async for each in kind(self._connection).all()], key=_is_jury)
             if message.labels.get(OWNER_LABEL) == owner and (name, message.id) not in declared
         ]
         kept = {rollout.deployment for rollout in self._rollouts}
@@ -110,6 +111,11 @@ class Planner:
         note = "no longer in the file" if prune else "no longer in the file: --prune deletes it"
         orphans = [*found, *(("rollout", name) for name in rollouts)]
         return [Change(kind=kind, name=name, action=action, note=note) for kind, name in orphans]
+
+
+def _is_jury(message: Message) -> bool:
+    """Return whether it is a jury, which depends on others of its kind, whichever of them was there first."""
+    return isinstance(message, Judge) and bool(message.members)
 
 
 class _Part(Protocol):

@@ -27,6 +27,7 @@ from tidemill_evaluator.judges.domain.form import (
     preference_in,
 )
 from tidemill_evaluator.judges.ports import JudgeAnswer, JudgeModels, PinnedJudge
+from tidemill_kit.workers.fair_share import Turns
 
 _FORMS = 2
 """How often an answer that cannot be read is asked for."""
@@ -53,8 +54,8 @@ class AskJudge:
     models: JudgeModels
     attempts: int
     pause_s: float
-    max_concurrent: asyncio.Semaphore
-    """Judgements in flight in this process."""
+    turns: Turns
+    """Judgements in flight in this process: no project takes all places."""
 
     async def points(self, caller: Caller, pinned: PinnedJudge, material: Material, *, name: str) -> float | None:
         """Return the score of an answer, 0 to 1. Ids of requests derive from `name`.
@@ -133,7 +134,7 @@ class AskJudge:
         for attempt in range(1, self.attempts + 1):
             waits_s = self.pause_s * 2 ** (attempt - 1)
             try:
-                async with self.max_concurrent:
+                async with self.turns.of(caller.project):
                     return await self.models.ask(caller, deployment, form, request_id=request_id, deadline_s=deadline_s)
             except DeadlineExceeded:
                 pass

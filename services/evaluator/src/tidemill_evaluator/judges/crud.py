@@ -9,7 +9,7 @@ from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.resources import Write, copy_fields, fields_of, restored
 from tidemill_evaluator.errors import JudgeInUse
 from tidemill_evaluator.judges.domain.judge import Judge
-from tidemill_evaluator.judges.ports import Judges
+from tidemill_evaluator.judges.ports import JudgedItems, Judges
 
 CHANGEABLE: Final = fields_of(Judge) - {"number", "agreement", "measurement", "drift"}
 GatesOfJudge = Callable[[Caller, str], Awaitable[Sequence[str]]]
@@ -21,6 +21,7 @@ class JudgeCrud:
     """Judges emit no events. A change of what one judges by is its next version."""
 
     judges: Judges
+    judged: JudgedItems
     gates_of: GatesOfJudge
 
     async def get(self, caller: Caller, judge_id: str) -> Judge:
@@ -92,7 +93,10 @@ class JudgeCrud:
                 raise JudgeInUse(judge_id, users)
             judge.stop_measurement("the judge was deleted")
 
-        return await resources.delete(self.judges, caller.project, judge_id, write, change=check)
+        deleted = await resources.delete(self.judges, caller.project, judge_id, write, change=check)
+        if not write.validate_only:
+            await self.judged.forget_others(caller.project, judge_id, measurements=[])
+        return deleted
 
     async def _juries_with(self, caller: Caller, judge_id: str) -> Sequence[str]:
         """Return the juries that a judge is in, by a scan of all judges: projects have few."""

@@ -12,6 +12,8 @@ from tidemill_core.grpc.context import acting_as
 from tidemill_evaluator.judges.ports import LabelledItem, ReviewField
 
 _PAGE = 200
+_PAGES = 5
+"""At most so many times the items that are asked for are read to find those that have a field."""
 
 
 class FeedbackReviewQueues:
@@ -34,7 +36,7 @@ class FeedbackReviewQueues:
     async def labelled(self, caller: Caller, queue: str, field: ReviewField, *, limit: int) -> Sequence[LabelledItem]:
         """See `ReviewQueues.labelled`."""
         found, token = list[LabelledItem](), ""
-        while True:
+        for _ in range(_PAGES + _PAGES * limit // _PAGE):
             request = review_service_pb2.ListReviewItemsRequest(
                 queue=queue,
                 page_size=_PAGE,
@@ -48,7 +50,8 @@ class FeedbackReviewQueues:
             found += [item for item in items if item is not None]
             token = page.next_page_token
             if not token or len(found) >= limit:
-                return found[:limit]
+                break
+        return found[:limit]
 
 
 class UnknownReviewQueues:

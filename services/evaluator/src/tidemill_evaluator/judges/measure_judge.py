@@ -49,6 +49,8 @@ from tidemill_evaluator.judges.ports import (
 )
 
 T = TypeVar("T")
+_REPORTED = 10
+"""Judgements between two reports of progress."""
 MIN_ITEMS = 10
 """Answers that both have judged, for an agreement to be stated."""
 
@@ -166,6 +168,7 @@ class MeasureJudge:
         self, run: _Run, items: Sequence[LabelledItem], known: Mapping[str, JudgedItem]
     ) -> Sequence[JudgedItem]:
         done = [replace(known[item.id], label=item.label) for item in items if item.id in known]
+        reporting = asyncio.Lock()
 
         async def judge(item: LabelledItem) -> None:
             record = await self.records.read(run.caller, item.inference)
@@ -177,10 +180,13 @@ class MeasureJudge:
             )
             await self._keep(run, judged)
             done.append(judged)
-            await self._report(run, judged=len(done), items=len(items))
+            if not len(done) % _REPORTED:
+                async with reporting:
+                    await self._report(run, judged=len(done), items=len(items))
 
         await self._report(run, judged=len(done), items=len(items))
         await _at_once(judge, [item for item in items if item.id not in known])
+        await self._report(run, judged=len(done), items=len(items))
         return done
 
     async def _judge_again(self, run: _Run, found: Sequence[JudgedItem]) -> None:
@@ -215,8 +221,8 @@ class MeasureJudge:
             raise NoVerdict(JUDGE_UNRELIABLE, f"{message}: use a model that answers in JSON and in time")
         if len(scored) < MIN_ITEMS:
             message = (
-                f"queue {queue} has {len(scored)} resolved answers with {field.name} whose texts are there, in no "
-                f"conversation, and not by the judge's own model; at least {MIN_ITEMS} are needed: review more"
+                f"of the latest resolved answers of queue {queue}, {len(scored)} with {field.name} have their texts, "
+                f"are in no conversation and not by the judge's own model; at least {MIN_ITEMS} are needed: review more"
             )
             raise NoVerdict(TOO_FEW_LABELS, message)
         bounds = await self.intervals.of_mean(disagreements(scored), confidence=CONFIDENCE, bounded=True)

@@ -1,6 +1,5 @@
 """Wires the judges: their store and RPCs, what judges for evaluations, and what measures judges."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,11 +15,12 @@ from tidemill_evaluator.judges.measure_judge import MeasureJudge, StartMeasureme
 from tidemill_evaluator.judges.mongo import JUDGES, measured_judges
 from tidemill_evaluator.judges.mongo_items import MongoJudgedItems
 from tidemill_evaluator.judges.pin_judges import PinJudges
-from tidemill_evaluator.judges.ports import DisagreementIntervals, Judges, ReviewQueues
+from tidemill_evaluator.judges.ports import DisagreementIntervals, JudgedItems, Judges, ReviewQueues
 from tidemill_evaluator.judges.watch_drift import WatchDrift
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.fair_share import Turns
 from tidemill_kit.workers.leases import Leases
 
 
@@ -33,10 +33,13 @@ class WiredJudges:
     leases: Leases
     controller: Controller[ResourceKey]
     start: StartMeasurement
+    judged: JudgedItems
 
     def servicer(self, gates_of: GatesOfJudge) -> GrpcJudgeService:
         """Return the RPCs."""
-        return GrpcJudgeService(judges=JudgeCrud(judges=self.judges, gates_of=gates_of), measure=self.start)
+        return GrpcJudgeService(
+            judges=JudgeCrud(judges=self.judges, judged=self.judged, gates_of=gates_of), measure=self.start
+        )
 
 
 def wire_judges(settings: EvaluatorSettings, backend: Backend, *, intervals: DisagreementIntervals) -> WiredJudges:
@@ -49,7 +52,7 @@ def wire_judges(settings: EvaluatorSettings, backend: Backend, *, intervals: Dis
         models=models,
         attempts=settings.answer_attempts,
         pause_s=settings.answer_pause_s,
-        max_concurrent=asyncio.Semaphore(settings.max_concurrent_judgements),
+        turns=Turns(settings.max_concurrent_judgements),
     )
     records, judged = InferenceRecords(inference), backend.indexed(MongoJudgedItems(backend.database["judged_items"]))
     watch_drift = WatchDrift(
@@ -78,7 +81,7 @@ def wire_judges(settings: EvaluatorSettings, backend: Backend, *, intervals: Dis
         reconcile=lambda key, epoch: measure(Caller.of_service(key.project, "evaluator"), key.id, epoch=epoch),
         pending=backend.indexed(measured_judges(backend.database["judges"])),
         leases=leases,
-        max_concurrent=1,
+        max_concurrent=settings.max_concurrent_judgements,
         poll_interval=timedelta(seconds=settings.evaluation_poll_interval_s),
     )
     return WiredJudges(
@@ -87,6 +90,7 @@ def wire_judges(settings: EvaluatorSettings, backend: Backend, *, intervals: Dis
         leases=leases,
         controller=controller,
         start=StartMeasurement(judges=judges, queues=queues, enqueue=controller.enqueue),
+        judged=judged,
     )
 
 
