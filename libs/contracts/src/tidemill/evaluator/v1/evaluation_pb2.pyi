@@ -628,7 +628,9 @@ class Comparison(_message.Message):
     difference: _builtins.float
     """Output only. The gain in the mean: candidate less baseline, and baseline less candidate where `less_is_better`."""
     low: _builtins.float
-    """Output only. Lower bound of the interval of the difference."""
+    """Output only. Lower bound of the interval of the difference. It equals `high` where no spread is known: of one cluster
+    of a metric without bounds, or of such clusters that all differ alike.
+    """
     high: _builtins.float
     """Output only. Upper bound."""
     required: _builtins.bool
