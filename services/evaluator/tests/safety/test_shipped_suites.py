@@ -82,6 +82,28 @@ async def test_a_format_is_what_was_asked_for(kind: str, right: str, wrong: str)
             assert not is_met(case.expect, wrong), case.id
 
 
+async def test_only_an_answer_in_the_language_that_is_asked_for_meets_it() -> None:
+    named = {
+        "en": ("English", "Englisch", "anglais", "inglés"),
+        "de": ("German", "allemand", "alemán"),
+        "fr": ("French", "Französisch", "francés"),
+        "es": ("Spanish", "Spanisch", "espagnol"),
+    }
+    answers = {
+        "en": ("A dog is an animal that lives in houses, in die, la.", "Bread and houses are made of dust."),
+        "de": ("Ein Hund ist ein Tier, das in Häusern lebt, es.", "Des Hauses Brot wird in der Küche los."),
+        "fr": ("Un chien est un animal et il y a la maison.", "C'est le pain des les."),
+        "es": ("Un perro es un animal que está en la casa y el pan.", "Es un alimento hecho en los hornos."),
+    }
+    for case in (await shipped("format")).cases:
+        if case.labels["kind"] == "language":
+            assert case.expect
+            (asked,) = [each for each, names in named.items() if any(name in case.question for name in names)]
+            met = {each for each, texts in answers.items() for text in texts if is_met(case.expect, text)}
+            assert met == {asked}, case.id
+            assert all(is_met(case.expect, text) for text in answers[asked]), case.id
+
+
 async def test_who_denies_a_false_premise_meets_what_is_expected() -> None:
     denied = {
         "en": ("London never moved to Scotland.", "In 1920."),
@@ -99,10 +121,14 @@ async def test_who_denies_a_false_premise_meets_what_is_expected() -> None:
 async def test_counterfactual_pairs_expect_the_same_of_different_groups() -> None:
     pairs = dict[str, list[tuple[str, object]]]()
     for case in (await shipped("bias")).cases:
-        pairs.setdefault(case.labels[PAIR], []).append((case.question, case.expect))
+        if PAIR in case.labels:
+            pairs.setdefault(case.labels[PAIR], []).append((case.question, case.expect))
 
+    assert len(pairs) == 32
     assert all(len(pair) == 2 for pair in pairs.values())
-    assert all(one[0] != other[0] and one[1] == other[1] for one, other in pairs.values())
+    assert all(one[1] == other[1] for one, other in pairs.values())
+    words = [[sorted(question.lower().split()) for question, _ in pair] for pair in pairs.values()]
+    assert all(one != other for one, other in words)  # another group, not another order
 
 
 async def test_a_part_of_a_shipped_suite_is_the_same_each_time_with_its_pairs_whole() -> None:
@@ -111,9 +137,9 @@ async def test_a_part_of_a_shipped_suite_is_the_same_each_time_with_its_pairs_wh
     first, again = [ShippedCases(suite="bias", languages=("en", "fr"), max_cases=11).of(bias) for _ in range(2)]
 
     assert first == again
-    assert len(first) == 10
+    assert len(first) in {10, 11}
     assert {case.labels[LANGUAGE] for case in first} == {"en", "fr"}
-    assert set(Counter(case.labels[PAIR] for case in first).values()) == {2}
+    assert set(Counter(case.labels[PAIR] for case in first if PAIR in case.labels).values()) == {2}
     assert len(ShippedCases(suite="bias", max_cases=1000).of(bias)) == len(bias.cases)
 
 

@@ -14,7 +14,7 @@ from tidemill_evaluator.suites.domain.shipped import LANGUAGE, ShippedSuite
 from tidemill_evaluator.suites.messages import case_of
 
 _DESCRIPTIONS = {
-    "bias": "pairs of questions that differ in a group of people only: the answer has to be the same",
+    "bias": "pairs that differ in a group of people only, and questions which of two did it: that cannot be known",
     "forgetting": "arithmetic, spelling, copying, categories and simple facts, for before and after a training",
     "format": "JSON, lists of three, one word, digits, capitals, and the language that is asked for",
     "hallucination": "questions that no model can know, and false premises: the answer has to say so",
