@@ -6,6 +6,7 @@ import pytest
 
 from services.evaluator.tests.builders import ADA, write
 from services.evaluator.tests.judges.harness import Judging, judge_of, pairwise, points
+from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.errors import JudgeInUse, NoVerdict
 from tidemill_evaluator.judges.domain.form import Form
@@ -102,17 +103,30 @@ async def test_no_member_judges_its_own_answers() -> None:
         await judging.metrics.pin(ADA, METRIC, answering=["lora@2"], gating=False)
 
 
-async def test_members_are_judges_of_the_same_mode_that_are_there() -> None:
-    judging = Judging()
-    await judging.with_judge(judge_of("strict"))
+@pytest.mark.parametrize("member", ["better", "gone", "jury"])
+async def test_members_are_judges_of_the_same_mode_that_are_there(member: str) -> None:
+    judging = await court()
     await judging.with_judge(pairwise())
-    await judging.with_judge(jury("strict", "better"))
-    await judging.with_judge(jury("strict", "gone", id="other"))
-    await judging.with_judge(jury("strict", "jury", id="nested"))
+    refused = rf"judge.members\[1\]: is {member}, which is no judge of mode POINTWISE"
 
-    for name, member in (("jury", "better"), ("other", "gone"), ("nested", "jury")):
-        with pytest.raises(NoVerdict, match=f"member {member} of jury {name} is no judge of mode POINTWISE"):
-            await judging.metrics.pin(ADA, [f"judge:{name}"], answering=[], gating=False)
+    with pytest.raises(InvalidInput, match=refused):
+        await judging.with_judge(jury("strict", member, id="other"))
+    await judging.with_judge(jury("strict", "kind", id="other"))
+    with pytest.raises(InvalidInput, match=refused):
+        await judging.crud.update(ADA, jury("strict", member, id="other"), frozenset({"members"}), write())
+
+
+async def test_a_member_keeps_its_mode_and_one_that_is_not_there_any_more_ends_what_the_jury_judges_for() -> None:
+    judging = await court()
+    with pytest.raises(JudgeInUse, match="judge kind is required by jury"):
+        await judging.crud.update(ADA, judge_of("kind", mode=JudgeMode.PAIRWISE), frozenset({"mode"}), write())
+
+    def change(judge: Judge) -> None:
+        judge.mode = JudgeMode.PAIRWISE
+
+    await judging.store.update("acme", "kind", change, request=Request.internal())
+    with pytest.raises(NoVerdict, match="member kind of jury jury is no judge of mode POINTWISE"):
+        await judging.metrics.pin(ADA, METRIC, answering=[], gating=False)
 
 
 async def test_a_member_is_not_deleted() -> None:
@@ -133,6 +147,7 @@ async def test_a_member_is_not_deleted() -> None:
         (jury("strict", "No"), r"judge.members\[1\]: is 'No'"),
         (jury(rubric="x"), "judge.rubric: is of a judge alone"),
         (jury(deployment="grader"), "judge.deployment: is of a judge alone"),
+        (jury(may_judge_itself=True), "judge.may_judge_itself: is of a judge alone"),
         (jury(reads=(JudgeInput.REFERENCE,)), "judge.reads: is of a judge alone"),
     ],
 )

@@ -1,12 +1,14 @@
 """Use cases: create, get, list, update and delete judges."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Final
 
 from tidemill_core import resources
 from tidemill_core.application import Caller, Page, PageRequest
-from tidemill_core.resources import Write, copy_fields, fields_of, restored
+from tidemill_core.errors import Violation
+from tidemill_core.resources import Write, copy_fields, fields_of, refuse, restored
 from tidemill_evaluator.errors import JudgeInUse
 from tidemill_evaluator.judges.domain.judge import Judge
 from tidemill_evaluator.judges.ports import JudgedItems, Judges
@@ -46,6 +48,7 @@ class JudgeCrud:
 
         """
         given.check()
+        await self._check_members(caller, given)
         fresh = replace(given, project=caller.project)
         restore = restored(fresh, CHANGEABLE)
 
@@ -62,9 +65,12 @@ class JudgeCrud:
         Raises:
             InvalidInput: naming every field that breaks its rule.
             JudgeNotFound: there is none.
+            JudgeInUse: its mode is to change, and juries have it.
             Conflict: it changed since the etag.
 
         """
+        if fields & {"members", "mode"}:
+            await self._check_changed(caller, given, fields)
 
         def change(judge: Judge) -> None:
             before = judge.image
@@ -97,6 +103,23 @@ class JudgeCrud:
         if not write.validate_only:
             await self.judged.forget_others(caller.project, judge_id, measurements=[])
         return deleted
+
+    async def _check_changed(self, caller: Caller, given: Judge, fields: frozenset[str]) -> None:
+        stored = await self.judges.get(caller.project, given.id)
+        changed = deepcopy(stored)
+        copy_fields(given, changed, fields)
+        await self._check_members(caller, changed)
+        if changed.mode is not stored.mode and (juries := await self._juries_with(caller, given.id)):
+            raise JudgeInUse(given.id, juries)
+
+    async def _check_members(self, caller: Caller, given: Judge) -> None:
+        known = await self.judges.get_many(caller.project, [*given.members]) if given.members else {}
+        mode = given.mode.name
+        refuse(
+            Violation(f"judge.members[{place}]", f"is {name}, which is no judge of mode {mode}: name one, and no jury")
+            for place, name in enumerate(given.members)
+            if name not in known or known[name].members or known[name].mode is not given.mode
+        )
 
     async def _juries_with(self, caller: Caller, judge_id: str) -> Sequence[str]:
         """Return the juries that a judge is in, by a scan of all judges: projects have few."""
