@@ -48,12 +48,18 @@ class InMemoryJudgeModels:
         self.fails: list[TidemillError] = []
         """One for each call."""
         self.forms: list[Form] = []
+        self.read: list[str] = []
+        """Deployments."""
         self.answers_by = ""
         """The model of a fallback."""
         self.in_flight = self.max_in_flight = 0
         self._records: dict[str, JudgeAnswer] = {}
 
     async def deployment(self, caller: Caller, deployment: str) -> JudgeDeployment:
+        self.read.append(deployment)
+        return self._live(caller, deployment)
+
+    def _live(self, caller: Caller, deployment: str) -> JudgeDeployment:
         try:
             return self.deployments[caller.project, deployment]
         except KeyError:
@@ -71,7 +77,7 @@ class InMemoryJudgeModels:
         self.in_flight -= 1
         if self.fails:
             raise self.fails.pop(0)
-        live = await self.deployment(caller, deployment)
+        live = self._live(caller, deployment)
         self.forms.append(form)
         model = self.answers_by or live.model
         recorded = JudgeAnswer(text="", configuration=live.configuration, model=model, whole=False)

@@ -1,5 +1,7 @@
 """The metrics `judge:NAME`: what they are of a pair of answers, and when they are refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from services.evaluator.tests.builders import ADA
@@ -108,10 +110,10 @@ async def test_a_judge_that_changed_since_it_was_pinned_judges_nothing() -> None
         configuration="g2", model=GRADER.model, deadline_s=30.0
     )
 
-    with pytest.raises(NoVerdict, match=r"was tone@1-.* and is tone@1-") as ended:
+    with pytest.raises(NoVerdict, match=r"the configuration of grader, which judges, changed since tone@1-") as ended:
         await judging.metrics.scores(ADA, ["judge:tone"], pair)
     assert ended.value.reason == "JUDGE_CHANGED"
-    assert judging.models.forms == []
+    assert len(judging.models.forms) == 1, "its answer says so, and does not count"
 
 
 async def test_a_judge_that_is_gone_ends_the_evaluation() -> None:
@@ -123,3 +125,19 @@ async def test_a_judge_that_is_gone_ends_the_evaluation() -> None:
     with pytest.raises(NoVerdict, match="judge tone does not exist") as ended:
         await judging.metrics.scores(ADA, ["judge:tone"], pair)
     assert ended.value.reason == "JUDGE_UNAVAILABLE"
+
+
+async def test_the_deployment_of_a_judge_is_not_read_for_each_case_but_where_it_changed() -> None:
+    judging = Judging()
+    await judging.with_judge()
+    pair = await judging.pair()
+    judging.models.read.clear()
+
+    for name in ("c1", "c2"):
+        await judging.metrics.scores(ADA, ["judge:tone"], replace(pair, name=name))
+    assert judging.models.read == []
+    judging.models.deployments["acme", "grader"] = replace(GRADER, configuration="g2")
+    again = await judging.pair()
+    await judging.metrics.scores(ADA, ["judge:tone"], replace(again, name="c3"))
+    with pytest.raises(NoVerdict, match="judge tone was tone@1-"):
+        await judging.metrics.scores(ADA, ["judge:tone"], replace(pair, name="c4"))

@@ -1,7 +1,7 @@
 """Pins the judges of an evaluation: what judges must not change before it ends."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound
@@ -18,6 +18,7 @@ from tidemill_evaluator.judges.domain.judge import Judge
 from tidemill_evaluator.judges.ports import JudgeDeployment, JudgeModels, Judges, PinnedJudge
 from tidemill_evaluator.suites.domain.names import name_of
 
+_KNOWN = 1000
 NO_DEPLOYMENT = JudgeDeployment(configuration="", model="", deadline_s=0.0)
 
 
@@ -27,6 +28,8 @@ class PinJudges:
 
     judges: Judges
     models: JudgeModels
+    known: dict[tuple[str, str], JudgeDeployment] = field(default_factory=dict)
+    """Deployments by project, as they were read last: they need not be read again for a version that has them."""
 
     async def __call__(
         self, caller: Caller, names: Collection[str], *, answering: Collection[str]
@@ -65,7 +68,9 @@ class PinJudges:
             DependencyUnavailable: inference is unavailable.
 
         """
-        panel = await self._panel(caller, versions)
+        panel = await self._panel(caller, versions, fresh=False)
+        if any(versions[pinned.judge.id] != pinned.version for pinned in panel):
+            panel = await self._panel(caller, versions)
         for pinned in panel:
             version = versions[pinned.judge.id]
             if version != pinned.version:
@@ -73,26 +78,37 @@ class PinJudges:
                 raise NoVerdict(JUDGE_CHANGED, message)
         return panel
 
-    async def _panel(self, caller: Caller, names: Collection[str]) -> Sequence[PinnedJudge]:
+    async def _panel(self, caller: Caller, names: Collection[str], *, fresh: bool = True) -> Sequence[PinnedJudge]:
         known = await self.judges.get_many(caller.project, [*names])
         for name in names:
             if name not in known:
                 message = f"judge {name} does not exist in this project: create it"
                 raise NoVerdict(JUDGE_UNAVAILABLE, message)
-        return [await self._jury(caller, known[name]) for name in names]
+        return [await self._jury(caller, known[name], fresh=fresh) for name in names]
 
-    async def _jury(self, caller: Caller, judge: Judge) -> PinnedJudge:
+    async def _jury(self, caller: Caller, judge: Judge, *, fresh: bool) -> PinnedJudge:
         if not judge.members:
-            return await self._pinned(caller, judge)
+            return await self._pinned(caller, judge, fresh=fresh)
         known = await self.judges.get_many(caller.project, [*judge.members])
         for name in judge.members:
             if name not in known or known[name].members or known[name].mode is not judge.mode:
                 message = f"member {name} of jury {judge.id} is no judge of mode {judge.mode.name}: name another one"
                 raise NoVerdict(JUDGE_UNAVAILABLE, message)
-        members = [await self._pinned(caller, known[name]) for name in judge.members]
+        members = [await self._pinned(caller, known[name], fresh=fresh) for name in judge.members]
         return PinnedJudge(judge=judge, deployment=NO_DEPLOYMENT, members=members)
 
-    async def _pinned(self, caller: Caller, judge: Judge) -> PinnedJudge:
+    async def _pinned(self, caller: Caller, judge: Judge, *, fresh: bool) -> PinnedJudge:
+        key = (caller.project, judge.deployment)
+        if not fresh and key in self.known:
+            return PinnedJudge(judge=judge, deployment=self.known[key])
+        deployment = await self._deployment(caller, judge)
+        self.known.pop(key, None)
+        self.known[key] = deployment
+        if len(self.known) > _KNOWN:
+            del self.known[next(iter(self.known))]
+        return PinnedJudge(judge=judge, deployment=deployment)
+
+    async def _deployment(self, caller: Caller, judge: Judge) -> JudgeDeployment:
         try:
             deployment = await self.models.deployment(caller, judge.deployment)
         except NotFound as error:
@@ -104,7 +120,7 @@ class PinJudges:
                 "searches nothing, since the judge would read what it finds"
             )
             raise NoVerdict(JUDGE_UNAVAILABLE, message)
-        return PinnedJudge(judge=judge, deployment=deployment)
+        return deployment
 
 
 def _refuse_disagreeing(pinned: PinnedJudge) -> None:
