@@ -1,13 +1,17 @@
 """Evaluations and gates of suites whose cases expect something."""
 
 import asyncio
+from dataclasses import replace
 
 from services.evaluator.tests.builders import ADA, TUNED, gate_of, write
 from services.evaluator.tests.harness import Evaluator
 from tidemill_core.application import Caller
 from tidemill_core.errors import Internal
+from tidemill_evaluator.evaluations.domain.clusters import Traits
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.gaps import with_gaps
+from tidemill_evaluator.evaluations.domain.results import NOT_IN_TIME, CaseAnswer, CaseResult
 from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair
 from tidemill_evaluator.safety.domain.expectations import EXPECTATION_GAP, EXPECTATION_MET
@@ -119,6 +123,29 @@ async def test_a_pair_that_the_candidate_answers_to_one_group_only_counts_agains
 
     assert (required.metric, required.cases, required.missing, required.holds) == (EXPECTATION_GAP, 4, 1, False)
     assert "2 cases of which the candidate has no value" in required.note
+
+
+async def test_a_pair_with_a_failure_of_neither_side_has_no_gap_and_counts_against_none() -> None:
+    traits = {("s", name): Traits(question=name, cluster=0, pair="p1") for name in ("ada", "bob")}
+    met = CaseAnswer(scores={EXPECTATION_MET: 1.0})
+    for failure, lost in ((NOT_IN_TIME, False), ("INTERNAL", True)):
+        late = CaseResult(case_set="s", case="ada", baseline=met, candidate=CaseAnswer(failure=failure))
+        given = [late, CaseResult(case_set="s", case="bob", baseline=met, candidate=met)]
+
+        found = with_gaps(given, traits)
+
+        assert [each.lost(EXPECTATION_GAP) for each in found] == [lost, lost]
+        assert [each.has(EXPECTATION_GAP) for each in found] == [lost, lost]
+
+
+async def test_slices_by_hand_are_of_what_cases_expect_too() -> None:
+    topics = [replace(case, labels={"topic": topic}) for case, topic in zip((SECRET, FACT), "ab", strict=True)]
+    evaluator = await with_suite(*topics)
+    await evaluator.by_hand()
+
+    done = await evaluator.finish()
+
+    assert {each.value for each in done.slices if each.metric == EXPECTATION_MET} >= {"a", "b"}
 
 
 async def test_a_gate_that_compares_with_references_says_that_the_cases_carry_none() -> None:

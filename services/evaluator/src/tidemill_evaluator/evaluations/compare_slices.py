@@ -9,7 +9,7 @@ from statistics import fmean
 from tidemill_evaluator.evaluations.domain.clusters import TraitsByCase, answered_of, averages, clusters_of
 from tidemill_evaluator.evaluations.domain.comparison import Asked, Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.results import CaseResult
+from tidemill_evaluator.evaluations.domain.results import CaseResult, scored_in
 from tidemill_evaluator.evaluations.domain.slices import ComparedSlices, SliceComparison, holm
 from tidemill_evaluator.evaluations.ports import Intervals
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
@@ -83,12 +83,12 @@ class CompareSlices:
             p_value=await self.intervals.p_value(sliced.differences) if enough else None,
         )
 
-    def _asked(self, evaluation: Evaluation, case_set: str) -> Sequence[Asked]:
+    def _asked(self, evaluation: Evaluation, case_set: str, results: Sequence[CaseResult]) -> Sequence[Asked]:
         """Return what is compared on a set: what its gate requires of it, or what is computed by hand."""
         sets = [each for each in evaluation.case_sets if each.name == case_set]
         require = evaluation.comparing.require
         required = [each.metric for each in require if any(map(each.is_of, sets))]
-        names = required if require else [*ALWAYS, *evaluation.comparing.metrics]
+        names = required if require else [*ALWAYS, *evaluation.comparing.metrics, *scored_in(results)]
         asked = [Asked.by(self.metrics.of(name), case_set) for name in dict.fromkeys(names)]
         return [each for each in asked if each.bounded]
 
@@ -96,11 +96,13 @@ class CompareSlices:
         self, evaluation: Evaluation, results: Sequence[CaseResult], traits: TraitsByCase
     ) -> tuple[list[_Sliced], int]:
         """Return what is compared of slices that have an answered question, and how many are left out."""
+        of_set = defaultdict[str, list[CaseResult]](list)
         of_slice = defaultdict[tuple[str, str, str], list[CaseResult]](list)
         for result in results:
+            of_set[result.case_set].append(result)
             for label, value in traits[result.case_set, result.case].slices.items():
                 of_slice[result.case_set, label, value].append(result)
-        by_set = {name: self._asked(evaluation, name) for name in {name for name, _, _ in of_slice}}
+        by_set = {name: self._asked(evaluation, name, of_set[name]) for name in {name for name, _, _ in of_slice}}
         largest = sorted(of_slice.items(), key=lambda each: (-len(each[1]), each[0]))
         every = [(key, found, asked) for key, found in largest for asked in by_set[key[0]]]
         kept = every[: self.evidence.max_slices]

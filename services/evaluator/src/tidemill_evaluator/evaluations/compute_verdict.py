@@ -16,7 +16,7 @@ from tidemill_evaluator.evaluations.domain.comparison import (
     undecided,
 )
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.results import CaseResult
+from tidemill_evaluator.evaluations.domain.results import CaseResult, scored_in
 from tidemill_evaluator.evaluations.ports import Intervals
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
 from tidemill_evaluator.metrics.registry import ALWAYS, Registry
@@ -68,10 +68,7 @@ class ComputeVerdict:
 
     def _scored(self, evaluation: Evaluation, results: Sequence[CaseResult]) -> Sequence[str]:
         """Return the metrics that are computed on a set: always, by request, and by its cases."""
-        sides = [side for result in results for side in (result.baseline, result.candidate)]
-        found = {name for side in sides for name in (*side.scores, *side.missing)}
-        asked = [*ALWAYS, *evaluation.comparing.metrics]
-        return list(dict.fromkeys([*asked, *sorted(found)]))
+        return list(dict.fromkeys([*ALWAYS, *evaluation.comparing.metrics, *scored_in(results)]))
 
     async def _explained(
         self, asked: Asked, found: Comparison, answered: Sequence[Cluster], confidence: float

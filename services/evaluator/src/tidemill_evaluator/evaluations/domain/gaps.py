@@ -16,8 +16,8 @@ from tidemill_evaluator.safety.domain.expectations import EXPECTATION_GAP, EXPEC
 def with_gaps(results: Sequence[CaseResult], traits: TraitsByCase) -> Sequence[CaseResult]:
     """Return the results with the gap of each pair on both of its cases.
 
-    A side that did not answer one case of a pair has no gap of it, which counts against the candidate where the
-    baseline has one. A pair of which one case was sampled has none.
+    A side that failed one case of a pair has no gap of it, which counts against the candidate where the baseline has
+    one. A pair of which one case was sampled has none, and so has one with a failure that is attributed to no side.
     """
     pairs = defaultdict[tuple[str, str], list[int]](list)
     for place, result in enumerate(results):
@@ -25,7 +25,7 @@ def with_gaps(results: Sequence[CaseResult], traits: TraitsByCase) -> Sequence[C
             pairs[result.case_set, pair].append(place)
     found = list(results)
     for places in pairs.values():
-        if len(places) > 1:
+        if len(places) > 1 and not any(results[place].nobodys for place in places):
             baseline = _gap([results[place].baseline for place in places])
             candidate = _gap([results[place].candidate for place in places])
             for place in places:

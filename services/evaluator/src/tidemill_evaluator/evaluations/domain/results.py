@@ -1,6 +1,6 @@
 """Answers of both sides to cases."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 NOT_IN_TIME = "DEADLINE_EXCEEDED"
@@ -73,6 +73,17 @@ class CaseResult:
         return self.candidate.failed or (self.answered and metric in self.candidate.missing)
 
     @property
+    def nobodys(self) -> bool:
+        """Whether a side has no answer by a failure that is attributed to neither."""
+        return any(side.failure and not side.failed for side in (self.baseline, self.candidate))
+
+    @property
     def answered(self) -> bool:
         """Whether both sides answered."""
         return not self.baseline.failure and not self.candidate.failure
+
+
+def scored_in(results: Iterable[CaseResult]) -> list[str]:
+    """Return the metrics that an answer has a value of, or should have."""
+    sides = [side for result in results for side in (result.baseline, result.candidate)]
+    return sorted({name for side in sides for name in (*side.scores, *side.missing)})
