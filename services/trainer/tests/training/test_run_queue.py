@@ -12,10 +12,12 @@ from services.trainer.tests.registry.fakes import ADA
 from services.trainer.tests.training.fakes import Harness, request
 from tidemill_core.application import Page, Requeue, ResourceKey
 from tidemill_kit.workers.controller import Controller
+from tidemill_testkit.clocks import NOON
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.training import train_run
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
+from tidemill_trainer.training.domain.waiting import Waiting
 from tidemill_trainer.training.run_queue import QueueRules, RunQueue
 
 WAITS = QueueRules().waits
@@ -204,6 +206,14 @@ async def test_of_several_workers_one_stops_a_run_for_one_that_waits_until_it_ha
     assert (await harness.run(high)).waiting.given_by == other.id
 
 
+def test_of_two_workers_that_ask_at_once_the_first_that_is_stored_is_the_one() -> None:
+    until = NOON + WAITS
+    first = Waiting().given(by="first", now=NOON, until=until)
+
+    assert first.given(by="second", now=NOON, until=until) == first
+    assert first.given(by="second", now=until, until=until + WAITS).given_by == "second"
+
+
 async def test_computing_is_no_waiting(harness: Harness) -> None:
     low = await harness.queued(plan="low")
     harness.registry.clock.advance(timedelta(hours=6))
@@ -217,7 +227,9 @@ async def test_computing_is_no_waiting(harness: Harness) -> None:
 
 
 async def test_a_run_that_gave_way_is_behind_the_one_that_it_gave_way_to(harness: Harness) -> None:
-    low, high = await with_one_ahead(harness, high=1)
+    low = await harness.queued(plan="low")
+    harness.registry.clock.advance(timedelta(minutes=90))
+    high = await harness.queued(plan="high", priority=1)
 
     def computed(run: TrainingRun) -> None:
         run.claim(1, now=harness.registry.clock.now())
@@ -225,7 +237,6 @@ async def test_a_run_that_gave_way_is_behind_the_one_that_it_gave_way_to(harness
         run.give_way("", now=harness.registry.clock.now(), epoch=1)
 
     await harness.runs.update("acme", low.id, computed, request=request())
-    harness.registry.clock.advance(timedelta(hours=1))
 
     assert await in_order(harness, low, high) == ["high", "low"]
 
