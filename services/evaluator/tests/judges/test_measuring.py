@@ -207,7 +207,7 @@ async def test_an_erasure_has_a_measurement_begin_again_without_what_was_erased(
 
     async def erase(inference: str) -> None:
         if inference == "a0":
-            assert await erasure.of_user(ADAS) == 1
+            assert await erasure.of_user(ADAS) == 0, "else it would be repeated for ever"
             for number in range(10):
                 del judging.records.known[f"a{number}"]
 
@@ -223,7 +223,6 @@ async def test_an_erasure_has_a_measurement_begin_again_without_what_was_erased(
     assert kept == [], "nothing that was read before is kept"
     assert judge.agreement is not None
     assert judge.agreement.items == 30
-    assert await erasure.of_user(ADAS) == 0
 
 
 async def test_the_erasure_of_a_project_and_a_change_of_the_judge_end_a_measurement() -> None:

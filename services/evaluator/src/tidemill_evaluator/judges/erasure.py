@@ -28,10 +28,11 @@ class StopMeasurements:
         await self._write(project, lambda judge: judge.stop_measurement(_WHY))
 
     async def of_user(self, target: Target) -> int:
-        """Begin those of the end user's project again; return how many there are."""
-        return await self._write(target.project, Judge.restart_measurement)
+        """Begin those of the end user's project again; return 0, since a step is repeated as long as it erases."""
+        await self._write(target.project, Judge.restart_measurement)
+        return 0
 
-    async def _write(self, project: str, change: Callable[[Judge], object]) -> int:
+    async def _write(self, project: str, change: Callable[[Judge], object]) -> None:
         def write(judge: Judge) -> None:
             change(judge)
 
@@ -41,7 +42,6 @@ class StopMeasurements:
                 await self.judges.update(project, judge.id, write, request=Request.internal())
             except JudgeNotFound:
                 continue
-        return len(judges)
 
 
 def _is_measured(judge: Judge) -> bool:
