@@ -6,7 +6,7 @@ from services.evaluator.tests.evaluations.test_comparison import TRUTH, alone
 from services.evaluator.tests.harness import registry
 from tidemill_evaluator.evaluations.domain.clusters import answered_of, averages
 from tidemill_evaluator.evaluations.domain.comparison import Asked, Comparison, Evidence, Interval, compared
-from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
+from tidemill_evaluator.evaluations.domain.results import NOT_IN_TIME, CaseAnswer, CaseResult
 from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.metrics.domain.metric import Metric
 
@@ -134,3 +134,14 @@ def test_values_are_missing_by_their_share_of_the_cases_that_the_metric_applies_
         found = judged(registry().of("exact_match"), [*pairs("exact_match", *gained, values, values), *others])
 
         assert (found.holds, found.note) == (False, note)
+
+
+def test_by_latency_an_answer_that_missed_the_deadline_took_that_long() -> None:
+    given = pairs("latency_s", *[(2.0, 1.0)] * 19, (2.0, 1.0))
+    late = CaseAnswer(failure=NOT_IN_TIME, total_s=60.0)
+    given[0] = CaseResult(case_set=TRUTH.name, case="c0", baseline=given[0].baseline, candidate=late)
+
+    found = judged(registry().of("latency_s"), given)
+
+    assert found.note.endswith("is -1.9500; it must be above +0")  # (19 - 58) / 20
+    assert not given[0].lost("output_tokens")

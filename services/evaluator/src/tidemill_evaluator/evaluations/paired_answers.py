@@ -185,7 +185,7 @@ class PairedAnswers:
                 late += 1
                 if late >= self.patience.attempts_in_time:
                     _refuse_shared(error.cause)
-                    return CaseAnswer(failure=NOT_IN_TIME)
+                    return CaseAnswer(failure=NOT_IN_TIME, total_s=asking.deadline_s)
             except (DependencyUnavailable, RateLimited, Conflict) as error:
                 attempts += 1
                 waited = error.retry_after_s if isinstance(error, RateLimited) else 0.0

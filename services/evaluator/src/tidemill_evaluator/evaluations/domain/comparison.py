@@ -6,10 +6,10 @@ from enum import Enum
 from statistics import fmean, median
 
 from tidemill_evaluator.evaluations.domain.clusters import Cluster, answered_of, averages
-from tidemill_evaluator.evaluations.domain.results import CaseResult
+from tidemill_evaluator.evaluations.domain.results import NOT_IN_TIME, CaseResult
 from tidemill_evaluator.gates.domain.gate import Requirement, RetrievalRequirement
 from tidemill_evaluator.metrics.domain.load import under_like_load
-from tidemill_evaluator.metrics.domain.metric import Metric
+from tidemill_evaluator.metrics.domain.metric import LATENCY_S, Metric
 from tidemill_evaluator.suites.domain.cases import CaseSet
 
 
@@ -134,8 +134,11 @@ class Asked:
         """Return the worst value: 0 or 1, and where less is better by an unbounded metric the highest of any answer."""
         if not self.less_is_better:
             return 0.0
-        sides = (side for result in results for side in (result.baseline, result.candidate))
-        return 1.0 if self.bounded else max((side.scores.get(self.metric, 0.0) for side in sides), default=0.0)
+        if self.bounded:
+            return 1.0
+        sides = [side for result in results for side in (result.baseline, result.candidate)]
+        late = [side.total_s for side in sides if self.metric == LATENCY_S and side.failure == NOT_IN_TIME]
+        return max((*late, *(side.scores.get(self.metric, 0.0) for side in sides)), default=0.0)
 
     def loss(self, result: CaseResult, worst: float) -> float:
         """Return what a case counts against a candidate without a value of it, which is as good as the worst value.

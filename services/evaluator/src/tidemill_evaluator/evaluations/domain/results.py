@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tidemill_evaluator.metrics.domain.metric import LATENCY_S
+
 NOT_IN_TIME = "DEADLINE_EXCEEDED"
 TEXT_NOT_KEPT = "TEXT_NOT_KEPT"
 _NOBODYS = frozenset({NOT_IN_TIME, TEXT_NOT_KEPT})
@@ -13,8 +15,8 @@ _NOBODYS = frozenset({NOT_IN_TIME, TEXT_NOT_KEPT})
 class CaseAnswer:
     """One side's answer, or its `failure`.
 
-    `total_s` is the duration without retrieval, and `max_concurrent` the allowed concurrency. `missing` are the metrics
-    that were computed and have no value.
+    `total_s` is the duration without retrieval, or the deadline that was missed, and `max_concurrent` the allowed
+    concurrency. `missing` are the metrics that were computed and have no value.
     """
 
     inference: str = ""
@@ -66,11 +68,13 @@ class CaseResult:
     def lost(self, metric: str) -> bool:
         """Return whether only the baseline has a value of the metric, and that is due to the candidate.
 
-        Without a value of the baseline the case is no evidence: the metric may not apply to it.
+        Without a value of the baseline the case is no evidence: the metric may not apply to it. An answer that missed
+        the deadline is lost by how long it took.
         """
         if self.baseline.failure or metric not in self.baseline.scores:
             return False
-        return self.candidate.failed or (self.answered and metric in self.candidate.missing)
+        late = metric == LATENCY_S and self.candidate.failure == NOT_IN_TIME
+        return late or self.candidate.failed or (self.answered and metric in self.candidate.missing)
 
     @property
     def nobodys(self) -> bool:
