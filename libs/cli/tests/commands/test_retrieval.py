@@ -98,11 +98,13 @@ async def test_canaries_are_written_to_a_file_and_asked_for_by_a_suite(
         await asyncio.to_thread(terminal, "suites", "canaries", name, str(file), "-n", "3") for name in ("one", "two")
     ]
 
+    shown = await asyncio.to_thread(terminal, "suites", "show", "one")
     planted = [json.loads(line) for line in file.read_text().splitlines()]
     cases = running.keepers["suite"].stored["one"].cases
     assert first.code == 0, first.text
     assert [each["question"] for each in planted] == [case.question for case in cases]
     assert all(case.expect.must_not_contain[0] in each["answer"] for each, case in zip(planted, cases, strict=True))
+    assert shown.text.count("expect") == 3
     assert again.code == 1
     assert "name a file that does not exist yet" in again.text.replace("\n", " ")
     assert "two" not in running.keepers["suite"].stored
