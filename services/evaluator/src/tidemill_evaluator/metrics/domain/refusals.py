@@ -69,7 +69,8 @@ _PHRASES: Mapping[str, Sequence[str]] = {
 }
 """Of the first person."""
 _IT = (
-    r"(?:it|this|that|there|the (?:~{0,2}?(?:text|passages?|documents?|context|sources?|information|answer|question)))"
+    r"(?:it|this|that|there|"
+    r"the (?:~{0,2}?(?:text|passages?|documents?|context|sources?|information|answer|question)(?: provided| given)?))"
 )
 _ES = (
     r"(?:es|das|dies|dazu|(?:der|die|das) (?:~?(?:texte?|kontext|dokumente?|quellen?|auszug|passagen?|frage|antwort)))"
@@ -84,8 +85,10 @@ _BEGINNINGS: Mapping[str, Sequence[str]] = {
         rf"{_IT} (?:do(?:es)? not|do(?:es)?n't) ~?(?:say|mention|state|specify|contain|provide)\b",
         rf"{_IT} (?:can ?not|can't|could not) be ~?(?:answered|determined|known|predicted|found)\b",
         r"(?:there (?:is|are) |there's )?(?:no|not enough|insufficient) ~?information\b",
-        r"(?:(?:it|that|there)(?: is|'s) )?(?:impossible|no way) to (?:know|say|determine|predict)\b",
-        rf"~{{1,8}}(?:is|are) (?:unknown|not known)(?: to me)?{_END}",
+        r"(?:(?:it|that|there)(?: is|'s) )?(?:impossible|not possible|no way) to (?:know|say|determine|predict)\b",
+        r"(?:we|one) (?:do not|don't|can ?not|can't) ~?(?:know|say|determine|predict)\b",
+        r"no ?(?:one|body) (?:knows|can ~?(?:know|say|predict))\b",
+        rf"(?:[\pL\pN'-]+ ){{1,9}}(?:is|are) (?:unknown|not known)(?: to me)?{_END}",
     ),
     "de": (
         (
@@ -98,12 +101,16 @@ _BEGINNINGS: Mapping[str, Sequence[str]] = {
             r"(?:bekannt|angegeben|erwähnt|genannt|beantworten|beantwortet|sagen|vorhersagen|bestimmen)\b"
         ),
         rf"{_ES} ~{{0,3}}?leider nicht\b|leider nicht\b|bedaure\b",
-        rf"~{{1,8}}(?:ist|sind) (?:mir )?(?:unbekannt|nicht bekannt){_END}",
+        r"es ist (?:nicht möglich|unmöglich) ~{0,3}?zu (?:sagen|wissen|bestimmen|beantworten)\b",
+        r"(?:das|es) (?:weiss niemand|kann man ~{0,2}?nicht (?:wissen|sagen|vorhersagen))\b|wir wissen ~{0,2}?nicht\b",
+        r"aus ~{1,3}?geht ~?nicht hervor\b",
+        rf"(?:[\pL\pN'-]+,? ){{1,9}}(?:ist|sind) (?:mir )?(?:unbekannt|nicht bekannt){_END}",
     ),
     "fr": (
         r"(?:il n'y a |on n'a |nous n'avons )?(?:aucune information|pas (?:assez |suffisamment )?d'informations?)\b",
         rf"{_CE} (?:n'est|ne sont|n'a|n'ont) pas (?:été )?(?:connue?s?|précisée?s?|mentionnée?s?|indiquée?s?)",
         rf"{_CE} ne (?:dit|dis|mentionne|précise|indique)[^.!?]{{0,20}}?\bpas\b",
+        r"nous ne (?:le )?savons pas\b",
         r"on ne (?:le )?sait pas\b|on ne peut pas (?:le |la |y )?(?:savoir|dire|déterminer|prédire|répondre)\b",
         r"(?:il est |c'est )?impossible de (?:le |la |les |y )?(?:savoir|dire|déterminer|prédire|répondre|connaître)\b",
         r"(?:il|ce) n'est pas possible de (?:le |la )?(?:savoir|dire|déterminer|prédire|répondre)\b",
@@ -111,9 +118,10 @@ _BEGINNINGS: Mapping[str, Sequence[str]] = {
     ),
     "es": (
         r"(?:eso |esto )?no se (?:sabe|puede ~?(?:saber|decir|determinar|responder|predecir|conocer))\b",
-        r"(?:eso |esto |el texto |el documento |el contexto )?no (?:se )?(?:menciona|indica|especifica|dice)\b",
+        r"(?:eso |esto |(?:el|la) ~?)?no (?:se )?(?:menciona|indica|especifica|dice)\b",
         r"(?:eso |esto )?no (?:está|es) ~?(?:posible (?:saber|decir|determinar|predecir|responder)|conocid[oa])\b",
-        r"(?:eso |esto )?es imposible (?:de )?(?:saber|decir|determinar|responder|predecir|conocer)\b",
+        r"(?:eso |esto )?es imposible (?:de )?(?:saber|decir|determinar|responder|predecir|conocer)[\pL]*",
+        r"no lo sabemos\b",
         r"no hay ~{0,2}?(?:información|datos)\b|(?:hay )?información insuficiente\b",
         rf"~{{1,8}}es desconocid[oa]{_END}",
     ),
@@ -129,7 +137,7 @@ _BEGINNINGS: Mapping[str, Sequence[str]] = {
 """Impersonal ones."""
 _FIRST = (
     r"^[^\pL]*(?:(?:unfortunately|sorry|well|leider|malheureusement|désolée?|lamentablemente|desafortunadamente|"
-    r"purtroppo|infelizmente),? |(?:based on|according to|from|in) ~{1,6}?[\pL'-]+, )?"
+    r"purtroppo|infelizmente),? |(?:based on|according to|from|in|without) ~{1,6}?[\pL'-]+, )?"
 )
 
 
