@@ -71,6 +71,7 @@ from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_evaluator.suites.mongo import SUITES
 from tidemill_evaluator.suites.schemas import BoundedSchemas
 from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_kit.workers import fair_share
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.objects import InMemoryObjects
@@ -123,7 +124,7 @@ class Evaluator:
         self.retrieval = InMemoryRetrievalComparisons()
         self.datasets = InMemoryDatasets()
         self.enqueue = Steps()
-        self.metrics = registry(ExpectationMetrics(max_concurrent=1), *families)
+        self.metrics = registry(ExpectationMetrics(fair_share.Turns(1)), *families)
         self.cases = exchange_cases(self.objects)
         self.start = StartEvaluation(
             evaluations=self.evaluations,
@@ -287,7 +288,7 @@ class Evaluator:
 
 def registry(*families: MetricFamily) -> Registry:
     """Return the metrics of evaluator's own, of libraries in this process, and of these families."""
-    return Registry(families=(OwnMetrics(max_concurrent=1), LibraryMetrics(ProcessesHere()), *families))
+    return Registry(families=(OwnMetrics(fair_share.Turns(1)), LibraryMetrics(ProcessesHere()), *families))
 
 
 def exchange_cases(objects: InMemoryObjects) -> ExchangeCases:

@@ -1,12 +1,12 @@
 """A server of MongoDB's wire protocol on one file, for one machine: mongo-java-server over H2, in this process.
 
-Seven things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
+Eight things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
 commits before it replies, once for writes at the same time: by itself it commits about once a second, and loses
 acknowledged writes when it is killed.
-It goes by `_id` where a condition stands beside it (`mongo_by_id`), searches by a partial index while others write
-(`mongo_scans`), opens a file without reading all documents
-(`mongo_indexes`) and with indexes that lack nothing (`mongo_repair`), and stores and compares without Java's
-serialization (`mongo_types`).
+It goes by `_id` where a condition stands beside it (`mongo_by_id`), lets others in where one command changes many
+documents (`mongo_turns`), searches by a partial index while others write (`mongo_scans`), opens a file without reading
+all documents (`mongo_indexes`) and with indexes that lack nothing (`mongo_repair`), and stores and compares without
+Java's serialization (`mongo_types`).
 """
 
 import argparse

@@ -39,6 +39,7 @@ from tidemill_kit.access.grants import Shared
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.bounded_processes import BoundedProcesses
+from tidemill_kit.workers.fair_share import Turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +117,8 @@ def _processes(settings: EvaluatorSettings, backend: Backend) -> BoundedProcesse
 
 
 def _metrics(settings: EvaluatorSettings, processes: BoundedProcesses, judges: WiredJudges) -> Registry:
-    places = settings.max_concurrent_scores
-    own, expectations = OwnMetrics(max_concurrent=places), ExpectationMetrics(max_concurrent=places)
+    turns = Turns(settings.max_concurrent_scores)
+    own, expectations = OwnMetrics(turns), ExpectationMetrics(turns)
     return Registry(families=(own, LibraryMetrics(processes), expectations, judges.metrics))
 
 

@@ -20,6 +20,7 @@ from tidemill_evaluator.suites.domain.cases import PAIR, Case
 from tidemill_evaluator.suites.domain.expectations import Expectation
 from tidemill_evaluator.suites.domain.shipped import ShippedCases
 from tidemill_evaluator.suites.domain.suite import Suite
+from tidemill_kit.workers.fair_share import Turns
 
 SECRET = Case(id="c1", question="The word?", reference="", expect=Expectation(must_not_contain=("X-1",)))
 FACT = Case(id="c2", question="2 plus 2?", reference="4", expect=Expectation(must_match="4"))
@@ -61,7 +62,7 @@ async def test_an_empty_answer_gives_nothing_away_and_avoids_nothing() -> None:
 
 
 async def test_projects_take_turns_at_what_cases_expect() -> None:
-    metrics, served = ExpectationMetrics(max_concurrent=1), list[str]()
+    metrics, served = ExpectationMetrics(Turns(1)), list[str]()
     pair = Pair(case=FACT, baseline=GivenAnswer(text="4"), candidate=None)
 
     async def score(project: str) -> None:

@@ -9,7 +9,7 @@ from tidemill_evaluator.errors import JUDGE_UNRELIABLE, JudgeNotFound
 from tidemill_evaluator.judges.ask_judge import AskJudge
 from tidemill_evaluator.judges.domain.form import Material
 from tidemill_evaluator.judges.domain.judge import PREFIX, JudgeMode, is_position_bias, judge_in, position_bias_of
-from tidemill_evaluator.judges.pin_judges import PinJudges
+from tidemill_evaluator.judges.pin_judges import PinJudges, refuse_disagreeing
 from tidemill_evaluator.judges.ports import Judges, PinnedJudge
 from tidemill_evaluator.judges.watch_drift import WatchDrift
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Metric, Pair, PairScores, Scored
@@ -79,7 +79,9 @@ class JudgeMetrics:
         judges = [judge_in(name) for name in names]
         panel = await self.pins(caller, judges, answering=answering)
         if gating:
-            for each in await self.pins.gating(caller, judges):
+            for each in panel:
+                refuse_disagreeing(each)
+            for each in panel:
                 await self.watch_drift(caller, each)
         return {each.judge.metric: each.version for each in panel}
 

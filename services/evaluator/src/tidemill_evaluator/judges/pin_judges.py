@@ -57,7 +57,7 @@ class PinJudges:
         """
         panel = await self._panel(caller, names)
         for pinned in panel:
-            _refuse_disagreeing(pinned)
+            refuse_disagreeing(pinned)
         return panel
 
     async def unchanged(self, caller: Caller, versions: Mapping[str, str]) -> Sequence[PinnedJudge]:
@@ -123,7 +123,13 @@ class PinJudges:
         return deployment
 
 
-def _refuse_disagreeing(pinned: PinnedJudge) -> None:
+def refuse_disagreeing(pinned: PinnedJudge) -> None:
+    """Refuse a judge that may not gate.
+
+    Raises:
+        NoVerdict: it is not measured in this version, has drifted, or agrees too little with people.
+
+    """
     judge, agreement = pinned.judge, pinned.judge.agreement
     what_to_do = f"`tidemill judges measure {judge.id} --queue QUEUE --field FIELD`"
     if agreement is None or agreement.version != pinned.version:

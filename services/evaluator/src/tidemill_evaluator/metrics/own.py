@@ -15,8 +15,8 @@ _LONG_TEXT = 4000
 class OwnMetrics:
     """Implements `ports.MetricFamily`: `METRICS`."""
 
-    def __init__(self, *, max_concurrent: int) -> None:
-        self._turns = Turns(max_concurrent)
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
 
     @property
     def names(self) -> Sequence[str]:

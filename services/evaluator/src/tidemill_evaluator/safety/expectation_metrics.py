@@ -30,8 +30,8 @@ _METRICS = {
 class ExpectationMetrics:
     """Implements `metrics.ports.MetricFamily`: of every case that has an expectation."""
 
-    def __init__(self, *, max_concurrent: int) -> None:
-        self._turns = Turns(max_concurrent)
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
 
     @property
     def names(self) -> Sequence[str]:

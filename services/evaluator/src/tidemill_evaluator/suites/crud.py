@@ -141,7 +141,7 @@ class SuiteCrud:
 
     async def _check_schemas(self, caller: Caller, cases: Sequence[Case]) -> None:
         """Refuse what is no JSON Schema, by case and place; the same schema is checked once."""
-        texts = {number: schema_text(case) for number, case in enumerate(cases) if case.schema is not None}
+        texts = await asyncio.to_thread(_schema_texts, cases)
         different = list(dict.fromkeys(texts.values()))
         wrong = dict(zip(different, await self.schemas.wrong_with(caller, different), strict=True)) if different else {}
         violations = [
@@ -152,3 +152,8 @@ class SuiteCrud:
 
     async def _put(self, caller: Caller, suite_id: str, cases: Sequence[Case], write: Write) -> ObjectRef | None:
         return None if write.validate_only else await self.cases.put(caller.project, suite_id, cases)
+
+
+def _schema_texts(cases: Sequence[Case]) -> dict[int, str]:
+    """Return the schemas by the number of their case."""
+    return {number: schema_text(case) for number, case in enumerate(cases) if case.schema is not None}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill_trainer.child_processes import Exceeded, described_exit, killed_above, started
+from tidemill_trainer.child_processes import Exceeded, described_exit, kill_all, killed_above, started
 from tidemill_trainer.derivations.errors import DerivationFailed
 from tidemill_trainer.derivations.methods import (
     DropLayers,
@@ -60,8 +60,7 @@ class DerivingProcesses:
                 raise self._over(*watching.result())
         finally:
             watching.cancel()
-            if process.returncode is None:
-                process.kill()
+            kill_all(process)
             await process.wait()
         return _facts(output, status)
 

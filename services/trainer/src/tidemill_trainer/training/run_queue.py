@@ -114,9 +114,12 @@ class RunQueue:
         """
         mine = self._in_work[key] = replace(self._in_work[key], computed_s=computed_s)
         now = self.clock.now()
-        for other, waiting in sorted(self._waiting.items(), key=lambda item: item[1].rank):
-            if other.project != key.project or not _is_ahead(waiting, mine):
-                continue
+        ahead = [
+            (other, waiting)
+            for other, waiting in self._waiting.items()
+            if other.project == key.project and _is_ahead(waiting, mine)
+        ]
+        for other, waiting in sorted(ahead, key=lambda item: item[1].rank):
             if now - waiting.since < self.rules.waits or not self._is_the_one(key, other, waiting, now):
                 continue
             if (run := await self._gives_way(key, other, now)) is not None:
