@@ -12,13 +12,18 @@ from pathlib import Path
 import jpype, pymongo
 from tidemill_local import mongo_server
 from tidemill_local.mongo_commits import GroupCommit
+from tidemill_local.mongo_journal import Journal
 from tidemill_local.places import JARS
 
 mongo_server.start_machine(JARS)
 file = Path(sys.argv[1])
 
-def served(store, commit):
-    server = jpype.JClass("de.bwaldvogel.mongo.MongoServer")(mongo_server.durable_backend(store, commit))
+def journal_of(store):
+    return Journal(store, file.with_suffix(".journal"))
+
+def served(store, commit, journal=None):
+    backend = mongo_server.durable_backend(store, commit, journal or journal_of(store))
+    server = jpype.JClass("de.bwaldvogel.mongo.MongoServer")(backend)
     server.bind("127.0.0.1", 0)
     return pymongo.MongoClient("127.0.0.1", int(server.getLocalAddress().getPort()), serverSelectionTimeoutMS=20_000)
 """

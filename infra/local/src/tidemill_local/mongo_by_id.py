@@ -16,6 +16,7 @@ from typing import Any
 import jpype
 
 from tidemill_local.mongo_commits import GroupCommit
+from tidemill_local.mongo_journal import Journal
 from tidemill_local.mongo_maps import DOCUMENTS
 from tidemill_local.mongo_turns import Turns, in_turns
 
@@ -69,10 +70,11 @@ class _Together:
 class ById:
     """Handles the messages of a backend. Arguments and results are Java's objects, which have no Python types."""
 
-    def __init__(self, backend: Any, store: Any, commit: GroupCommit) -> None:  # noqa: ANN401 - see above
+    def __init__(self, backend: Any, store: Any, commit: GroupCommit, journal: Journal) -> None:  # noqa: ANN401 - see above
         self._backend = backend
         self._store = store
         self._commit = commit
+        self._journal = journal
         self._document = jpype.JClass("de.bwaldvogel.mongo.bson.Document")
         self._list = jpype.JClass("java.util.ArrayList")
         self._text = jpype.JClass("java.lang.String")
@@ -85,7 +87,10 @@ class ById:
     def handle(self, message: Any, command: str) -> Any:  # noqa: ANN401 - see above
         """Return the reply to a message. No commit is made while one that writes is handled."""
         if command not in WRITES and command not in _FILTERS:
-            with nullcontext() if is_read(command, message) else self._commit.writing():
+            if is_read(command, message):
+                return self._backend.handleMessage(message)
+            with self._commit.writing():
+                self._journal.require_commit()
                 return self._backend.handleMessage(message)
         operations = self._operations(message.getDocument(), command)
         conditional = any(self._is_conditional(each, command) for each in operations)
@@ -95,7 +100,7 @@ class ById:
         turns = self._turns.setdefault(f"{database}.{collection}", Turns())
         if not conditional:
             with self._turn(turns, command):
-                return self._backend.handleMessage(message)
+                return self._written(message, bounded=all(self._names_ids(each, command) for each in operations))
         parts = [(index, part) for index, each in enumerate(operations) for part in self._parts(each, command)]
         if len(parts) > 1:
             return self._one_by_one(message, command, parts, turns)
@@ -120,6 +125,11 @@ class ById:
         if query is None or query.size() < 2:  # noqa: PLR2004 - the `_id` and something else
             return False
         return isinstance(query.get("_id"), self._text) or (self._listed(query) and not operation.get("upsert"))
+
+    def _names_ids(self, operation: Any, command: str) -> bool:  # noqa: ANN401 - see above
+        """Return whether an operation is only about documents that it names: it does not change any number of them."""
+        query = operation.get(_FILTERS[command])
+        return query is not None and (isinstance(query.get("_id"), self._text) or self._listed(query))
 
     def _parts(self, operation: Any, command: str) -> Iterator[Any]:  # noqa: ANN401 - see above
         """Yield an operation for a few documents each, where it is one for many."""
@@ -165,7 +175,12 @@ class ById:
             if command != "update":
                 raise
             return self._refusal(error)
-        return self._backend.handleMessage(message)
+        if command not in WRITES:
+            return self._backend.handleMessage(message)
+        return self._written(message, bounded=self._names_ids(operation, command))
+
+    def _written(self, message: Any, *, bounded: bool) -> Any:  # noqa: ANN401 - see above
+        return self._journal.written(self._backend.handleMessage, message, bounded=bounded)
 
     def _narrow(self, operation: Any, message: Any, command: str) -> None:  # noqa: ANN401 - see above
         """Replace the filter by the `_id` alone, or by one that nothing has, where that comes to the same.

@@ -39,6 +39,12 @@ class GroupCommit:
                 self._commit()
                 self._committed = self._written
 
+    def flush(self) -> None:
+        """Commit what no caller waits for."""
+        with self._committing, self.alone():
+            self._commit()
+            self._committed = self._written
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Let no commit in between. Who is writing does not ask for it again, and does not commit."""

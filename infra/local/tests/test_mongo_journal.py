@@ -1,0 +1,98 @@
+"""What a kill leaves of commands in the journal of the embedded MongoDB, in a process of its own, as Java stays."""
+
+from pathlib import Path
+
+from infra.local.tests.mongo_scripts import STARTED, printed
+
+KILLED = (
+    STARTED
+    + """
+written = file.with_suffix(".journal")
+
+class Full:
+    def __init__(self, out):
+        self._out = out
+
+    def write(self, *_):
+        raise jpype.java.io.IOException("no space is left")
+
+    def getChannel(self):
+        return self._out.getChannel()
+
+def start():
+    store = mongo_server.open_store(file)
+    journal = journal_of(store)
+    commit = GroupCommit(journal.commit)
+    return store, journal, commit, served(store, commit, journal).d.things
+
+def found(things):
+    return {each.pop("_id"): each for each in things.find()}
+
+sizes, states = [], []
+store, journal, commit, things = start()
+things.insert_many([{"_id": f"t{each}", "n": 0} for each in range(6)])
+things.update_one({"_id": "t0", "n": 0}, {"$inc": {"n": 1}})
+commit.flush()
+sizes.append(written.stat().st_size)
+things.update_one({"_id": "t0"}, {"$inc": {"n": 1}})
+store.commit()
+things.find_one_and_update({"_id": "t1"}, {"$push": {"list": 1}})
+things.delete_one({"_id": "t2", "n": 0})
+things.update_many({"_id": {"$in": ["t3", "t4", "none"]}, "n": 0}, {"$inc": {"n": 7}})
+things.update_one({"_id": "u", "n": {"$lt": 1}}, {"$inc": {"n": 1}}, upsert=True)
+client = things.database.client
+client.other.things.insert_one({"_id": "o"})
+try:
+    things.insert_many([{"_id": "t0"}, {"_id": "t6", "n": 6}], ordered=False)
+except pymongo.errors.BulkWriteError:
+    states.append("refused")
+store.closeImmediately()
+kept = written.read_bytes()
+written.write_bytes(kept + kept[16:60])
+
+store, journal, commit, things = start()
+states.append(found(things) | found(things.database.client.other.things))
+things.update_many({"n": {"$gte": 0}}, {"$inc": {"n": 100}})
+things.update_one({"_id": "t5"}, {"$inc": {"n": 1}})
+sizes.append(written.stat().st_size)
+things.update_one({"_id": "t5"}, {"$inc": {"n": 1}})
+journal._out = Full(journal._out)
+things.update_one({"_id": "t5"}, {"$inc": {"n": 1}})
+sizes.append(written.stat().st_size)
+store.closeImmediately()
+written.write_bytes(bytes(16) + kept[16:])
+
+store, journal, commit, things = start()
+states.append(found(things))
+things.update_one({"_id": "t5"}, {"$set": {"n": 5}})
+store.closeImmediately()
+states.append(found(start()[-1])["t5"])
+print(json.dumps([sizes, states]), flush=True)
+os._exit(0)
+"""
+)
+
+
+def test_what_was_acknowledged_before_a_kill_is_there_once(tmp_path: Path) -> None:
+    (sizes, states), log = printed(KILLED, tmp_path / "store.mv")
+    refused, first, second, last = states
+
+    assert refused == "refused"
+    assert first == {
+        "t0": {"n": 2},
+        "t1": {"n": 0, "list": [1]},
+        "t3": {"n": 7},
+        "t4": {"n": 7},
+        "t5": {"n": 0},
+        "t6": {"n": 6},
+        "u": {"n": 1},
+        "o": {},
+    }
+    assert second == {name: {**each, "n": each["n"] + 100} for name, each in first.items() if name != "o"} | {
+        "t5": {"n": 103}
+    }
+    assert last == {"n": 5}
+    assert "did 6 commands of the journal again" in log
+    assert sizes[0] == 16, "a commit leaves none"
+    assert sizes[2] == 16, "what could not be added was committed"
+    assert sizes[1] > 16, "what follows a commit is added again"
