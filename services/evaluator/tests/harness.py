@@ -35,6 +35,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, PageRequest, ResourceKey
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound, SpentLevelNotFound, SuiteNotFound
+from tidemill_evaluator.evaluations.ask_patiently import Patience
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compare_slices import CompareSlices
 from tidemill_evaluator.evaluations.compare_weights import CompareWeights
@@ -46,7 +47,7 @@ from tidemill_evaluator.evaluations.domain.pace import Pace
 from tidemill_evaluator.evaluations.estimate_power import EstimatePower
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS
-from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
+from tidemill_evaluator.evaluations.paired_answers import PairedAnswers
 from tidemill_evaluator.evaluations.ports import CaseResults
 from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand, StartEvaluation

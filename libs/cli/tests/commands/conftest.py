@@ -15,6 +15,7 @@ from libs.cli.tests.commands.erasure_answers import ERASURE_ANSWERS
 from libs.cli.tests.commands.judge_answers import JUDGE_ANSWERS
 from libs.cli.tests.commands.metric_answers import METRIC_ANSWERS
 from libs.cli.tests.commands.profile_answers import ProfileAnswers
+from libs.cli.tests.commands.prompt_answers import PromptAnswers
 from libs.cli.tests.commands.retrieval_answers import RetrievalAnswers
 from libs.cli.tests.commands.review_answers import ReviewAnswers
 from libs.cli.tests.commands.sweep_answers import SWEEP_ANSWERS
@@ -81,8 +82,18 @@ def reviews() -> ReviewAnswers:
 
 
 @pytest.fixture
+def prompted() -> PromptAnswers:
+    """Prompts that are compared."""
+    return PromptAnswers()
+
+
+@pytest.fixture
 async def running(
-    batches: BatchAnswers, searches: RetrievalAnswers, profiles: ProfileAnswers, reviews: ReviewAnswers
+    batches: BatchAnswers,
+    searches: RetrievalAnswers,
+    profiles: ProfileAnswers,
+    reviews: ReviewAnswers,
+    prompted: PromptAnswers,
 ) -> AsyncIterator[Running]:
     """A platform in the middle of a turn."""
     services = Running()
@@ -95,7 +106,7 @@ async def running(
         | batches.answers()
         | searches.answers()
     )
-    services.answers.update(profiles.answers() | reviews.answers() | JUDGE_ANSWERS)
+    services.answers.update(profiles.answers() | reviews.answers() | JUDGE_ANSWERS | prompted.answers())
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it
         await services.start()

@@ -24,6 +24,7 @@ STREAMS = {
     "monitor.v1.audit_service:ExportAuditRecords",
     "monitor.v1.audit_service:ExportInstallationAuditRecords",
     "inference.v1.file_service:DownloadFile",
+    "inference.v1.inference_service:GenerateStream",
     "trainer.v1.model_registry_service:DownloadModelFile",
 }
 

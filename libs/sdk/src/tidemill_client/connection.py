@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
 
     from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
     from tidemill.evaluator.v1.judge_service_pb2_grpc import JudgeServiceStub
+    from tidemill.evaluator.v1.prompt_test_service_pb2_grpc import PromptTestServiceStub
     from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import RetrievalEvaluationServiceStub
     from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
     from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
@@ -352,6 +353,8 @@ class Connection:
     """Models that score answers by a rubric."""
     evaluations: "_Stub[EvaluationServiceStub]" = _Stub("evaluator", "evaluation")
     """Gates and evaluations."""
+    prompt_tests: "_Stub[PromptTestServiceStub]" = _Stub("evaluator", "prompt_test")
+    """Comparisons of prompts, models and sampling on the same cases."""
     retrieval_evaluations: "_Stub[RetrievalEvaluationServiceStub]" = _Stub("evaluator", "retrieval_evaluation")
     """Measurements and comparisons of searches."""
     access: "_Stub[AccessServiceStub]" = _Stub("monitor", "access")

@@ -7,6 +7,7 @@ from tidemill.evaluator.v1.evaluation_service_pb2_grpc import (
     add_EvaluationServiceServicer_to_server,
 )
 from tidemill.evaluator.v1.judge_service_pb2_grpc import add_JudgeServiceServicer_to_server
+from tidemill.evaluator.v1.prompt_test_service_pb2_grpc import add_PromptTestServiceServicer_to_server
 from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import (
     add_RetrievalEvaluationServiceServicer_to_server,
 )
@@ -24,7 +25,8 @@ from tidemill_evaluator.metrics import library_scores
 from tidemill_evaluator.metrics.library_metrics import LibraryMetrics
 from tidemill_evaluator.metrics.own import OwnMetrics
 from tidemill_evaluator.metrics.registry import Registry
-from tidemill_evaluator.retrieval_evaluations.wiring import wire_retrieval_evaluations
+from tidemill_evaluator.prompt_tests.wiring import OfOthers, WiredPromptTests, wire_prompt_tests
+from tidemill_evaluator.retrieval_evaluations.wiring import WiredRetrievalEvaluations, wire_retrieval_evaluations
 from tidemill_evaluator.safety.expectation_metrics import ExpectationMetrics
 from tidemill_evaluator.safety.shipped_files import ShippedFiles
 from tidemill_evaluator.settings import EvaluatorSettings
@@ -34,6 +36,7 @@ from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
 from tidemill_evaluator.suites.mongo import SUITES
+from tidemill_evaluator.suites.ports import Cases
 from tidemill_evaluator.suites.schemas import BoundedSchemas
 from tidemill_kit.access.grants import Shared
 from tidemill_kit.service.app import App
@@ -64,6 +67,8 @@ async def build_app(settings: EvaluatorSettings) -> App:
     processes = _processes(settings, backend)
     metrics = _metrics(settings, processes, judges)
     retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
+    known = OfOthers(suites=suites, cases=cases, metrics=metrics, comparing=judges.metrics.comparing)
+    prompt_tests = wire_prompt_tests(settings, backend, known)
     others = OfOtherFeatures(
         suites=suites, cases=cases, gates=gates, levels=levels, retrieval=retrieval.for_gates, metrics=metrics
     )
@@ -83,6 +88,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
             (add_EvaluationServiceServicer_to_server, _evaluation_service(gate_crud, evaluations)),
             (add_JudgeServiceServicer_to_server, judges.servicer(gate_crud.measuring)),
             (add_RetrievalEvaluationServiceServicer_to_server, retrieval.servicer),
+            (add_PromptTestServiceServicer_to_server, prompt_tests.servicer),
         ],
         consumers=[candidates(evaluations.triggers)],
         workers=[
@@ -92,20 +98,30 @@ async def build_app(settings: EvaluatorSettings) -> App:
             judges.controller,
             retrieval.controller,
             retrieval.sweeps,
+            prompt_tests.controller,
+            prompt_tests.sweeps,
         ],
-        erasures=erasures(
-            backend,
-            settings,
-            Erased(
-                evaluations=evaluations.evaluations,
-                leases=evaluations.leases,
-                cases=cases,
-                retrieval_evaluations=retrieval.evaluations,
-                retrieval_leases=retrieval.leases,
-                judges=judges.judges,
-                judge_leases=judges.leases,
-            ),
-        ),
+        erasures=erasures(backend, settings, _erased(cases, evaluations, retrieval, prompt_tests, judges)),
+    )
+
+
+def _erased(
+    cases: Cases,
+    evaluations: WiredEvaluations,
+    retrieval: WiredRetrievalEvaluations,
+    prompt_tests: WiredPromptTests,
+    judges: WiredJudges,
+) -> Erased:
+    return Erased(
+        cases=cases,
+        evaluations=evaluations.evaluations,
+        leases=evaluations.leases,
+        retrieval_evaluations=retrieval.evaluations,
+        retrieval_leases=retrieval.leases,
+        prompt_tests=prompt_tests.tests,
+        prompt_leases=prompt_tests.leases,
+        judges=judges.judges,
+        judge_leases=judges.leases,
     )
 
 

@@ -16,6 +16,7 @@ from tidemill_evaluator.evaluations.ports import Evaluations
 from tidemill_evaluator.judges.erasure import StopMeasurements
 from tidemill_evaluator.judges.mongo_items import items_of_user
 from tidemill_evaluator.judges.ports import Judges
+from tidemill_evaluator.prompt_tests.ports import PromptTests
 from tidemill_evaluator.retrieval_evaluations.ports import RetrievalEvaluations
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.ports import Cases
@@ -35,6 +36,8 @@ class Erased:
     cases: Cases
     retrieval_evaluations: RetrievalEvaluations
     retrieval_leases: Leases
+    prompt_tests: PromptTests
+    prompt_leases: Leases
     judges: Judges
     judge_leases: Leases
 
@@ -45,6 +48,7 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
     collection, results = database["evaluations"], database["case_results"]
     cancel = CancelEvaluations(evaluations=parts.evaluations, clock=clock)
     cancel_retrieval = CancelEvaluations(evaluations=parts.retrieval_evaluations, clock=clock)
+    cancel_tests = CancelEvaluations(evaluations=parts.prompt_tests, clock=clock)
     of_user = EndEvaluationsOfUser(evaluations=parts.evaluations, collection=collection, cases=parts.cases, clock=clock)
     of_shared = EndEvaluationsOfShared(evaluations=parts.evaluations, collection=collection, clock=clock)
     stop = StopMeasurements(judges=parts.judges)
@@ -66,6 +70,8 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
                 leases=parts.retrieval_leases,
             ),
             documents("retrieval results", database["retrieval_results"]),
+            documents_of_jobs("prompt tests", database["prompt_tests"], end=cancel_tests, leases=parts.prompt_leases),
+            documents("results of prompt tests", database["prompt_results"]),
             documents("suites", database["suites"]),
             objects("cases of suites", backend.objects, settings.exchange_bucket),
         ],

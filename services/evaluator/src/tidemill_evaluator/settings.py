@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_evaluator.evaluations.domain.comparison import Evidence
+from tidemill_evaluator.prompt_tests.domain.grid import GridLimits
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.runtime.settings import ServiceSettings
@@ -15,6 +16,7 @@ from tidemill_kit.workers.fair_queue import QueueLimits
 
 _LIMITS = Limits()
 _EVIDENCE = Evidence()
+_GRID = GridLimits()
 _WALL_SHARE = 12
 """Of the processor time: how long it may take on a busy machine."""
 _MAX_WAITING_SCORES = 1000
@@ -70,6 +72,16 @@ class EvaluatorSettings(ServiceSettings):
     """Retrieval evaluations at the same time."""
     max_concurrent_searches: int = Field(default=4, ge=1, le=64)
     """Maximum number of searches in flight, over all retrieval evaluations of the process."""
+    prompt_test_max_concurrent: int = Field(default=2, ge=1, le=16)
+    """Prompt tests at the same time."""
+    max_prompt_test_variants: int = Field(default=_GRID.variants, ge=1, le=64)
+    """Maximum number of variants per prompt test."""
+    max_prompt_test_cells: int = Field(default=_GRID.cells, ge=1, le=100_000)
+    """Maximum number of answers per prompt test: cases times variants."""
+    max_prompt_test_questions: int = Field(default=_GRID.questions, ge=1, le=1000)
+    """Maximum number of questions that a prompt test brings in place of a suite."""
+    max_prompt_test_characters: int = Field(default=_GRID.characters, ge=1, le=1_000_000)
+    """Maximum length of the questions and unsaved prompts of a prompt test together."""
     max_concurrent_judgements: int = Field(default=4, ge=1, le=64)
     """Maximum number of judgements in flight, over all evaluations of the process."""
     max_measured_items: int = Field(default=200, ge=10, le=5000)
@@ -132,6 +144,16 @@ class EvaluatorSettings(ServiceSettings):
             min_clusters=self.min_clusters,
             min_slice=self.min_slice,
             max_slices=self.max_slices,
+        )
+
+    @property
+    def grid_limits(self) -> GridLimits:
+        """How large a prompt test may be."""
+        return GridLimits(
+            variants=self.max_prompt_test_variants,
+            cells=self.max_prompt_test_cells,
+            questions=self.max_prompt_test_questions,
+            characters=self.max_prompt_test_characters,
         )
 
     @property

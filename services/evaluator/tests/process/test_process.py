@@ -15,10 +15,18 @@ from services.evaluator.tests.process.evaluator_process import EvaluatorProcess
 from services.evaluator.tests.process.stub_services import TUNED, StubServices, stub_services
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill.evaluator.v1 import evaluation_service_pb2 as rpc
-from tidemill.evaluator.v1 import judge_pb2, judge_service_pb2, suite_pb2, suite_service_pb2
+from tidemill.evaluator.v1 import (
+    judge_pb2,
+    judge_service_pb2,
+    prompt_test_pb2,
+    prompt_test_service_pb2,
+    suite_pb2,
+    suite_service_pb2,
+)
 from tidemill.evaluator.v1 import retrieval_evaluation_service_pb2 as retrieval_rpc
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from tidemill.evaluator.v1.judge_service_pb2_grpc import JudgeServiceStub
+from tidemill.evaluator.v1.prompt_test_service_pb2_grpc import PromptTestServiceStub
 from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import RetrievalEvaluationServiceStub
 from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
 from tidemill.ingest.v1 import dataset_pb2
@@ -131,6 +139,25 @@ class Harness:
             found = (await RetrievalEvaluationServiceStub(channel).GetRetrievalEvaluation(request)).evaluation
         return [each.baseline for each in found.measures if each.metric != "latency_ms"]
 
+    async def compare(self) -> str:
+        """Start a prompt test of the live configuration, another model and an unsaved prompt, and return its id."""
+        draft = prompt_test_pb2.PromptText(user="{{ question }}")
+        variants = [
+            prompt_test_pb2.PromptVariant(deployment="helpdesk"),
+            prompt_test_pb2.PromptVariant(deployment="helpdesk", model=TUNED),
+            prompt_test_pb2.PromptVariant(deployment="helpdesk", unsaved=draft),
+        ]
+        request = prompt_test_service_pb2.StartPromptTestRequest(suite="truth", variants=variants)
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            return (await PromptTestServiceStub(channel).StartPromptTest(request)).test.id
+
+    async def compared(self, test: str) -> list[float]:
+        """Return the means of the variants of a prompt test, none before it has ended."""
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            request = prompt_test_service_pb2.GetPromptTestRequest(id=test)
+            found = (await PromptTestServiceStub(channel).GetPromptTest(request)).test
+        return [each.mean for figures in found.figures for each in figures.measures if each.metric == "rouge_l"]
+
     async def judge(self) -> str:
         """Declare a judge, start an evaluation by hand that it scores, and return its id."""
         judge = judge_pb2.Judge(id="tone", deployment="grader", rubric="Is it a number?")
@@ -238,6 +265,11 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
     measuring = await harness.measure()
     await eventually(lambda: harness.measured(measuring))
     assert await harness.measured(measuring) == [1.0] * 4
+    comparing = await harness.compare()
+    await eventually(lambda: harness.compared(comparing))
+    assert await harness.compared(comparing) == [0.0, 1.0, 0.0]
+    asked_by = [request.unsaved_prompt.user for request in harness.stub_services.inference.asked]
+    assert asked_by.count("{{ question }}") == 8
     judging = await harness.judge()
     await eventually(lambda: harness.judged(judging))
     assert await harness.judged(judging) == [(0.0, 0.75)]

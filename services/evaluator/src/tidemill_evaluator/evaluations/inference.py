@@ -1,15 +1,25 @@
 """Client of the inference service, which generates the answers of both sides."""
 
+from dataclasses import asdict
+
 import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.content.v1 import content_pb2
-from tidemill.inference.v1 import deployment_service_pb2, inference_pb2, inference_service_pb2, price_pb2
+from tidemill.inference.v1 import (
+    configuration_pb2,
+    deployment_service_pb2,
+    inference_pb2,
+    inference_service_pb2,
+    price_pb2,
+    prompt_pb2,
+)
 from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tidemill_core.application import Caller
 from tidemill_core.grpc.context import acting_as
+from tidemill_evaluator.evaluations.domain.asked_by import AS_DEPLOYED
 from tidemill_evaluator.evaluations.ports import Answer, Live, Passage, Question
 from tidemill_evaluator.suites.domain.cases import Role, Turn
 from tidemill_evaluator.suites.messages import turn_message
@@ -57,6 +67,11 @@ class InferenceService:
             variant=question.variant,
             index=question.index,
             passages=[*map(passage_message, question.passages)],
+            prompt=question.prompt,
+            unsaved_prompt=to_message(prompt_pb2.PromptContent, question.unsaved) if question.unsaved else None,
+            sampling=None
+            if question.sampling == AS_DEPLOYED  # as a worker of another version asks: a retry has to be the same
+            else configuration_pb2.Sampling(**asdict(question.sampling)),
         )
         with acting_as(caller):
             response = await self._inferences.Generate(request, timeout=question.deadline_s + _MARGIN_S)
@@ -83,6 +98,7 @@ def _answer(inference: inference_pb2.Inference) -> Answer:
         whole=bool(inference.output) and all(passage.text for passage in passages),
         total_s=(inference.usage.total.ToNanoseconds() - inference.usage.search.ToNanoseconds()) / 1e9,
         output_tokens=inference.usage.output_tokens or None,
+        input_tokens=inference.usage.input_tokens or None,
         cost=_cost(inference.cost),
     )
 

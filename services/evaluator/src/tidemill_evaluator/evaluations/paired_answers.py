@@ -1,14 +1,13 @@
 """Gets both sides' answers to a case, on the same passages, or each on those of its index version."""
 
-import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 
 from tidemill_core.application import Caller, derived_id
-from tidemill_core.errors import Blame, Conflict, DependencyUnavailable, RateLimited, TidemillError
+from tidemill_evaluator.evaluations.ask_patiently import AskPatiently, Patience, Unanswered
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.results import NOT_IN_TIME, TEXT_NOT_KEPT, CaseAnswer, CaseResult
+from tidemill_evaluator.evaluations.domain.results import OTHER_MODEL, CaseAnswer, CaseResult
 from tidemill_evaluator.evaluations.ports import (
     Answer,
     CaseName,
@@ -19,27 +18,12 @@ from tidemill_evaluator.evaluations.ports import (
     Passage,
     Question,
 )
-from tidemill_evaluator.evaluations.turns import NotInTime, Turns
+from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair, Scores
 from tidemill_evaluator.metrics.registry import ALWAYS, Registry
 from tidemill_evaluator.suites.domain.cases import Case
 
-OTHER_MODEL = "OTHER_MODEL"
 OTHER_INDEX = "OTHER_INDEX"
-_OF_BOTH_SIDES = frozenset({Blame.SHARED, Blame.CAPACITY})
-"""Failures that say nothing about the model: the evaluation waits and goes on later."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """Retries of a case: attempts and first pause while the service is unavailable.
-
-    A case that misses the deadline has more attempts, each with less concurrency.
-    """
-
-    attempts: int = 3
-    pause_s: float = 1.0
-    attempts_in_time: int = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,40 +146,10 @@ class PairedAnswers:
         return _side(answer, model=comparing.model or asking.evaluation.baseline), answer.passages
 
     async def _answer(self, asking: Asking, question: Question) -> Answer | CaseAnswer:
-        """Return the answer, or the side's failure.
-
-        An answer replayed from inference's record lacks its passages' texts; it is generated again, once per process.
-        """
-        answer = await self._patiently(asking, question)
-        if isinstance(answer, Answer) and not answer.whole:
-            again = replace(question, request_id=derived_id(question.request_id, "again", str(asking.evaluation.epoch)))
-            answer = await self._patiently(asking, again)
-        if isinstance(answer, Answer) and not answer.whole:
-            return CaseAnswer(failure=TEXT_NOT_KEPT)
-        return answer
-
-    async def _patiently(self, asking: Asking, question: Question) -> Answer | CaseAnswer:
-        attempts = late = 0
-        while True:
-            try:
-                async with asking.turns.take() as turn:
-                    answer = await self.inference.ask(asking.caller, question)
-                return replace(answer, max_concurrent=turn.max_concurrent)
-            except NotInTime as error:
-                late += 1
-                if late >= self.patience.attempts_in_time:
-                    _refuse_shared(error.cause)
-                    return CaseAnswer(failure=NOT_IN_TIME, total_s=asking.deadline_s)
-            except (DependencyUnavailable, RateLimited, Conflict) as error:
-                attempts += 1
-                waited = error.retry_after_s if isinstance(error, RateLimited) else 0.0
-                if attempts >= self.patience.attempts or waited > asking.deadline_s:
-                    _refuse_shared(error)
-                    await self.inference.live(asking.caller, question.deployment)  # raises if it is unavailable
-                    return CaseAnswer(failure=error.reason)
-                await asyncio.sleep(max(waited, self.patience.pause_s * 2 ** (attempts - 1)))
-            except TidemillError as error:
-                return CaseAnswer(failure=error.reason)
+        """Return the answer, or the side's failure."""
+        ask = AskPatiently(inference=self.inference, patience=self.patience)
+        answer = await ask(asking.caller, question, turns=asking.turns, again=str(asking.evaluation.epoch))
+        return CaseAnswer(failure=answer.reason, total_s=answer.total_s) if isinstance(answer, Unanswered) else answer
 
 
 def _answered(answer: CaseAnswer, passages: Sequence[Passage]) -> GivenAnswer | None:
@@ -231,14 +185,6 @@ def _of_case(case: Case, *, baseline: CaseAnswer, candidate: CaseAnswer | None =
         corrected_by=case.corrected_by,
         owner=case.owner,
     )
-
-
-def _refuse_shared(error: TidemillError) -> None:
-    """Raise unless the error is the model's own: limits, as those of a budget, are of both sides, with any blame."""
-    if error.blame in _OF_BOTH_SIDES or isinstance(error, RateLimited):
-        if isinstance(error, DependencyUnavailable):
-            raise error
-        raise DependencyUnavailable(error.message, dependency="inference") from error
 
 
 def _side(answer: Answer, *, model: str) -> CaseAnswer:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller, ResourceKey
+from tidemill_evaluator.evaluations.domain.asked_by import AS_DEPLOYED, PromptText, VariantSampling
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Interval
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.power import Bound, Power
@@ -66,6 +67,11 @@ class Question:
     passages: Sequence[Passage] = ()
     end_user: str = ""
     """Who asked it first: the record of the answer is erased with that person."""
+    prompt: str = ""
+    """`prompt@version` in place of the live one."""
+    unsaved: PromptText | None = None
+    """A prompt in place of the live one, too; not with `prompt`."""
+    sampling: VariantSampling = AS_DEPLOYED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +95,8 @@ class Answer:
     """Allowed concurrency while it was generated; set by the requester."""
     output_tokens: int | None = None
     """None where nothing was generated for it."""
+    input_tokens: int | None = None
+    """Ditto."""
     cost: float | None = None
     """With all attempts, in the currency of the installation; None where no price is declared."""
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tidemill_core.application import Caller, ResourceKey, SystemClock
 from tidemill_evaluator.errors import EvaluationNotFound
+from tidemill_evaluator.evaluations.ask_patiently import Patience
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compare_slices import CompareSlices
 from tidemill_evaluator.evaluations.compare_weights import CompareWeights
@@ -19,7 +20,7 @@ from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
 from tidemill_evaluator.evaluations.messages import TOPIC
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
-from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
+from tidemill_evaluator.evaluations.paired_answers import PairedAnswers
 from tidemill_evaluator.evaluations.ports import Evaluations, RetrievalComparisons
 from tidemill_evaluator.evaluations.retention import SWEEP_EVERY, ForgetResults
 from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation

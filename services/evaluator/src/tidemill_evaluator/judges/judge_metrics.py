@@ -46,6 +46,12 @@ class JudgeMetrics:
             return Metric(name=name, source=source, unreliable=JUDGE_UNRELIABLE)
         return None
 
+    async def comparing(self, caller: Caller, metrics: Collection[str]) -> Sequence[str]:
+        """Return which of these metrics are of judges that compare two answers."""
+        names = {judge_in(name): name for name in metrics if judge_in(name)}
+        known = await self.judges.get_many(caller.project, list(names)) if names else {}
+        return [name for judge, name in names.items() if judge in known and known[judge].mode is JudgeMode.PAIRWISE]
+
     async def check(self, caller: Caller, names: Collection[str], *, gating: bool) -> None:
         """Refuse judges that the project does not have, and to gate those that agree too little with people.
 

@@ -79,7 +79,7 @@ def case_of(message: suite_pb2.Case, path: str) -> Case:
 
     """
     context = Context(
-        earlier=tuple(_turn_of(turn, f"{path}.earlier[{place}]") for place, turn in enumerate(message.earlier)),
+        earlier=tuple(turn_of(turn, f"{path}.earlier[{place}]") for place, turn in enumerate(message.earlier)),
         variables=from_struct(message.variables, field=f"{path}.variables"),
         principals=tuple(message.principals),
     )
@@ -88,7 +88,13 @@ def case_of(message: suite_pb2.Case, path: str) -> Case:
     return from_message(Case, message, context=context, schema=schema, ignore=ignored)
 
 
-def _turn_of(message: content_pb2.Message, path: str) -> Turn:
+def turn_of(message: content_pb2.Message, path: str) -> Turn:
+    """Return the turn of a request or a file.
+
+    Raises:
+        InvalidInput: it has a role or a part that is not supported.
+
+    """
     role = ROLES.get(message.role)
     if role is None:
         text = f"is {message.role}: send ROLE_SYSTEM, ROLE_USER or ROLE_ASSISTANT"

@@ -31,7 +31,7 @@ from tidemill_inference.generation.ports import Conversing, Finished, Inferences
 from tidemill_inference.generation.reservation import Reservation, Reservations
 from tidemill_inference.generation.shared import Generation, SharedGenerations
 from tidemill_inference.prompts.domain.prompt import PromptContent
-from tidemill_inference.prompts.domain.references import Reference
+from tidemill_inference.prompts.domain.references import UNSAVED, Reference
 from tidemill_inference.prompts.ports import ReadPrompts, Templates
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE
 from tidemill_kit.workers.fair_queue import Share
@@ -237,13 +237,26 @@ class AnswerQuestion:
         if question.variant:
             model = await self.make.models.resolve(caller, question.variant, field="variant")
             configuration = configuration.with_answer(model=model.id)
-        compared = question.variant or question.index
+        if question.prompt or question.unsaved:
+            configuration = configuration.with_answer(prompt=await self._other_prompt(caller.project, question))
+        compared = question.variant or question.index or question.prompt or question.unsaved
         return ChosenConfiguration(variant=CANDIDATE if compared else LIVE, configuration=configuration)
+
+    async def _other_prompt(self, project: str, question: Question) -> str:
+        """Return what names the prompt that is compared with the live one, in configurations and records."""
+        if question.unsaved:
+            return f"{UNSAVED}{(await self.templates.check(project, question.unsaved)).digest}"
+        reference = Reference.of_prompt(question.prompt)
+        version = (await self.prompts.get(project, reference.name)).resolve(reference.pin)
+        return f"{reference.name}@{version.number}"
 
     async def _content(self, project: str, configuration: Configuration, question: Question) -> PromptContent:
         """Return the prompt, which has to take the question's variables."""
-        reference = Reference.of_prompt(configuration.prompt)
-        content = (await self.prompts.get(project, reference.name)).resolve(reference.pin).content
+        if question.unsaved:
+            content = question.unsaved
+        else:
+            reference = Reference.of_prompt(configuration.prompt)
+            content = (await self.prompts.get(project, reference.name)).resolve(reference.pin).content
         await self.templates.check_variables(project, content, question.variables)
         return content
 
@@ -343,7 +356,8 @@ def _with_deployment_defaults(question: Question, deployment: Deployment) -> Que
     if question.store is False:
         record = min(record, RecordMode.METADATA, key=lambda mode: mode.value)
     question = replace(question, record=record, engine=spec.engine)
-    others = [] if spec.allow_sampling_override else question.sampling.overrides(deployment.live.sampling)
+    free = spec.allow_sampling_override or question.free_sampling
+    others = [] if free else question.sampling.overrides(deployment.live.sampling)
     if others and not question.yielding:
         text = f"cannot be overridden: deployment {deployment.id} does not set allow_sampling_override"
         raise QuestionRefused(field="sampling", why=text)

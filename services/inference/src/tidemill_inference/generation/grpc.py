@@ -11,7 +11,7 @@ from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill.inference.v1 import inference_service_pb2_grpc
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.errors import QuestionRefused
-from tidemill_inference.generation.domain.speaker import request_by, spoken_by
+from tidemill_inference.generation.domain.speaker import compared_by, request_by, spoken_by
 from tidemill_inference.generation.erase_end_user import EraseEndUser
 from tidemill_inference.generation.erase_inference import EraseInference
 from tidemill_inference.generation.messages import delta_message, inference_message, question_of
@@ -50,10 +50,8 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
         """Answer a question, whole."""
         caller = current_caller()
-        question, intent = (
-            spoken_by(caller, question_of(request, self._limits)),
-            request_by(caller, request_of(request)),
-        )
+        question = compared_by(caller, spoken_by(caller, question_of(request, self._limits)))
+        intent = request_by(caller, request_of(request))
         async with aclosing(self._answer(caller, question, request=intent, until=_until())) as steps:
             async for step in steps:
                 _show_limits(context, step)
@@ -68,7 +66,8 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
         asked, caller = request.request, current_caller()
         if asked.best_of:
             raise QuestionRefused(field="best_of", why="is not for streams: leave it out, or call Generate")
-        question, intent = spoken_by(caller, question_of(asked, self._limits)), request_by(caller, request_of(asked))
+        question = compared_by(caller, spoken_by(caller, question_of(asked, self._limits)))
+        intent = request_by(caller, request_of(asked))
         steps = self._answer(caller, question, request=intent, until=_until())
         sequence = 0
         async with aclosing(steps):

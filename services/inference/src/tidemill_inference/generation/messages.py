@@ -19,6 +19,7 @@ from tidemill_inference.generation.domain.limits import DEFAULT_LIMITS, PARTS, Q
 from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice
 from tidemill_inference.generation.ports import Delta, ToolCallDelta
+from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_kit.mapping import from_message, from_struct, to_message
 
 _ROLES = {content_pb2.Role.Value(f"ROLE_{each.name}"): each for each in Role}
@@ -112,6 +113,10 @@ def question_of(request: inference_service_pb2.GenerateRequest, limits: Question
         record=_RECORD_MODES.get(request.record_mode),
         purpose=_PURPOSES[request.purpose],
         variant=request.variant,
+        prompt=request.prompt,
+        unsaved=from_message(PromptContent, request.unsaved_prompt, prefix="unsaved_prompt")
+        if request.HasField("unsaved_prompt")
+        else None,
         index=request.index,
         passages=tuple(  # its place is its id, as search gives them: markers and citations name it
             from_message(Passage, each, prefix="passages", ignore={"rerank_score"}, id=str(number))

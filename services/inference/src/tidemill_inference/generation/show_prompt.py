@@ -13,7 +13,7 @@ from tidemill_inference.generation.domain.inference import Inference, State
 from tidemill_inference.generation.ports import Conversing, DocumentTexts
 from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.steps.render import conversation
-from tidemill_inference.prompts.domain.references import Reference
+from tidemill_inference.prompts.domain.references import UNSAVED, Reference
 from tidemill_inference.prompts.ports import ReadPrompts, Templates
 
 
@@ -60,6 +60,8 @@ class ShowPrompt:
         if others := sorted({each.collection for each in inference.passages if each.collection}):
             why = f"it rests on passages of {', '.join(others)}, whose project keeps their text"
             raise PromptNotRecorded(inference_id, why=why)
+        if variant.prompt.startswith(UNSAVED):
+            raise PromptNotRecorded(inference_id, why="it was answered by a prompt that was not saved")
         reference = Reference.of_prompt(variant.prompt)
         content = (await self.prompts.get(caller.project, reference.name)).resolve(reference.pin).content
         history = NO_HISTORY

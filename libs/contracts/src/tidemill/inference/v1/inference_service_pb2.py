@@ -27,10 +27,11 @@ from tidemill.content.v1 import content_pb2 as tidemill_dot_content_dot_v1_dot_c
 from tidemill.inference.v1 import configuration_pb2 as tidemill_dot_inference_dot_v1_dot_configuration__pb2
 from tidemill.inference.v1 import deployment_pb2 as tidemill_dot_inference_dot_v1_dot_deployment__pb2
 from tidemill.inference.v1 import inference_pb2 as tidemill_dot_inference_dot_v1_dot_inference__pb2
+from tidemill.inference.v1 import prompt_pb2 as tidemill_dot_inference_dot_v1_dot_prompt__pb2
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tidemill/inference/v1/inference_service.proto\x12\x15tidemill.inference.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a!tidemill/content/v1/content.proto\x1a)tidemill/inference/v1/configuration.proto\x1a&tidemill/inference/v1/deployment.proto\x1a%tidemill/inference/v1/inference.proto\x1a!tidemill/options/v1/options.proto\"\xe0\x06\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12.\n\x08messages\x18\x03 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12*\n\tvariables\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0c\x63onversation\x18\x05 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x06 \x01(\t\x12\x12\n\nprincipals\x18\x07 \x03(\t\x12\x42\n\x06labels\x18\x08 \x03(\x0b\x32\x32.tidemill.inference.v1.GenerateRequest.LabelsEntry\x12\x31\n\x08sampling\x18\t \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x36\n\x0brecord_mode\x18\r \x01(\x0e\x32!.tidemill.inference.v1.RecordMode\x12/\n\x07purpose\x18\x0f \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x0f\n\x07variant\x18\x0e \x01(\t\x12\r\n\x05index\x18\x16 \x01(\x05\x12.\n\x08passages\x18\x10 \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x12*\n\x05tools\x18\n \x03(\x0b\x32\x1b.tidemill.inference.v1.Tool\x12\x36\n\x0btool_choice\x18\x0b \x01(\x0b\x32!.tidemill.inference.v1.ToolChoice\x12:\n\routput_format\x18\x0c \x01(\x0b\x32#.tidemill.inference.v1.OutputFormat\x12\x17\n\x0f\x63\x61ndidate_count\x18\x11 \x01(\x05\x12\x0f\n\x07\x62\x65st_of\x18\x17 \x01(\x05\x12\x10\n\x08no_cache\x18\x12 \x01(\x08\x12\x12\n\x05store\x18\x13 \x01(\x08H\x00\x88\x01\x01\x12\x1a\n\x12previous_inference\x18\x14 \x01(\t\x12\x18\n\x10truncate_history\x18\x15 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_store\"R\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\t\x12\x0e\n\x06strict\x18\x04 \x01(\x08\"_\n\nToolChoice\x12-\n\x04mode\x18\x01 \x01(\x0e\x32\x1f.tidemill.inference.v1.ToolMode\x12\r\n\x05names\x18\x02 \x03(\t\x12\x13\n\x0bsingle_call\x18\x03 \x01(\x08\"V\n\x0cOutputFormat\x12\x13\n\x0bschema_json\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0e\n\x06strict\x18\x04 \x01(\x08\"G\n\x10GenerateResponse\x12\x33\n\tinference\x18\x01 \x01(\x0b\x32 .tidemill.inference.v1.Inference\"P\n\x15GenerateStreamRequest\x12\x37\n\x07request\x18\x01 \x01(\x0b\x32&.tidemill.inference.v1.GenerateRequest\"\xd1\x01\n\x16GenerateStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x33\n\x07started\x18\x02 \x01(\x0b\x32 .tidemill.inference.v1.InferenceH\x00\x12\x31\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32 .tidemill.inference.v1.PartDeltaH\x00\x12\x34\n\x08\x66inished\x18\x06 \x01(\x0b\x32 .tidemill.inference.v1.InferenceH\x00\x42\x07\n\x05\x65vent\"\xdf\x01\n\tPartDelta\x12\x0f\n\x07message\x18\x01 \x01(\x05\x12\x0c\n\x04part\x18\x02 \x01(\x05\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x39\n\ttool_call\x18\x04 \x01(\x0b\x32$.tidemill.inference.v1.ToolCallDeltaH\x00\x12\x13\n\treasoning\x18\x05 \x01(\tH\x00\x12\x11\n\tcandidate\x18\x06 \x01(\x05\x12\x35\n\x08logprobs\x18\x07 \x03(\x0b\x32#.tidemill.inference.v1.TokenLogprobB\t\n\x07\x63ontent\"A\n\rToolCallDelta\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"!\n\x13GetInferenceRequest\x12\n\n\x02id\x18\x01 \x01(\t\"K\n\x14GetInferenceResponse\x12\x33\n\tinference\x18\x01 \x01(\x0b\x32 .tidemill.inference.v1.Inference\"t\n\x15ListInferencesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\"g\n\x16ListInferencesResponse\x12\x34\n\ninferences\x18\x01 \x03(\x0b\x32 .tidemill.inference.v1.Inference\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x19GetInferencePromptRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xcd\x01\n\x1aGetInferencePromptResponse\x12.\n\x08messages\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12\x10\n\x08question\x18\x02 \x01(\t\x12-\n\x07\x65\x61rlier\x18\x03 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12*\n\tvariables\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nprincipals\x18\x05 \x03(\t\"N\n\x15\x45raseInferenceRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"$\n\x16\x45raseInferenceResponse\x12\n\n\x02id\x18\x01 \x01(\t\"[\n\x13\x45raseEndUserRequest\x12\x19\n\x08\x65nd_user\x18\x01 \x01(\tB\x07\x80\x01\x01\xd8\xb5\x18\x01\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x14\x45raseEndUserResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x05\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t*e\n\x08ToolMode\x12\x19\n\x15TOOL_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eTOOL_MODE_AUTO\x10\x01\x12\x12\n\x0eTOOL_MODE_NONE\x10\x02\x12\x16\n\x12TOOL_MODE_REQUIRED\x10\x03\x32\xdf\x07\n\x10InferenceService\x12\x80\x01\n\x08Generate\x12&.tidemill.inference.v1.GenerateRequest\x1a\'.tidemill.inference.v1.GenerateResponse\"#\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\ndeployment\xa2\xb5\x18\tevaluator\x12\x8f\x01\n\x0eGenerateStream\x12,.tidemill.inference.v1.GenerateStreamRequest\x1a-.tidemill.inference.v1.GenerateStreamResponse\"\x1e\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x12request.deployment0\x01\x12\x90\x01\n\x0cGetInference\x12*.tidemill.inference.v1.GetInferenceRequest\x1a+.tidemill.inference.v1.GetInferenceResponse\"\'\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\xa2\xb5\x18\tevaluator\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\x12w\n\x0eListInferences\x12,.tidemill.inference.v1.ListInferencesRequest\x1a-.tidemill.inference.v1.ListInferencesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x95\x01\n\x12GetInferencePrompt\x12\x30.tidemill.inference.v1.GetInferencePromptRequest\x1a\x31.tidemill.inference.v1.GetInferencePromptResponse\"\x1a\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\x12\x81\x01\n\x0e\x45raseInference\x12,.tidemill.inference.v1.EraseInferenceRequest\x1a-.tidemill.inference.v1.EraseInferenceResponse\"\x12\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x02id\xa8\xb5\x18\x01\x12\x8d\x01\n\x0c\x45raseEndUser\x12*.tidemill.inference.v1.EraseEndUserRequest\x1a+.tidemill.inference.v1.EraseEndUserResponse\"$\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08\x65nd_user\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\xa8\xb5\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tidemill/inference/v1/inference_service.proto\x12\x15tidemill.inference.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a!tidemill/content/v1/content.proto\x1a)tidemill/inference/v1/configuration.proto\x1a&tidemill/inference/v1/deployment.proto\x1a%tidemill/inference/v1/inference.proto\x1a\"tidemill/inference/v1/prompt.proto\x1a!tidemill/options/v1/options.proto\"\xae\x07\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12.\n\x08messages\x18\x03 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12*\n\tvariables\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0c\x63onversation\x18\x05 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x06 \x01(\t\x12\x12\n\nprincipals\x18\x07 \x03(\t\x12\x42\n\x06labels\x18\x08 \x03(\x0b\x32\x32.tidemill.inference.v1.GenerateRequest.LabelsEntry\x12\x31\n\x08sampling\x18\t \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x36\n\x0brecord_mode\x18\r \x01(\x0e\x32!.tidemill.inference.v1.RecordMode\x12/\n\x07purpose\x18\x0f \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x0f\n\x07variant\x18\x0e \x01(\t\x12\r\n\x05index\x18\x16 \x01(\x05\x12.\n\x08passages\x18\x10 \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x12*\n\x05tools\x18\n \x03(\x0b\x32\x1b.tidemill.inference.v1.Tool\x12\x36\n\x0btool_choice\x18\x0b \x01(\x0b\x32!.tidemill.inference.v1.ToolChoice\x12:\n\routput_format\x18\x0c \x01(\x0b\x32#.tidemill.inference.v1.OutputFormat\x12\x17\n\x0f\x63\x61ndidate_count\x18\x11 \x01(\x05\x12\x0f\n\x07\x62\x65st_of\x18\x17 \x01(\x05\x12\x10\n\x08no_cache\x18\x12 \x01(\x08\x12\x12\n\x05store\x18\x13 \x01(\x08H\x00\x88\x01\x01\x12\x1a\n\x12previous_inference\x18\x14 \x01(\t\x12\x18\n\x10truncate_history\x18\x15 \x01(\x08\x12\x0e\n\x06prompt\x18\x18 \x01(\t\x12<\n\x0eunsaved_prompt\x18\x19 \x01(\x0b\x32$.tidemill.inference.v1.PromptContent\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_store\"R\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\t\x12\x0e\n\x06strict\x18\x04 \x01(\x08\"_\n\nToolChoice\x12-\n\x04mode\x18\x01 \x01(\x0e\x32\x1f.tidemill.inference.v1.ToolMode\x12\r\n\x05names\x18\x02 \x03(\t\x12\x13\n\x0bsingle_call\x18\x03 \x01(\x08\"V\n\x0cOutputFormat\x12\x13\n\x0bschema_json\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0e\n\x06strict\x18\x04 \x01(\x08\"G\n\x10GenerateResponse\x12\x33\n\tinference\x18\x01 \x01(\x0b\x32 .tidemill.inference.v1.Inference\"P\n\x15GenerateStreamRequest\x12\x37\n\x07request\x18\x01 \x01(\x0b\x32&.tidemill.inference.v1.GenerateRequest\"\xd1\x01\n\x16GenerateStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x33\n\x07started\x18\x02 \x01(\x0b\x32 .tidemill.inference.v1.InferenceH\x00\x12\x31\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32 .tidemill.inference.v1.PartDeltaH\x00\x12\x34\n\x08\x66inished\x18\x06 \x01(\x0b\x32 .tidemill.inference.v1.InferenceH\x00\x42\x07\n\x05\x65vent\"\xdf\x01\n\tPartDelta\x12\x0f\n\x07message\x18\x01 \x01(\x05\x12\x0c\n\x04part\x18\x02 \x01(\x05\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x39\n\ttool_call\x18\x04 \x01(\x0b\x32$.tidemill.inference.v1.ToolCallDeltaH\x00\x12\x13\n\treasoning\x18\x05 \x01(\tH\x00\x12\x11\n\tcandidate\x18\x06 \x01(\x05\x12\x35\n\x08logprobs\x18\x07 \x03(\x0b\x32#.tidemill.inference.v1.TokenLogprobB\t\n\x07\x63ontent\"A\n\rToolCallDelta\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"!\n\x13GetInferenceRequest\x12\n\n\x02id\x18\x01 \x01(\t\"K\n\x14GetInferenceResponse\x12\x33\n\tinference\x18\x01 \x01(\x0b\x32 .tidemill.inference.v1.Inference\"t\n\x15ListInferencesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\"g\n\x16ListInferencesResponse\x12\x34\n\ninferences\x18\x01 \x03(\x0b\x32 .tidemill.inference.v1.Inference\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x19GetInferencePromptRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xcd\x01\n\x1aGetInferencePromptResponse\x12.\n\x08messages\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12\x10\n\x08question\x18\x02 \x01(\t\x12-\n\x07\x65\x61rlier\x18\x03 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12*\n\tvariables\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nprincipals\x18\x05 \x03(\t\"N\n\x15\x45raseInferenceRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"$\n\x16\x45raseInferenceResponse\x12\n\n\x02id\x18\x01 \x01(\t\"[\n\x13\x45raseEndUserRequest\x12\x19\n\x08\x65nd_user\x18\x01 \x01(\tB\x07\x80\x01\x01\xd8\xb5\x18\x01\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x14\x45raseEndUserResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x05\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t*e\n\x08ToolMode\x12\x19\n\x15TOOL_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eTOOL_MODE_AUTO\x10\x01\x12\x12\n\x0eTOOL_MODE_NONE\x10\x02\x12\x16\n\x12TOOL_MODE_REQUIRED\x10\x03\x32\xdf\x07\n\x10InferenceService\x12\x80\x01\n\x08Generate\x12&.tidemill.inference.v1.GenerateRequest\x1a\'.tidemill.inference.v1.GenerateResponse\"#\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\ndeployment\xa2\xb5\x18\tevaluator\x12\x8f\x01\n\x0eGenerateStream\x12,.tidemill.inference.v1.GenerateStreamRequest\x1a-.tidemill.inference.v1.GenerateStreamResponse\"\x1e\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x12request.deployment0\x01\x12\x90\x01\n\x0cGetInference\x12*.tidemill.inference.v1.GetInferenceRequest\x1a+.tidemill.inference.v1.GetInferenceResponse\"\'\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\xa2\xb5\x18\tevaluator\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\x12w\n\x0eListInferences\x12,.tidemill.inference.v1.ListInferencesRequest\x1a-.tidemill.inference.v1.ListInferencesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x95\x01\n\x12GetInferencePrompt\x12\x30.tidemill.inference.v1.GetInferencePromptRequest\x1a\x31.tidemill.inference.v1.GetInferencePromptResponse\"\x1a\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\x12\x81\x01\n\x0e\x45raseInference\x12,.tidemill.inference.v1.EraseInferenceRequest\x1a-.tidemill.inference.v1.EraseInferenceResponse\"\x12\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x02id\xa8\xb5\x18\x01\x12\x8d\x01\n\x0c\x45raseEndUser\x12*.tidemill.inference.v1.EraseEndUserRequest\x1a+.tidemill.inference.v1.EraseEndUserResponse\"$\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08\x65nd_user\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\xa8\xb5\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,48 +56,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERENCESERVICE'].methods_by_name['EraseInference']._serialized_options = b'\210\265\030\003\220\265\030\002\232\265\030\002id\250\265\030\001'
   _globals['_INFERENCESERVICE'].methods_by_name['EraseEndUser']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['EraseEndUser']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\010end_user\242\265\030\010feedback\250\265\030\001'
-  _globals['_TOOLMODE']._serialized_start=2964
-  _globals['_TOOLMODE']._serialized_end=3065
-  _globals['_GENERATEREQUEST']._serialized_start=295
-  _globals['_GENERATEREQUEST']._serialized_end=1159
-  _globals['_GENERATEREQUEST_LABELSENTRY']._serialized_start=1104
-  _globals['_GENERATEREQUEST_LABELSENTRY']._serialized_end=1149
-  _globals['_TOOL']._serialized_start=1161
-  _globals['_TOOL']._serialized_end=1243
-  _globals['_TOOLCHOICE']._serialized_start=1245
-  _globals['_TOOLCHOICE']._serialized_end=1340
-  _globals['_OUTPUTFORMAT']._serialized_start=1342
-  _globals['_OUTPUTFORMAT']._serialized_end=1428
-  _globals['_GENERATERESPONSE']._serialized_start=1430
-  _globals['_GENERATERESPONSE']._serialized_end=1501
-  _globals['_GENERATESTREAMREQUEST']._serialized_start=1503
-  _globals['_GENERATESTREAMREQUEST']._serialized_end=1583
-  _globals['_GENERATESTREAMRESPONSE']._serialized_start=1586
-  _globals['_GENERATESTREAMRESPONSE']._serialized_end=1795
-  _globals['_PARTDELTA']._serialized_start=1798
-  _globals['_PARTDELTA']._serialized_end=2021
-  _globals['_TOOLCALLDELTA']._serialized_start=2023
-  _globals['_TOOLCALLDELTA']._serialized_end=2088
-  _globals['_GETINFERENCEREQUEST']._serialized_start=2090
-  _globals['_GETINFERENCEREQUEST']._serialized_end=2123
-  _globals['_GETINFERENCERESPONSE']._serialized_start=2125
-  _globals['_GETINFERENCERESPONSE']._serialized_end=2200
-  _globals['_LISTINFERENCESREQUEST']._serialized_start=2202
-  _globals['_LISTINFERENCESREQUEST']._serialized_end=2318
-  _globals['_LISTINFERENCESRESPONSE']._serialized_start=2320
-  _globals['_LISTINFERENCESRESPONSE']._serialized_end=2423
-  _globals['_GETINFERENCEPROMPTREQUEST']._serialized_start=2425
-  _globals['_GETINFERENCEPROMPTREQUEST']._serialized_end=2464
-  _globals['_GETINFERENCEPROMPTRESPONSE']._serialized_start=2467
-  _globals['_GETINFERENCEPROMPTRESPONSE']._serialized_end=2672
-  _globals['_ERASEINFERENCEREQUEST']._serialized_start=2674
-  _globals['_ERASEINFERENCEREQUEST']._serialized_end=2752
-  _globals['_ERASEINFERENCERESPONSE']._serialized_start=2754
-  _globals['_ERASEINFERENCERESPONSE']._serialized_end=2790
-  _globals['_ERASEENDUSERREQUEST']._serialized_start=2792
-  _globals['_ERASEENDUSERREQUEST']._serialized_end=2883
-  _globals['_ERASEENDUSERRESPONSE']._serialized_start=2885
-  _globals['_ERASEENDUSERRESPONSE']._serialized_end=2962
-  _globals['_INFERENCESERVICE']._serialized_start=3068
-  _globals['_INFERENCESERVICE']._serialized_end=4059
+  _globals['_TOOLMODE']._serialized_start=3078
+  _globals['_TOOLMODE']._serialized_end=3179
+  _globals['_GENERATEREQUEST']._serialized_start=331
+  _globals['_GENERATEREQUEST']._serialized_end=1273
+  _globals['_GENERATEREQUEST_LABELSENTRY']._serialized_start=1218
+  _globals['_GENERATEREQUEST_LABELSENTRY']._serialized_end=1263
+  _globals['_TOOL']._serialized_start=1275
+  _globals['_TOOL']._serialized_end=1357
+  _globals['_TOOLCHOICE']._serialized_start=1359
+  _globals['_TOOLCHOICE']._serialized_end=1454
+  _globals['_OUTPUTFORMAT']._serialized_start=1456
+  _globals['_OUTPUTFORMAT']._serialized_end=1542
+  _globals['_GENERATERESPONSE']._serialized_start=1544
+  _globals['_GENERATERESPONSE']._serialized_end=1615
+  _globals['_GENERATESTREAMREQUEST']._serialized_start=1617
+  _globals['_GENERATESTREAMREQUEST']._serialized_end=1697
+  _globals['_GENERATESTREAMRESPONSE']._serialized_start=1700
+  _globals['_GENERATESTREAMRESPONSE']._serialized_end=1909
+  _globals['_PARTDELTA']._serialized_start=1912
+  _globals['_PARTDELTA']._serialized_end=2135
+  _globals['_TOOLCALLDELTA']._serialized_start=2137
+  _globals['_TOOLCALLDELTA']._serialized_end=2202
+  _globals['_GETINFERENCEREQUEST']._serialized_start=2204
+  _globals['_GETINFERENCEREQUEST']._serialized_end=2237
+  _globals['_GETINFERENCERESPONSE']._serialized_start=2239
+  _globals['_GETINFERENCERESPONSE']._serialized_end=2314
+  _globals['_LISTINFERENCESREQUEST']._serialized_start=2316
+  _globals['_LISTINFERENCESREQUEST']._serialized_end=2432
+  _globals['_LISTINFERENCESRESPONSE']._serialized_start=2434
+  _globals['_LISTINFERENCESRESPONSE']._serialized_end=2537
+  _globals['_GETINFERENCEPROMPTREQUEST']._serialized_start=2539
+  _globals['_GETINFERENCEPROMPTREQUEST']._serialized_end=2578
+  _globals['_GETINFERENCEPROMPTRESPONSE']._serialized_start=2581
+  _globals['_GETINFERENCEPROMPTRESPONSE']._serialized_end=2786
+  _globals['_ERASEINFERENCEREQUEST']._serialized_start=2788
+  _globals['_ERASEINFERENCEREQUEST']._serialized_end=2866
+  _globals['_ERASEINFERENCERESPONSE']._serialized_start=2868
+  _globals['_ERASEINFERENCERESPONSE']._serialized_end=2904
+  _globals['_ERASEENDUSERREQUEST']._serialized_start=2906
+  _globals['_ERASEENDUSERREQUEST']._serialized_end=2997
+  _globals['_ERASEENDUSERRESPONSE']._serialized_start=2999
+  _globals['_ERASEENDUSERRESPONSE']._serialized_end=3076
+  _globals['_INFERENCESERVICE']._serialized_start=3182
+  _globals['_INFERENCESERVICE']._serialized_end=4173
 # @@protoc_insertion_point(module_scope)

@@ -13,6 +13,7 @@ from tidemill.content.v1 import content_pb2 as _content_pb2
 from tidemill.inference.v1 import configuration_pb2 as _configuration_pb2
 from tidemill.inference.v1 import deployment_pb2 as _deployment_pb2
 from tidemill.inference.v1 import inference_pb2 as _inference_pb2
+from tidemill.inference.v1 import prompt_pb2 as _prompt_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -101,6 +102,8 @@ class GenerateRequest(_message.Message):
     STORE_FIELD_NUMBER: _builtins.int
     PREVIOUS_INFERENCE_FIELD_NUMBER: _builtins.int
     TRUNCATE_HISTORY_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    UNSAVED_PROMPT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Optional. A retry with the same id returns the stored inference."""
     deployment: _builtins.str
@@ -140,6 +143,8 @@ class GenerateRequest(_message.Message):
     """
     truncate_history: _builtins.bool
     """Optional. With previous_inference: the oldest turns that do not fit the model are left out, which else is an error."""
+    prompt: _builtins.str
+    """Optional. `prompt@version` that the question is asked by instead of the live prompt; not for purpose LIVE."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
         """Required. The conversation so far; the last message is the user's question, or the result of a tool call."""
@@ -178,6 +183,12 @@ class GenerateRequest(_message.Message):
     def output_format(self) -> Global___OutputFormat:
         """Optional. The answer is JSON."""
 
+    @_builtins.property
+    def unsaved_prompt(self) -> _prompt_pb2.PromptContent:
+        """Optional. A prompt that is saved nowhere, rendered instead of the live one; records and events name its digest.
+        EVALUATION only, by callers with the role operator.
+        """
+
     def __init__(
         self,
         *,
@@ -204,10 +215,12 @@ class GenerateRequest(_message.Message):
         store: _builtins.bool | None = ...,
         previous_inference: _builtins.str = ...,
         truncate_history: _builtins.bool = ...,
+        prompt: _builtins.str = ...,
+        unsaved_prompt: _prompt_pb2.PromptContent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "output_format", b"output_format", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "output_format", b"output_format", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "unsaved_prompt", b"unsaved_prompt", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "best_of", b"best_of", "candidate_count", b"candidate_count", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "index", b"index", "labels", b"labels", "messages", b"messages", "no_cache", b"no_cache", "output_format", b"output_format", "passages", b"passages", "previous_inference", b"previous_inference", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "tools", b"tools", "truncate_history", b"truncate_history", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "best_of", b"best_of", "candidate_count", b"candidate_count", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "index", b"index", "labels", b"labels", "messages", b"messages", "no_cache", b"no_cache", "output_format", b"output_format", "passages", b"passages", "previous_inference", b"previous_inference", "principals", b"principals", "prompt", b"prompt", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "tools", b"tools", "truncate_history", b"truncate_history", "unsaved_prompt", b"unsaved_prompt", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__store: _TypeAlias = _typing.Literal["store"]  # noqa: Y015
     _WhichOneofArgType__store: _TypeAlias = _typing.Literal["_store", b"_store"]  # noqa: Y015

@@ -38,8 +38,8 @@ class EvaluationJob(Aggregate):
     epoch: int = 0
     """Lease epoch of the worker; writes of other epochs are refused."""
 
-    def has_failed(self, now: datetime) -> Event:
-        """Return the event of an end without a result."""
+    def has_failed(self, now: datetime) -> Event | None:
+        """Return the event of an end without a result; None publishes none."""
         raise NotImplementedError
 
     def claim(self, epoch: int) -> None:
@@ -103,7 +103,8 @@ class EvaluationJob(Aggregate):
         if epoch != self.epoch or self.state not in UNFINISHED or self.deleted:
             raise EvaluationLost(self.id)
 
-    def finish(self, state: State, now: datetime, event: Event) -> None:
+    def finish(self, state: State, now: datetime, event: Event | None) -> None:
         """Record the end."""
         self.state, self.finish_time, self.remaining_s, self.message = state, now, None, ""
-        self.pending.append(event)
+        if event:
+            self.pending.append(event)

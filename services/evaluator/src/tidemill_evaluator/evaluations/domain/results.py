@@ -7,6 +7,8 @@ from tidemill_evaluator.metrics.domain.metric import LATENCY_S
 
 NOT_IN_TIME = "DEADLINE_EXCEEDED"
 TEXT_NOT_KEPT = "TEXT_NOT_KEPT"
+OTHER_MODEL = "OTHER_MODEL"
+"""A fallback answered."""
 _NOBODYS = frozenset({NOT_IN_TIME, TEXT_NOT_KEPT})
 """Failures that are attributed to neither side: a slow machine, and a record without its texts."""
 

@@ -15,6 +15,7 @@ from tidemill_inference.generation.domain.question import Question
 _NO_PART = (
     *("conversation", "history", "end_user", "labels", "principals", "record", "purpose", "variant", "passages"),
     *("rollout", "yielding", "notes", "no_cache", "store", "previous", "instructed", "cuttable"),
+    *("prompt", "unsaved", "free_sampling"),
 )
 """What of a question changes no answer, is refused beside a cache, or is in the key in another form.
 

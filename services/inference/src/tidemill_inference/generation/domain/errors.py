@@ -11,7 +11,8 @@ PreconditionFailed
 ├── PromptNotRecorded       what a model saw cannot be shown
 └── AnswerNotRecorded       one of several answers was given before, and its text is not there to be given again
 PermissionDenied
-└── AnswerRestricted        it rests on documents that the caller may not read
+├── AnswerRestricted        it rests on documents that the caller may not read
+└── UnsavedPromptRefused    the caller may not render a prompt of its own
 Conflict
 └── LeaseLost               another replica has taken over the inference
 """
@@ -39,6 +40,15 @@ class PreviousNotFound(QuestionRefused):
             "full records, was removed, or never was"
         )
         super().__init__(field="previous_inference", why=why)
+
+
+class UnsavedPromptRefused(PermissionDenied):
+    """Prompts that are saved nowhere are for operators."""
+
+    reason = "ROLE_REQUIRED"
+
+    def __init__(self) -> None:
+        super().__init__("unsaved_prompt: takes the role operator; send the name of a saved prompt in `prompt`")
 
 
 class ResponseNotFound(NotFound):

@@ -13,6 +13,7 @@ from tidemill_inference.generation.domain.history import NO_HISTORY, History
 from tidemill_inference.generation.domain.limits import DEFAULT_LIMITS, PARTS, QuestionLimits
 from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice, check_asked
 from tidemill_inference.generation.domain.turns import check_turns
+from tidemill_inference.prompts.domain.prompt import PromptContent
 
 MAX_EARLIER_CHARACTERS = 1000
 """Of one earlier message in a search."""
@@ -52,6 +53,12 @@ class Question:
     purpose: Purpose = Purpose.LIVE
     variant: str = ""
     """`model@version` that answers instead of the live model; not for live questions."""
+    prompt: str = ""
+    """`prompt@version` that is rendered instead of the live prompt; not for live questions."""
+    unsaved: PromptContent | None = None
+    """A prompt of no name that is rendered instead; for evaluations only."""
+    free_sampling: bool = False
+    """Whether its sampling may be any, whatever its deployment says: who manages the project compares by it."""
     index: int = 0
     """The index version that is searched instead of the live one; not for live questions."""
     passages: tuple[Passage, ...] | None = None
@@ -154,11 +161,10 @@ class Question:
         passages = self.passages or ()
         if self.purpose is not Purpose.LIVE and self.conversation:
             raise QuestionRefused(field="conversation", why=f"is for purpose LIVE only; purpose is {self.purpose.name}")
-        compared = {"variant": self.variant, "index": self.index, "passages": passages}
+        compared = {"variant": self.variant, "index": self.index, "passages": passages, "prompt": self.prompt}
         if self.purpose is Purpose.LIVE and (field := next((name for name, given in compared.items() if given), "")):
             raise QuestionRefused(field=field, why="is for purposes SHADOW and EVALUATION only; purpose is LIVE")
-        if self.variant and not all(self.variant.partition("@")):
-            raise QuestionRefused(field="variant", why=f"is {self.variant!r}; send model@version")
+        self._check_compared()
         if self.index < 0:
             raise QuestionRefused(field="index", why=f"is {self.index}; send the number of an index version")
         if self.index and passages:
@@ -172,3 +178,15 @@ class Question:
             if not 0 <= passage.start <= passage.end:
                 span = f"is {passage.start} to {passage.end}; use 0 or more, ending where it starts or after"
                 raise QuestionRefused(field=f"{path}.start", why=span)
+
+    def _check_compared(self) -> None:
+        """Refuse names that are none, and a prompt that is no part of an evaluation."""
+        if self.variant and not all(self.variant.partition("@")):
+            raise QuestionRefused(field="variant", why=f"is {self.variant!r}; send model@version")
+        if self.prompt and not all(self.prompt.partition("@")):
+            raise QuestionRefused(field="prompt", why=f"is {self.prompt[:80]!r}; send prompt@version")
+        if self.unsaved and self.purpose is not Purpose.EVALUATION:
+            why = f"is for purpose EVALUATION only; purpose is {self.purpose.name}"
+            raise QuestionRefused(field="unsaved_prompt", why=why)
+        if self.unsaved and self.prompt:
+            raise QuestionRefused(field="unsaved_prompt", why="cannot go with prompt: send one of them")

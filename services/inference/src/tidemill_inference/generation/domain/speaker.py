@@ -4,8 +4,9 @@ import hashlib
 from dataclasses import replace
 
 from tidemill_core.application import Caller, Request
-from tidemill_core.rights import ACT_FOR_USERS, end_user_of, has_right, principals_of
-from tidemill_inference.generation.domain.question import Question
+from tidemill_core.rights import ACT_FOR_USERS, end_user_of, has_right, manages, principals_of
+from tidemill_inference.generation.domain.errors import UnsavedPromptRefused
+from tidemill_inference.generation.domain.question import Purpose, Question
 
 
 def spoken_by(
@@ -27,6 +28,18 @@ def spoken_by(
         end_user=end_user_of(caller, question.end_user, field=end_user_field),
         principals=principals_of(caller, question.principals, field=principals_field, may_name_others=may_name_others),
     )
+
+
+def compared_by(caller: Caller, question: Question) -> Question:
+    """Return the question with what the caller may compare: who manages the project could deploy it.
+
+    Raises:
+        UnsavedPromptRefused: it brings a prompt, and the caller is no operator.
+
+    """
+    if question.unsaved and not manages(caller):
+        raise UnsavedPromptRefused
+    return replace(question, free_sampling=question.purpose is Purpose.EVALUATION and manages(caller))
 
 
 def owned(caller: Caller, end_user: str) -> bool:

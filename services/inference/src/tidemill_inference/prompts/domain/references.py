@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from tidemill_core.resources import check_slug
 
+UNSAVED = "unsaved:"
+"""Before the digest of a prompt that is saved nowhere; no name of a prompt has a colon."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:

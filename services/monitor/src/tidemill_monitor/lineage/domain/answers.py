@@ -11,7 +11,8 @@ from tidemill_monitor.lineage.domain.parts import Updates, event_part, state_par
 def _made_by(variant: inference.Variant) -> tuple[tuple[kinds.Relation, str], ...]:
     """Return what made the answer: only a candidate's answers came of its rollout."""
     rollout = variant.rollout if variant.name == inference.CANDIDATE else ""
-    return (kinds.ANSWERED, variant.model), (kinds.PROMPTED, variant.prompt), (kinds.ANSWERED_IN, rollout)
+    prompt = variant.prompt if "@" in variant.prompt else ""  # one that was not saved has a digest alone
+    return (kinds.ANSWERED, variant.model), (kinds.PROMPTED, prompt), (kinds.ANSWERED_IN, rollout)
 
 
 def _variant_facts(variant: inference.Variant) -> dict[str, Fact | None]:

@@ -1,0 +1,123 @@
+"""Use case: list the answers of all variants to the cases of a test, lowest or highest first by a metric."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from itertools import compress
+from math import inf
+
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.errors import InvalidInput, NotFound
+from tidemill_core.rights import ACT_FOR_USERS, has_right
+from tidemill_evaluator.evaluations.domain.places import Place, place_of, token_of
+from tidemill_evaluator.evaluations.ports import Readers
+from tidemill_evaluator.metrics.domain.metric import ROUGE_L, unknown
+from tidemill_evaluator.metrics.ports import KnownMetrics
+from tidemill_evaluator.prompt_tests.domain.cells import INPUT_TOKENS, CaseCells
+from tidemill_evaluator.prompt_tests.domain.prompt_test import PromptTest
+from tidemill_evaluator.prompt_tests.ports import PromptResults, PromptTests
+from tidemill_evaluator.suites.domain.cases import Case
+from tidemill_evaluator.suites.ports import Cases
+
+MAX_PAGE_CHARS = 1_000_000
+"""Characters (at most 4 bytes each) per page, so that it fits gRPC's default message size."""
+CHARS_OF_SCORES = 1000
+"""Of a variant's scores by some metrics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPromptResultsCommand:
+    """An empty metric means ROUGE-L."""
+
+    test: str
+    page: PageRequest
+    metric: str = ""
+    highest_first: bool = False
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What its pages belong to."""
+        return self.test, self.metric, "desc" if self.highest_first else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownCells:
+    """A result with its case; `restricted` says that texts were left out which are not for the caller."""
+
+    result: CaseCells
+    question: str
+    reference: str
+    restricted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPromptResults:
+    """Ordered by a metric's mean over the variants, then by case; texts by the rule of recorded answers."""
+
+    tests: PromptTests
+    cases: Cases
+    results: PromptResults
+    readers: Readers
+    metrics: KnownMetrics
+
+    async def __call__(self, caller: Caller, command: ListPromptResultsCommand) -> Page[ShownCells]:
+        """Return a page.
+
+        Raises:
+            EvaluationNotFound: there is none.
+            InvalidInput: there is no such metric, or the page's token is not usable.
+            DependencyUnavailable: ingest, which knows the readers, does not answer.
+
+        """
+        metric, page = command.metric or ROUGE_L, command.page
+        if metric != INPUT_TOKENS and self.metrics.find(metric) is None:
+            raise InvalidInput.at(field="metric", text=unknown(metric, self.metrics.names))
+        test = await self.tests.get(caller.project, command.test)
+        asked = await self._asked(test)
+        known = await self.results.read(caller.project, test.id)
+        found = [each for each in known.values() if each.case in asked]
+
+        def place(result: CaseCells) -> Place:
+            value, last = result.mean(metric), -inf if command.highest_first else inf
+            return last if value is None else value, "", result.case
+
+        ordered = sorted(found, key=place, reverse=command.highest_first)
+        after = place_of(page.token, command.places)
+        if after is not None:
+            behind = [place(each) < after if command.highest_first else place(each) > after for each in ordered]
+            ordered = list(compress(ordered, behind))
+        shown, capacity = list[ShownCells](), MAX_PAGE_CHARS
+        for each in ordered[: page.size]:
+            case = asked[each.case]
+            capacity -= len(case.question) + len(case.reference)
+            capacity -= sum(len(cell.text) + CHARS_OF_SCORES for cell in each.cells)
+            if shown and capacity < 0:
+                break
+            shown.append(ShownCells(result=each, question=case.question, reference=case.reference))
+        token = token_of(place(shown[-1].result), command.places) if len(ordered) > len(shown) else ""
+        return Page(items=await self._readable(caller, shown), next_token=token)
+
+    async def _asked(self, test: PromptTest) -> Mapping[str, Case]:
+        cases: Sequence[Case] = test.grid.questions
+        if test.pinned and test.pinned.case_set:
+            try:
+                cases = await self.cases.read(test.project, test.pinned.case_set)
+            except NotFound:
+                cases = ()
+        return {case.id: case for case in cases}
+
+    async def _readable(self, caller: Caller, shown: Sequence[ShownCells]) -> Sequence[ShownCells]:
+        """Return what is shown: to who does not act for users, answers on what they may read now."""
+        if has_right(caller, ACT_FOR_USERS):
+            return shown
+        sources = {each for some in shown for each in some.result.rests_on if not each.collection}
+        restricted = await self.readers.restricted(caller, sorted(sources, key=astuple)) if sources else frozenset()
+
+        def hidden(each: ShownCells) -> bool:
+            return any(source.collection or source in restricted for source in each.result.rests_on)
+
+        return [_without_texts(each) if hidden(each) else each for each in shown]
+
+
+def _without_texts(shown: ShownCells) -> ShownCells:
+    cells = tuple(replace(cell, text="") for cell in shown.result.cells)
+    return replace(shown, result=replace(shown.result, cells=cells), restricted=True)
