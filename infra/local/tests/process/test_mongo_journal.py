@@ -1,12 +1,10 @@
-"""What a kill leaves of commands in the journal of the embedded MongoDB, in a process of its own, as Java stays."""
+"""What a kill leaves of commands in the journal of the embedded MongoDB."""
 
 from pathlib import Path
 
-from infra.local.tests.mongo_scripts import STARTED, printed
+from infra.local.tests.process.java_process import JavaProcess
 
-KILLED = (
-    STARTED
-    + """
+KILLED = """
 written = file.with_suffix(".journal")
 
 class Full:
@@ -14,7 +12,7 @@ class Full:
         self._out = out
 
     def write(self, *_):
-        raise jpype.java.io.IOException("no space is left")
+        raise java.io.IOException("no space is left")
 
     def getChannel(self):
         return self._out.getChannel()
@@ -25,7 +23,7 @@ def start():
     commit = GroupCommit(journal.commit)
     return store, journal, commit, served(store, commit, journal).d.things
 
-def found(things):
+def read(things):
     return {each.pop("_id"): each for each in things.find()}
 
 sizes, states = [], []
@@ -51,7 +49,7 @@ kept = written.read_bytes()
 written.write_bytes(kept + kept[16:60])
 
 store, journal, commit, things = start()
-states.append(found(things) | found(things.database.client.other.things))
+states.append(read(things) | read(things.database.client.other.things))
 things.update_many({"n": {"$gte": 0}}, {"$inc": {"n": 100}})
 things.update_one({"_id": "t5"}, {"$inc": {"n": 1}})
 sizes.append(written.stat().st_size)
@@ -63,18 +61,16 @@ store.closeImmediately()
 written.write_bytes(bytes(16) + kept[16:])
 
 store, journal, commit, things = start()
-states.append(found(things))
+states.append(read(things))
 things.update_one({"_id": "t5"}, {"$set": {"n": 5}})
 store.closeImmediately()
-states.append(found(start()[-1])["t5"])
-print(json.dumps([sizes, states]), flush=True)
-os._exit(0)
+states.append(read(start()[-1])["t5"])
+found = [sizes, states]
 """
-)
 
 
-def test_what_was_acknowledged_before_a_kill_is_there_once(tmp_path: Path) -> None:
-    (sizes, states), log = printed(KILLED, tmp_path / "store.mv")
+def test_what_was_acknowledged_before_a_kill_is_there_once(java: JavaProcess, tmp_path: Path) -> None:
+    (sizes, states), log = java.run(KILLED, tmp_path / "store.mv")
     refused, first, second, last = states
 
     assert refused == "refused"

@@ -1,0 +1,85 @@
+"""Searches by partial indexes."""
+
+from pathlib import Path
+
+from infra.local.tests.process.java_process import JavaProcess
+
+WAITING = """
+opened, backends = mongo_server.opened_backend, []
+mongo_server.opened_backend = lambda store: backends.append(opened(store)) or backends[0]
+store = mongo_server.open_store(file)
+commit = GroupCommit(store.commit)
+client = served(store, commit)
+things = client.d.things
+things.create_index([("at", 1), ("_id", 1)], partialFilterExpression={"at": {"$exists": True}})
+things.insert_many([{"_id": f"{n:04}", "n": n} | ({"at": n} if n % 100 == 7 else {}) for n in range(2000)])
+waiting = {"at": {"$exists": True, "$lt": 1000}}
+"""
+MESSAGE = """
+class Message:
+    def __init__(self, command, **fields):
+        self.document = document(command, "things")
+        self.document.putAll(java.util.LinkedHashMap(fields))
+    def getDocument(self):
+        return self.document
+    def getDatabaseName(self):
+        return "d"
+
+def named(searched):
+    narrowed = searched.getDocument().get("filter").get("_id")
+    return [str(each) for each in narrowed.get("$in")] if narrowed is not None else []
+"""
+
+
+def test_what_a_partial_index_is_of_is_found_as_by_the_library(java: JavaProcess, tmp_path: Path) -> None:
+    script = f"""{WAITING}
+last = [each["_id"] for each in things.find(waiting, {{"at": 1}}).sort("at", -1).limit(3)]
+with_more = [each["_id"] for each in things.find(waiting | {{"n": {{"$gt": 500}}}})]
+many = things.count_documents({{}}), len(list(things.find({{"at": {{"$exists": False}}}})))
+found = [last, with_more, many, len(list(things.find({{"at": {{"$lt": 0}}}})))]
+"""
+
+    found, _ = java.run(script, tmp_path / "store.mv")
+
+    assert found == [["0907", "0807", "0707"], ["0507", "0607", "0707", "0807", "0907"], [2000, 1980], 0]
+
+
+def test_partial_indexes_are_known_of_a_file_that_is_opened_again(java: JavaProcess, tmp_path: Path) -> None:
+    script = f"""{WAITING}{MESSAGE}
+client.close()
+store.close()
+again = mongo_server.open_store(file)
+opened(again)
+searched = Message("find", filter=document("at", document("$lt", 300)))
+PartialScans(again).narrow(searched)
+found = named(searched)
+"""
+
+    found, _ = java.run(script, tmp_path / "store.mv")
+
+    assert found == ["0007", "0107", "0207"]
+
+
+def test_a_search_by_a_partial_index_does_not_wait_for_who_has_the_collection(
+    java: JavaProcess, tmp_path: Path
+) -> None:
+    script = f"""{WAITING}{MESSAGE}
+import threading
+index = document("sparse", True)
+index.put("key", document("at", 1))
+searched, scans = Message("find", filter=document("at", document("$lt", 300))), PartialScans(store)
+scans.declare(Message("createIndexes", indexes=java.util.ArrayList([index])))
+held = backends[0].resolveDatabase("d").resolveCollection("things", False)
+by_library = threading.Thread(target=things.find_one, args=({{"n": {{"$lt": 0}}}},), daemon=True)
+with jpype.synchronized(held):
+    searching = threading.Thread(target=scans.narrow, args=(searched,), daemon=True)
+    for each, limit_s in ((by_library, 0.3), (searching, 60)):
+        each.start()
+        each.join(limit_s)
+    waits, ended = by_library.is_alive(), not searching.is_alive()
+found = [waits, ended, named(searched) if ended else []]
+"""
+
+    found, _ = java.run(script, tmp_path / "store.mv")
+
+    assert found == [True, True, ["0007", "0107", "0207"]]
