@@ -1,11 +1,11 @@
 """Runs the checks and the tests of the repository, and prints how long each took.
 
-`python infra/checks.py` runs all of them, `--quick` those that need no server, `--of rag` the tests of one service or
-library (with `--quick` its quick ones), and names (`ruff mypy`) the named ones. One that fails does not keep the others
-from running, and each prints what it found when it is done. Tests run in several processes. All tests wait for their
-servers as much as they compute: the checks run beside them, one after the other. Quick tests are a check like the
-others: they are collected by one process, and meanwhile those that take longest run on the other processors; then they
-wait for half of their time.
+`python infra/checks.py` runs all of them but the tests marked `long`, `--quick` those that need no server, `--of rag`
+the tests of one service or library, long ones too (with `--quick` its quick ones), and names (`ruff mypy`, `long`) the
+named ones. One that fails does not keep the others from running, and each prints what it found when it is done. Tests
+run in several processes. All tests wait for their servers as much as they compute: the checks run beside them, one
+after the other. Quick tests are a check like the others: they are collected by one process, and meanwhile those that
+take longest run on the other processors; then they wait for half of their time.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path("scripts"))
 
-TESTS, QUICK_TESTS = "tests", "quick"
+TESTS, QUICK_TESTS, LONG_TESTS = "tests", "quick", "long"
 QUICK_FOLDERS = ("libs", "examples", "infra", "services")
 MAX_TEST_PROCESSES = 6
 """They share one broker, one MongoDB server and one object store."""
@@ -45,13 +45,14 @@ def main() -> int:
     if arguments.of and not folder_of(arguments.of).is_dir():
         parser.error(f"there is no part {arguments.of}: see the folders of services/, libs/ and examples/")
     if not (names := [QUICK_TESTS if arguments.quick else TESTS] if arguments.of else arguments.checks):
-        names = [name for name in known if name != (TESTS if arguments.quick else QUICK_TESTS)]
+        names = [name for name in known if name not in {LONG_TESTS, TESTS if arguments.quick else QUICK_TESTS}]
     return run_all({name: known[name] for name in names})
 
 
 def commands(part: str) -> dict[str, list[str]]:
     """Return the command of each check, the longest first; tests may be of one part."""
     pytest = [sys.executable, "-m", "pytest", "--quiet", "--durations=10"]
+    in_processes = [*pytest, "--processes", str(test_processes())]
     folders = [str(folder_of(part))] if part else []
     return {
         QUICK_TESTS: [*pytest, "--quick", "--processes", str(2 * cores()), *(folders or QUICK_FOLDERS)],
@@ -64,7 +65,8 @@ def commands(part: str) -> dict[str, list[str]]:
         "buf": [str(BIN / "buf"), "lint", "protos"],
         "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
         "protos": [sys.executable, "infra/protos/generate.py", "--check"],
-        TESTS: [*pytest, "--processes", str(test_processes()), *folders],
+        TESTS: [*in_processes, *(["--long", "with", *folders] if part else [])],
+        LONG_TESTS: [*in_processes, "--long", "only"],
     }
 
 
@@ -106,7 +108,7 @@ def run(name: str, command: list[str]) -> tuple[float, str]:
     if STOPPED.is_set():
         return 0.0, "not run"
     begin = time.monotonic()
-    output = None if name == TESTS else subprocess.PIPE
+    output = None if name in {TESTS, LONG_TESTS} else subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output and subprocess.STDOUT, text=True) as process:  # noqa: S603 - our own commands
         RUNNING.append(process)
         printed, _ = process.communicate()

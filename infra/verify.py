@@ -2,8 +2,8 @@
 
 `make verify` runs the whole turn as this processor computes and, where that is bfloat16, once more in float32 with
 kernels held to AVX2, which stands for a weaker one. Then it holds the real vLLM to the contract of engines, turns a
-short loop on it, proves over every RPC what tests prove with fewer requests, and runs clients that others wrote, which
-are installed for it.
+short loop on it, proves over every RPC what tests prove with fewer requests, runs the tests marked `long`, and clients
+that others wrote, which are installed for it.
 Arguments go to the demo: `make verify ARGS=--poisoned`.
 """
 
@@ -137,7 +137,7 @@ def main() -> int:
         if any(tidemill(environment, *command) for command in (["down"], ["demo", *sys.argv[1:]])):
             return 1
         kept = judge(json.loads(REPORT.read_text("utf-8"))) and kept
-    return 0 if all([serves_by_vllm(), clients(), proven(), kept]) else 1
+    return 0 if all([serves_by_vllm(), clients(), proven(), long_tests(), kept]) else 1
 
 
 def clients() -> bool:
@@ -164,6 +164,13 @@ def proven() -> bool:
     say("--- 1,000 generated requests of every RPC, and 11,000 probes of one project by another")
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:xdist", "--timeout=7200", *PROOFS]
     return subprocess.run(command, env=os.environ | WHOLE, cwd=ROOT, check=False).returncode == 0  # noqa: S603 - ours
+
+
+def long_tests() -> bool:
+    """Run what `make test` leaves to this."""
+    say("--- the tests that take long")
+    command = [sys.executable, "infra/checks.py", "long"]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0  # noqa: S603 - ours
 
 
 def tidemill(environment: Mapping[str, str], *arguments: str) -> int:

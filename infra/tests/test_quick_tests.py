@@ -29,4 +29,12 @@ def test_the_tests_of_one_service_may_be_the_quick_ones(
     assert checks.main() == 0
     assert list(chosen) == [name]
     assert [each for each in chosen[name] if each.endswith("rag")] == [str(checks.ROOT / "services" / "rag")]
-    assert ("--quick" in chosen[name]) is is_quick
+    assert ("--quick" in chosen[name], "--long" in chosen[name]) == (is_quick, not is_quick)
+
+
+def test_tests_that_take_long_are_left_to_make_verify() -> None:
+    commands = checks.commands("")
+
+    assert "--long" not in commands["tests"]
+    assert commands["long"][-2:] == ["--long", "only"]
+    assert "infra/checks.py" in (checks.ROOT / "infra/verify.py").read_text("utf-8")

@@ -17,6 +17,7 @@ from tidemill_local import topics
 TOPIC, GROUP = "tidemill.ingest.document.v1", "tidemill.rag.documents"
 
 
+@pytest.mark.long
 @pytest.mark.server
 @pytest.mark.timeout(300)
 async def test_a_folder_from_before_there_were_users_keeps_its_records_and_groups(tmp_path: Path) -> None:

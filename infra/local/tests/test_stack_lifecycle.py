@@ -175,6 +175,7 @@ def test_a_taken_port_that_was_asked_for_is_reported_in_one_sentence(
             own.up()
 
 
+@pytest.mark.long
 def test_a_port_that_another_process_took_after_it_was_chosen_is_replaced(
     own: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,16 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
-from tidemill_testkit.distribution import unit_of
+from tidemill_testkit.distribution import pytest_collection_modifyitems, unit_of
 from tidemill_testkit.polling import eventually
 
 TEST = """
@@ -90,3 +94,46 @@ async def test_what_takes_longest_begins_first(tmp_path: Path) -> None:
     output, _ = await run.communicate()
     found = [line for line in output.decode().splitlines() if "::" in line]
     assert [line.partition("::")[0][-4] for line in found] == ["e", "d", "b", "b", "c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("options", "run"),
+    [
+        ({"long": "without"}, ["server", "heavy", "plain"]),
+        ({"long": "with"}, ["server", "heavy", "long", "plain"]),
+        ({"long": "only"}, ["long"]),
+        ({"long": "without", "quick": True}, ["plain"]),
+    ],
+)
+def test_what_takes_long_is_run_where_it_is_asked_for(options: Mapping[str, Any], run: list[str]) -> None:
+    items = [Item(name) for name in ("server", "heavy", "long", "plain")]
+    left_out: list[Item] = []
+
+    def deselected(items: Sequence[Item]) -> None:
+        left_out.extend(items)
+
+    hook = SimpleNamespace(pytest_deselected=deselected)
+    config: Any = SimpleNamespace(getoption=options.get, getini=lambda _: (), hook=hook)
+
+    pytest_collection_modifyitems(config, items)  # type: ignore[arg-type] # of what it asks
+
+    assert [item.mark for item in items] == run
+    assert len(left_out) + len(items) == 4
+
+
+@dataclass(frozen=True)
+class Item:
+    """A test with one mark, in a file of its own."""
+
+    mark: str
+
+    @property
+    def nodeid(self) -> str:
+        return f"test_{self.mark}.py::test_it"
+
+    @property
+    def path(self) -> Path:
+        return Path(f"test_{self.mark}.py")
+
+    def get_closest_marker(self, name: str) -> str | None:
+        return name if name == self.mark else None

@@ -1,7 +1,8 @@
 """Which tests need servers, and which of them run in one process when a run has several.
 
 A test that starts servers, or uses those of the run, is marked `server`. `--quick` runs the others but for the files
-and folders that the setting `heavy_tests` names: they load models, train, or break processes on purpose.
+and folders that the setting `heavy_tests` names, and tests marked `heavy`: they load models, train, break processes on
+purpose, or take long. What is marked `long` is not run at all without `--long with`, or `--long only`.
 
 A file of tests stays in one process, since its fixtures may be expensive. A folder `process` or `system` does as
 well: its tests run the same service, and two processes of one service share its consumer groups, on one broker; or the
@@ -40,6 +41,7 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the option and the setting."""
     parser.addoption("--quick", action="store_true", help="run only tests that need no server and take little time")
+    parser.addoption("--long", choices=("without", "with", "only"), default="without", help="tests marked long")
     parser.addini("heavy_tests", "Files and folders of tests that --quick leaves out.", "paths", [])
 
 
@@ -54,8 +56,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-    if config.getoption("quick"):
-        items[:] = [item for item in items if not item.get_closest_marker("server")]
+    if left_out := {item for item in items if _is_left_out(item, config)}:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
     named = frozenset(config.getini("heavy_tests"))
     heavy = {unit_of(item.nodeid) for item in items if _is_heavy(item, named)}
     items.sort(key=lambda item: _rank(unit_of(item.nodeid), heavy))
@@ -86,8 +89,19 @@ def unit_of(nodeid: str) -> str:
     return str(file.parent if file.parent.name in TOGETHER else file)
 
 
+def _is_left_out(item: pytest.Item, config: pytest.Config) -> bool:
+    if config.getoption("quick") and _marked(item, "server", "heavy"):
+        return True
+    asked: str = config.getoption("long")
+    return asked == ("without" if _marked(item, "long") else "only")
+
+
 def _is_heavy(item: pytest.Item, named: frozenset[Path]) -> bool:
-    return item.get_closest_marker("server") is not None or not named.isdisjoint((item.path, *item.path.parents))
+    return _marked(item, "server", "heavy") or not named.isdisjoint((item.path, *item.path.parents))
+
+
+def _marked(item: pytest.Item, *names: str) -> bool:
+    return any(item.get_closest_marker(name) for name in names)
 
 
 def _rank(unit: str, heavy: AbstractSet[str]) -> int:

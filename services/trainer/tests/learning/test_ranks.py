@@ -89,6 +89,7 @@ def by_two(processes: Processes, job: Job) -> RecordedReports:
     return found[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "args"),
     [
@@ -112,6 +113,7 @@ def test_two_processes_compute_the_steps_of_one(
     assert [line["versions"]["processes"] for line in two.lines if line["event"] == "begun"] == ["2"]
 
 
+@pytest.mark.long
 def test_trials_of_two_processes_are_measured_as_those_of_one(tmp_path: Path, base: Path, processes: Processes) -> None:
     held_out = HeldOut(share=0.25, seed=3, measurements=2)
     one = RecordedReports()
@@ -124,6 +126,7 @@ def test_trials_of_two_processes_are_measured_as_those_of_one(tmp_path: Path, ba
     assert len(measured[0]) == 2
 
 
+@pytest.mark.long
 def test_two_processes_go_on_from_their_checkpoint_to_the_same_adapter_and_one_does_not(
     tmp_path: Path, base: Path, processes: Processes
 ) -> None:
@@ -158,6 +161,7 @@ def test_a_step_that_cannot_be_divided_is_refused(tmp_path: Path, base: Path) ->
     assert stopped.value.reason == "BAD_RECIPE"
 
 
+@pytest.mark.long
 async def test_where_a_rank_is_killed_all_end_and_the_next_attempt_goes_on(tmp_path: Path, base: Path) -> None:
     job = job_in(tmp_path, base, **ARGS)
     recipe = Recipe(method="sft", lora=job.lora, args=job.args)

@@ -117,6 +117,7 @@ def fresh_process() -> Iterator[ProcessPoolExecutor]:
         yield executor
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("numeric_format", ["bfloat16", "float32"])
 def test_a_training_takes_what_it_was_estimated_to_take(
