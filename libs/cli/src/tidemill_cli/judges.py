@@ -10,6 +10,7 @@ from tidemill_cli.options import Commands
 from tidemill_cli.output import EXIT_ERROR, call, card, plain, progress, show, word
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
+from tidemill_client.judge_templates import TEMPLATES
 from tidemill_client.judges import Judges
 
 judges = Commands(help="Models that judge answers by a rubric, for evaluations and gates.")
@@ -33,6 +34,27 @@ def list_judges() -> ListJudgesRequest:
 def show_judge(name: JudgeArgument) -> None:
     """Show a judge with its rubric."""
     judge = call(lambda c: Judges(c).get(name))
+    show(plain(judge), card(_facts(judge)))
+
+
+@judges.command("add")
+def add_judge(
+    name: JudgeArgument,
+    *,
+    deployment: Annotated[
+        str, typer.Option("--deployment", "-d", help="What judges: its prompt is the question alone; no retrieval.")
+    ],
+    template: Annotated[str, typer.Option("--template", "-t", help=f"What it judges by: {', '.join(TEMPLATES)}.")],
+    may_judge_itself: Annotated[bool, typer.Option(help="Let it judge answers of its own model.")] = False,
+) -> None:
+    """Add a judge by a ready rubric: those of RAGAS, of answers by passages. Others are written in loop.yaml."""
+    known = TEMPLATES.get(template)
+    if known is None:
+        message = f"{template!r} is not a template: use one of {', '.join(TEMPLATES)}"
+        raise typer.BadParameter(message, param_hint="--template")
+    asked = known.judge(name, deployment)
+    asked.may_judge_itself = may_judge_itself
+    judge = call(lambda c: Judges(c).create(asked))
     show(plain(judge), card(_facts(judge)))
 
 

@@ -58,3 +58,20 @@ async def test_an_agreement_of_an_earlier_version_is_called_so(terminal: Termina
     for command in (("list",), ("show", "tone")):
         shown = await asyncio.to_thread(terminal, "judges", *command)
         assert "an earlier version: 0.71 [0.52, 0.90] of 60" in " ".join(shown.text.split())
+
+
+async def test_a_judge_is_added_by_a_template(terminal: Terminal, running: Running) -> None:
+    command = ("judges", "add", "grounded", "--deployment", "grader", "--template")
+
+    added = await asyncio.to_thread(terminal, *command, "faithfulness")
+    refused = await asyncio.to_thread(terminal, *command, "truth")
+
+    stored = running.keepers["judge"].stored["grounded"]
+    assert (added.code, refused.code) == (0, 2)
+    assert isinstance(stored, pb.Judge)
+    assert (stored.deployment, stored.criteria[0].name, list(stored.reads)) == (
+        "grader",
+        "faithfulness",
+        [pb.JUDGE_INPUT_PASSAGES],
+    )
+    assert "use one of faithfulness, answer_relevance" in " ".join(refused.text.split())

@@ -1,14 +1,18 @@
 """Judges of loop.yaml, and the gates that name them."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from google.protobuf.json_format import MessageToDict
 
 from libs.cli.tests.loop.conftest import LOOP, TRUTH
+from tidemill.evaluator.v1 import judge_pb2 as pb
+from tidemill_cli.loop.judges import Judge
 from tidemill_cli.loop.problems import LoopErrors
 from tidemill_cli.loop.reader import read_loop
 from tidemill_cli.loop.resources import desired_resources
+from tidemill_client.judge_templates import TEMPLATES
 
 GATED = LOOP.replace("{suite: truth}, metric: rouge_l,", "{suite: truth}, metric: 'judge:tone',")
 
@@ -38,6 +42,22 @@ def test_judges_become_resources_and_gates_name_them(tmp_path: Path) -> None:
     assert MessageToDict(gate.message)["require"][1]["metric"] == "judge:tone"
 
 
+@pytest.mark.parametrize("template", get_args(Judge.model_fields["template"].annotation)[0].__args__)
+def test_a_template_stands_for_rubric_criteria_and_what_is_read(tmp_path: Path, template: str) -> None:
+    text = LOOP.replace("judges:\n", f"judges:\n  grounded: {{deployment: helpdesk, template: {template}}}\n")
+
+    made = {each.name: each for each in desired_resources(read_loop(written(tmp_path, text)))}
+
+    judge, known = made["grounded"].message, TEMPLATES[template].judge("grounded", "helpdesk")
+    assert isinstance(judge, pb.Judge)
+    assert (judge.rubric, judge.criteria, judge.reads) == (known.rubric, known.criteria, known.reads)
+    assert (judge.deployment, judge.mode) == ("helpdesk", pb.JUDGE_MODE_POINTWISE)
+
+
+def test_the_file_knows_all_templates() -> None:
+    assert set(get_args(Judge.model_fields["template"].annotation)[0].__args__) == TEMPLATES.keys()
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "reported"),
     [
@@ -49,6 +69,8 @@ def test_judges_become_resources_and_gates_name_them(tmp_path: Path) -> None:
         ("reads: [reference]", "reads: [mail]", "'mail' is not allowed"),
         ("judges:\n", "judges:\n  all: {members: [tone, tune]}\n", "there is no judge 'tune' in this file"),
         ("judges:\n", "judges:\n  all: {members: [tone], rubric: x}\n", "use either deployment and rubric, or members"),
+        ("tone: {deployment: helpdesk,", "tone: {deployment: helpdesk, template: faithfulness,", "leave these out"),
+        ("tone: {deployment: helpdesk,", "tone: {deployment: helpdesk, template: truth,", "'truth' is not allowed"),
         ("judges:\n", "judges:\n  all: {deployment: helpdesk}\n", "use either deployment and rubric, or members"),
         ("tone: {deployment: helpdesk", "tone: {deployment: grader", "there is no deployment 'grader'"),
     ],
