@@ -38,7 +38,6 @@ evaluations = Commands(help="Comparisons of a candidate with the baseline.")
 
 EvaluationArgument = Annotated[str, typer.Argument(help="The evaluation's id (see `tidemill evaluations list`).")]
 CandidateOption = Annotated[str, typer.Option("--candidate", help="model@version.")]
-METRIC = "rouge_l"
 
 
 @lists(
@@ -77,7 +76,9 @@ def list_cases(
     name: EvaluationArgument,
     *,
     case_set: Annotated[str, typer.Option(help="Only of this case set, as named by `evaluations show`.")] = "",
-    metric: Annotated[str, typer.Option(help="Sort by the difference in this metric.")] = METRIC,
+    metric: Annotated[
+        str, typer.Option(help="Sort by the gain in this metric; without, by the first that the gate requires.")
+    ] = "",
     size: SizeOption = 20,
     token: TokenOption = "",
 ) -> None:
@@ -86,8 +87,8 @@ def list_cases(
         evaluation=name, case_set=case_set, metric=metric, page_size=size, page_token=token
     )
     page = call(lambda c: c.evaluations.ListCaseResults(request))
-    columns = ("change", "case", "question", "reference", "baseline", "candidate")
-    picture = table(columns, [_case(result, metric) for result in page.results], one_line=True)
+    columns = (f"change of {page.metric}", "case", "question", "reference", "baseline", "candidate")
+    picture = table(columns, [_case(result, page.metric) for result in page.results], one_line=True)
     show_page("results", page.results, page.next_page_token, picture)
 
 

@@ -228,7 +228,7 @@ def _cases(_request: Any) -> ev_rpc.ListCaseResultsResponse:
     case = ev.CaseResult(case_set="suite:truth@1", case="q1", question="What?", reference="This.")
     case.baseline.scores["rouge_l"], case.baseline.text = 0.9, "This."
     case.candidate.failure = "UNAVAILABLE"
-    return ev_rpc.ListCaseResultsResponse(results=[case])
+    return ev_rpc.ListCaseResultsResponse(results=[case], metric="rouge_l")
 
 
 def _power(_request: Any) -> ev_rpc.GetGatePowerResponse:

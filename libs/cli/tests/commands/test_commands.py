@@ -58,7 +58,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("gates power helpdesk_gate", ["suite:truth@1", "+0.12", "34%", "260", "assumed", "not known yet"]),
         ("evaluations list", ["ev-1", "40/108", "running"]),
         ("evaluations cancel ev-1", ["ev-1", "cancelled"]),
-        ("evaluations cases ev-1", ["no answer"]),
+        ("evaluations cases ev-1", ["no answer", "change of rouge_l"]),
         ("evaluations start helpdesk_lora@1 --gate helpdesk_gate", ["ev-1"]),
         ("evaluations start --candidate helpdesk_lora@1 --gate helpdesk_gate", ["ev-1"]),
         ("rollouts list", ["canary 50 %, 12 of 40 requests"]),

@@ -4,11 +4,12 @@ from dataclasses import replace
 import pytest
 
 from services.evaluator.tests.builders import ADA, TUNED, cases
-from services.evaluator.tests.harness import Evaluator
+from services.evaluator.tests.harness import HELD_OUT, Evaluator
 from tidemill_core.application import Page, PageRequest
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.errors import EvaluationNotFound
 from tidemill_evaluator.evaluations.list_case_results import ListCommand
+from tidemill_evaluator.gates.domain.gate import Requirement
 
 HUGE = base64.urlsafe_b64encode(f'["e", "", "rouge_l", 1{400 * "0"}, "a", "b"]'.encode()).decode()
 
@@ -77,6 +78,22 @@ async def test_another_metric_makes_another_order() -> None:
     command = ListCommand(evaluation=evaluation, page=PageRequest(), metric="output_chars")
 
     assert ids(await evaluator.list_case_results(ADA, command))[:2] == ["c1", "c3"]
+
+
+async def test_without_a_metric_the_order_is_by_the_first_one_that_the_gate_requires_of_the_set() -> None:
+    evaluator = Evaluator()
+    await evaluator.with_suite()
+    await evaluator.with_held_out()
+    await evaluator.with_gate(HELD_OUT, Requirement(suite="truth", metric="output_chars", gain_above=-100.0))
+    await evaluator.register()
+    done = await evaluator.finish()
+
+    pages = [
+        await evaluator.list_case_results(ADA, ListCommand(evaluation=done.id, page=PageRequest(), case_set=case_set))
+        for case_set in ("", "suite:truth@1")
+    ]
+
+    assert [page.metric for page in pages] == ["rouge_l", "output_chars"]
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 from services.evaluator.tests.builders import ADA, TUNED, gate_of, write
 from services.evaluator.tests.harness import Evaluator
-from tidemill_core.application import Caller
+from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import Internal
 from tidemill_evaluator.evaluations.domain.clusters import Traits
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.gaps import with_gaps
 from tidemill_evaluator.evaluations.domain.results import NOT_IN_TIME, CaseAnswer, CaseResult
+from tidemill_evaluator.evaluations.list_case_results import ListCommand
 from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair
 from tidemill_evaluator.safety.domain.expectations import EXPECTATION_GAP, EXPECTATION_MET
@@ -82,6 +83,29 @@ async def test_cases_without_a_reference_are_in_no_figure_that_needs_one() -> No
 
     assert (found["rouge_l"].cases, found["rouge_l"].missing) == (1, 0)
     assert found["output_chars"].cases == 2
+
+
+async def test_a_suite_without_references_has_no_figures_that_need_one_and_is_listed_by_what_its_cases_expect() -> None:
+    other = replace(SECRET, id="c2", question="The other word?")
+    evaluator = await with_suite(SECRET, other)
+    evaluator.inference.says[TUNED, other.question] = "x-1"
+    await evaluator.by_hand()
+
+    done = await evaluator.finish()
+    page = await evaluator.list_case_results(ADA, ListCommand(evaluation=done.id, page=PageRequest()))
+
+    assert list(by_metric(done)) == ["citation_valid", "output_chars", EXPECTATION_MET]
+    assert (page.metric, [each.result.case for each in page.items]) == (EXPECTATION_MET, ["c2", "c1"])
+
+
+async def test_a_figure_that_no_case_has_is_shown_where_the_gate_requires_it() -> None:
+    evaluator = await with_suite(SECRET)
+    await evaluator.gate_crud.create(ADA, gate_of(Requirement(suite="truth", metric="rouge_l")), write())
+    await evaluator.register()
+
+    found = by_metric(await evaluator.finish())
+
+    assert (found["rouge_l"].cases, "token_f1" in found) == (0, False)
 
 
 def paired(name: str, pair: str) -> Case:

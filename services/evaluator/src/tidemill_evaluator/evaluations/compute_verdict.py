@@ -67,8 +67,14 @@ class ComputeVerdict:
         return comparisons
 
     def _scored(self, evaluation: Evaluation, results: Sequence[CaseResult]) -> Sequence[str]:
-        """Return the metrics that are computed on a set: always, by request, and by its cases."""
-        return list(dict.fromkeys([*ALWAYS, *evaluation.comparing.metrics, *scored_in(results)]))
+        """Return the metrics that are computed on a set: always, by request, and by its cases.
+
+        What is always computed is left out where no answered case carries what it compares with.
+        """
+        answered = [result for result in results if result.answered]
+        scored = scored_in(answered or results)
+        always = [name for name in ALWAYS if name in scored or not answered]
+        return list(dict.fromkeys([*always, *evaluation.comparing.metrics, *scored]))
 
     async def _explained(
         self, asked: Asked, found: Comparison, answered: Sequence[Cluster], confidence: float

@@ -78,5 +78,7 @@ class EvaluationRpcs:
         )
         page = await self.list_case_results(current_caller(), command)
         return pb.ListCaseResultsResponse(
-            results=[result_message(shown) for shown in page.items], next_page_token=page.next_token
+            results=[result_message(shown) for shown in page.items],
+            next_page_token=page.next_token,
+            metric=page.metric,
         )

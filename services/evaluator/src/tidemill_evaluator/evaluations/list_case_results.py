@@ -7,8 +7,9 @@ from itertools import compress
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_core.rights import ACT_FOR_USERS, has_right
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.places import Place, place_of, token_of
-from tidemill_evaluator.evaluations.domain.results import CaseResult
+from tidemill_evaluator.evaluations.domain.results import CaseResult, scored_in
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations, PartialResult, Readers
 from tidemill_evaluator.metrics.domain.metric import ROUGE_L, Metric, unknown
 from tidemill_evaluator.metrics.ports import KnownMetrics
@@ -22,7 +23,7 @@ _MAX_ITEMS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListCommand:
-    """Empty `case_set` and `metric` mean all sets and ROUGE-L."""
+    """An empty `case_set` means all sets; an empty `metric` the first that is asked for."""
 
     evaluation: str
     page: PageRequest
@@ -30,15 +31,9 @@ class ListCommand:
     metric: str = ""
     best_first: bool = False
 
-    @property
-    def by(self) -> str:
-        """The metric, and the direction of the order where it is the other one."""
-        return f"{self.metric or ROUGE_L}{' desc' if self.best_first else ''}"
-
-    @property
-    def places(self) -> Sequence[str]:
-        """What its pages belong to."""
-        return self.evaluation, self.case_set, self.by
+    def places(self, metric: Metric) -> Sequence[str]:
+        """Return what its pages belong to: the metric, and the direction of the order where it is the other one."""
+        return self.evaluation, self.case_set, f"{metric.name}{' desc' if self.best_first else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +45,13 @@ class Shown:
     reference: str
     earlier: Sequence[Turn] = ()
     restricted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownPage(Page[Shown]):
+    """A page, and the metric that it is ordered by."""
+
+    metric: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ class ListCaseResults:
     readers: Readers
     metrics: KnownMetrics
 
-    async def __call__(self, caller: Caller, command: ListCommand) -> Page[Shown]:
+    async def __call__(self, caller: Caller, command: ListCommand) -> ShownPage:
         """Return a page.
 
         Raises:
@@ -77,14 +79,14 @@ class ListCaseResults:
         """
         page = command.page
         evaluation = await self.evaluations.get(caller.project, command.evaluation)
-        metric = self.metrics.find(command.metric or ROUGE_L)
-        if metric is None:
+        if command.metric and self.metrics.find(command.metric) is None:
             raise InvalidInput.at(field="metric", text=unknown(command.metric, self.metrics.names))
         chosen = _chosen(evaluation.case_sets, command)
-        after, descending = place_of(page.token, command.places), command.best_first
         asked = await self._asked(caller.project, chosen)
         known = await self.results.read(caller.project, evaluation.id, list(asked))
         found = [result for name, kept in known.items() if (result := kept.result(name.case_set, name.case))]
+        metric = self._metric(command, evaluation, chosen, found)
+        after, descending = place_of(page.token, command.places(metric)), command.best_first
         ordered = sorted(found, key=lambda result: _place(result, metric), reverse=descending)
         if after is not None:
             places = [_place(each, metric) for each in ordered]
@@ -93,9 +95,22 @@ class ListCaseResults:
         found_page = _page(ordered, asked, page.size, command, metric)
         if has_right(caller, ACT_FOR_USERS):
             return found_page
-        return Page(
-            items=await self._readable(caller, found_page.items, asked, known), next_token=found_page.next_token
-        )
+        return replace(found_page, items=await self._readable(caller, found_page.items, asked, known))
+
+    def _metric(
+        self, command: ListCommand, evaluation: Evaluation, chosen: Sequence[CaseSet], found: Sequence[CaseResult]
+    ) -> Metric:
+        """Return the metric that is named, else the first that is asked for: by the gate, by hand, or by cases.
+
+        Nearness to the reference comes before what cases ask for, where they have one.
+        """
+        required = [each.metric for each in evaluation.comparing.require if any(map(each.is_of, chosen))]
+        scored = scored_in(result for result in found if result.answered)
+        usual = [ROUGE_L] if ROUGE_L in scored else [*scored, ROUGE_L]
+        names = [command.metric, *required, *evaluation.comparing.metrics, *usual]
+        known = [metric for name in names if (metric := self.metrics.find(name))]
+        asked = {command.metric, *required, *evaluation.comparing.metrics, ROUGE_L}
+        return next(each for each in known if each.by_case or each.name in asked)
 
     async def _readable(
         self,
@@ -137,7 +152,7 @@ def _page(
     size: int,
     command: ListCommand,
     metric: Metric,
-) -> Page[Shown]:
+) -> ShownPage:
     items, capacity = list[Shown](), MAX_PAGE_CHARS
     for result in left:
         case = asked[CaseName(result.case_set, result.case)]
@@ -145,10 +160,11 @@ def _page(
         texts += [turn.text for turn in case.context.earlier]
         capacity -= sum(map(len, texts))
         if items and (len(items) == size or capacity < 0):
-            return Page(items=items, next_token=token_of(_place(items[-1].result, metric), command.places))
+            token = token_of(_place(items[-1].result, metric), command.places(metric))
+            return ShownPage(items=items, next_token=token, metric=metric.name)
         shown = Shown(result=result, question=case.question, reference=case.reference, earlier=case.context.earlier)
         items.append(shown)
-    return Page(items=items)
+    return ShownPage(items=items, metric=metric.name)
 
 
 def _sources(case: Case, kept: PartialResult) -> Sequence[DocumentVersion] | None:

@@ -626,7 +626,9 @@ class ListCaseResultsRequest(_message.Message):
     case_set: _builtins.str
     """Optional. Only of this set of cases."""
     metric: _builtins.str
-    """Optional. Ordered by the candidate's gain by this metric; empty means "rouge_l"."""
+    """Optional. Ordered by the candidate's gain by this metric; empty means the first that the gate requires of these
+    cases, or that was asked for by hand; else "rouge_l", of cases without a reference what they ask for themselves.
+    """
     order_by: _builtins.str
     """Optional. The order: "difference" (the default, worst first) or "difference desc" (best first)."""
     filter: _builtins.str
@@ -658,8 +660,11 @@ class ListCaseResultsResponse(_message.Message):
 
     RESULTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Output only. Empty on the last page."""
+    metric: _builtins.str
+    """Output only. The metric that they are ordered by."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.CaseResult]:
         """Output only. The case results, in the requested order."""
@@ -669,10 +674,11 @@ class ListCaseResultsResponse(_message.Message):
         *,
         results: _abc.Iterable[_evaluation_pb2.CaseResult] | None = ...,
         next_page_token: _builtins.str = ...,
+        metric: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric", "next_page_token", b"next_page_token", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
