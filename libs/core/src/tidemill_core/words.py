@@ -51,6 +51,11 @@ def same_signs(one: str, other: str) -> bool:
     return folded(one).split() == folded(other).split()
 
 
+def unspaced_characters(text: str) -> int:
+    """Return how many characters are of scripts without spaces between words."""
+    return 0 if text.isascii() else len(_UNSPACED.findall(text))
+
+
 def folded(text: str) -> str:
     """Return the text NFKC-normalized, case-folded and without invisible characters, as datasets compare questions."""
     seen = text if text.isascii() else without_ignorable(stream_safe(text))

@@ -22,9 +22,12 @@ from tidemill_evaluator.gates.grpc import GateRpcs
 from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
 from tidemill_evaluator.judges.wiring import WiredJudges, wire_judges
 from tidemill_evaluator.metrics import library_scores
+from tidemill_evaluator.metrics.embedding_metrics import EmbeddingMetrics
 from tidemill_evaluator.metrics.library_metrics import LibraryMetrics
 from tidemill_evaluator.metrics.own import OwnMetrics
+from tidemill_evaluator.metrics.rag import RagEmbedder
 from tidemill_evaluator.metrics.registry import Registry
+from tidemill_evaluator.metrics.text_vectors import TextVectors
 from tidemill_evaluator.prompt_tests.wiring import OfOthers, WiredPromptTests, wire_prompt_tests
 from tidemill_evaluator.retrieval_evaluations.wiring import WiredRetrievalEvaluations, wire_retrieval_evaluations
 from tidemill_evaluator.safety.expectation_metrics import ExpectationMetrics
@@ -65,7 +68,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
     )
     judges = wire_judges(settings, backend, intervals=BettingIntervals())
     processes = _processes(settings, backend)
-    metrics = _metrics(settings, processes, judges)
+    metrics = _metrics(settings, backend, processes, judges)
     retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
     known = OfOthers(suites=suites, cases=cases, metrics=metrics, comparing=judges.metrics.comparing)
     prompt_tests = wire_prompt_tests(settings, backend, known)
@@ -132,10 +135,20 @@ def _processes(settings: EvaluatorSettings, backend: Backend) -> BoundedProcesse
     return processes
 
 
-def _metrics(settings: EvaluatorSettings, processes: BoundedProcesses, judges: WiredJudges) -> Registry:
+def _metrics(
+    settings: EvaluatorSettings, backend: Backend, processes: BoundedProcesses, judges: WiredJudges
+) -> Registry:
     turns = Turns(settings.max_concurrent_scores)
+    rag = backend.channel("rag", settings.rag_address, timeout_s=settings.call_timeout_s)
+    embedder = RagEmbedder(rag, timeout_s=settings.answer_timeout_s)
+    embeddings = EmbeddingMetrics(
+        embedder=embedder,
+        vectors=TextVectors(embedder=embedder),
+        turns=turns,
+        max_sentences=settings.max_embedded_sentences,
+    )
     own, expectations = OwnMetrics(turns), ExpectationMetrics(turns)
-    return Registry(families=(own, LibraryMetrics(processes), expectations, judges.metrics))
+    return Registry(families=(own, LibraryMetrics(processes), expectations, embeddings, judges.metrics))
 
 
 def _evaluation_service(gates: GateCrud, evaluations: WiredEvaluations) -> GrpcEvaluationService:

@@ -96,6 +96,9 @@ class EvaluatorSettings(ServiceSettings):
     """Processor time of an answer's scores by libraries, and of a check of schemas; what takes more has no value."""
     score_memory_bytes: int = Field(default=1024 * 1024 * 1024, ge=256 * 1024 * 1024)
     """Memory of such a process."""
+    max_embedded_sentences: int = Field(default=64, ge=1, le=1000)
+    """Sentences that are embedded of an answer, of a reference, and of all passages of an answer; of longer texts
+    neighbours are one."""
     attempts: int = Field(default=3, ge=1, le=20)
     """Maximum attempts of an evaluation whose baseline keeps changing."""
     min_questions: int = Field(default=_EVIDENCE.min_questions, ge=2, le=1_000_000)

@@ -12,7 +12,15 @@ from services.evaluator.tests.fakes import ProcessesHere, R
 from services.evaluator.tests.metrics.odd_strings import odd_pairs
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair
 from tidemill_evaluator.metrics.library_metrics import LibraryMetrics
-from tidemill_evaluator.metrics.library_scores import bleu, chrf, follows, library_scores, tokenizer_of
+from tidemill_evaluator.metrics.library_scores import (
+    ComparedWith,
+    bleu,
+    chrf,
+    follows,
+    library_scores,
+    meteor,
+    tokenizer_of,
+)
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_kit.workers.bounded_processes import WorkEndedError
 
@@ -51,6 +59,30 @@ def test_the_same_text_scores_one_and_another_one_zero() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reference", "text", "language", "score"),
+    [
+        ("The cat sat.", "the cat sat", "", 1 - 0.5 * (1 / 3) ** 3),  # one chunk of three words
+        ("the cat sat", "sat the cat", "", 1 - 0.5 * (2 / 3) ** 3),  # in two chunks
+        ("the cats sat", "the cat sat", "en", 1 - 0.5 * (1 / 3) ** 3),  # by their stems
+        ("the cats sat", "the cat sat", "", 2 / 3 * 0.5),  # each other word alone
+        ("die Katzen", "die Katze", "de-CH", 1 - 0.5 * (1 / 2) ** 3),
+        ("die Katzen", "die Katze", "tlh", 0.5 * 0.5),
+        ("one two three four", "one two", "", 0.5 / (0.9 + 0.1 * 0.5) * (1 - 0.5 * (1 / 2) ** 3)),
+        ("yes", "no", "en", 0.0),
+        ("yes", "", "en", 0.0),
+    ],
+)
+def test_meteor_counts_words_stems_and_chunks_but_no_synonyms(
+    reference: str, text: str, language: str, score: float
+) -> None:
+    assert meteor(reference, text, language=language) == pytest.approx(score)
+
+
+def test_meteor_of_odd_strings_is_a_share() -> None:
+    assert all(0.0 <= meteor(*pair, language="fr") <= 1.0 for pair in odd_pairs(40))
+
+
+@pytest.mark.parametrize(
     ("schema", "text", "score"),
     [
         ({"type": "object", "required": ["a"]}, '{"a": 1}', 1.0),
@@ -77,7 +109,7 @@ def test_what_a_schema_refers_to_elsewhere_is_not_fetched() -> None:
 
 
 def test_only_what_is_asked_for_is_computed() -> None:
-    assert library_scores(["chrf"], "a b", "", "a b") == {"chrf": pytest.approx(1.0)}
+    assert library_scores(["chrf"], ComparedWith(reference="a b"), "a b") == {"chrf": pytest.approx(1.0)}
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def test_an_answer_has_a_value_by_every_metric() -> None:
         "exact_match": 1.0,
         "json_valid": 0.0,
         "refusal": 0.0,
+        "lix": 2.0,
         "latency_s": 1.0,
         "cost": 0.25,
         "output_tokens": 5,
@@ -72,6 +73,7 @@ def test_an_answer_has_a_value_by_every_metric() -> None:
         "exact_match": 0.0,
         "json_valid": 0.0,
         "refusal": 0.0,
+        "lix": 1.0,
         "latency_s": 2.0,
         "cost": None,
         "output_tokens": None,
@@ -104,7 +106,7 @@ async def test_metrics_of_all_families_are_found_and_scored_together() -> None:
     scores = await known.scores(ADA, ["exact_match", "stars:3"], BOTH)
 
     assert scores.candidate == {"exact_match": 1.0, "stars:3": 3.0}
-    assert known.names == [*METRICS, "bleu", "chrf", "json_schema", "stars:NAME"]
+    assert known.names == [*METRICS, "bleu", "chrf", "meteor", "json_schema", "stars:NAME"]
     assert (known.find("stars:3"), known.find("star")) == (Metric(name="stars:3", source="stars"), None)
     with pytest.raises(KeyError):
         known.of("star")

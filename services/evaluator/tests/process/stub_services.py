@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from services.evaluator.tests.metrics.embedder import StubTextEmbeddings
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2, inference_pb2, inference_service_pb2
 from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
@@ -15,6 +16,7 @@ from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServic
 from tidemill.rag.v1 import collection_pb2
 from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
 from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
+from tidemill.rag.v1.text_embedding_service_pb2_grpc import add_TextEmbeddingServiceServicer_to_server
 from tidemill.trainer.v1 import model_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.errors import DependencyUnavailable
@@ -94,6 +96,7 @@ async def stub_services() -> AsyncIterator[StubServices]:
     rag = _handbook()
     add_CollectionServiceServicer_to_server(rag, server)
     add_RetrievalServiceServicer_to_server(rag, server)
+    add_TextEmbeddingServiceServicer_to_server(StubTextEmbeddings(), server)
     registry = StubModelRegistry()  # type: ignore[abstract] # it has what others call
     registry.add(model_pb2.ModelVersion(id=BASE))
     trained = model_pb2.TrainedSource(run="r1", base=BASE, dataset_version="sft@2")

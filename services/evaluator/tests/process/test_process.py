@@ -43,6 +43,7 @@ from tidemill_testkit.crash_suite import outlives_a_kill
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
 
+ASKED = ("judge:tone", "embedding_similarity:collection:handbook")
 REGISTERED = "tidemill.trainer.model.version_registered.v1"
 
 
@@ -159,19 +160,19 @@ class Harness:
         return [each.mean for figures in found.figures for each in figures.measures if each.metric == "rouge_l"]
 
     async def judge(self) -> str:
-        """Declare a judge, start an evaluation by hand that it scores, and return its id."""
+        """Declare a judge, start an evaluation by hand that it and an embedding model score, and return its id."""
         judge = judge_pb2.Judge(id="tone", deployment="grader", rubric="Is it a number?")
         request = rpc.StartEvaluationRequest(
-            deployment="helpdesk", suites=["truth"], candidate=TUNED, metrics=["judge:tone"]
+            deployment="helpdesk", suites=["truth"], candidate=TUNED, metrics=list(ASKED)
         )
         async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             await JudgeServiceStub(channel).CreateJudge(judge_service_pb2.CreateJudgeRequest(judge=judge))
             return (await EvaluationServiceStub(channel).StartEvaluation(request)).evaluation.id
 
     async def judged(self, evaluation: str) -> list[tuple[float, float]]:
-        """Return the means of both sides by the judge, none before the evaluation has ended."""
+        """Return the means of both sides by `ASKED`, none before the evaluation has ended."""
         (found,) = [each for each in await self.evaluations() if each.id == evaluation]
-        return [(each.baseline, each.candidate) for each in found.comparisons if each.metric == "judge:tone"]
+        return [(each.baseline, each.candidate) for each in found.comparisons if each.metric in ASKED]
 
     async def published(self) -> list[CloudEvent]:
         records = [record async for record in read_topic(self.stack.kafka, "tidemill.evaluator.evaluation.v1")]
@@ -272,5 +273,5 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
     assert asked_by.count("{{ question }}") == 8
     judging = await harness.judge()
     await eventually(lambda: harness.judged(judging))
-    assert await harness.judged(judging) == [(0.0, 0.75)]
+    assert await harness.judged(judging) == [(0.0, 0.75), (0.0, pytest.approx(1.0))]
     assert await asyncio.to_thread(harness.process.stop) == 0

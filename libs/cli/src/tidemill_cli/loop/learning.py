@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tidemill_cli.loop.judges import JudgeMetric
+from tidemill_cli.loop.answer_metrics import AnswerMetric
 from tidemill_cli.loop.label_rules import Labels
 from tidemill_cli.loop.searches import TrainingSweep
 from tidemill_cli.loop.shapes import (
@@ -19,23 +19,6 @@ from tidemill_cli.loop.shapes import (
     Slug,
 )
 
-Metric = Literal[
-    "rouge_l",
-    "token_f1",
-    "citation_valid",
-    "output_chars",
-    "exact_match",
-    "bleu",
-    "chrf",
-    "json_valid",
-    "json_schema",
-    "refusal",
-    "latency_s",
-    "cost",
-    "output_tokens",
-    "expectation_met",
-    "expectation_gap",
-]
 Kind = Literal["demonstration", "preference", "unpaired_preference"]
 Reaction = Literal["correction", "preference", "rating"]
 MADE_OF: Mapping[Kind, Sequence[Reaction]] = {
@@ -248,7 +231,7 @@ class Requirement(Declared):
     """A lower bound of the candidate's gain: candidate less baseline, and the reverse where less is better."""
 
     cases: Cases
-    metric: Metric | JudgeMetric
+    metric: AnswerMetric
     gain_above: Annotated[
         float,
         Field(ge=-1e6, le=1e6, description="0 asks for a gain, -0.02 for no larger loss, by every metric"),

@@ -10,6 +10,7 @@ from tidemill_evaluator.metrics.domain.metric import (
     BLEU,
     CHRF,
     JSON_SCHEMA,
+    METEOR,
     GivenAnswer,
     Metric,
     Need,
@@ -17,7 +18,8 @@ from tidemill_evaluator.metrics.domain.metric import (
     PairScores,
     Scores,
 )
-from tidemill_evaluator.metrics.library_scores import library_scores
+from tidemill_evaluator.metrics.fixed import FixedMetrics
+from tidemill_evaluator.metrics.library_scores import ComparedWith, library_scores
 from tidemill_evaluator.suites.domain.cases import Case, schema_text
 from tidemill_evaluator.suites.ports import Processes
 from tidemill_kit.workers.bounded_processes import WorkEndedError
@@ -28,6 +30,7 @@ _METRICS: Mapping[str, Metric] = {
     for each in (
         Metric(name=BLEU, source="BLEU of a sentence, smoothed exponentially (sacrebleu)", needs=_REFERENCE),
         Metric(name=CHRF, source="chrF2 (sacrebleu)", needs=_REFERENCE),
+        Metric(name=METEOR, source="METEOR without synonyms (nltk)", needs=_REFERENCE),
         Metric(
             name=JSON_SCHEMA,
             source="1 for JSON that the case's schema allows (jsonschema)",
@@ -36,38 +39,22 @@ _METRICS: Mapping[str, Metric] = {
         ),
     )
 }
+_LANGUAGE = "language"
+"""The label of cases that says which stems their words have."""
 _ATTEMPTS = 3
 """Of work that the machine ended."""
 _log = structlog.get_logger(__name__)
 
 
-class LibraryMetrics:
+class LibraryMetrics(FixedMetrics):
     """Implements `ports.MetricFamily`. A text that takes more than a process may has no value.
 
     A case's schema is followed apart, so that a slow one takes no other score with it.
     """
 
     def __init__(self, processes: Processes) -> None:
+        super().__init__(_METRICS)
         self._processes = processes
-
-    @property
-    def names(self) -> Sequence[str]:
-        """See `KnownMetrics.names`."""
-        return list(_METRICS)
-
-    def find(self, name: str) -> Metric | None:
-        """See `KnownMetrics.find`."""
-        return _METRICS.get(name)
-
-    async def check(self, caller: Caller, names: Collection[str], *, gating: bool) -> None:
-        """See `MetricFamily.check`; every project can use them."""
-
-    async def pin(
-        self, caller: Caller, names: Collection[str], *, answering: Collection[str], gating: bool
-    ) -> Mapping[str, str]:
-        """See `MetricFamily.pin`; they are the same for the whole evaluation."""
-        del caller, names, answering, gating
-        return {}
 
     async def scores(self, caller: Caller, names: Collection[str], pair: Pair) -> PairScores:
         """See `MetricFamily.scores`."""
@@ -84,12 +71,12 @@ class LibraryMetrics:
         return {name: score for scores in found for name, score in scores.items()}
 
     async def _of(self, project: str, names: Sequence[str], case: Case, answered: GivenAnswer) -> Scores:
-        schema = schema_text(case)
+        compared = ComparedWith(
+            reference=case.reference, schema=schema_text(case), language=case.labels.get(_LANGUAGE, "")
+        )
         for _ in range(_ATTEMPTS):
             try:
-                return await self._processes.run(
-                    project, library_scores, list(names), case.reference, schema, answered.text
-                )
+                return await self._processes.run(project, library_scores, list(names), compared, answered.text)
             except WorkEndedError as ended:
                 _log.warning("scores_not_computed", cause=ended.cause, metrics=sorted(names))
                 if ended.cause not in {"wall", "died"}:

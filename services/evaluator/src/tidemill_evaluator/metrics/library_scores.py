@@ -1,20 +1,42 @@
-"""Scores by sacrebleu and jsonschema. They are computed in bounded processes: the service itself loads neither."""
+"""Scores by sacrebleu, nltk and jsonschema. They are computed in bounded processes: the service itself loads none."""
 
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from tidemill_core.words import words_of
 from tidemill_evaluator.metrics.domain.json_texts import read_json
-from tidemill_evaluator.metrics.domain.metric import BLEU, CHRF, JSON_SCHEMA, Scored
+from tidemill_evaluator.metrics.domain.metric import BLEU, CHRF, JSON_SCHEMA, METEOR, Scored
 
-IMPORTS = ("sacrebleu.metrics", "jsonschema", "referencing", __name__)
+IMPORTS = (
+    *("sacrebleu.metrics", "jsonschema", "referencing", "nltk.translate.meteor_score", "nltk.stem.snowball"),
+    __name__,
+)
 """What a process has to load before its work."""
 _BY_CHARACTER = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Myanmar, Khmer
     "\u3040-\u30ff\u31f0-\u31ff]"  # kana
 )
+_STEMMERS = {
+    "ar": "arabic",
+    "da": "danish",
+    "de": "german",
+    "en": "english",
+    "es": "spanish",
+    "fi": "finnish",
+    "fr": "french",
+    "hu": "hungarian",
+    "it": "italian",
+    "nl": "dutch",
+    "no": "norwegian",
+    "pt": "portuguese",
+    "ro": "romanian",
+    "ru": "russian",
+    "sv": "swedish",
+}
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
@@ -38,6 +60,43 @@ def chrf(reference: str, text: str) -> float:
     return _share(_chrf().sentence_score(text, [reference]).score)
 
 
+def meteor(reference: str, text: str, *, language: str = "") -> float:
+    """Return METEOR of a sentence (Lavie and Agarwal 2007) without synonyms: equal words first, then equal stems.
+
+    WordNet, which has the synonyms, is fetched and English. Words are those of `rouge_l`; stems are Snowball's of the
+    language, given as "de" or "de-CH"; of others a word is its own stem.
+    """
+    from nltk.translate.meteor_score import single_meteor_score  # noqa: PLC0415 - see IMPORTS
+
+    words, given = words_of(reference), words_of(text)
+    stemmer = _stemmer(_STEMMERS.get(language.partition("-")[0].lower(), ""))
+    found = single_meteor_score(words, given, preprocess=str, stemmer=stemmer, wordnet=_NoSynonyms())
+    return min(1.0, max(0.0, float(found)))
+
+
+class _NoSynonyms:
+    """A WordNet without words."""
+
+    def synsets(self, _word: str) -> list[object]:
+        return []
+
+
+class _Whole:
+    """The stemmer of languages without one."""
+
+    def stem(self, word: str) -> str:
+        return word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedWith:
+    """What the answer to a case is compared with; `schema` is JSON."""
+
+    reference: str
+    schema: str = ""
+    language: str = ""
+
+
 def follows(schema: str, text: str) -> Scored:
     """Return 1 for JSON that its schema allows (draft 2020-12), else 0; None where the schema cannot be followed."""
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - see IMPORTS
@@ -54,12 +113,14 @@ def follows(schema: str, text: str) -> Scored:
         return None
 
 
-def library_scores(names: Collection[str], reference: str, schema: str, text: str) -> dict[str, Scored]:
-    """Return the scores of an answer; `schema` is the case's as JSON."""
+def library_scores(names: Collection[str], compared: ComparedWith, text: str) -> dict[str, Scored]:
+    """Return the scores of an answer."""
+    reference = compared.reference
     scorers: Mapping[str, Callable[[], Scored]] = {
         BLEU: lambda: bleu(reference, text),
         CHRF: lambda: chrf(reference, text),
-        JSON_SCHEMA: lambda: follows(schema, text),
+        METEOR: lambda: meteor(reference, text, language=compared.language),
+        JSON_SCHEMA: lambda: follows(compared.schema, text),
     }
     return {name: scorers[name]() for name in names}
 
@@ -80,3 +141,10 @@ def _chrf() -> Any:  # noqa: ANN401 - sacrebleu has no types
     from sacrebleu.metrics import chrf as library  # noqa: PLC0415 - see IMPORTS
 
     return library.CHRF()
+
+
+@cache
+def _stemmer(language: str) -> Any:  # noqa: ANN401 - nltk has no types
+    from nltk.stem import snowball  # noqa: PLC0415 - see IMPORTS
+
+    return snowball.SnowballStemmer(language) if language else _Whole()

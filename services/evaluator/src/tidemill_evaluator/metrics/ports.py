@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from tidemill_core.application import Caller
+from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.metrics.domain.metric import Metric, Pair, PairScores
 
 
@@ -17,6 +18,43 @@ class KnownMetrics(Protocol):
 
     def find(self, name: str) -> Metric | None:
         """Return the metric of this name, if it is one; pure, and the same for every project."""
+        ...
+
+
+class TextRefused(InvalidInput):
+    """A model does not take a text, which is too long, or no text to it; `number` is its place in the call."""
+
+    def __init__(self, number: int, *, too_long: bool) -> None:
+        super().__init__(f"text {number} is refused: cut it, or leave it out")
+        self.number = number
+        self.too_long = too_long
+
+
+MAX_TEXTS = 64
+"""Of one call: their vectors fit into one reply, and other projects need not wait long."""
+
+
+class Embedder(Protocol):
+    """Embeds texts by models of the registry, or by those of collections."""
+
+    async def version(self, caller: Caller, model: str) -> str:
+        """Return the `model@version` that embeds now by `model`, `model@version`, or `collection:NAME`.
+
+        Raises:
+            NotFound, InvalidInput, PreconditionFailed: there is none that can embed.
+            DependencyUnavailable: rag does not answer.
+
+        """
+        ...
+
+    async def embed(self, caller: Caller, version: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return the vectors of at most `MAX_TEXTS` texts, of length 1, by a `model@version`.
+
+        Raises:
+            TextRefused: naming the first one.
+            NotFound, InvalidInput, PreconditionFailed, DependencyUnavailable: as `version`.
+
+        """
         ...
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller
+from tidemill_core.readability import Prose
 from tidemill_core.rouge import rouge_l
 from tidemill_evaluator.metrics.domain.json_texts import is_json
 from tidemill_evaluator.metrics.domain.load import under_like_load
@@ -13,6 +14,7 @@ from tidemill_evaluator.metrics.domain.metric import (
     EXACT_MATCH,
     JSON_VALID,
     LATENCY_S,
+    LIX,
     OUTPUT_CHARS,
     OUTPUT_TOKENS,
     REFUSAL,
@@ -40,6 +42,12 @@ _OWN = (
     Metric(name=EXACT_MATCH, source="1 for the same words in the same order (SQuAD)", needs=_REFERENCE),
     Metric(name=JSON_VALID, source="1 for an answer that is JSON (RFC 8259) and nothing else"),
     Metric(name=REFUSAL, source="1 for an answer that refuses, or says that it does not know", less_is_better=True),
+    Metric(
+        name=LIX,
+        source="words per sentence, and percent of words of more than six letters (Björnsson 1968)",
+        less_is_better=True,
+        bounded=False,
+    ),
     Metric(
         name=LATENCY_S,
         source="seconds of the answer without search, of pairs answered under a like load",
@@ -154,6 +162,7 @@ _SCORERS: Mapping[str, Callable[[Pair, GivenAnswer], Scored]] = {
     EXACT_MATCH: lambda pair, answered: exact_match(pair.case.reference, answered.text),
     JSON_VALID: lambda _, answered: float(is_json(answered.text)),
     REFUSAL: lambda _, answered: float(not answered.text.strip() or is_refusal(answered.text)),
+    LIX: lambda _, answered: Prose.of(answered.text).lix(),
     LATENCY_S: _latency_s,
     COST: lambda _, answered: answered.cost,
     OUTPUT_TOKENS: lambda _, answered: answered.output_tokens,

@@ -1,10 +1,11 @@
 """The metrics of what cases expect, computed beside the event loop."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from functools import partial
 
 from tidemill_core.application import Caller
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Metric, Need, Pair, PairScores, Scored, Scores
+from tidemill_evaluator.metrics.fixed import FixedMetrics
 from tidemill_evaluator.safety.domain.expectations import EXPECTATION_GAP, EXPECTATION_MET, is_met
 from tidemill_evaluator.suites.domain.expectations import Expectation
 from tidemill_kit.workers.fair_share import Turns
@@ -27,30 +28,12 @@ _METRICS = {
 """The gap is computed once all cases are answered: see `evaluations.domain.gaps`."""
 
 
-class ExpectationMetrics:
+class ExpectationMetrics(FixedMetrics):
     """Implements `metrics.ports.MetricFamily`: of every case that has an expectation."""
 
     def __init__(self, turns: Turns) -> None:
+        super().__init__(_METRICS)
         self._turns = turns
-
-    @property
-    def names(self) -> Sequence[str]:
-        """See `KnownMetrics.names`."""
-        return list(_METRICS)
-
-    def find(self, name: str) -> Metric | None:
-        """See `KnownMetrics.find`."""
-        return _METRICS.get(name)
-
-    async def check(self, caller: Caller, names: Collection[str], *, gating: bool) -> None:
-        """See `MetricFamily.check`; every project can use them."""
-
-    async def pin(
-        self, caller: Caller, names: Collection[str], *, answering: Collection[str], gating: bool
-    ) -> Mapping[str, str]:
-        """See `MetricFamily.pin`; they are the same for the whole evaluation."""
-        del caller, names, answering, gating
-        return {}
 
     async def scores(self, caller: Caller, _names: Collection[str], pair: Pair) -> PairScores:
         """See `MetricFamily.scores`."""

@@ -1,11 +1,10 @@
 """Measure a text: how long, in which language, how repetitive, how hard to read, how much of it is no language."""
 
 import hashlib
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
 
+from tidemill_core.readability import Prose
 from tidemill_ingest.masking.tokens import without_pseudonyms
 from tidemill_ingest.quality.policy import Measures
 from tidemill_ingest.quality.traits import Traits
@@ -14,15 +13,8 @@ from tidemill_kit.texts.repetition import repeated_words
 
 _MARKS = frozenset("|`^~<>=+$")
 """Symbols of ASCII, which Markdown, code and amounts are full of."""
-_WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
-_ENDS = r"[.!?:;\u3002\uff01\uff1f]"
-_SENTENCE_ENDS = re.compile(rf"(?<!{_ENDS}){_ENDS}++(?=\s|$)|\n\s*\n")
-"""A run of marks is tried from its start alone: a text may be nothing else."""
 _CODE_LENGTHS = (2, 3)
-_LONG_WORD = 6
 _MIN_WORDS = 20
-_MAX_WORD_LENGTH = 14
-"""On average; longer ones are no words, or of a script that does not set them apart."""
 
 
 def measure(text: str, *, language: str = "", within: int) -> Measures:
@@ -45,12 +37,12 @@ def measure(text: str, *, language: str = "", within: int) -> Measures:
 def traits_of(text: str, *, language: str = "", within: int) -> Traits:
     """Return what profiles count of a text; all but its length and digest are of so many characters from its start."""
     judged = without_pseudonyms(text[:within])
-    words = _WORD.findall(judged)
+    prose = Prose.of(judged)
     return Traits(
         characters=len(text),
-        words=len(words),
+        words=len(prose.words),
         language=_given(language) or detected_language(judged),
-        readability=_readability(words, sentences=len(_SENTENCE_ENDS.findall(judged))),
+        readability=prose.lix(min_words=_MIN_WORDS),
         digest=int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big"),
     )
 
@@ -59,14 +51,6 @@ def _given(language: str) -> str:
     """Return the language that a submission names, if it is one of ISO 639."""
     name = language.partition("-")[0].lower()
     return name if name.isascii() and name.isalpha() and len(name) in _CODE_LENGTHS else ""
-
-
-def _readability(words: Sequence[str], *, sentences: int) -> float | None:
-    letters = sum(map(len, words))
-    if len(words) < _MIN_WORDS or letters > _MAX_WORD_LENGTH * len(words):
-        return None
-    long_words = sum(len(word) > _LONG_WORD for word in words)
-    return len(words) / max(1, sentences) + 100 * long_words / len(words)
 
 
 def _shares(text: str) -> tuple[float, float]:

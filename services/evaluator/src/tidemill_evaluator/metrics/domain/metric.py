@@ -17,8 +17,10 @@ OUTPUT_TOKENS = "output_tokens"
 JSON_VALID = "json_valid"
 JSON_SCHEMA = "json_schema"
 REFUSAL = "refusal"
+LIX = "lix"
 BLEU = "bleu"
 CHRF = "chrf"
+METEOR = "meteor"
 
 Scored = float | None
 """None, or a number that is not finite: the answer has no value of the metric, which never counts as success."""
