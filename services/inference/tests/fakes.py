@@ -210,6 +210,7 @@ def helpdesk(**changes: object) -> Deployment:
         retrieval=spec.retrieval,
         sampling=spec.sampling,
         fallback=tuple(f"{name}@1" for name in spec.fallback),
+        examples=spec.examples,
     )
     return Deployment(id="helpdesk", project=ADA.project, spec=spec, live=live)
 

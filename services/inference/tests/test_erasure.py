@@ -16,7 +16,7 @@ async def test_everything_that_is_stored_is_erased_with_its_project(
 ) -> None:
     stored = await stored_by("inference", tmp_path, monkeypatch)
 
-    kept = {"bucket:model_bucket": "the trainer's, who erases it"}
+    kept = {"bucket:model_bucket": "the trainer's, who erases it", "bucket:dataset_bucket": "ingest's, ditto"}
     assert stored.not_covered(kept=kept) == set()
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from tidemill_core.application import ResourceKey
 from tidemill_inference.batches.mongo import ResultsOfEndUsers
 from tidemill_inference.budgets.wiring import BudgetParts, wire_budgets
 from tidemill_inference.caching.wiring import CachingParts, wire_caching
@@ -14,6 +15,7 @@ from tidemill_inference.deployments.mongo import MongoLiveModels
 from tidemill_inference.engines import chat_prompts
 from tidemill_inference.engines.wiring import EngineParts, wire_engines
 from tidemill_inference.erasure import InMemory
+from tidemill_inference.examples.wiring import ExampleParts, wire_examples
 from tidemill_inference.generation import asked_schemas
 from tidemill_inference.generation.asked_schemas import AskedSchemas
 from tidemill_inference.generation.ports import EndUserFiles
@@ -29,6 +31,7 @@ from tidemill_inference.settings import InferenceSettings
 from tidemill_inference.stores import Stores
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.bounded_processes import BoundedProcesses
+from tidemill_kit.workers.controller import Controller
 
 _PROMPT_IMPORTS = (*chat_prompts.IMPORTS, *bounded_templates.IMPORTS, *asked_schemas.IMPORTS)
 
@@ -39,7 +42,6 @@ class Answering:
 
     prompts: SharedPrompts
     templates: BoundedTemplates
-    retriever: RagRetriever
     secrets: SecretParts
     engines: EngineParts
     rollouts: RolloutParts
@@ -47,7 +49,15 @@ class Answering:
     budgets: BudgetParts
     conversations: ConversationParts
     caching: CachingParts
+    examples: ExampleParts
     generation: GenerationParts
+
+    @property
+    def controllers(self) -> list[Controller[ResourceKey]]:
+        """What works in the background."""
+        rollouts = self.rollouts.controllers
+        mine = [self.conversations.controller, self.examples.controller]
+        return [rollouts.advancing, rollouts.holding, *self.secrets.controllers, *mine]
 
     @property
     def memory(self) -> list[InMemory]:
@@ -85,12 +95,11 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
     rollouts = wire_rollouts(
         settings, backend, deployments=deployments, models=models, engines=pool, trainer=trainer, rag=rag
     )
-    routing = wire_routing(settings, models, pool)
-    budgets = wire_budgets(settings, backend, inferences)
-    ask = AskWithinBudgets(ask=routing.ask, spending=budgets.spending)
+    routing, budgets = wire_routing(settings, models, pool), wire_budgets(settings, backend, inferences)
+    prompts, ask = SharedPrompts(stores.prompts, grants), AskWithinBudgets(ask=routing.ask, spending=budgets.spending)
     conversations = wire_conversations(settings, backend, inferences=inferences, deployments=deployments, ask=ask)
     caching = wire_caching(settings, backend, inferences=inferences, rag=rag)
-    prompts, retriever = SharedPrompts(stores.prompts, grants), RagRetriever(rag, timeout_s=settings.call_timeout_s)
+    examples = wire_examples(settings, backend, models=models, rag=rag)
     generation = wire_generation(
         settings,
         backend,
@@ -103,19 +112,19 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
         models=models,
         engines=pool,
         router=routing.router,
-        retriever=retriever,
+        retriever=RagRetriever(rag, timeout_s=settings.call_timeout_s),
         spending=budgets.spending,
         observe=rollouts.follow_ups.observe,
         ask=routing.ask,
         conversing=conversations.join,
         reusing=caching.reuse,
+        choosing=examples.choose,
         others=[conversations.erase, ResultsOfEndUsers(backend.database["batch_results"]), rollouts.outcomes],
         files=files,
     )
     return Answering(
         prompts=prompts,
         templates=templates,
-        retriever=retriever,
         secrets=secrets,
         engines=engines,
         rollouts=rollouts,
@@ -123,5 +132,6 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
         budgets=budgets,
         conversations=conversations,
         caching=caching,
+        examples=examples,
         generation=generation,
     )

@@ -67,10 +67,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         consumers=rollouts.consumers,
         components=[answering.templates, engines.pool, Worker("warm-up", engines.warm_up.run), generation],
         workers=[
-            rollouts.controllers.advancing,
-            rollouts.controllers.holding,
-            *secrets.controllers,
-            conversations.controller,
+            *answering.controllers,
             _sweeps(settings, backend, answering, apis),
             *apis.controllers,
             budgets.sweeps,
@@ -85,7 +82,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             memory=memory,
             erase_end_user=generation.erase_end_user,
             conversations=conversations.erase,
-            features=[*apis.erasing, budgets, rollouts],
+            features=[*apis.erasing, budgets, rollouts, answering.examples],
+            of_documents=answering.examples.of_documents,
         ),
     )
 
@@ -114,9 +112,10 @@ def _deployment_service(settings: InferenceSettings, stores: Stores, answering: 
     resolve = ResolveConfiguration(
         prompts=answering.prompts,
         models=answering.engines.models,
-        retriever=answering.retriever,
+        retriever=answering.generation.answer.make.retriever,
         candidates=rollouts.prepare.candidates,
         questions=answering.caching.questions,
+        examples=answering.examples.resolve,
     )
     crud = DeploymentCrud(
         deployments=deployments,
@@ -126,6 +125,7 @@ def _deployment_service(settings: InferenceSettings, stores: Stores, answering: 
         clock=clock,
         warm=warm,
         limits=settings.sampling_limits,
+        examples=answering.examples.choose,
     )
     commands = RolloutCommands(
         deployments=deployments,

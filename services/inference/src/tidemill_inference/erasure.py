@@ -68,6 +68,7 @@ def steps(  # noqa: PLR0913 - keyword-only, and each of another kind
     erase_end_user: EraseEndUser,
     conversations: EraseConversations,
     features: Sequence[Erasing] = (),
+    of_documents: Sequence[Step] = (),
 ) -> Steps:
     """Return what is erased; answers in progress end first, so that nothing is written behind the others."""
 
@@ -81,9 +82,6 @@ def steps(  # noqa: PLR0913 - keyword-only, and each of another kind
 
     async def conversations_of(target: Target) -> int:
         return await conversations.of_end_user(target.project, target.subject)
-
-    async def conversations_on(target: Target) -> int:
-        return await conversations.of_document(target.project, target.subject)
 
     async def names_of(target: Target) -> int:
         found = await records.naming(target.project, target.subject, limit=_BATCH_SIZE)
@@ -117,7 +115,8 @@ def steps(  # noqa: PLR0913 - keyword-only, and each of another kind
         ],
         Scope.DOCUMENT: [
             Step(kind="names in answers", erase=names_of),
-            Step(kind="summaries and memories", erase=conversations_on),
+            Step(kind="summaries and memories", erase=lambda of: conversations.of_document(of.project, of.subject)),
+            *of_documents,
         ],
     }
 

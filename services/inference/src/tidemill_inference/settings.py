@@ -312,7 +312,21 @@ class InferenceSettings(QuestionSettings, ModelSettings, HttpSettings, Encryptio
     embedding_timeout_s: float = Field(60.0, gt=0)
     """The timeout of one call to rag for vectors of 64 texts; the first one loads the model."""
     similar_timeout_s: float = Field(1.0, gt=0, le=60)
-    """How long an answer waits for rag to compare its question with earlier ones, for the semantic cache."""
+    """How long an answer waits for rag to compare its question with earlier ones, or with those of examples."""
+    dataset_bucket: str = "tidemill-ingest-datasets"
+    """ingest's bucket of dataset versions, from whose train parts examples come."""
+    max_examples: int = Field(2000, ge=1, le=100_000)
+    """Examples of a dataset version that a deployment may choose from; one with more is refused."""
+    example_max_characters: int = Field(8000, ge=1, le=8000)
+    """Of question and answer together; longer examples are left out. rag embeds no longer questions."""
+    example_check_s: float = Field(60.0, gt=0, le=3600)
+    """How often examples are compared with their dataset version, which may have been deleted."""
+    example_unused_days: int = Field(7, ge=1)
+    """Days without a question after which the examples of a dataset version are removed; the next one loads them."""
+    example_sets_max_concurrent: int = Field(2, ge=1)
+    """Dataset versions whose examples are loaded at once."""
+    example_poll_interval_s: float = Field(5.0, gt=0)
+    """How often a replica polls for examples that are to be loaded or checked."""
     call_timeout_s: float = Field(10.0, gt=0)
     """The timeout of one call to rag or trainer."""
 

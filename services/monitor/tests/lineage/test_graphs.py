@@ -376,4 +376,4 @@ def test_only_hubs_are_spread_over_slots() -> None:
         relation.name for relation in RELATIONS if End("p", Ref(relation.source, "x"), relation, FORWARD).slots > 1
     }
 
-    assert spread == {"given_to", "cited_by", "prompted", "answered", "answered_in"}
+    assert spread == {"given_to", "cited_by", "shown_to", "prompted", "answered", "answered_in"}

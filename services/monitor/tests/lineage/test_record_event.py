@@ -160,3 +160,14 @@ async def test_what_failed_to_answer_is_reported_by_facts_and_only_what_answered
     }
     with pytest.raises(NothingKnown):
         await monitor.lineage("model_version", "m@2", "forward")
+
+
+async def test_an_answer_comes_from_the_dataset_version_whose_examples_it_was_given() -> None:
+    monitor, story = Monitor(), Story()
+    story.answer("inf-1", model="m@1")
+    story.events[-1].data["examples"] = {"dataset": "sft@3", "examples": [{"id": "e1", "similarity": 0.9}]}
+    await monitor.consume(story)
+
+    found = await monitor.lineage("inference", "inf-1")
+
+    assert ("sft@3", "shown_to", "inf-1") in words(found)

@@ -110,7 +110,8 @@ class Similar:
         """Keep a text."""
         compared = Compared(model="words", scope=scope, text=text)
         expire_time = self.clock.now() + ttl
-        return await self.puts(caller, compared, text_id=text_id, expire_time=expire_time, end_user=end_user)
+        until = await self.puts(caller, compared, text_id=text_id, expire_time=expire_time, end_user=end_user)
+        return until is not None
 
     async def found(
         self, text: str, *, caller: Caller = ADA, scope: str = "s", min_score: float = 0.8, limit: int = 5

@@ -121,7 +121,8 @@ async def test_a_text_is_put_found_and_removed_over_grpc_as_by_the_stub(api: Sim
     put = pb.PutSimilarTextRequest(model="words", scope="s", text="a b c", id="i1", end_user="ada")
     put.expire_time.FromDatetime(NOON + timedelta(hours=1))
 
-    assert (await api.PutSimilarText(put)).kept
+    kept = await api.PutSimilarText(put)
+    assert (kept.kept, kept.HasField("expire_time")) == (True, True)
     [match] = (await api.FindSimilarTexts(asked)).matches
     assert match.id == "i1"
     assert match.score == pytest.approx(1.0)

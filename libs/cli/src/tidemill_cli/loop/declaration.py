@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from tidemill_cli.loop.examples import ShownExamples
 from tidemill_cli.loop.feedback_metrics import Metric
 from tidemill_cli.loop.judges import Judge
 from tidemill_cli.loop.learning import Approval, Dataset, Gate, Rollout, Training
@@ -316,6 +317,7 @@ class Deployment(Declared):
     fallback: list[SharedReference] = Field(default_factory=list)
     routing: Routing | None = None
     cache: Cache | None = None
+    examples: ShownExamples | None = None
     deadline: Duration = timedelta(seconds=60)
     record: Literal["full", "metadata", "none"] = "full"
     record_days: int = Field(default=0, ge=0, le=3650)

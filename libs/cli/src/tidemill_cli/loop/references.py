@@ -25,6 +25,8 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("deployments", "*", "retrieval", "other_collections", "*"): ("collections",),
     ("deployments", "*", "retrieval", "rewrite"): ("models", "training", "derived"),
     ("deployments", "*", "cache", "semantic", "embedding"): ("models",),
+    ("deployments", "*", "examples", "dataset"): ("datasets",),
+    ("deployments", "*", "examples", "embedding"): ("models",),
     ("deployments", "*", "conversation", "summary_model"): ("models", "training", "derived"),
     ("deployments", "*", "conversation", "memory_model"): ("models", "training", "derived"),
     ("prices", "*", "model"): ("models", "training", "derived"),

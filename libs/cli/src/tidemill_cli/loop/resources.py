@@ -15,6 +15,7 @@ from tidemill_cli.loop import declaration
 from tidemill_cli.loop.declaration import Follow, Loop
 from tidemill_cli.loop.desired import OWNER_LABEL, Desired
 from tidemill_cli.loop.durations import duration_of
+from tidemill_cli.loop.examples import examples_of
 from tidemill_cli.loop.feedback_metrics import metric_resource
 from tidemill_cli.loop.polled import polling_of
 from tidemill_cli.loop.review_queues import review_resource
@@ -137,6 +138,7 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
         record_days=part.record_days,
         conversation=_conversation(part.conversation) if part.conversation else None,
         engine=part.engine,
+        examples=examples_of(part.examples) if part.examples else None,
     )
 
 
@@ -144,6 +146,7 @@ def _working_models(part: declaration.Deployment) -> list[str]:
     """Return the models that do not answer themselves."""
     policy = part.conversation
     named = [part.retrieval.rewrite if part.retrieval else None]
+    named += [part.examples.embedding] if part.examples and part.examples.embedding else []
     named += [policy.summary_model, policy.memory_model] if policy else []
     return [model for model in named if model]
 

@@ -50,7 +50,7 @@ class StubSimilarTexts(SimilarTextServiceServicer):
         project = project_of(context)
         kept = _Vector(project, request.model, request.scope, request.text, request.end_user)
         self.kept[project, request.id] = kept
-        return pb.PutSimilarTextResponse(kept=True)
+        return pb.PutSimilarTextResponse(kept=True, expire_time=request.expire_time)
 
     async def RemoveSimilarTexts(
         self, request: pb.RemoveSimilarTextsRequest, context: Context

@@ -163,6 +163,8 @@ class Asked:
     """The digest of what answers."""
     index: int
     passages: Sequence[Passage]
+    examples: Sequence[str]
+    """The ids of the examples before it."""
     search: Callable[[tuple[Message, ...]], Awaitable[Found]]
     """Searches as for the question, with other messages; raises as a search does."""
 

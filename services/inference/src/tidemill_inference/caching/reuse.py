@@ -99,7 +99,13 @@ class ReuseAnswers:
         if not _may_be_reused(question):
             ANSWERS.labels("bypassed").inc()
             return None
-        key = key_of(question, configuration=asked.configuration, index=asked.index, passages=asked.passages)
+        key = key_of(
+            question,
+            configuration=asked.configuration,
+            index=asked.index,
+            passages=asked.passages,
+            examples=asked.examples,
+        )
         at = (caller.project, key)
         if question.no_cache:
             self._begin(at, caller, policy, asked, leads=False)
@@ -182,7 +188,13 @@ class ReuseAnswers:
         messages = earlier.record.messages
         found = await asked.search(messages)
         question = replace(asked.question, messages=messages)
-        key = key_of(question, configuration=asked.configuration, index=found.index, passages=found.passages)
+        key = key_of(
+            question,
+            configuration=asked.configuration,
+            index=found.index,
+            passages=found.passages,
+            examples=found.examples,
+        )
         reused = await self._found(caller.project, key, found.passages)
         if reused is None:
             await comparing.remove(caller, earlier.record.id)

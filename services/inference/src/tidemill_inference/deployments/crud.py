@@ -12,6 +12,7 @@ from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.engines.ports import Warm, warms_nothing
+from tidemill_inference.examples.ports import ChoosingExamples
 from tidemill_inference.rollouts.domain.policy import MetricRule
 from tidemill_inference.rollouts.ports import DeclaredMetrics, Outcomes
 
@@ -27,6 +28,8 @@ class DeploymentCrud:
     clock: Clock
     warm: Warm = warms_nothing
     limits: SamplingLimits = DEFAULT_SAMPLING
+    examples: ChoosingExamples | None = None
+    """Is asked to load those that a deployment shows."""
 
     async def create(  # noqa: PLR0913 - keyword-only, and each of another kind
         self,
@@ -62,7 +65,7 @@ class DeploymentCrud:
             equals=await self.resolve.equals(caller, spec, live),
         )
         deployment.announce(now=self.clock.now())
-        return self._warmed(await create(self.deployments, deployment, write), write)
+        return await self._warmed(await create(self.deployments, deployment, write), write)
 
     async def update(  # noqa: PLR0913 - keyword-only, and each of another kind
         self,
@@ -108,7 +111,8 @@ class DeploymentCrud:
             if rollouts_paused is not None:
                 stored.pause_rollouts(paused=rollouts_paused, now=now)
 
-        return self._warmed(await update(self.deployments, caller.project, deployment_id, changed, write), write)
+        changed_one = await update(self.deployments, caller.project, deployment_id, changed, write)
+        return await self._warmed(changed_one, write)
 
     async def delete(self, caller: Caller, deployment_id: str, write: Write) -> Deployment:
         """Return the deployment as it was; its inferences stay, and what its rollout counted goes.
@@ -139,8 +143,10 @@ class DeploymentCrud:
             if problem := policy.maturity_problem(rule, matures_after=matures_after):
                 raise InvalidInput.at(field=field, text=f"is {rule.metric}, {problem}")
 
-    def _warmed(self, deployment: Deployment, write: Write) -> Deployment:
+    async def _warmed(self, deployment: Deployment, write: Write) -> Deployment:
         if not write.validate_only:
+            if self.examples and deployment.live.examples:
+                await self.examples.request(deployment.project, deployment.live.examples)
             self.warm(deployment.project, deployment.live.model, deployment.spec.engine)
             if (retrieval := deployment.live.retrieval) and retrieval.rewrite:
                 self.warm(deployment.project, retrieval.rewrite, "")

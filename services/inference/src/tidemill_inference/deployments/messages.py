@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2, events_pb2
 from tidemill.inference.v1.caching_pb2 import CachePolicy as CachePolicyMessage
 from tidemill.inference.v1.conversation_pb2 import ConversationPolicy as ConversationPolicyMessage
+from tidemill.inference.v1.examples_pb2 import Examples as ExamplesMessage
 from tidemill_core.aggregate import Event
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.caching.domain.policy import DEFAULT_THRESHOLD, CachePolicy, SemanticCachePolicy
@@ -23,6 +24,12 @@ from tidemill_inference.deployments.domain.configuration import (
 )
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured, DeploymentWasDeleted
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
+from tidemill_inference.examples.domain.declared import (
+    DEFAULT_COUNT,
+    DEFAULT_SIMILARITY,
+    DEFAULT_TOKENS,
+    Examples,
+)
 from tidemill_inference.rollouts.domain.rollout import RolloutEvent
 from tidemill_inference.rollouts.messages import policy_message, policy_of, rollout_message, rollout_payload_of
 from tidemill_inference.routing.messages import routing_of
@@ -68,6 +75,7 @@ def spec_of(message: deployment_pb2.Deployment) -> DeploymentSpec:
         retrieval=_retrieval_of(step.retrieval) if step.HasField("retrieval") else None,
         sampling=from_message(Sampling, step.sampling, prefix="deployment.sampling"),
         fallback=tuple(step.fallback),
+        examples=_examples_of(step.examples) if step.HasField("examples") else None,
         rollout_policy=policy_of(message.rollout_policy) if message.HasField("rollout_policy") else None,
         conversation=_conversation_of(message.conversation) if message.HasField("conversation") else None,
         routing=routing_of(message.routing) if message.HasField("routing") else None,
@@ -102,8 +110,9 @@ def payload_of(deployment: Deployment, event: Event, seq: int) -> tuple[str, Mes
     match event:
         case DeploymentWasConfigured():
             live = event.configuration
+            dataset = live.examples.dataset if live.examples else ""
             return "tidemill.inference.deployment.configured.v1", to_message(
-                events_pb2.DeploymentConfigured, event, live, **of, configuration=live.digest
+                events_pb2.DeploymentConfigured, event, live, **of, configuration=live.digest, examples_dataset=dataset
             )
         case DeploymentWasDeleted():
             return "tidemill.inference.deployment.deleted.v1", to_message(events_pb2.DeploymentDeleted, event, **of)
@@ -136,6 +145,17 @@ def _retrieval_of(message: configuration_pb2.Retrieval) -> Retrieval:
         prefix="deployment.retrieval",
         top_k=message.top_k or DEFAULT_TOP_K,
         query_turns=message.query_turns or DEFAULT_QUERY_TURNS,
+    )
+
+
+def _examples_of(message: ExamplesMessage) -> Examples:
+    return from_message(
+        Examples,
+        message,
+        prefix="deployment.examples",
+        count=message.count or DEFAULT_COUNT,
+        max_tokens=message.max_tokens or DEFAULT_TOKENS,
+        min_similarity=message.min_similarity or DEFAULT_SIMILARITY,
     )
 
 

@@ -11,6 +11,7 @@ from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.engines.ports import Models
+from tidemill_inference.examples.ports import CheckingExamples
 from tidemill_inference.generation.ports import Retriever
 from tidemill_inference.prompts.domain.errors import PromptNotFound
 from tidemill_inference.prompts.domain.references import Reference
@@ -30,6 +31,7 @@ class ResolveConfiguration:
     candidates: Candidates
     questions: SimilarQuestions | None = None
     """Without it nothing is asked about the embedding model of a cache."""
+    examples: CheckingExamples | None = None
 
     async def __call__(
         self, caller: Caller, spec: DeploymentSpec, *, kept_model: str = "", live: Configuration | None = None
@@ -43,6 +45,7 @@ class ResolveConfiguration:
             ReferenceNotFound: a reference does not exist; the message lists what does.
             ApprovalMissing: people still have to agree to a version that it would use.
             ModelNotReady: a model was not imported, or not yet.
+            ExamplesNotApproved, TooManyExamples: a dataset version cannot be chosen from.
             DependencyUnavailable: an owner does not answer.
 
         """
@@ -62,8 +65,16 @@ class ResolveConfiguration:
             await self.retriever.check(caller, retrieval)
         if self.questions and spec.cache and spec.cache.semantic:
             await self.questions.check(caller, spec.cache.semantic)
+        examples = spec.examples
+        if self.examples and examples:
+            examples = await self.examples(caller, examples)
         return Configuration.of(
-            model=model, prompt=prompt, retrieval=retrieval, sampling=spec.sampling, fallback=tuple(fallback)
+            model=model,
+            prompt=prompt,
+            retrieval=retrieval,
+            sampling=spec.sampling,
+            fallback=tuple(fallback),
+            examples=examples,
         )
 
     async def _conversation_models(self, caller: Caller, policy: ConversationPolicy | None) -> list[str]:

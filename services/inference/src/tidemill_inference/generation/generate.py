@@ -11,12 +11,14 @@ from tidemill_inference.caching.domain.policy import CachePolicy
 from tidemill_inference.caching.ports import Asked, Reused, Reusing
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.engines.ports import Engines, Models
+from tidemill_inference.examples.ports import ChoosingExamples
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
 from tidemill_inference.generation.domain.content import Message
 from tidemill_inference.generation.domain.inference import Answer, Inference
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.ports import Found, Retriever
 from tidemill_inference.generation.shared import Generation
+from tidemill_inference.generation.steps.choose import Choose
 from tidemill_inference.generation.steps.cite import Cite
 from tidemill_inference.generation.steps.context import Context
 from tidemill_inference.generation.steps.generate import Generate
@@ -44,6 +46,7 @@ class GenerateAnswer:
     engines: Engines
     rewrite: Rewrite | None = None
     reusing: Reusing | None = None
+    choosing: ChoosingExamples | None = None
     threshold: float = DEFAULT_THRESHOLD
     cited_characters: int = DEFAULT_CHARACTERS
     citation_turns: Turns = field(default_factory=lambda: Turns(4))
@@ -90,7 +93,7 @@ class GenerateAnswer:
             warnings=list(question.notes),
             routing=routing,
         )
-        search = Retrieve(retriever=self.retriever, rewrite=self.rewrite)
+        search = _Gather(search=Retrieve(retriever=self.retriever, rewrite=self.rewrite), choose=Choose(self.choosing))
         steps = (
             Generate(router=self.router, engines=self.engines, render=Render(templates=self.templates)),
             Cite(threshold=self.threshold, max_characters=self.cited_characters, turns=self.citation_turns),
@@ -111,7 +114,7 @@ class GenerateAnswer:
             raise generation.late() from error
 
     async def _reused(
-        self, context: Context, cache: CachePolicy, search: Retrieve, configuration: str
+        self, context: Context, cache: CachePolicy, search: "_Gather", configuration: str
     ) -> Reused | None:
         """Return an answer that was given to an equal question, where there is one."""
         if self.reusing is None:
@@ -122,10 +125,23 @@ class GenerateAnswer:
             configuration=configuration,
             index=context.found.index,
             passages=context.found.passages,
+            examples=context.found.examples,
             search=partial(_search_again, search, context),
         )
         context.generation.waiting_for = "the answer to an equal question"
         return await self.reusing.find(context.caller, cache, asked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gather:
+    """What is gathered for a question before a model is asked: its passages, then its examples."""
+
+    search: Retrieve
+    choose: Choose
+
+    async def __call__(self, context: Context) -> None:
+        await self.search(context)
+        await self.choose(context)
 
 
 @asynccontextmanager
@@ -152,7 +168,7 @@ async def _beside(work: Callable[[], Awaitable[None]] | None, *, after_s: float)
                 each.exception()  # the block's own error is raised
 
 
-async def _search_again(search: Retrieve, context: Context, messages: tuple[Message, ...]) -> Found:
+async def _search_again(search: _Gather, context: Context, messages: tuple[Message, ...]) -> Found:
     """Search as for a question, with other messages."""
     other = replace(context, question=replace(context.question, messages=messages), warnings=[])
     await search(other)

@@ -20,7 +20,7 @@ INFERENCES = DocumentCodec(
         Inference: Form(
             fields={"variables": as_json},  # names that MongoDB may not take
             omits={"restricted", "logprobs"},
-            sparse={"alternatives", "cache", "cost", "budget_hold", "queue_wait_s", "parameters"},
+            sparse={"alternatives", "cache", "cost", "budget_hold", "queue_wait_s", "parameters", "examples"},
         ),
         CacheUse: Form(sparse={"saved_time_s", "saved_nanos", "currency", "similarity"}),
         Candidate: Form(omits={"logprobs"}),

@@ -174,6 +174,8 @@ class Found:
     index: int
     warnings: tuple[str, ...] = ()
     """rag's warnings."""
+    examples: tuple[str, ...] = ()
+    """The ids of the examples that were chosen for the same question."""
 
 
 class Retriever(Protocol):

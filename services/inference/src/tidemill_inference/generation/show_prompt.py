@@ -19,7 +19,7 @@ from tidemill_inference.prompts.ports import ReadPrompts, Templates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownPrompt:
-    """The messages as the model saw them, and the question with all that it was asked with."""
+    """The messages as the model saw them, but for examples, and the question with all that it was asked with."""
 
     messages: tuple[Message, ...]
     question: str
@@ -30,7 +30,10 @@ class ShownPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowPrompt:
-    """Renders again from the record; the texts of its passages come from their owner, so what was erased stays gone."""
+    """Renders again from the record; the texts of its passages come from their owner, so what was erased stays gone.
+
+    Examples are left out: what is learnt from a prompt is erased with its own author alone.
+    """
 
     reading: ReadInferences
     prompts: ReadPrompts

@@ -9,6 +9,7 @@ from tidemill_inference.budgets.ports import Spending
 from tidemill_inference.caching.ports import Reusing
 from tidemill_inference.deployments.ports import ReadDeployments
 from tidemill_inference.engines.ports import Asking, Engines, Models
+from tidemill_inference.examples.ports import ChoosingExamples
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.asked_schemas import AskedSchemas
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
@@ -88,21 +89,16 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     ask: Asking,
     conversing: Conversing,
     reusing: Reusing,
+    choosing: ChoosingExamples,
     others: Sequence[EndUserData],
     files: EndUserFiles,
 ) -> GenerationParts:
     """Return what answers; `observe` is called with each answer in a rollout."""
     places, clock = FairQueue("places for answers", settings.answer_queue, weight=settings.weight_of), SystemClock()
     make = _making(
-        settings,
-        templates=templates,
-        models=models,
-        router=router,
-        retriever=retriever,
-        engines=engines,
-        reusing=reusing,
-        ask=ask,
+        settings, templates=templates, models=models, router=router, retriever=retriever, engines=engines, ask=ask
     )
+    make = replace(make, reusing=reusing, choosing=choosing)
     answer = AnswerQuestion(
         deployments=deployments,
         prompts=recent_prompts,
@@ -118,12 +114,12 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         observe=observe,
         conversing=conversing,
     )
-    show, shadows = _show_prompt(settings, backend, answer, prompts), settings.shadow_max_concurrent
-    erase = EraseEndUser(inferences=inferences, clock=clock)
+    show, erase = _show_prompt(settings, backend, answer, prompts), EraseEndUser(inferences=inferences, clock=clock)
+    shadows = SharedGenerations(at_most=settings.shadow_max_concurrent)
     return GenerationParts(
         answer=answer,
         places=places,
-        shadow=AnswerShadow(answer=replace(answer, generations=SharedGenerations(at_most=shadows))),
+        shadow=AnswerShadow(answer=replace(answer, generations=shadows)),
         servicer=_servicer(answer, show, replace(erase, others=others, files=files)),
         reading=show.reading,
         erase_end_user=erase,
@@ -138,7 +134,6 @@ def _making(  # noqa: PLR0913 - keyword-only, and each of another kind
     router: Router,
     retriever: Retriever,
     engines: Engines,
-    reusing: Reusing,
     ask: Asking,
 ) -> GenerateAnswer:
     return GenerateAnswer(
@@ -147,7 +142,6 @@ def _making(  # noqa: PLR0913 - keyword-only, and each of another kind
         router=router,
         retriever=retriever,
         engines=engines,
-        reusing=reusing,
         rewrite=Rewrite(ask=ask, timeout_s=settings.rewrite_timeout_s),
         threshold=settings.citation_threshold,
         cited_characters=settings.citation_max_characters,

@@ -40,6 +40,13 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShownExamples:
+    """The dataset version whose examples an answer was given; which ones they are is in inference's record."""
+
+    dataset: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceCompleted:
     """inference.completed. The end user is not read: monitor stores no data of people."""
 
@@ -54,6 +61,7 @@ class InferenceCompleted:
     citations: int = 0
     citation_valid: float | None = None
     create_time: datetime | None = None
+    examples: ShownExamples = ShownExamples()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +95,7 @@ class DeploymentConfigured:
     model: str = ""
     prompt: str = ""
     replaced: str = ""
+    examples_dataset: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

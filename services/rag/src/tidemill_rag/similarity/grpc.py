@@ -28,14 +28,17 @@ class GrpcSimilarTextService(SimilarTextServiceServicer):
     async def PutSimilarText(self, request: pb.PutSimilarTextRequest, _context: object) -> pb.PutSimilarTextResponse:
         """Keep one."""
         required(request, "expire_time")
-        kept = await self.put(
+        until = await self.put(
             current_caller(),
             Compared(model=request.model, scope=request.scope, text=request.text),
             text_id=request.id,
             expire_time=from_timestamp(request.expire_time, field="expire_time"),
             end_user=request.end_user,
         )
-        return pb.PutSimilarTextResponse(kept=kept)
+        response = pb.PutSimilarTextResponse(kept=until is not None)
+        if until is not None:
+            response.expire_time.FromDatetime(until)
+        return response
 
     async def RemoveSimilarTexts(
         self, request: pb.RemoveSimilarTextsRequest, _context: object

@@ -100,14 +100,17 @@ class PutSimilarText:
 
     async def __call__(
         self, caller: Caller, compared: Compared, *, text_id: str, expire_time: datetime, end_user: str = ""
-    ) -> bool:
-        """Return whether the text is kept: not one that the model cannot embed whole. Raises as `FindSimilarTexts`."""
+    ) -> datetime | None:
+        """Return until when the text is kept; None for one that the model cannot embed whole.
+
+        Raises as `FindSimilarTexts`.
+        """
         refuse(chain(_violations(compared, self.max_characters), _name("id", text_id)))
         reference = (await self.models.resolve(caller, compared.model)).reference
         model = await self.models.load(caller, reference)
         vector = await model.embed_whole_query(caller.project, compared.text)
         if vector is None:
-            return False
+            return None
         kept = SimilarText(
             id=text_id,
             place=place_of(reference, compared.scope),
@@ -123,7 +126,7 @@ class PutSimilarText:
         except DependencyUnavailable:
             self._created.discard(index)  # another process may have dropped it
             raise
-        return True
+        return kept.expire_time
 
     async def _index(self, project: str, dimensions: int) -> str:
         index = index_of(project, dimensions)

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from tidemill.inference.v1 import examples_pb2 as tidemill_dot_inference_dot_v1_dot_examples__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidemill/inference/v1/configuration.proto\x12\x15tidemill.inference.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xdb\x01\n\tRetrieval\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05top_k\x18\x02 \x01(\x05\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x30\n\x0fmetadata_filter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x11\n\tmin_score\x18\x05 \x01(\x01\x12\x13\n\x0bquery_turns\x18\x06 \x01(\x05\x12\x0f\n\x07rewrite\x18\x07 \x01(\t\x12\x19\n\x11other_collections\x18\x08 \x03(\t\x12\x16\n\x0equery_variants\x18\t \x01(\x05\"\xe2\x03\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11max_output_tokens\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x42\n\nlogit_bias\x18\x08 \x03(\x0b\x32..tidemill.inference.v1.Sampling.LogitBiasEntry\x12\x15\n\x08logprobs\x18\t \x01(\x08H\x06\x88\x01\x01\x12\x19\n\x0ctop_logprobs\x18\n \x01(\x05H\x07\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x14\n\x12_max_output_tokensB\x07\n\x05_seedB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x0b\n\t_logprobsB\x0f\n\r_top_logprobs\"\xe4\x01\n\rConfiguration\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x33\n\tretrieval\x18\x04 \x01(\x0b\x32 .tidemill.inference.v1.Retrieval\x12\x31\n\x08sampling\x18\x05 \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x10\n\x08\x66\x61llback\x18\x06 \x03(\t\x12*\n\x05steps\x18\x07 \x03(\x0b\x32\x1b.tidemill.inference.v1.Step\"C\n\x04Step\x12\x33\n\x06\x61nswer\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.AnswerStepH\x00\x42\x06\n\x04kind\"\xa5\x01\n\nAnswerStep\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x33\n\tretrieval\x18\x03 \x01(\x0b\x32 .tidemill.inference.v1.Retrieval\x12\x31\n\x08sampling\x18\x04 \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x10\n\x08\x66\x61llback\x18\x05 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidemill/inference/v1/configuration.proto\x12\x15tidemill.inference.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a$tidemill/inference/v1/examples.proto\"\xdb\x01\n\tRetrieval\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05top_k\x18\x02 \x01(\x05\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x30\n\x0fmetadata_filter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x11\n\tmin_score\x18\x05 \x01(\x01\x12\x13\n\x0bquery_turns\x18\x06 \x01(\x05\x12\x0f\n\x07rewrite\x18\x07 \x01(\t\x12\x19\n\x11other_collections\x18\x08 \x03(\t\x12\x16\n\x0equery_variants\x18\t \x01(\x05\"\xe2\x03\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11max_output_tokens\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x42\n\nlogit_bias\x18\x08 \x03(\x0b\x32..tidemill.inference.v1.Sampling.LogitBiasEntry\x12\x15\n\x08logprobs\x18\t \x01(\x08H\x06\x88\x01\x01\x12\x19\n\x0ctop_logprobs\x18\n \x01(\x05H\x07\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x14\n\x12_max_output_tokensB\x07\n\x05_seedB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x0b\n\t_logprobsB\x0f\n\r_top_logprobs\"\x97\x02\n\rConfiguration\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x33\n\tretrieval\x18\x04 \x01(\x0b\x32 .tidemill.inference.v1.Retrieval\x12\x31\n\x08sampling\x18\x05 \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x10\n\x08\x66\x61llback\x18\x06 \x03(\t\x12*\n\x05steps\x18\x07 \x03(\x0b\x32\x1b.tidemill.inference.v1.Step\x12\x31\n\x08\x65xamples\x18< \x01(\x0b\x32\x1f.tidemill.inference.v1.Examples\"C\n\x04Step\x12\x33\n\x06\x61nswer\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.AnswerStepH\x00\x42\x06\n\x04kind\"\xd8\x01\n\nAnswerStep\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x33\n\tretrieval\x18\x03 \x01(\x0b\x32 .tidemill.inference.v1.Retrieval\x12\x31\n\x08sampling\x18\x04 \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x10\n\x08\x66\x61llback\x18\x05 \x03(\t\x12\x31\n\x08\x65xamples\x18< \x01(\x0b\x32\x1f.tidemill.inference.v1.Examplesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +35,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SAMPLING_LOGITBIASENTRY']._loaded_options = None
   _globals['_SAMPLING_LOGITBIASENTRY']._serialized_options = b'8\001'
-  _globals['_RETRIEVAL']._serialized_start=99
-  _globals['_RETRIEVAL']._serialized_end=318
-  _globals['_SAMPLING']._serialized_start=321
-  _globals['_SAMPLING']._serialized_end=803
-  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=625
-  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=673
-  _globals['_CONFIGURATION']._serialized_start=806
-  _globals['_CONFIGURATION']._serialized_end=1034
-  _globals['_STEP']._serialized_start=1036
-  _globals['_STEP']._serialized_end=1103
-  _globals['_ANSWERSTEP']._serialized_start=1106
-  _globals['_ANSWERSTEP']._serialized_end=1271
+  _globals['_RETRIEVAL']._serialized_start=137
+  _globals['_RETRIEVAL']._serialized_end=356
+  _globals['_SAMPLING']._serialized_start=359
+  _globals['_SAMPLING']._serialized_end=841
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=663
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=711
+  _globals['_CONFIGURATION']._serialized_start=844
+  _globals['_CONFIGURATION']._serialized_end=1123
+  _globals['_STEP']._serialized_start=1125
+  _globals['_STEP']._serialized_end=1192
+  _globals['_ANSWERSTEP']._serialized_start=1195
+  _globals['_ANSWERSTEP']._serialized_end=1411
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from tidemill.inference.v1 import examples_pb2 as _examples_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -215,6 +216,7 @@ class Configuration(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """Output only. The digest of the other fields: the configuration's name."""
     model: _builtins.str
@@ -237,6 +239,10 @@ class Configuration(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
         """Output only. All steps in order; the fields above are those of the answer step."""
 
+    @_builtins.property
+    def examples(self) -> _examples_pb2.Examples:
+        """Output only. The examples, with `dataset@number` and `model@version`."""
+
     def __init__(
         self,
         *,
@@ -247,10 +253,11 @@ class Configuration(_message.Message):
         sampling: Global___Sampling | None = ...,
         fallback: _abc.Iterable[_builtins.str] | None = ...,
         steps: _abc.Iterable[Global___Step] | None = ...,
+        examples: _examples_pb2.Examples | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "fallback", b"fallback", "model", b"model", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "examples", b"examples", "fallback", b"fallback", "model", b"model", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -293,6 +300,7 @@ class AnswerStep(_message.Message):
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Required. The model, as `model` (the newest when applied) or `model@version`."""
     prompt: _builtins.str
@@ -309,6 +317,10 @@ class AnswerStep(_message.Message):
     def fallback(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. Models that answer, in this order, when the model fails before its first token."""
 
+    @_builtins.property
+    def examples(self) -> _examples_pb2.Examples:
+        """Optional. Examples of a dataset version that stand before each question; unset shows none."""
+
     def __init__(
         self,
         *,
@@ -317,10 +329,11 @@ class AnswerStep(_message.Message):
         retrieval: Global___Retrieval | None = ...,
         sampling: Global___Sampling | None = ...,
         fallback: _abc.Iterable[_builtins.str] | None = ...,
+        examples: _examples_pb2.Examples | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback", b"fallback", "model", b"model", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "fallback", b"fallback", "model", b"model", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

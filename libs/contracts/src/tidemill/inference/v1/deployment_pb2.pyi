@@ -13,6 +13,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tidemill.inference.v1 import caching_pb2 as _caching_pb2
 from tidemill.inference.v1 import configuration_pb2 as _configuration_pb2
 from tidemill.inference.v1 import conversation_pb2 as _conversation_pb2
+from tidemill.inference.v1 import examples_pb2 as _examples_pb2
 from tidemill.inference.v1 import rollout_pb2 as _rollout_pb2
 from tidemill.inference.v1 import routing_pb2 as _routing_pb2
 import builtins as _builtins
@@ -106,6 +107,7 @@ class Deployment(_message.Message):
     ROUTING_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -179,7 +181,7 @@ class Deployment(_message.Message):
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[_configuration_pb2.Step]:
         """Optional. Input only. The steps of an answer, so far one answer step. It is the same as model, prompt, retrieval,
-        sampling and fallback, which have to be unset beside it, and in which it is returned.
+        sampling, fallback and examples, which have to be unset beside it, and in which it is returned.
         """
 
     @_builtins.property
@@ -195,6 +197,10 @@ class Deployment(_message.Message):
     @_builtins.property
     def cache(self) -> _caching_pb2.CachePolicy:
         """Optional. Answers that are given again; unset makes each one anew."""
+
+    @_builtins.property
+    def examples(self) -> _examples_pb2.Examples:
+        """Optional. Examples of a dataset version that stand before each question; unset shows none."""
 
     def __init__(
         self,
@@ -225,10 +231,11 @@ class Deployment(_message.Message):
         routing: _routing_pb2.RoutingPolicy | None = ...,
         cache: _caching_pb2.CachePolicy | None = ...,
         engine: _builtins.str = ...,
+        examples: _examples_pb2.Examples | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "live", b"live", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "routing", b"routing", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "examples", b"examples", "live", b"live", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "routing", b"routing", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "cache", b"cache", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "engine", b"engine", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "routing", b"routing", "sampling", b"sampling", "seq", b"seq", "steps", b"steps", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "cache", b"cache", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "engine", b"engine", "etag", b"etag", "examples", b"examples", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "routing", b"routing", "sampling", b"sampling", "seq", b"seq", "steps", b"steps", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tidemill.inference.v1 import budget_pb2 as _budget_pb2
 from tidemill.inference.v1 import caching_pb2 as _caching_pb2
+from tidemill.inference.v1 import examples_pb2 as _examples_pb2
 from tidemill.inference.v1 import inference_pb2 as _inference_pb2
 from tidemill.inference.v1 import price_pb2 as _price_pb2
 from tidemill.inference.v1 import rollout_pb2 as _rollout_pb2
@@ -47,6 +48,7 @@ class InferenceCompleted(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     CONVERSATION_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     inference: _builtins.str
     """Output only. The inference."""
     seq: _builtins.int
@@ -93,6 +95,10 @@ class InferenceCompleted(_message.Message):
     def cache(self) -> _caching_pb2.CacheUse:
         """Output only. Whose answer it is, where it was given again."""
 
+    @_builtins.property
+    def examples(self) -> _examples_pb2.ShownExamples:
+        """Output only. The examples that stood before the question; unset without any."""
+
     def __init__(
         self,
         *,
@@ -113,10 +119,11 @@ class InferenceCompleted(_message.Message):
         cost: _price_pb2.Cost | None = ...,
         cache: _caching_pb2.CacheUse | None = ...,
         conversation: _builtins.str | None = ...,
+        examples: _examples_pb2.ShownExamples | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "_conversation", b"_conversation", "cache", b"cache", "citation_valid", b"citation_valid", "conversation", b"conversation", "cost", b"cost", "create_time", b"create_time", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "_conversation", b"_conversation", "cache", b"cache", "citation_valid", b"citation_valid", "conversation", b"conversation", "cost", b"cost", "create_time", b"create_time", "examples", b"examples", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "_conversation", b"_conversation", "cache", b"cache", "citation_valid", b"citation_valid", "citations", b"citations", "conversation", b"conversation", "cost", b"cost", "create_time", b"create_time", "deployment", b"deployment", "documents", b"documents", "end_user", b"end_user", "finish_reason", b"finish_reason", "inference", b"inference", "purpose", b"purpose", "recorded", b"recorded", "request_id", b"request_id", "seq", b"seq", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "_conversation", b"_conversation", "cache", b"cache", "citation_valid", b"citation_valid", "citations", b"citations", "conversation", b"conversation", "cost", b"cost", "create_time", b"create_time", "deployment", b"deployment", "documents", b"documents", "end_user", b"end_user", "examples", b"examples", "finish_reason", b"finish_reason", "inference", b"inference", "purpose", b"purpose", "recorded", b"recorded", "request_id", b"request_id", "seq", b"seq", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__citation_valid: _TypeAlias = _typing.Literal["citation_valid"]  # noqa: Y015
     _WhichOneofArgType__citation_valid: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid"]  # noqa: Y015
@@ -245,6 +252,7 @@ class DeploymentConfigured(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     REPLACED_FIELD_NUMBER: _builtins.int
+    EXAMPLES_DATASET_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -257,6 +265,8 @@ class DeploymentConfigured(_message.Message):
     """Output only. `prompt@version`."""
     replaced: _builtins.str
     """Output only. The digest that answered before, empty where it is the first."""
+    examples_dataset: _builtins.str
+    """Output only. `dataset@number` whose examples stand before questions; empty without any."""
     def __init__(
         self,
         *,
@@ -266,10 +276,11 @@ class DeploymentConfigured(_message.Message):
         model: _builtins.str = ...,
         prompt: _builtins.str = ...,
         replaced: _builtins.str = ...,
+        examples_dataset: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "deployment", b"deployment", "model", b"model", "prompt", b"prompt", "replaced", b"replaced", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "deployment", b"deployment", "examples_dataset", b"examples_dataset", "model", b"model", "prompt", b"prompt", "replaced", b"replaced", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,11 +26,12 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tidemill.content.v1 import content_pb2 as tidemill_dot_content_dot_v1_dot_content__pb2
 from tidemill.inference.v1 import caching_pb2 as tidemill_dot_inference_dot_v1_dot_caching__pb2
+from tidemill.inference.v1 import examples_pb2 as tidemill_dot_inference_dot_v1_dot_examples__pb2
 from tidemill.inference.v1 import price_pb2 as tidemill_dot_inference_dot_v1_dot_price__pb2
 from tidemill.inference.v1 import routing_pb2 as tidemill_dot_inference_dot_v1_dot_routing__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tidemill/inference/v1/inference.proto\x12\x15tidemill.inference.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/content/v1/content.proto\x1a#tidemill/inference/v1/caching.proto\x1a!tidemill/inference/v1/price.proto\x1a#tidemill/inference/v1/routing.proto\"\xbc\x08\n\tInference\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x07variant\x18\x05 \x01(\x0b\x32\x1e.tidemill.inference.v1.Variant\x12,\n\x06output\x18\x06 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12\x34\n\x05state\x18\x07 \x01(\x0e\x32%.tidemill.inference.v1.InferenceState\x12\x15\n\rfinish_reason\x18\x08 \x01(\t\x12.\n\x08passages\x18\t \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x12+\n\x05usage\x18\n \x01(\x0b\x32\x1c.tidemill.inference.v1.Usage\x12\x10\n\x08warnings\x18\x0c \x03(\t\x12\x0f\n\x07project\x18\r \x01(\t\x12\x0b\n\x03seq\x18\x0e \x01(\x03\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65nd_user\x18\x10 \x01(\t\x12<\n\x06labels\x18\x11 \x03(\x0b\x32,.tidemill.inference.v1.Inference.LabelsEntry\x12/\n\x07purpose\x18\x12 \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12.\n\x08messages\x18\x13 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12\x0f\n\x07\x66\x61ilure\x18\x14 \x01(\t\x12\x1b\n\x0e\x63itation_valid\x18\x15 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nrestricted\x18\x16 \x01(\x08\x12)\n\x04\x63ost\x18\x17 \x01(\x0b\x32\x1b.tidemill.inference.v1.Cost\x12-\n\nqueue_wait\x18\x1c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x08\x61ttempts\x18\x1a \x03(\x0b\x32\x1e.tidemill.inference.v1.Attempt\x12.\n\x05\x63\x61\x63he\x18\x1b \x01(\x0b\x32\x1f.tidemill.inference.v1.CacheUse\x12\x36\n\x0c\x61lternatives\x18\x18 \x03(\x0b\x32 .tidemill.inference.v1.Candidate\x12\x35\n\x08logprobs\x18\x19 \x03(\x0b\x32#.tidemill.inference.v1.TokenLogprob\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_citation_valid\"\x87\x01\n\tCandidate\x12,\n\x06output\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\x35\n\x08logprobs\x18\x03 \x03(\x0b\x32#.tidemill.inference.v1.TokenLogprob\"k\n\x0cTokenLogprob\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x0c\n\x04utf8\x18\x03 \x01(\x0c\x12.\n\x03top\x18\x04 \x03(\x0b\x32!.tidemill.inference.v1.TopLogprob\"9\n\nTopLogprob\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x0c\n\x04utf8\x18\x03 \x01(\x0c\"}\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\x12\x15\n\rconfiguration\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\r\n\x05index\x18\x06 \x01(\x05\x12\x0e\n\x06\x65ngine\x18\x08 \x01(\t\"\xd6\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x05\x12\x15\n\routput_tokens\x18\x02 \x01(\x05\x12.\n\x0b\x66irst_token\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06search\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x06 \x01(\x05*\xa9\x01\n\x0eInferenceState\x12\x1f\n\x1bINFERENCE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18INFERENCE_STATE_RESERVED\x10\x01\x12\x1d\n\x19INFERENCE_STATE_COMPLETED\x10\x02\x12\x1d\n\x19INFERENCE_STATE_CANCELLED\x10\x03\x12\x1a\n\x16INFERENCE_STATE_FAILED\x10\x04*`\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x10\n\x0cPURPOSE_LIVE\x10\x01\x12\x12\n\x0ePURPOSE_SHADOW\x10\x02\x12\x16\n\x12PURPOSE_EVALUATION\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tidemill/inference/v1/inference.proto\x12\x15tidemill.inference.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/content/v1/content.proto\x1a#tidemill/inference/v1/caching.proto\x1a$tidemill/inference/v1/examples.proto\x1a!tidemill/inference/v1/price.proto\x1a#tidemill/inference/v1/routing.proto\"\xf4\x08\n\tInference\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x07variant\x18\x05 \x01(\x0b\x32\x1e.tidemill.inference.v1.Variant\x12,\n\x06output\x18\x06 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12\x34\n\x05state\x18\x07 \x01(\x0e\x32%.tidemill.inference.v1.InferenceState\x12\x15\n\rfinish_reason\x18\x08 \x01(\t\x12.\n\x08passages\x18\t \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x12+\n\x05usage\x18\n \x01(\x0b\x32\x1c.tidemill.inference.v1.Usage\x12\x10\n\x08warnings\x18\x0c \x03(\t\x12\x0f\n\x07project\x18\r \x01(\t\x12\x0b\n\x03seq\x18\x0e \x01(\x03\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65nd_user\x18\x10 \x01(\t\x12<\n\x06labels\x18\x11 \x03(\x0b\x32,.tidemill.inference.v1.Inference.LabelsEntry\x12/\n\x07purpose\x18\x12 \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12.\n\x08messages\x18\x13 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12\x0f\n\x07\x66\x61ilure\x18\x14 \x01(\t\x12\x1b\n\x0e\x63itation_valid\x18\x15 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nrestricted\x18\x16 \x01(\x08\x12)\n\x04\x63ost\x18\x17 \x01(\x0b\x32\x1b.tidemill.inference.v1.Cost\x12-\n\nqueue_wait\x18\x1c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x08\x61ttempts\x18\x1a \x03(\x0b\x32\x1e.tidemill.inference.v1.Attempt\x12.\n\x05\x63\x61\x63he\x18\x1b \x01(\x0b\x32\x1f.tidemill.inference.v1.CacheUse\x12\x36\n\x0c\x61lternatives\x18\x18 \x03(\x0b\x32 .tidemill.inference.v1.Candidate\x12\x35\n\x08logprobs\x18\x19 \x03(\x0b\x32#.tidemill.inference.v1.TokenLogprob\x12\x36\n\x08\x65xamples\x18< \x01(\x0b\x32$.tidemill.inference.v1.ShownExamples\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_citation_valid\"\x87\x01\n\tCandidate\x12,\n\x06output\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\x35\n\x08logprobs\x18\x03 \x03(\x0b\x32#.tidemill.inference.v1.TokenLogprob\"k\n\x0cTokenLogprob\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x0c\n\x04utf8\x18\x03 \x01(\x0c\x12.\n\x03top\x18\x04 \x03(\x0b\x32!.tidemill.inference.v1.TopLogprob\"9\n\nTopLogprob\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x0c\n\x04utf8\x18\x03 \x01(\x0c\"}\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\x12\x15\n\rconfiguration\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\r\n\x05index\x18\x06 \x01(\x05\x12\x0e\n\x06\x65ngine\x18\x08 \x01(\t\"\xd6\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x05\x12\x15\n\routput_tokens\x18\x02 \x01(\x05\x12.\n\x0b\x66irst_token\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06search\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x06 \x01(\x05*\xa9\x01\n\x0eInferenceState\x12\x1f\n\x1bINFERENCE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18INFERENCE_STATE_RESERVED\x10\x01\x12\x1d\n\x19INFERENCE_STATE_COMPLETED\x10\x02\x12\x1d\n\x19INFERENCE_STATE_CANCELLED\x10\x03\x12\x1a\n\x16INFERENCE_STATE_FAILED\x10\x04*`\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x10\n\x0cPURPOSE_LIVE\x10\x01\x12\x12\n\x0ePURPOSE_SHADOW\x10\x02\x12\x16\n\x12PURPOSE_EVALUATION\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,22 +40,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INFERENCE_LABELSENTRY']._loaded_options = None
   _globals['_INFERENCE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_INFERENCESTATE']._serialized_start=2011
-  _globals['_INFERENCESTATE']._serialized_end=2180
-  _globals['_PURPOSE']._serialized_start=2182
-  _globals['_PURPOSE']._serialized_end=2278
-  _globals['_INFERENCE']._serialized_start=274
-  _globals['_INFERENCE']._serialized_end=1358
-  _globals['_INFERENCE_LABELSENTRY']._serialized_start=1294
-  _globals['_INFERENCE_LABELSENTRY']._serialized_end=1339
-  _globals['_CANDIDATE']._serialized_start=1361
-  _globals['_CANDIDATE']._serialized_end=1496
-  _globals['_TOKENLOGPROB']._serialized_start=1498
-  _globals['_TOKENLOGPROB']._serialized_end=1605
-  _globals['_TOPLOGPROB']._serialized_start=1607
-  _globals['_TOPLOGPROB']._serialized_end=1664
-  _globals['_VARIANT']._serialized_start=1666
-  _globals['_VARIANT']._serialized_end=1791
-  _globals['_USAGE']._serialized_start=1794
-  _globals['_USAGE']._serialized_end=2008
+  _globals['_INFERENCESTATE']._serialized_start=2105
+  _globals['_INFERENCESTATE']._serialized_end=2274
+  _globals['_PURPOSE']._serialized_start=2276
+  _globals['_PURPOSE']._serialized_end=2372
+  _globals['_INFERENCE']._serialized_start=312
+  _globals['_INFERENCE']._serialized_end=1452
+  _globals['_INFERENCE_LABELSENTRY']._serialized_start=1388
+  _globals['_INFERENCE_LABELSENTRY']._serialized_end=1433
+  _globals['_CANDIDATE']._serialized_start=1455
+  _globals['_CANDIDATE']._serialized_end=1590
+  _globals['_TOKENLOGPROB']._serialized_start=1592
+  _globals['_TOKENLOGPROB']._serialized_end=1699
+  _globals['_TOPLOGPROB']._serialized_start=1701
+  _globals['_TOPLOGPROB']._serialized_end=1758
+  _globals['_VARIANT']._serialized_start=1760
+  _globals['_VARIANT']._serialized_end=1885
+  _globals['_USAGE']._serialized_start=1888
+  _globals['_USAGE']._serialized_end=2102
 # @@protoc_insertion_point(module_scope)

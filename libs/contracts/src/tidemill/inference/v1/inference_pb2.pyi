@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tidemill.content.v1 import content_pb2 as _content_pb2
 from tidemill.inference.v1 import caching_pb2 as _caching_pb2
+from tidemill.inference.v1 import examples_pb2 as _examples_pb2
 from tidemill.inference.v1 import price_pb2 as _price_pb2
 from tidemill.inference.v1 import routing_pb2 as _routing_pb2
 import builtins as _builtins
@@ -138,6 +139,7 @@ class Inference(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project and the request id."""
     conversation: _builtins.str
@@ -226,6 +228,10 @@ class Inference(_message.Message):
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """Output only. The tokens of the answer with their log probabilities, where these were asked for; not in records."""
 
+    @_builtins.property
+    def examples(self) -> _examples_pb2.ShownExamples:
+        """Output only. The examples that stood before the question; unset without any, and where an answer was given again."""
+
     def __init__(
         self,
         *,
@@ -256,10 +262,11 @@ class Inference(_message.Message):
         cache: _caching_pb2.CacheUse | None = ...,
         alternatives: _abc.Iterable[Global___Candidate] | None = ...,
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        examples: _examples_pb2.ShownExamples | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "cache", b"cache", "citation_valid", b"citation_valid", "cost", b"cost", "create_time", b"create_time", "finish_time", b"finish_time", "queue_wait", b"queue_wait", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "cache", b"cache", "citation_valid", b"citation_valid", "cost", b"cost", "create_time", b"create_time", "examples", b"examples", "finish_time", b"finish_time", "queue_wait", b"queue_wait", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "alternatives", b"alternatives", "attempts", b"attempts", "cache", b"cache", "citation_valid", b"citation_valid", "conversation", b"conversation", "cost", b"cost", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "logprobs", b"logprobs", "messages", b"messages", "output", b"output", "passages", b"passages", "project", b"project", "purpose", b"purpose", "queue_wait", b"queue_wait", "restricted", b"restricted", "seq", b"seq", "state", b"state", "usage", b"usage", "variant", b"variant", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "alternatives", b"alternatives", "attempts", b"attempts", "cache", b"cache", "citation_valid", b"citation_valid", "conversation", b"conversation", "cost", b"cost", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "examples", b"examples", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "logprobs", b"logprobs", "messages", b"messages", "output", b"output", "passages", b"passages", "project", b"project", "purpose", b"purpose", "queue_wait", b"queue_wait", "restricted", b"restricted", "seq", b"seq", "state", b"state", "usage", b"usage", "variant", b"variant", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__citation_valid: _TypeAlias = _typing.Literal["citation_valid"]  # noqa: Y015
     _WhichOneofArgType__citation_valid: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid"]  # noqa: Y015

@@ -649,7 +649,9 @@ class GetInferencePromptResponse(_message.Message):
     """Output only. The user's question, as asked."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
-        """Output only. System and user messages, as the model saw them."""
+        """Output only. System and user messages, as the model saw them, but for examples, which the record names: what learns
+        from this prompt has no share in what other people said.
+        """
 
     @_builtins.property
     def earlier(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:

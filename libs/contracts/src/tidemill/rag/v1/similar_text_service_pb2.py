@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/rag/v1/similar_text_service.proto\x12\x0ftidemill.rag.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/options/v1/options.proto\"g\n\x17\x46indSimilarTextsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tmin_score\x18\x04 \x01(\x01\x12\r\n\x05limit\x18\x05 \x01(\x05\"I\n\x18\x46indSimilarTextsResponse\x12-\n\x07matches\x18\x01 \x03(\x0b\x32\x1c.tidemill.rag.v1.SimilarText\"(\n\x0bSimilarText\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\"\x92\x01\n\x15PutSimilarTextRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65nd_user\x18\x06 \x01(\t\"&\n\x16PutSimilarTextResponse\x12\x0c\n\x04kept\x18\x01 \x01(\x08\"(\n\x19RemoveSimilarTextsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\x1c\n\x1aRemoveSimilarTextsResponse2\xa9\x03\n\x12SimilarTextService\x12\x87\x01\n\x10\x46indSimilarTexts\x12(.tidemill.rag.v1.FindSimilarTextsRequest\x1a).tidemill.rag.v1.FindSimilarTextsResponse\"\x1e\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x05model\xa2\xb5\x18\tinference\x12\x81\x01\n\x0ePutSimilarText\x12&.tidemill.rag.v1.PutSimilarTextRequest\x1a\'.tidemill.rag.v1.PutSimilarTextResponse\"\x1e\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x05model\xa2\xb5\x18\tinference\x12\x84\x01\n\x12RemoveSimilarTexts\x12*.tidemill.rag.v1.RemoveSimilarTextsRequest\x1a+.tidemill.rag.v1.RemoveSimilarTextsResponse\"\x15\x88\xb5\x18\x03\x90\xb5\x18\x01\xa2\xb5\x18\tinferenceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/rag/v1/similar_text_service.proto\x12\x0ftidemill.rag.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/options/v1/options.proto\"g\n\x17\x46indSimilarTextsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tmin_score\x18\x04 \x01(\x01\x12\r\n\x05limit\x18\x05 \x01(\x05\"I\n\x18\x46indSimilarTextsResponse\x12-\n\x07matches\x18\x01 \x03(\x0b\x32\x1c.tidemill.rag.v1.SimilarText\"(\n\x0bSimilarText\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\"\x92\x01\n\x15PutSimilarTextRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65nd_user\x18\x06 \x01(\t\"W\n\x16PutSimilarTextResponse\x12\x0c\n\x04kept\x18\x01 \x01(\x08\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"(\n\x19RemoveSimilarTextsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\x1c\n\x1aRemoveSimilarTextsResponse2\xa9\x03\n\x12SimilarTextService\x12\x87\x01\n\x10\x46indSimilarTexts\x12(.tidemill.rag.v1.FindSimilarTextsRequest\x1a).tidemill.rag.v1.FindSimilarTextsResponse\"\x1e\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x05model\xa2\xb5\x18\tinference\x12\x81\x01\n\x0ePutSimilarText\x12&.tidemill.rag.v1.PutSimilarTextRequest\x1a\'.tidemill.rag.v1.PutSimilarTextResponse\"\x1e\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x05model\xa2\xb5\x18\tinference\x12\x84\x01\n\x12RemoveSimilarTexts\x12*.tidemill.rag.v1.RemoveSimilarTextsRequest\x1a+.tidemill.rag.v1.RemoveSimilarTextsResponse\"\x15\x88\xb5\x18\x03\x90\xb5\x18\x01\xa2\xb5\x18\tinferenceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,11 +48,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUTSIMILARTEXTREQUEST']._serialized_start=354
   _globals['_PUTSIMILARTEXTREQUEST']._serialized_end=500
   _globals['_PUTSIMILARTEXTRESPONSE']._serialized_start=502
-  _globals['_PUTSIMILARTEXTRESPONSE']._serialized_end=540
-  _globals['_REMOVESIMILARTEXTSREQUEST']._serialized_start=542
-  _globals['_REMOVESIMILARTEXTSREQUEST']._serialized_end=582
-  _globals['_REMOVESIMILARTEXTSRESPONSE']._serialized_start=584
-  _globals['_REMOVESIMILARTEXTSRESPONSE']._serialized_end=612
-  _globals['_SIMILARTEXTSERVICE']._serialized_start=615
-  _globals['_SIMILARTEXTSERVICE']._serialized_end=1040
+  _globals['_PUTSIMILARTEXTRESPONSE']._serialized_end=589
+  _globals['_REMOVESIMILARTEXTSREQUEST']._serialized_start=591
+  _globals['_REMOVESIMILARTEXTSREQUEST']._serialized_end=631
+  _globals['_REMOVESIMILARTEXTSRESPONSE']._serialized_start=633
+  _globals['_REMOVESIMILARTEXTSRESPONSE']._serialized_end=661
+  _globals['_SIMILARTEXTSERVICE']._serialized_start=664
+  _globals['_SIMILARTEXTSERVICE']._serialized_end=1089
 # @@protoc_insertion_point(module_scope)

@@ -24,10 +24,13 @@ Everything else counts, also what questions are given later.
 _PARTS = tuple(each.name for each in fields(Question) if each.name not in _NO_PART)
 
 
-def key_of(question: Question, *, configuration: str, index: int, passages: Sequence[Passage]) -> str:
+def key_of(
+    question: Question, *, configuration: str, index: int, passages: Sequence[Passage], examples: Sequence[str] = ()
+) -> str:
     """Return the key of an answer within its project: a digest, which says nothing of what was asked.
 
-    `configuration` is the digest of what answers, `passages` what was found. Questions of readers of other groups have
+    `configuration` is the digest of what answers, `passages` what was found, and `examples` are the ids of those before
+    the question. Questions of readers of other groups have
     other keys, also where they find the same.
     """
     spans = [
@@ -41,7 +44,7 @@ def key_of(question: Question, *, configuration: str, index: int, passages: Sequ
         "passages": spans,
         "collections": [each.collection for each in passages],
     }
-    return _digest(said)
+    return _digest({**said, "examples": list(examples)} if examples else said)  # without any, keys are as they were
 
 
 def scope_of(question: Question, *, configuration: str) -> str:

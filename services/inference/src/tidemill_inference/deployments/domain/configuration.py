@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_inference.examples.domain.declared import Examples
 
 DEFAULT_TOP_K = 3
 MAX_TOP_K = 100
@@ -201,6 +202,7 @@ class AnswerStep:
     retrieval: Retrieval | None
     sampling: Sampling
     fallback: tuple[str, ...] = ()
+    examples: Examples | None = None
 
 
 Step = AnswerStep
@@ -217,7 +219,7 @@ class Configuration:
     steps: tuple[Step, ...]
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913 - the fields of the step
         cls,
         *,
         model: str,
@@ -225,9 +227,17 @@ class Configuration:
         retrieval: Retrieval | None,
         sampling: Sampling,
         fallback: tuple[str, ...] = (),
+        examples: Examples | None = None,
     ) -> "Configuration":
         """Return the configuration of one answer step."""
-        step = AnswerStep(model=model, prompt=prompt, retrieval=retrieval, sampling=sampling, fallback=fallback)
+        step = AnswerStep(
+            model=model,
+            prompt=prompt,
+            retrieval=retrieval,
+            sampling=sampling,
+            fallback=fallback,
+            examples=examples,
+        )
         return cls(steps=(step,))
 
     @property
@@ -260,6 +270,11 @@ class Configuration:
         """The models that answer in its place."""
         return self.answer.fallback
 
+    @property
+    def examples(self) -> Examples | None:
+        """What stands before questions."""
+        return self.answer.examples
+
     def with_answer(self, **changes: object) -> "Configuration":
         """Return the configuration with another answer step."""
         changed = replace(self.answer, **changes)  # type: ignore[arg-type] # of any field
@@ -291,6 +306,10 @@ class Configuration:
 
 def _named(step: Step) -> dict[str, Any]:
     named = asdict(step)
+    if named["examples"] is None:
+        del named["examples"]
+    else:
+        named["examples"]["by"] = named["examples"]["by"].value
     for part, added in _ADDED.items():
         inside = named[part]
         for each, before in added.items() if inside else ():

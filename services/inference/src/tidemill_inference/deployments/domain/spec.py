@@ -9,6 +9,7 @@ from tidemill_core.resources import check_slug
 from tidemill_inference.caching.domain.policy import CachePolicy
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import DEFAULT_SAMPLING, Retrieval, Sampling, SamplingLimits
+from tidemill_inference.examples.domain.declared import Examples
 from tidemill_inference.rollouts.domain.policy import RolloutPolicy
 from tidemill_inference.routing.domain.policy import RoutingPolicy
 
@@ -48,6 +49,7 @@ class DeploymentSpec:
     engine: str = ""
     """What runs models that have files, one of `ENGINES`; "" leaves it to the service."""
     cache: CachePolicy | None = None
+    examples: Examples | None = None
 
     def check(self, limits: SamplingLimits = DEFAULT_SAMPLING) -> None:
         """Refuse what can never work, all of it at once.
@@ -67,7 +69,7 @@ class DeploymentSpec:
             found.append(Violation("record_days", text))
         if len(self.fallback) > MAX_FALLBACKS:
             found.append(Violation("fallback", f"use at most {MAX_FALLBACKS} models"))
-        for name in ("conversation", "retrieval", "rollout_policy", "routing", "cache"):
+        for name in ("conversation", "retrieval", "rollout_policy", "routing", "cache", "examples"):
             if part := getattr(self, name):
                 found += part.violations(name)
         found += self._contradictions()

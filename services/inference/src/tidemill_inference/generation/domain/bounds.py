@@ -54,7 +54,9 @@ def expected(
         # An evaluation repeats what end users asked: it spends nothing of theirs.
         end_user=question.end_user if live else "",
         input_bytes=sum(len(text.encode()) for text in texts) * (2 if rewriting else 1) + searched,
-        input_tokens=_MESSAGE_TOKENS * (len(question.messages) + len(question.history.messages) + 2) + rewriting_tokens,
+        input_tokens=_MESSAGE_TOKENS * (len(question.messages) + len(question.history.messages) + 2)
+        + rewriting_tokens
+        + (configuration.examples.max_tokens if configuration.examples else 0),
         output_tokens=question.sampling.over(configuration.sampling).max_output_tokens,
         candidates=question.drawn,
         unanswered=len(others) + retries * (1 + (len(configuration.fallback) if live else 0)),

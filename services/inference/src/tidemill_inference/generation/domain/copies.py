@@ -31,6 +31,7 @@ def delivered(inference: Inference, question: Question, answer: Answer | None = 
         warnings=answer.warnings,
         attempts=answer.attempts,
         cache=answer.cache,
+        examples=answer.examples,
     )
 
 
@@ -46,6 +47,7 @@ def without_content(inference: Inference) -> Inference:
         alternatives=(),
         logprobs=(),
         passages=(),
+        examples=None,
         conversation="",
         history=None,
         warnings=(),

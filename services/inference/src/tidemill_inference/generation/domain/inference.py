@@ -9,6 +9,7 @@ from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.errors import RequestIdReused
 from tidemill_inference.caching.domain.use import CacheUse
 from tidemill_inference.deployments.domain.spec import RecordMode
+from tidemill_inference.examples.domain.example_set import ShownExamples
 from tidemill_inference.generation.domain.content import Candidate, Message, Passage, TokenLogprob
 from tidemill_inference.generation.domain.errors import LeaseLost
 from tidemill_inference.generation.domain.history import HistoryUse
@@ -74,6 +75,8 @@ class Answer:
     queue_wait_s: float | None = None
     cache: CacheUse | None = None
     """Whose answer it is, if it was given again."""
+    examples: ShownExamples | None = None
+    """What it was given as examples."""
 
     @property
     def cited(self) -> frozenset[str]:
@@ -150,6 +153,8 @@ class Inference(Aggregate):
     """The calls of models for it, also of one that failed or was cancelled; none in records of mode NONE."""
     alternatives: tuple[Candidate, ...] = ()
     cache: CacheUse | None = None
+    examples: ShownExamples | None = None
+    """Those that stood before the question, by their ids: their texts are in the dataset version."""
     parameters: Parameters | None = None
     """Of an answer that can be shown again, and gone on from, as long as it is there."""
     logprobs: tuple[TokenLogprob, ...] = ()
@@ -189,7 +194,7 @@ class Inference(Aggregate):
             return
         self.lease = replace(lease, epoch=(self.lease.epoch if self.lease else 0) + 1)
         self.state, self.variant, self.failure, self.finish_reason = State.RESERVED, variant, "", ""
-        self.finish_time, self.attempts = None, ()
+        self.finish_time, self.attempts, self.examples = None, (), None
         self.cost, self.budget_hold, self.queue_wait_s = None, "", None
         self.record, self.end_user, self.labels = fresh.record, fresh.end_user, fresh.labels
         self.messages, self.variables, self.principals = fresh.messages, fresh.variables, fresh.principals
@@ -223,6 +228,7 @@ class Inference(Aggregate):
         self.cost, self.budget_hold, self.queue_wait_s = answer.cost, answer.budget_hold, answer.queue_wait_s
         if self.record is not RecordMode.NONE:
             self.usage, self.attempts, self.cache = answer.usage, answer.attempts, answer.cache
+            self.examples = answer.examples
             self.passages = tuple(replace(passage, text="") for passage in answer.passages)
         if self.record is RecordMode.FULL:
             self.output, self.alternatives, self.history = answer.output, answer.alternatives, answer.history
@@ -274,6 +280,7 @@ class Inference(Aggregate):
         self.lease, self.record, self.end_user, self.labels = None, RecordMode.NONE, "", {}
         self.messages, self.variables, self.principals, self.output, self.passages = (), {}, (), (), ()
         self.alternatives, self.conversation, self.history, self.parameters = (), "", None, None
+        self.examples = None
 
     def forget_names_of(self, document: str) -> None:
         """Say no more how a document was called; what was answered on it stays."""

@@ -8,6 +8,7 @@ from tidemill_core.application import Caller
 from tidemill_inference.caching.ports import Reused
 from tidemill_inference.deployments.domain.configuration import AnswerStep, Sampling
 from tidemill_inference.engines.ports import Finish
+from tidemill_inference.examples.domain.example_set import ChosenExample, ShownExample, ShownExamples
 from tidemill_inference.generation.citations.citations import Grounding
 from tidemill_inference.generation.domain.content import Candidate, Part, Passage
 from tidemill_inference.generation.domain.history import NO_HISTORY, History
@@ -58,6 +59,8 @@ class Context:
     found: Found = field(default_factory=lambda: Found(passages=(), index=0))
     """Written by Retrieve."""
     search_s: float = 0.0
+    examples: tuple[ChosenExample, ...] = ()
+    """Written by Choose; Render leaves those that fit."""
     history: History = NO_HISTORY
     """What the model was given of what was said before; written by Render."""
     generated: Generated | None = None
@@ -107,6 +110,7 @@ class Context:
             attempts=tuple(self.generation.attempts),
             citation_valid=self.groundings[0].valid,
             history=self.history.use,
+            examples=self._shown_examples(),
         )
 
     def again(self, reused: Reused) -> Answer:
@@ -144,6 +148,12 @@ class Context:
             self.warnings.append(text)
         self.drafts = tuple(drafts[number] for number in given)
         self.finishes = tuple(generated.finishes[number] for number in given)
+
+    def _shown_examples(self) -> ShownExamples | None:
+        if not self.examples or self.step.examples is None:
+            return None
+        shown = tuple(ShownExample(id=each.example.id, similarity=each.similarity) for each in self.examples)
+        return ShownExamples(dataset=self.step.examples.dataset, examples=shown)
 
     def _candidate(self, draft: Draft, grounding: Grounding, finish: Finish) -> Candidate:
         text = Part(text=draft.text, citations=grounding.citations)

@@ -90,7 +90,7 @@ class Generate:
             message = f"model {attempt.model} ended without a finish reason"
             raise Internal(message, model=attempt.model)
         context.warnings += own.warnings
-        context.history = own.history
+        context.history, context.examples = own.history, own.examples
         generated = Generated(
             variant=variant,
             passages=rendered.passages,

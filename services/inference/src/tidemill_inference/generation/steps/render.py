@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.ports import DEFAULT_OUTPUT_TOKENS, Engine, Prompt
 from tidemill_inference.errors import PromptTooLong
+from tidemill_inference.examples.domain.example_set import ChosenExample
 from tidemill_inference.generation.domain.content import Message, Passage, Role, question_in
 from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.history import NO_HISTORY, History
@@ -29,8 +30,9 @@ async def conversation(  # noqa: PLR0913 - keyword-only, and each of another kin
     variables: Mapping[str, object],
     passages: Sequence[Passage],
     history: History = NO_HISTORY,
+    examples: Sequence[ChosenExample] = (),
 ) -> tuple[Message, ...]:
-    """Return one system message (the prompt's, then the callers'), the turns, the question in the prompt.
+    """Return one system message (the prompt's, then the callers'), the examples, the turns, the question in the prompt.
 
     Summary and memory are behind the system messages where the prompt has no place for them; calls of tools since the
     question, and their results, follow it. It is the same for the same input, so that it can be shown again from a
@@ -58,7 +60,8 @@ async def conversation(  # noqa: PLR0913 - keyword-only, and each of another kin
     rules = [*said, *_unplaced(content, history.summary, memory)]
     turns = [message for message in earlier if message.role is not Role.SYSTEM]
     since = [message for message in later if message.role is not Role.SYSTEM]
-    return (*([Message.of(Role.SYSTEM, "\n\n".join(rules))] if rules else []), *turns, user, *since)
+    shown = _turns_of(examples)
+    return (*([Message.of(Role.SYSTEM, "\n\n".join(rules))] if rules else []), *shown, *turns, user, *since)
 
 
 def asked_of(question: Question, messages: Sequence[Message], sampling: Sampling) -> Prompt:
@@ -71,6 +74,16 @@ def asked_of(question: Question, messages: Sequence[Message], sampling: Sampling
         output=question.output,
         candidates=question.drawn,
     )
+
+
+def _turns_of(examples: Sequence[ChosenExample]) -> list[Message]:
+    """Return examples as turns: data like any message, in which no control token of a model counts."""
+    said = ((each.example.question, each.example.answer) for each in examples)
+    return [
+        message
+        for question, answer in said
+        for message in (Message.of(Role.USER, question), Message.of(Role.ASSISTANT, answer))
+    ]
 
 
 def _unplaced(content: PromptContent, summary: str, memory: Sequence[str]) -> list[str]:
@@ -105,13 +118,14 @@ class Render:
     templates: Templates
 
     async def __call__(self, context: Context, engine: Engine) -> Rendered:
-        """Return the prompt with the last turns and the best passages; what does not fit is left out.
+        """Return the prompt with the last turns and the best passages; what does not fit is left out, examples first.
 
         Raises:
             PromptTooLong: it does not fit without any passage, and without any turn that may be cut.
 
         """
         context.history = history = context.question.history
+        await self._leave_out_examples(context, engine)
         offered = context.found.passages
         cuttable = bool(history.may_be_cut and history.turns)
         if not cuttable or await _within_limit(engine, history):
@@ -132,6 +146,23 @@ class Render:
             context.warnings.append(f"{cut} of {len(offered)} passages cut: they did not fit the model's context")
         assert prompt is not None  # noqa: S101 - required
         return Rendered(prompt=prompt, passages=kept)
+
+    async def _leave_out_examples(self, context: Context, engine: Engine) -> None:
+        """Leave the most similar examples that are as short as they have to be, and fit beside all that is offered."""
+        offered, history, settings = context.examples, context.question.history, context.step.examples
+        if not offered or settings is None:
+            return
+
+        async def fits(count: int) -> bool:
+            context.examples = offered[len(offered) - count :]
+            if await _tokens(engine, _turns_of(context.examples)) > settings.max_tokens:
+                return False
+            return await self._if_it_fits(context, engine, context.found.passages, history) is not None
+
+        kept = await _most(0, len(offered), fits)
+        context.examples = offered[len(offered) - kept :]
+        if cut := len(offered) - kept:
+            context.warnings.append(f"{cut} of {len(offered)} examples cut: they did not fit")
 
     async def _cut(self, context: Context, engine: Engine) -> History:
         """Return as many of the last turns as fit beside all passages; where none does, as many as fit without any."""
@@ -171,6 +202,7 @@ class Render:
             variables=context.question.variables,
             passages=passages,
             history=history,
+            examples=context.examples,
         )
         prompt = asked_of(context.question, messages, context.sampling)
         if (limit := engine.context_tokens) is None:
@@ -189,10 +221,13 @@ async def _within_limit(engine: Engine, history: History) -> bool:
     limit, messages = history.max_tokens or (engine.context_tokens or 0) // 2, history.messages
     if not limit or sum(len(each.text.encode()) + _MESSAGE_TOKENS for each in messages) <= limit:
         return True
-    tokens = await engine.count_tokens(Prompt(messages=messages))
-    if tokens is None:
-        tokens = sum(len(each.text) for each in messages) // _CHARACTERS_PER_TOKEN
-    return tokens <= limit
+    return await _tokens(engine, messages) <= limit
+
+
+async def _tokens(engine: Engine, messages: Sequence[Message]) -> int:
+    """Return how many tokens messages have; estimated where the model's cannot be counted."""
+    tokens = await engine.count_tokens(Prompt(messages=tuple(messages)))
+    return sum(len(each.text) for each in messages) // _CHARACTERS_PER_TOKEN if tokens is None else tokens
 
 
 async def _most(least: int, most: int, fits: Callable[[int], Awaitable[bool]]) -> int:

@@ -48,7 +48,8 @@ def _(event: inference.InferenceCompleted, meta: EventMeta) -> Updates:
         (kinds.CITED_BY if each.cited else kinds.GIVEN_TO, version_id(each.document, each.version))
         for each in event.documents
     ]
-    return (update(ref, part, *_made_by(event.variant), *given),)
+    shown = (kinds.SHOWN_TO, event.examples.dataset)
+    return (update(ref, part, *_made_by(event.variant), shown, *given),)
 
 
 @updates_of.register
@@ -72,7 +73,8 @@ def _(event: inference.InferenceCancelled, meta: EventMeta) -> Updates:
 @updates_of.register
 def _(event: inference.DeploymentConfigured, meta: EventMeta) -> Updates:
     message = f"{event.model} with {event.prompt} answers"
-    part = event_part(meta, event, message, "configuration", "model", "prompt", "replaced", state="live")
+    named = ("configuration", "model", "prompt", "replaced", "examples_dataset")
+    part = event_part(meta, event, message, *named, state="live")
     return (update(Ref(Kind.DEPLOYMENT, event.deployment), part),)
 
 

@@ -1,0 +1,127 @@
+"""Choose the examples of a question; where that cannot be done yet, the answer goes without."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tidemill_core.application import Caller, Clock, ResourceKey
+from tidemill_core.errors import DependencyUnavailable, TidemillError
+from tidemill_inference.examples.domain.declared import MAX_COUNT, Examples, Selection
+from tidemill_inference.examples.domain.errors import ExamplesUnusable
+from tidemill_inference.examples.domain.example_set import (
+    ChosenExample,
+    Example,
+    ExampleSet,
+    SetState,
+    set_id_of,
+    start_of,
+)
+from tidemill_inference.examples.ports import Chosen, ExampleSets, Nearest, QuestionVectors, StoredExamples
+from tidemill_inference.generation.domain.question import Purpose, Question
+
+NOT_READY = "examples_not_ready"
+NOT_CHOSEN = "examples_not_chosen"
+_FETCHED = MAX_COUNT + 2
+"""More than are shown: some may be for other readers, or gone. rag returns no more than 10."""
+_USED_EVERY = timedelta(hours=1)
+"""How precisely it is known when a set was used last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChooseExamples:
+    """Asks rag for the nearest questions of a set, and reads those examples; a set that is not there is requested."""
+
+    sets: ExampleSets
+    examples: StoredExamples
+    vectors: QuestionVectors
+    clock: Clock
+    enqueue: Callable[[ResourceKey], None]
+    timeout_s: float
+    """How long an answer waits for rag."""
+
+    async def __call__(self, caller: Caller, declared: Examples, question: Question) -> Chosen:
+        """Return the examples for a question, by resolved settings.
+
+        Raises:
+            DependencyUnavailable: of an evaluation, which measures nothing without them: they are not ready.
+            ExamplesUnusable: ditto: they cannot be loaded.
+
+        """
+        try:
+            found = await self._set(caller.project, declared)
+            if found and found.state is SetState.READY:
+                return Chosen(examples=await self._examples(caller, declared, found, question))
+        except TidemillError as error:
+            why = f"{NOT_CHOSEN}: the answer was given no examples of {declared.dataset} ({error.reason})"
+            if question.purpose is Purpose.EVALUATION:
+                raise DependencyUnavailable(why, dependency="examples") from error
+            return Chosen(why_not=why)
+        return _unready(declared, found, question)
+
+    async def request(self, project: str, declared: Examples) -> None:
+        """Have the set loaded, if it is not there yet."""
+        fresh = ExampleSet.of(project, declared, now=self.clock.now())
+        await self.sets.add(fresh)
+        self.enqueue(ResourceKey(project=project, id=fresh.id))
+
+    async def _set(self, project: str, declared: Examples) -> ExampleSet | None:
+        found = await self.sets.get(project, set_id_of(project, declared))
+        if found is None:
+            await self.request(project, declared)
+        elif (now := self.clock.now()) - found.used_at > _USED_EVERY:
+            await self.sets.use(project, found.id, now=now)
+        return found
+
+    async def _examples(
+        self, caller: Caller, declared: Examples, found: ExampleSet, question: Question
+    ) -> tuple[ChosenExample, ...]:
+        principals, text = frozenset(question.principals), question.text
+        if declared.by is Selection.SIMILARITY:
+            return await self._nearest(caller, declared, found, text, principals)
+        some = await self.examples.by_chance(found, start=start_of(declared.seed, text), limit=_FETCHED)
+        shown = [each for each in some if each.may_be_shown_to(principals)][: declared.count]
+        return tuple(ChosenExample(example=each) for each in shown)
+
+    async def _nearest(
+        self, caller: Caller, declared: Examples, found: ExampleSet, text: str, principals: frozenset[str]
+    ) -> tuple[ChosenExample, ...]:
+        """Return the most similar ones, the most similar one last: next to the question."""
+        asking = self.vectors.nearest(
+            caller, found, question=text, min_similarity=declared.min_similarity, limit=_FETCHED
+        )
+        nearest = await _within(asking, self.timeout_s)
+        by_id = {found.example_of(each.text_id): each.similarity for each in nearest}
+        examples: dict[str, Example] = {each.id: each for each in await self.examples.get(found, list(by_id))}
+        shown = [
+            ChosenExample(example=examples[name], similarity=similarity)
+            for name, similarity in by_id.items()
+            if name in examples and examples[name].may_be_shown_to(principals)
+        ]
+        return tuple(reversed(shown[: declared.count]))
+
+
+async def _within(asking: Awaitable[Sequence[Nearest]], timeout_s: float) -> Sequence[Nearest]:
+    """Wait for rag, but not for long.
+
+    Raises:
+        DependencyUnavailable: it does not answer in time.
+
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await asking
+    except TimeoutError as error:
+        message = f"rag has not compared the question with examples in {timeout_s:g} s"
+        raise DependencyUnavailable(message, dependency="rag") from error
+
+
+def _unready(declared: Examples, found: ExampleSet | None, question: Question) -> Chosen:
+    failed = found is not None and found.state is SetState.FAILED
+    what = found.why if found and failed else "they are being loaded"
+    why = f"{NOT_READY}: the answer was given no examples of {declared.dataset}: {what}"
+    if question.purpose is not Purpose.EVALUATION:
+        return Chosen(why_not=why)
+    if failed:
+        raise ExamplesUnusable(why, dataset=declared.dataset)
+    raise DependencyUnavailable(why, dependency="examples")
