@@ -35,6 +35,7 @@ from tidemill_cli.exporting import export
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, chosen_project, plain, progress, run, show, table, word, writing
 from tidemill_cli.pages import lists
+from tidemill_cli.prompt_optimising import optimise
 from tidemill_cli.prompt_testing import cancel_test, compare_prompts, list_tests, show_results, try_prompts
 from tidemill_client.connection import Connection
 from tidemill_client.declared import Prompts
@@ -49,6 +50,7 @@ inferences = Commands(help="Recorded answers.")
 models.command("derive")(derive)
 models.command("export")(export)
 prompts.command("test")(compare_prompts)
+prompts.command("optimise")(optimise)
 prompts.command("try")(try_prompts)
 prompts.command("tests")(list_tests)
 prompts.command("results")(show_results)

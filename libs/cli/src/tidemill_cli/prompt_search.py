@@ -1,0 +1,81 @@
+"""Candidates of a search for a better prompt: which are nonsense, and which of them no other one beats."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tidemill.evaluator.v1.prompt_test_pb2 import VariantFigures, VariantMeasure
+from tidemill_client.prompt_tests import Unsaved
+
+EMPTY, REPEATED, TOO_LONG, LOST, REFUSED = "empty", "a repeat", "too long", "lost variables", "a template that fails"
+MAX_GROWTH, MIN_LIMIT = 4, 4000
+"""A candidate may be so many times as long as the present prompt, or have so many characters."""
+_BLOCK = re.compile(r"\{[{%](.*?)[}%]\}", re.DOTALL)
+_NAME = re.compile(r"(?<![\w.'\"])[a-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A prompt, and its values of the metrics that count: the higher, the better."""
+
+    text: Unsaved
+    name: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+
+    def beats(self, other: "Candidate") -> bool:
+        """Return whether it is better in one metric, and in none worse."""
+        pairs = [(value, other.values.get(metric)) for metric, value in self.values.items()]
+        known = [(mine, theirs) for mine, theirs in pairs if theirs is not None]
+        return all(mine >= theirs for mine, theirs in known) and any(mine > theirs for mine, theirs in known)
+
+
+def front_of(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return those that no other one beats, the best by the first metric first."""
+    measured = [each for each in candidates if each.values]
+    front = [each for each in measured if not any(other.beats(each) for other in measured)]
+    return sorted(front, key=lambda each: -next(iter(each.values.values())))
+
+
+def value_of(measure: VariantMeasure) -> float:
+    """Return a mean as a value of which more is better."""
+    return -measure.mean if measure.less_is_better else measure.mean
+
+
+def values_of(figures: VariantFigures, metrics: Sequence[str]) -> dict[str, float]:
+    """Return the values by metric in this order; nothing where one is missing."""
+    found = {each.metric: value_of(each) for each in figures.measures}
+    return {name: found[name] for name in metrics} if all(name in found for name in metrics) else {}
+
+
+def variables_in(text: Unsaved) -> frozenset[str]:
+    """Return the names in a prompt's expressions and statements that both of its templates are made of."""
+    blocks = _BLOCK.findall(f"{text.system}\n{text.user}")
+    return frozenset(name for block in blocks for name in _NAME.findall(re.sub(r"'[^']*'|\"[^\"]*\"", "", block)))
+
+
+def required_of(current: Unsaved, declared: Sequence[str]) -> frozenset[str]:
+    """Return what every candidate has to use: what is given to the present prompt, and it uses."""
+    given = {"question", "passages", "messages", "summary", "memory", *declared}
+    return variables_in(current) & given
+
+
+def flaw_of(text: Unsaved, current: Unsaved, *, required: frozenset[str], known: Sequence[Unsaved]) -> str:
+    """Return why a proposal is nonsense; "" where it is not known to be."""
+    size, present = len(text.system) + len(text.user), len(current.system) + len(current.user)
+    if not text.user.strip():
+        return EMPTY
+    if any(_folded(text) == _folded(each) for each in known):
+        return REPEATED
+    if size > max(MAX_GROWTH * present, MIN_LIMIT):
+        return TOO_LONG
+    return "" if required <= variables_in(text) else LOST
+
+
+def counted(dropped: Counter[str]) -> str:
+    """Return the reasons with their counts, most frequent first."""
+    return ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
+
+
+def _folded(text: Unsaved) -> str:
+    return " ".join(f"{text.system}\n\n{text.user}".split())
