@@ -28,6 +28,7 @@ _KINDS = {
     "model_version": "#bfe3c0",
     "evaluation": "#e4dff2",
     "retrieval_evaluation": "#e4dff2",
+    "harness_run": "#e4dff2",
     "rollout": "#f6e0c8",
 }
 """Colours by kind, in their order within a column."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     import grpc.aio
 
     from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
+    from tidemill.evaluator.v1.harness_run_service_pb2_grpc import HarnessRunServiceStub
     from tidemill.evaluator.v1.judge_service_pb2_grpc import JudgeServiceStub
     from tidemill.evaluator.v1.prompt_test_service_pb2_grpc import PromptTestServiceStub
     from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import RetrievalEvaluationServiceStub
@@ -278,12 +279,12 @@ class Connection:
                 project=self.project,
                 timeout_s=CALL_LIMIT_S,
                 tls=tls_of_environment(),
-                credential=self._credential_for(service),
+                credential=self.credential_for(service),
                 waits=True,
             )
         return self._channels[service]
 
-    def _credential_for(self, service: str) -> Credential | None:
+    def credential_for(self, service: str) -> Credential | None:
         """Return what calls of a service are made with.
 
         Raises:
@@ -357,6 +358,8 @@ class Connection:
     """Comparisons of prompts, models and sampling on the same cases."""
     retrieval_evaluations: "_Stub[RetrievalEvaluationServiceStub]" = _Stub("evaluator", "retrieval_evaluation")
     """Measurements and comparisons of searches."""
+    harness_runs: "_Stub[HarnessRunServiceStub]" = _Stub("evaluator", "harness_run")
+    """Runs of public evaluation harnesses."""
     access: "_Stub[AccessServiceStub]" = _Stub("monitor", "access")
     """Projects, members, service accounts, roles and API keys."""
     audit: "_Stub[AuditServiceStub]" = _Stub("monitor", "audit")

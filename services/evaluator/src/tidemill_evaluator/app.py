@@ -6,13 +6,14 @@ from tidemill.evaluator.v1.evaluation_service_pb2_grpc import (
     EvaluationServiceServicer,
     add_EvaluationServiceServicer_to_server,
 )
+from tidemill.evaluator.v1.harness_run_service_pb2_grpc import add_HarnessRunServiceServicer_to_server
 from tidemill.evaluator.v1.judge_service_pb2_grpc import add_JudgeServiceServicer_to_server
 from tidemill.evaluator.v1.prompt_test_service_pb2_grpc import add_PromptTestServiceServicer_to_server
 from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import (
     add_RetrievalEvaluationServiceServicer_to_server,
 )
 from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
-from tidemill_evaluator.erasure import Erased, erasures
+from tidemill_evaluator.erasure import erased_by, erasures
 from tidemill_evaluator.errors import GateNotFound, SpentLevelNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.events import candidates
 from tidemill_evaluator.evaluations.grpc import EvaluationRpcs
@@ -20,6 +21,7 @@ from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, WiredEvaluati
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.grpc import GateRpcs
 from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
+from tidemill_evaluator.harness_runs.wiring import wire_harness_runs
 from tidemill_evaluator.judges.wiring import WiredJudges, wire_judges
 from tidemill_evaluator.metrics import library_scores
 from tidemill_evaluator.metrics.embedding_metrics import EmbeddingMetrics
@@ -28,18 +30,19 @@ from tidemill_evaluator.metrics.own import OwnMetrics
 from tidemill_evaluator.metrics.rag import RagEmbedder
 from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.metrics.text_vectors import TextVectors
-from tidemill_evaluator.prompt_tests.wiring import OfOthers, WiredPromptTests, wire_prompt_tests
-from tidemill_evaluator.retrieval_evaluations.wiring import WiredRetrievalEvaluations, wire_retrieval_evaluations
+from tidemill_evaluator.prompt_tests.wiring import OfOthers, wire_prompt_tests
+from tidemill_evaluator.retrieval_evaluations.wiring import wire_retrieval_evaluations
 from tidemill_evaluator.safety.expectation_metrics import ExpectationMetrics
 from tidemill_evaluator.safety.shipped_files import ShippedFiles
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.suites import schema_checks
 from tidemill_evaluator.suites.crud import SuiteCrud
+from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
 from tidemill_evaluator.suites.mongo import SUITES
-from tidemill_evaluator.suites.ports import Cases
+from tidemill_evaluator.suites.ports import Suites
 from tidemill_evaluator.suites.schemas import BoundedSchemas
 from tidemill_kit.access.grants import Shared
 from tidemill_kit.service.app import App
@@ -72,19 +75,14 @@ async def build_app(settings: EvaluatorSettings) -> App:
     retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
     known = OfOthers(suites=suites, cases=cases, metrics=metrics, comparing=judges.metrics.comparing)
     prompt_tests = wire_prompt_tests(settings, backend, known)
+    harness_runs = wire_harness_runs(settings, backend)
     others = OfOtherFeatures(
         suites=suites, cases=cases, gates=gates, levels=levels, retrieval=retrieval.for_gates, metrics=metrics
     )
     evaluations = wire_evaluations(settings, backend, others)
     gate_crud = GateCrud(gates=gates, changed=evaluations.triggers.gate_changed, metrics=metrics, limits=limits)
-    suite_crud = SuiteCrud(
-        suites=suites,
-        cases=cases,
-        schemas=BoundedSchemas(processes),
-        gates_of=gate_crud.requiring,
-        shipped=ShippedFiles(),
-        limits=limits,
-    )
+    suite_crud = _suite_crud(suites, cases, processes, gates=gate_crud, limits=limits)
+    erased = erased_by(cases, evaluations, retrieval, prompt_tests, judges, harness_runs)
     return backend.app(
         servicers=[
             (add_SuiteServiceServicer_to_server, GrpcSuiteService(suites=suite_crud)),
@@ -92,6 +90,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
             (add_JudgeServiceServicer_to_server, judges.servicer(gate_crud.measuring)),
             (add_RetrievalEvaluationServiceServicer_to_server, retrieval.servicer),
             (add_PromptTestServiceServicer_to_server, prompt_tests.servicer),
+            (add_HarnessRunServiceServicer_to_server, harness_runs.servicer),
         ],
         consumers=[candidates(evaluations.triggers)],
         workers=[
@@ -103,28 +102,22 @@ async def build_app(settings: EvaluatorSettings) -> App:
             retrieval.sweeps,
             prompt_tests.controller,
             prompt_tests.sweeps,
+            harness_runs.sweeps,
         ],
-        erasures=erasures(backend, settings, _erased(cases, evaluations, retrieval, prompt_tests, judges)),
+        erasures=erasures(backend, settings, erased),
     )
 
 
-def _erased(
-    cases: Cases,
-    evaluations: WiredEvaluations,
-    retrieval: WiredRetrievalEvaluations,
-    prompt_tests: WiredPromptTests,
-    judges: WiredJudges,
-) -> Erased:
-    return Erased(
+def _suite_crud(
+    suites: Suites, cases: ExchangeCases, processes: BoundedProcesses, *, gates: GateCrud, limits: Limits
+) -> SuiteCrud:
+    return SuiteCrud(
+        suites=suites,
         cases=cases,
-        evaluations=evaluations.evaluations,
-        leases=evaluations.leases,
-        retrieval_evaluations=retrieval.evaluations,
-        retrieval_leases=retrieval.leases,
-        prompt_tests=prompt_tests.tests,
-        prompt_leases=prompt_tests.leases,
-        judges=judges.judges,
-        judge_leases=judges.leases,
+        schemas=BoundedSchemas(processes),
+        gates_of=gates.requiring,
+        shipped=ShippedFiles(),
+        limits=limits,
     )
 
 

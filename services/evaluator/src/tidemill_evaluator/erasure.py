@@ -13,11 +13,17 @@ from tidemill_evaluator.evaluations.erasure import (
     results_with_passages,
 )
 from tidemill_evaluator.evaluations.ports import Evaluations
+from tidemill_evaluator.evaluations.wiring import WiredEvaluations
+from tidemill_evaluator.harness_runs.forget_reports import ForgetReports
+from tidemill_evaluator.harness_runs.wiring import WiredHarnessRuns
 from tidemill_evaluator.judges.erasure import StopMeasurements
 from tidemill_evaluator.judges.mongo_items import items_of_user
 from tidemill_evaluator.judges.ports import Judges
+from tidemill_evaluator.judges.wiring import WiredJudges
 from tidemill_evaluator.prompt_tests.ports import PromptTests
+from tidemill_evaluator.prompt_tests.wiring import WiredPromptTests
 from tidemill_evaluator.retrieval_evaluations.ports import RetrievalEvaluations
+from tidemill_evaluator.retrieval_evaluations.wiring import WiredRetrievalEvaluations
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.ports import Cases
 from tidemill_kit.erasure.documents import documents, documents_of_jobs
@@ -40,6 +46,30 @@ class Erased:
     prompt_leases: Leases
     judges: Judges
     judge_leases: Leases
+    forget_reports: ForgetReports
+
+
+def erased_by(  # noqa: PLR0913, PLR0917 - all features that store something
+    cases: Cases,
+    evaluations: WiredEvaluations,
+    retrieval: WiredRetrievalEvaluations,
+    prompt_tests: WiredPromptTests,
+    judges: WiredJudges,
+    harness_runs: WiredHarnessRuns,
+) -> Erased:
+    """Return what the steps need of what `app.py` has wired."""
+    return Erased(
+        cases=cases,
+        evaluations=evaluations.evaluations,
+        leases=evaluations.leases,
+        retrieval_evaluations=retrieval.evaluations,
+        retrieval_leases=retrieval.leases,
+        prompt_tests=prompt_tests.tests,
+        prompt_leases=prompt_tests.leases,
+        judges=judges.judges,
+        judge_leases=judges.leases,
+        forget_reports=harness_runs.forget,
+    )
 
 
 def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> Steps:
@@ -52,6 +82,10 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
     of_user = EndEvaluationsOfUser(evaluations=parts.evaluations, collection=collection, cases=parts.cases, clock=clock)
     of_shared = EndEvaluationsOfShared(evaluations=parts.evaluations, collection=collection, clock=clock)
     stop = StopMeasurements(judges=parts.judges)
+    reports = Step(
+        kind="reports of harness runs that may have passages",
+        erase=lambda target: parts.forget_reports.with_passages_of(target.project),
+    )
     return {
         Scope.PROJECT: [
             documents("gates", database["gates"]),
@@ -73,7 +107,9 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
             documents_of_jobs("prompt tests", database["prompt_tests"], end=cancel_tests, leases=parts.prompt_leases),
             documents("results of prompt tests", database["prompt_results"]),
             documents("suites", database["suites"]),
-            objects("cases of suites", backend.objects, settings.exchange_bucket),
+            documents("harness runs", database["harness_runs"]),
+            reports,
+            objects("cases of suites and reports of harness runs", backend.objects, settings.exchange_bucket),
         ],
         Scope.END_USER: [
             Step(kind="evaluations that were ended", erase=of_user),
@@ -81,5 +117,5 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
             Step(kind="measurements of judges that were stopped", erase=stop.of_user),
             documents("judged answers", database["judged_items"], where=items_of_user),
         ],
-        Scope.DOCUMENT: [documents("case results with passages", results, where=results_with_document)],
+        Scope.DOCUMENT: [documents("case results with passages", results, where=results_with_document), reports],
     }

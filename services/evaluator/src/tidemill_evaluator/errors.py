@@ -6,6 +6,8 @@ NotFound
 ├── JudgeNotFound
 ├── SpentLevelNotFound
 ├── EvaluationNotFound
+├── HarnessRunNotFound
+├── HarnessReportGone       none was sent with a run, or it was erased
 └── CasesErased             the held-out split that an evaluation has begun with is not there any more
 Conflict
 ├── EvaluationLost
@@ -17,6 +19,7 @@ PreconditionFailed
 ├── CandidateNotReady
 ├── NoJudgements
 ├── EvaluationFinished
+├── HarnessRunsDiffer       two runs have nothing to compare
 └── NoVerdict               why a comparison came to no verdict; ends as an evaluation's reason
 """
 
@@ -108,6 +111,25 @@ class EvaluationNotFound(NotFound):
         super().__init__(f"evaluation {evaluation} does not exist in this project", evaluation=evaluation)
 
 
+class HarnessRunNotFound(NotFound):
+    """The caller's project has no such run of a harness."""
+
+    reason = "HARNESS_RUN_NOT_FOUND"
+
+    def __init__(self, run: str) -> None:
+        super().__init__(f"run {run} of a harness does not exist in this project", run=run)
+
+
+class HarnessReportGone(NotFound):
+    """No report was sent with the run, or it was erased, or is past its retention."""
+
+    reason = "HARNESS_REPORT_GONE"
+
+    def __init__(self, run: str) -> None:
+        message = f"run {run} has no report: none was sent, or it was erased or has expired; its scores stay"
+        super().__init__(message, run=run)
+
+
 class CasesErased(NotFound):
     """The held-out split is not there any more: an erasure writes what it leaves of one as another object."""
 
@@ -186,6 +208,12 @@ class NoJudgements(PreconditionFailed):
             "or generate some (`tidemill suites generate`)",
             suite=suite,
         )
+
+
+class HarnessRunsDiffer(PreconditionFailed):
+    """Two runs have no scores that can be compared."""
+
+    reason = "HARNESS_RUNS_DIFFER"
 
 
 class EvaluationFinished(PreconditionFailed):

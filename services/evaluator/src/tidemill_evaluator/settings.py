@@ -135,6 +135,8 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum length of a case's JSON Schema, in characters."""
     max_judgements: int = Field(default=_LIMITS.judgements, ge=1, le=10_000)
     """Maximum number of judged documents per case."""
+    max_report_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=15 * 1024 * 1024)
+    """Maximum size of the compressed report of a run of a harness."""
     max_requirements: int = Field(default=_LIMITS.requirements, ge=1, le=40)
     """Maximum number of requirements per gate."""
 

@@ -85,6 +85,7 @@ DECISIONS: Mapping[str, str] = {
 NO_DECISIONS = frozenset(
     {
         "tidemill.evaluator.evaluation.started.v1",
+        "tidemill.evaluator.harness_run.recorded.v1",
         "tidemill.evaluator.retrieval_evaluation.completed.v1",
         "tidemill.evaluator.retrieval_evaluation.failed.v1",
         "tidemill.evaluator.retrieval_evaluation.started.v1",

@@ -1,4 +1,4 @@
-"""Events of evaluator: evaluations."""
+"""Events of evaluator: evaluations, and runs of harnesses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,6 +105,24 @@ class RetrievalEvaluationFailed(RetrievalEvaluationEvent):
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HarnessRunRecorded:
+    """harness_run.recorded."""
+
+    run: str
+    seq: int
+    tool: str = ""
+    tool_version: str = ""
+    deployment: str = ""
+    configuration: str = ""
+    model: str = ""
+    state: str = ""
+    reason: str = ""
+    passed: int = 0
+    total: int = 0
+    scores: int = 0
+
+
 TYPES: Mapping[str, type] = {
     "tidemill.evaluator.evaluation.started.v1": EvaluationStarted,
     "tidemill.evaluator.evaluation.completed.v1": EvaluationCompleted,
@@ -112,4 +130,5 @@ TYPES: Mapping[str, type] = {
     "tidemill.evaluator.retrieval_evaluation.started.v1": RetrievalEvaluationStarted,
     "tidemill.evaluator.retrieval_evaluation.completed.v1": RetrievalEvaluationCompleted,
     "tidemill.evaluator.retrieval_evaluation.failed.v1": RetrievalEvaluationFailed,
+    "tidemill.evaluator.harness_run.recorded.v1": HarnessRunRecorded,
 }

@@ -23,26 +23,29 @@ _sym_db = _symbol_database.Default()
 
 
 from tidemill.evaluator.v1 import evaluation_pb2 as tidemill_dot_evaluator_dot_v1_dot_evaluation__pb2
+from tidemill.evaluator.v1 import harness_run_pb2 as tidemill_dot_evaluator_dot_v1_dot_harness__run__pb2
 from tidemill.evaluator.v1 import retrieval_evaluation_pb2 as tidemill_dot_evaluator_dot_v1_dot_retrieval__evaluation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/evaluator/v1/events.proto\x12\x15tidemill.evaluator.v1\x1a&tidemill/evaluator/v1/evaluation.proto\x1a\x30tidemill/evaluator/v1/retrieval_evaluation.proto\"\xc8\x01\n\x11\x45valuationStarted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x08 \x01(\t\x12\x12\n\ncollection\x18\t \x01(\t\"\xc5\x02\n\x13\x45valuationCompleted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12/\n\x07verdict\x18\x08 \x01(\x0e\x32\x1e.tidemill.evaluator.v1.Verdict\x12\x36\n\x0b\x63omparisons\x18\t \x03(\x0b\x32!.tidemill.evaluator.v1.Comparison\x12\x11\n\trequester\x18\n \x01(\t\x12\x12\n\ncollection\x18\x0b \x01(\t\x12\x16\n\x0e\x62\x61seline_index\x18\x0c \x01(\x05\"\xcf\x01\n\x10\x45valuationFailed\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0f\n\x07message\x18\t \x01(\t\x12\x12\n\ncollection\x18\n \x01(\t\"\xa8\x01\n\x1aRetrievalEvaluationStarted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x15\n\rsuite_version\x18\x04 \x01(\x05\x12\x12\n\ncollection\x18\x05 \x01(\t\x12\x16\n\x0e\x62\x61seline_index\x18\x06 \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_index\x18\x07 \x01(\x05\"\xe5\x01\n\x1cRetrievalEvaluationCompleted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x15\n\rsuite_version\x18\x04 \x01(\x05\x12\x12\n\ncollection\x18\x05 \x01(\t\x12\x16\n\x0e\x62\x61seline_index\x18\x06 \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_index\x18\x07 \x01(\x05\x12\x39\n\x08measures\x18\x08 \x03(\x0b\x32\'.tidemill.evaluator.v1.RetrievalMeasure\"\xc8\x01\n\x19RetrievalEvaluationFailed\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x15\n\rsuite_version\x18\x04 \x01(\x05\x12\x12\n\ncollection\x18\x05 \x01(\t\x12\x16\n\x0e\x62\x61seline_index\x18\x06 \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_index\x18\x07 \x01(\x05\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0f\n\x07message\x18\t \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/evaluator/v1/events.proto\x12\x15tidemill.evaluator.v1\x1a&tidemill/evaluator/v1/evaluation.proto\x1a\'tidemill/evaluator/v1/harness_run.proto\x1a\x30tidemill/evaluator/v1/retrieval_evaluation.proto\"\xc8\x01\n\x11\x45valuationStarted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x08 \x01(\t\x12\x12\n\ncollection\x18\t \x01(\t\"\xc5\x02\n\x13\x45valuationCompleted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12/\n\x07verdict\x18\x08 \x01(\x0e\x32\x1e.tidemill.evaluator.v1.Verdict\x12\x36\n\x0b\x63omparisons\x18\t \x03(\x0b\x32!.tidemill.evaluator.v1.Comparison\x12\x11\n\trequester\x18\n \x01(\t\x12\x12\n\ncollection\x18\x0b \x01(\t\x12\x16\n\x0e\x62\x61seline_index\x18\x0c \x01(\x05\"\xcf\x01\n\x10\x45valuationFailed\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0f\n\x07message\x18\t \x01(\t\x12\x12\n\ncollection\x18\n \x01(\t\"\xa8\x01\n\x1aRetrievalEvaluationStarted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x15\n\rsuite_version\x18\x04 \x01(\x05\x12\x12\n\ncollection\x18\x05 \x01(\t\x12\x16\n\x0e\x62\x61seline_index\x18\x06 \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_index\x18\x07 \x01(\x05\"\xe5\x01\n\x1cRetrievalEvaluationCompleted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x15\n\rsuite_version\x18\x04 \x01(\x05\x12\x12\n\ncollection\x18\x05 \x01(\t\x12\x16\n\x0e\x62\x61seline_index\x18\x06 \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_index\x18\x07 \x01(\x05\x12\x39\n\x08measures\x18\x08 \x03(\x0b\x32\'.tidemill.evaluator.v1.RetrievalMeasure\"\xc8\x01\n\x19RetrievalEvaluationFailed\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x15\n\rsuite_version\x18\x04 \x01(\x05\x12\x12\n\ncollection\x18\x05 \x01(\t\x12\x16\n\x0e\x62\x61seline_index\x18\x06 \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_index\x18\x07 \x01(\x05\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0f\n\x07message\x18\t \x01(\t\"\xa6\x02\n\x12HarnessRunRecorded\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x30\n\x04tool\x18\x03 \x01(\x0e\x32\".tidemill.evaluator.v1.HarnessTool\x12\x14\n\x0ctool_version\x18\x04 \x01(\t\x12\x12\n\ndeployment\x18\x05 \x01(\t\x12\x15\n\rconfiguration\x18\x06 \x01(\t\x12\r\n\x05model\x18\x07 \x01(\t\x12\x35\n\x05state\x18\x08 \x01(\x0e\x32&.tidemill.evaluator.v1.HarnessRunState\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x0e\n\x06passed\x18\n \x01(\x05\x12\r\n\x05total\x18\x0b \x01(\x05\x12\x0e\n\x06scores\x18\x0c \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.evaluator.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVALUATIONSTARTED']._serialized_start=152
-  _globals['_EVALUATIONSTARTED']._serialized_end=352
-  _globals['_EVALUATIONCOMPLETED']._serialized_start=355
-  _globals['_EVALUATIONCOMPLETED']._serialized_end=680
-  _globals['_EVALUATIONFAILED']._serialized_start=683
-  _globals['_EVALUATIONFAILED']._serialized_end=890
-  _globals['_RETRIEVALEVALUATIONSTARTED']._serialized_start=893
-  _globals['_RETRIEVALEVALUATIONSTARTED']._serialized_end=1061
-  _globals['_RETRIEVALEVALUATIONCOMPLETED']._serialized_start=1064
-  _globals['_RETRIEVALEVALUATIONCOMPLETED']._serialized_end=1293
-  _globals['_RETRIEVALEVALUATIONFAILED']._serialized_start=1296
-  _globals['_RETRIEVALEVALUATIONFAILED']._serialized_end=1496
+  _globals['_EVALUATIONSTARTED']._serialized_start=193
+  _globals['_EVALUATIONSTARTED']._serialized_end=393
+  _globals['_EVALUATIONCOMPLETED']._serialized_start=396
+  _globals['_EVALUATIONCOMPLETED']._serialized_end=721
+  _globals['_EVALUATIONFAILED']._serialized_start=724
+  _globals['_EVALUATIONFAILED']._serialized_end=931
+  _globals['_RETRIEVALEVALUATIONSTARTED']._serialized_start=934
+  _globals['_RETRIEVALEVALUATIONSTARTED']._serialized_end=1102
+  _globals['_RETRIEVALEVALUATIONCOMPLETED']._serialized_start=1105
+  _globals['_RETRIEVALEVALUATIONCOMPLETED']._serialized_end=1334
+  _globals['_RETRIEVALEVALUATIONFAILED']._serialized_start=1337
+  _globals['_RETRIEVALEVALUATIONFAILED']._serialized_end=1537
+  _globals['_HARNESSRUNRECORDED']._serialized_start=1540
+  _globals['_HARNESSRUNRECORDED']._serialized_end=1834
 # @@protoc_insertion_point(module_scope)

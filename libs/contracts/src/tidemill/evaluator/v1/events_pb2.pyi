@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from tidemill.evaluator.v1 import evaluation_pb2 as _evaluation_pb2
+from tidemill.evaluator.v1 import harness_run_pb2 as _harness_run_pb2
 from tidemill.evaluator.v1 import retrieval_evaluation_pb2 as _retrieval_evaluation_pb2
 import builtins as _builtins
 import sys
@@ -351,3 +352,69 @@ class RetrievalEvaluationFailed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetrievalEvaluationFailed: _TypeAlias = RetrievalEvaluationFailed  # noqa: Y015
+
+@_typing.final
+class HarnessRunRecorded(_message.Message):
+    """HarnessRunRecorded is tidemill.evaluator.harness_run.recorded.v1: a run of a public harness has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    TOOL_VERSION_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    """Output only. The run."""
+    seq: _builtins.int
+    """Output only. The number of this event of the run."""
+    tool: _harness_run_pb2.HarnessTool.ValueType
+    """Output only. The harness."""
+    tool_version: _builtins.str
+    """Output only. The version of the harness; empty where none could be started."""
+    deployment: _builtins.str
+    """Output only. The deployment that answered."""
+    configuration: _builtins.str
+    """Output only. The digest of its configuration."""
+    model: _builtins.str
+    """Output only. The model version of that configuration; empty where it was not live any more."""
+    state: _harness_run_pb2.HarnessRunState.ValueType
+    """Output only. How it ended."""
+    reason: _builtins.str
+    """Output only. Why there are no scores, UPPER_SNAKE; empty where there are."""
+    passed: _builtins.int
+    """Output only. Tests that were passed, of all scores."""
+    total: _builtins.int
+    """Output only. Tests in all, of all scores."""
+    scores: _builtins.int
+    """Output only. Number of scores."""
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        tool: _harness_run_pb2.HarnessTool.ValueType = ...,
+        tool_version: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        configuration: _builtins.str = ...,
+        model: _builtins.str = ...,
+        state: _harness_run_pb2.HarnessRunState.ValueType = ...,
+        reason: _builtins.str = ...,
+        passed: _builtins.int = ...,
+        total: _builtins.int = ...,
+        scores: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "deployment", b"deployment", "model", b"model", "passed", b"passed", "reason", b"reason", "run", b"run", "scores", b"scores", "seq", b"seq", "state", b"state", "tool", b"tool", "tool_version", b"tool_version", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HarnessRunRecorded: _TypeAlias = HarnessRunRecorded  # noqa: Y015

@@ -23,6 +23,7 @@ _NAMES = {
     Kind.EVALUATION: "evaluation",
     Kind.ROLLOUT: "rollout",
     Kind.RETRIEVAL_EVALUATION: "retrieval evaluation",
+    Kind.HARNESS_RUN: "harness run",
 }
 """What people call things whose ids say nothing."""
 

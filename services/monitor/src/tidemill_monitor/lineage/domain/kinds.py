@@ -22,6 +22,7 @@ class Kind(StrEnum):
     EVALUATION = "evaluation"
     ROLLOUT = "rollout"
     RETRIEVAL_EVALUATION = "retrieval_evaluation"
+    HARNESS_RUN = "harness_run"
 
 
 class Direction(Enum):
@@ -65,6 +66,8 @@ ADAPTED = Relation("adapted", Kind.MODEL_VERSION, Kind.MODEL_VERSION)
 DERIVED = Relation("derived", Kind.MODEL_VERSION, Kind.MODEL_VERSION)
 EVALUATED_INDEX = Relation("evaluated_index", Kind.INDEX_VERSION, Kind.EVALUATION)
 EVALUATED = Relation("evaluated", Kind.MODEL_VERSION, Kind.EVALUATION)
+PROBED = Relation("probed", Kind.MODEL_VERSION, Kind.HARNESS_RUN)
+PROBED_DEPLOYMENT = Relation("probed_deployment", Kind.DEPLOYMENT, Kind.HARNESS_RUN)
 HELD_OUT_FOR = Relation("held_out_for", Kind.DATASET_VERSION, Kind.EVALUATION)
 COMPARED = Relation("compared", Kind.DEPLOYMENT, Kind.EVALUATION)
 ALLOWED = Relation("allowed", Kind.EVALUATION, Kind.ROLLOUT)
