@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -14,11 +15,12 @@ from rich.table import Table
 from tidemill.evaluator.v1.evaluation_pb2 import EvaluationState
 from tidemill.evaluator.v1.prompt_test_pb2 import PromptResult, PromptTest
 from tidemill_cli.html_pages import html_page
-from tidemill_cli.options import options
+from tidemill_cli.options import labels_of, options
 from tidemill_cli.output import EXIT_ERROR, call, moment, plain, progress, show, stdout, table, word, writing
 from tidemill_cli.prompt_figures import answer_tables, html_report, picture
 from tidemill_cli.prompt_grids import AskedGrid
 from tidemill_client.connection import Connection
+from tidemill_client.declared import Suites
 from tidemill_client.prompt_tests import PromptTests, TriedQuestion, Variant
 from tidemill_core.errors import InvalidInput, TidemillError
 
@@ -52,6 +54,9 @@ def compare_prompts(
     max_output_tokens: TokensOption = 0,
     metric: Annotated[list[str] | None, typer.Option("--metric", help="A further metric. Repeatable.")] = None,
     max_cases: Annotated[int, typer.Option("--max-cases", min=0, help="A sample of the suite; 0 takes all.")] = 0,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="Only cases with this label, name=value. Repeatable.")
+    ] = None,
     html: HtmlOption = None,
     wait: Annotated[bool, typer.Option(help="Wait for the figures.")] = True,
 ) -> None:
@@ -69,8 +74,13 @@ def compare_prompts(
 
     async def work(connection: Connection) -> tuple[PromptTest, list[PromptResult]]:
         tests = PromptTests(connection)
+        cases = await _labelled(connection, suite, labels_of(label), most=max_cases) if label else []
         started = await tests.start(
-            await asked.variants(connection), suite=suite, metrics=metric or (), max_cases=max_cases
+            await asked.variants(connection),
+            suite=suite,
+            cases=cases,
+            metrics=metric or (),
+            max_cases=0 if cases else max_cases,
         )
         if not wait:
             return started, []
@@ -154,6 +164,20 @@ def show_results(
 def cancel_test(name: Annotated[str, typer.Argument(help="The test's id.")]) -> None:
     """Cancel a test that is running."""
     _show(call(lambda connection: PromptTests(connection).cancel(name)), [], html=None, failed=False)
+
+
+async def _labelled(connection: Connection, suite: str, labels: Mapping[str, str], *, most: int) -> list[str]:
+    """Return the ids of the cases with all these labels, or of a sample of them.
+
+    Raises:
+        InvalidInput: no case has them.
+
+    """
+    cases = (await Suites(connection).get(suite)).cases
+    found = [each.id for each in cases if labels.items() <= dict(each.labels).items()]
+    if not found:
+        raise InvalidInput.at(field="label", text=f"no case of suite {suite} has these labels: leave one out")
+    return sorted(found, key=lambda each: sha256(each.encode()).digest())[: most or None]
 
 
 async def _followed(tests: PromptTests, name: str) -> PromptTest:

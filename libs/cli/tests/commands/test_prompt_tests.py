@@ -10,6 +10,7 @@ from libs.cli.tests.commands.prompt_answers import PromptAnswers
 from libs.cli.tests.loop.running import Running
 from tidemill.evaluator.v1.evaluation_pb2 import EVALUATION_STATE_FAILED
 from tidemill.evaluator.v1.prompt_test_pb2 import PromptText
+from tidemill.evaluator.v1.suite_pb2 import Case, Suite
 
 TEST = ("prompts", "test", "truth")
 
@@ -74,6 +75,26 @@ async def test_what_is_not_there_is_named(
 
     assert (said.code, prompted.started) == (1, [])
     assert text in " ".join(said.text.split())
+
+
+async def test_a_slice_of_the_suite_is_asked_by_its_labels(
+    terminal: Terminal, running: Running, prompted: PromptAnswers
+) -> None:
+    cases = [
+        Case(id=f"c{number}", question="what?", reference="that", labels={"language": "de" if number % 2 else "en"})
+        for number in range(6)
+    ]
+    running.keepers["suite"].stored["truth"] = Suite(id="truth", cases=cases)
+
+    whole = await asyncio.to_thread(terminal, *TEST, "--label", "language=de")
+    sample = await asyncio.to_thread(terminal, *TEST, "--label", "language=de", "--max-cases", "2")
+    none = await asyncio.to_thread(terminal, *TEST, "--label", "language=fr")
+
+    assert (whole.code, sample.code, none.code) == (0, 0, 1)
+    first, second = prompted.started
+    assert (set(first.cases), first.max_cases) == ({"c1", "c3", "c5"}, 0)
+    assert (len(second.cases), set(second.cases) < set(first.cases), second.max_cases) == (2, True, 0)
+    assert "no case of suite truth has these labels" in none.text
 
 
 async def test_a_failed_test_exits_with_an_error(terminal: Terminal, prompted: PromptAnswers) -> None:

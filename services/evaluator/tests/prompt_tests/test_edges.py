@@ -127,6 +127,7 @@ async def test_a_test_is_started_followed_and_cancelled_over_grpc() -> None:
     assert (done.answered, done.cells, len(done.figures)) == (2, 2, 2)
     assert not done.figures[0].measures[0].HasField("difference")
     assert (len(listed), list(listed[0].questions), listed[0].variants[1].HasField("unsaved")) == (1, [], False)
+    assert [(each.answered, len(each.measures)) for each in listed[0].figures] == [(1, 0), (1, 0)]
     assert not others
     assert [(each.case, each.question, len(each.answers)) for each in found] == [("1", "what is 1?", 2)]
     assert found[0].answers[0].text == "i do not know"

@@ -17,7 +17,7 @@ from services.inference.tests.generation.test_show_prompt import Documents, span
 from services.inference.tests.openai_api.apis import settings
 from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
 from tidemill.content.v1 import content_pb2
-from tidemill.inference.v1 import deployment_pb2, deployment_service_pb2, inference_pb2
+from tidemill.inference.v1 import deployment_pb2, deployment_service_pb2, inference_pb2, prompt_pb2
 from tidemill.inference.v1 import inference_service_pb2 as rpc
 from tidemill.inference.v1.deployment_service_pb2_grpc import (
     DeploymentServiceStub,
@@ -323,7 +323,17 @@ async def test_where_credentials_are_demanded_they_say_who_asks(tmp_path: Path, 
                 await ask("contributor", **{field: named})
             assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
         for_another = await ask("operator", end_user="customer-7", principals=["group:hr"])
+        draft: dict[str, Any] = {
+            "purpose": inference_pb2.PURPOSE_EVALUATION,
+            "unsaved_prompt": prompt_pb2.PromptContent(user="Draft: {{ question }}"),
+        }
+        with pytest.raises(grpc.aio.AioRpcError, match="unsaved_prompt: takes the role operator") as refused:
+            await ask("contributor", **draft)
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        drafted = await ask("operator", **draft)
     await server.stop(1.0)
+
+    assert drafted.variant.prompt.startswith("unsaved:")
 
     assert (plain.end_user, for_another.end_user) == ("user:ada", "customer-7")
     searched = {principals for _, principals in real.rolling.harness.rag.asked}

@@ -162,6 +162,18 @@ async def test_what_failed_to_answer_is_reported_by_facts_and_only_what_answered
         await monitor.lineage("model_version", "m@2", "forward")
 
 
+async def test_a_prompt_that_is_saved_nowhere_is_a_fact_and_no_thing_of_the_graph() -> None:
+    monitor, story = Monitor(), Story()
+    story.answer("inf-1", model="m@1", documents=("d1",), purpose="PURPOSE_EVALUATION")
+    story.events[-1].data["variant"]["prompt"] = f"unsaved:{'0' * 64}"
+    await monitor.consume(story)
+
+    found = await monitor.lineage("inference", "inf-1")
+
+    assert {relation for _, relation, _ in words(found)} == {"answered", "cited_by"}
+    assert found.nodes[0].facts["prompt"] == f"unsaved:{'0' * 64}"
+
+
 async def test_an_answer_comes_from_the_dataset_version_whose_examples_it_was_given() -> None:
     monitor, story = Monitor(), Story()
     story.answer("inf-1", model="m@1")

@@ -45,12 +45,14 @@ def prompt_test_message(test: PromptTest) -> pb.PromptTest:
 
 
 def listed_message(test: PromptTest) -> pb.PromptTest:
-    """Return the message of a test in a list: without the texts that are stored with it."""
+    """Return the message of a test in a list: without the texts that are stored with it, and without measures."""
     found = prompt_test_message(test)
     found.ClearField("questions")
     found.ClearField("cases")
     for variant in found.variants:
         variant.ClearField("unsaved")
+    for figures in found.figures:
+        figures.ClearField("measures")
     return found
 
 

@@ -368,7 +368,7 @@ class VariantFigures(_message.Message):
     """Output only. The most frequent reason, UPPER_SNAKE; empty without failures."""
     @_builtins.property
     def measures(self) -> _containers.RepeatedCompositeFieldContainer[Global___VariantMeasure]:
-        """Output only. One for each metric that it has a value of."""
+        """Output only. One for each metric that it has a value of. Left out of lists."""
 
     def __init__(
         self,
