@@ -18,13 +18,14 @@ import jpype
 from tidemill_local.mongo_commits import GroupCommit
 from tidemill_local.mongo_journal import Journal
 from tidemill_local.mongo_maps import DOCUMENTS
+from tidemill_local.mongo_plain_updates import PlainUpdates
 from tidemill_local.mongo_turns import Turns, in_turns
 
 WRITES = frozenset({"insert", "update", "delete", "findAndModify", "findandmodify"})
 _LISTS = {"update": "updates", "delete": "deletes"}
 _FILTERS = {"update": "q", "delete": "q", "findAndModify": "query", "findandmodify": "query", "find": "filter"}
-_PART = 4
-"""Documents of one operation that are changed before another command has its turn: about a millisecond."""
+_PART = 8
+"""Documents of one operation that are changed before another command has its turn."""
 _UPDATES = {"update": "u", "findAndModify": "update", "findandmodify": "update"}
 _READS = frozenset({"find", "getMore", "count", "distinct", "isMaster", "ismaster", "ping"})
 _WRITING_STAGES = frozenset({"$out", "$merge"})
@@ -82,6 +83,7 @@ class ById:
         self._matches: Callable[[Any, Any], bool] = jpype.JClass(
             "de.bwaldvogel.mongo.backend.DefaultQueryMatcher"
         )().matches
+        self._plain = PlainUpdates(backend, store)
         self._turns: dict[str, Turns] = {}
 
     def handle(self, message: Any, command: str) -> Any:  # noqa: ANN401 - see above
@@ -168,8 +170,9 @@ class ById:
 
     def _narrowed(self, message: Any, command: str, operation: Any) -> Any:  # noqa: ANN401 - see above
         """Return the reply to a message of one operation."""
+        conditional = self._is_conditional(operation, command)
         try:
-            if self._is_conditional(operation, command):
+            if conditional:
                 self._narrow(operation, message, command)
         except self._duplicate as error:
             if command != "update":
@@ -177,6 +180,8 @@ class ById:
             return self._refusal(error)
         if command not in WRITES:
             return self._backend.handleMessage(message)
+        if conditional and command == "update" and self._plain.takes(message, operation):
+            return self._journal.written(self._plain.handle, message, bounded=True)
         return self._written(message, bounded=self._names_ids(operation, command))
 
     def _written(self, message: Any, *, bounded: bool) -> Any:  # noqa: ANN401 - see above

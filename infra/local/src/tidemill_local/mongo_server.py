@@ -1,10 +1,11 @@
 """A server of MongoDB's wire protocol on one file, for one machine: mongo-java-server over H2, in this process.
 
-Nine things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less). What a
+Ten things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less). What a
 command writes is in a file before its reply: in a journal (`mongo_journal`), or by a commit, one for writes at the same
 time (`mongo_commits`). By itself the library commits about once a second, and loses acknowledged writes when it is
 killed.
-It goes by `_id` where a condition stands beside it (`mongo_by_id`), lets others in where one command changes many
+It goes by `_id` where a condition stands beside it (`mongo_by_id`), changes fields of listed documents by itself
+(`mongo_plain_updates`), lets others in where one command changes many
 documents (`mongo_turns`), searches by a partial index while others write (`mongo_scans`), opens a file without reading
 all documents (`mongo_indexes`) and with indexes that lack nothing (`mongo_repair`), and stores and compares without
 Java's serialization (`mongo_types`).

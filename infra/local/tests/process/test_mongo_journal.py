@@ -28,7 +28,7 @@ def read(things):
 
 sizes, states = [], []
 store, journal, commit, things = start()
-things.insert_many([{"_id": f"t{each}", "n": 0} for each in range(6)])
+things.insert_many([{"_id": f"t{each}", "n": 0, "text": "x"} for each in range(6)])
 things.update_one({"_id": "t0", "n": 0}, {"$inc": {"n": 1}})
 commit.flush()
 sizes.append(written.stat().st_size)
@@ -37,6 +37,11 @@ store.commit()
 things.find_one_and_update({"_id": "t1"}, {"$push": {"list": 1}})
 things.delete_one({"_id": "t2", "n": 0})
 things.update_many({"_id": {"$in": ["t3", "t4", "none"]}, "n": 0}, {"$inc": {"n": 7}})
+taken = {"$set": {"out": [], "n": 8}, "$unset": {"text": ""}}
+results = [things.update_many({"_id": {"$in": ["t3", "t3", "t4", "none"]}, "n": each}, taken) for each in (7, 8)]
+results.append(things.update_many({"_id": {"$in": ["t3", "t4"]}, "n": 8}, {"$set": {"in.it": 1}}))
+results.append(things.update_many({"_id": {"$in": ["t3"]}, "n": 8}, {"$set": {"out": [3]}}))
+states.append([[each.matched_count, each.modified_count] for each in results])
 things.update_one({"_id": "u", "n": {"$lt": 1}}, {"$inc": {"n": 1}}, upsert=True)
 client = things.database.client
 client.other.things.insert_one({"_id": "o"})
@@ -71,24 +76,25 @@ found = [sizes, states]
 
 def test_what_was_acknowledged_before_a_kill_is_there_once(java: JavaProcess, tmp_path: Path) -> None:
     (sizes, states), log = java.run(KILLED, tmp_path / "store.mv")
-    refused, first, second, last = states
+    changed, refused, first, second, last = states
 
+    assert changed == [[2, 2], [2, 0], [2, 2], [1, 1]]
     assert refused == "refused"
     assert first == {
-        "t0": {"n": 2},
-        "t1": {"n": 0, "list": [1]},
-        "t3": {"n": 7},
-        "t4": {"n": 7},
-        "t5": {"n": 0},
+        "t0": {"n": 2, "text": "x"},
+        "t1": {"n": 0, "text": "x", "list": [1]},
+        "t3": {"n": 8, "out": [3], "in": {"it": 1}},
+        "t4": {"n": 8, "out": [], "in": {"it": 1}},
+        "t5": {"n": 0, "text": "x"},
         "t6": {"n": 6},
         "u": {"n": 1},
         "o": {},
     }
     assert second == {name: {**each, "n": each["n"] + 100} for name, each in first.items() if name != "o"} | {
-        "t5": {"n": 103}
+        "t5": {"n": 103, "text": "x"}
     }
-    assert last == {"n": 5}
-    assert "did 6 commands of the journal again" in log
+    assert last == {"n": 5, "text": "x"}
+    assert "did 10 commands of the journal again" in log
     assert sizes[0] == 16, "a commit leaves none"
     assert sizes[2] == 16, "what could not be added was committed"
     assert sizes[1] > 16, "what follows a commit is added again"
