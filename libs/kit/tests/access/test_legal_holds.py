@@ -25,6 +25,7 @@ KEEPS = {
     "tidemill.feedback.v1.FeedbackMetricService/DeleteFeedbackMetric": "its feedback stays",
     "tidemill.inference.v1.BudgetService/DeleteBudget": "the audit chain has it, and what it refused",
     "tidemill.inference.v1.DeploymentService/DeleteDeployment": "its inferences stay",
+    "tidemill.inference.v1.ExperimentService/DeleteExperiment": "its inferences stay, and its results are numbers",
     "tidemill.inference.v1.PriceService/DeletePrice": "what was priced by it stays so",
     "tidemill.inference.v1.SecretService/DeleteSecret": "a credential for other systems is no evidence",
     "tidemill.ingest.v1.SourceService/DeleteSource": "its documents stay",

@@ -16,6 +16,7 @@ from tidemill_inference.engines import chat_prompts
 from tidemill_inference.engines.wiring import EngineParts, wire_engines
 from tidemill_inference.erasure import InMemory
 from tidemill_inference.examples.wiring import ExampleParts, wire_examples
+from tidemill_inference.experiments.records import RecordedRuns
 from tidemill_inference.generation import asked_schemas
 from tidemill_inference.generation.asked_schemas import AskedSchemas
 from tidemill_inference.generation.ports import EndUserFiles
@@ -92,9 +93,7 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
     secrets = wire_secrets(settings, backend, environment)
     engines = wire_engines(settings, backend, trainer=trainer, live=live, chat_processes=processes, keys=secrets.keys)
     models, pool = engines.models, engines.pool
-    rollouts = wire_rollouts(
-        settings, backend, deployments=deployments, models=models, engines=pool, trainer=trainer, rag=rag
-    )
+    rollouts = _rollouts(settings, backend, stores, engines, trainer=trainer, rag=rag)
     routing, budgets = wire_routing(settings, models, pool), wire_budgets(settings, backend, inferences)
     prompts, ask = SharedPrompts(stores.prompts, grants), AskWithinBudgets(ask=routing.ask, spending=budgets.spending)
     conversations = wire_conversations(settings, backend, inferences=inferences, deployments=deployments, ask=ask)
@@ -134,4 +133,25 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
         caching=caching,
         examples=examples,
         generation=generation,
+    )
+
+
+def _rollouts(  # noqa: PLR0913 - of each kind one
+    settings: InferenceSettings,
+    backend: Backend,
+    stores: Stores,
+    engines: EngineParts,
+    *,
+    trainer: grpc.aio.Channel,
+    rag: grpc.aio.Channel,
+) -> RolloutParts:
+    return wire_rollouts(
+        settings,
+        backend,
+        deployments=stores.deployments,
+        models=engines.models,
+        engines=engines.pool,
+        trainer=trainer,
+        rag=rag,
+        answered_in=RecordedRuns(inferences=stores.inferences),
     )

@@ -2,26 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 from tidemill.inference.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
-from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
-from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from tidemill.inference.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
-from tidemill_core.application import SystemClock
 from tidemill_inference.answering import Answering, wire_answering
 from tidemill_inference.apis import Apis, wire_apis
-from tidemill_inference.deployments.crud import DeploymentCrud
-from tidemill_inference.deployments.grpc import GrpcDeploymentService
-from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
+from tidemill_inference.declared import wire_declared
 from tidemill_inference.erasure import InMemory, steps, wire_erasure
+from tidemill_inference.experiments.wiring import ExperimentParts
 from tidemill_inference.files.wiring import wire_files
 from tidemill_inference.generation.wiring import wire_sweeps
-from tidemill_inference.prompts.crud import PromptCrud
-from tidemill_inference.prompts.grpc import GrpcPromptService
-from tidemill_inference.rollouts.commands import RolloutCommands
 from tidemill_inference.settings import InferenceSettings
-from tidemill_inference.stores import Stores, wire_stores
+from tidemill_inference.stores import wire_stores
 from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
@@ -51,24 +45,24 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     engines, generation, conversations = answering.engines, answering.generation, answering.conversations
     rollouts, budgets, secrets, caching = answering.rollouts, answering.budgets, answering.secrets, answering.caching
     memory: list[InMemory] = [*answering.memory, stores.prompts, stores.deployments]
+    declared = wire_declared(settings, backend, stores=stores, answering=answering)
     apis = wire_apis(
         settings, backend, stores=stores, models=engines.models, generation=generation, rag=rag, files=files
     )
     return backend.app(
         servicers=[
-            (add_PromptServiceServicer_to_server, _prompt_service(stores, answering)),
-            (add_DeploymentServiceServicer_to_server, _deployment_service(settings, stores, answering)),
+            *declared.servicers,
             (add_InferenceServiceServicer_to_server, generation.servicer),
             (add_SecretServiceServicer_to_server, secrets.servicer),
             (add_ConversationServiceServicer_to_server, conversations.servicer),
             *apis.servicers,
-            *budgets.servicers,
         ],
         consumers=rollouts.consumers,
         components=[answering.templates, engines.pool, Worker("warm-up", engines.warm_up.run), generation],
         workers=[
             *answering.controllers,
-            _sweeps(settings, backend, answering, apis),
+            declared.experiments.controller,
+            _sweeps(settings, backend, answering, apis, declared.experiments),
             *apis.controllers,
             budgets.sweeps,
             Worker("cache-savings", caching.savings.run),
@@ -82,59 +76,19 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             memory=memory,
             erase_end_user=generation.erase_end_user,
             conversations=conversations.erase,
-            features=[*apis.erasing, budgets, rollouts, answering.examples],
+            features=[*apis.erasing, budgets, rollouts, answering.examples, declared.experiments],
             of_documents=answering.examples.of_documents,
         ),
     )
 
 
-def _sweeps(settings: InferenceSettings, backend: Backend, answering: Answering, apis: Apis) -> Controller[SweepKey]:
+def _sweeps(
+    settings: InferenceSettings, backend: Backend, answering: Answering, apis: Apis, experiments: ExperimentParts
+) -> Controller[SweepKey]:
     sweeps: dict[str, Callable[[], Awaitable[int]]] = {
-        "ended_rollouts": answering.rollouts.forget,
+        "ended_rollouts": replace(answering.rollouts.forget, running=experiments.running.runs),
         "expired_answers": answering.caching.expired,
         "old_savings": answering.caching.old_savings,
         **apis.sweeps,
     }
     return wire_sweeps(settings, backend, sweeps=sweeps, others=[answering.conversations.old])
-
-
-def _prompt_service(stores: Stores, answering: Answering) -> GrpcPromptService:
-    crud = PromptCrud(
-        prompts=stores.prompts, templates=answering.templates, deployments=stores.deployments, clock=SystemClock()
-    )
-    return GrpcPromptService(answering.prompts, crud)
-
-
-def _deployment_service(settings: InferenceSettings, stores: Stores, answering: Answering) -> GrpcDeploymentService:
-    """Return the API of deployments and their rollouts."""
-    deployments, rollouts, clock = stores.deployments, answering.rollouts, SystemClock()
-    warm = answering.engines.warm_up.preload
-    resolve = ResolveConfiguration(
-        prompts=answering.prompts,
-        models=answering.engines.models,
-        retriever=answering.generation.answer.make.retriever,
-        candidates=rollouts.prepare.candidates,
-        questions=answering.caching.questions,
-        examples=answering.examples.resolve,
-    )
-    crud = DeploymentCrud(
-        deployments=deployments,
-        resolve=resolve,
-        outcomes=rollouts.outcomes,
-        metrics=rollouts.metrics,
-        clock=clock,
-        warm=warm,
-        limits=settings.sampling_limits,
-        examples=answering.examples.choose,
-    )
-    commands = RolloutCommands(
-        deployments=deployments,
-        prepare=rollouts.prepare,
-        count=rollouts.count,
-        clock=clock,
-        warm=warm,
-        enqueue=rollouts.controllers.enqueue,
-    )
-    return GrpcDeploymentService(
-        deployments, crud, count=rollouts.count, rollouts=commands, savings=answering.caching.read_savings
-    )

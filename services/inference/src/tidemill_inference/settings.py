@@ -189,6 +189,8 @@ class InferenceSettings(QuestionSettings, ModelSettings, HttpSettings, Encryptio
     """Answers of a project that are given again; where there are more, those that expire first are removed."""
     max_prompts: int = Field(1000, ge=1)
     """Prompts per project."""
+    max_experiments: int = Field(100, ge=1)
+    """Experiments per project."""
     max_budgets: int = Field(100, ge=1)
     """Budgets per project."""
     max_prices: int = Field(1000, ge=1)
@@ -278,6 +280,12 @@ class InferenceSettings(QuestionSettings, ModelSettings, HttpSettings, Encryptio
     """How often the outcomes of a rollout are counted."""
     rollout_server_ends: int = Field(2, ge=0)
     """Ends of a vLLM server that both variants share, during answers of the candidate, in a step: more roll back."""
+    experiment_tick_s: float = Field(5.0, gt=0, le=600)
+    """How often the outcomes of an experiment are counted; the more there are, the seldomer."""
+    experiment_max_concurrent: int = Field(4, ge=1)
+    """Experiments that one replica counts at the same time."""
+    experiment_max_answers: int = Field(100_000, ge=100, le=1_000_000)
+    """Answers of an experiment that are kept and counted: with so many it ends."""
     shadow_max_concurrent: int = Field(1, ge=1, le=64)
     """Shadow requests that candidates answer at the same time."""
     shadows_waiting: int = Field(100, ge=1)

@@ -17,6 +17,7 @@ from tidemill_inference.deployments.domain.configuration import Configuration, S
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
+from tidemill_inference.experiments.domain.split import ExperimentHasEnded, Split, SplitArm
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import (
     Answer,
@@ -127,6 +128,29 @@ def rolled_out() -> Deployment:
     return deployment
 
 
+def compared_arms() -> Deployment:
+    """Return a deployment that has emitted every event of experiments."""
+    deployment = configured()
+    deployment.pending.clear()
+    lora = deployment.live.with_answer(model="lora@1")
+    arms = (
+        SplitArm(name="now", weight=50, configuration=deployment.live),
+        SplitArm(name="lora", weight=50, configuration=lora),
+    )
+    deployment.run_experiment(Split(run="tone@1", baseline=deployment.live.digest, arms=arms), now=NOON)
+    deployment.end_experiment(
+        ExperimentHasEnded(
+            occurred_at=NOON,
+            experiment="tone@1",
+            reason="BEST_ARM",
+            message="now had 40 users, 40 of them with rating, lora had 41 users, 41 of them with rating",
+            best="lora",
+            configuration=lora.digest,
+        )
+    )
+    return deployment
+
+
 def test_a_completed_turn_names_its_conversation() -> None:
     turn, alone = completed("chat-1"), completed()
 
@@ -141,12 +165,13 @@ def exhausted() -> tuple[str, ProtoMessage]:
 
 
 def published(ce_type: str) -> ProtoMessage:
-    record, deployment, rolled = inference(), configured(), rolled_out()
+    record, deployment, rolled, compared = inference(), configured(), rolled_out(), compared_arms()
     made = [
         *(DEPLOYMENTS.event(rolled, event, seq) for seq, event in enumerate(rolled.pending, start=1)),
         INFERENCES.event(record, InferenceHasFailed(occurred_at=NOON, reason="DEPENDENCY_UNAVAILABLE"), 1),
         INFERENCES.event(record, InferenceWasCancelled(occurred_at=NOON), 1),
         exhausted(),
+        *(DEPLOYMENTS.event(compared, event, seq) for seq, event in enumerate(compared.pending, start=1)),
         *(DEPLOYMENTS.event(deployment, event, seq) for seq, event in enumerate(deployment.pending, start=1)),
     ]
     return {**dict(made), "tidemill.inference.inference.completed.v1": completed()}[ce_type]
@@ -161,6 +186,8 @@ def published(ce_type: str) -> ProtoMessage:
         "tidemill.inference.deployment.configured.v1",
         "tidemill.inference.deployment.deleted.v1",
         "tidemill.inference.budget.exhausted.v1",
+        "tidemill.inference.experiment.started.v1",
+        "tidemill.inference.experiment.ended.v1",
         "tidemill.inference.rollout.started.v1",
         "tidemill.inference.rollout.advanced.v1",
         "tidemill.inference.rollout.promoted.v1",

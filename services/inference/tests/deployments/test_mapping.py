@@ -29,6 +29,8 @@ def test_a_deployment_is_sent_whole() -> None:
         "spec",
         "evaluations",
         "equals",
+        "experiment",
+        "ended_experiments",
     }
     assert unsent(configuration_pb2.Configuration, Configuration) == set()
     assert unsent(configuration_pb2.Retrieval, Retrieval) == set()

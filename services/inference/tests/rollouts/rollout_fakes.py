@@ -61,6 +61,23 @@ class InMemoryOutcomes:
     async def ends(self, project: str, rollout: str, step: int) -> int:
         return sum((of, each.rollout, each.step) == (project, rollout, step) for of, each in self._ends)
 
+    async def remove(self, project: str, inference: str) -> None:
+        gone = self._recorded.pop((project, inference), None)
+        self._reactions.pop((project, inference), None)
+        if gone:
+            self._changed(project, gone.rollout)
+
+    async def of_run(self, project: str, run: str) -> Sequence[Outcome]:
+        self.reads += 1
+        return [
+            self._valued(key, each) for key, each in self._recorded.items() if (key[0], each.rollout) == (project, run)
+        ]
+
+    async def mark_of_run(self, project: str, run: str) -> object:
+        assert project
+        assert run
+        return self._changes
+
     async def react(self, project: str, reaction: Reaction) -> None:
         given = self._reactions.setdefault((project, reaction.inference), {})
         if reaction.feedback not in given or given[reaction.feedback].seq < reaction.seq:
@@ -75,9 +92,13 @@ class InMemoryOutcomes:
 
     async def of_end_user(self, project: str, end_user: str, *, validate_only: bool = False) -> int:
         names, count = {end_user, clean_line(end_user)}, 0
+        asked = [key for key, each in self._recorded.items() if key[0] == project and each.user in names]
+        count += len(asked)
+        for key in [] if validate_only else asked:
+            await self.remove(*key)
         for key, given in self._reactions.items():
             theirs = [each for each, said in given.items() if said.end_user in names and said.score is not None]
-            count += bool(theirs and key[0] == project)
+            count += bool(theirs and key[0] == project and key not in asked)
             for each in theirs if key[0] == project and not validate_only else ():
                 self._changed(project, given.pop(each).rollout)
         return count

@@ -30,6 +30,7 @@ from tidemill_inference.examples.domain.declared import (
     DEFAULT_TOKENS,
     Examples,
 )
+from tidemill_inference.experiments.domain.split import ExperimentEvent, ExperimentHasEnded, ExperimentHasStarted
 from tidemill_inference.rollouts.domain.rollout import RolloutEvent
 from tidemill_inference.rollouts.messages import policy_message, policy_of, rollout_message, rollout_payload_of
 from tidemill_inference.routing.messages import routing_of
@@ -48,7 +49,7 @@ def deployment_message(deployment: Deployment) -> deployment_pb2.Deployment:
         deployment_pb2.Deployment,
         deployment,
         spec,
-        retrieval=_retrieval_message(spec.retrieval),
+        retrieval=retrieval_message(spec.retrieval),
         steps=None,
         live=configuration_message(deployment.live),
         rollout=rollout_message(rollout, candidate=configuration_message(rollout.candidate)) if rollout else None,
@@ -72,7 +73,7 @@ def spec_of(message: deployment_pb2.Deployment) -> DeploymentSpec:
         ignore={"id", "labels", "live", "rollout", "rollouts_paused", "steps"},
         model=step.model,
         prompt=step.prompt,
-        retrieval=_retrieval_of(step.retrieval) if step.HasField("retrieval") else None,
+        retrieval=retrieval_of(step.retrieval) if step.HasField("retrieval") else None,
         sampling=from_message(Sampling, step.sampling, prefix="deployment.sampling"),
         fallback=tuple(step.fallback),
         examples=_examples_of(step.examples) if step.HasField("examples") else None,
@@ -99,7 +100,7 @@ def configuration_message(configuration: Configuration) -> configuration_pb2.Con
     return to_message(
         configuration_pb2.Configuration,
         configuration,
-        retrieval=_retrieval_message(configuration.retrieval),
+        retrieval=retrieval_message(configuration.retrieval),
         steps=[_step_message(step) for step in configuration.steps],
     )
 
@@ -118,6 +119,23 @@ def payload_of(deployment: Deployment, event: Event, seq: int) -> tuple[str, Mes
             return "tidemill.inference.deployment.deleted.v1", to_message(events_pb2.DeploymentDeleted, event, **of)
         case RolloutEvent():
             return rollout_payload_of(event, deployment=deployment.id, seq=seq)
+        case ExperimentEvent():
+            return _experiment_payload(event, deployment=deployment.id, seq=seq)
+    raise NotImplementedError(event)
+
+
+def _experiment_payload(event: ExperimentEvent, *, deployment: str, seq: int) -> tuple[str, Message]:
+    of = {"deployment": deployment, "seq": seq}
+    match event:
+        case ExperimentHasStarted():
+            arms = [
+                to_message(events_pb2.StartedArm, arm, configuration=arm.configuration.digest) for arm in event.arms
+            ]
+            return "tidemill.inference.experiment.started.v1", to_message(
+                events_pb2.ExperimentStarted, event, **of, arms=arms, baseline_configuration=event.baseline
+            )
+        case ExperimentHasEnded():
+            return "tidemill.inference.experiment.ended.v1", to_message(events_pb2.ExperimentEnded, event, **of)
     raise NotImplementedError(event)
 
 
@@ -134,15 +152,16 @@ def _answer_step_of(message: deployment_pb2.Deployment) -> deployment_pb2.Deploy
 
 
 def _step_message(step: Step) -> configuration_pb2.Step:
-    retrieval = _retrieval_message(step.retrieval)
+    retrieval = retrieval_message(step.retrieval)
     return configuration_pb2.Step(answer=to_message(configuration_pb2.AnswerStep, step, retrieval=retrieval))
 
 
-def _retrieval_of(message: configuration_pb2.Retrieval) -> Retrieval:
+def retrieval_of(message: configuration_pb2.Retrieval, *, prefix: str = "deployment.retrieval") -> Retrieval:
+    """Return what is searched, with defaults for what it leaves out."""
     return from_message(
         Retrieval,
         message,
-        prefix="deployment.retrieval",
+        prefix=prefix,
         top_k=message.top_k or DEFAULT_TOP_K,
         query_turns=message.query_turns or DEFAULT_QUERY_TURNS,
     )
@@ -185,7 +204,8 @@ def _conversation_of(message: ConversationPolicyMessage) -> ConversationPolicy:
     )
 
 
-def _retrieval_message(retrieval: Retrieval | None) -> configuration_pb2.Retrieval | None:
+def retrieval_message(retrieval: Retrieval | None) -> configuration_pb2.Retrieval | None:
+    """Return what is searched."""
     if retrieval is None:
         return None
     return to_message(configuration_pb2.Retrieval, retrieval, metadata_filter=retrieval.metadata_filter or None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -82,7 +82,7 @@ class AnswerQuestion:
     schemas: AskedSchemas = field(default_factory=AskedSchemas)
     limits: QuestionLimits = DEFAULT_LIMITS
     observe: Callable[[AnswerOutcome], None] = _noop
-    """Called with each answer in a rollout, also with failed ones; must not block."""
+    """Called with each answer that is compared, also with failed ones; must not block."""
     conversing: Conversing | None = None
 
     async def __call__(
@@ -168,7 +168,7 @@ class AnswerQuestion:
                     started=started,
                     deadline=deadline,
                     routing=accepted.deployment.resolved_routing,
-                    cache=None if chosen.rollout else spec.cache,  # rollouts compare models
+                    cache=None if chosen.compared else spec.cache,  # what is compared is made anew
                     begin=partial(reservation.begin, self.reservations.ttl),
                 )
             except (Exception, asyncio.CancelledError) as error:
@@ -263,17 +263,17 @@ class AnswerQuestion:
     async def _report(
         self, caller: Caller, answered: AnswerOutcome, deployment: Deployment, generation: Generation
     ) -> None:
-        """Report what came of an answer in a rollout, unless its model failed in an outage that all variants share.
+        """Report what came of an answer that is compared, unless its model failed in an outage that all variants share.
 
-        Of the end of a server that they share, the candidate's answers report that it ended.
+        Of the end of a server that they share, a candidate's answers report that it ended; in an experiment none does.
         """
         chosen, last = answered.chosen, None
         if answered.failed:
             last = generation.failures.get(chosen.configuration.model)
-        if not chosen.rollout or (last and last.blame is Blame.SHARED):
+        if not chosen.compared or (last and last.blame is Blame.SHARED):
             return
         if isinstance(last, ServerEnded) and await self._is_shared(caller, last, chosen, deployment):
-            if chosen.variant != CANDIDATE or not last.incarnation:
+            if chosen.variant != CANDIDATE or not last.incarnation or chosen.experiment:
                 return
             answered = replace(answered, ended=last.incarnation)
         self.observe(answered)
@@ -281,15 +281,15 @@ class AnswerQuestion:
     async def _is_shared(
         self, caller: Caller, ended: ServerEnded, chosen: ChosenConfiguration, deployment: Deployment
     ) -> bool:
-        """Return whether its server answers for the other variant, too; where the trainer does not say, it does."""
-        rollout, other = deployment.active_rollout, deployment.live
-        if rollout and chosen.variant == LIVE:
-            other = rollout.candidate
-        try:
-            model = await self.make.models.resolve(caller, other.model, field="model")
-        except TidemillError:
-            return True
-        return (model.base or model).digest == ended.base
+        """Return whether its server answers for another variant, too; where the trainer does not say, it does."""
+        for other in _others(chosen, deployment):
+            try:
+                model = await self.make.models.resolve(caller, other, field="model")
+            except TidemillError:
+                return True
+            if (model.base or model).digest == ended.base:
+                return True
+        return False
 
     async def _completed(self, project: str, inference_id: str, request: Request) -> Inference | None:
         try:
@@ -308,6 +308,15 @@ class AnswerQuestion:
             raise DeploymentNotFound(name, known=[each.id for each in known.items]) from error
 
 
+def _others(chosen: ChosenConfiguration, deployment: Deployment) -> Sequence[str]:
+    """Return the models of the other variants that answer beside one."""
+    if chosen.experiment:
+        arms = deployment.experiment.arms if deployment.experiment else ()
+        return list(dict.fromkeys(arm.configuration.model for arm in arms if arm.name != chosen.variant))
+    rollout = deployment.active_rollout
+    return [rollout.candidate.model if rollout and chosen.variant == LIVE else deployment.live.model]
+
+
 def _is_alone(accepted: _Accepted, request: Request) -> bool:
     """Whether no caller can ask for this answer while it is made, and it needs no record yet.
 
@@ -315,7 +324,7 @@ def _is_alone(accepted: _Accepted, request: Request) -> bool:
     user's question while it is searched for.
     """
     later = accepted.question.record is RecordMode.NONE or accepted.deployment.spec.cache is not None
-    return later and not request.named and not accepted.chosen.rollout and accepted.place is None
+    return later and not request.named and not accepted.chosen.compared and accepted.place is None
 
 
 def _variant(chosen: ChosenConfiguration) -> Variant:
@@ -327,6 +336,7 @@ def _variant(chosen: ChosenConfiguration) -> Variant:
         model=configuration.model,
         prompt=configuration.prompt,
         rollout=chosen.rollout,
+        experiment=chosen.experiment,
     )
 
 

@@ -84,10 +84,10 @@ def evaluations(start: StartRollout) -> Subscription:
 
 
 def reactions(record: RecordReaction) -> Subscription:
-    """Return the subscription. Only what is said of answers within a rollout counts here, by whom feedback counts."""
+    """Return the subscription. Only what is said of answers that are compared counts here, by whom feedback counts."""
 
     async def recorded(event: EventContext, body: FeedbackIsRecorded) -> None:
-        if not body.rollout or body.conversation:
+        if body.conversation:
             return
         score = body.number if body.metric == RATING else body.score
         reaction = Reaction(
@@ -104,8 +104,6 @@ def reactions(record: RecordReaction) -> Subscription:
         await record(event.caller, body.deployment, reaction, sent_at=event.time)
 
     async def withdrawn(event: EventContext, body: FeedbackIsWithdrawn) -> None:
-        if not body.rollout:
-            return
         reaction = Reaction(
             feedback=body.feedback,
             seq=body.seq,

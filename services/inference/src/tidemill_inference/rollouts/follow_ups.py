@@ -62,13 +62,16 @@ class FollowUps:
     async def _record(self) -> None:
         while True:
             answered = await self._recording.get()
-            await self._recorded(answered.inference.project, answered.question.deployment, outcome_of(answered))
+            await self._recorded(answered)
 
-    async def _recorded(self, project: str, deployment: str, outcome: Outcome | ServerEnd) -> None:
+    async def _recorded(self, answered: AnswerOutcome) -> None:
         """Record an outcome, as soon as the store accepts it."""
+        inference, outcome = answered.inference, outcome_of(answered)
         while True:
             try:
-                return await self._record_outcome(project, deployment, outcome)
+                return await self._record_outcome(
+                    inference.project, answered.question.deployment, outcome, asked_at=inference.create_time
+                )
             except TidemillError as error:
                 _log.warning("outcome_not_recorded", reason=error.reason, why=error.message)
             await asyncio.sleep(_PAUSE_S)
@@ -88,6 +91,18 @@ class FollowUps:
 def outcome_of(answered: AnswerOutcome) -> Outcome | ServerEnd:
     """Return what is counted of an answer."""
     chosen = answered.chosen
+    if chosen.experiment:
+        cost = answered.inference.cost
+        return Outcome(
+            inference=answered.inference.id,
+            rollout=chosen.experiment,
+            step=chosen.step,
+            variant=chosen.variant,
+            failed=answered.failed,
+            total_s=answered.total_s,
+            user=answered.question.end_user,
+            cost_nanos=cost.nanos if cost else None,
+        )
     if answered.ended:
         return ServerEnd(rollout=chosen.rollout, step=chosen.step, start=answered.ended)
     return Outcome(

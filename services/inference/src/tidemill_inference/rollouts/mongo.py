@@ -27,7 +27,8 @@ class MongoOutcomes:
 
     A rating is {seq, number, metric, weight, user, mature_time}; those of earlier versions are {seq, number}. They are
     fields of their own, so that answer and reaction may come in any order; `noted` is the server's time of the later
-    one. `users` are the digests of those who reacted, by which they are erased.
+    one. `users` are the digests of those who reacted, by which they are erased. Of an experiment `rollout` is the run,
+    `step` the epoch, and there are `user`, the digest of who asked, and `cost_nanos`.
 
     The end of a server is {_id, rollout, step: "ends of <number>"}: no outcome, and as quick to find.
     """
@@ -51,8 +52,19 @@ class MongoOutcomes:
             "failed": outcome.failed,
             "total_s": outcome.total_s,
         }
+        if outcome.cost_nanos is not None:
+            known["cost_nanos"] = outcome.cost_nanos
+        change: Document = {"$set": known, **_NOW}
+        if outcome.user:
+            known["user"] = _digest(project, outcome.user)
+            change["$addToSet"] = {"users": known["user"]}
         same = {"_id": document_id(project, outcome.inference)}
-        await update_or_insert(self._collection, same, {"$set": known, **_NOW})
+        await update_or_insert(self._collection, same, change)
+
+    async def remove(self, project: str, inference: str) -> None:
+        """See `Outcomes.remove`."""
+        with translated():
+            await self._collection.delete_one({"_id": document_id(project, inference)})
 
     async def record_end(self, project: str, end: ServerEnd) -> None:
         """See `Outcomes.record_end`."""
@@ -100,8 +112,10 @@ class MongoOutcomes:
         with translated():
             if validate_only:
                 return await self._collection.count_documents(where)
-            found = await self._collection.find(where, {"ratings": 1}).limit(_ERASURE_BATCH).to_list(None)
-            for each in found:
+            found = await self._collection.find(where, {"ratings": 1, "user": 1}).limit(_ERASURE_BATCH).to_list(None)
+            asked = [each["_id"] for each in found if each.get("user") in users]
+            await self._collection.delete_many({"_id": {"$in": asked}, "user": {"$in": users}})
+            for each in [each for each in found if each["_id"] not in asked]:
                 theirs = [place for place, said in each.get("ratings", {}).items() if said.get("user") in users]
                 gone: Document = {"$unset": {f"ratings.{place}": "" for place in theirs}} if theirs else {}
                 await self._collection.update_one(_same(each), {**gone, "$pullAll": {"users": users}, **_NOW})
@@ -113,6 +127,7 @@ class MongoOutcomes:
             for _ in range(_ATTEMPTS):
                 found = await self._collection.find_one({"_id": of, "users.0": {"$exists": True}})
                 left = {said.get("user") for said in found.get("ratings", {}).values()} if found else set()
+                left.add(found.get("user") if found else None)  # who asked stays
                 gone = [user for user in found["users"] if user not in left] if found else []
                 if not gone or found is None:
                     return
@@ -145,6 +160,20 @@ class MongoOutcomes:
             last = await self._collection.find_one(of, {"noted": 1}, sort=[("noted", -1)], skip=newest - 1)
             if last:
                 await self._collection.delete_many({**of, "noted": {"$lt": last["noted"]}})
+
+    async def of_run(self, project: str, run: str) -> Sequence[Outcome]:
+        """See `Outcomes.of_run`."""
+        of = {"rollout": document_id(project, run), "variant": {"$exists": True}}
+        with translated():
+            found = self._collection.find(of).batch_size(_READ_BATCH)
+            return [_outcome(document) async for document in found]
+
+    async def mark_of_run(self, project: str, run: str) -> object:
+        """See `Outcomes.mark_of_run`."""
+        of = {"rollout": document_id(project, run)}
+        with translated():
+            last = await self._collection.find_one(of, {"noted": 1}, sort=[("noted", -1)])
+            return last and last["noted"], await self._collection.count_documents(of)
 
     async def forget(self, project: str, rollout: str) -> None:
         """See `Outcomes.forget`."""
@@ -215,6 +244,8 @@ def _outcome(document: Document) -> Outcome:
         failed=document["failed"],
         total_s=document["total_s"],
         values=tuple(_value(each) for each in given if each["number"] is not None),  # None was taken back
+        user=document.get("user", ""),
+        cost_nanos=document.get("cost_nanos"),
     )
 
 

@@ -16,7 +16,17 @@ from tidemill_inference.rollouts.domain.policy import RATING
 from tidemill_inference.rollouts.domain.rollout import Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome, ServerEnd, StepCounts
 from tidemill_inference.rollouts.domain.values import mature_times
-from tidemill_inference.rollouts.ports import ActiveRollouts, ErasedEndUsers, Outcomes, Reaction
+from tidemill_inference.rollouts.ports import (
+    ActiveRollouts,
+    AnsweredIn,
+    ErasedEndUsers,
+    Outcomes,
+    Reaction,
+    RunningExperiments,
+    answered_in_none,
+    no_erased_end_users,
+    no_experiments,
+)
 
 QUIET = timedelta(hours=1)
 """Younger outcomes stay: a replica may still reconcile their rollout, or record them."""
@@ -30,8 +40,11 @@ class RecordOutcome:
 
     deployments: Deployments
     outcomes: Outcomes
+    erased: ErasedEndUsers = no_erased_end_users
 
-    async def __call__(self, project: str, deployment_id: str, outcome: Outcome | ServerEnd) -> None:
+    async def __call__(
+        self, project: str, deployment_id: str, outcome: Outcome | ServerEnd, *, asked_at: datetime | None = None
+    ) -> None:
         """Keep it; the same inference again replaces it, and the end of the same server is kept once.
 
         Raises:
@@ -39,15 +52,26 @@ class RecordOutcome:
 
         """
         try:
-            rollout = (await self.deployments.get(project, deployment_id)).active_rollout
+            deployment = await self.deployments.get(project, deployment_id)
         except DeploymentNotFound:
             return
-        if rollout and (rollout.id, rollout.step) == (outcome.rollout, outcome.step):
-            match outcome:
-                case ServerEnd():
-                    await self.outcomes.record_end(project, outcome)
-                case Outcome():
-                    await self.outcomes.record(project, outcome)
+        rollout, run = deployment.active_rollout, deployment.experiment
+        compared = rollout and (rollout.id, rollout.step) == (outcome.rollout, outcome.step)
+        if not compared and not (run and run.run == outcome.rollout):
+            return
+        match outcome:
+            case ServerEnd():
+                await self.outcomes.record_end(project, outcome)
+            case Outcome():
+                await self.outcomes.record(project, outcome)
+                await self._check_user(project, outcome, asked_at)
+
+    async def _check_user(self, project: str, outcome: Outcome, asked_at: datetime | None) -> None:
+        """Remove it where its user was erased meanwhile: the erasure may not have seen it."""
+        if outcome.user and asked_at:
+            until = (await self.erased(project, [outcome.user])).get(outcome.user)
+            if until and asked_at <= until:
+                await self.outcomes.remove(project, outcome.inference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +150,19 @@ class CountOutcomes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetOutcomes:
-    """Drops the outcomes of all rollouts that are no deployment's active one; repeating it changes nothing."""
+    """Drops the outcomes of all rollouts that are no deployment's active one, and of experiments that do not run.
+
+    Repeating it changes nothing.
+    """
 
     active: ActiveRollouts
     deployments: Deployments
     outcomes: Outcomes
     clock: Clock
+    running: RunningExperiments = no_experiments
 
     async def __call__(self) -> int:
-        """Return of how many rollouts they are gone.
+        """Return of how many rollouts and runs of experiments they are gone.
 
         Raises:
             DependencyUnavailable: the store does not answer.
@@ -144,6 +172,7 @@ class ForgetOutcomes:
         if not quiet:
             return 0
         active = {(ref.project, await self._rollout(ref)) for ref in await self.active.all()}
+        active |= {*await self.running()}
         ended = [each for each in quiet if each not in active]
         for project, rollout in ended:
             await self.outcomes.forget(project, rollout)
@@ -164,9 +193,12 @@ class RecordReaction:
     deployments: Deployments
     outcomes: Outcomes
     erased: ErasedEndUsers
+    answered_in: AnsweredIn = answered_in_none
 
     async def __call__(self, caller: Caller, deployment_id: str, reaction: Reaction, *, sent_at: datetime) -> bool:
         """Return whether it counts: only those do that are about the active rollout, of a metric that it reads.
+
+        Feedback names no experiments: where one runs, the record of the answer says whether it was part of it.
 
         Erasures are asked for after it is recorded: one that began meanwhile may not have seen it.
 
@@ -178,10 +210,11 @@ class RecordReaction:
             deployment = await self.deployments.get(caller.project, deployment_id)
         except DeploymentNotFound:
             return False
-        rollout = deployment.active_rollout
-        if rollout is None or rollout.id != reaction.rollout:
-            return False
-        if reaction.metric not in {RATING, *(rule.metric for rule in rollout.policy.abort.metrics)}:
+        if not reaction.rollout and (run := deployment.experiment) and reaction.metric in run.metrics:
+            if await self.answered_in(caller.project, reaction.inference) != run.run:
+                return False
+            reaction = replace(reaction, rollout=run.run)
+        elif not _reads(deployment.active_rollout, reaction):
             return False
         await self.outcomes.react(caller.project, reaction)
         if user := reaction.end_user:
@@ -190,6 +223,12 @@ class RecordReaction:
                 await self.outcomes.retract(caller.project, reaction)  # what was said since stays
                 return False
         return True
+
+
+def _reads(rollout: Rollout | None, reaction: Reaction) -> bool:
+    if rollout is None or rollout.id != reaction.rollout:
+        return False
+    return reaction.metric in {RATING, *(rule.metric for rule in rollout.policy.abort.metrics)}
 
 
 def _counted(outcomes: Sequence[Outcome], rollout: Rollout, now: datetime) -> tuple[StepCounts, datetime | None]:

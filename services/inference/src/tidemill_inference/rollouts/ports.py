@@ -125,7 +125,10 @@ class Outcomes(Protocol):
         ...
 
     async def of_end_user(self, project: str, end_user: str, *, validate_only: bool = False) -> int:
-        """Erase values that an end user gave, some at a time, and return of how many answers; or count those."""
+        """Erase values that an end user gave, some at a time, and return of how many answers; or count those.
+
+        In experiments the outcomes of what the user asked go whole.
+        """
         ...
 
     async def mark(self, project: str, rollout: str, step: int) -> object:
@@ -139,8 +142,20 @@ class Outcomes(Protocol):
         """
         ...
 
+    async def remove(self, project: str, inference: str) -> None:
+        """Delete the outcome of an answer, whose user was erased."""
+        ...
+
+    async def of_run(self, project: str, run: str) -> Sequence[Outcome]:
+        """Return the outcomes of all epochs of a run of an experiment, each with its values."""
+        ...
+
+    async def mark_of_run(self, project: str, run: str) -> object:
+        """Return a change token of them."""
+        ...
+
     async def forget(self, project: str, rollout: str) -> None:
-        """Delete the outcomes of an ended rollout, whose counts are in the deployment."""
+        """Delete the outcomes of an ended rollout or run, whose counts are in the deployment or the experiment."""
         ...
 
     async def quiet(self, *, since: datetime) -> Sequence[tuple[str, str]]:
@@ -154,6 +169,29 @@ class ErasedEndUsers(Protocol):
     async def __call__(self, project: str, end_users: Collection[str], /) -> Mapping[str, datetime]:
         """Return, of those that were, until when what came of them is not to be kept."""
         ...
+
+
+async def no_erased_end_users(_project: str, _end_users: Collection[str], /) -> Mapping[str, datetime]:
+    """Return that none was erased."""
+    return {}
+
+
+AnsweredIn = Callable[[str, str], Awaitable[str]]
+"""Returns the run of an experiment that an inference of a project was part of; "" of another, and of none."""
+
+
+async def answered_in_none(_project: str, _inference: str) -> str:
+    """Return that it was part of none."""
+    return ""
+
+
+RunningExperiments = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
+"""Returns project and run of all experiments that run, of all projects."""
+
+
+async def no_experiments() -> Sequence[tuple[str, str]]:
+    """Return that none runs."""
+    return []
 
 
 class ActiveRollouts(Protocol):

@@ -14,6 +14,7 @@ from tidemill_inference.rollouts.feedback import FeedbackMetrics
 from tidemill_inference.rollouts.follow_ups import FollowUps
 from tidemill_inference.rollouts.mongo import MongoActiveRollouts, MongoOutcomes
 from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordReaction
+from tidemill_inference.rollouts.ports import AnsweredIn, answered_in_none
 from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
 from tidemill_inference.rollouts.rag import RagIndexes
 from tidemill_inference.rollouts.reconcile import (
@@ -68,6 +69,7 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
     engines: Engines,
     trainer: grpc.aio.Channel,
     rag: grpc.aio.Channel,
+    answered_in: AnsweredIn = answered_in_none,
 ) -> RolloutParts:
     """Return the rollouts of the deployments."""
     clock, tick = SystemClock(), timedelta(seconds=settings.rollout_tick_s)
@@ -96,7 +98,8 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
     start = StartRollout(
         deployments=deployments, candidates=candidates, indexes=indexes, clock=clock, enqueue=controllers.enqueue
     )
-    record = RecordReaction(deployments=deployments, outcomes=outcomes, erased=backend.erased.end_users)
+    erased = backend.erased.end_users
+    record = RecordReaction(deployments=deployments, outcomes=outcomes, erased=erased, answered_in=answered_in)
     return RolloutParts(
         outcomes=outcomes,
         metrics=_metrics(settings, backend),
@@ -105,7 +108,7 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
         prepare=prepare,
         controllers=controllers,
         follow_ups=FollowUps(
-            record=RecordOutcome(deployments=deployments, outcomes=outcomes),
+            record=RecordOutcome(deployments=deployments, outcomes=outcomes, erased=erased),
             waiting=settings.shadows_waiting,
             max_concurrent=settings.shadow_max_concurrent,
         ),

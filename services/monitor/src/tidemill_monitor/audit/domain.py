@@ -68,6 +68,8 @@ DECISIONS: Mapping[str, str] = {
     "tidemill.evaluator.evaluation.completed.v1": "gate verdict",
     "tidemill.evaluator.evaluation.failed.v1": "gate verdict",
     "tidemill.inference.budget.exhausted.v1": "budget stop",
+    "tidemill.inference.experiment.started.v1": "experiment",
+    "tidemill.inference.experiment.ended.v1": "experiment",
     "tidemill.inference.rollout.started.v1": "rollout",
     "tidemill.inference.rollout.advanced.v1": "rollout",
     "tidemill.inference.rollout.refused.v1": "rollout",

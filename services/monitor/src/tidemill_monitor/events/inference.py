@@ -15,6 +15,7 @@ class Variant:
 
     name: str = ""
     rollout: str = ""
+    experiment: str = ""
     configuration: str = ""
     model: str = ""
     prompt: str = ""
@@ -180,6 +181,39 @@ class BudgetExhausted(Counted):
         return self.limited.upper()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentArm:
+    """An arm as it starts."""
+
+    name: str
+    configuration: str = ""
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentStarted:
+    """experiment.started: part of the history of its deployment."""
+
+    deployment: str
+    seq: int
+    experiment: str = ""
+    baseline_configuration: str = ""
+    arms: tuple[ExperimentArm, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentEnded:
+    """experiment.ended."""
+
+    deployment: str
+    seq: int
+    experiment: str = ""
+    reason: str = ""
+    message: str = ""
+    best: str = ""
+    configuration: str = ""
+
+
 TYPES: Mapping[str, type] = {
     "tidemill.inference.inference.completed.v1": InferenceCompleted,
     "tidemill.inference.inference.failed.v1": InferenceFailed,
@@ -187,6 +221,8 @@ TYPES: Mapping[str, type] = {
     "tidemill.inference.deployment.configured.v1": DeploymentConfigured,
     "tidemill.inference.deployment.deleted.v1": DeploymentDeleted,
     "tidemill.inference.budget.exhausted.v1": BudgetExhausted,
+    "tidemill.inference.experiment.started.v1": ExperimentStarted,
+    "tidemill.inference.experiment.ended.v1": ExperimentEnded,
     "tidemill.inference.rollout.started.v1": RolloutStarted,
     "tidemill.inference.rollout.advanced.v1": RolloutAdvanced,
     "tidemill.inference.rollout.promoted.v1": RolloutPromoted,

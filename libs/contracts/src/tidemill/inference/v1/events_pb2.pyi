@@ -703,3 +703,123 @@ class BudgetExhausted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BudgetExhausted: _TypeAlias = BudgetExhausted  # noqa: Y015
+
+@_typing.final
+class ExperimentStarted(_message.Message):
+    """ExperimentStarted is tidemill.inference.experiment.started.v1: the arms of an experiment answer live requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
+    BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Output only. The deployment."""
+    seq: _builtins.int
+    """Output only. The number of this event of the deployment."""
+    experiment: _builtins.str
+    """Output only. The run, as `experiment@run`."""
+    baseline_configuration: _builtins.str
+    """Output only. The digest of what is live, which the control answers with."""
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___StartedArm]:
+        """Output only. The arms, the control first."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        experiment: _builtins.str = ...,
+        baseline_configuration: _builtins.str = ...,
+        arms: _abc.Iterable[Global___StartedArm] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "baseline_configuration", b"baseline_configuration", "deployment", b"deployment", "experiment", b"experiment", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExperimentStarted: _TypeAlias = ExperimentStarted  # noqa: Y015
+
+@_typing.final
+class StartedArm(_message.Message):
+    """StartedArm is an arm of an experiment as it starts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. Its name."""
+    configuration: _builtins.str
+    """Output only. The digest of its configuration."""
+    weight: _builtins.int
+    """Output only. Its share of the requests in percent."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        configuration: _builtins.str = ...,
+        weight: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartedArm: _TypeAlias = StartedArm  # noqa: Y015
+
+@_typing.final
+class ExperimentEnded(_message.Message):
+    """ExperimentEnded is tidemill.inference.experiment.ended.v1: what is live answers all requests again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    BEST_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Output only. The deployment."""
+    seq: _builtins.int
+    """Output only. The number of this event of the deployment."""
+    experiment: _builtins.str
+    """Output only. The run, as `experiment@run`."""
+    reason: _builtins.str
+    """Output only. Why, UPPER_SNAKE: BEST_ARM, AT_MOST, ANSWER_LIMIT, ARMS_STOPPED, BY_HAND, DEPLOYMENT_CHANGED."""
+    message: _builtins.str
+    """Output only. Human-readable."""
+    best: _builtins.str
+    """Output only. The arm that is better than all others; empty where none was shown to be."""
+    configuration: _builtins.str
+    """Output only. The digest of its configuration."""
+    decided_by: _builtins.str
+    """Output only. The subject that stopped it by hand; empty where it ended by itself."""
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        experiment: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        best: _builtins.str = ...,
+        configuration: _builtins.str = ...,
+        decided_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "configuration", b"configuration", "decided_by", b"decided_by", "deployment", b"deployment", "experiment", b"experiment", "message", b"message", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExperimentEnded: _TypeAlias = ExperimentEnded  # noqa: Y015

@@ -387,8 +387,11 @@ class Variant(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Output only. "live" (also the baseline of a rollout) or "candidate". 7 is kept free for the guard version."""
+    """Output only. "live" (also the baseline of a rollout) or "candidate"; in an experiment the name of the arm. 7 is kept free
+    for the guard version.
+    """
     rollout: _builtins.str
     """Output only. The rollout that it was part of; empty outside of one."""
     configuration: _builtins.str
@@ -401,6 +404,8 @@ class Variant(_message.Message):
     """Output only. The index version that was searched, 0 where none was."""
     engine: _builtins.str
     """Output only. The engine, its library's version and its numeric format."""
+    experiment: _builtins.str
+    """Output only. The run of an experiment that it was part of, as `experiment@run`; empty outside of one."""
     def __init__(
         self,
         *,
@@ -411,10 +416,11 @@ class Variant(_message.Message):
         prompt: _builtins.str = ...,
         index: _builtins.int = ...,
         engine: _builtins.str = ...,
+        experiment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "engine", b"engine", "index", b"index", "model", b"model", "name", b"name", "prompt", b"prompt", "rollout", b"rollout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "engine", b"engine", "experiment", b"experiment", "index", b"index", "model", b"model", "name", b"name", "prompt", b"prompt", "rollout", b"rollout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,13 @@ class ChosenConfiguration:
     configuration: Configuration
     rollout: str = ""
     step: int = 0
+    experiment: str = ""
+    """The run of an experiment that the answer is part of, whose epoch is `step`; `variant` is the arm."""
     shadowed: bool = False
     searches_anew: bool = False
     """Whether index versions are compared: each side searches, and copies do, and its search is the variant's own."""
+
+    @property
+    def compared(self) -> str:
+        """The rollout or the run of an experiment that the answer is part of, "" outside of any."""
+        return self.rollout or self.experiment

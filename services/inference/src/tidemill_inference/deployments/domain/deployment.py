@@ -4,11 +4,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.aggregate import Event
 from tidemill_core.application import derived_id
 from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.choice import ChosenConfiguration
 from tidemill_inference.deployments.domain.configuration import Configuration
+from tidemill_inference.deployments.domain.experimenting import REMEMBERED, Experimenting
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.rollouts.domain.candidates import candidate_of, may_follow, refusal
 from tidemill_inference.rollouts.domain.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
@@ -32,9 +33,6 @@ from tidemill_inference.rollouts.domain.rollout import (
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Reason, StepCounts
 from tidemill_inference.routing.domain.policy import Routing, RoutingPolicy
 
-_REMEMBERED = 50
-"""Evaluations that were decided on, so that a redelivered event has no second effect."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentWasConfigured(Event):
@@ -50,15 +48,13 @@ class DeploymentWasDeleted(Event):
 
 
 @dataclass(slots=True, kw_only=True)
-class Deployment(Aggregate):
+class Deployment(Experimenting):
     """A declared spec, the configuration that answers now, and the rollout that may change it.
 
     While `rollouts_paused`, no rollout begins its first step or advances; what has to be taken back, still is.
     """
 
     spec: DeploymentSpec
-    live: Configuration
-    rollout: Rollout | None = None
     evaluations: tuple[str, ...] = ()
     rollouts_paused: bool = False
     equals: Mapping[str, int] = field(default_factory=dict)
@@ -68,11 +64,6 @@ class Deployment(Aggregate):
     def resolved_routing(self) -> Routing:
         """How it comes to an answer."""
         return Routing(policy=self.spec.routing or RoutingPolicy(), equals=self.equals)
-
-    @property
-    def active_rollout(self) -> Rollout | None:
-        """The rollout whose end is open."""
-        return self.rollout if self.rollout and self.rollout.active else None
 
     def configure(
         self, spec: DeploymentSpec, live: Configuration, *, now: datetime, equals: Mapping[str, int] | None = None
@@ -112,6 +103,8 @@ class Deployment(Aggregate):
 
     def choose(self, *, end_user: str = "", request_id: str = "") -> ChosenConfiguration:
         """Return what answers one live request."""
+        if self.experiment:
+            return self.experiment.choose(end_user=end_user, request_id=request_id)
         rollout = self.active_rollout
         if rollout is None or not rollout.ready:
             return ChosenConfiguration(variant=LIVE, configuration=self.live)
@@ -161,7 +154,7 @@ class Deployment(Aggregate):
         gate = policy and (policy.index_gate if passed.collection else policy.gate)
         if passed.evaluation in self.evaluations or (policy and gate != passed.gate):
             return
-        self.evaluations = (*self.evaluations, passed.evaluation)[-_REMEMBERED:]
+        self.evaluations = (*self.evaluations, passed.evaluation)[-REMEMBERED:]
         candidate = candidate_of(self.live, passed)
         named = NamedRollout(
             occurred_at=now,
@@ -172,7 +165,15 @@ class Deployment(Aggregate):
             collection=passed.collection,
             index=passed.index,
         )
-        refused = refusal(self.spec, self.live, self.rollout, passed, why_not=why_not, live_index=live_index)
+        refused = refusal(
+            self.spec,
+            self.live,
+            self.rollout,
+            passed,
+            why_not=why_not,
+            live_index=live_index,
+            experiment=self.experiment,
+        )
         if refused or policy is None:
             reason, message = refused or (Reason.NO_POLICY, "")
             self.pending.append(RolloutWasRefused(reason=reason, message=message, **named))
@@ -395,3 +396,4 @@ class Deployment(Aggregate):
 
     def _configured(self, *, replaced: str, now: datetime) -> None:
         self.pending.append(DeploymentWasConfigured(occurred_at=now, configuration=self.live, replaced=replaced))
+        self.end_outdated(now=now)

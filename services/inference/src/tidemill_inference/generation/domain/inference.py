@@ -39,6 +39,8 @@ class Variant:
     index: int = 0
     engine: str = ""
     rollout: str = ""
+    experiment: str = ""
+    """The run of an experiment, whose arm is `name`; "" outside of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
+from tidemill_inference.experiments.domain.split import Split
 from tidemill_inference.rollouts.domain.rollout import PassedEvaluation, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Reason
 
@@ -21,21 +22,32 @@ def refusal(  # noqa: PLR0913 - all that speaks against one
     *,
     why_not: str,
     live_index: int,
+    experiment: Split | None = None,
 ) -> tuple[Reason, str] | None:
     """Return why a candidate that passed its gate starts no rollout, None if it may.
 
-    `last` is the deployment's last rollout; `why_not` says why the candidate cannot serve, "" if it can.
+    `last` is the deployment's last rollout; `why_not` says why the candidate cannot serve, "" if it can. `experiment`
+    has the deployment's requests, where one runs.
     """
     if text := _not_followed(spec, passed):
         return Reason.NO_POLICY, text
     if live.digest != passed.baseline:
         return Reason.BASELINE_CHANGED, "another configuration answers than the one it was compared with"
-    if last and last.unfinished:
-        return Reason.ROLLOUT_ACTIVE, f"{last.named_candidate} is on its way: promote it or roll it back first"
+    if busy := _busy(last, experiment):
+        return busy
     if why_not:
         return Reason.INDEX_NOT_READY if passed.collection else Reason.MODEL_NOT_READY, why_not
     if live_index not in {0, passed.baseline_index or live_index} or (live_index and live_index == passed.index):
         return Reason.BASELINE_CHANGED, f"index version {live_index} is live by now, which it was not compared with"
+    return None
+
+
+def _busy(last: Rollout | None, experiment: Split | None) -> tuple[Reason, str] | None:
+    """Return what has the deployment's requests already."""
+    if last and last.unfinished:
+        return Reason.ROLLOUT_ACTIVE, f"{last.named_candidate} is on its way: promote it or roll it back first"
+    if experiment:
+        return Reason.EXPERIMENT_ACTIVE, f"experiment {experiment.run} runs: stop it, and evaluate the candidate again"
     return None
 
 

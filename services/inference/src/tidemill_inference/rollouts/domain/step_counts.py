@@ -45,13 +45,15 @@ class Reason(Enum):
     MODEL_NOT_READY = "MODEL_NOT_READY"
     INDEX_NOT_READY = "INDEX_NOT_READY"
     NO_POLICY = "NO_POLICY"
+    EXPERIMENT_ACTIVE = "EXPERIMENT_ACTIVE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of one answer in a step, and the values that it was given.
 
-    `total_s` is without the search, which copies are spared, but where it is the search that is compared.
+    `total_s` is without the search, which copies are spared, but where it is the search that is compared. In an
+    experiment `rollout` is the run, `step` its epoch, and `variant` the arm.
     """
 
     inference: str
@@ -61,6 +63,10 @@ class Outcome:
     failed: bool
     total_s: float
     values: tuple[GivenValue, ...] = ()
+    user: str = ""
+    """Who asked, in an experiment: the pseudonym when it is recorded, its digest when it is read; "" without one."""
+    cost_nanos: int | None = None
+    """What it cost, in an experiment; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +284,7 @@ class StepCounts:
     def _rating(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
         limit, ratings = rules.rating_loss_above, self._ratings()
         ours, theirs = ratings.candidate, ratings.baseline
-        if limit is None or not _is_less(ours, theirs, by=limit, convincing=convincing):
+        if limit is None or not is_less(ours, theirs, by=limit, convincing=convincing):
             return None
         text = f"mean rating of {ours.mean:.3g} in {ours.number:.3g} values against "
         text += f"{theirs.mean:.3g} in {theirs.number:.3g} of the baseline"
@@ -291,14 +297,15 @@ class StepCounts:
             if limit is None or found is None:
                 continue
             ours, theirs = found.candidate, found.baseline
-            if _is_less(ours, theirs, by=limit, convincing=convincing):
+            if is_less(ours, theirs, by=limit, convincing=convincing):
                 text = f"{rule.metric} has a mean score of {ours.mean:.3g} in {ours.number:.3g} values against "
                 text += f"{theirs.mean:.3g} in {theirs.number:.3g} of the baseline"
                 return Reason.METRIC, f"{text}: less by more than the limit of {limit:g}"
         return None
 
 
-def _is_less(ours: SideValues, theirs: SideValues, *, by: float, convincing: float) -> bool:
+def is_less(ours: SideValues, theirs: SideValues, *, by: float, convincing: float) -> bool:
+    """Return whether a mean is shown to be less by more than this, with so much made of betting on it."""
     if ours.mean is None or theirs.mean is None or not is_enough(min(ours.number, theirs.number), MIN_COMPARED):
         return False
     if ours.mean >= theirs.mean - by:

@@ -90,8 +90,8 @@ def counted_metric(metric: str, *, candidate: Given, baseline: Given, now: datet
     """Return what the values of both sides come to."""
     return MetricCounts(
         metric=metric,
-        candidate=_side(candidate.get(metric, ()), now, rounded=math.ceil),
-        baseline=_side(baseline.get(metric, ()), now, rounded=math.floor),
+        candidate=side_values(candidate.get(metric, ()), now, rounded=math.ceil),
+        baseline=side_values(baseline.get(metric, ()), now, rounded=math.floor),
     )
 
 
@@ -100,9 +100,10 @@ def mature_times(values: Iterable[GivenValue], *, after: datetime) -> Sequence[d
     return [each.mature_time for each in values if each.mature_time and each.mature_time > after]
 
 
-def _side(
+def side_values(
     values: Iterable[tuple[str, GivenValue]], now: datetime | None, *, rounded: Callable[[float], int]
 ) -> SideValues:
+    """Return what the values of one metric, each with its inference, say of one side; `rounded` where many differ."""
     voices: defaultdict[tuple[bool, str], list[GivenValue]] = defaultdict(list)
     immature = 0
     for inference, value in values:

@@ -19,6 +19,7 @@ def _variant_facts(variant: inference.Variant) -> dict[str, Fact | None]:
     """Return the facts of the answer's node."""
     return {
         "variant": variant.name,
+        "experiment": variant.experiment,
         "configuration": variant.configuration,
         "model": variant.model,
         "prompt": variant.prompt,
@@ -81,6 +82,20 @@ def _(event: inference.DeploymentConfigured, meta: EventMeta) -> Updates:
 @updates_of.register
 def _(event: inference.DeploymentDeleted, meta: EventMeta) -> Updates:
     part = event_part(meta, event, "the deployment is deleted", state="deleted")
+    return (update(Ref(Kind.DEPLOYMENT, event.deployment), part),)
+
+
+@updates_of.register
+def _(event: inference.ExperimentStarted, meta: EventMeta) -> Updates:
+    arms = ", ".join(f"{arm.name} with {arm.weight} %" for arm in event.arms)
+    part = event_part(meta, event, f"experiment {event.experiment} begins: {arms}")
+    return (update(Ref(Kind.DEPLOYMENT, event.deployment), part),)
+
+
+@updates_of.register
+def _(event: inference.ExperimentEnded, meta: EventMeta) -> Updates:
+    found = f"{event.best} is the best arm" if event.best else event.message or event.reason
+    part = event_part(meta, event, f"experiment {event.experiment} ends: {found}")
     return (update(Ref(Kind.DEPLOYMENT, event.deployment), part),)
 
 

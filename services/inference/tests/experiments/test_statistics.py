@@ -1,0 +1,89 @@
+"""What the answers of arms show, and the weights that follow it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from services.inference.tests.experiments.simulated import run
+from tidemill_inference.experiments.domain.comparison import NANOS, counted
+from tidemill_inference.experiments.domain.plan import Measure, Measured
+from tidemill_inference.experiments.domain.weights import adapted, default_min_weight
+from tidemill_inference.rollouts.domain.step_counts import Outcome
+from tidemill_inference.rollouts.domain.values import GivenValue, SideValues
+from tidemill_testkit.clocks import NOON
+
+FAILURES = Measured(measure=Measure.FAILURES)
+
+
+def answer(inference: str, *, user: str = "", arm: str = "a", step: int = 0, failed: bool = False) -> Outcome:
+    return Outcome(
+        inference=inference,
+        rollout="r@1",
+        step=step,
+        variant=arm,
+        failed=failed,
+        total_s=1.0,
+        user=user,
+        cost_nanos=NANOS,
+    )
+
+
+def test_all_answers_to_a_user_are_one_observation_of_failures_times_and_costs() -> None:
+    often = [answer(f"o{number}", user="often", failed=number < 5) for number in range(10)]
+    once = [answer("one", user="once"), answer("nobody's"), answer("nor this")]
+    latency, cost = Measured(measure=Measure.LATENCY, worst=4.0), Measured(measure=Measure.COST, worst=2.0)
+
+    counts = counted([*often, *once], ["a", "b"], goal=FAILURES, guardrails=[latency, cost], now=NOON)
+
+    arm = counts.arms["a"]
+    assert (arm.answers, arm.failures, arm.users) == (13, 5, 4)
+    assert (arm.goal.mean, arm.goal.number) == ((0.5 + 3) / 4, 4)
+    assert [(each.mean, each.number) for each in arm.guardrails] == [(0.75, 4), (0.5, 4)]
+    assert counts.arms["b"].goal.mean is None
+
+
+def test_of_a_user_who_was_moved_only_the_answers_of_the_first_arm_count() -> None:
+    moved = [answer("2", user="u", arm="b", step=1, failed=True), answer("1", user="u", arm="a")]
+
+    counts = counted(
+        [*moved, answer("3", user="v", arm="b", step=1)], ["a", "b"], goal=FAILURES, guardrails=[], now=NOON
+    )
+
+    assert [(arm.answers, arm.failures) for arm in counts.arms.values()] == [(1, 0), (1, 0)]
+
+
+def test_values_of_feedback_count_for_who_asked_and_once_they_have_matured() -> None:
+    def valued(inference: str, score: float, *, user: str = "", hours: int = 0) -> Outcome:
+        matures = NOON + timedelta(hours=hours) if hours else None
+        value = GivenValue(metric="solved", score=score, mature_time=matures)
+        return replace(answer(inference, user=user), values=(value,))
+
+    said = [valued("1", 1.0, user="u"), valued("2", 0.0, user="u"), valued("3", 1.0), valued("4", 0.0, hours=2)]
+
+    counts = counted(said, ["a"], goal=Measured(metric="solved"), guardrails=[], now=NOON)
+
+    goal = counts.arms["a"].goal
+    assert (goal.mean, goal.number, goal.immature) == (0.75, 2, 1)
+    assert counts.matures == NOON + timedelta(hours=2)
+
+
+def test_weights_add_up_follow_what_is_likely_the_best_and_leave_every_arm_its_minimum() -> None:
+    seen = {"a": SideValues(mean=0.4, number=100), "b": SideValues(mean=0.7, number=100), "c": SideValues(number=0)}
+
+    weights = adapted(seen, share=90, min_weight=10, seed="s")
+
+    assert sum(weights.values()) == 90
+    assert weights["a"] == 10
+    assert weights["b"] > weights["c"] > 10
+    assert weights == adapted(seen, share=90, min_weight=10, seed="s")
+    assert [default_min_weight(arms) for arms in (2, 5, 8)] == [10, 10, 6]
+
+
+def test_equal_arms_are_seldom_called_the_best_and_adaptive_weights_spare_users_the_worse_arm() -> None:
+    equal = [run((0.5, 0.5), users=200, seed=seed, adaptive=True, check_every=50).best for seed in range(10)]
+    assert equal.count("") >= 9
+
+    spared = [
+        run((0.4, 0.7), users=300, seed=seed, adaptive=True, check_every=50, to_the_end=True) for seed in range(4)
+    ]
+    assert {each.best for each in spared} <= {"", "1"}
+    assert sum(each.users[0] for each in spared) < 0.7 * 4 * 150
