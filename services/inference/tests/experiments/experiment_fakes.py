@@ -1,4 +1,4 @@
-"""A desk on which experiments run: what they take beside the answers, in memory."""
+"""A deployment on which experiments run: what they take beside the answers, in memory."""
 
 from datetime import timedelta
 from typing import Any
@@ -43,20 +43,20 @@ def tone(**changes: Any) -> Experiment:  # noqa: ANN401 - fields of it
 
 
 class ExperimentHarness:
-    """The desk of rollouts, with experiments beside them."""
+    """The harness of rollouts, with experiments beside them."""
 
     def __init__(self) -> None:
-        self.desk = RolloutHarness(candidate=ScriptedEngine(says="os.walk walks."))
-        inner, outcomes = self.desk.harness, self.desk.outcomes
+        self.rollouts = RolloutHarness(candidate=ScriptedEngine(says="os.walk walks."))
+        inner, outcomes = self.rollouts.harness, self.rollouts.outcomes
         self.outcomes, self.clock = outcomes, inner.clock
         self.experiments: InMemoryAggregates[Experiment] = InMemoryAggregates(
             codec=EXPERIMENTS, missing=ExperimentNotFound, clock=inner.clock
         )
         resolve = ResolveConfiguration(
-            prompts=inner.prompts, models=inner.registry, retriever=inner.rag, candidates=self.desk.registry
+            prompts=inner.prompts, models=inner.registry, retriever=inner.rag, candidates=self.rollouts.registry
         )
         self.arms = Arms(
-            resolve=resolve, prompts=inner.prompts, candidates=self.desk.registry, indexes=self.desk.indexes
+            resolve=resolve, prompts=inner.prompts, candidates=self.rollouts.registry, indexes=self.rollouts.indexes
         )
         self.count = CountArms(outcomes=outcomes, clock=inner.clock)
         self.hand_over = HandOver(
@@ -79,13 +79,13 @@ class ExperimentHarness:
             experiments=self.experiments,
             deployments=inner.deployments,
             arms=self.arms,
-            metrics=self.desk.declared,
+            metrics=self.rollouts.declared,
             count=self.count,
             hand_over=self.hand_over,
             clock=inner.clock,
             enqueue=self.enqueued.append,
         )
-        erased = self.desk._erased  # noqa: SLF001 - of the desk that this one is
+        erased = self.rollouts._erased  # noqa: SLF001 - of the harness that this one is
         self.note = RecordOutcome(deployments=inner.deployments, outcomes=outcomes, erased=erased)
         self.react = RecordReaction(
             deployments=inner.deployments,
@@ -95,7 +95,7 @@ class ExperimentHarness:
         )
 
     async def deployment(self) -> Deployment:
-        return await self.desk.deployment()
+        return await self.rollouts.deployment()
 
     async def stored(self) -> Experiment:
         return await self.experiments.get(TONE.project, TONE.id)
@@ -119,19 +119,19 @@ class ExperimentHarness:
             live = stored.live.with_answer(**spec)
             stored.configure(stored.spec, live, now=NOON)
 
-        await self.desk.harness.deployments.update(ADA.project, "helpdesk", change, request=Request.internal())
+        await self.rollouts.harness.deployments.update(ADA.project, "helpdesk", change, request=Request.internal())
 
     async def asks(self, user: str, number: int = 0) -> None:
         """Have a user ask, and record what came of it."""
         try:
             asked = question("What is os.walk?", end_user=user)
-            await self.desk.answer.whole(ADA, asked, request=asking(f"{user}-{number}"))
+            await self.rollouts.answer.whole(ADA, asked, request=asking(f"{user}-{number}"))
         except TidemillError:
             pass
-        for answered in self.desk.observed:
+        for answered in self.rollouts.observed:
             asked_at = answered.inference.create_time
             await self.note(ADA.project, "helpdesk", outcome_of(answered), asked_at=asked_at)
-        self.desk.observed.clear()
+        self.rollouts.observed.clear()
 
     async def came(self, arm: str, users: int, *, failed: int = 0, epoch: int = 0, total_s: float = 1.0) -> None:
         """Record an answer of each of so many users of an arm, of which some failed."""

@@ -36,14 +36,14 @@ async def test_arms_answer_from_the_start_on_and_records_name_experiment_and_arm
     assert [(arm.name, arm.weight) for arm in started.run.arms] == [("now", 50), ("lora", 50)]
     for number in range(20):
         await harness.asks(f"u{number}")
-    variants = {record.variant for record in harness.desk.harness.inferences.all() if record.variant}
+    variants = {record.variant for record in harness.rollouts.harness.inferences.all() if record.variant}
     assert {(each.name, each.model, each.experiment, each.rollout) for each in variants} == {
         ("now", "smollm2@1", "tone@1", ""),
         ("lora", "lora@1", "tone@1", ""),
     }
     counts = await harness.count(started)
     assert (counts.answers, sum(arm.users for arm in counts.arms.values())) == (20, 20)
-    assert isinstance(harness.desk.published[-1], ExperimentHasStarted)
+    assert isinstance(harness.rollouts.published[-1], ExperimentHasStarted)
     assert await harness.crud.create(ADA, tone(), writing("c")) == await harness.stored()
 
 
@@ -92,13 +92,13 @@ async def test_a_deployment_with_a_rollout_or_another_experiment_is_refused_and_
     await harness.starts()
     with pytest.raises(DeploymentBusy, match="has experiment tone@1"):
         await harness.crud.create(ADA, tone(id="other"), writing("o"))
-    await harness.desk.passes_the_gate()
-    refused = harness.desk.published[-1]
+    await harness.rollouts.passes_the_gate()
+    refused = harness.rollouts.published[-1]
     assert isinstance(refused, RolloutWasRefused)
     assert refused.reason is Reason.EXPERIMENT_ACTIVE
 
     other = ExperimentHarness()
-    await other.desk.is_rolling()
+    await other.rollouts.is_rolling()
     with pytest.raises(DeploymentBusy, match="a rollout of lora@1"):
         await other.starts()
 
@@ -117,17 +117,17 @@ async def test_an_arm_that_is_shown_to_be_better_than_all_others_ends_the_experi
     result = run.arms[1].counts.goal
     assert result.difference is not None
     assert 0.0 < result.difference.low < 0.5 < result.difference.high
-    ended = harness.desk.published[-1]
+    ended = harness.rollouts.published[-1]
     assert isinstance(ended, ExperimentHasEnded)
     assert (ended.best, ended.configuration) == ("lora", run.arms[1].configuration.digest)
     deployment = await harness.deployment()
     assert (deployment.live, deployment.experiment) == (live, None)
     assert not await harness.outcomes.of_run(ADA.project, "tone@1")
     assert not await harness.tick()
-    assert harness.desk.published[-1] is ended
+    assert harness.rollouts.published[-1] is ended
 
 
-async def test_an_experiment_that_nobody_visits_ends_without_a_best_arm_and_says_how_many_came() -> None:
+async def test_an_experiment_without_visitors_ends_without_a_best_arm_and_says_how_many_came() -> None:
     harness = ExperimentHarness()
     await harness.starts(at_most=timedelta(hours=12))
     await harness.came("now", 2)
@@ -186,7 +186,7 @@ async def test_an_arm_that_breaks_a_guardrail_stops_and_the_control_answers_its_
 async def test_an_arm_whose_version_is_deleted_stops_and_without_one_beside_the_control_the_experiment_ends() -> None:
     harness = ExperimentHarness()
     await harness.starts()
-    harness.desk.registry.missing["lora@1"] = "it was deleted"
+    harness.rollouts.registry.missing["lora@1"] = "it was deleted"
 
     assert not await harness.tick()
 
@@ -199,7 +199,7 @@ async def test_an_index_version_that_is_retired_stops_its_arm() -> None:
     harness = ExperimentHarness()
     await harness.starts(arms=(NOW, WARM, Arm(name="index", retrieval=Retrieval(collection="handbook", index=5))))
     assert await harness.tick()
-    harness.desk.indexes.ready.clear()
+    harness.rollouts.indexes.ready.clear()
 
     assert await harness.tick()
     assert [arm.name for arm in (await harness.run()).active] == ["now", "warm"]
@@ -217,14 +217,14 @@ async def test_another_live_configuration_ends_the_experiment_at_once_and_it_doe
 
     run = await harness.run()
     assert (run.reason, run.released, run.arms[0].counts.users) == (EndReason.DEPLOYMENT_CHANGED, True, 3)
-    ended = [each for each in harness.desk.published if isinstance(each, ExperimentHasEnded)]
+    ended = [each for each in harness.rollouts.published if isinstance(each, ExperimentHasEnded)]
     assert [each.reason for each in ended] == ["DEPLOYMENT_CHANGED"]
 
 
 async def test_an_experiment_of_a_deleted_deployment_ends() -> None:
     harness = ExperimentHarness()
     await harness.starts()
-    await harness.desk.harness.deployments.update(
+    await harness.rollouts.harness.deployments.update(
         ADA.project, "helpdesk", lambda stored: stored.delete(now=harness.clock.now()), request=writing("d").request
     )
 

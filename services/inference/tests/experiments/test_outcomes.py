@@ -106,11 +106,11 @@ async def test_of_an_erased_end_user_the_outcomes_go_whole(outcomes: Outcomes) -
 
 async def test_feedback_about_an_answer_of_the_experiment_counts_and_no_other() -> None:
     harness = ExperimentHarness()
-    harness.desk.declared.metrics.add("solved")
+    harness.rollouts.declared.metrics.add("solved")
     await harness.asks("before")
     await harness.starts(goal=SOLVED)
     await harness.asks("u")
-    before, answered = sorted(harness.desk.harness.inferences.all(), key=lambda each: each.end_user)
+    before, answered = sorted(harness.rollouts.harness.inferences.all(), key=lambda each: each.end_user)
 
     assert await harness.says(answered.id, 1.0)
     assert not await harness.says(before.id, 1.0)
@@ -126,7 +126,7 @@ async def test_feedback_about_an_answer_of_the_experiment_counts_and_no_other() 
 async def test_what_is_late_of_an_erased_user_or_an_ended_run_is_not_kept() -> None:
     harness = ExperimentHarness()
     await harness.starts()
-    harness.desk.erased["gone"] = NOON + timedelta(minutes=1)
+    harness.rollouts.erased["gone"] = NOON + timedelta(minutes=1)
     for user in ("gone", "stays"):
         late = outcome(f"of {user}", user=user)
         await harness.note(ADA.project, "helpdesk", late, asked_at=NOON)
@@ -145,10 +145,10 @@ async def test_what_a_running_experiment_counts_is_not_swept() -> None:
     async def running() -> list[tuple[str, str]]:
         return [(each.project, each.run.id) for each in harness.experiments.all() if each.run and not each.run.released]
 
-    sweep = replace(harness.desk.forget, running=running)
+    sweep = replace(harness.rollouts.forget, running=running)
     harness.clock.advance(timedelta(hours=2))
     assert await sweep() == 0
-    assert await harness.desk.forget() == 1
+    assert await harness.rollouts.forget() == 1
 
 
 async def test_experiments_are_found_while_they_run_and_read_as_they_were_stored(stack: Addresses) -> None:

@@ -13,7 +13,7 @@ _DUTY = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdvanceExperiment:
-    """Looks at a run until it has ended."""
+    """Reconciles a run until it has ended."""
 
     reconcile: ReconcileExperiment
     tick: timedelta

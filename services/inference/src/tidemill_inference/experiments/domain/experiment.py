@@ -28,8 +28,8 @@ from tidemill_inference.rollouts.domain.policy import StickyBy
 
 DEFAULT_ALPHA = 0.05
 MIN_ALPHA, MAX_ALPHA = 0.001, 0.2
-DEFAULT_AT_MOST = timedelta(days=14)
-MAX_AT_MOST = timedelta(days=90)
+DEFAULT_LENGTH = timedelta(days=14)
+MAX_LENGTH = timedelta(days=90)
 PLAN = frozenset(
     {"deployment", "arms", "goal", "guardrails", "weighting", "min_weight", "alpha", "at_most", "sticky_by"}
 )
@@ -47,7 +47,7 @@ class Experiment(Aggregate):
     weighting: Weighting = Weighting.FIXED
     min_weight: int = 0
     alpha: float = DEFAULT_ALPHA
-    at_most: timedelta = DEFAULT_AT_MOST
+    at_most: timedelta = DEFAULT_LENGTH
     sticky_by: StickyBy = StickyBy.END_USER
     run: ExperimentRun | None = None
 
@@ -217,8 +217,8 @@ class Experiment(Aggregate):
         yield from label_violations(f"{path}.labels", self.labels)
         if not (math.isfinite(self.alpha) and MIN_ALPHA <= self.alpha <= MAX_ALPHA):
             yield Violation(f"{path}.alpha", f"is {self.alpha:g}; use {MIN_ALPHA:g} to {MAX_ALPHA:g}")
-        if not timedelta() < self.at_most <= MAX_AT_MOST:
-            text = f"is {self.at_most.total_seconds():g} s; use more than 0 and at most {MAX_AT_MOST.days} days"
+        if not timedelta() < self.at_most <= MAX_LENGTH:
+            text = f"is {self.at_most.total_seconds():g} s; use more than 0 and at most {MAX_LENGTH.days} days"
             yield Violation(f"{path}.at_most", text)
         most = ALL // max(1, len(self.arms))
         if self.min_weight and self.weighting is Weighting.FIXED:
