@@ -4,7 +4,8 @@ The service records when its requests begin and end, with the commands of MongoD
 collections of garbage (`_spans`). Printed are means, in milliseconds: of a request, of its steps, and of the commands
 in it as the driver sees them; and how many of the requests came beside a round of the relay, or a collection.
 
-Run as `python -m tests.bench.timeline [requests]`, on fresh servers or those of TIDEMILL_TEST_STACK.
+Run as `python -m tests.bench.timeline [requests]`, on fresh servers or those of TIDEMILL_TEST_STACK. With `--alone` a
+stand-in answers for MongoDB at once (`_instant_store`): what is left is the service's own.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from statistics import mean, quantiles
 
 import uvloop
 
+from tests.bench._instant_store import instant_store
 from tests.bench._load import Target, load
 from tests.bench._servers import servers
 from tests.bench._spans import FILE
@@ -116,6 +118,8 @@ async def main(given: argparse.Namespace) -> None:
         spans = folder / "spans.json"
         os.environ[FILE] = str(spans)
         running.enter_context(provider(port, 16, 0))
+        if given.alone:
+            stack = running.enter_context(instant_store(stack))
         ours = await running.enter_async_context(inference(stack, folder, port, kind=Recording))
         key = installation().token(PROJECT, "contributor")
         target = Target("inference", f"http://127.0.0.1:{ours.http_port}/v1", key, CACHED)
@@ -155,4 +159,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("requests", type=int, nargs="?", default=1000)
     parser.add_argument("--deployments", default="cached,unrecorded")
+    parser.add_argument("--alone", action="store_true", help="without what MongoDB takes")
     uvloop.run(main(parser.parse_args()))
