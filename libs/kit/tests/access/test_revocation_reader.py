@@ -208,6 +208,7 @@ class SilentConsumer:
 
     def __init__(self, *_: object, **_options: object) -> None:
         self.stopped = False
+        self._fetcher = SimpleNamespace()
 
     async def start(self) -> None: ...
 

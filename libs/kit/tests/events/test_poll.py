@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import Fetcher
 
 from libs.kit.tests.events.engine_harness import Given
 from libs.kit.tests.events.harness import QUICK, FlakyPublisher
@@ -26,6 +28,7 @@ class Consumer:
     before_second: Callable[[], Awaitable[None]]
     sought: list[tuple[TopicPartition, int]] = field(default_factory=list)
     asked: int = 0
+    _fetcher: SimpleNamespace = field(default_factory=SimpleNamespace)
 
     def assignment(self) -> set[TopicPartition]:
         return {ONE, TWO}
@@ -80,10 +83,15 @@ class Silent(Consumer):
 
 
 class Idle(Consumer):
-    """Has no records, and knows how long it was waited for them; `held` are paused."""
+    """Has no records but those that are `given`, and knows how long it was waited for them; `held` are paused."""
 
     waited_ms: int = 0
     held: frozenset[TopicPartition] = frozenset()
+    given: tuple[Unreadable, ...] = ()
+
+    @property
+    def kafka_waits_ms(self) -> int:
+        return int(self._fetcher._fetch_max_wait_ms)  # noqa: SLF001 - aiokafka's
 
     def paused(self) -> set[TopicPartition]:
         return set(self.held)
@@ -97,7 +105,7 @@ class Idle(Consumer):
         assert partitions
         assert max_records
         self.waited_ms = timeout_ms
-        return {}
+        return {ONE: list(self.given)} if self.given else {}
 
 
 def runner(limits: ConsumerLimits | None = None) -> ConsumerRunner:
@@ -153,3 +161,23 @@ async def test_records_are_waited_for_longer_where_no_partition_waits_to_be_resu
     await runner(ConsumerLimits(poll_s=1, idle_poll_s=2))._poll(consumer)  # noqa: SLF001 - FastStream's
 
     assert consumer.waited_ms == waited_ms
+
+
+def test_how_long_kafka_waits_is_read_for_each_request() -> None:
+    assert "_fetch_max_wait_ms" in Fetcher._get_actions_per_node.__code__.co_names  # noqa: SLF001 - aiokafka's
+
+
+async def test_kafka_waits_longer_for_records_where_all_partitions_are_asked_for_and_have_none() -> None:
+    member, consumer = runner(ConsumerLimits(poll_s=0, idle_poll_s=0, fetch_s=1, idle_fetch_s=3)), Idle(nothing)
+    waited = list[int]()
+    given = (Unreadable(topic="tests", partition=0, offset=5),)
+    for held, records in (
+        (frozenset[TopicPartition](), ()),
+        (frozenset({ONE}), ()),
+        (frozenset[TopicPartition](), given),
+    ):
+        consumer.held, consumer.given = held, records
+        await member._poll(consumer)  # noqa: SLF001 - FastStream's
+        waited.append(consumer.kafka_waits_ms)
+
+    assert waited == [3000, 1000, 1000]

@@ -23,7 +23,7 @@ from aiokafka.errors import (
 from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_core.origins import AllowedHosts
 from tidemill_core.transport_security import ClientCredentials, KafkaServers, Secret
-from tidemill_kit.events.records import KAFKA
+from tidemill_kit.events.records import KAFKA, milliseconds
 
 _ENDPOINT_S = 10.0
 _PROBE_S = 5.0
@@ -48,6 +48,14 @@ async def _step(authenticator: Any, answer: bytes | None) -> Any:  # noqa: ANN40
 
 
 conn.OAuthAuthenticator.step = _step
+
+
+def let_kafka_wait(consumer: Any, seconds: float) -> None:  # noqa: ANN401 - aiokafka has no types
+    """Have Kafka wait for records so long before it answers the consumer's next requests that there are none.
+
+    aiokafka takes that once, as an option of a new consumer.
+    """
+    consumer._fetcher._fetch_max_wait_ms = milliseconds(seconds)  # noqa: SLF001 - see above
 
 
 def client_options(servers: KafkaServers) -> dict[str, Any]:

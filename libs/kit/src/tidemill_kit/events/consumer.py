@@ -20,7 +20,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from tidemill_core.errors import DependencyUnavailable, isolated
 from tidemill_core.transport_security import KafkaServers
-from tidemill_kit.events.connection import unavailable
+from tidemill_kit.events.connection import let_kafka_wait, unavailable
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.lag import Lag
 from tidemill_kit.events.records import KAFKA, Partition, Record, Unreadable, milliseconds
@@ -185,6 +185,8 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
             _log.warning("record_unreadable", consumer=self._engine.subscription.name, exc_info=error)
             return await self._poll_one_by_one(consumer)
         self._failures = 0
+        idle = not (polled or wait_for_space or consumer.paused())
+        let_kafka_wait(consumer, self._limits.idle_fetch_s if idle else self._limits.fetch_s)
         if wait_for_space and not polled:
             with suppress(TimeoutError):
                 await asyncio.wait_for(space.wait(), self._limits.poll_s)

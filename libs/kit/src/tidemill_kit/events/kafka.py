@@ -16,7 +16,7 @@ from aiokafka.errors import (
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.transport_security import KafkaServers
-from tidemill_kit.events.connection import client_options, said, unavailable
+from tidemill_kit.events.connection import client_options, let_kafka_wait, said, unavailable
 from tidemill_kit.events.consumer import ConsumerRunner, ConsumerStatus
 from tidemill_kit.events.decompression import limit_inflation
 from tidemill_kit.events.engine import Engine
@@ -35,7 +35,7 @@ _NEVER = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError
 
 _ANSWER_S = 5.0
 _RETRY_S = 0.3
-_FOLLOW_S = 0.5
+_FOLLOW_S, _IDLE_S = 0.5, 2.0
 _CONTACT_S = 5.0
 
 
@@ -255,7 +255,9 @@ async def follow_topic(servers: KafkaServers | str, topic: str) -> AsyncIterator
         ends, asked_at = await _ends(consumer, Part()), time.monotonic()
         caught_up = False
         while True:
-            for records in (await consumer.getmany(timeout_ms=milliseconds(_FOLLOW_S))).values():
+            polled = await consumer.getmany(timeout_ms=milliseconds(_FOLLOW_S))
+            let_kafka_wait(consumer, _IDLE_S if caught_up and not polled else _FOLLOW_S)
+            for records in polled.values():
                 for record in records:
                     yield record
             if caught_up and time.monotonic() - asked_at >= _CONTACT_S:

@@ -41,6 +41,14 @@ class ConsumerLimits:
     """How long a poll waits where a partition's window is full, or the partition is paused for that."""
     idle_poll_s: float = 0.5
     """How long a poll waits for records where there is space for all: they end it, and so many polls cost nothing."""
+    fetch_s: float = 0.5
+    """How long Kafka waits for records before it answers that there are none. Meanwhile the client does not ask it for
+    partitions of which it had records, so that these may wait so long.
+    """
+    idle_fetch_s: float = 2.0
+    """The same where a poll has found nothing, so that all partitions are asked for: a new record is an answer at once,
+    and fewer questions cost less.
+    """
     hold_s: float = 1.0
     """How long a partition's window may be full before the partition is paused; also the pause after a failure."""
     commit_every_s: float = 0.1
@@ -93,6 +101,7 @@ def make_subscriber(  # noqa: PLR0913 - a subscriber is made of its parts, once
         auto_offset_reset="earliest",
         max_records=limits.records,
         fetch_max_bytes=_FETCH_BYTES,
+        fetch_max_wait_ms=milliseconds(limits.fetch_s),
         batch_timeout_ms=milliseconds(limits.poll_s),
         rebalance_timeout_ms=milliseconds(limits.rebalance_s),
         session_timeout_ms=milliseconds(limits.session_s),
