@@ -45,7 +45,7 @@ class Places:
         """Yield every other file of the stack, the stores' own among them."""
         for file in sorted(self.folder.rglob("*")):
             if file.is_file() and "logs" not in file.parts:
-                yield str(file.relative_to(self.folder)), file.read_bytes()
+                yield str(file.relative_to(self.folder)), file.read_bytes().rstrip(b"\0")  # Kafka fills indexes up
 
     def topics(self) -> Held:
         """Yield every record of every topic, with key and headers."""

@@ -24,13 +24,13 @@ LEADING_OUT = (
     f"{MARK}\0.safetensors",
 )
 WHOLE = "TIDEMILL_GENERATED_CASES" in os.environ
-"""All values in each field; tests send one in each."""
+"""All values in each field; tests send one in each third field."""
 
 pytestmark = pytest.mark.timeout(7200 if WHOLE else 600)  # the first test waits for a turn of the loop
 
 
 def test_no_value_leads_out_of_its_place(filled: Platform, calls: Calls, harvest: Harvest) -> None:
-    places = [(name, way) for name in METHODS for way in ways(METHODS[name].input_type)]
+    places = [(name, way) for name in METHODS for way in ways(METHODS[name].input_type)][:: 1 if WHOLE else 3]
     codes = Counter[str]()
     for number, (name, way) in enumerate(places):
         given = (*LEADING_OUT, *PATHS) if WHOLE else [LEADING_OUT[number % len(LEADING_OUT)]]
