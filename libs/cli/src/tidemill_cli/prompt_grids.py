@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from tidemill.inference.v1.deployment_pb2 import Deployment
-from tidemill.inference.v1.prompt_pb2 import Prompt
+from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill.trainer.v1.model_registry_service_pb2 import GetModelVersionRequest
 from tidemill_client.connection import Connection
 from tidemill_client.declared import Deployments, Prompts
@@ -61,8 +61,7 @@ class AskedGrid:
             sampling["max_output_tokens"] = self.max_output_tokens
         unsaved, named = None, ""
         if prompt.startswith(_FILE):
-            live = await _prompt(connection, deployment.live.prompt)
-            unsaved = _unsaved(prompt.removeprefix(_FILE), live)
+            unsaved = _unsaved(prompt.removeprefix(_FILE), await _content(connection, deployment.live.prompt))
         elif prompt != LIVE:
             named = await _version(connection, prompt)
         return Variant(
@@ -94,6 +93,12 @@ async def _prompt(connection: Connection, reference: str) -> Prompt:
     return await Prompts(connection).get(reference.partition("@")[0])
 
 
+async def _content(connection: Connection, version: str) -> PromptContent:
+    """Return the content of `prompt@version`."""
+    found, number = await _prompt(connection, version), version.partition("@")[2]
+    return next((each.content for each in found.versions if str(each.number) == number), found.content)
+
+
 async def _version(connection: Connection, reference: str) -> str:
     """Return `prompt@version` of a name, a name with a number, or a name with a label.
 
@@ -111,7 +116,7 @@ async def _version(connection: Connection, reference: str) -> str:
     return f"{name}@{number}"
 
 
-def _unsaved(path: str, live: Prompt) -> Unsaved:
+def _unsaved(path: str, live: PromptContent) -> Unsaved:
     """Return the prompt of a file with the user message, or of PATH.user.jinja and PATH.system.jinja.
 
     A file alone has the system message of the live prompt; both have its variables.
@@ -120,7 +125,7 @@ def _unsaved(path: str, live: Prompt) -> Unsaved:
         InvalidInput: a file cannot be read.
 
     """
-    schema = live.content.variables_schema
+    schema = live.variables_schema
     if Path(f"{path}.user.jinja").exists():
         system = Path(f"{path}.system.jinja")
         return Unsaved(
@@ -128,7 +133,7 @@ def _unsaved(path: str, live: Prompt) -> Unsaved:
             system=_text(system) if system.exists() else "",
             variables_schema=schema,
         )
-    return Unsaved(user=_text(Path(path)), system=live.content.system, variables_schema=schema)
+    return Unsaved(user=_text(Path(path)), system=live.system, variables_schema=schema)
 
 
 def _text(path: Path) -> str:

@@ -16,7 +16,7 @@ from tidemill.inference.v1.inference_service_pb2 import (
     GenerateStreamResponse,
     PartDelta,
 )
-from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
+from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent, PromptVersion
 from tidemill.inference.v1.prompt_service_pb2 import GetPromptResponse
 from tidemill_core.errors import InvalidInput
 
@@ -35,7 +35,13 @@ class PromptAnswers:
         live = Deployment(id="helpdesk")
         live.live.prompt, live.live.model = "answer@1", "small@1"
         running.keepers["deployment"].stored["helpdesk"] = live
-        prompt = Prompt(id="answer", content=content, latest_version=3, version_labels={"next": 2})
+        prompt = Prompt(
+            id="answer",
+            content=PromptContent(system="Newest.", user="newest"),
+            latest_version=3,
+            versions=[PromptVersion(number=1, content=content)],
+            version_labels={"next": 2},
+        )
         running.answers["inference.v1.prompt_service:GetPrompt"] = lambda _: GetPromptResponse(prompt=prompt)
 
     def answers(self) -> dict[str, Callable[[Any], Any]]:
