@@ -146,7 +146,9 @@ class Harness:
         variants = [
             prompt_test_pb2.PromptVariant(deployment="helpdesk"),
             prompt_test_pb2.PromptVariant(deployment="helpdesk", model=TUNED),
-            prompt_test_pb2.PromptVariant(deployment="helpdesk", unsaved=draft),
+            prompt_test_pb2.PromptVariant(
+                deployment="helpdesk", unsaved=draft, sampling=prompt_test_pb2.VariantSampling(temperature=0.5)
+            ),
         ]
         request = prompt_test_service_pb2.StartPromptTestRequest(suite="truth", variants=variants)
         async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
@@ -269,8 +271,8 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
     comparing = await harness.compare()
     await eventually(lambda: harness.compared(comparing))
     assert await harness.compared(comparing) == [0.0, 1.0, 0.0]
-    asked_by = [request.unsaved_prompt.user for request in harness.stub_services.inference.asked]
-    assert asked_by.count("{{ question }}") == 8
+    drafted = [each for each in harness.stub_services.inference.asked if each.HasField("unsaved_prompt")]
+    assert [(each.unsaved_prompt.user, each.sampling.temperature) for each in drafted] == [("{{ question }}", 0.5)] * 8
     judging = await harness.judge()
     await eventually(lambda: harness.judged(judging))
     assert await harness.judged(judging) == [(0.0, 0.75), (0.0, pytest.approx(1.0))]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.evaluator.tests.builders import ADA, identity, passage
+from services.evaluator.tests.builders import ADA, cases, identity, passage
 from services.evaluator.tests.evaluations.test_grpc import settings
 from services.evaluator.tests.prompt_tests.harness import LIVE, NEW, InMemoryPromptResults, PromptTester
 from tidemill.content.v1 import content_pb2
@@ -145,19 +145,31 @@ async def test_results_are_ordered_by_a_metric_and_paged() -> None:
     tester, test = await with_results()
 
     async def listed(*, highest_first: bool) -> list[str]:
-        cases, token = list[str](), ""
+        names, token = list[str](), ""
         while True:
             page = PageRequest(size=1, token=token)
             command = ListPromptResultsCommand(test=test, page=page, highest_first=highest_first)
             found = await tester.list_results(OPERATOR, command)
-            cases, token = cases + [each.result.case for each in found.items], found.next_token
+            names, token = names + [each.result.case for each in found.items], found.next_token
             if not token:
-                return cases
+                return names
 
     assert await listed(highest_first=False) == ["c1", "c3", "c2"]
     assert await listed(highest_first=True) == ["c2", "c3", "c1"]
     with pytest.raises(InvalidInput, match="'rouge' is not a metric"):
         await tester.list_results(ADA, ListPromptResultsCommand(test=test, page=PageRequest(), metric="rouge"))
+
+
+async def test_results_are_ordered_by_what_the_test_was_asked_for() -> None:
+    tester = PromptTester()
+    await tester.with_suite()
+    for case, text in zip(cases(3), ("a b c", "a", "a b"), strict=True):
+        tester.inference.says["helpdesk", case.question] = text
+
+    test = (await tester.finish(await tester.begun(LIVE, metrics=("output_tokens",)))).id
+    found = await tester.list_results(OPERATOR, ListPromptResultsCommand(test=test, page=PageRequest()))
+
+    assert [each.result.case for each in found.items] == ["c2", "c3", "c1"]
 
 
 async def test_texts_on_documents_that_a_viewer_may_not_read_are_left_out() -> None:

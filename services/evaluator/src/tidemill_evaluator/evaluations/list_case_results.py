@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from itertools import compress
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_core.rights import ACT_FOR_USERS, has_right
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.places import Place, place_of, token_of
+from tidemill_evaluator.evaluations.domain.places import Place, behind, place_of, token_of
 from tidemill_evaluator.evaluations.domain.results import CaseResult, scored_in
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations, PartialResult, Readers
 from tidemill_evaluator.metrics.domain.metric import ROUGE_L, Metric, unknown
@@ -87,11 +86,7 @@ class ListCaseResults:
         found = [result for name, kept in known.items() if (result := kept.result(name.case_set, name.case))]
         metric = self._metric(command, evaluation, chosen, found)
         after, descending = place_of(page.token, command.places(metric)), command.best_first
-        ordered = sorted(found, key=lambda result: _place(result, metric), reverse=descending)
-        if after is not None:
-            places = [_place(each, metric) for each in ordered]
-            behind = [place < after if descending else place > after for place in places]
-            ordered = list(compress(ordered, behind))
+        ordered = behind(found, lambda result: _place(result, metric), after, descending=descending)
         found_page = _page(ordered, asked, page.size, command, metric)
         if has_right(caller, ACT_FOR_USERS):
             return found_page

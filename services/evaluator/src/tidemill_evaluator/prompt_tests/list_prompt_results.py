@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from itertools import compress
 from math import inf
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_core.rights import ACT_FOR_USERS, has_right
-from tidemill_evaluator.evaluations.domain.places import Place, place_of, token_of
+from tidemill_evaluator.evaluations.domain.places import Place, behind, place_of, token_of
 from tidemill_evaluator.evaluations.ports import Readers
 from tidemill_evaluator.metrics.domain.metric import ROUGE_L, unknown
 from tidemill_evaluator.metrics.ports import KnownMetrics
@@ -26,17 +25,16 @@ CHARS_OF_SCORES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListPromptResultsCommand:
-    """An empty metric means ROUGE-L."""
+    """An empty metric means the first that the test was asked for, else ROUGE-L, else one that there are values of."""
 
     test: str
     page: PageRequest
     metric: str = ""
     highest_first: bool = False
 
-    @property
-    def places(self) -> tuple[str, ...]:
-        """What its pages belong to."""
-        return self.test, self.metric, "desc" if self.highest_first else ""
+    def places(self, metric: str) -> tuple[str, ...]:
+        """Return what its pages belong to."""
+        return self.test, metric, "desc" if self.highest_first else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,23 +66,21 @@ class ListPromptResults:
             DependencyUnavailable: ingest, which knows the readers, does not answer.
 
         """
-        metric, page = command.metric or ROUGE_L, command.page
-        if metric != INPUT_TOKENS and self.metrics.find(metric) is None:
+        metric, page = command.metric, command.page
+        if metric not in {"", INPUT_TOKENS} and self.metrics.find(metric) is None:
             raise InvalidInput.at(field="metric", text=unknown(metric, self.metrics.names))
         test = await self.tests.get(caller.project, command.test)
         asked = await self._asked(test)
         known = await self.results.read(caller.project, test.id)
         found = [each for each in known.values() if each.case in asked]
+        metric = metric or _usual(test, found)
 
         def place(result: CaseCells) -> Place:
             value, last = result.mean(metric), -inf if command.highest_first else inf
             return last if value is None else value, "", result.case
 
-        ordered = sorted(found, key=place, reverse=command.highest_first)
-        after = place_of(page.token, command.places)
-        if after is not None:
-            behind = [place(each) < after if command.highest_first else place(each) > after for each in ordered]
-            ordered = list(compress(ordered, behind))
+        places = command.places(metric)
+        ordered = behind(found, place, place_of(page.token, places), descending=command.highest_first)
         shown, capacity = list[ShownCells](), MAX_PAGE_CHARS
         for each in ordered[: page.size]:
             case = asked[each.case]
@@ -93,7 +89,7 @@ class ListPromptResults:
             if shown and capacity < 0:
                 break
             shown.append(ShownCells(result=each, question=case.question, reference=case.reference))
-        token = token_of(place(shown[-1].result), command.places) if len(ordered) > len(shown) else ""
+        token = token_of(place(shown[-1].result), places) if len(ordered) > len(shown) else ""
         return Page(items=await self._readable(caller, shown), next_token=token)
 
     async def _asked(self, test: PromptTest) -> Mapping[str, Case]:
@@ -116,6 +112,12 @@ class ListPromptResults:
             return any(source.collection or source in restricted for source in each.result.rests_on)
 
         return [_without_texts(each) if hidden(each) else each for each in shown]
+
+
+def _usual(test: PromptTest, found: Sequence[CaseCells]) -> str:
+    """Return the metric that results are ordered by where none is named."""
+    scored = {name for each in found for cell in each.cells for name in cell.scores}
+    return next((name for name in (*test.grid.metrics, ROUGE_L, *sorted(scored)) if name in scored), ROUGE_L)
 
 
 def _without_texts(shown: ShownCells) -> ShownCells:

@@ -1,12 +1,11 @@
 """Use case: list what was found for the cases of a retrieval evaluation, worst or best first."""
 
 from dataclasses import dataclass
-from itertools import compress
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput
 from tidemill_core.rankings import NDCG
-from tidemill_evaluator.evaluations.domain.places import Place, place_of, token_of
+from tidemill_evaluator.evaluations.domain.places import Place, behind, place_of, token_of
 from tidemill_evaluator.retrieval_evaluations.domain.results import MEASURED, RetrievalResult
 from tidemill_evaluator.retrieval_evaluations.ports import RetrievalEvaluations, RetrievalResults
 from tidemill_evaluator.suites.ports import Cases
@@ -71,11 +70,8 @@ class ListRetrievalResults:
         def place(result: RetrievalResult) -> Place:
             return result.value(metric), "", result.case
 
-        ordered = sorted(found, key=place, reverse=command.best_first)
         after = place_of(page.token, command.places)
-        if after is not None:
-            behind = [place(each) < after if command.best_first else place(each) > after for each in ordered]
-            ordered = list(compress(ordered, behind))
+        ordered = behind(found, place, after, descending=command.best_first)
         shown, capacity = list[ShownResult](), MAX_PAGE_CHARS
         for each in ordered[: page.size]:
             capacity -= len(asked[each.case].question) + CHARS_OF_RANKING

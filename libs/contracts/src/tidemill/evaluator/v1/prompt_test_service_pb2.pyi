@@ -278,7 +278,9 @@ class ListPromptResultsRequest(_message.Message):
     test: _builtins.str
     """Required. The test."""
     metric: _builtins.str
-    """Optional. Ordered by this metric's mean over the variants, a missing value last; empty means "rouge_l"."""
+    """Optional. Ordered by this metric's mean over the variants, a missing value last; empty means the first that the test
+    was asked for, else "rouge_l", else one that there are values of.
+    """
     order_by: _builtins.str
     """Optional. The order: "value" (the default, lowest first) or "value desc" (highest first)."""
     filter: _builtins.str

@@ -2,9 +2,12 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from tidemill_core.errors import InvalidInput
+
+T = TypeVar("T")
 
 Place = tuple[float, str, str]
 """The number, and what results with the same number differ by."""
@@ -32,6 +35,16 @@ def place_of(token: str, of: Sequence[str]) -> Place | None:
     if belongs != [*of]:
         raise _unusable()
     return found
+
+
+def behind(
+    items: Iterable[T], place: Callable[[T], Place], after: Place | None, *, descending: bool = False
+) -> list[T]:
+    """Return the items in the order of their places, without those of the pages that end with `after`."""
+    ordered = sorted(items, key=place, reverse=descending)
+    if after is None:
+        return ordered
+    return [each for each in ordered if (place(each) < after if descending else place(each) > after)]
 
 
 def _unusable() -> InvalidInput:
