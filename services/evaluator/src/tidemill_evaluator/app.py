@@ -1,9 +1,6 @@
 """The composition root: the only module that sees all features."""
 
-from dataclasses import dataclass
-
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import (
-    EvaluationServiceServicer,
     add_EvaluationServiceServicer_to_server,
 )
 from tidemill.evaluator.v1.harness_run_service_pb2_grpc import add_HarnessRunServiceServicer_to_server
@@ -16,10 +13,8 @@ from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceService
 from tidemill_evaluator.erasure import erased_by, erasures
 from tidemill_evaluator.errors import GateNotFound, SpentLevelNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.events import candidates
-from tidemill_evaluator.evaluations.grpc import EvaluationRpcs
-from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, WiredEvaluations, wire_evaluations
+from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, wire_evaluations
 from tidemill_evaluator.gates.crud import GateCrud
-from tidemill_evaluator.gates.grpc import GateRpcs
 from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
 from tidemill_evaluator.harness_runs.wiring import wire_harness_runs
 from tidemill_evaluator.judges.wiring import WiredJudges, wire_judges
@@ -49,11 +44,6 @@ from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.bounded_processes import BoundedProcesses
 from tidemill_kit.workers.fair_share import Turns
-
-
-@dataclass(frozen=True, kw_only=True)
-class GrpcEvaluationService(GateRpcs, EvaluationRpcs, EvaluationServiceServicer):
-    """EvaluationService, whose RPCs are about gates and evaluations."""
 
 
 async def build_app(settings: EvaluatorSettings) -> App:
@@ -86,7 +76,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
     return backend.app(
         servicers=[
             (add_SuiteServiceServicer_to_server, GrpcSuiteService(suites=suite_crud)),
-            (add_EvaluationServiceServicer_to_server, _evaluation_service(gate_crud, evaluations)),
+            (add_EvaluationServiceServicer_to_server, evaluations.servicer(gate_crud)),
             (add_JudgeServiceServicer_to_server, judges.servicer(gate_crud.measuring)),
             (add_RetrievalEvaluationServiceServicer_to_server, retrieval.servicer),
             (add_PromptTestServiceServicer_to_server, prompt_tests.servicer),
@@ -142,13 +132,3 @@ def _metrics(
     )
     own, expectations = OwnMetrics(turns), ExpectationMetrics(turns)
     return Registry(families=(own, LibraryMetrics(processes), expectations, embeddings, judges.metrics))
-
-
-def _evaluation_service(gates: GateCrud, evaluations: WiredEvaluations) -> GrpcEvaluationService:
-    return GrpcEvaluationService(
-        gates=gates,
-        evaluations=evaluations.crud,
-        start=evaluations.start,
-        list_case_results=evaluations.list_case_results,
-        estimate_power=evaluations.estimate_power,
-    )

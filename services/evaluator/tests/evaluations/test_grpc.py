@@ -25,7 +25,7 @@ from tidemill_core.errors import (
     PreconditionFailed,
     Unauthenticated,
 )
-from tidemill_evaluator.app import GrpcEvaluationService
+from tidemill_evaluator.evaluations.wiring import GrpcEvaluationService
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
 from tidemill_kit.grpc.server import GrpcServer

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
+from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceServicer
 from tidemill_core.application import Caller, ResourceKey, SystemClock
 from tidemill_evaluator.errors import EvaluationNotFound
 from tidemill_evaluator.evaluations.ask_patiently import Patience
@@ -14,6 +15,7 @@ from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.crud import EvaluationCrud
 from tidemill_evaluator.evaluations.domain.pace import Pace
 from tidemill_evaluator.evaluations.estimate_power import EstimatePower
+from tidemill_evaluator.evaluations.grpc import EvaluationRpcs
 from tidemill_evaluator.evaluations.inference import InferenceService
 from tidemill_evaluator.evaluations.ingest import IngestDatasets, IngestReaders
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
@@ -28,6 +30,8 @@ from tidemill_evaluator.evaluations.start_evaluation import StartEvaluation
 from tidemill_evaluator.evaluations.trainer import TrainerModels
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
+from tidemill_evaluator.gates.crud import GateCrud
+from tidemill_evaluator.gates.grpc import GateRpcs
 from tidemill_evaluator.gates.ports import Gates, SpentLevels
 from tidemill_evaluator.gates.spend_level import SpendLevel
 from tidemill_evaluator.metrics.registry import Registry
@@ -56,6 +60,11 @@ class OfOtherFeatures:
     metrics: Registry
 
 
+@dataclass(frozen=True, kw_only=True)
+class GrpcEvaluationService(GateRpcs, EvaluationRpcs, EvaluationServiceServicer):
+    """EvaluationService, whose RPCs are about gates and evaluations."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WiredEvaluations:
     """What `app.py` needs of evaluations."""
@@ -71,6 +80,16 @@ class WiredEvaluations:
     leases: Leases
     deferred: Controller[ResourceKey]
     """Starts what the gates deferred and a crashed process has not queued."""
+
+    def servicer(self, gates: GateCrud) -> GrpcEvaluationService:
+        """Return the RPCs, those of gates with them."""
+        return GrpcEvaluationService(
+            gates=gates,
+            evaluations=self.crud,
+            start=self.start,
+            list_case_results=self.list_case_results,
+            estimate_power=self.estimate_power,
+        )
 
 
 class _Adapters:
