@@ -147,7 +147,7 @@ async def inference(
     stack: Addresses, folder: Path, provider_port: int, *, kind: type[Inference] = Inference
 ) -> AsyncIterator[Inference]:
     """Run the service with a deployment of each record mode."""
-    async with stub_services() as (registry, _, address):
+    async with stub_services() as (registry, *_, address):
         registry.add_remote("mock", f"http://127.0.0.1:{provider_port}/v1", name="mock")
         process = kind(stack=stack, folder=folder, neighbours=address, provider_port=provider_port)
         await asyncio.to_thread(process.start)

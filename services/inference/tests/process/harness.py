@@ -28,6 +28,7 @@ from tidemill_testkit.access import admin_channel, installation
 from tidemill_testkit.ports import free_port
 from tidemill_testkit.sole_member import SoleMember
 from tidemill_testkit.stack import unique_name
+from tidemill_testkit.stubs.ingest import StubDatasets
 from tidemill_testkit.stubs.rag import StubRag
 
 BUCKET = "tidemill-trainer-exchange"
@@ -47,6 +48,7 @@ class Harness:
     grpc_address: str
     registry: Registry
     rag: StubRag
+    datasets: StubDatasets
     settings: InferenceSettings
     store: ObjectStore
     stack: Addresses
@@ -97,7 +99,7 @@ async def running_inference(
     project = project or unique_name("acme")
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     await store.ensure_bucket(BUCKET)
-    async with stub_services() as (registry, rag, address):
+    async with stub_services() as (registry, rag, datasets, address):
         settings = _settings(stack, folder, address).model_copy(update=changes)
         stop, sole = asyncio.Event(), SoleMember("inference")
         await asyncio.to_thread(sole.take)
@@ -113,6 +115,7 @@ async def running_inference(
             grpc_address=grpc_address,
             registry=registry,
             rag=rag,
+            datasets=datasets,
             store=store,
             stack=stack,
             prompts=prompt_service_pb2_grpc.PromptServiceStub(channel),

@@ -6,12 +6,18 @@ from contextlib import asynccontextmanager
 import grpc
 
 from tidemill.content.v1 import content_pb2
-from tidemill.ingest.v1 import document_pb2, document_service_pb2_grpc
-from tidemill.rag.v1 import collection_pb2, collection_service_pb2_grpc, retrieval_service_pb2_grpc
+from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_pb2, document_service_pb2_grpc
+from tidemill.rag.v1 import (
+    collection_pb2,
+    collection_service_pb2_grpc,
+    retrieval_service_pb2_grpc,
+    similar_text_service_pb2_grpc,
+)
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2_grpc
 from tidemill_core.aggregate import ObjectRef
-from tidemill_testkit.stubs.ingest import StubDocuments
+from tidemill_testkit.stubs.ingest import StubDatasets, StubDocuments
 from tidemill_testkit.stubs.rag import StubPassage, StubRag
+from tidemill_testkit.stubs.similar_texts import StubSimilarTexts
 from tidemill_testkit.stubs.trainer import StubModelRegistry
 
 PASSAGES = ("os.walk walks a directory tree.", "json.dumps writes an object as text.")
@@ -47,7 +53,7 @@ def handbook() -> StubRag:
 
 
 @asynccontextmanager
-async def stub_services() -> AsyncIterator[tuple[Registry, StubRag, str]]:
+async def stub_services() -> AsyncIterator[tuple[Registry, StubRag, StubDatasets, str]]:
     """Run all of them behind one address."""
     server = grpc.aio.server()
     registry, rag = Registry(), handbook()  # type: ignore[abstract] # what they lack answers UNIMPLEMENTED
@@ -58,9 +64,12 @@ async def stub_services() -> AsyncIterator[tuple[Registry, StubRag, str]]:
     for number, text in enumerate(PASSAGES, start=1):
         ingest.add(document_pb2.Document(id=f"d{number}"), texts={1: text})
     document_service_pb2_grpc.add_DocumentServiceServicer_to_server(ingest, server)
+    datasets = StubDatasets()  # type: ignore[abstract] # ditto
+    dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
+    similar_text_service_pb2_grpc.add_SimilarTextServiceServicer_to_server(StubSimilarTexts("tiny@1"), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        yield registry, rag, f"127.0.0.1:{port}"
+        yield registry, rag, datasets, f"127.0.0.1:{port}"
     finally:
         await server.stop(None)

@@ -170,7 +170,7 @@ async def test_turns_are_summarised_and_facts_remembered_beside_answers_and_an_e
 async def process(stack: Addresses, tmp_path: Path) -> AsyncIterator[tuple[InferenceProcess, str]]:
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     await store.ensure_bucket(BUCKET)
-    async with stub_services() as (registry, _, address):
+    async with stub_services() as (registry, *_, address):
         running, project = InferenceProcess(stack=stack, folder=tmp_path, stub_services=address), unique_name("acme")
         folder = await asyncio.to_thread(write_tiny_model, tmp_path / "tiny")
         digest, files = await upload(store, BUCKET, project, folder)

@@ -86,7 +86,7 @@ class Questions:
 async def questions(stack: Addresses, tmp_path: Path) -> AsyncIterator[Questions]:
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     await store.ensure_bucket(BUCKET)
-    async with stub_services() as (registry, _, address):
+    async with stub_services() as (registry, *_, address):
         process = InferenceProcess(stack=stack, folder=tmp_path, stub_services=address, variables=WEAKER)
         made = Questions(process, unique_name("acme"))
         folder = await asyncio.to_thread(write_tiny_model, tmp_path / "tiny")

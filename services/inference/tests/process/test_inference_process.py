@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,26 @@ import openai
 import pytest
 import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.json_format import MessageToJson
 
 from services.inference.tests.process.harness import CONTENT, Harness, asked, deployment, running_inference
 from services.inference.tests.process.stub_services import PASSAGES
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
+from tidemill.content.v1 import content_pb2
+from tidemill.feedback.v1 import curation_pb2
 from tidemill.inference.v1 import (
     configuration_pb2,
     deployment_service_pb2,
+    examples_pb2,
     inference_pb2,
     inference_service_pb2,
     prompt_pb2,
     prompt_service_pb2,
 )
+from tidemill.ingest.v1 import dataset_pb2
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
 from tidemill_kit.events.kafka import read_topic
+from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_local import Addresses
 from tidemill_testkit.access import admin_token
 from tidemill_testkit.polling import eventually
@@ -83,6 +89,46 @@ async def test_an_adapter_answers_beside_its_base_on_the_same_passages_and_what_
         f"[1] {PASSAGES[0]}\n[2] {PASSAGES[1]}\nWhat does os.walk do?",
     ]
     assert shown[0].question == "What does os.walk do?"
+
+
+async def test_examples_are_loaded_and_stand_before_a_question(harness: Harness) -> None:
+    declared = examples_pb2.Examples(dataset="sft@latest", embedding="tiny", count=1)
+    harness.datasets.add(await train_part(harness, {"q1": "What does os.walk do?", "q2": "Who leads the archive?"}))
+    await harness.deployments.CreateDeployment(
+        deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("shown", examples=declared))
+    )
+
+    async def ready() -> bool:
+        return not (await generate(harness, asked(deployment="shown"))).warnings
+
+    await eventually(ready)
+    plain, shown = [await generate(harness, asked(deployment=name)) for name in ("helpdesk", "shown")]
+
+    assert (shown.examples.dataset, [each.id for each in shown.examples.examples]) == ("sft@7", ["q1"])
+    assert shown.usage.input_tokens > plain.usage.input_tokens
+    stored = (await harness.inferences.GetInference(inference_service_pb2.GetInferenceRequest(id=shown.id))).inference
+    assert stored.examples == shown.examples
+    prompts = [
+        await harness.inferences.GetInferencePrompt(inference_service_pb2.GetInferencePromptRequest(id=each.id))
+        for each in (plain, shown)
+    ]
+    assert prompts[0].messages == prompts[1].messages
+
+
+async def train_part(harness: Harness, questions: Mapping[str, str]) -> dataset_pb2.DatasetVersion:
+    """Return a dataset version whose train part has these questions by id."""
+    said = content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=[content_pb2.Part(text="It walks a tree.")])
+    examples = [curation_pb2.Example(id=name, question=text, output=said) for name, text in questions.items()]
+    lines = "".join(f"{MessageToJson(each, indent=None)}\n" for each in examples).encode()
+    bucket = harness.settings.dataset_bucket
+    await harness.store.ensure_bucket(bucket)
+    part = await ExchangeBucket(harness.store, bucket).put(
+        harness.project, "sft", lines, media_type="application/jsonl"
+    )
+    train = dataset_pb2.DatasetPart(
+        bucket=part.bucket, key=part.key, size=part.size, sha256=part.sha256, examples=len(examples)
+    )
+    return dataset_pb2.DatasetVersion(id="sft@7", train=train)
 
 
 async def test_a_real_engine_answers_and_the_record_can_be_read(harness: Harness) -> None:
