@@ -35,6 +35,7 @@ from tidemill_cli.exporting import export
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, chosen_project, plain, progress, run, show, table, word, writing
 from tidemill_cli.pages import lists
+from tidemill_cli.prompt_history import label_version, show_diff, show_log
 from tidemill_cli.prompt_optimising import optimise
 from tidemill_cli.prompt_testing import cancel_test, compare_prompts, list_tests, show_results, try_prompts
 from tidemill_client.connection import Connection
@@ -49,6 +50,9 @@ inferences = Commands(help="Recorded answers.")
 
 models.command("derive")(derive)
 models.command("export")(export)
+prompts.command("label")(label_version)
+prompts.command("log")(show_log)
+prompts.command("diff")(show_diff)
 prompts.command("test")(compare_prompts)
 prompts.command("optimise")(optimise)
 prompts.command("try")(try_prompts)

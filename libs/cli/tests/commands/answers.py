@@ -336,6 +336,7 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
         deployment=deployment()
     ),
     "inference.v1.prompt_service:GetPrompt": lambda r: pr_rpc.GetPromptResponse(prompt=prompt(r.id)),
+    "inference.v1.prompt_service:LabelPrompt": lambda r: pr_rpc.LabelPromptResponse(prompt=prompt(r.id)),
     "inference.v1.prompt_service:ApprovePromptVersion": lambda r: pr_rpc.ApprovePromptVersionResponse(
         prompt=prompt(r.id, approved=r.version)
     ),

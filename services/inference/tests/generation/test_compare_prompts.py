@@ -27,7 +27,7 @@ async def with_second_version() -> AnsweringHarness:
 
     def change(prompt: Prompt) -> None:
         prompt.write(SHORT, digest="d2", now=NOON)
-        prompt.label("next", version=2)
+        prompt.label("next", version=2, now=NOON)
 
     await harness.prompts.update(ADA.project, "answer", change, request=Request.internal())
     return harness

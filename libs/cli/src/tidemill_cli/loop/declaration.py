@@ -10,6 +10,7 @@ from tidemill_cli.loop.feedback_metrics import Metric
 from tidemill_cli.loop.judges import Judge
 from tidemill_cli.loop.learning import Approval, Dataset, Gate, Rollout, Training
 from tidemill_cli.loop.polled import S3, Git
+from tidemill_cli.loop.protected_labels import ProtectedLabels
 from tidemill_cli.loop.review_queues import ReviewQueue
 from tidemill_cli.loop.shapes import (
     SHARED_REFERENCE,
@@ -209,6 +210,7 @@ class Prompt(Declared):
     user: str | FromFile
     variables: dict[str, Any] | FromFile | None = None
     approval: Approval = Approval()
+    protect: ProtectedLabels | None = None
 
 
 class Retrieval(Declared):

@@ -18,6 +18,7 @@ from tidemill_cli.loop.durations import duration_of
 from tidemill_cli.loop.examples import examples_of
 from tidemill_cli.loop.feedback_metrics import metric_resource
 from tidemill_cli.loop.polled import polling_of
+from tidemill_cli.loop.protected_labels import protection_of
 from tidemill_cli.loop.review_queues import review_resource
 from tidemill_cli.loop.spending import spending_resources
 from tidemill_cli.loop.turning import turning_resources
@@ -105,7 +106,10 @@ def _prompt(name: str, part: declaration.Prompt, labels: dict[str, str]) -> Desi
     schema = json.dumps(part.variables, sort_keys=True) if part.variables else ""
     content = PromptContent(system=str(part.system), user=str(part.user), variables_schema=schema)
     approval = ApprovalPolicy(role=part.approval.role, count=part.approval.count)
-    return Desired.of("prompt", Prompt, name, labels=labels, content=content, approval=approval)
+    protection = protection_of(part.protect) if part.protect else None
+    return Desired.of(
+        "prompt", Prompt, name, labels=labels, content=content, approval=approval, label_protection=protection
+    )
 
 
 def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str]) -> Desired:

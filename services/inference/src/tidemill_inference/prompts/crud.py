@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller, Clock
 from tidemill_core.approvals import ApprovalPolicy, approval_of
 from tidemill_core.errors import InvalidInput
-from tidemill_core.resources import Write, check_labels, check_slug, create, delete, list_all, update
+from tidemill_core.resources import Write, check_labels, check_slug, create, delete, list_all, refuse, update
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.prompts.domain.errors import PromptInUse
+from tidemill_inference.prompts.domain.labels import NO_PROTECTION, LabelProtection
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import Prompts, Templates
@@ -33,6 +34,7 @@ class PromptCrud:
         *,
         labels: Mapping[str, str],
         approval: ApprovalPolicy = _NO_POLICY,
+        label_protection: LabelProtection = NO_PROTECTION,
         write: Write,
     ) -> Prompt:
         """Return a new prompt with its first version.
@@ -45,9 +47,16 @@ class PromptCrud:
         """
         check_slug("prompt.id", prompt_id)
         check_labels("prompt.labels", labels)
+        refuse(label_protection.violations("prompt.label_protection"))
         _NO_POLICY.check_change(caller, approval)
         checked = await self.templates.check(caller.project, content)
-        prompt = Prompt(id=prompt_id, project=caller.project, labels=dict(labels), approval=approval)
+        prompt = Prompt(
+            id=prompt_id,
+            project=caller.project,
+            labels=dict(labels),
+            approval=approval,
+            label_protection=label_protection,
+        )
         prompt.write(checked.content, digest=checked.digest, now=self.clock.now(), creator=caller.proven_subject)
         return await create(self.prompts, prompt, write)
 
@@ -59,6 +68,7 @@ class PromptCrud:
         content: PromptContent | None = None,
         labels: Mapping[str, str] | None = None,
         approval: ApprovalPolicy | None = None,
+        label_protection: LabelProtection | None = None,
         write: Write,
     ) -> Prompt:
         """Return the changed prompt; None leaves something as it is.
@@ -75,6 +85,8 @@ class PromptCrud:
         """
         if labels is not None:
             check_labels("prompt.labels", labels)
+        if label_protection is not None:
+            refuse(label_protection.violations("prompt.label_protection"))
         checked = await self.templates.check(caller.project, content) if content else None
         now = self.clock.now()
 
@@ -84,6 +96,9 @@ class PromptCrud:
             if approval is not None:
                 prompt.approval.check_change(caller, approval)
                 prompt.approval = approval
+            if label_protection is not None:
+                prompt.check_protection(label_protection, caller=caller)
+                prompt.label_protection = label_protection
             if labels is not None:
                 prompt.labels = dict(labels)
 
@@ -96,14 +111,17 @@ class PromptCrud:
             InvalidInput: the label is no slug, or a number.
             PromptNotFound: the project has no such prompt.
             PromptVersionNotFound: the prompt has no such version.
+            ApprovalMissing: the label is protected, and people still have to agree to the version.
 
         """
         check_slug("label", label)
         if label.isdecimal():
             raise InvalidInput.at(field="label", text=f"is {label!r}, which reads as a version number: use a word")
 
+        now = self.clock.now()
+
         def change(prompt: Prompt) -> None:
-            prompt.label(label, version=version)
+            prompt.label(label, version=version, now=now, mover=caller.proven_subject)
 
         return await update(self.prompts, caller.project, prompt_id, change, write)
 
@@ -141,6 +159,7 @@ class PromptCrud:
             if users:
                 raise PromptInUse(prompt_id, deployments=users)
             prompt.approval.check_change(caller, _NO_POLICY)
+            prompt.check_protection(NO_PROTECTION, caller=caller)
 
         return await delete(self.prompts, caller.project, prompt_id, write, change=check)
 

@@ -4,7 +4,7 @@ from tidemill.inference.v1 import prompt_pb2, prompt_service_pb2_grpc
 from tidemill.inference.v1 import prompt_service_pb2 as pb
 from tidemill_inference.prompts.crud import PromptCrud
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
-from tidemill_inference.prompts.messages import approval_of_message, prompt_message
+from tidemill_inference.prompts.messages import approval_of_message, prompt_message, protection_of_message
 from tidemill_inference.prompts.ports import ReadPrompts
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
 from tidemill_kit.mapping import from_message
@@ -26,6 +26,7 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
             content,
             labels=request.prompt.labels,
             approval=approval_of_message(request.prompt.approval),
+            label_protection=protection_of_message(request.prompt.label_protection),
             write=write_of(request),
         )
         return pb.CreatePromptResponse(prompt=_message(prompt))
@@ -45,13 +46,16 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
 
     async def UpdatePrompt(self, request: pb.UpdatePromptRequest, _context: object) -> pb.UpdatePromptResponse:
         """Change content, labels or approval policy."""
-        paths = paths_of(request.update_mask, allowed=("content", "labels", "approval"))
+        paths = paths_of(request.update_mask, allowed=("content", "labels", "approval", "label_protection"))
         prompt = await self._crud.update(
             current_caller(),
             request.prompt.id,
             content=from_message(PromptContent, request.prompt.content) if "content" in paths else None,
             labels=request.prompt.labels if "labels" in paths else None,
             approval=approval_of_message(request.prompt.approval) if "approval" in paths else None,
+            label_protection=protection_of_message(request.prompt.label_protection)
+            if "label_protection" in paths
+            else None,
             write=write_of(request, etag=request.prompt.etag),
         )
         return pb.UpdatePromptResponse(prompt=_message(prompt))

@@ -2,6 +2,7 @@
 
 from tidemill.inference.v1 import prompt_pb2, rollout_pb2
 from tidemill_core.approvals import OPERATOR, ApprovalPolicy
+from tidemill_inference.prompts.domain.labels import LabelProtection
 from tidemill_inference.prompts.domain.prompt import Prompt
 from tidemill_kit.mapping import from_message, to_message
 
@@ -14,9 +15,21 @@ def prompt_message(prompt: Prompt, *, asking: str) -> prompt_pb2.Prompt:
         to_message(prompt_pb2.PromptVersion, each, missing_approvals=prompt.missing_approvals(each), **unnamed)
         for each in prompt.versions
     ]
+    hidden: dict[str, object] = {} if prompt.project == asking else {"mover": ""}
     return to_message(
-        prompt_pb2.Prompt, prompt, content=latest.content, latest_version=latest.number, versions=versions
+        prompt_pb2.Prompt,
+        prompt,
+        content=latest.content,
+        latest_version=latest.number,
+        versions=versions,
+        label_protection=prompt.label_protection if prompt.label_protection.labels else None,
+        label_moves=[to_message(prompt_pb2.LabelMove, each, **hidden) for each in prompt.label_moves],
     )
+
+
+def protection_of_message(message: prompt_pb2.LabelProtection) -> LabelProtection:
+    """Return which labels are protected, by one approval where it names no number."""
+    return from_message(LabelProtection, message, prefix="prompt.label_protection", approvals=message.approvals or 1)
 
 
 def approval_of_message(message: rollout_pb2.ApprovalPolicy) -> ApprovalPolicy:

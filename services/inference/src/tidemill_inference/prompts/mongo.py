@@ -1,6 +1,6 @@
 """Prompts as documents."""
 
 from tidemill_inference.prompts.domain.prompt import Prompt
-from tidemill_kit.mapping import DocumentCodec
+from tidemill_kit.mapping import DocumentCodec, Form
 
-PROMPTS = DocumentCodec(Prompt)
+PROMPTS = DocumentCodec(Prompt, {Prompt: Form(sparse={"label_protection", "label_moves"})})

@@ -78,6 +78,8 @@ class Prompt(_message.Message):
     VERSIONS_FIELD_NUMBER: _builtins.int
     VERSION_LABELS_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    LABEL_PROTECTION_FIELD_NUMBER: _builtins.int
+    LABEL_MOVES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -116,6 +118,14 @@ class Prompt(_message.Message):
     def approval(self) -> _rollout_pb2.ApprovalPolicy:
         """Optional. The approvals that each version requires before a deployment may use it."""
 
+    @_builtins.property
+    def label_protection(self) -> Global___LabelProtection:
+        """Optional. Labels that point only to versions with so many approvals; unset protects none."""
+
+    @_builtins.property
+    def label_moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelMove]:
+        """Output only. The last 200 times that a label came to point to another version, oldest first."""
+
     def __init__(
         self,
         *,
@@ -131,14 +141,86 @@ class Prompt(_message.Message):
         versions: _abc.Iterable[Global___PromptVersion] | None = ...,
         version_labels: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         approval: _rollout_pb2.ApprovalPolicy | None = ...,
+        label_protection: Global___LabelProtection | None = ...,
+        label_moves: _abc.Iterable[Global___LabelMove] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "content", b"content", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "content", b"content", "create_time", b"create_time", "label_protection", b"label_protection", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "content", b"content", "create_time", b"create_time", "etag", b"etag", "id", b"id", "labels", b"labels", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_labels", b"version_labels", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "content", b"content", "create_time", b"create_time", "etag", b"etag", "id", b"id", "label_moves", b"label_moves", "label_protection", b"label_protection", "labels", b"labels", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_labels", b"version_labels", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Prompt: _TypeAlias = Prompt  # noqa: Y015
+
+@_typing.final
+class LabelProtection(_message.Message):
+    """LabelProtection says what has to be approved before a label points to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABELS_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    approvals: _builtins.int
+    """Optional. The number of approvals of a version, by people of the role of `approval` who did not make it, 1 to 10; 0
+    means 1.
+    """
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. The labels, such as "production", at most 20."""
+
+    def __init__(
+        self,
+        *,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        approvals: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "labels", b"labels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelProtection: _TypeAlias = LabelProtection  # noqa: Y015
+
+@_typing.final
+class LabelMove(_message.Message):
+    """LabelMove is one change of what a label points to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    MOVER_FIELD_NUMBER: _builtins.int
+    MOVE_TIME_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    """Output only. The label."""
+    version: _builtins.int
+    """Output only. The version that it points to since then."""
+    previous: _builtins.int
+    """Output only. The version that it pointed to before; 0 where it is new."""
+    mover: _builtins.str
+    """Output only. The subject of the credential that moved it; empty in a shared prompt."""
+    @_builtins.property
+    def move_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When."""
+
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        version: _builtins.int = ...,
+        previous: _builtins.int = ...,
+        mover: _builtins.str = ...,
+        move_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["move_time", b"move_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "move_time", b"move_time", "mover", b"mover", "previous", b"previous", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelMove: _TypeAlias = LabelMove  # noqa: Y015
 
 @_typing.final
 class PromptContent(_message.Message):

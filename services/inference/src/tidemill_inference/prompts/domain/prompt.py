@@ -5,8 +5,9 @@ from datetime import datetime
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Caller
-from tidemill_core.approvals import Approval, ApprovalMissing, ApprovalPolicy, with_approval
+from tidemill_core.approvals import Approval, ApprovalMissing, ApprovalPolicy, check_may_lower, with_approval
 from tidemill_inference.prompts.domain.errors import PromptVersionNotFound, TooManyPromptVersions
+from tidemill_inference.prompts.domain.labels import MAX_MOVES, NO_PROTECTION, LabelMove, LabelProtection
 
 MAX_VERSIONS = 1000
 MAX_CHARACTERS = 3 * 1024 * 1024
@@ -53,6 +54,9 @@ class Prompt(Aggregate):
     version_labels: dict[str, int] = field(default_factory=dict)
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     """Who has to agree to a version before a deployment may use it."""
+    label_protection: LabelProtection = NO_PROTECTION
+    label_moves: list[LabelMove] = field(default_factory=list)
+    """The last ones, oldest first."""
 
     @property
     def latest(self) -> PromptVersion:
@@ -103,14 +107,35 @@ class Prompt(Aggregate):
             text = f"{named}@{version.number}"
             raise ApprovalMissing(kind="prompt", version=text, missing=missing, role=self.approval.role)
 
-    def label(self, name: str, *, version: int) -> None:
-        """Point a label to a version.
+    def label(self, name: str, *, version: int, now: datetime, mover: str = "") -> None:
+        """Point a label to a version; where it points there already, nothing changes.
 
         Raises:
             PromptVersionNotFound: there is no such version.
+            ApprovalMissing: the label is protected, and people still have to agree to the version.
 
         """
-        self.version_labels[name] = self.resolve(str(version)).number
+        pointed, previous = self.resolve(str(version)), self.version_labels.get(name, 0)
+        if pointed.number == previous:
+            return
+        if name in self.label_protection.labels:
+            required = replace(self.approval, count=self.label_protection.approvals)
+            if missing := required.missing(pointed.approvals, pointed.authors):
+                text = f"{self.id}@{pointed.number}, which label {name} would point to,"
+                raise ApprovalMissing(kind="prompt", version=text, missing=missing, role=required.role)
+        self.version_labels[name] = pointed.number
+        move = LabelMove(label=name, version=pointed.number, previous=previous, mover=mover, move_time=now)
+        self.label_moves = [*self.label_moves, move][-MAX_MOVES:]
+
+    def check_protection(self, protection: LabelProtection, *, caller: Caller) -> None:
+        """Let a caller protect other labels than before.
+
+        Raises:
+            ApprovalPolicyLowered: some are protected less, and the caller is no admin.
+
+        """
+        if protection.lowers(self.label_protection):
+            check_may_lower(caller)
 
     def resolve(self, pin: str) -> PromptVersion:
         """Return the version that a number or a label names; "" names the newest.
