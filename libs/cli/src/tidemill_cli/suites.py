@@ -24,6 +24,7 @@ suites = Commands(help="Suites of trusted cases and of judged questions.")
 
 SuiteArgument = Annotated[str, typer.Argument(help="The suite.")]
 SHOWN = 20
+_CHECKS = frozenset({"expect", "schema", "code_tests"})
 
 
 @lists(
@@ -139,7 +140,7 @@ def show_suite(name: SuiteArgument) -> None:
             case.id,
             " ".join(case.question.split()),
             case.reference or "-",
-            ", ".join(name for name in ("expect", "schema") if case.HasField(name)) or "-",
+            ", ".join(each.name for each, _ in case.ListFields() if each.name in _CHECKS) or "-",
             "none: unanswerable" if case.unanswerable else sum(each.grade > 0 for each in case.judgements),
         )
         for case in suite.cases[:SHOWN]

@@ -34,7 +34,7 @@ async def applied(connection: Connection, file: Path) -> list[Change]:
 
 def test_a_case_states_what_its_answer_has_to_be(file: Path) -> None:
     expect = {"id": "q3", "question": "Password?", "expect": {"must_refuse": True, "must_not_contain": ["X-1"]}}
-    schema = {"id": "q4", "question": "As JSON?", "schema": {"type": "object"}}
+    schema = {"id": "q4", "question": "As JSON?", "schema": {"type": "object"}, "code_tests": "f(1)"}
     truth = file.parent / "truth.jsonl"
     truth.write_text("".join([truth.read_text(), *(json.dumps(case) + "\n" for case in (expect, schema))]))
 
@@ -42,13 +42,13 @@ def test_a_case_states_what_its_answer_has_to_be(file: Path) -> None:
 
     assert (third.id, third.reference) == ("q3", "")
     assert third.expect == Expectation(must_refuse=True, must_not_contain=["X-1"])
-    assert (fourth.id, dict(fourth.schema)) == ("q4", {"type": "object"})
+    assert (fourth.id, dict(fourth.schema), fourth.code_tests) == ("q4", {"type": "object"}, "f(1)")
 
 
 @pytest.mark.parametrize(
     ("line", "path", "said"),
     [
-        ('{"id": "q3", "question": "Where?"}', "(line)", "needs a reference, a schema, or what to expect"),
+        ('{"id": "q3", "question": "Where?"}', "(line)", "needs a reference, a schema, tests of code, or"),
         (
             '{"id": "q3", "question": "Where?", "expect": {"must_refuze": true}}',
             "expect.must_refuze",

@@ -19,12 +19,8 @@ from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
 from tidemill_evaluator.harness_runs.wiring import wire_harness_runs
 from tidemill_evaluator.judges.wiring import WiredJudges, wire_judges
 from tidemill_evaluator.metrics import library_scores
-from tidemill_evaluator.metrics.embedding_metrics import EmbeddingMetrics
-from tidemill_evaluator.metrics.library_metrics import LibraryMetrics
-from tidemill_evaluator.metrics.own import OwnMetrics
-from tidemill_evaluator.metrics.rag import RagEmbedder
 from tidemill_evaluator.metrics.registry import Registry
-from tidemill_evaluator.metrics.text_vectors import TextVectors
+from tidemill_evaluator.metrics.wiring import wire_metrics
 from tidemill_evaluator.prompt_tests.wiring import OfOthers, wire_prompt_tests
 from tidemill_evaluator.retrieval_evaluations.wiring import wire_retrieval_evaluations
 from tidemill_evaluator.safety.expectation_metrics import ExpectationMetrics
@@ -122,13 +118,5 @@ def _metrics(
     settings: EvaluatorSettings, backend: Backend, processes: BoundedProcesses, judges: WiredJudges
 ) -> Registry:
     turns = Turns(settings.max_concurrent_scores)
-    rag = backend.channel("rag", settings.rag_address, timeout_s=settings.call_timeout_s)
-    embedder = RagEmbedder(rag, timeout_s=settings.answer_timeout_s)
-    embeddings = EmbeddingMetrics(
-        embedder=embedder,
-        vectors=TextVectors(embedder=embedder),
-        turns=turns,
-        max_sentences=settings.max_embedded_sentences,
-    )
-    own, expectations = OwnMetrics(turns), ExpectationMetrics(turns)
-    return Registry(families=(own, LibraryMetrics(processes), expectations, embeddings, judges.metrics))
+    others = (ExpectationMetrics(turns), judges.metrics)
+    return wire_metrics(settings, backend, processes, turns=turns, others=others)

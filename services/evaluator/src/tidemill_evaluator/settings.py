@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_evaluator.evaluations.domain.comparison import Evidence
+from tidemill_evaluator.metrics.domain.code import CodeLimits
 from tidemill_evaluator.prompt_tests.domain.grid import GridLimits
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_kit.runtime.separated import Separated
@@ -15,6 +16,7 @@ from tidemill_kit.workers.bounded_processes import ProcessLimits
 from tidemill_kit.workers.fair_queue import QueueLimits
 
 _LIMITS = Limits()
+_CODE = CodeLimits()
 _EVIDENCE = Evidence()
 _GRID = GridLimits()
 _WALL_SHARE = 12
@@ -96,6 +98,12 @@ class EvaluatorSettings(ServiceSettings):
     """Processor time of an answer's scores by libraries, and of a check of schemas; what takes more has no value."""
     score_memory_bytes: int = Field(default=1024 * 1024 * 1024, ge=256 * 1024 * 1024)
     """Memory of such a process."""
+    run_code: bool = False
+    """Whether code of answers runs, in processes without files and connections: the metric code_runs."""
+    code_cpu_s: int = Field(default=_CODE.cpu_s, ge=1, le=300)
+    """Processor time of an answer's code with its tests."""
+    code_memory_bytes: int = Field(default=_CODE.memory_bytes, ge=64 * 1024 * 1024)
+    """Memory of such a process."""
     max_embedded_sentences: int = Field(default=64, ge=1, le=1000)
     """Sentences that are embedded of an answer, of a reference, and of all passages of an answer; of longer texts
     neighbours are one."""
@@ -133,6 +141,8 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum length of a case's expectation, its pattern and texts together, in characters."""
     max_schema_length: int = Field(default=_LIMITS.schema_length, ge=1)
     """Maximum length of a case's JSON Schema, in characters."""
+    max_code_tests_length: int = Field(default=_LIMITS.code_tests_length, ge=1)
+    """Maximum length of a case's tests of code, in characters."""
     max_judgements: int = Field(default=_LIMITS.judgements, ge=1, le=10_000)
     """Maximum number of judged documents per case."""
     max_report_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=15 * 1024 * 1024)
@@ -178,6 +188,11 @@ class EvaluatorSettings(ServiceSettings):
         )
 
     @property
+    def code_limits(self) -> CodeLimits:
+        """What a program of an answer may take."""
+        return CodeLimits(cpu_s=self.code_cpu_s, memory_bytes=self.code_memory_bytes)
+
+    @property
     def limits(self) -> Limits:
         """The size limits of requests and evaluations."""
         return Limits(
@@ -189,6 +204,7 @@ class EvaluatorSettings(ServiceSettings):
             context_length=self.max_context_length,
             expectation_length=self.max_expectation_length,
             schema_length=self.max_schema_length,
+            code_tests_length=self.max_code_tests_length,
             judgements=self.max_judgements,
             requirements=self.max_requirements,
         )

@@ -9,7 +9,7 @@ from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.suites.domain.cases import Context, Judgement, Role, Turn, check_cases, digest_of
 from tidemill_evaluator.suites.domain.limits import Limits
 
-SMALL = Limits(cases=3, question_length=20, reference_length=20, schema_length=40, requirements=2)
+SMALL = Limits(cases=3, question_length=20, reference_length=20, schema_length=40, code_tests_length=40, requirements=2)
 
 
 def fields_of(error: InvalidInput) -> list[str]:
@@ -70,7 +70,14 @@ def test_a_context_that_cannot_be_asked_with_is_refused_by_field(context: Contex
 
 @pytest.mark.parametrize(
     "change",
-    [{"question": "another?"}, {"reference": "other"}, {"id": "x"}, {"labels": {"a": "b"}}, {"schema": {}}],
+    [
+        {"question": "another?"},
+        {"reference": "other"},
+        {"id": "x"},
+        {"labels": {"a": "b"}},
+        {"schema": {}},
+        {"code_tests": "1"},
+    ],
 )
 def test_any_other_content_has_another_digest(change: dict[str, object]) -> None:
     one, two = cases(2)
@@ -89,6 +96,7 @@ def test_any_other_content_has_another_digest(change: dict[str, object]) -> None
         ({"reference": "r" * 21}, "suite.cases[1].reference"),
         ({"labels": {"a": "too long" * 40}}, "suite.cases[1].labels[a]"),
         ({"schema": {"const": "x" * 40}}, "suite.cases[1].schema"),
+        ({"code_tests": "x" * 41}, "suite.cases[1].code_tests"),
     ],
 )
 def test_a_case_that_cannot_be_asked_is_named_without_its_text(change: dict[str, str], field: str) -> None:

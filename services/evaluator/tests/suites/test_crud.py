@@ -146,7 +146,7 @@ async def test_judged_questions_are_counted_and_are_no_evidence_of_answers() -> 
     failed = await evaluator.finish(await evaluator.by_hand())
     assert (failed.reason, failed.message.partition(":")[0]) == (
         "NO_CASES",
-        "1 of 3 cases of suite truth have neither a reference answer, a schema nor an expectation",
+        "1 of 3 cases of suite truth have neither a reference answer, a schema, tests nor an expectation",
     )
 
 

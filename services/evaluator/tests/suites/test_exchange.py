@@ -1,5 +1,7 @@
 """Cases with their context, from suites and held-out splits."""
 
+from dataclasses import replace
+
 from google.protobuf.json_format import MessageToJson
 
 from services.evaluator.tests.builders import BUCKET, DATASETS, cases, example
@@ -37,11 +39,12 @@ async def held_out(*examples: curation_pb2.Example) -> list[Case]:
 async def test_a_suite_gives_back_turns_variables_and_readers() -> None:
     objects = InMemoryObjects(BUCKET, DATASETS)
     stored = exchange_cases(objects)
-    given = [Case(id="c1", question="And for 4 companies?", reference="16 euros.", context=CONTEXT), *cases(2)[1:]]
+    given = [Case(id="c1", question="And for 4 companies?", reference="16 euros.", context=CONTEXT), *cases(3)[1:]]
+    given[2] = replace(given[2], reference="", code_tests="assert f(1) == 2\n")
 
     content = await stored.put("acme", "truth", given)
 
-    assert await stored.read("acme", CaseSet(suite="truth", number=1, size=2, content=content)) == given
+    assert await stored.read("acme", CaseSet(suite="truth", number=1, size=3, content=content)) == given
 
 
 async def test_a_large_held_out_split_does_not_hold_the_event_loop() -> None:

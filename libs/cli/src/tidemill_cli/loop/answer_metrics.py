@@ -19,6 +19,7 @@ FixedMetric = Literal[
     "meteor",
     "json_valid",
     "json_schema",
+    "code_runs",
     "refusal",
     "lix",
     "latency_s",

@@ -36,6 +36,7 @@ class Case(Declared):
     answer_schema: Annotated[
         dict[str, Any] | None, Field(alias="schema", description="a JSON Schema that answers have to follow")
     ] = None
+    code_tests: Annotated[str, Field(description="Python that has to run after the code of an answer")] = ""
     labels: dict[str, str] = Field(default_factory=dict)
     earlier: Annotated[list[Turn], Field(description="messages before the question")] = Field(default_factory=list)
     variables: Annotated[dict[str, Any], Field(description="the prompt's variables")] = Field(default_factory=dict)
@@ -43,8 +44,9 @@ class Case(Declared):
 
     @model_validator(mode="after")
     def _scored(self) -> Self:
-        if not self.reference.strip() and self.expect is None and self.answer_schema is None:
-            message = "needs a reference, a schema, or what to expect"
+        checked = self.expect is not None or self.answer_schema is not None or self.code_tests.strip()
+        if not self.reference.strip() and not checked:
+            message = "needs a reference, a schema, tests of code, or what to expect"
             raise ValueError(message)
         return self
 

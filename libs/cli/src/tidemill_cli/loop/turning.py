@@ -207,6 +207,7 @@ def _case(case: TrustedCase) -> Case:
         principals=case.principals,
         expect=Expectation(**case.expect.model_dump()) if case.expect else None,
         schema=None if case.answer_schema is None else struct_of(case.answer_schema),
+        code_tests=case.code_tests,
     )
 
 

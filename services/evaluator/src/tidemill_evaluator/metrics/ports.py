@@ -5,7 +5,7 @@ from typing import Protocol
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput
-from tidemill_evaluator.metrics.domain.metric import Metric, Pair, PairScores
+from tidemill_evaluator.metrics.domain.metric import Metric, Pair, PairScores, Scored
 
 
 class KnownMetrics(Protocol):
@@ -53,6 +53,19 @@ class Embedder(Protocol):
         Raises:
             TextRefused: naming the first one.
             NotFound, InvalidInput, PreconditionFailed, DependencyUnavailable: as `version`.
+
+        """
+        ...
+
+
+class CodeRunner(Protocol):
+    """Runs code of answers where it can only compute."""
+
+    async def passes(self, caller: Caller, code: str, tests: str) -> Scored:
+        """Return 1 where tests pass after the code, else 0; None where the tests are no Python, or the machine is slow.
+
+        Raises:
+            PreconditionFailed: the machine cannot keep code from files and connections.
 
         """
         ...

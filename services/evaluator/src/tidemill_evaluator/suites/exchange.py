@@ -117,6 +117,7 @@ def _case(line: bytes, case_set: CaseSet, *, owner: str) -> Case:
             expect=from_message(Expectation, case.expect) if case.HasField("expect") else None,
             labels=dict(case.labels),
             schema=MessageToDict(case.schema) if case.HasField("schema") else None,
+            code_tests=case.code_tests,
             context=context,
         )
     example = _parsed(line, curation_pb2.Example(), case_set)

@@ -244,14 +244,19 @@ class Case(_message.Message):
     UNANSWERABLE_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
     EXPECT_FIELD_NUMBER: _builtins.int
+    CODE_TESTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Unique in the suite."""
     question: _builtins.str
     """Required. The question."""
     reference: _builtins.str
-    """Required, unless it has judgements, a schema or an expectation, or is unanswerable. The right answer."""
+    """Required, unless it has judgements, a schema, tests or an expectation, or is unanswerable. The right answer."""
     unanswerable: _builtins.bool
     """Optional. No document answers the question, so that a search should find nothing; it has no relevant document."""
+    code_tests: _builtins.str
+    """Optional. Python that has to run without an error after the code of an answer, as assertions of what it defines: the
+    metric "code_runs", where the operator allows code to run.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the owner."""
@@ -294,10 +299,11 @@ class Case(_message.Message):
         unanswerable: _builtins.bool = ...,
         schema: _struct_pb2.Struct | None = ...,
         expect: Global___Expectation | None = ...,
+        code_tests: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expect", b"expect", "schema", b"schema", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "expect", b"expect", "id", b"id", "judgements", b"judgements", "labels", b"labels", "principals", b"principals", "question", b"question", "reference", b"reference", "schema", b"schema", "unanswerable", b"unanswerable", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_tests", b"code_tests", "earlier", b"earlier", "expect", b"expect", "id", b"id", "judgements", b"judgements", "labels", b"labels", "principals", b"principals", "question", b"question", "reference", b"reference", "schema", b"schema", "unanswerable", b"unanswerable", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

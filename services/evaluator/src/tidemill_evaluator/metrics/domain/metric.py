@@ -21,6 +21,7 @@ LIX = "lix"
 BLEU = "bleu"
 CHRF = "chrf"
 METEOR = "meteor"
+CODE_RUNS = "code_runs"
 
 Scored = float | None
 """None, or a number that is not finite: the answer has no value of the metric, which never counts as success."""
@@ -32,6 +33,7 @@ class Need(Enum):
     REFERENCE = "reference"
     EXPECTATION = "expectation"
     SCHEMA = "schema"
+    CODE_TESTS = "code_tests"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,8 @@ def _carries(case: Case, need: Need) -> bool:
             return case.expect is not None
         case Need.SCHEMA:
             return case.schema is not None
+        case Need.CODE_TESTS:
+            return bool(case.code_tests.strip())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

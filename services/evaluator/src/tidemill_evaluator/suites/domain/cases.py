@@ -85,6 +85,8 @@ class Case:
     """What an answer has to be."""
     schema: Mapping[str, object] | None = None
     """JSON Schema that answers have to follow."""
+    code_tests: str = ""
+    """Python that has to run after the code of an answer."""
     labels: Mapping[str, str] = field(default_factory=dict)
     context: Context = field(default_factory=Context)
     end_user: str = ""
@@ -107,8 +109,9 @@ class Case:
 
     @property
     def comparable(self) -> bool:
-        """Whether answers to it can be compared: with a reference, by its schema, or by what it expects."""
-        return bool(self.reference.strip()) or self.schema is not None or self.expect is not None
+        """Whether answers can be compared: with a reference, by its schema or tests, or by what it expects."""
+        checked = self.schema is not None or self.expect is not None or bool(self.code_tests.strip())
+        return checked or bool(self.reference.strip())
 
     @property
     def asked(self) -> str:
@@ -185,6 +188,7 @@ def digest_of(cases: Sequence[Case]) -> str:
             *(["unanswerable"] if case.unanswerable else []),
             *([case.expect.image] if case.expect else []),
             *(["schema", dict(case.schema)] if case.schema is not None else []),
+            *(["code_tests", case.code_tests] if case.code_tests else []),
         ]
         for case in sorted(cases, key=lambda case: case.id)
     ]
@@ -222,8 +226,7 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
         yield from _judgement_violations(case.judgements, where, limits)
         if case.expect:
             yield from expectation_violations(case.expect, f"{where}.expect", max_length=limits.expectation_length)
-        if (size := len(schema_text(case))) > limits.schema_length:
-            yield Violation(f"{where}.schema", f"has {size} characters as JSON; the limit is {limits.schema_length}")
+        yield from _length_violations(case, where, limits)
         if case.unanswerable and case.relevant:
             text = "is true, and the case has a relevant document: an unanswerable question has none"
             yield Violation(f"{where}.unanswerable", text)
@@ -231,6 +234,13 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
             yield Violation(f"{where}.id", "is a duplicate: case ids must be unique")
         seen.add(case.id)
         yield from label_violations(f"{where}.labels", case.labels)
+
+
+def _length_violations(case: Case, where: str, limits: Limits) -> Iterator[Violation]:
+    if (size := len(schema_text(case))) > limits.schema_length:
+        yield Violation(f"{where}.schema", f"has {size} characters as JSON; the limit is {limits.schema_length}")
+    if (size := len(case.code_tests)) > limits.code_tests_length:
+        yield Violation(f"{where}.code_tests", f"has {size} characters; the limit is {limits.code_tests_length}")
 
 
 def _judgement_violations(judgements: Sequence[Judgement], where: str, limits: Limits) -> Iterator[Violation]:

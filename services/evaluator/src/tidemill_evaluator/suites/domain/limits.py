@@ -21,6 +21,8 @@ class Limits:
     """Reader groups of one case."""
     schema_length: int = 16_000
     """Of a case's JSON Schema."""
+    code_tests_length: int = 16_000
+    """Of a case's tests of code."""
     judgements: int = 1000
     """Of one case."""
     expectation_length: int = 2000

@@ -88,8 +88,8 @@ class Suite(Aggregate):
         if not unscored:
             return ""
         return (
-            f"{unscored} of {self.size} cases of suite {self.id} have neither a reference answer, a schema nor an "
-            "expectation: answers are compared with these; add them, or use another suite"
+            f"{unscored} of {self.size} cases of suite {self.id} have neither a reference answer, a schema, tests nor "
+            "an expectation: answers are compared with these; add them, or use another suite"
         )
 
     @property

@@ -1,0 +1,93 @@
+"""Runs code of answers in child processes that can only compute."""
+
+import asyncio
+import json
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from tidemill_core.application import Caller
+from tidemill_core.errors import PreconditionFailed
+from tidemill_evaluator.metrics.domain.code import CodeLimits
+from tidemill_evaluator.metrics.domain.metric import Scored
+from tidemill_evaluator.metrics.sandboxed import NOT_ISOLATED, UNUSABLE_TESTS
+from tidemill_kit.workers.fair_share import Turns
+
+_PROGRAM = Path(__file__).with_name("sandboxed.py")
+_WALL_SHARE = 12
+"""Of the processor time: how long it may take on a busy machine."""
+_log = structlog.get_logger(__name__)
+
+
+class CodeNotIsolated(PreconditionFailed):
+    """The kernel cannot keep a process from files and connections."""
+
+    reason = "CODE_NOT_ISOLATED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "code_runs cannot be computed: this machine has no seccomp filters for x86_64 or aarch64, which keep code "
+            "from files and connections: run the evaluator on Linux, with seccomp allowed"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeSandbox:
+    """Implements `ports.CodeRunner`: a fresh interpreter for each program, with no environment and no packages."""
+
+    turns: Turns
+    limits: CodeLimits
+
+    async def passes(self, caller: Caller, code: str, tests: str) -> Scored:
+        """See `CodeRunner.passes`."""
+        async with self.turns.of(caller.project):
+            return await self._passes(code, tests)
+
+    async def _passes(self, code: str, tests: str) -> Scored:
+        limits, word = self.limits, secrets.token_hex(32)
+        asked = json.dumps(
+            {"code": code, "tests": tests, "cpu_s": limits.cpu_s, "memory_bytes": limits.memory_bytes}
+        ).encode()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", "-B", str(_PROGRAM)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            start_new_session=True,
+        )
+        said, in_time = b"", True
+        try:
+            async with asyncio.timeout(_WALL_SHARE * limits.cpu_s):
+                said = await _talk(process, b"%010d%b%b" % (len(asked), asked, word.encode()), length=len(word))
+        except TimeoutError:
+            in_time = False
+            _log.warning("code_not_run", cause="wall")
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        if said == word.encode():
+            return 1.0
+        if process.returncode == NOT_ISOLATED:
+            raise CodeNotIsolated
+        return 0.0 if in_time and process.returncode != UNUSABLE_TESTS else None
+
+
+async def _talk(process: asyncio.subprocess.Process, given: bytes, *, length: int) -> bytes:
+    """Return what a process says: at most so many bytes, none where it ends without."""
+    given_to, said_by = process.stdin, process.stdout
+    if given_to is None or said_by is None:
+        return b""
+    try:
+        given_to.write(given)
+        await given_to.drain()
+        given_to.close()
+        return await said_by.readexactly(length)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        await process.wait()
+        return b""

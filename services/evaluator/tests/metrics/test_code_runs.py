@@ -1,0 +1,136 @@
+"""Code of answers, run with the tests of its case."""
+
+import asyncio
+import platform
+from dataclasses import replace
+
+import pytest
+
+from services.evaluator.tests.builders import ADA, TUNED, cases, write
+from services.evaluator.tests.harness import Evaluator
+from tidemill_core.application import Caller
+from tidemill_evaluator.errors import NoVerdict
+from tidemill_evaluator.metrics import sandboxed
+from tidemill_evaluator.metrics.code_metrics import CodeMetrics
+from tidemill_evaluator.metrics.code_sandbox import CodeNotIsolated, CodeSandbox
+from tidemill_evaluator.metrics.domain.code import CodeLimits, code_in
+from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair, Scored
+from tidemill_evaluator.suites.domain.suite import Suite
+from tidemill_kit.workers.fair_share import Turns
+
+DOUBLE = "def f(x):\n    return 2 * x"
+TESTS = "assert f(2) == 4"
+HOSTILE = """
+import os, sys
+denied = []
+for act in (
+    lambda: open("/etc/passwd"), lambda: open("/proc/self/environ"), lambda: os.listdir("/"), lambda: os.fork(),
+    lambda: os.kill(os.getppid(), 0), lambda: os.execv("/bin/true", ["true"]), lambda: os.pipe(),
+    lambda: __import__("time").sleep(9), lambda: __import__("_thread").start_new_thread(print, ()),
+    lambda: __import__("socket"), lambda: __import__("subprocess"), lambda: os.open("/tmp/x", os.O_CREAT),
+):
+    try:
+        act()
+    except (OSError, ImportError, RuntimeError) as error:
+        denied.append(error)
+print("said to nobody")
+"""
+SEEN = "assert len(denied) == 12, denied; assert {*os.environ} <= {'LC_CTYPE'}; assert __name__ == 'answer'"
+
+
+class FakeRunner:
+    """Implements `ports.CodeRunner`: what defines `f` passes."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, str]] = []
+        self.isolates = True
+
+    async def passes(self, caller: Caller, code: str, tests: str) -> Scored:
+        assert caller.project
+        self.ran.append((code, tests))
+        if not self.isolates:
+            raise CodeNotIsolated
+        return float("def f" in code)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Here:\n```python\nx = 1\n```\nDone.", "x = 1"),
+        ("```py\nx = 1\n```\n```\n$ ls\n```\n~~~python3\ny = 2\n~~~", "x = 1\ny = 2"),
+        ("```\nx = 1\n```", "x = 1"),
+        ("```bash\nls\n```", ""),
+        ("x = 1", "x = 1"),
+        ("```python\nx = 1", "x = 1"),  # cut
+        ("  ```Python title=a\n  x = 1\n  ```", "  x = 1"),
+        ("```python\ns = '''\n```a\n'''\n```", "s = '''\n```a\n'''"),
+    ],
+)
+def test_the_code_of_an_answer_is_its_blocks_of_python(text: str, code: str) -> None:
+    assert code_in(text) == code
+
+
+async def test_code_can_compute_and_nothing_else_and_passes_only_where_all_its_tests_have_run() -> None:
+    sandbox = CodeSandbox(turns=Turns(4), limits=CodeLimits())
+
+    found = await asyncio.gather(
+        *(
+            sandbox.passes(ADA, code, tests)
+            for code, tests in (
+                (HOSTILE, SEEN),
+                (DOUBLE, "assert f(2) == 5"),
+                ("import os\nos._exit(0)", ""),
+                ("[0] * 10**9", ""),
+                (DOUBLE, "assert ("),
+            )
+        )
+    )
+
+    assert found == [1.0, 0.0, 0.0, 0.0, None]
+
+
+def test_where_the_kernel_cannot_isolate_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+
+    assert not sandboxed.isolate()
+
+
+async def test_without_leave_of_the_operator_code_is_refused_where_it_is_asked_for_and_else_left_out() -> None:
+    metrics, case = CodeMetrics(None), replace(cases(1)[0], code_tests=TESTS)
+
+    for asked in (metrics.check(ADA, ["code_runs"], gating=True), metrics.pin(ADA, [], answering=[], gating=False)):
+        with pytest.raises(NoVerdict, match="EVALUATOR_RUN_CODE=true") as refused:
+            await asked
+        assert refused.value.reason == "CODE_UNAVAILABLE"
+    scores = await metrics.scores(ADA, ["code_runs"], Pair(case=case, baseline=None, candidate=GivenAnswer(text="x")))
+    assert (scores.baseline, scores.candidate) == ({}, {})
+
+
+async def test_a_machine_that_cannot_isolate_is_found_out_before_any_code_of_an_answer() -> None:
+    runner = FakeRunner()
+    metrics = CodeMetrics(runner)
+    await metrics.check(ADA, ["code_runs"], gating=True)
+    runner.isolates = False
+
+    with pytest.raises(NoVerdict, match="no seccomp filters"):
+        await metrics.pin(ADA, ["code_runs"], answering=[], gating=True)
+    case = replace(cases(1)[0], code_tests=TESTS)
+    with pytest.raises(NoVerdict):
+        await metrics.scores(ADA, ["code_runs"], Pair(case=case, baseline=None, candidate=GivenAnswer(text="x")))
+
+    assert runner.ran[:2] == [("", ""), ("", "")]
+
+
+async def test_cases_with_tests_are_compared_by_them_though_no_request_asks_for_it() -> None:
+    runner = FakeRunner()
+    evaluator = Evaluator(families=[CodeMetrics(runner)])
+    given = [replace(each, reference="", code_tests=TESTS) for each in cases(2)]
+    await evaluator.suite_crud.create(ADA, Suite(id="truth", project="acme"), given, write())
+    evaluator.inference.says[TUNED, given[0].question] = f"Sure:\n```python\n{DOUBLE}\n```"
+    evaluator.inference.says[TUNED, given[1].question] = "```bash\nls\n```"
+
+    done = await evaluator.finish(await evaluator.by_hand())
+
+    (found,) = [each for each in done.comparisons if each.metric == "code_runs"]
+    assert (found.cases, found.baseline, found.candidate) == (2, 0.0, 0.5)
+    assert (DOUBLE, TESTS) in runner.ran
