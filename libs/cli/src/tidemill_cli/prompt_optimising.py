@@ -3,38 +3,34 @@
 import hashlib
 import json
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
-from rich.markup import escape
 
 from tidemill.evaluator.v1.evaluation_pb2 import EvaluationState
 from tidemill.evaluator.v1.prompt_test_pb2 import PromptResult, PromptTest
+from tidemill.evaluator.v1.suite_pb2 import Suite
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
-from tidemill_cli.output import EXIT_DIFFERENT, call, plain, progress, show, table
-from tidemill_cli.prompt_figures import picture
+from tidemill_cli.output import EXIT_DIFFERENT, call, progress, show
+from tidemill_cli.prompt_findings import CURRENT, Optimising, search_data, search_report, winner
 from tidemill_cli.prompt_proposals import ProposePrompts
 from tidemill_cli.prompt_search import (
     REFUSED,
     Candidate,
-    counted,
     flaw_of,
-    front_of,
     required_of,
+    said_in,
     values_of,
 )
 from tidemill_client.connection import Connection
 from tidemill_client.declared import Deployments, Gates, Prompts, Suites
 from tidemill_client.prompt_tests import PromptTests, Unsaved, Variant
-from tidemill_core.errors import InvalidInput, PreconditionFailed
+from tidemill_core.errors import DeadlineExceeded, InvalidInput, PreconditionFailed
 
 MIN_CASES = 20
 MAX_FINALISTS = 5
-CURRENT = "current"
 _EVERY_ROUND = 4
 """Proposals."""
 
@@ -63,26 +59,6 @@ class OptimiseOptions:
     """Though a gate uses the suite."""
 
 
-@dataclass(kw_only=True)
-class Optimising:
-    """The search so far, and how it ended."""
-
-    current: Candidate
-    measured: list[Candidate] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
-    tokens: int = 0
-    ended: str = ""
-    comparison: PromptTest | None = None
-    """Of the front with the present prompt, on held-out cases."""
-    created: int = 0
-    """The number of the version that the best one became."""
-
-    @property
-    def front(self) -> list[Candidate]:
-        """The prompts that no other one beats on seen cases."""
-        return front_of([self.current, *self.measured])
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimisePrompt:
     """Seen and held-out cases are halves of the suite, by the sha256 of their ids."""
@@ -99,10 +75,12 @@ class OptimisePrompt:
 
         """
         prompt, deployment = await Prompts(self.connection).get(name), await self._deployment(name)
-        seen, held_out = await self._halves()
+        suite = await Suites(self.connection).get(self.options.suite)
+        seen, held_out = await self._halves(suite)
         content = prompt.content
         text = Unsaved(user=content.user, system=content.system, variables_schema=content.variables_schema)
-        found = Optimising(current=Candidate(text=text, name=CURRENT))
+        texts = [each for case in suite.cases for each in (case.question, case.reference)]
+        found = Optimising(current=Candidate(text=text, name=CURRENT), cases=said_in(texts))
         with progress() as bar:
             task = bar.add_task("measuring the present prompt", total=self.options.candidates)
             await self._search(
@@ -131,6 +109,10 @@ class OptimisePrompt:
         began, fruitless = time.monotonic(), 0
         test = await self._tested(found, deployment, [found.current], seen)
         (found.current,) = self._valued([found.current], test)
+        if not found.current.values:
+            metrics = ", ".join(self.options.metrics)
+            message = f"the present prompt has no value of {metrics} on suite {self.options.suite}: name other metrics"
+            raise NothingToOptimise(message)
         while not (ended := self._ended(found, began, fruitless)):
             best = found.front[0]
             worst, place = await self._worst(test, best)
@@ -167,7 +149,7 @@ class OptimisePrompt:
         for text in texts:
             proposal = replace(text, variables_schema=found.current.text.variables_schema)
             known = [each.text for each in (found.current, *found.measured, *fresh)]
-            flaw = flaw_of(proposal, found.current.text, required=required, known=known)
+            flaw = flaw_of(proposal, found.current.text, required=required, known=known, cases=found.cases)
             if not flaw and not await self._is_template(prompt, proposal):
                 flaw = REFUSED
             if flaw:
@@ -194,7 +176,11 @@ class OptimisePrompt:
             cases=cases,
             metrics=[m for m in self.options.metrics if m != "input_tokens"],
         )
-        test = await tests.wait(started.id, within_s=self.options.within_s)
+        try:
+            test = await tests.wait(started.id, within_s=self.options.within_s)
+        except DeadlineExceeded:
+            await tests.cancel(started.id)
+            raise
         if test.state != EvaluationState.EVALUATION_STATE_COMPLETED:
             message = f"prompt test {test.id} ended without figures: {test.reason} {test.message}"
             raise NothingToOptimise(message)
@@ -231,14 +217,14 @@ class OptimisePrompt:
             raise InvalidInput.at(field="deployment", text=text)
         return users[0]
 
-    async def _halves(self) -> tuple[list[str], list[str]]:
+    async def _halves(self, suite: Suite) -> tuple[list[str], list[str]]:
         """Return the ids of seen and of held-out cases.
 
         Raises:
             NothingToOptimise: the suite has too few, or a gate uses it.
 
         """
-        suite, options = await Suites(self.connection).get(self.options.suite), self.options
+        options = self.options
         gates = [
             each.id
             async for each in Gates(self.connection).all()
@@ -307,30 +293,9 @@ def optimise(
         return found
 
     found = call(work)
-    show(_data(found), _report(found, prompt, metric, uncertain=accept_uncertain))
+    show(search_data(found), search_report(found, prompt, metric, uncertain=accept_uncertain))
     if create and not found.created:
         raise typer.Exit(EXIT_DIFFERENT)
-
-
-def winner(found: Optimising, metric: str, *, uncertain: bool) -> Candidate | None:
-    """Return the prompt with the highest gain on held-out cases, if it is shown to be one: its interval is above 0.
-
-    The intervals hold for all finalists together, so that the best of several is not better by luck.
-    """
-    if found.comparison is None:
-        return None
-    by_name = {each.name: each for each in found.measured}
-    gains = list[tuple[float, float, str]]()
-    for variant, figures in zip(found.comparison.variants, found.comparison.figures, strict=True):
-        for each in figures.measures:
-            if each.metric == metric and variant.name in by_name and each.HasField("difference_low"):
-                sign = -1 if each.less_is_better else 1
-                low = -each.difference_high if each.less_is_better else each.difference_low
-                gains.append((sign * each.difference, low, variant.name))
-    if not gains:
-        return None
-    gain, low, name = max(gains)
-    return by_name[name] if low > 0 or (uncertain and gain > 0) else None
 
 
 async def _saved(connection: Connection, name: str, current: Unsaved, best: Unsaved) -> int:
@@ -358,42 +323,3 @@ def _declared(text: Unsaved) -> list[str]:
         return list(json.loads(text.variables_schema or "{}").get("properties", {}))
     except (ValueError, AttributeError):
         return []
-
-
-def _data(found: Optimising) -> dict[str, Any]:
-    def of(each: Candidate) -> dict[str, Any]:
-        return {"name": each.name, "system": each.text.system, "user": each.text.user, "values": dict(each.values)}
-
-    return {
-        "front": [of(each) for each in found.front],
-        "candidates": [of(each) for each in [found.current, *found.measured]],
-        "dropped": dict(found.dropped),
-        "tokens": found.tokens,
-        "ended": found.ended,
-        "comparison": plain(found.comparison) if found.comparison else None,
-        "created": found.created,
-    }
-
-
-def _report(found: Optimising, prompt: str, metric: str, *, uncertain: bool) -> RenderableType:
-    front = {each.name for each in found.front}
-    rows = [
-        (each.name, *(f"{abs(value):.4g}" for value in each.values.values()), "front" if each.name in front else "")
-        for each in [found.current, *found.measured]
-    ]
-    columns = ("prompt", *found.current.values, "")
-    dropped = f"; dropped: {counted(found.dropped)}" if found.dropped else ""
-    parts: list[RenderableType] = [
-        table(columns, rows, title="On seen cases"),
-        escape(f"{found.tokens} tokens; {found.ended}{dropped}"),
-        "",
-    ]
-    if found.comparison is not None:
-        parts += ["On held-out cases", picture(found.comparison), ""]
-    best = winner(found, metric, uncertain=uncertain)
-    if best is None:
-        return Group(*parts, escape(f"No prompt is shown to be better than the present one of {prompt}."))
-    text = "\n\n".join(filter(None, (best.text.system, best.text.user)))
-    said = f"{best.name} is {'' if not uncertain else 'taken to be '}better"
-    saved = f", and is {prompt}@{found.created} now." if found.created else "; --create saves it."
-    return Group(*parts, escape(said + saved), "", escape(text))

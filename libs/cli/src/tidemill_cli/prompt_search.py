@@ -9,6 +9,9 @@ from tidemill.evaluator.v1.prompt_test_pb2 import VariantFigures, VariantMeasure
 from tidemill_client.prompt_tests import Unsaved
 
 EMPTY, REPEATED, TOO_LONG, LOST, REFUSED = "empty", "a repeat", "too long", "lost variables", "a template that fails"
+COPIED = "copied from a case"
+MIN_COPIED = 20
+"""Characters of a question or an expected answer that a proposal may not have in it."""
 MAX_GROWTH, MIN_LIMIT = 4, 4000
 """A candidate may be so many times as long as the present prompt, or have so many characters."""
 _BLOCK = re.compile(r"\{[{%](.*?)[}%]\}", re.DOTALL)
@@ -60,8 +63,20 @@ def required_of(current: Unsaved, declared: Sequence[str]) -> frozenset[str]:
     return variables_in(current) & given
 
 
-def flaw_of(text: Unsaved, current: Unsaved, *, required: frozenset[str], known: Sequence[Unsaved]) -> str:
-    """Return why a proposal is nonsense; "" where it is not known to be."""
+def said_in(texts: Sequence[str]) -> list[str]:
+    """Return the texts of cases that are long enough to be known again."""
+    return [folded for text in texts if len(folded := " ".join(text.split())) >= MIN_COPIED]
+
+
+def flaw_of(
+    text: Unsaved,
+    current: Unsaved,
+    *,
+    required: frozenset[str],
+    known: Sequence[Unsaved],
+    cases: Sequence[str] = (),
+) -> str:
+    """Return why a proposal is nonsense; "" where it is not known to be. `cases` are texts as of `said_in`."""
     size, present = len(text.system) + len(text.user), len(current.system) + len(current.user)
     if not text.user.strip():
         return EMPTY
@@ -69,6 +84,8 @@ def flaw_of(text: Unsaved, current: Unsaved, *, required: frozenset[str], known:
         return REPEATED
     if size > max(MAX_GROWTH * present, MIN_LIMIT):
         return TOO_LONG
+    if any(each in _folded(text) and each not in _folded(current) for each in cases):
+        return COPIED
     return "" if required <= variables_in(text) else LOST
 
 

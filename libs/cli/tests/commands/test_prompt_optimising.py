@@ -98,7 +98,8 @@ def _declared(running: Running, prompted: Optimised) -> None:
         prompt=kept.stored[request.id]
     )
     running.answers["inference.v1.inference_service:Generate"] = prompted.propose
-    cases = [Case(id=f"c{number}", question=f"what is {number}?", reference="it is") for number in range(24)]
+    cases = [Case(id=f"c{number}", question=f"what is {number}?", reference="it is") for number in range(23)]
+    cases.append(Case(id="c23", question="what is the number called seven?", reference="it is"))
     running.keepers["suite"].stored["questions"] = Suite(id="questions", cases=cases)
 
 
@@ -139,6 +140,7 @@ async def test_what_costs_more_and_is_better_leaves_the_cheap_one_in_the_front(
 async def test_nonsense_is_dropped_with_its_reason_and_the_search_ends(terminal: Terminal, prompted: Optimised) -> None:
     prompted.proposes = [
         said("", "{{ question }}", "no question", "x" * 5000 + "{{ question }}"),
+        said("As in: what is the number  called seven? {{ question }}"),
         said("{% if %}{{ question }}"),
         "I cannot help with that.",
     ]
@@ -148,7 +150,14 @@ async def test_nonsense_is_dropped_with_its_reason_and_the_search_ends(terminal:
     text = " ".join(done.text.split())
     assert done.code == 0, done.text
     assert "writer proposed nothing new three times" in text
-    for reason in ("1 empty", "1 a repeat", "1 lost variables", "1 too long", "1 a template that fails"):
+    for reason in (
+        "1 copied from a case",
+        "1 empty",
+        "1 a repeat",
+        "1 lost variables",
+        "1 too long",
+        "1 a template that fails",
+    ):
         assert reason in text
     assert "No prompt is shown to be better than the present one of answer." in text
 
@@ -198,6 +207,7 @@ async def test_cases_go_to_the_model_as_data_and_are_not_recorded(terminal: Term
         ("gate", "suite questions is required by strict: a prompt that is fitted to a gate's cases"),
         ("few", "suite questions has 3 cases: 20 are needed"),
         ("failed", "prompt test t1 ended without figures"),
+        ("metric", "the present prompt has no value of bleu on suite questions"),
     ],
 )
 async def test_what_it_needs_is_said(
@@ -209,10 +219,11 @@ async def test_what_it_needs_is_said(
         running.keepers["gate"].stored["strict"] = ev.Gate(id="strict", require=require)
     elif change == "few":
         del running.keepers["suite"].stored["questions"].cases[3:]
-    else:
+    elif change == "failed":
         prompted.state = ev.EVALUATION_STATE_FAILED
 
-    refused = await optimised(terminal, "--candidates", "1")
+    metric = "bleu" if change == "metric" else "rouge_l"
+    refused = await optimised(terminal, "--candidates", "1", "--metric", metric)
 
     assert refused.code == 1
     assert text in " ".join(refused.text.split())
