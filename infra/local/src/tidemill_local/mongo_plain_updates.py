@@ -24,6 +24,7 @@ class PlainUpdates:
         self._store = store
         self._document = jpype.JClass("de.bwaldvogel.mongo.bson.Document")
         self._no_index = jpype.JClass("de.bwaldvogel.mongo.backend.EmptyIndex")
+        self._apply = jpype.JClass("tidemill.PlainUpdate").apply
         self._text = jpype.JClass("java.lang.String")
 
     def takes(self, message: Any, operation: Any) -> bool:  # noqa: ANN401 - see above
@@ -50,16 +51,7 @@ class PlainUpdates:
         named = jpype.java.util.LinkedHashSet(operation.get("q").get("_id").get("$in"))  # one named twice counts once
         update = operation.get("u")
         new, gone = (update.get(each) or self._document() for each in _FIELDS)
-        changed = 0
-        for each in named:
-            stored = documents.get(each)
-            document = stored.clone()
-            document.putAll(new.cloneDeeply())  # of its own, as the library may change what is in a document
-            for name in gone.keySet():
-                document.remove(name)
-            if not document.equals(stored):
-                documents.put(each, document)
-                changed += 1
+        changed = self._apply(documents, named, new, gone)
         reply = self._document("n", jpype.JInt(named.size()))
         reply.put("nModified", jpype.JInt(changed))
         reply.put("ok", 1.0)
