@@ -23,6 +23,7 @@ from tidemill_evaluator.evaluations.ports import (
     Live,
     PartialResult,
     Passage,
+    PromptVersions,
     Question,
     Version,
 )
@@ -56,7 +57,7 @@ class InMemoryResults:
 
 
 class InMemoryInference:
-    """Implements `ports.Inference` with configured answers, recorded by request id as in inference."""
+    """Implements `ports.Inference` and `ports.Prompts`: configured answers, recorded by request id as in inference."""
 
     def __init__(self) -> None:
         self.deployments = {("acme", "helpdesk"): Live(digest=DIGEST, model=BASE, deadline_s=DEADLINE_S)}
@@ -82,7 +83,17 @@ class InMemoryInference:
         """Variant -> reported latency of its answers."""
         self.costs: dict[str, float] = {}
         """Variant -> reported cost of its answers."""
+        self.prompts: dict[str, PromptVersions] = {}
         self._records: dict[str, Answer] = {}
+
+    async def prompt(self, caller: Caller, name: str) -> PromptVersions:
+        assert caller.project
+        if self.away:
+            raise self.away
+        try:
+            return self.prompts[name]
+        except KeyError:
+            raise NotFound(name) from None
 
     async def live(self, caller: Caller, deployment: str) -> Live:
         if self.away:
@@ -104,7 +115,7 @@ class InMemoryInference:
             raise self.fails[question.variant, question.text].pop(0)
         self.asked.append(question)
         live = self.deployments[caller.project, question.deployment]
-        compared = f"index {question.index}" if question.index else question.variant
+        compared = f"index {question.index}" if question.index else question.variant or question.prompt
         answer = Answer(
             inference=str(uuid4()),
             text=self.says.get((compared, question.text), "i do not know"),
@@ -184,6 +195,11 @@ class InMemoryDatasets:
 
     def __init__(self) -> None:
         self.parts: dict[str, CaseSet] = {}
+
+    async def newest(self, caller: Caller, dataset: str) -> str:
+        assert caller.project
+        numbers = [part.number for part in self.parts.values() if part.dataset == dataset]
+        return f"{dataset}@{max(numbers)}" if numbers else ""
 
     async def held_out(self, caller: Caller, dataset_version: str) -> CaseSet:
         assert caller.project

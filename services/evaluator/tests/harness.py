@@ -37,6 +37,7 @@ from tidemill_core.errors import DependencyUnavailable
 from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound, SpentLevelNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.ask_patiently import Patience
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
+from tidemill_evaluator.evaluations.compare_prompts import ComparePrompts
 from tidemill_evaluator.evaluations.compare_slices import CompareSlices
 from tidemill_evaluator.evaluations.compare_weights import CompareWeights
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
@@ -133,6 +134,7 @@ class Evaluator:
             suites=self.suites,
             models=self.models,
             inference=self.inference,
+            prompts=self.inference,
             metrics=self.metrics,
             limits=limits,
             enqueue=self.enqueue,
@@ -209,6 +211,7 @@ class Evaluator:
             metrics=self.metrics,
             compute_verdict=ComputeVerdict(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
             compare_weights=CompareWeights(models=self.models),
+            compare_prompts=ComparePrompts(prompts=self.inference),
             compare_slices=CompareSlices(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
             retrieval=self.retrieval,
             triggers=self.triggers,

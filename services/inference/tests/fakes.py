@@ -317,6 +317,7 @@ class AnsweringHarness:
         return AnswerQuestion(
             deployments=self.deployments,
             prompts=self.prompts,
+            stored_prompts=self.prompts,
             inferences=self.inferences,
             templates=templates,
             generations=SharedGenerations(at_most=at_most),

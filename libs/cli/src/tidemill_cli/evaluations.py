@@ -37,7 +37,7 @@ from tidemill_client.evaluations import Evaluations
 evaluations = Commands(help="Comparisons of a candidate with the baseline.")
 
 EvaluationArgument = Annotated[str, typer.Argument(help="The evaluation's id (see `tidemill evaluations list`).")]
-CandidateOption = Annotated[str, typer.Option("--candidate", help="model@version.")]
+CandidateOption = Annotated[str, typer.Option("--candidate", help="model@version.", show_default=False)]
 
 
 @lists(
@@ -142,7 +142,10 @@ def cancel(name: EvaluationArgument) -> None:
 def evaluate(
     *,
     suite: Annotated[list[str], typer.Option("--suite", "-s", help="A suite; repeatable.")],
-    candidate: CandidateOption,
+    candidate: CandidateOption = "",
+    prompt: Annotated[
+        str, typer.Option("--prompt", help="prompt@version in place of --candidate: compared with the live one.")
+    ] = "",
     baseline: Annotated[str, typer.Option("--baseline", help="model@version; default: the live model.")] = "",
     deployment: Annotated[
         str, typer.Option("--deployment", "-d", help="The deployment that provides prompt, retrieval and sampling.")
@@ -151,11 +154,16 @@ def evaluate(
         list[str] | None, typer.Option("--metric", "-m", help="A metric beside the usual ones; repeatable.")
     ] = None,
 ) -> None:
-    """Compare two model versions on suites of trusted cases, and wait for the result. Exit 1 if it fails."""
+    """Compare two versions of a model, or of a prompt, on suites of trusted cases, and wait. Exit 1 if it fails."""
+    if bool(candidate) == bool(prompt):
+        message = "give either --candidate model@version or --prompt prompt@version"
+        raise typer.BadParameter(message, param_hint="--candidate")
 
     async def work(connection: Connection) -> Evaluation:
         asked = Evaluations(connection)
-        started = await asked.compare(deployment, suite, candidate=candidate, baseline=baseline, metrics=metric or ())
+        started = await asked.compare(
+            deployment, suite, candidate=candidate, candidate_prompt=prompt, baseline=baseline, metrics=metric or ()
+        )
         return await _followed(asked, started)
 
     evaluation = call(work)

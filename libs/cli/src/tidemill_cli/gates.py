@@ -7,7 +7,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from tidemill.evaluator.v1.evaluation_pb2 import RequirementPower
+from tidemill.evaluator.v1.evaluation_pb2 import Gate, RequirementPower
 from tidemill.evaluator.v1.evaluation_service_pb2 import GetGatePowerResponse, ListGatesRequest
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, plain, show, table
@@ -24,11 +24,16 @@ gates = Commands(help="What candidates have to show before they are rolled out."
     "list",
     lambda c: c.evaluations.ListGates,
     ("gate", "deployment", "candidates of", "requires", "paused"),
-    lambda g: (g.id, g.deployment, g.collection or g.candidate, len(g.require), "yes" if g.paused else ""),
+    lambda g: (g.id, g.deployment, _followed(g), len(g.require), "yes" if g.paused else ""),
 )
 def list_gates() -> ListGatesRequest:
     """List the project's gates."""
     return ListGatesRequest()
+
+
+def _followed(gate: Gate) -> str:
+    """Return whose versions are its candidates."""
+    return f"prompt {gate.candidate_prompt}" if gate.candidate_prompt else gate.collection or gate.candidate
 
 
 @gates.command("power")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from tidemill.inference.v1.caching_pb2 import CacheSavings
 from tidemill.inference.v1.configuration_pb2 import Retrieval
+from tidemill.inference.v1.deployment_pb2 import PromptGoLive
 from tidemill.inference.v1.deployment_service_pb2 import (
     GetCacheSavingsRequest,
     GetDeploymentRequest,
@@ -287,6 +288,8 @@ def show_deployment(name: NameArgument) -> None:
     """Show a deployment and its live configuration."""
     deployment = plain(call(lambda c: c.deployments.GetDeployment(GetDeploymentRequest(id=name))).deployment)
     follows = {"follows": deployment["follow"]} if deployment["follow"] else {}
+    if deployment["prompt_go_live"] == PromptGoLive.Name(PromptGoLive.PROMPT_GO_LIVE_BY_ROLLOUT):
+        follows["prompt goes live"] = "by rollout"
     picture = card({"deployment": deployment["id"], **follows, **deployment.get("live", {})})
     show(deployment, picture)
 

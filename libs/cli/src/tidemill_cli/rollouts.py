@@ -13,6 +13,7 @@ from tidemill.inference.v1.rollout_pb2 import (
     DifferenceBounds,
     MetricCounts,
     Rollout,
+    RolloutPolicy,
     RolloutState,
     RolloutStep,
     StepCounts,
@@ -36,7 +37,7 @@ def list_rollouts(*, size: SizeOption = 50, token: TokenOption = "") -> None:
     request = ListDeploymentsRequest(page_size=size, page_token=token)
     page = call(lambda c: c.deployments.ListDeployments(request))
     found = [d for d in page.deployments if d.HasField("rollout_policy") or d.rollout.id]
-    rows = [(d.id, d.rollout_policy.gate, d.live.model, d.rollout.id or "-", rollout_stage(d).says) for d in found]
+    rows = [(d.id, _gates(d.rollout_policy), d.live.model, d.rollout.id or "-", rollout_stage(d).says) for d in found]
     picture = table(("deployment", "gate", "live", "rollout", "status"), rows)
     show_page("deployments", found, page.next_page_token, picture)
 
@@ -82,11 +83,13 @@ def _show(deployment: Deployment) -> None:
         "follows": deployment.follow,
         "gate": policy.gate,
         "index gate": policy.index_gate,
+        "prompt gate": policy.prompt_gate,
         "rollout": rollout.id,
         "state": word(RolloutState, rollout.state) if rollout.id else "",
         "where it is": rollout_stage(deployment).says,
         "candidate": rollout.candidate.model,
         "index": f"{rollout.index.number} of {rollout.index.collection}" if rollout.HasField("index") else "",
+        "prompt": f"{rollout.candidate.prompt}, before {rollout.prompt.before}" if rollout.HasField("prompt") else "",
         "evaluation": rollout.evaluation,
         "approvals": f"{len(rollout.approvals)} of {policy.approval.count}" if policy.approval.count else "",
         "began": moment(rollout.start_time),
@@ -104,6 +107,10 @@ def _show(deployment: Deployment) -> None:
     )
     picture = Group(card({name: value for name, value in facts.items() if value}), *steps, *_approvals(rollout))
     show(plain(deployment), picture)
+
+
+def _gates(policy: RolloutPolicy) -> str:
+    return ", ".join(filter(None, (policy.gate, policy.index_gate, policy.prompt_gate)))
 
 
 def _approvals(rollout: Rollout) -> list[RenderableType]:

@@ -12,8 +12,9 @@ from ruamel.yaml import YAML
 from libs.cli.tests.commands.conftest import Terminal
 from tidemill_cli.loop.declaration import Deployment, Model
 from tidemill_cli.loop.feedback_metrics import Metric
-from tidemill_cli.loop.learning import LEARNS_FROM, Abort, Dataset, Training
+from tidemill_cli.loop.learning import LEARNS_FROM, Dataset, Training
 from tidemill_cli.loop.review_queues import ReviewQueue
+from tidemill_cli.loop.rolling import Abort
 from tidemill_cli.loop.shapes import Declared
 from tidemill_cli.loop.spending import Budget, Price
 

@@ -55,6 +55,7 @@ class Gate(Aggregate):
     paused: bool = False
     cluster_by: tuple[str, ...] = ()
     max_size_ratio: float = 0.0
+    candidate_prompt: str = ""
     inner: str = "not in the contract"
 
 
@@ -108,6 +109,7 @@ class Step:
 class Policy:
     gate: str = "better"
     index_gate: str = ""
+    prompt_gate: str = ""
     sticky_by: StickyBy = StickyBy.REQUEST
     steps: tuple[Step, ...] = (Step(),)
     on_timeout: int = rollout_pb2.ON_TIMEOUT_HOLD

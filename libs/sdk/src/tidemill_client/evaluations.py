@@ -43,7 +43,7 @@ class Evaluations:
         return await self._connection.evaluations.GetGatePower(GetGatePowerRequest(id=gate, gain=gain))
 
     async def start(self, gate: str, candidate: str, *, request_id: str = "") -> Evaluation:
-        """Start an evaluation of `model@version` by a gate."""
+        """Start an evaluation of a version, as `model@version`, by the gate of the model, collection or prompt."""
         request = StartEvaluationRequest(gate=gate, candidate=candidate, request_id=request_id)
         return (await self._connection.evaluations.StartEvaluation(request)).evaluation
 
@@ -52,19 +52,22 @@ class Evaluations:
         deployment: str,
         suites: Sequence[str],
         *,
-        candidate: str,
+        candidate: str = "",
+        candidate_prompt: str = "",
         baseline: str = "",
         metrics: Sequence[str] = (),
         request_id: str = "",
     ) -> Evaluation:
         """Compare two `model@version` on suites, without a gate; an empty baseline means the live model.
 
+        A `candidate_prompt`, in place of both, is a `prompt@version` that is compared with the live one.
         `metrics` are computed beside those that always are.
         """
         request = StartEvaluationRequest(
             deployment=deployment,
             suites=suites,
             candidate=candidate,
+            candidate_prompt=candidate_prompt,
             baseline=baseline,
             metrics=metrics,
             request_id=request_id,

@@ -15,7 +15,7 @@ from tidemill_evaluator.errors import GateNotFound, SpentLevelNotFound, SuiteNot
 from tidemill_evaluator.evaluations.events import candidates
 from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, wire_evaluations
 from tidemill_evaluator.gates.crud import GateCrud
-from tidemill_evaluator.gates.mongo import GATES, SPENT_LEVELS
+from tidemill_evaluator.gates.mongo import GATE_LISTS, GATES, SPENT_LEVELS
 from tidemill_evaluator.harness_runs.wiring import wire_harness_runs
 from tidemill_evaluator.judges.wiring import WiredJudges, wire_judges
 from tidemill_evaluator.metrics import library_scores
@@ -46,9 +46,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
     """Build evaluator on the running event loop; nothing connects before `start`."""
     backend, limits = Backend(settings), settings.limits
     suites = backend.aggregates("suites", SUITES, missing=SuiteNotFound, quota=settings.quota("suites"))
-    gates = backend.aggregates(
-        "gates", GATES, missing=GateNotFound, lists=[("candidate",), ("collection",)], quota=settings.quota("gates")
-    )
+    gates = backend.aggregates("gates", GATES, missing=GateNotFound, lists=GATE_LISTS, quota=settings.quota("gates"))
     levels = backend.aggregates("spent_levels", SPENT_LEVELS, missing=SpentLevelNotFound)
     cases = ExchangeCases(
         backend.own_bucket(settings.exchange_bucket),

@@ -31,7 +31,7 @@ def test_a_gate_is_stored_as_it_always_was() -> None:
     encoded = GATES.encode(stored_gate())
     assert encoded.pop("owed") == {**DEFERRED, "requester": ""}
     assert (encoded.pop("collection"), encoded.pop("retrieval"), encoded.pop("cluster_by")) == ("", None, [])
-    assert encoded.pop("max_size_ratio") == 0.0
+    assert (encoded.pop("max_size_ratio"), encoded.pop("candidate_prompt")) == (0.0, "")
     assert encoded == {name: value for name, value in STORED.items() if name != "owed"}
     assert GATES.decode(identity(stored_gate()), STORED, 1) == stored_gate()
 

@@ -92,10 +92,10 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
     templates, live = BoundedTemplates(processes), MongoLiveModels(backend.database["deployments"])
     secrets = wire_secrets(settings, backend, environment)
     engines = wire_engines(settings, backend, trainer=trainer, live=live, chat_processes=processes, keys=secrets.keys)
-    models, pool = engines.models, engines.pool
-    rollouts = _rollouts(settings, backend, stores, engines, trainer=trainer, rag=rag)
+    models, pool, prompts = engines.models, engines.pool, SharedPrompts(stores.prompts, grants)
+    rollouts = _rollouts(settings, backend, stores, engines, prompts, trainer=trainer, rag=rag)
     routing, budgets = wire_routing(settings, models, pool), wire_budgets(settings, backend, inferences)
-    prompts, ask = SharedPrompts(stores.prompts, grants), AskWithinBudgets(ask=routing.ask, spending=budgets.spending)
+    ask = AskWithinBudgets(ask=routing.ask, spending=budgets.spending)
     conversations = wire_conversations(settings, backend, inferences=inferences, deployments=deployments, ask=ask)
     caching = wire_caching(settings, backend, inferences=inferences, rag=rag)
     examples = wire_examples(settings, backend, models=models, rag=rag)
@@ -141,6 +141,7 @@ def _rollouts(  # noqa: PLR0913 - of each kind one
     backend: Backend,
     stores: Stores,
     engines: EngineParts,
+    prompts: SharedPrompts,
     *,
     trainer: grpc.aio.Channel,
     rag: grpc.aio.Channel,
@@ -148,6 +149,7 @@ def _rollouts(  # noqa: PLR0913 - of each kind one
     return wire_rollouts(
         settings,
         backend,
+        prompts,
         deployments=stores.deployments,
         models=engines.models,
         engines=engines.pool,

@@ -10,6 +10,7 @@ from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_inference.prompts.domain.errors import PromptNotFound
 from tidemill_inference.prompts.domain.prompt import Prompt
+from tidemill_inference.prompts.messages import TOPIC
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.service.backend import Backend
@@ -28,7 +29,9 @@ class Stores:
 
 def wire_stores(settings: InferenceSettings, backend: Backend) -> Stores:
     """Return the aggregates."""
-    prompts = backend.aggregates("prompts", PROMPTS, missing=PromptNotFound, quota=settings.quota("prompts"))
+    prompts = backend.aggregates(
+        "prompts", PROMPTS, missing=PromptNotFound, topic=TOPIC, quota=settings.quota("prompts")
+    )
     deployments = backend.aggregates(
         "deployments",
         DEPLOYMENTS,

@@ -32,8 +32,11 @@ from tidemill_inference.generation.domain.inference import (
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_inference.prices.domain.price import Cost, CostItem
+from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
+from tidemill_inference.prompts.mongo import PROMPTS
+from tidemill_inference.rollouts.domain.changes import PassedEvaluation
 from tidemill_inference.rollouts.domain.policy import RolloutPolicy, RolloutStep
-from tidemill_inference.rollouts.domain.rollout import Decision, Move, PassedEvaluation
+from tidemill_inference.rollouts.domain.rollout import Decision, Move
 from tidemill_inference.rollouts.domain.step_counts import StepCounts
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
@@ -164,6 +167,13 @@ def exhausted() -> tuple[str, ProtoMessage]:
     return BUDGETS.event(budget, budget.pending[0], 1)
 
 
+def written() -> tuple[str, ProtoMessage]:
+    prompt = Prompt(id="answer", project="acme")
+    for digest in ("c" * 64, "d" * 64):
+        prompt.write(PromptContent(user=SAID), digest=digest, now=NOON)
+    return PROMPTS.event(prompt, prompt.pending[1], 2)
+
+
 def published(ce_type: str) -> ProtoMessage:
     record, deployment, rolled, compared = inference(), configured(), rolled_out(), compared_arms()
     made = [
@@ -172,6 +182,7 @@ def published(ce_type: str) -> ProtoMessage:
         INFERENCES.event(record, InferenceWasCancelled(occurred_at=NOON), 1),
         exhausted(),
         *(DEPLOYMENTS.event(compared, event, seq) for seq, event in enumerate(compared.pending, start=1)),
+        written(),
         *(DEPLOYMENTS.event(deployment, event, seq) for seq, event in enumerate(deployment.pending, start=1)),
     ]
     return {**dict(made), "tidemill.inference.inference.completed.v1": completed()}[ce_type]
@@ -188,6 +199,7 @@ def published(ce_type: str) -> ProtoMessage:
         "tidemill.inference.budget.exhausted.v1",
         "tidemill.inference.experiment.started.v1",
         "tidemill.inference.experiment.ended.v1",
+        "tidemill.inference.prompt.version_created.v1",
         "tidemill.inference.rollout.started.v1",
         "tidemill.inference.rollout.advanced.v1",
         "tidemill.inference.rollout.promoted.v1",

@@ -9,8 +9,9 @@ from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.mongo import DEPLOYMENTS, MongoLiveModels
+from tidemill_inference.rollouts.domain.changes import PassedEvaluation
 from tidemill_inference.rollouts.domain.policy import MetricRule
-from tidemill_inference.rollouts.domain.rollout import Decision, Hold, Move, PassedEvaluation
+from tidemill_inference.rollouts.domain.rollout import Decision, Hold, Move
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, Outcome, StepCounts
 from tidemill_inference.rollouts.domain.values import GivenValue
 from tidemill_inference.routing.domain.policy import Balance, RoutingPolicy

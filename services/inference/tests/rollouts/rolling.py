@@ -6,8 +6,9 @@ from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
+from tidemill_inference.rollouts.domain.changes import PassedEvaluation
 from tidemill_inference.rollouts.domain.policy import RATING, AbortRules, RolloutPolicy, RolloutStep
-from tidemill_inference.rollouts.domain.rollout import Decision, Move, PassedEvaluation, Rollout
+from tidemill_inference.rollouts.domain.rollout import Decision, Move, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome, StepCounts
 from tidemill_inference.rollouts.domain.values import GivenValue
 from tidemill_testkit.clocks import NOON

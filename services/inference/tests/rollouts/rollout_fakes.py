@@ -17,15 +17,17 @@ from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.shadow import AnswerShadow
 from tidemill_inference.rollouts.commands import RolloutCommand, RolloutCommands
+from tidemill_inference.rollouts.domain.changes import IndexChange, PassedEvaluation
 from tidemill_inference.rollouts.domain.errors import CandidateNotReady, IndexNotReady
 from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
-from tidemill_inference.rollouts.domain.rollout import IndexChange, PassedEvaluation, Rollout
+from tidemill_inference.rollouts.domain.rollout import Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome, ServerEnd
 from tidemill_inference.rollouts.domain.values import GivenValue
 from tidemill_inference.rollouts.follow_ups import outcome_of
 from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordReaction
 from tidemill_inference.rollouts.ports import Reaction
 from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
+from tidemill_inference.rollouts.prompts import StoredPrompts
 from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
 from tidemill_inference.rollouts.start_rollout import StartRollout
 
@@ -242,9 +244,10 @@ class IndexVersions:
 class RolloutHarness:
     """A deployment that follows `lora`, with the live engine and the candidate's."""
 
-    def __init__(self, policy: RolloutPolicy = POLICY, candidate: ScriptedEngine | None = None) -> None:
+    def __init__(self, policy: RolloutPolicy = POLICY, candidate: ScriptedEngine | None = None, **spec: object) -> None:
         self.candidate = candidate or ScriptedEngine(says="os.walk walks.")
-        self.harness = AnsweringHarness(deployment=helpdesk(follow="lora", rollout_policy=policy), lora=self.candidate)
+        deployment = helpdesk(**{"follow": "lora", "rollout_policy": policy, **spec})
+        self.harness = AnsweringHarness(deployment=deployment, lora=self.candidate)
         self.outcomes = InMemoryOutcomes(self.harness.clock)
         self.registry = Registered()
         self.indexes = IndexVersions()
@@ -252,12 +255,16 @@ class RolloutHarness:
         deployments, clock = self.harness.deployments, self.harness.clock
         self.answer = replace(self.harness.answer, observe=self.observed.append)
         self.shadow = AnswerShadow(answer=self.answer)
-        self.start = StartRollout(deployments=deployments, candidates=self.registry, indexes=self.indexes, clock=clock)
+        prompts = StoredPrompts(self.harness.prompts)
+        self.start = StartRollout(
+            deployments=deployments, candidates=self.registry, indexes=self.indexes, prompts=prompts, clock=clock
+        )
         prepare = PrepareCandidate(
             candidates=self.registry,
             models=self.harness.registry,
             engines=self.harness.engines,
             indexes=self.indexes,
+            prompts=prompts,
         )
         self.count = CountOutcomes(outcomes=self.outcomes, clock=clock)
         self.note = RecordOutcome(deployments=deployments, outcomes=self.outcomes)

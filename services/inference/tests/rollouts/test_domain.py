@@ -18,6 +18,7 @@ from services.inference.tests.rollouts.rolling import (
     rollout_of,
 )
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured
+from tidemill_inference.rollouts.domain.changes import PassedEvaluation
 from tidemill_inference.rollouts.domain.errors import (
     ApprovalsMissing,
     NoActiveRollout,
@@ -29,7 +30,6 @@ from tidemill_inference.rollouts.domain.rollout import (
     Decision,
     Hold,
     Move,
-    PassedEvaluation,
     RolloutHasStarted,
     RolloutState,
     RolloutWasPromoted,

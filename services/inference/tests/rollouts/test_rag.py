@@ -9,8 +9,8 @@ from services.inference.tests.fakes import ADA
 from tidemill.rag.v1 import collection_pb2
 from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_inference.rollouts.domain.changes import IndexChange
 from tidemill_inference.rollouts.domain.errors import IndexNotReady, LiveIndexChanged
-from tidemill_inference.rollouts.domain.rollout import IndexChange
 from tidemill_inference.rollouts.rag import RagIndexes
 from tidemill_testkit.access import admin_channel
 from tidemill_testkit.stubs.rag import StubRag

@@ -8,10 +8,11 @@ from pydantic import AfterValidator, Field
 from tidemill_cli.loop.examples import ShownExamples
 from tidemill_cli.loop.feedback_metrics import Metric
 from tidemill_cli.loop.judges import Judge
-from tidemill_cli.loop.learning import Approval, Dataset, Gate, Rollout, Training
+from tidemill_cli.loop.learning import Approval, Dataset, Gate, Training
 from tidemill_cli.loop.polled import S3, Git
 from tidemill_cli.loop.protected_labels import ProtectedLabels
 from tidemill_cli.loop.review_queues import ReviewQueue
+from tidemill_cli.loop.rolling import Rollout
 from tidemill_cli.loop.shapes import (
     SHARED_REFERENCE,
     SLUG,
@@ -273,6 +274,16 @@ class Follow(Declared):
     start_with: Annotated[str, Field(pattern=SHARED_REFERENCE, description="the model until the first promotion")]
 
 
+class LivePrompt(Declared):
+    """A prompt, and when its new versions answer."""
+
+    name: Annotated[str, Field(pattern=SHARED_REFERENCE)]
+    go_live: Annotated[
+        Literal["when_applied", "by_rollout"],
+        Field(description="by_rollout: a new version answers when its gate and rollout say so, never by applying"),
+    ] = "when_applied"
+
+
 class Routing(Declared):
     """What happens where models fail or are slow; a change needs no rollout."""
 
@@ -313,7 +324,7 @@ class Deployment(Declared):
     """A serving configuration under a stable name."""
 
     model: SharedReference | Follow
-    prompt: SharedReference
+    prompt: SharedReference | LivePrompt
     retrieval: Retrieval | None = None
     sampling: Sampling = Sampling()
     fallback: list[SharedReference] = Field(default_factory=list)
@@ -326,6 +337,17 @@ class Deployment(Declared):
     allow_sampling_override: bool = False
     conversation: Conversation | None = None
     engine: Literal["", "transformers", "vllm"] = ""
+
+    @property
+    def prompt_name(self) -> str:
+        """The prompt, as it is named."""
+        return self.prompt.name if isinstance(self.prompt, LivePrompt) else self.prompt
+
+    @property
+    def followed_prompt(self) -> str:
+        """The prompt whose new versions go live by rollout, "" where applying them does."""
+        by_rollout = isinstance(self.prompt, LivePrompt) and self.prompt.go_live == "by_rollout"
+        return self.prompt_name if by_rollout else ""
 
 
 class Loop(Declared):

@@ -1,4 +1,4 @@
-"""The schema of loop.yaml's sections datasets, training, suites, gates and rollouts."""
+"""The schema of loop.yaml's sections datasets, training, suites and gates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
@@ -249,10 +249,13 @@ class RetrievalRequirement(Declared):
 
 
 class Gate(Declared):
-    """The requirements that a candidate must meet: a version of a model, or an index version of a collection."""
+    """The requirements that a candidate must meet: a version of a model or prompt, or of a collection's index."""
 
     candidate: Slug | None = None
     collection: Annotated[Slug | None, Field(description="in place of candidate; its go_live is by_rollout")] = None
+    candidate_prompt: Annotated[
+        Slug | None, Field(description="in place of candidate; a deployment's prompt that goes live by_rollout")
+    ] = None
     retrieval: RetrievalRequirement | None = None
     baseline: Literal["live"] = "live"
     confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
@@ -271,13 +274,13 @@ class Gate(Declared):
 
     @property
     def follows(self) -> str:
-        """The model, or the collection, whose versions are its candidates."""
-        return self.collection or self.candidate or ""
+        """The model, prompt or collection whose versions are its candidates."""
+        return self.collection or self.candidate_prompt or self.candidate or ""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
-        if (self.candidate is None) == (self.collection is None):
-            message = "use either candidate: MODEL, or collection: NAME with retrieval"
+        if sum(each is not None for each in (self.candidate, self.candidate_prompt, self.collection)) != 1:
+            message = "use either candidate: MODEL, or collection: NAME with retrieval, or candidate_prompt: PROMPT"
             raise ValueError(message)
         if (self.collection is None) != (self.retrieval is None):
             message = "retrieval: {suite: NAME} belongs to a gate of a collection, which requires it"
@@ -285,98 +288,7 @@ class Gate(Declared):
         if self.collection and any(each.cases.dataset for each in self.require):
             message = "a gate of a collection requires suites: an index version was trained on no dataset"
             raise ValueError(message)
-        if self.collection and self.max_size_ratio:
-            message = "max_size_ratio belongs to a gate of a model: both sides of an index version have one model"
-            raise ValueError(message)
-        return self
-
-
-class Step(Declared):
-    """A shadow step, whose answers are not returned, or a canary with a share of the live requests."""
-
-    shadow: bool = False
-    weight: Annotated[int, Field(ge=1, le=100, description="percentage of live requests")] | None = None
-    requests: Annotated[int, Field(ge=1, description="live requests after which the step ends")]
-    at_least: Annotated[int, Field(ge=0, description="minimum of them that the candidate answers")] = 0
-    at_most: Duration | None = None
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if self.shadow == (self.weight is not None):
-            message = "use either shadow: true or weight: PERCENT"
-            raise ValueError(message)
-        if self.at_least > self.requests:
-            message = f"at_least: {self.at_least} is more than requests ({self.requests})"
-            raise ValueError(message)
-        return self
-
-
-class Above(Declared):
-    """An upper bound of a rate."""
-
-    above: Annotated[float, Field(ge=0, le=1)]
-
-
-class RatioAbove(Declared):
-    """An upper bound of candidate divided by baseline."""
-
-    ratio_above: Annotated[float, Field(gt=0)]
-
-
-class LossAbove(Declared):
-    """An upper bound of baseline minus candidate."""
-
-    loss_above: Annotated[float, Field(ge=0, le=1)]
-
-
-class MetricRule(Declared):
-    """What the values of a declared metric decide; all values of an end user count as one."""
-
-    loss_above: Annotated[
-        float | None, Field(ge=0, le=1, description="rolls back: baseline minus candidate, of scores from 0 to 1")
-    ] = None
-    at_least: Annotated[
-        int, Field(ge=0, le=100_000, description="values of each side that a step with a weight waits for")
-    ] = 0
-
-    @model_validator(mode="after")
-    def _does_something(self) -> Self:
-        if self.loss_above is None and not self.at_least:
-            message = "set loss_above, at_least, or both"
-            raise ValueError(message)
-        return self
-
-
-class Abort(Declared):
-    """Rules for automatic rollback; omitted rules are not checked."""
-
-    error_rate: Above | None = None
-    latency_p95: RatioAbove | None = None
-    rating: LossAbove | None = None
-    metrics: Annotated[
-        dict[Slug, MetricRule], Field(max_length=5, description="by the name of a declared metric, at most 5")
-    ] = Field(default_factory=dict)
-
-
-class Rollout(Declared):
-    """The progressive rollout of a candidate that passed its gate."""
-
-    deployment: Slug
-    gate: Slug
-    index_gate: Annotated[
-        Slug | None, Field(description="a gate of the collection that is searched: its index versions roll out, too")
-    ] = None
-    sticky_by: Literal["end_user", "request"] = "end_user"
-    steps: Annotated[list[Step], Field(min_length=1)]
-    abort: Abort = Abort()
-    on_timeout: Literal["hold", "promote", "roll_back"] = "hold"
-    approval: Approval = Approval()
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        weights = [step.weight or 0 for step in self.steps]
-        rising = [weight for weight in weights if weight]
-        if weights != sorted(weights) or len(set(rising)) != len(rising):
-            message = "steps: shadow steps must come first, and weights must increase"
+        if self.max_size_ratio and self.candidate is None:
+            message = "max_size_ratio belongs to a gate of a model: both sides of others have one model"
             raise ValueError(message)
         return self

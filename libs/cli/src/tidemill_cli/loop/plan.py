@@ -1,6 +1,6 @@
 """Diff and apply of a loop.
 
-The file owns configuration, rollouts own the live model: applying the same file again never undoes a promotion.
+The file owns configuration, rollouts own the live model and prompt: applying the same file again undoes no promotion.
 Services compute the diff (`validate_only`), and only changed resources are updated.
 """
 
@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from tidemill.evaluator.v1.judge_pb2 import Judge
+from tidemill.inference.v1.deployment_pb2 import PromptGoLive
 from tidemill_cli.loop.changes import Action, Change, Pending
 from tidemill_cli.loop.declaration import Loop
 from tidemill_cli.loop.desired import OWNER_LABEL, Desired
@@ -146,7 +147,7 @@ class _Resource:
 
     async def diff(self, pending: Pending) -> Change:
         """Return what the service would change; it cannot validate references to resources that do not exist yet."""
-        changing = [part for part in self._desired.refers_to if part in pending]
+        changing = [part for part in self._desired.refers_to if part in pending and not self._rolls_out(part, pending)]
         missing = [part for part in changing if pending[part] is Action.CREATE]
         current = await self._resources.find(self.name)
         if current is None:
@@ -170,6 +171,11 @@ class _Resource:
         if change.changes:
             await self._update(validate_only=False)
         return change
+
+    def _rolls_out(self, part: tuple[str, str], pending: Pending) -> bool:
+        """Return whether a new version of what it refers to goes live by rollout, so that it does not change."""
+        by_rollout = getattr(self._desired.message, "prompt_go_live", None) == PromptGoLive.PROMPT_GO_LIVE_BY_ROLLOUT
+        return by_rollout and part[0] == "prompt" and pending[part] is Action.UPDATE
 
     def _compared(self, current: Message, preview: Message) -> Change:
         details = _differences(self._desired, current, preview)

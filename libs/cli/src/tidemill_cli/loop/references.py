@@ -6,8 +6,9 @@ from datetime import timedelta
 from tidemill_cli.loop.declaration import Deployment, Follow, Loop
 from tidemill_cli.loop.judges import judge_in
 from tidemill_cli.loop.label_rules import rule_problems
-from tidemill_cli.loop.learning import LEARNS_FROM, Gate, Rollout, Training
+from tidemill_cli.loop.learning import LEARNS_FROM, Gate, Training
 from tidemill_cli.loop.problems import Document, Problem, matching, nearest
+from tidemill_cli.loop.rolling import Rollout
 
 _STEP_LASTS = timedelta(hours=24)
 """At most, where a step of a rollout does not say."""
@@ -19,6 +20,7 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("deployments", "*", "model", "follow"): ("training", "derived"),
     ("deployments", "*", "model", "start_with"): ("models",),
     ("deployments", "*", "prompt"): ("prompts",),
+    ("deployments", "*", "prompt", "name"): ("prompts",),
     ("deployments", "*", "fallback", "*"): ("models",),
     ("deployments", "*", "routing", "equal_models", "*"): ("models",),
     ("deployments", "*", "retrieval", "collection"): ("collections",),
@@ -42,11 +44,13 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("judges", "*", "members", "*"): ("judges",),
     ("gates", "*", "candidate"): ("training", "derived"),
     ("gates", "*", "collection"): ("collections",),
+    ("gates", "*", "candidate_prompt"): ("prompts",),
     ("gates", "*", "require", "*", "cases", "suite"): ("suites",),
     ("gates", "*", "require", "*", "cases", "dataset"): ("datasets",),
     ("rollouts", "*", "deployment"): ("deployments",),
     ("rollouts", "*", "gate"): ("gates",),
     ("rollouts", "*", "index_gate"): ("gates",),
+    ("rollouts", "*", "prompt_gate"): ("gates",),
     ("rollouts", "*", "abort", "metrics", "*"): ("metrics",),
 }
 """The sections that the name in a field refers to. A name with a project is of another one, which shares it."""
@@ -78,21 +82,24 @@ def turn_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     yield from _suite_problems(document, loop)
     yield from _gate_problems(document, loop)
     yield from _rollout_problems(document, loop)
+    yield from _unmoved_prompts(document, loop)
     yield from rule_problems(document, {name: each.labels for name, each in loop.datasets.items()}, loop.reviews)
 
 
 def gate_deployments(loop: Loop, gate: str) -> list[str]:
-    """Return the deployments of the rollouts that name a gate, else those that follow its candidate or search it.
+    """Return the deployments of the rollouts that name a gate, else those that its candidates would answer for.
 
     A valid file has exactly one; this returns all that the file has.
     """
-    named = {rollout.deployment for rollout in loop.rollouts.values() if gate in {rollout.gate, rollout.index_gate}}
+    named = {rollout.deployment for rollout in loop.rollouts.values() if gate in rollout.gates}
     following = {name for name, deployment in loop.deployments.items() if _follows(deployment, loop.gates[gate])}
     return sorted(named or following)
 
 
 def _follows(deployment: Deployment, gate: Gate) -> bool:
-    """Return whether a new version of the gate's model, or of its collection's index, would answer for it."""
+    """Return whether a new version of the gate's model or prompt, or of its collection's index, would answer for it."""
+    if gate.candidate_prompt:
+        return deployment.followed_prompt == gate.candidate_prompt
     if gate.collection:
         retrieval = deployment.retrieval
         return retrieval is not None and retrieval.collection == gate.collection and retrieval.index is None
@@ -147,7 +154,7 @@ def _suite_problems(document: Document, loop: Loop) -> Iterator[Problem]:
 
 def _gate_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     for name, gate in loop.gates.items():
-        if not gate.collection and gate.candidate not in {*loop.training, *loop.derived}:
+        if gate.candidate and gate.candidate not in {*loop.training, *loop.derived}:
             continue
         training = _training_of(loop, gate.candidate or "")
         collection = loop.collections.get(gate.collection or "")
@@ -184,6 +191,11 @@ def _training_of(loop: Loop, name: str) -> Training | None:
 def _gate_without_deployment(gate: Gate, deployments: list[str]) -> str:
     if deployments:
         return f"applies to several deployments ({', '.join(deployments)}): declare one gate for each"
+    if gate.candidate_prompt:
+        return (
+            f"has no deployment: let one answer by {gate.candidate_prompt} "
+            f"(prompt: {{name: {gate.candidate_prompt}, go_live: by_rollout}})"
+        )
     if gate.collection:
         return f"has no deployment: let one search {gate.collection}, without an index (retrieval: {{collection: ...}})"
     return (
@@ -195,17 +207,21 @@ def _gate_without_deployment(gate: Gate, deployments: list[str]) -> str:
 def _rollout_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     taken: dict[str, str] = {}
     for name, rollout in loop.rollouts.items():
-        deployment, gate = loop.deployments.get(rollout.deployment), loop.gates.get(rollout.gate)
+        deployment, gate = loop.deployments.get(rollout.deployment), loop.gates.get(rollout.gate or "")
         if rollout.deployment in taken:
             message = f"{rollout.deployment} already has a rollout: {taken[rollout.deployment]}"
             yield document.problem(("rollouts", name, "deployment"), message)
         taken.setdefault(rollout.deployment, name)
         yield from _metric_problems(document, loop, name)
-        if deployment is None or gate is None:
+        if deployment is None:
             continue
         yield from _index_gate_problems(document, loop, name)
-        if gate.collection:
-            message = f"{rollout.gate} is of index versions of {gate.collection}: use it as index_gate"
+        yield from _prompt_gate_problems(document, loop, name)
+        if gate is None:
+            continue
+        if not gate.candidate:
+            kind, field = ("prompts", "prompt_gate") if gate.candidate_prompt else ("index versions", "index_gate")
+            message = f"{rollout.gate} is of {kind} of {gate.follows}: use it as {field}"
             yield document.problem(("rollouts", name, "gate"), message)
             continue
         model = deployment.model
@@ -228,10 +244,42 @@ def _index_gate_problems(document: Document, loop: Loop, name: str) -> Iterator[
         return
     where = ("rollouts", name, "index_gate")
     if not gate.collection:
-        yield document.problem(where, f"{rollout.index_gate} is a gate of {gate.candidate}: name one of a collection")
+        yield document.problem(where, f"{rollout.index_gate} is a gate of {gate.follows}: name one of a collection")
     elif not _follows(loop.deployments[rollout.deployment], gate):
         message = f"{rollout.deployment} has to search {gate.collection}, without an index"
         yield document.problem(where, message)
+
+
+def _prompt_gate_problems(document: Document, loop: Loop, name: str) -> Iterator[Problem]:
+    """Yield a prompt gate that could not move the deployment's prompt, and a prompt that no gate moves."""
+    rollout = loop.rollouts[name]
+    deployment, gate = loop.deployments[rollout.deployment], loop.gates.get(rollout.prompt_gate or "")
+    if deployment.followed_prompt and not rollout.prompt_gate:
+        message = f"new versions of {deployment.followed_prompt} go live by this rollout: add prompt_gate: GATE to it"
+        yield document.problem(("rollouts", name), message)
+    if gate is None:
+        return
+    where = ("rollouts", name, "prompt_gate")
+    if not gate.candidate_prompt:
+        yield document.problem(where, f"{rollout.prompt_gate} is a gate of {gate.follows}: name one of a prompt")
+    elif not _follows(deployment, gate):
+        message = (
+            f"{rollout.deployment} has to answer by {gate.candidate_prompt}, going live by rollout: "
+            f"prompt: {{name: {gate.candidate_prompt}, go_live: by_rollout}}"
+        )
+        yield document.problem(where, message)
+
+
+def _unmoved_prompts(document: Document, loop: Loop) -> Iterator[Problem]:
+    """Yield the deployments whose prompt no rollout could move."""
+    rolled = {rollout.deployment for rollout in loop.rollouts.values()}
+    for name, deployment in loop.deployments.items():
+        if {"@", "/"} & {*deployment.followed_prompt}:
+            message = "by_rollout moves the version: name a prompt of this file without one"
+            yield document.problem(("deployments", name, "prompt", "name"), message)
+        elif deployment.followed_prompt and name not in rolled:
+            message = f"new versions of {deployment.followed_prompt} never answer: declare a rollout with a prompt_gate"
+            yield document.problem(("deployments", name, "prompt"), message)
 
 
 def _metric_problems(document: Document, loop: Loop, name: str) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ import json
 from tidemill.inference.v1.caching_pb2 import CachePolicy, SemanticCachePolicy
 from tidemill.inference.v1.configuration_pb2 import Retrieval, Sampling
 from tidemill.inference.v1.conversation_pb2 import ConversationPolicy
-from tidemill.inference.v1.deployment_pb2 import Deployment, RecordMode
+from tidemill.inference.v1.deployment_pb2 import Deployment, PromptGoLive, RecordMode
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill.inference.v1.rollout_pb2 import ApprovalPolicy
 from tidemill.inference.v1.routing_pb2 import Balance, RoutingPolicy
@@ -115,7 +115,7 @@ def _prompt(name: str, part: declaration.Prompt, labels: dict[str, str]) -> Desi
 def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str]) -> Desired:
     follow = part.model.follow if isinstance(part.model, Follow) else ""
     model = part.model.start_with if isinstance(part.model, Follow) else part.model
-    refers_to = [("model", _name(model)), ("prompt", _name(part.prompt))]
+    refers_to = [("model", _name(model)), ("prompt", _name(part.prompt_name))]
     equals = part.routing.equal_models if part.routing else {}
     refers_to += [("model", _name(other)) for other in (*part.fallback, *equals)]
     searched = [part.retrieval.collection, *part.retrieval.other_collections] if part.retrieval else []
@@ -130,7 +130,8 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
         labels=labels,
         model=model,
         follow=follow,
-        prompt=part.prompt,
+        prompt=part.prompt_name,
+        prompt_go_live=PromptGoLive.Value(f"PROMPT_GO_LIVE_{'BY_ROLLOUT' if part.followed_prompt else 'WHEN_APPLIED'}"),
         retrieval=_retrieval(part.retrieval) if part.retrieval else None,
         sampling=Sampling(**part.sampling.model_dump(exclude_none=True)),
         fallback=part.fallback,

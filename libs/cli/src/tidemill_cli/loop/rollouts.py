@@ -8,7 +8,7 @@ from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.rollout_pb2 import RolloutPolicy
 from tidemill_cli.loop.changes import Action, Change, Pending
 from tidemill_cli.loop.desired import OWNER_LABEL
-from tidemill_cli.loop.learning import Rollout
+from tidemill_cli.loop.rolling import Rollout
 from tidemill_cli.loop.turning import rollout_policy
 from tidemill_client.connection import Connection
 from tidemill_client.declared import Deployments
@@ -29,7 +29,7 @@ class DeclaredRollout:
 
     async def diff(self, pending: Pending) -> Change:
         """Return what apply would change."""
-        gates = [("gate", name) for name in (self._declared.gate, self._declared.index_gate) if name]
+        gates = [("gate", name) for name in self._declared.gates]
         metrics = [("metric", name) for name in self._declared.abort.metrics]
         parts = (("deployment", self._declared.deployment), *gates, *metrics)
         missing = [f"{kind} {name}" for kind, name in parts if pending.get((kind, name)) is Action.CREATE]

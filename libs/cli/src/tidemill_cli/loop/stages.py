@@ -144,7 +144,9 @@ def _run(run: TrainingRun) -> tuple[str, str]:
 def evaluation_stage(gate: Gate, evaluation: Evaluation | None) -> Stage:
     """Return the progress or verdict of the newest evaluation."""
     if evaluation is None:
-        says = f"waits for a version of {gate.candidate or f'index {gate.collection}'}"
+        index, prompt = f"index {gate.collection}", f"prompt {gate.candidate_prompt}"
+        what = prompt if gate.candidate_prompt else gate.candidate or index
+        says = f"waits for a version of {what}"
         return _waiting("evaluation", gate.id, says, paused=gate.paused, since=gate.update_time)
     state, says = _evaluation(evaluation)
     ended = evaluation.HasField("finish_time")
@@ -222,7 +224,9 @@ def rollout_stage(deployment: Deployment) -> Stage:
     """Return the progress of the active rollout, or the result of the last one."""
     rollout = deployment.rollout
     if not rollout.id:
-        says = f"waits for a candidate that passes {deployment.rollout_policy.gate}"
+        policy = deployment.rollout_policy
+        gates = " or ".join(filter(None, (policy.gate, policy.index_gate, policy.prompt_gate)))
+        says = f"waits for a candidate that passes {gates}"
         return _waiting("rollout", deployment.id, says, paused=deployment.rollouts_paused, since=deployment.create_time)
     step = rollout.steps[rollout.step] if rollout.step < len(rollout.steps) else RolloutStep()
     state, says = _rollout(rollout, step, follow=deployment.follow)
@@ -267,6 +271,8 @@ def _rollout(rollout: Rollout, step: RolloutStep, *, follow: str) -> tuple[str, 
     candidate = rollout.candidate.model or follow
     if rollout.HasField("index"):
         candidate = f"index version {rollout.index.number} of {rollout.index.collection}"
+    if rollout.HasField("prompt"):
+        candidate = f"prompt {rollout.prompt.name}@{rollout.prompt.number}"
     match rollout.state:
         case RolloutState.ROLLOUT_STATE_SHADOW:
             return "running", _and_why(f"shadow, {counts}", rollout.message)

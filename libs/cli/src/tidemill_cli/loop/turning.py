@@ -27,7 +27,7 @@ from tidemill.trainer.v1.training_pb2 import (
     TrainingPlan,
     TrainingReward,
 )
-from tidemill_cli.loop import learning, searches
+from tidemill_cli.loop import learning, rolling, searches
 from tidemill_cli.loop.declaration import Loop
 from tidemill_cli.loop.desired import Desired
 from tidemill_cli.loop.durations import duration_of
@@ -54,7 +54,7 @@ def turning_resources(loop: Loop, labels: dict[str, str]) -> Iterator[Desired]:
         yield _gate(name, gate, gate_deployments(loop, name)[0], labels)
 
 
-def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
+def rollout_policy(part: rolling.Rollout) -> RolloutPolicy:
     """Return a rollout's policy."""
     abort = AbortRules(
         error_rate_above=part.abort.error_rate.above if part.abort.error_rate else None,
@@ -66,8 +66,9 @@ def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
         ],
     )
     return RolloutPolicy(
-        gate=part.gate,
+        gate=part.gate or "",
         index_gate=part.index_gate or "",
+        prompt_gate=part.prompt_gate or "",
         sticky_by=StickyBy.Value(f"STICKY_BY_{part.sticky_by.upper()}"),
         steps=[
             RolloutStep(
@@ -219,11 +220,12 @@ def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str
         "gate",
         Gate,
         name,
-        (("deployment", deployment), ("collection" if part.collection else "training", part.follows), *asked, *judges),
+        (("deployment", deployment), (_kind_of(part), part.follows), *asked, *judges),
         labels=labels,
         deployment=deployment,
         candidate=part.candidate,
         collection=part.collection,
+        candidate_prompt=part.candidate_prompt,
         retrieval=RetrievalRequirement(**part.retrieval.model_dump()) if part.retrieval else None,
         confidence=part.confidence,
         cluster_by=part.cluster_by,
@@ -238,6 +240,13 @@ def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str
             for requirement in part.require
         ],
     )
+
+
+def _kind_of(part: learning.Gate) -> str:
+    """Return the kind of resource whose versions are a gate's candidates."""
+    if part.candidate_prompt:
+        return "prompt"
+    return "collection" if part.collection else "training"
 
 
 def _cases(cases: learning.Cases) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Gathered:
 class CollectCases:
     """Collects the current versions of suites, and the held-out split of the candidate's training data.
 
+    Where prompts are compared, that is what the live model was trained on, else the newest version of the dataset.
+
     Held-out splits grow with their dataset: one that exceeds the remaining limit is sampled.
     """
 
@@ -35,37 +37,51 @@ class CollectCases:
     datasets: Datasets
     limits: Limits
 
-    async def __call__(self, caller: Caller, evaluation: Evaluation) -> Gathered:
+    async def __call__(self, caller: Caller, evaluation: Evaluation, *, live_model: str) -> Gathered:
         """Return the sets of cases in the order of the requirements.
 
         Raises:
             NoVerdict: the candidate cannot be loaded, or there are no cases, or too many.
 
         """
-        dataset_version = await self._trained_on(caller, evaluation)
-        case_sets = [await self._suite(caller, suite) for suite in evaluation.comparing.required_suites]
-        sizes, datasets = [case_set.size for case_set in case_sets], evaluation.comparing.required_datasets
+        comparing = evaluation.comparing
+        dataset_version = await self._trained_on(
+            caller, evaluation, live_model if comparing.prompt else comparing.model
+        )
+        case_sets = [await self._suite(caller, suite) for suite in comparing.required_suites]
+        sizes, datasets = [case_set.size for case_set in case_sets], comparing.required_datasets
         if message := exceeding(sizes, self.limits, held_out=bool(datasets)):
             raise NoVerdict(TOO_MANY_CASES, message)
         capacity = self.limits.evaluation_cases - sum(sizes)
         for dataset in datasets:
+            if comparing.prompt and name_of(dataset_version) != dataset:
+                dataset_version = await self._newest(caller, dataset)
             held_out = await self._held_out(caller, dataset, dataset_version)
             case_sets.append(held_out.at_most(max(capacity, 1)))
             capacity -= case_sets[-1].size
         return Gathered(dataset_version=dataset_version, case_sets=case_sets)
 
-    async def _trained_on(self, caller: Caller, evaluation: Evaluation) -> str:
-        if not evaluation.comparing.model:
+    async def _trained_on(self, caller: Caller, evaluation: Evaluation, model: str) -> str:
+        if not model:
             return ""
         try:
-            version = await self.models.version(caller, evaluation.candidate)
+            version = await self.models.version(caller, model)
         except NotFound as error:
-            message = f"trainer has no version {evaluation.candidate}"
+            message = f"trainer has no version {model}"
             raise NoVerdict(CANDIDATE_UNAVAILABLE, message) from error
         if not version.ready:
-            message = f"version {evaluation.candidate} is not ready"
+            message = f"version {model} is not ready"
             raise NoVerdict(CANDIDATE_UNAVAILABLE, message)
         return version.dataset_version or evaluation.dataset_version
+
+    async def _newest(self, caller: Caller, dataset: str) -> str:
+        try:
+            found = await self.datasets.newest(caller, dataset)
+        except NotFound as error:
+            raise NoVerdict(NO_CASES, f"dataset {dataset} does not exist") from error
+        if not found:
+            raise NoVerdict(NO_CASES, f"dataset {dataset} has no version yet")
+        return found
 
     async def _suite(self, caller: Caller, suite: str) -> CaseSet:
         try:

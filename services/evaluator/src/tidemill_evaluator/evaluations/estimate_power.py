@@ -197,7 +197,8 @@ class EstimatePower:
     async def _confidence(self, known: _Known, case_set: CaseSet) -> float:
         """Return the confidence at which the next candidate is judged."""
         gate = known.gate
-        if gate.collection or case_set.dataset or not known.baseline:
+        of_its_own = bool(case_set.dataset) and not gate.candidate_prompt
+        if gate.collection or of_its_own or not known.baseline:
             return gate.confidence
         level = SpentLevel.on(gate.project, baseline=known.baseline, case_set=case_set.name)
         try:

@@ -7,9 +7,15 @@ from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 NAME = "evaluator.candidates"
-TOPICS = ("tidemill.trainer.model.v1", "tidemill.inference.deployment.v1", "tidemill.rag.index.v1")
+TOPICS = (
+    "tidemill.trainer.model.v1",
+    "tidemill.inference.deployment.v1",
+    "tidemill.inference.prompt.v1",
+    "tidemill.rag.index.v1",
+)
 REGISTERED = "tidemill.trainer.model.version_registered.v1"
 READY = "tidemill.rag.index.became_ready.v1"
+PROMPT_VERSION = "tidemill.inference.prompt.version_created.v1"
 REFUSED = "tidemill.inference.rollout.refused.v1"
 
 
@@ -25,6 +31,13 @@ class IndexBecameReady(BaseModel):
 
     collection: str
     index: int
+
+
+class PromptVersionCreated(BaseModel):
+    """Fields read from prompt.version_created."""
+
+    prompt: str
+    version: int
 
 
 class RolloutRefused(BaseModel):
@@ -43,6 +56,9 @@ def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS
     async def ready(event: EventContext, body: IndexBecameReady) -> None:
         await triggers.index_became_ready(event.caller, body.collection, body.index)
 
+    async def prompt_version(event: EventContext, body: PromptVersionCreated) -> None:
+        await triggers.prompt_version_created(event.caller, body.prompt, body.version)
+
     async def refused(event: EventContext, body: RolloutRefused) -> None:
         if body.reason == BASELINE_CHANGED:
             await triggers.baseline_changed(event.caller, body.evaluation)
@@ -54,6 +70,7 @@ def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS
         routes={
             REGISTERED: Route(VersionRegistered, registered),
             READY: Route(IndexBecameReady, ready),
+            PROMPT_VERSION: Route(PromptVersionCreated, prompt_version),
             REFUSED: Route(RolloutRefused, refused),
         },
     )

@@ -33,6 +33,7 @@ class EvaluationRpcs:
             deployment=request.deployment,
             suites=tuple(request.suites),
             candidate=request.candidate,
+            candidate_prompt=request.candidate_prompt,
             baseline=request.baseline,
             metrics=tuple(request.metrics),
             request=request_of(request),

@@ -14,13 +14,15 @@ from tidemill.inference.v1 import (
     inference_service_pb2,
     price_pb2,
     prompt_pb2,
+    prompt_service_pb2,
 )
 from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from tidemill.inference.v1.prompt_service_pb2_grpc import PromptServiceStub
 from tidemill_core.application import Caller
 from tidemill_core.grpc.context import acting_as
 from tidemill_evaluator.evaluations.domain.asked_by import AS_DEPLOYED
-from tidemill_evaluator.evaluations.ports import Answer, Live, Passage, Question
+from tidemill_evaluator.evaluations.ports import Answer, Live, Passage, PromptVersions, Question
 from tidemill_evaluator.suites.domain.cases import Role, Turn
 from tidemill_evaluator.suites.messages import turn_message
 from tidemill_kit.mapping import REST, from_message, to_message
@@ -30,11 +32,12 @@ _MARGIN_S = 5.0
 
 
 class InferenceService:
-    """Implements `ports.Inference`."""
+    """Implements `ports.Inference` and `ports.Prompts`."""
 
     def __init__(self, channel: grpc.aio.Channel, *, answer_timeout_s: float) -> None:
         self._deployments = DeploymentServiceStub(channel)
         self._inferences = InferenceServiceStub(channel)
+        self._prompts = PromptServiceStub(channel)
         self._answer_timeout_s = answer_timeout_s
 
     async def live(self, caller: Caller, deployment: str) -> Live:
@@ -49,9 +52,17 @@ class InferenceService:
             digest=found.live.digest,
             model=found.live.model,
             deadline_s=deadline_s,
+            prompt=found.live.prompt,
             collection=retrieval.collection,
             index=retrieval.index,
         )
+
+    async def prompt(self, caller: Caller, name: str) -> PromptVersions:
+        """See `Prompts.prompt`."""
+        with acting_as(caller):
+            found = (await self._prompts.GetPrompt(prompt_service_pb2.GetPromptRequest(id=name))).prompt
+        variables = {each.number: each.content.variables_schema for each in found.versions}
+        return PromptVersions(latest=found.latest_version, variables=variables)
 
     async def ask(self, caller: Caller, question: Question) -> Answer:
         """See `Inference.ask`."""

@@ -25,6 +25,12 @@ class IngestDatasets:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._datasets = DatasetServiceStub(channel)
 
+    async def newest(self, caller: Caller, dataset: str) -> str:
+        """See `Datasets.newest`."""
+        with acting_as(caller):
+            found = (await self._datasets.GetDataset(dataset_service_pb2.GetDatasetRequest(id=dataset))).dataset
+        return f"{dataset}@{found.latest_version}" if found.latest_version else ""
+
     async def held_out(self, caller: Caller, dataset_version: str) -> CaseSet:
         """See `Datasets.held_out`."""
         request = dataset_service_pb2.GetDatasetVersionRequest(id=dataset_version)

@@ -138,7 +138,8 @@ class PairedAnswers:
         if comparing.index:
             answer = await self._answer(asking, replace(question, index=comparing.index))
         else:
-            answer = await self._answer(asking, replace(question, passages=kept.passages))
+            prompt = comparing.candidate if comparing.prompt else ""
+            answer = await self._answer(asking, replace(question, prompt=prompt, passages=kept.passages))
         if isinstance(answer, CaseAnswer):
             return answer, ()
         if comparing.index and answer.index != comparing.index:

@@ -23,6 +23,8 @@ class Live:
     digest: str
     model: str
     deadline_s: float
+    prompt: str = ""
+    """`prompt@number`."""
     collection: str = ""
     index: int = 0
 
@@ -75,6 +77,14 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptVersions:
+    """The versions that a prompt has: the newest one's number, and the schema of variables of each, "" for none."""
+
+    latest: int
+    variables: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """An answer and its configuration. `whole` is False if the record no longer has the texts.
 
@@ -118,6 +128,19 @@ class Inference(Protocol):
         ...
 
 
+class Prompts(Protocol):
+    """Client of inference's prompts."""
+
+    async def prompt(self, caller: Caller, name: str) -> PromptVersions:
+        """Return the versions of a prompt.
+
+        Raises:
+            NotFound: there is no such prompt.
+
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """A registered model version. `dataset_version` is empty if it was not trained by trainer."""
@@ -147,6 +170,15 @@ class Models(Protocol):
 
 class Datasets(Protocol):
     """Client of ingest's datasets."""
+
+    async def newest(self, caller: Caller, dataset: str) -> str:
+        """Return the newest version as `dataset@number`, "" where it has none yet.
+
+        Raises:
+            NotFound: there is no such dataset.
+
+        """
+        ...
 
     async def held_out(self, caller: Caller, dataset_version: str) -> CaseSet:
         """Return the held-out split of a dataset version.

@@ -27,6 +27,7 @@ from tidemill_evaluator.errors import (
     waits_for,
 )
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
+from tidemill_evaluator.evaluations.compare_prompts import ComparePrompts, refuse_other_prompt
 from tidemill_evaluator.evaluations.compare_slices import CompareSlices
 from tidemill_evaluator.evaluations.compare_weights import CompareWeights
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
@@ -101,6 +102,7 @@ class RunEvaluation:
     compute_verdict: ComputeVerdict
     compare_slices: CompareSlices
     compare_weights: CompareWeights
+    compare_prompts: ComparePrompts
     retrieval: RetrievalComparisons
     triggers: EvaluationTriggers
     max_concurrent: asyncio.Semaphore
@@ -194,12 +196,14 @@ class RunEvaluation:
     ) -> tuple[Sequence[CaseResult], Asked]:
         """Return enough results for a verdict, and what was asked."""
         asked = await self._asked(evaluation, begins=begins)
+        await self.compare_prompts.check(caller, evaluation, [case for _, case in asked])
         names = [CaseName(case_set, case.id) for case_set, case in asked]
         known = await self.results.read(evaluation.project, evaluation.id, names)
         turns = self.turns(live.deadline_s, steady=evaluation.compares_times)
         asking = Asking(caller=caller, evaluation=evaluation, deadline_s=live.deadline_s, turns=turns)
         results = await self._ask_all(asking, asked, known)
         evaluation.refuse_other((await self._live(caller, evaluation)).digest)
+        await self.compare_prompts.check_newest(caller, evaluation)
         if evaluation.comparing.collection:
             await self.retrieval.check_unchanged(caller, evaluation)
         self.compute_verdict.refuse_unanswered(evaluation, results)
@@ -212,14 +216,14 @@ class RunEvaluation:
         cases: they are not counted.
         """
         comparing = evaluation.comparing
-        if comparing.collection or comparing.candidate == live.model:
+        if comparing.collection or comparing.counted_as == live.model:
             return {}
         current = await self.evaluations.get(evaluation.project, evaluation.id)
         current.refuse_unless_claimed(evaluation.epoch)  # one that was cancelled takes no number
         numbers = await self.levels(
             caller,
             baseline=live.model,
-            candidate=comparing.candidate,
+            candidate=comparing.counted_as,
             case_sets=[each.name for each in evaluation.case_sets],
         )
         return numbers if comparing.gate else {}
@@ -242,7 +246,7 @@ class RunEvaluation:
         )
 
     async def _begin(self, caller: Caller, evaluation: Evaluation, live: Live) -> Evaluation:
-        gathered = await self.gather(caller, evaluation)
+        gathered = await self.gather(caller, evaluation, live_model=live.model)
         comparing, now = evaluation.comparing, self.clock.now()
         baseline = comparing.baseline or live.model
         pins = await self.metrics.pin(
@@ -256,6 +260,7 @@ class RunEvaluation:
             lambda e: e.begin(
                 baseline=baseline,
                 baseline_configuration=live.digest,
+                baseline_prompt=live.prompt if comparing.prompt else "",
                 dataset_version=gathered.dataset_version,
                 case_sets=gathered.case_sets,
                 pins=pins,
@@ -361,6 +366,7 @@ class RunEvaluation:
             )
             message = f"deployment {deployment} searches {searched}, and not what is live of {collection}"
             raise NoVerdict(COLLECTION_UNAVAILABLE, message)
+        refuse_other_prompt(evaluation, live)
         return live
 
     async def _write(self, evaluation: Evaluation, change: Callable[[Evaluation], None]) -> Evaluation:

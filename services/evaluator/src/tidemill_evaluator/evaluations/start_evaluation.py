@@ -8,12 +8,12 @@ from tidemill_core.errors import AlreadyExists, InvalidInput, RequestIdReused, V
 from tidemill_core.resources import slug_violations
 from tidemill_evaluator.errors import CandidateNotReady, SuiteNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
-from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations, Inference, Models
+from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations, Inference, Models, Prompts
 from tidemill_evaluator.gates.ports import Gates
 from tidemill_evaluator.metrics.domain.metric import unknown
 from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.suites.domain.limits import Limits
-from tidemill_evaluator.suites.domain.names import name_of, version_violation
+from tidemill_evaluator.suites.domain.names import name_of, number_of, version_violation
 from tidemill_evaluator.suites.ports import Suites
 
 
@@ -21,8 +21,10 @@ from tidemill_evaluator.suites.ports import Suites
 class StartCommand:
     """With a gate, or with deployment and suites; an empty baseline is the live model."""
 
-    candidate: str
     request: Request
+    candidate: str = ""
+    candidate_prompt: str = ""
+    """In place of `candidate`, without a gate: a prompt's version, compared with the live one by the live model."""
     gate: str = ""
     deployment: str = ""
     suites: Sequence[str] = ()
@@ -41,6 +43,7 @@ class StartEvaluation:
     suites: Suites
     models: Models
     inference: Inference
+    prompts: Prompts
     metrics: Registry
     limits: Limits
     enqueue: Enqueue
@@ -84,9 +87,15 @@ class StartEvaluation:
             return stored
 
     def _check(self, command: StartCommand) -> None:
-        violations = version_violation(command.candidate, "candidate")
+        of_prompt = bool(command.candidate_prompt)
+        named, field = (command.candidate_prompt, "candidate_prompt") if of_prompt else (command.candidate, "candidate")
+        violations = version_violation(named, field)
+        if of_prompt and command.candidate:
+            violations.append(Violation(field, "stands in place of candidate: omit one of them"))
+        if of_prompt and command.baseline:
+            violations.append(Violation("baseline", "is the live version of the prompt: omit it"))
         if command.gate:
-            for name in ("deployment", "suites", "baseline", "metrics"):
+            for name in ("deployment", "suites", "baseline", "metrics", "candidate_prompt"):
                 if getattr(command, name):
                     violations.append(Violation(name, "is defined by the gate: omit it or the gate"))
         else:
@@ -111,7 +120,8 @@ class StartEvaluation:
         if not command.gate:
             return Comparing(
                 deployment=command.deployment,
-                candidate=command.candidate,
+                candidate=command.candidate or command.candidate_prompt,
+                prompt=name_of(command.candidate_prompt),
                 suites=tuple(dict.fromkeys(command.suites)),
                 baseline=command.baseline,
                 metrics=tuple(dict.fromkeys(command.metrics)),
@@ -131,4 +141,8 @@ class StartEvaluation:
         for version in filter(None, (comparing.model, comparing.baseline)):
             if not (await self.models.version(caller, version)).ready:
                 raise CandidateNotReady(version)
+        if comparing.prompt:
+            versions = await self.prompts.prompt(caller, comparing.prompt)
+            if number_of(comparing.candidate) not in versions.variables:
+                raise CandidateNotReady(comparing.candidate)
         await self.inference.live(caller, comparing.deployment)

@@ -36,6 +36,12 @@ class EvaluationTriggers:
         deferred = DeferredEvaluation(candidate=candidate, origin=f"index:{candidate}")
         await self._ask_gates(caller, {"collection": collection}, deferred)
 
+    async def prompt_version_created(self, caller: Caller, prompt: str, version: int) -> None:
+        """Queue an evaluation of a prompt's version for each gate of the prompt; a paused gate defers it."""
+        candidate = f"{prompt}@{version}"
+        deferred = DeferredEvaluation(candidate=candidate, origin=f"prompt:{candidate}")
+        await self._ask_gates(caller, {"candidate_prompt": prompt}, deferred)
+
     async def start_deferred(self, caller: Caller, gate_id: str) -> None:
         """Queue the deferred evaluation of a gate that was resumed by a process that crashed."""
         try:

@@ -9,6 +9,7 @@ from tidemill_core.application import Caller, ResourceKey, SystemClock
 from tidemill_evaluator.errors import EvaluationNotFound
 from tidemill_evaluator.evaluations.ask_patiently import Patience
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
+from tidemill_evaluator.evaluations.compare_prompts import ComparePrompts
 from tidemill_evaluator.evaluations.compare_slices import CompareSlices
 from tidemill_evaluator.evaluations.compare_weights import CompareWeights
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
@@ -146,6 +147,7 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
             suites=others.suites,
             models=adapters.models,
             inference=adapters.inference,
+            prompts=adapters.inference,
             metrics=others.metrics,
             limits=settings.limits,
             enqueue=controller.enqueue,
@@ -227,6 +229,7 @@ def _run_evaluation(
             intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence
         ),
         compare_weights=CompareWeights(models=adapters.models),
+        compare_prompts=ComparePrompts(prompts=adapters.inference),
         compare_slices=CompareSlices(intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence),
         retrieval=others.retrieval,
         triggers=triggers,

@@ -13,6 +13,7 @@ from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.engines.ports import Warm, warms_nothing
 from tidemill_inference.examples.ports import ChoosingExamples
+from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.rollouts.domain.policy import MetricRule
 from tidemill_inference.rollouts.ports import DeclaredMetrics, Outcomes
 
@@ -97,7 +98,13 @@ class DeploymentCrud:
             spec = change(spec)
             spec.check(self.limits)
             await self._check_metrics(caller, spec, known=current.spec)
-            live = await self.resolve(caller, spec, kept_model=_kept_model(current, spec), live=current.live)
+            live = await self.resolve(
+                caller,
+                spec,
+                kept_model=_kept_model(current, spec),
+                kept_prompt=_kept_prompt(current, spec),
+                live=current.live,
+            )
             equals = await self.resolve.equals(caller, spec, live, known=equals)
         now = self.clock.now()
 
@@ -156,6 +163,12 @@ class DeploymentCrud:
 def _kept_model(current: Deployment, spec: DeploymentSpec) -> str:
     """Return the model that answers on: where rollouts move it, an update never does; "" takes the declared one."""
     return current.live.model if current.spec.follow and spec.follow else ""
+
+
+def _kept_prompt(current: Deployment, spec: DeploymentSpec) -> str:
+    """Return the prompt version that answers on, as a model does: where its prompt goes live by rollout."""
+    answers = Reference.of_prompt(current.live.prompt).name
+    return current.live.prompt if spec.followed_prompt == answers else ""
 
 
 def _rules(spec: DeploymentSpec | None) -> Sequence[MetricRule]:

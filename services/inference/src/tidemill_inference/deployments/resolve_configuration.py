@@ -34,9 +34,15 @@ class ResolveConfiguration:
     examples: CheckingExamples | None = None
 
     async def __call__(
-        self, caller: Caller, spec: DeploymentSpec, *, kept_model: str = "", live: Configuration | None = None
+        self,
+        caller: Caller,
+        spec: DeploymentSpec,
+        *,
+        kept_model: str = "",
+        kept_prompt: str = "",
+        live: Configuration | None = None,
     ) -> Configuration:
-        """Return the configuration that a spec resolves to; `kept_model` replaces the spec's model.
+        """Return the configuration that a spec resolves to; `kept_model` and `kept_prompt` replace the spec's.
 
         What `live` uses already goes on, whatever policies have come since.
 
@@ -49,7 +55,7 @@ class ResolveConfiguration:
             DependencyUnavailable: an owner does not answer.
 
         """
-        prompt = await self._prompt(caller.project, Reference.of_prompt(spec.prompt), live)
+        prompt = await self._prompt(caller.project, Reference.of_prompt(kept_prompt or spec.prompt), live)
         Reference.parse("model", spec.model, shared=True)
         model = kept_model or await self._model(caller, "model", spec.model)
         fallback = [await self._model(caller, f"fallback[{at}]", each) for at, each in enumerate(spec.fallback)]

@@ -23,14 +23,15 @@ from tidemill_inference.generation.domain.copies import delivered, without_names
 from tidemill_inference.generation.domain.errors import InferenceNotFound, QuestionRefused
 from tidemill_inference.generation.domain.inference import Inference, State, Variant, reserved
 from tidemill_inference.generation.domain.limits import DEFAULT_LIMITS, QuestionLimits
-from tidemill_inference.generation.domain.outcome import AnswerOutcome
+from tidemill_inference.generation.domain.outcome import AnswerOutcome, blames_variant
 from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.generation.drafts import pieces_of
 from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.ports import Conversing, Finished, Inferences, Joined, Step
 from tidemill_inference.generation.reservation import Reservation, Reservations
 from tidemill_inference.generation.shared import Generation, SharedGenerations
-from tidemill_inference.prompts.domain.prompt import PromptContent
+from tidemill_inference.prompts.domain.errors import PromptVersionNotFound
+from tidemill_inference.prompts.domain.prompt import PromptContent, PromptVersion
 from tidemill_inference.prompts.domain.references import UNSAVED, Reference
 from tidemill_inference.prompts.ports import ReadPrompts, Templates
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE
@@ -69,6 +70,8 @@ class AnswerQuestion:
 
     deployments: ReadDeployments
     prompts: ReadPrompts
+    """As they were a moment ago."""
+    stored_prompts: ReadPrompts
     inferences: Inferences
     templates: Templates
     generations: SharedGenerations
@@ -174,7 +177,7 @@ class AnswerQuestion:
             except (Exception, asyncio.CancelledError) as error:
                 failed = AnswerOutcome(inference=reservation.inference, question=question, chosen=chosen, failed=True)
                 cause = generation.missed if isinstance(error, asyncio.CancelledError) else error
-                if _blames_variant(cause, search=chosen.searches_anew and generation.searches):
+                if blames_variant(cause, chosen, searches=generation.searches):
                     failed = replace(failed, total_s=time.monotonic() - started)
                     await self._report(caller, failed, accepted.deployment, generation)
                 raise
@@ -247,18 +250,20 @@ class AnswerQuestion:
         if question.unsaved:
             return f"{UNSAVED}{(await self.templates.check(project, question.unsaved)).digest}"
         reference = Reference.of_prompt(question.prompt)
-        version = (await self.prompts.get(project, reference.name)).resolve(reference.pin)
-        return f"{reference.name}@{version.number}"
+        return f"{reference.name}@{(await self._version(project, reference)).number}"
 
     async def _content(self, project: str, configuration: Configuration, question: Question) -> PromptContent:
         """Return the prompt, which has to take the question's variables."""
-        if question.unsaved:
-            content = question.unsaved
-        else:
-            reference = Reference.of_prompt(configuration.prompt)
-            content = (await self.prompts.get(project, reference.name)).resolve(reference.pin).content
+        content = question.unsaved or (await self._version(project, Reference.of_prompt(configuration.prompt))).content
         await self.templates.check_variables(project, content, question.variables)
         return content
+
+    async def _version(self, project: str, reference: Reference) -> PromptVersion:
+        """Return a prompt's version: of one that another replica made a moment ago, from the store."""
+        try:
+            return (await self.prompts.get(project, reference.name)).resolve(reference.pin)
+        except PromptVersionNotFound:
+            return (await self.stored_prompts.get(project, reference.name)).resolve(reference.pin)
 
     async def _report(
         self, caller: Caller, answered: AnswerOutcome, deployment: Deployment, generation: Generation
@@ -338,17 +343,6 @@ def _variant(chosen: ChosenConfiguration) -> Variant:
         rollout=chosen.rollout,
         experiment=chosen.experiment,
     )
-
-
-def _blames_variant(error: Exception | None, *, search: bool) -> bool:
-    """Whether a failure counts against the variant: invalid questions and outages of shared dependencies do not.
-
-    Neither does None, an answer that the client cancelled. A failed `search` is the variant's own, where index versions
-    are compared: of an outage of rag, both sides have their failures.
-    """
-    if isinstance(error, TidemillError):
-        return error.blame is not Blame.CALLER and (search or error.blame is not Blame.SHARED)
-    return error is not None
 
 
 def _with_deployment_defaults(question: Question, deployment: Deployment) -> Question:

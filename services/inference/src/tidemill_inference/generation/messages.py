@@ -113,11 +113,11 @@ def question_of(request: inference_service_pb2.GenerateRequest, limits: Question
         record=_RECORD_MODES.get(request.record_mode),
         purpose=_PURPOSES[request.purpose],
         variant=request.variant,
-        prompt=request.prompt,
         unsaved=from_message(PromptContent, request.unsaved_prompt, prefix="unsaved_prompt")
         if request.HasField("unsaved_prompt")
         else None,
         index=request.index,
+        prompt=request.prompt,
         passages=tuple(  # its place is its id, as search gives them: markers and citations name it
             from_message(Passage, each, prefix="passages", ignore={"rerank_score"}, id=str(number))
             for number, each in enumerate(request.passages, start=1)

@@ -102,6 +102,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     answer = AnswerQuestion(
         deployments=deployments,
         prompts=recent_prompts,
+        stored_prompts=prompts,
         inferences=inferences,
         templates=templates,
         generations=SharedGenerations(places=places),

@@ -1,10 +1,15 @@
 """Prompts as messages of the contract."""
 
-from tidemill.inference.v1 import prompt_pb2, rollout_pb2
+from google.protobuf.message import Message
+
+from tidemill.inference.v1 import events_pb2, prompt_pb2, rollout_pb2
+from tidemill_core.aggregate import Event
 from tidemill_core.approvals import OPERATOR, ApprovalPolicy
 from tidemill_inference.prompts.domain.labels import LabelProtection
 from tidemill_inference.prompts.domain.prompt import Prompt
 from tidemill_kit.mapping import from_message, to_message
+
+TOPIC = "tidemill.inference.prompt.v1"
 
 
 def prompt_message(prompt: Prompt, *, asking: str) -> prompt_pb2.Prompt:
@@ -35,3 +40,9 @@ def protection_of_message(message: prompt_pb2.LabelProtection) -> LabelProtectio
 def approval_of_message(message: rollout_pb2.ApprovalPolicy) -> ApprovalPolicy:
     """Return an approval policy, with the role operator where it names none."""
     return from_message(ApprovalPolicy, message, role=message.role or OPERATOR)
+
+
+def event_message(prompt: Prompt, event: Event, seq: int) -> tuple[str, Message]:
+    """Return the ce_type and the payload of an event."""
+    of = {"prompt": prompt.id, "seq": seq, "create_time": event.occurred_at}
+    return "tidemill.inference.prompt.version_created.v1", to_message(events_pb2.PromptVersionCreated, event, **of)

@@ -69,7 +69,7 @@ class RolloutCommands:
             )
 
         if rollout := current.active_rollout:
-            await self.prepare(caller, rollout.candidate.model, engine=current.spec.engine, index=rollout.index)
+            await self.prepare(caller, rollout, engine=current.spec.engine)
         return await self._saved(caller, command, change)
 
     async def roll_back(self, caller: Caller, command: RolloutCommand) -> Deployment:
@@ -111,8 +111,8 @@ class RolloutCommands:
         given = approval_of(caller, rationale=command.rationale, now=self.clock.now())
         current = await self.deployments.get(caller.project, command.deployment)
         authors = frozenset[str]()
-        if (rollout := current.active_rollout) and not rollout.index:
-            authors = await self.prepare.candidates.authors(caller, rollout.candidate.model)
+        if rollout := current.active_rollout:
+            authors = await self.prepare.authors(caller, rollout)
 
         def change(stored: Deployment) -> None:
             if active := stored.active_rollout:  # it may have started since

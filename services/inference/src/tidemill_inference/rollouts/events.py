@@ -2,8 +2,8 @@
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from tidemill_inference.rollouts.domain.changes import PassedEvaluation
 from tidemill_inference.rollouts.domain.policy import RATING
-from tidemill_inference.rollouts.domain.rollout import PassedEvaluation
 from tidemill_inference.rollouts.outcomes import RecordReaction
 from tidemill_inference.rollouts.ports import Reaction
 from tidemill_inference.rollouts.start_rollout import StartRollout
@@ -26,6 +26,7 @@ class EvaluationIsCompleted(BaseModel):
     requester: str = ""
     collection: str = ""
     baseline_index: int = 0
+    prompt: str = ""
 
 
 class FeedbackIsRecorded(BaseModel):
@@ -72,6 +73,7 @@ def evaluations(start: StartRollout) -> Subscription:
             requester=body.requester,
             collection=body.collection,
             baseline_index=body.baseline_index,
+            prompt=body.prompt,
         )
         await start(event.caller, body.deployment, passed, request=event.request)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from tidemill_core.application import Caller, ResourceKey
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
-from tidemill_inference.rollouts.domain.rollout import IndexChange
+from tidemill_inference.rollouts.domain.changes import IndexChange
 from tidemill_inference.rollouts.domain.step_counts import Outcome, ServerEnd
 
 
@@ -38,6 +38,29 @@ class Candidates(Protocol):
 
     async def authors(self, caller: Caller, model: str) -> frozenset[str]:
         """Return the subjects that made the version, as far as they are known; raises as `check`."""
+        ...
+
+
+class CandidatePrompts(Protocol):
+    """The versions of the project's prompts, read without a cache."""
+
+    async def check(self, caller: Caller, prompt: str, *, before: str) -> frozenset[str]:
+        """Return the subjects that made a `prompt@version`, which may take the place of another one.
+
+        Raises:
+            PromptNotReady: it is not there, or takes other variables than that: says why.
+
+        """
+        ...
+
+    async def check_approved(self, caller: Caller, prompt: str) -> None:
+        """Refuse a `prompt@version` that people still have to agree to.
+
+        Raises:
+            ApprovalMissing: says how many, and of which role.
+            PromptNotReady: it is not there.
+
+        """
         ...
 
 

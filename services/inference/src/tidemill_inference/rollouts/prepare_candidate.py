@@ -7,9 +7,10 @@ from tidemill_core.application import Caller
 from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.errors import DependencyUnavailable, Internal, NotFound, PreconditionFailed, TidemillError, isolated
 from tidemill_inference.engines.ports import Engines, Models, ModelVersion
+from tidemill_inference.rollouts.domain.changes import IndexChange
 from tidemill_inference.rollouts.domain.errors import CandidateNotReady
-from tidemill_inference.rollouts.domain.rollout import IndexChange
-from tidemill_inference.rollouts.ports import Candidates, Indexes
+from tidemill_inference.rollouts.domain.rollout import Rollout
+from tidemill_inference.rollouts.ports import CandidatePrompts, Candidates, Indexes
 
 _log = logging.getLogger(__name__)
 
@@ -22,9 +23,10 @@ class PrepareCandidate:
     models: Models
     engines: Engines
     indexes: Indexes
+    prompts: CandidatePrompts
 
-    async def __call__(self, caller: Caller, model: str, *, engine: str = "", index: IndexChange | None = None) -> None:
-        """Return once the `model@version` is loaded into the deployment's engine, and `index` can be searched.
+    async def __call__(self, caller: Caller, rollout: Rollout, *, engine: str = "") -> None:
+        """Return once the candidate's model is loaded into the deployment's engine, and its index or prompt is there.
 
         Raises:
             CandidateNotReady: it is gone, not ready, damaged, or cannot be served here.
@@ -32,8 +34,12 @@ class PrepareCandidate:
             DependencyUnavailable: trainer or object store do not answer, or memory is used up for now.
 
         """
-        if index:
-            await self.check_index(caller, index)
+        model = rollout.candidate.model
+        if rollout.index:
+            await self.check_index(caller, rollout.index)
+        if prompt := rollout.prompt:
+            await self.prompts.check(caller, prompt.version, before=prompt.before)
+            await self.prompts.check_approved(caller, prompt.version)
         version = replace(await self._registered(caller, model), engine=engine)
         try:
             with isolated():
@@ -49,6 +55,18 @@ class PrepareCandidate:
         except Exception as error:
             _log.warning("candidate_not_loaded: %s", model, exc_info=error)
             raise CandidateNotReady(model, why=f"loading it failed ({type(error).__name__})") from error
+
+    async def authors(self, caller: Caller, rollout: Rollout) -> frozenset[str]:
+        """Return the subjects that made the candidate, as far as they are known by now; none of an index version.
+
+        Raises:
+            CandidateNotReady: it is gone.
+            DependencyUnavailable: the trainer does not answer.
+
+        """
+        if prompt := rollout.prompt:
+            return await self.prompts.check(caller, prompt.version, before=prompt.before)
+        return frozenset() if rollout.index else await self.candidates.authors(caller, rollout.candidate.model)
 
     async def check_index(self, caller: Caller, index: IndexChange) -> None:
         """Return if the index version can be searched, and none but it and the one before is live.

@@ -6,8 +6,8 @@ from tidemill.rag.v1 import collection_pb2, collection_service_pb2, collection_s
 from tidemill_core.application import Caller
 from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput, NotFound, PreconditionFailed
 from tidemill_core.grpc.context import acting_as
+from tidemill_inference.rollouts.domain.changes import IndexChange
 from tidemill_inference.rollouts.domain.errors import IndexNotReady
-from tidemill_inference.rollouts.domain.rollout import IndexChange
 
 _SEARCHABLE = frozenset({collection_pb2.INDEX_STATE_READY, collection_pb2.INDEX_STATE_LIVE})
 

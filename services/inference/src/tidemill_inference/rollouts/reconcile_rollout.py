@@ -10,8 +10,9 @@ from tidemill_inference.background import background
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
+from tidemill_inference.rollouts.domain.changes import IndexChange
 from tidemill_inference.rollouts.domain.errors import CandidateNotReady
-from tidemill_inference.rollouts.domain.rollout import MAX_SERVER_ENDS, Decision, IndexChange, Move, Rollout
+from tidemill_inference.rollouts.domain.rollout import MAX_SERVER_ENDS, Decision, Move, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
 from tidemill_inference.rollouts.outcomes import CountOutcomes
 from tidemill_inference.rollouts.ports import Outcomes
@@ -138,9 +139,7 @@ class ReconcileRollout:
     ) -> Decision:
         """Return the decision, or that the candidate has to be taken back because it cannot answer."""
         try:
-            await self.prepare(
-                background(ref.project), rollout.candidate.model, engine=deployment.spec.engine, index=rollout.index
-            )
+            await self.prepare(background(ref.project), rollout, engine=deployment.spec.engine)
         except CandidateNotReady as error:
             return _taking_back(error)
         return decision

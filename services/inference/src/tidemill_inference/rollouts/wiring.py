@@ -9,6 +9,7 @@ import grpc
 from tidemill_core.application import SystemClock
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.engines.ports import Engines, Models
+from tidemill_inference.prompts.ports import ReadPrompts
 from tidemill_inference.rollouts.events import evaluations, reactions
 from tidemill_inference.rollouts.feedback import FeedbackMetrics
 from tidemill_inference.rollouts.follow_ups import FollowUps
@@ -16,6 +17,7 @@ from tidemill_inference.rollouts.mongo import MongoActiveRollouts, MongoOutcomes
 from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordReaction
 from tidemill_inference.rollouts.ports import AnsweredIn, answered_in_none
 from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
+from tidemill_inference.rollouts.prompts import StoredPrompts
 from tidemill_inference.rollouts.rag import RagIndexes
 from tidemill_inference.rollouts.reconcile import (
     AdvanceRollout,
@@ -63,6 +65,7 @@ class RolloutParts:
 def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
     settings: InferenceSettings,
     backend: Backend,
+    prompts: ReadPrompts,
     *,
     deployments: Deployments,
     models: Models,
@@ -75,9 +78,9 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
     clock, tick = SystemClock(), timedelta(seconds=settings.rollout_tick_s)
     outcomes = backend.indexed(MongoOutcomes(backend.database["rollout_outcomes"]))
     active = backend.indexed(MongoActiveRollouts(backend.database["deployments"]))
-    candidates = TrainerCandidates(trainer, timeout_s=settings.call_timeout_s)
+    candidates, stored = TrainerCandidates(trainer, timeout_s=settings.call_timeout_s), StoredPrompts(prompts)
     indexes = RagIndexes(rag, timeout_s=settings.call_timeout_s)
-    prepare = PrepareCandidate(candidates=candidates, models=models, engines=engines, indexes=indexes)
+    prepare = PrepareCandidate(candidates=candidates, models=models, engines=engines, indexes=indexes, prompts=stored)
     count = CountOutcomes(outcomes=outcomes, clock=clock)
     reconcile = ReconcileRollout(
         deployments=deployments,
@@ -96,7 +99,12 @@ def wire_rollouts(  # noqa: PLR0913 - keyword-only, and each of another kind
         poll_interval=timedelta(seconds=settings.rollout_poll_interval_s),
     )
     start = StartRollout(
-        deployments=deployments, candidates=candidates, indexes=indexes, clock=clock, enqueue=controllers.enqueue
+        deployments=deployments,
+        candidates=candidates,
+        indexes=indexes,
+        prompts=stored,
+        clock=clock,
+        enqueue=controllers.enqueue,
     )
     erased = backend.erased.end_users
     record = RecordReaction(deployments=deployments, outcomes=outcomes, erased=erased, answered_in=answered_in)

@@ -98,6 +98,7 @@ NO_DECISIONS = frozenset(
         "tidemill.inference.inference.cancelled.v1",
         "tidemill.inference.inference.completed.v1",
         "tidemill.inference.inference.failed.v1",
+        "tidemill.inference.prompt.version_created.v1",
         "tidemill.ingest.dataset.version_approved.v1",
         "tidemill.ingest.document.ingested.v1",
         "tidemill.ingest.document.rejected.v1",

@@ -33,7 +33,9 @@ class EvaluationEvent:
     baseline: str = ""
     baseline_configuration: str = ""
     collection: str = ""
-    """Whose index version the candidate is; "" where it is a model's version."""
+    """Whose index version the candidate is; "" where it is none."""
+    prompt: str = ""
+    """Whose version the candidate is; "" where it is no prompt's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,12 +118,16 @@ class RolloutEvent:
     configuration: str = ""
     evaluation: str = ""
     collection: str = ""
-    """With `index`: the index version that is rolled out; "" where a model's version is."""
+    """With `index`: the index version that is rolled out; "" where none is."""
     index: int = 0
+    prompt: str = ""
+    """`prompt@version` that is rolled out; "" where none is."""
 
     @property
     def named(self) -> str:
         """The candidate as a text names it."""
+        if self.prompt:
+            return f"prompt {self.prompt}"
         return f"index version {self.index} of {self.collection}" if self.collection else self.candidate
 
 
@@ -167,6 +171,16 @@ class RolloutRefused(RolloutEvent):
 
     reason: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptVersionCreated:
+    """prompt.version_created: a prompt has a new version."""
+
+    prompt: str
+    seq: int
+    version: int
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +234,7 @@ TYPES: Mapping[str, type] = {
     "tidemill.inference.inference.cancelled.v1": InferenceCancelled,
     "tidemill.inference.deployment.configured.v1": DeploymentConfigured,
     "tidemill.inference.deployment.deleted.v1": DeploymentDeleted,
+    "tidemill.inference.prompt.version_created.v1": PromptVersionCreated,
     "tidemill.inference.budget.exhausted.v1": BudgetExhausted,
     "tidemill.inference.experiment.started.v1": ExperimentStarted,
     "tidemill.inference.experiment.ended.v1": ExperimentEnded,

@@ -15,6 +15,7 @@ TOPICS = (
     "tidemill.rag.index.v1",
     "tidemill.inference.inference.v1",
     "tidemill.inference.deployment.v1",
+    "tidemill.inference.prompt.v1",
     "tidemill.inference.budget.v1",
     "tidemill.feedback.feedback.v1",
     "tidemill.feedback.curation.v1",

@@ -128,6 +128,7 @@ class Gate(_message.Message):
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     CLUSTER_BY_FIELD_NUMBER: _builtins.int
     MAX_SIZE_RATIO_FIELD_NUMBER: _builtins.int
+    CANDIDATE_PROMPT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -139,7 +140,7 @@ class Gate(_message.Message):
     deployment: _builtins.str
     """Required. The deployment that the candidate would answer for."""
     candidate: _builtins.str
-    """Required, unless `collection` is set. The model whose new versions are evaluated."""
+    """Required, unless `collection` or `candidate_prompt` is set. The model whose new versions are evaluated."""
     confidence: _builtins.float
     """Optional. Of all intervals, 0.5 to 0.999; 0 means 0.95."""
     paused: _builtins.bool
@@ -151,7 +152,12 @@ class Gate(_message.Message):
     max_size_ratio: _builtins.float
     """Optional. The weights of the candidate, with those of its base where it is an adapter, may take at most this many
     times the bytes of the live model's: 0.6 asks for a model that is smaller by 40 %. 0 asks nothing, 100 is the limit.
-    It is tried first: nothing is asked of a candidate that is larger. Not with `collection`.
+    It is tried first: nothing is asked of a candidate that is larger. Not with `collection` or `candidate_prompt`.
+    """
+    candidate_prompt: _builtins.str
+    """Optional. The prompt whose new versions are evaluated in place of a model's versions: each is compared with the live
+    one, by the live model and on the same passages. The deployment has to answer by a version of it. A newer version
+    ends the evaluation of an older one.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -200,10 +206,11 @@ class Gate(_message.Message):
         retrieval: Global___RetrievalRequirement | None = ...,
         cluster_by: _abc.Iterable[_builtins.str] | None = ...,
         max_size_ratio: _builtins.float = ...,
+        candidate_prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "retrieval", b"retrieval", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "cluster_by", b"cluster_by", "collection", b"collection", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "max_size_ratio", b"max_size_ratio", "paused", b"paused", "project", b"project", "require", b"require", "retrieval", b"retrieval", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "candidate_prompt", b"candidate_prompt", "cluster_by", b"cluster_by", "collection", b"collection", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "max_size_ratio", b"max_size_ratio", "paused", b"paused", "project", b"project", "require", b"require", "retrieval", b"retrieval", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,8 +272,8 @@ class Requirement(_message.Message):
     suite: _builtins.str
     """A suite's id."""
     dataset: _builtins.str
-    """A dataset's id: its held-out part, of the version that the candidate was trained on; one that another project
-    shares is `<project>/<dataset>`.
+    """A dataset's id: its held-out part, of the version that the candidate was trained on, or of a prompt the live model;
+    one that another project shares is `<project>/<dataset>`.
     """
     metric: _builtins.str
     """Required. A metric of the evaluator's README, such as "rouge_l", "exact_match" or "latency_s"."""
@@ -435,6 +442,8 @@ class Evaluation(_message.Message):
     SLICES_FIELD_NUMBER: _builtins.int
     CLUSTER_BY_FIELD_NUMBER: _builtins.int
     SLICES_LEFT_OUT_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    BASELINE_PROMPT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -452,7 +461,9 @@ class Evaluation(_message.Message):
     baseline_configuration: _builtins.str
     """Output only. The digest of the live configuration that both sides answer by, but for the model."""
     candidate: _builtins.str
-    """Output only. `model@version` of the candidate, or `collection@number` of an index version where `collection` is set."""
+    """Output only. `model@version` of the candidate, `collection@number` of an index version where `collection` is set, or
+    `prompt@version` where `prompt` is.
+    """
     dataset_version: _builtins.str
     """Output only. `dataset@number` whose held-out part is asked; empty without."""
     state: Global___EvaluationState.ValueType
@@ -465,7 +476,7 @@ class Evaluation(_message.Message):
     """Output only. Once it has completed."""
     reason: _builtins.str
     """Output only. Why it failed, UPPER_SNAKE: BASELINE_CHANGED, CANDIDATE_UNAVAILABLE, NO_CASES,
-    TOO_FEW_ANSWERS.
+    TOO_FEW_ANSWERS, SUPERSEDED, VARIABLES_DIFFER.
     """
     message: _builtins.str
     """Output only. For people: what it waits for, why it failed, or of how many held-out cases it asked a sample."""
@@ -495,6 +506,14 @@ class Evaluation(_message.Message):
     slices_left_out: _builtins.int
     """Output only. How many comparisons of slices are left out, as there are more than are kept: those with the fewest
     cases.
+    """
+    prompt: _builtins.str
+    """Output only. The prompt whose version is the candidate; empty where the candidate is a model's or index version. Then
+    both sides answer by the same model, on the same passages.
+    """
+    baseline_prompt: _builtins.str
+    """Output only. `prompt@version` that was live when it began, which the candidate is compared with; empty where `prompt`
+    is.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -576,10 +595,12 @@ class Evaluation(_message.Message):
         slices: _abc.Iterable[Global___SliceComparison] | None = ...,
         cluster_by: _abc.Iterable[_builtins.str] | None = ...,
         slices_left_out: _builtins.int = ...,
+        prompt: _builtins.str = ...,
+        baseline_prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_latency", b"baseline_latency", "candidate_latency", b"candidate_latency", "create_time", b"create_time", "finish_time", b"finish_time", "remaining", b"remaining", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "cluster_by", b"cluster_by", "collection", b"collection", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "ordinal", b"ordinal", "project", b"project", "reason", b"reason", "remaining", b"remaining", "requester", b"requester", "retrieval_evaluation", b"retrieval_evaluation", "seed", b"seed", "seq", b"seq", "slices", b"slices", "slices_left_out", b"slices_left_out", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "baseline_prompt", b"baseline_prompt", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "cluster_by", b"cluster_by", "collection", b"collection", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "ordinal", b"ordinal", "project", b"project", "prompt", b"prompt", "reason", b"reason", "remaining", b"remaining", "requester", b"requester", "retrieval_evaluation", b"retrieval_evaluation", "seed", b"seed", "seq", b"seq", "slices", b"slices", "slices_left_out", b"slices_left_out", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

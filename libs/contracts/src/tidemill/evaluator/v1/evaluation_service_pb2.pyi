@@ -372,13 +372,14 @@ class StartEvaluationRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    CANDIDATE_PROMPT_FIELD_NUMBER: _builtins.int
     gate: _builtins.str
     """Optional. The gate that decides; else `deployment` and `suites` are required."""
     deployment: _builtins.str
     """Optional. The deployment, where there is no gate."""
     candidate: _builtins.str
-    """Required. `model@version`; one that another project shares is `<project>/<model>@<version>`. With a gate of index
-    versions `collection@number`.
+    """Required, unless `candidate_prompt` is set. `model@version`; one that another project shares is
+    `<project>/<model>@<version>`. With a gate of index versions `collection@number`, of prompt versions `prompt@version`.
     """
     baseline: _builtins.str
     """Optional. `model@version`, or one that is shared; empty means what is live."""
@@ -386,6 +387,10 @@ class StartEvaluationRequest(_message.Message):
     """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
     """Optional. True validates the request and stores nothing."""
+    candidate_prompt: _builtins.str
+    """Optional. `prompt@version`, in place of `candidate` and without `baseline`, where there is no gate: it is compared with
+    the live version of the prompt, by the live model.
+    """
     @_builtins.property
     def suites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The suites, where there is no gate."""
@@ -405,10 +410,11 @@ class StartEvaluationRequest(_message.Message):
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
         metrics: _abc.Iterable[_builtins.str] | None = ...,
+        candidate_prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "deployment", b"deployment", "gate", b"gate", "metrics", b"metrics", "request_id", b"request_id", "suites", b"suites", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "candidate_prompt", b"candidate_prompt", "deployment", b"deployment", "gate", b"gate", "metrics", b"metrics", "request_id", b"request_id", "suites", b"suites", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

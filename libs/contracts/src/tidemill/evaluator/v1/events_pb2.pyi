@@ -36,6 +36,7 @@ class EvaluationStarted(_message.Message):
     BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
     seq: _builtins.int
@@ -54,6 +55,8 @@ class EvaluationStarted(_message.Message):
     """Output only. `dataset@number` whose held-out part is asked; empty without."""
     collection: _builtins.str
     """Output only. The collection whose index version is the candidate, which is `collection@number` then; else empty."""
+    prompt: _builtins.str
+    """Output only. The prompt whose version is the candidate, which is `prompt@version` then; else empty."""
     def __init__(
         self,
         *,
@@ -66,10 +69,11 @@ class EvaluationStarted(_message.Message):
         baseline_configuration: _builtins.str = ...,
         dataset_version: _builtins.str = ...,
         collection: _builtins.str = ...,
+        prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "dataset_version", b"dataset_version", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "dataset_version", b"dataset_version", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "prompt", b"prompt", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -93,6 +97,7 @@ class EvaluationCompleted(_message.Message):
     REQUESTER_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     BASELINE_INDEX_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
     seq: _builtins.int
@@ -115,6 +120,8 @@ class EvaluationCompleted(_message.Message):
     """Output only. The collection whose index version is the candidate, which is `collection@number` then; else empty."""
     baseline_index: _builtins.int
     """Output only. The number of the live index version that the candidate was compared with; 0 where it is a model's."""
+    prompt: _builtins.str
+    """Output only. The prompt whose version is the candidate, which is `prompt@version` then; else empty."""
     @_builtins.property
     def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.Comparison]:
         """Output only. The evidence."""
@@ -134,10 +141,11 @@ class EvaluationCompleted(_message.Message):
         requester: _builtins.str = ...,
         collection: _builtins.str = ...,
         baseline_index: _builtins.int = ...,
+        prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_index", b"baseline_index", "candidate", b"candidate", "collection", b"collection", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "requester", b"requester", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_index", b"baseline_index", "candidate", b"candidate", "collection", b"collection", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "prompt", b"prompt", "requester", b"requester", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -159,6 +167,7 @@ class EvaluationFailed(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
     seq: _builtins.int
@@ -179,6 +188,8 @@ class EvaluationFailed(_message.Message):
     """Output only. Human-readable."""
     collection: _builtins.str
     """Output only. The collection whose index version is the candidate, which is `collection@number` then; else empty."""
+    prompt: _builtins.str
+    """Output only. The prompt whose version is the candidate, which is `prompt@version` then; else empty."""
     def __init__(
         self,
         *,
@@ -192,10 +203,11 @@ class EvaluationFailed(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         collection: _builtins.str = ...,
+        prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "message", b"message", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "message", b"message", "prompt", b"prompt", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,6 +27,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _PromptGoLive:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PromptGoLiveEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PromptGoLive.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROMPT_GO_LIVE_UNSPECIFIED: _PromptGoLive.ValueType  # 0
+    """PROMPT_GO_LIVE_UNSPECIFIED means WHEN_APPLIED."""
+    PROMPT_GO_LIVE_WHEN_APPLIED: _PromptGoLive.ValueType  # 1
+    """PROMPT_GO_LIVE_WHEN_APPLIED: when the deployment is applied with it."""
+    PROMPT_GO_LIVE_BY_ROLLOUT: _PromptGoLive.ValueType  # 2
+    """PROMPT_GO_LIVE_BY_ROLLOUT: when a rollout, which its gate's verdict begins, promotes it."""
+
+class PromptGoLive(_PromptGoLive, metaclass=_PromptGoLiveEnumTypeWrapper):
+    """PromptGoLive selects when a new version of a deployment's prompt answers."""
+
+PROMPT_GO_LIVE_UNSPECIFIED: PromptGoLive.ValueType  # 0
+"""PROMPT_GO_LIVE_UNSPECIFIED means WHEN_APPLIED."""
+PROMPT_GO_LIVE_WHEN_APPLIED: PromptGoLive.ValueType  # 1
+"""PROMPT_GO_LIVE_WHEN_APPLIED: when the deployment is applied with it."""
+PROMPT_GO_LIVE_BY_ROLLOUT: PromptGoLive.ValueType  # 2
+"""PROMPT_GO_LIVE_BY_ROLLOUT: when a rollout, which its gate's verdict begins, promotes it."""
+Global___PromptGoLive: _TypeAlias = PromptGoLive  # noqa: Y015
+
 class _RecordMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -107,6 +131,7 @@ class Deployment(_message.Message):
     ROUTING_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    PROMPT_GO_LIVE_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
@@ -137,6 +162,11 @@ class Deployment(_message.Message):
     engine: _builtins.str
     """Optional. What runs models that have files: `transformers` or `vllm`; unset is the service's own choice
     (INFERENCE_ENGINE). Where vLLM cannot run, transformers does, and each answer warns of it. A change needs no rollout.
+    """
+    prompt_go_live: Global___PromptGoLive.ValueType
+    """Optional. When a new version of the prompt answers; unset means WHEN_APPLIED. With BY_ROLLOUT `prompt` is the name of
+    a prompt of this project, without a version: its newest version answers first, from then on rollouts promote new ones,
+    and apply never moves it.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -231,11 +261,12 @@ class Deployment(_message.Message):
         routing: _routing_pb2.RoutingPolicy | None = ...,
         cache: _caching_pb2.CachePolicy | None = ...,
         engine: _builtins.str = ...,
+        prompt_go_live: Global___PromptGoLive.ValueType = ...,
         examples: _examples_pb2.Examples | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "examples", b"examples", "live", b"live", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "routing", b"routing", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "cache", b"cache", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "engine", b"engine", "etag", b"etag", "examples", b"examples", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "routing", b"routing", "sampling", b"sampling", "seq", b"seq", "steps", b"steps", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "cache", b"cache", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "engine", b"engine", "etag", b"etag", "examples", b"examples", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "prompt_go_live", b"prompt_go_live", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "routing", b"routing", "sampling", b"sampling", "seq", b"seq", "steps", b"steps", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -327,6 +327,7 @@ class RolloutStarted(_message.Message):
     BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -345,6 +346,8 @@ class RolloutStarted(_message.Message):
     """Output only. The collection whose index version is the candidate; empty where a model's version is."""
     index: _builtins.int
     """Output only. That index version."""
+    prompt: _builtins.str
+    """Output only. `prompt@version` of the candidate; empty where it is a model's or index version."""
     def __init__(
         self,
         *,
@@ -357,10 +360,11 @@ class RolloutStarted(_message.Message):
         baseline_configuration: _builtins.str = ...,
         collection: _builtins.str = ...,
         index: _builtins.int = ...,
+        prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "prompt", b"prompt", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -384,6 +388,7 @@ class RolloutAdvanced(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -408,6 +413,8 @@ class RolloutAdvanced(_message.Message):
     """Output only. The collection whose index version is the candidate; empty where a model's version is."""
     index: _builtins.int
     """Output only. That index version."""
+    prompt: _builtins.str
+    """Output only. `prompt@version` of the candidate; empty where it is a model's or index version."""
     def __init__(
         self,
         *,
@@ -423,10 +430,11 @@ class RolloutAdvanced(_message.Message):
         message: _builtins.str = ...,
         collection: _builtins.str = ...,
         index: _builtins.int = ...,
+        prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "rollout", b"rollout", "seq", b"seq", "state", b"state", "step", b"step", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "prompt", b"prompt", "rollout", b"rollout", "seq", b"seq", "state", b"state", "step", b"step", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,6 +459,7 @@ class RolloutPromoted(_message.Message):
     DECIDED_BY_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -475,6 +484,8 @@ class RolloutPromoted(_message.Message):
     """Output only. The collection whose index version is the candidate; empty where a model's version is."""
     index: _builtins.int
     """Output only. That index version."""
+    prompt: _builtins.str
+    """Output only. `prompt@version` of the candidate; empty where it is a model's or index version."""
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromotionApproval]:
         """Output only. The approvals that counted."""
@@ -495,10 +506,11 @@ class RolloutPromoted(_message.Message):
         decided_by: _builtins.str = ...,
         collection: _builtins.str = ...,
         index: _builtins.int = ...,
+        prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "decided_by", b"decided_by", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "reason", b"reason", "replaced", b"replaced", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "decided_by", b"decided_by", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "prompt", b"prompt", "reason", b"reason", "replaced", b"replaced", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -548,6 +560,7 @@ class RolloutRolledBack(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -562,7 +575,7 @@ class RolloutRolledBack(_message.Message):
     """Output only. The evaluation that allowed it."""
     reason: _builtins.str
     """Output only. Why, UPPER_SNAKE: ERROR_RATE, LATENCY, RATING, METRIC, SERVER_ENDED, TIMEOUT, BY_HAND, BASELINE_CHANGED,
-    MODEL_NOT_READY, INDEX_NOT_READY.
+    MODEL_NOT_READY, INDEX_NOT_READY, PROMPT_NOT_READY.
     """
     message: _builtins.str
     """Output only. Human-readable."""
@@ -570,6 +583,8 @@ class RolloutRolledBack(_message.Message):
     """Output only. The collection whose index version is the candidate; empty where a model's version is."""
     index: _builtins.int
     """Output only. That index version."""
+    prompt: _builtins.str
+    """Output only. `prompt@version` of the candidate; empty where it is a model's or index version."""
     def __init__(
         self,
         *,
@@ -583,10 +598,11 @@ class RolloutRolledBack(_message.Message):
         message: _builtins.str = ...,
         collection: _builtins.str = ...,
         index: _builtins.int = ...,
+        prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "reason", b"reason", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "prompt", b"prompt", "reason", b"reason", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -608,6 +624,7 @@ class RolloutRefused(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -621,13 +638,17 @@ class RolloutRefused(_message.Message):
     evaluation: _builtins.str
     """Output only. The evaluation that allowed it."""
     reason: _builtins.str
-    """Output only. Why, UPPER_SNAKE: BASELINE_CHANGED, ROLLOUT_ACTIVE, MODEL_NOT_READY, NO_POLICY."""
+    """Output only. Why, UPPER_SNAKE: BASELINE_CHANGED, ROLLOUT_ACTIVE, MODEL_NOT_READY, INDEX_NOT_READY,
+    PROMPT_NOT_READY, NO_POLICY.
+    """
     message: _builtins.str
     """Output only. Human-readable."""
     collection: _builtins.str
     """Output only. The collection whose index version is the candidate; empty where a model's version is."""
     index: _builtins.int
     """Output only. That index version."""
+    prompt: _builtins.str
+    """Output only. `prompt@version` of the candidate; empty where it is a model's or index version."""
     def __init__(
         self,
         *,
@@ -641,14 +662,55 @@ class RolloutRefused(_message.Message):
         message: _builtins.str = ...,
         collection: _builtins.str = ...,
         index: _builtins.int = ...,
+        prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "reason", b"reason", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "collection", b"collection", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "index", b"index", "message", b"message", "prompt", b"prompt", "reason", b"reason", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RolloutRefused: _TypeAlias = RolloutRefused  # noqa: Y015
+
+@_typing.final
+class PromptVersionCreated(_message.Message):
+    """PromptVersionCreated is tidemill.inference.prompt.version_created.v1: a prompt has a new version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """Output only. The prompt."""
+    seq: _builtins.int
+    """Output only. The number of this event of the prompt."""
+    version: _builtins.int
+    """Output only. The number of the version."""
+    digest: _builtins.str
+    """Output only. The digest of its normalised content."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was made."""
+
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        version: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "prompt", b"prompt", "seq", b"seq", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromptVersionCreated: _TypeAlias = PromptVersionCreated  # noqa: Y015
 
 @_typing.final
 class BudgetExhausted(_message.Message):

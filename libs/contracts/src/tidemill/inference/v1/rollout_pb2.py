@@ -27,43 +27,45 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tidemill.inference.v1 import configuration_pb2 as tidemill_dot_inference_dot_v1_dot_configuration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidemill/inference/v1/rollout.proto\x12\x15tidemill.inference.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)tidemill/inference/v1/configuration.proto\"\xb9\x02\n\rRolloutPolicy\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12\x32\n\tsticky_by\x18\x02 \x01(\x0e\x32\x1f.tidemill.inference.v1.StickyBy\x12\x31\n\x05steps\x18\x03 \x03(\x0b\x32\".tidemill.inference.v1.RolloutStep\x12\x30\n\x05\x61\x62ort\x18\x04 \x01(\x0b\x32!.tidemill.inference.v1.AbortRules\x12\x34\n\non_timeout\x18\x05 \x01(\x0e\x32 .tidemill.inference.v1.OnTimeout\x12\x37\n\x08\x61pproval\x18\x06 \x01(\x0b\x32%.tidemill.inference.v1.ApprovalPolicy\x12\x12\n\nindex_gate\x18\x07 \x01(\t\"}\n\x0bRolloutStep\x12\x0e\n\x06shadow\x18\x01 \x01(\x08\x12\x0e\n\x06weight\x18\x02 \x01(\x05\x12\x10\n\x08requests\x18\x03 \x01(\x05\x12\x10\n\x08\x61t_least\x18\x04 \x01(\x05\x12*\n\x07\x61t_most\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xec\x01\n\nAbortRules\x12\x1d\n\x10\x65rror_rate_above\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12$\n\x17latency_p95_ratio_above\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11rating_loss_above\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x32\n\x07metrics\x18\x04 \x03(\x0b\x32!.tidemill.inference.v1.MetricRuleB\x13\n\x11_error_rate_aboveB\x1a\n\x18_latency_p95_ratio_aboveB\x14\n\x12_rating_loss_above\"V\n\nMetricRule\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x17\n\nloss_above\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x61t_least\x18\x03 \x01(\x05\x42\r\n\x0b_loss_above\"-\n\x0e\x41pprovalPolicy\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\x89\x05\n\x07Rollout\x12\n\n\x02id\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.tidemill.inference.v1.RolloutState\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\x12\n\nevaluation\x18\x04 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x05 \x01(\t\x12\x37\n\tcandidate\x18\x06 \x01(\x0b\x32$.tidemill.inference.v1.Configuration\x12\x31\n\x06\x63ounts\x18\x07 \x01(\x0b\x32!.tidemill.inference.v1.StepCounts\x12\x0f\n\x07message\x18\x08 \x01(\t\x12\x32\n\tapprovals\x18\t \x03(\x0b\x32\x1f.tidemill.inference.v1.Approval\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tstep_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x05steps\x18\r \x03(\x0b\x32\".tidemill.inference.v1.RolloutStep\x12\x0f\n\x07\x61uthors\x18\x0e \x03(\t\x12\x12\n\ndecided_by\x18\x0f \x01(\t\x12\x31\n\x05index\x18\x10 \x01(\x0b\x32\".tidemill.inference.v1.IndexChange\x12\x30\n\x05\x61\x62ort\x18\x11 \x01(\x0b\x32!.tidemill.inference.v1.AbortRules\"R\n\x0bIndexChange\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x05\x12\x0f\n\x07pending\x18\x04 \x01(\x05\"a\n\x08\x41pproval\x12\x10\n\x08\x61pprover\x18\x01 \x01(\t\x12\x11\n\trationale\x18\x02 \x01(\t\x12\x30\n\x0c\x61pprove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc0\x04\n\nStepCounts\x12\x10\n\x08requests\x18\x01 \x01(\x05\x12\x11\n\tcandidate\x18\x02 \x01(\x05\x12\x1a\n\x12\x63\x61ndidate_failures\x18\x03 \x01(\x05\x12\x19\n\x11\x62\x61seline_failures\x18\x04 \x01(\x05\x12\x30\n\rcandidate_p95\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x62\x61seline_p95\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x10\x63\x61ndidate_rating\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0f\x62\x61seline_rating\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x34\n\x07metrics\x18\t \x03(\x0b\x32#.tidemill.inference.v1.MetricCounts\x12\x13\n\x0bserver_ends\x18\n \x01(\x05\x12\x43\n\x12\x66\x61ilure_difference\x18\x0b \x01(\x0b\x32\'.tidemill.inference.v1.DifferenceBounds\x12\x42\n\x11rating_difference\x18\x0c \x01(\x0b\x32\'.tidemill.inference.v1.DifferenceBounds\x12\x39\n\rlatency_ratio\x18\r \x01(\x0b\x32\".tidemill.inference.v1.RatioBoundsB\x13\n\x11_candidate_ratingB\x12\n\x10_baseline_rating\"6\n\x0bRatioBounds\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x11\n\x04high\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_high\"-\n\x10\x44ifferenceBounds\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"\xca\x01\n\x0cMetricCounts\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x36\n\tcandidate\x18\x02 \x01(\x0b\x32#.tidemill.inference.v1.MetricValues\x12\x35\n\x08\x62\x61seline\x18\x03 \x01(\x0b\x32#.tidemill.inference.v1.MetricValues\x12;\n\ndifference\x18\x04 \x01(\x0b\x32\'.tidemill.inference.v1.DifferenceBounds\"L\n\x0cMetricValues\x12\x11\n\x04mean\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06number\x18\x02 \x01(\x01\x12\x10\n\x08immature\x18\x03 \x01(\x05\x42\x07\n\x05_mean*T\n\x08StickyBy\x12\x19\n\x15STICKY_BY_UNSPECIFIED\x10\x00\x12\x16\n\x12STICKY_BY_END_USER\x10\x01\x12\x15\n\x11STICKY_BY_REQUEST\x10\x02*n\n\tOnTimeout\x12\x1a\n\x16ON_TIMEOUT_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_TIMEOUT_HOLD\x10\x01\x12\x16\n\x12ON_TIMEOUT_PROMOTE\x10\x02\x12\x18\n\x14ON_TIMEOUT_ROLL_BACK\x10\x03*\xb4\x01\n\x0cRolloutState\x12\x1d\n\x19ROLLOUT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14ROLLOUT_STATE_SHADOW\x10\x01\x12\x18\n\x14ROLLOUT_STATE_CANARY\x10\x02\x12\x1a\n\x16ROLLOUT_STATE_PROMOTED\x10\x03\x12\x1d\n\x19ROLLOUT_STATE_ROLLED_BACK\x10\x04\x12\x16\n\x12ROLLOUT_STATE_HELD\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidemill/inference/v1/rollout.proto\x12\x15tidemill.inference.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)tidemill/inference/v1/configuration.proto\"\xce\x02\n\rRolloutPolicy\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12\x32\n\tsticky_by\x18\x02 \x01(\x0e\x32\x1f.tidemill.inference.v1.StickyBy\x12\x31\n\x05steps\x18\x03 \x03(\x0b\x32\".tidemill.inference.v1.RolloutStep\x12\x30\n\x05\x61\x62ort\x18\x04 \x01(\x0b\x32!.tidemill.inference.v1.AbortRules\x12\x34\n\non_timeout\x18\x05 \x01(\x0e\x32 .tidemill.inference.v1.OnTimeout\x12\x37\n\x08\x61pproval\x18\x06 \x01(\x0b\x32%.tidemill.inference.v1.ApprovalPolicy\x12\x12\n\nindex_gate\x18\x07 \x01(\t\x12\x13\n\x0bprompt_gate\x18\x08 \x01(\t\"}\n\x0bRolloutStep\x12\x0e\n\x06shadow\x18\x01 \x01(\x08\x12\x0e\n\x06weight\x18\x02 \x01(\x05\x12\x10\n\x08requests\x18\x03 \x01(\x05\x12\x10\n\x08\x61t_least\x18\x04 \x01(\x05\x12*\n\x07\x61t_most\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xec\x01\n\nAbortRules\x12\x1d\n\x10\x65rror_rate_above\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12$\n\x17latency_p95_ratio_above\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11rating_loss_above\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x32\n\x07metrics\x18\x04 \x03(\x0b\x32!.tidemill.inference.v1.MetricRuleB\x13\n\x11_error_rate_aboveB\x1a\n\x18_latency_p95_ratio_aboveB\x14\n\x12_rating_loss_above\"V\n\nMetricRule\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x17\n\nloss_above\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x61t_least\x18\x03 \x01(\x05\x42\r\n\x0b_loss_above\"-\n\x0e\x41pprovalPolicy\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\xbe\x05\n\x07Rollout\x12\n\n\x02id\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.tidemill.inference.v1.RolloutState\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\x12\n\nevaluation\x18\x04 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x05 \x01(\t\x12\x37\n\tcandidate\x18\x06 \x01(\x0b\x32$.tidemill.inference.v1.Configuration\x12\x31\n\x06\x63ounts\x18\x07 \x01(\x0b\x32!.tidemill.inference.v1.StepCounts\x12\x0f\n\x07message\x18\x08 \x01(\t\x12\x32\n\tapprovals\x18\t \x03(\x0b\x32\x1f.tidemill.inference.v1.Approval\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tstep_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x05steps\x18\r \x03(\x0b\x32\".tidemill.inference.v1.RolloutStep\x12\x0f\n\x07\x61uthors\x18\x0e \x03(\t\x12\x12\n\ndecided_by\x18\x0f \x01(\t\x12\x31\n\x05index\x18\x10 \x01(\x0b\x32\".tidemill.inference.v1.IndexChange\x12\x30\n\x05\x61\x62ort\x18\x11 \x01(\x0b\x32!.tidemill.inference.v1.AbortRules\x12\x33\n\x06prompt\x18\x12 \x01(\x0b\x32#.tidemill.inference.v1.PromptChange\"<\n\x0cPromptChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\t\"R\n\x0bIndexChange\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x05\x12\x0f\n\x07pending\x18\x04 \x01(\x05\"a\n\x08\x41pproval\x12\x10\n\x08\x61pprover\x18\x01 \x01(\t\x12\x11\n\trationale\x18\x02 \x01(\t\x12\x30\n\x0c\x61pprove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc0\x04\n\nStepCounts\x12\x10\n\x08requests\x18\x01 \x01(\x05\x12\x11\n\tcandidate\x18\x02 \x01(\x05\x12\x1a\n\x12\x63\x61ndidate_failures\x18\x03 \x01(\x05\x12\x19\n\x11\x62\x61seline_failures\x18\x04 \x01(\x05\x12\x30\n\rcandidate_p95\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x62\x61seline_p95\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x10\x63\x61ndidate_rating\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0f\x62\x61seline_rating\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x34\n\x07metrics\x18\t \x03(\x0b\x32#.tidemill.inference.v1.MetricCounts\x12\x13\n\x0bserver_ends\x18\n \x01(\x05\x12\x43\n\x12\x66\x61ilure_difference\x18\x0b \x01(\x0b\x32\'.tidemill.inference.v1.DifferenceBounds\x12\x42\n\x11rating_difference\x18\x0c \x01(\x0b\x32\'.tidemill.inference.v1.DifferenceBounds\x12\x39\n\rlatency_ratio\x18\r \x01(\x0b\x32\".tidemill.inference.v1.RatioBoundsB\x13\n\x11_candidate_ratingB\x12\n\x10_baseline_rating\"6\n\x0bRatioBounds\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x11\n\x04high\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_high\"-\n\x10\x44ifferenceBounds\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"\xca\x01\n\x0cMetricCounts\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x36\n\tcandidate\x18\x02 \x01(\x0b\x32#.tidemill.inference.v1.MetricValues\x12\x35\n\x08\x62\x61seline\x18\x03 \x01(\x0b\x32#.tidemill.inference.v1.MetricValues\x12;\n\ndifference\x18\x04 \x01(\x0b\x32\'.tidemill.inference.v1.DifferenceBounds\"L\n\x0cMetricValues\x12\x11\n\x04mean\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06number\x18\x02 \x01(\x01\x12\x10\n\x08immature\x18\x03 \x01(\x05\x42\x07\n\x05_mean*T\n\x08StickyBy\x12\x19\n\x15STICKY_BY_UNSPECIFIED\x10\x00\x12\x16\n\x12STICKY_BY_END_USER\x10\x01\x12\x15\n\x11STICKY_BY_REQUEST\x10\x02*n\n\tOnTimeout\x12\x1a\n\x16ON_TIMEOUT_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_TIMEOUT_HOLD\x10\x01\x12\x16\n\x12ON_TIMEOUT_PROMOTE\x10\x02\x12\x18\n\x14ON_TIMEOUT_ROLL_BACK\x10\x03*\xb4\x01\n\x0cRolloutState\x12\x1d\n\x19ROLLOUT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14ROLLOUT_STATE_SHADOW\x10\x01\x12\x18\n\x14ROLLOUT_STATE_CANARY\x10\x02\x12\x1a\n\x16ROLLOUT_STATE_PROMOTED\x10\x03\x12\x1d\n\x19ROLLOUT_STATE_ROLLED_BACK\x10\x04\x12\x16\n\x12ROLLOUT_STATE_HELD\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.inference.v1.rollout_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STICKYBY']._serialized_start=2787
-  _globals['_STICKYBY']._serialized_end=2871
-  _globals['_ONTIMEOUT']._serialized_start=2873
-  _globals['_ONTIMEOUT']._serialized_end=2983
-  _globals['_ROLLOUTSTATE']._serialized_start=2986
-  _globals['_ROLLOUTSTATE']._serialized_end=3166
+  _globals['_STICKYBY']._serialized_start=2923
+  _globals['_STICKYBY']._serialized_end=3007
+  _globals['_ONTIMEOUT']._serialized_start=3009
+  _globals['_ONTIMEOUT']._serialized_end=3119
+  _globals['_ROLLOUTSTATE']._serialized_start=3122
+  _globals['_ROLLOUTSTATE']._serialized_end=3302
   _globals['_ROLLOUTPOLICY']._serialized_start=171
-  _globals['_ROLLOUTPOLICY']._serialized_end=484
-  _globals['_ROLLOUTSTEP']._serialized_start=486
-  _globals['_ROLLOUTSTEP']._serialized_end=611
-  _globals['_ABORTRULES']._serialized_start=614
-  _globals['_ABORTRULES']._serialized_end=850
-  _globals['_METRICRULE']._serialized_start=852
-  _globals['_METRICRULE']._serialized_end=938
-  _globals['_APPROVALPOLICY']._serialized_start=940
-  _globals['_APPROVALPOLICY']._serialized_end=985
-  _globals['_ROLLOUT']._serialized_start=988
-  _globals['_ROLLOUT']._serialized_end=1637
-  _globals['_INDEXCHANGE']._serialized_start=1639
-  _globals['_INDEXCHANGE']._serialized_end=1721
-  _globals['_APPROVAL']._serialized_start=1723
-  _globals['_APPROVAL']._serialized_end=1820
-  _globals['_STEPCOUNTS']._serialized_start=1823
-  _globals['_STEPCOUNTS']._serialized_end=2399
-  _globals['_RATIOBOUNDS']._serialized_start=2401
-  _globals['_RATIOBOUNDS']._serialized_end=2455
-  _globals['_DIFFERENCEBOUNDS']._serialized_start=2457
-  _globals['_DIFFERENCEBOUNDS']._serialized_end=2502
-  _globals['_METRICCOUNTS']._serialized_start=2505
-  _globals['_METRICCOUNTS']._serialized_end=2707
-  _globals['_METRICVALUES']._serialized_start=2709
-  _globals['_METRICVALUES']._serialized_end=2785
+  _globals['_ROLLOUTPOLICY']._serialized_end=505
+  _globals['_ROLLOUTSTEP']._serialized_start=507
+  _globals['_ROLLOUTSTEP']._serialized_end=632
+  _globals['_ABORTRULES']._serialized_start=635
+  _globals['_ABORTRULES']._serialized_end=871
+  _globals['_METRICRULE']._serialized_start=873
+  _globals['_METRICRULE']._serialized_end=959
+  _globals['_APPROVALPOLICY']._serialized_start=961
+  _globals['_APPROVALPOLICY']._serialized_end=1006
+  _globals['_ROLLOUT']._serialized_start=1009
+  _globals['_ROLLOUT']._serialized_end=1711
+  _globals['_PROMPTCHANGE']._serialized_start=1713
+  _globals['_PROMPTCHANGE']._serialized_end=1773
+  _globals['_INDEXCHANGE']._serialized_start=1775
+  _globals['_INDEXCHANGE']._serialized_end=1857
+  _globals['_APPROVAL']._serialized_start=1859
+  _globals['_APPROVAL']._serialized_end=1956
+  _globals['_STEPCOUNTS']._serialized_start=1959
+  _globals['_STEPCOUNTS']._serialized_end=2535
+  _globals['_RATIOBOUNDS']._serialized_start=2537
+  _globals['_RATIOBOUNDS']._serialized_end=2591
+  _globals['_DIFFERENCEBOUNDS']._serialized_start=2593
+  _globals['_DIFFERENCEBOUNDS']._serialized_end=2638
+  _globals['_METRICCOUNTS']._serialized_start=2641
+  _globals['_METRICCOUNTS']._serialized_end=2843
+  _globals['_METRICVALUES']._serialized_start=2845
+  _globals['_METRICVALUES']._serialized_end=2921
 # @@protoc_insertion_point(module_scope)

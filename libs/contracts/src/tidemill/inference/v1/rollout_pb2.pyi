@@ -123,8 +123,9 @@ class RolloutPolicy(_message.Message):
     ON_TIMEOUT_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
     INDEX_GATE_FIELD_NUMBER: _builtins.int
+    PROMPT_GATE_FIELD_NUMBER: _builtins.int
     gate: _builtins.str
-    """Required. The gate whose passed evaluations start a rollout."""
+    """Optional. The gate of model versions whose passed evaluations start a rollout. One gate of the three is required."""
     sticky_by: Global___StickyBy.ValueType
     """Optional. What a variant is sticky to; unset means END_USER."""
     on_timeout: Global___OnTimeout.ValueType
@@ -132,6 +133,10 @@ class RolloutPolicy(_message.Message):
     index_gate: _builtins.str
     """Optional. The gate of index versions whose passed evaluations start a rollout, too: of the collection that the
     deployment searches, without naming an index version.
+    """
+    prompt_gate: _builtins.str
+    """Optional. The gate of prompt versions whose passed evaluations start a rollout, too: of the deployment's prompt, which
+    goes live by rollout.
     """
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutStep]:
@@ -155,10 +160,11 @@ class RolloutPolicy(_message.Message):
         on_timeout: Global___OnTimeout.ValueType = ...,
         approval: Global___ApprovalPolicy | None = ...,
         index_gate: _builtins.str = ...,
+        prompt_gate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approval", b"approval", "gate", b"gate", "index_gate", b"index_gate", "on_timeout", b"on_timeout", "steps", b"steps", "sticky_by", b"sticky_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approval", b"approval", "gate", b"gate", "index_gate", b"index_gate", "on_timeout", b"on_timeout", "prompt_gate", b"prompt_gate", "steps", b"steps", "sticky_by", b"sticky_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -338,6 +344,7 @@ class Rollout(_message.Message):
     DECIDED_BY_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     ABORT_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the deployment and the evaluation."""
     state: Global___RolloutState.ValueType
@@ -386,11 +393,15 @@ class Rollout(_message.Message):
 
     @_builtins.property
     def index(self) -> Global___IndexChange:
-        """Output only. The index version that the candidate searches; absent where a model's version is rolled out."""
+        """Output only. The index version that the candidate searches; absent where another kind of version is rolled out."""
 
     @_builtins.property
     def abort(self) -> Global___AbortRules:
         """Output only. The abort rules of the policy at its start."""
+
+    @_builtins.property
+    def prompt(self) -> Global___PromptChange:
+        """Output only. The prompt version that the candidate answers by; absent where a model's or index version is rolled out."""
 
     def __init__(
         self,
@@ -412,14 +423,45 @@ class Rollout(_message.Message):
         decided_by: _builtins.str = ...,
         index: Global___IndexChange | None = ...,
         abort: Global___AbortRules | None = ...,
+        prompt: Global___PromptChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "candidate", b"candidate", "counts", b"counts", "finish_time", b"finish_time", "index", b"index", "start_time", b"start_time", "step_time", b"step_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "candidate", b"candidate", "counts", b"counts", "finish_time", b"finish_time", "index", b"index", "prompt", b"prompt", "start_time", b"start_time", "step_time", b"step_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approvals", b"approvals", "authors", b"authors", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "counts", b"counts", "decided_by", b"decided_by", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "index", b"index", "message", b"message", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approvals", b"approvals", "authors", b"authors", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "counts", b"counts", "decided_by", b"decided_by", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "index", b"index", "message", b"message", "prompt", b"prompt", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
+
+@_typing.final
+class PromptChange(_message.Message):
+    """PromptChange is the prompt version that a rollout makes the live one of its deployment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. The prompt."""
+    number: _builtins.int
+    """Output only. The version of the candidate."""
+    before: _builtins.str
+    """Output only. `prompt@version` that was live when the rollout started, which a roll-back makes live again."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        number: _builtins.int = ...,
+        before: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "name", b"name", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromptChange: _TypeAlias = PromptChange  # noqa: Y015
 
 @_typing.final
 class IndexChange(_message.Message):

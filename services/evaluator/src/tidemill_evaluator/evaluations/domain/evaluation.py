@@ -37,12 +37,14 @@ class EvaluationHasFailed(Event):
 class Comparing:
     """What is compared. Without a gate it uses `suites`; an empty baseline is the live model.
 
-    With `collection` the candidate is an index version of it, `collection@number`, and both sides have the live model.
+    With `collection` the candidate is an index version of it, `collection@number`, with `prompt` a version of that,
+    `prompt@number`: then both sides have the live model.
     """
 
     deployment: str
     candidate: str
     collection: str = ""
+    prompt: str = ""
     retrieval: RetrievalRequirement | None = None
     gate: str = ""
     suites: tuple[str, ...] = ()
@@ -64,6 +66,7 @@ class Comparing:
             deployment=gate.deployment,
             candidate=candidate,
             collection=gate.collection,
+            prompt=gate.candidate_prompt,
             retrieval=gate.retrieval,
             require=gate.require,
             confidence=gate.confidence,
@@ -74,7 +77,12 @@ class Comparing:
     @property
     def model(self) -> str:
         """The candidate where it is a model's version, else ""."""
-        return "" if self.collection else self.candidate
+        return "" if self.collection or self.prompt else self.candidate
+
+    @property
+    def counted_as(self) -> str:
+        """The candidate among all that are compared with the live model: a prompt may have a model's name."""
+        return f"prompt:{self.candidate}" if self.prompt else self.candidate
 
     @property
     def index(self) -> int:
@@ -108,7 +116,9 @@ class Evaluation(EvaluationJob):
     baseline: str = ""
     """`model@version`; pinned at the start, as its configuration is."""
     baseline_configuration: str = ""
-    """Digest of the live configuration, which both sides use except for the model."""
+    """Digest of the live configuration, which both sides use except for the candidate."""
+    baseline_prompt: str = ""
+    """`prompt@number` that was live at the start; "" where no prompt is compared."""
     case_sets: tuple[CaseSet, ...] = ()
     pins: Mapping[str, str] = field(default_factory=dict)
     """The versions of what computes metrics that may change meanwhile, by metric."""
@@ -156,6 +166,11 @@ class Evaluation(EvaluationJob):
         return EvaluationHasFailed(occurred_at=now)
 
     @property
+    def of_newest_prompt(self) -> bool:
+        """Whether its gate started it because a prompt had a new version, so that a newer one supersedes it."""
+        return bool(self.comparing.prompt) and self.origin == f"{self.gate}/prompt:{self.candidate}"
+
+    @property
     def seed(self) -> int:
         """Return the id as a number."""
         return int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:4], "big")
@@ -193,6 +208,7 @@ class Evaluation(EvaluationJob):
         *,
         baseline: str,
         baseline_configuration: str,
+        baseline_prompt: str = "",
         dataset_version: str,
         case_sets: Sequence[CaseSet],
         pins: Mapping[str, str] | None = None,
@@ -205,6 +221,7 @@ class Evaluation(EvaluationJob):
             return
         self.state, self.message = State.RUNNING, ""
         self.baseline, self.baseline_configuration = baseline, baseline_configuration
+        self.baseline_prompt = baseline_prompt
         self.dataset_version, self.case_sets, self.pins = dataset_version, tuple(case_sets), dict(pins or {})
         self.pending.append(EvaluationHasStarted(occurred_at=now))
 

@@ -7,7 +7,7 @@ from tidemill_evaluator.suites.domain.names import name_of, number_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredEvaluation:
-    """An evaluation deferred while the gate is paused; `candidate` is `model@version` or `collection@number`."""
+    """An evaluation deferred while the gate is paused; `candidate` is its `name@number`."""
 
     candidate: str
     origin: str
@@ -17,7 +17,7 @@ class DeferredEvaluation:
     """The subject that started its first attempt by hand."""
 
     def supersedes(self, known: "DeferredEvaluation", *, name: str) -> bool:
-        """Return whether it takes the place of one of another model or collection, or of no newer version."""
+        """Return whether it takes the place of one of another model, prompt or collection, or of no newer version."""
         return name_of(known.candidate) != name or self.place >= known.place
 
     @property

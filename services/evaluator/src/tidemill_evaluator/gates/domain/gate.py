@@ -20,6 +20,8 @@ MAX_RETRIEVAL_DEPTH = 25
 MIN_CONFIDENCE, MAX_CONFIDENCE = 0.5, 0.999
 MAX_CASES = 1_000_000
 MAX_SIZE_RATIO = 100.0
+_FOLLOWED = {"collection": "collection", "candidate_prompt": "prompt", "candidate": "model"}
+"""The fields that name what a gate follows, of which it has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +56,12 @@ class RetrievalRequirement:
 
 @dataclass(slots=True, kw_only=True)
 class Gate(Aggregate):
-    """All requirements must hold. Its candidates are versions of a model, or index versions of a collection."""
+    """All requirements must hold. Its candidates are versions of a model, of a prompt, or of a collection's index."""
 
     deployment: str
     candidate: str = ""
     collection: str = ""
+    candidate_prompt: str = ""
     confidence: float = CONFIDENCE
     require: tuple[Requirement, ...] = ()
     retrieval: RetrievalRequirement | None = None
@@ -72,8 +75,8 @@ class Gate(Aggregate):
 
     @property
     def follows(self) -> str:
-        """The model, or the collection, whose versions are its candidates."""
-        return self.collection or self.candidate
+        """The model, prompt or collection whose versions are its candidates."""
+        return self.collection or self.candidate_prompt or self.candidate
 
     def defer(self, deferred_evaluation: DeferredEvaluation) -> None:
         """Defer an evaluation while the gate is paused, unless one of a newer version is deferred."""
@@ -111,10 +114,9 @@ class Gate(Aggregate):
         if not 0 <= self.max_size_ratio <= MAX_SIZE_RATIO:
             text = f"is {self.max_size_ratio}: send a number above 0, to {MAX_SIZE_RATIO:g}, or 0 to ask nothing"
             yield Violation("gate.max_size_ratio", text)
-        if self.collection and self.max_size_ratio:
-            yield Violation(
-                "gate.max_size_ratio", "is for gates of a model: both sides of an index version have one model"
-            )
+        if self.max_size_ratio and (self.collection or self.candidate_prompt):
+            kind = "an index version" if self.collection else "a prompt"
+            yield Violation("gate.max_size_ratio", f"is for gates of a model: both sides of {kind} have one model")
 
     @property
     def datasets(self) -> list[str]:
@@ -139,14 +141,17 @@ class Gate(Aggregate):
                 yield Violation(f"gate.require[{number}].dataset", text)
 
     def _candidate_violations(self) -> Iterator[Violation]:
-        if not self.collection:
-            yield from slug_violations("gate.candidate", self.candidate)
-            if self.retrieval:
-                yield Violation("gate.retrieval", "is for gates of index versions: set collection, or leave it out")
-            return
-        yield from slug_violations("gate.collection", self.collection)
-        if self.candidate:
-            yield Violation("gate.candidate", "is for gates of a model: leave it out, or the collection")
+        first, *others = [name for name in _FOLLOWED if getattr(self, name)] or ["candidate"]
+        yield from slug_violations(f"gate.{first}", getattr(self, first))
+        for name in others:
+            text = f"is for gates of a {_FOLLOWED[name]}: leave it out, or the {_FOLLOWED[first]}"
+            yield Violation(f"gate.{name}", text)
+        if self.collection:
+            yield from self._searched_violations()
+        elif self.retrieval:
+            yield Violation("gate.retrieval", "is for gates of index versions: set collection, or leave it out")
+
+    def _searched_violations(self) -> Iterator[Violation]:
         if self.retrieval is None:
             yield Violation("gate.retrieval", "is required with collection: send suite, metric and gain_above")
         else:

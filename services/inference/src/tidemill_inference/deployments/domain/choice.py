@@ -18,6 +18,8 @@ class ChosenConfiguration:
     shadowed: bool = False
     searches_anew: bool = False
     """Whether index versions are compared: each side searches, and copies do, and its search is the variant's own."""
+    prompts_differ: bool = False
+    """Whether prompts are compared: what a template refuses, or makes too long, is the variant's own."""
 
     @property
     def compared(self) -> str:

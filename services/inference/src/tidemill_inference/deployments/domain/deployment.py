@@ -5,21 +5,26 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tidemill_core.aggregate import Event
-from tidemill_core.application import derived_id
 from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.choice import ChosenConfiguration
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.experimenting import REMEMBERED, Experimenting
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
-from tidemill_inference.rollouts.domain.candidates import candidate_of, may_follow, refusal
+from tidemill_inference.rollouts.domain.candidates import (
+    answering,
+    candidate_of,
+    gate_of,
+    may_follow,
+    named_by,
+    refusal,
+    without,
+)
+from tidemill_inference.rollouts.domain.changes import PassedEvaluation
 from tidemill_inference.rollouts.domain.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
 from tidemill_inference.rollouts.domain.rollout import (
     WAITS,
     Decision,
-    IndexChange,
     Move,
-    NamedRollout,
-    PassedEvaluation,
     Rollout,
     RolloutHasAdvanced,
     RolloutHasStarted,
@@ -83,7 +88,7 @@ class Deployment(Experimenting):
             text = "another configuration was applied: the candidate has to be compared with it"
             self._taken_back(rollout, Reason.BASELINE_CHANGED, text, now=now)
         elif spec.rollout_policy is None or not may_follow(spec, rollout):
-            text = "the deployment follows the model or index, or has the policy no longer"
+            text = "the deployment follows the model, index or prompt, or has the policy no longer"
             self._taken_back(rollout, Reason.BY_HAND, text, now=now)
 
     def pause_rollouts(self, *, paused: bool, now: datetime) -> None:
@@ -116,6 +121,7 @@ class Deployment(Experimenting):
             step=rollout.step,
             shadowed=rollout.current.shadow,
             searches_anew=rollout.index is not None,
+            prompts_differ=rollout.prompt is not None,
         )
 
     def shadowing(self, rollout_id: str) -> ChosenConfiguration:
@@ -134,6 +140,7 @@ class Deployment(Experimenting):
             rollout=rollout.id,
             step=rollout.step,
             searches_anew=rollout.index is not None,
+            prompts_differ=rollout.prompt is not None,
         )
 
     def start_rollout(
@@ -151,20 +158,11 @@ class Deployment(Experimenting):
         `live_index` is what is live of the collection, where the candidate is an index version.
         """
         policy = self.spec.rollout_policy
-        gate = policy and (policy.index_gate if passed.collection else policy.gate)
-        if passed.evaluation in self.evaluations or (policy and gate != passed.gate):
+        if passed.evaluation in self.evaluations or (policy and gate_of(policy, passed) != passed.gate):
             return
         self.evaluations = (*self.evaluations, passed.evaluation)[-REMEMBERED:]
         candidate = candidate_of(self.live, passed)
-        named = NamedRollout(
-            occurred_at=now,
-            rollout=derived_id(self.project, "rollout", self.id, passed.evaluation),
-            candidate=candidate.model,
-            configuration=candidate.digest,
-            evaluation=passed.evaluation,
-            collection=passed.collection,
-            index=passed.index,
-        )
+        named = named_by(passed, candidate, project=self.project, deployment=self.id, now=now)
         refused = refusal(
             self.spec,
             self.live,
@@ -190,9 +188,8 @@ class Deployment(Experimenting):
             step_time=now,
             message=WAITS,
             authors=tuple(sorted({*authors, passed.requester} - {""})),
-            index=IndexChange(collection=passed.collection, number=passed.index, before=live_index)
-            if passed.collection
-            else None,
+            index=passed.index_change(before=live_index),
+            prompt=passed.prompt_change(before=self.live.prompt),
         )
         self.pending.append(RolloutHasStarted(baseline=passed.baseline, **named))
 
@@ -321,11 +318,11 @@ class Deployment(Experimenting):
         if rollout.index:
             self._taken_back(rollout.making_live(rollout.index.before), Reason.BY_HAND, message, now=now, by=by)
             return
-        if self.live.model != rollout.candidate.model:
-            text = f"{self.live.model} answers by now, and not {rollout.candidate.model}, which was promoted"
-            raise NoActiveRollout(self.id, missing=text)
+        by_now, promoted = answering(rollout, self.live), answering(rollout, rollout.candidate)
+        if by_now != promoted:
+            raise NoActiveRollout(self.id, missing=f"{by_now} answers by now, and not {promoted}, which was promoted")
         replaced = self.live.digest
-        self.live = self.live.with_answer(model=rollout.baseline_model)
+        self.live = without(rollout, self.live)
         self._taken_back(rollout, Reason.BY_HAND, message, now=now, by=by)
         self._configured(replaced=replaced, now=now)
 
@@ -340,7 +337,7 @@ class Deployment(Experimenting):
         if rollout and rollout.active:
             return rollout
         policy = self.spec.rollout_policy
-        gate = f"gate {policy.gate}" if policy else "the gate of a rollout policy, and the policy itself"
+        gate = f"gate {policy.gates}" if policy else "the gate of a rollout policy, and the policy itself"
         ended = f"the last one was {rollout.state.name.lower()}; " if rollout else ""
         raise NoActiveRollout(self.id, missing=f"{ended}missing is an evaluation that has passed {gate}")
 

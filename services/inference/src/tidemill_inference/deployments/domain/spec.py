@@ -28,6 +28,13 @@ class RecordMode(Enum):
     FULL = 3
 
 
+class PromptGoLive(Enum):
+    """When a new version of a deployment's prompt answers."""
+
+    WHEN_APPLIED = "when_applied"
+    BY_ROLLOUT = "by_rollout"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSpec:
     """What the user declared; references are as written."""
@@ -50,6 +57,12 @@ class DeploymentSpec:
     """What runs models that have files, one of `ENGINES`; "" leaves it to the service."""
     cache: CachePolicy | None = None
     examples: Examples | None = None
+    prompt_go_live: PromptGoLive = PromptGoLive.WHEN_APPLIED
+
+    @property
+    def followed_prompt(self) -> str:
+        """The prompt whose versions rollouts promote; "" where applying the deployment changes them."""
+        return self.prompt if self.prompt_go_live is PromptGoLive.BY_ROLLOUT else ""
 
     def check(self, limits: SamplingLimits = DEFAULT_SAMPLING) -> None:
         """Refuse what can never work, all of it at once.
@@ -69,6 +82,9 @@ class DeploymentSpec:
             found.append(Violation("record_days", text))
         if len(self.fallback) > MAX_FALLBACKS:
             found.append(Violation("fallback", f"use at most {MAX_FALLBACKS} models"))
+        if {"@", "/"} & {*self.followed_prompt}:
+            text = "rollouts move it, so name a prompt of this project without a version"
+            found.append(Violation("prompt", f"is {named(self.prompt)} with prompt_go_live BY_ROLLOUT: {text}"))
         for name in ("conversation", "retrieval", "rollout_policy", "routing", "cache", "examples"):
             if part := getattr(self, name):
                 found += part.violations(name)

@@ -1,6 +1,6 @@
 """A question: what is asked of a deployment, and what is no question."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -169,6 +169,9 @@ class Question:
             raise QuestionRefused(field="index", why=f"is {self.index}; send the number of an index version")
         if self.index and passages:
             raise QuestionRefused(field="index", why="goes without passages, which are given instead of searched")
+        self._check_passages(passages)
+
+    def _check_passages(self, passages: Sequence[Passage]) -> None:
         for number, passage in enumerate(passages):
             path = f"passages[{number}]"
             if not passage.text:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tidemill_core.aggregate import Aggregate
+from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import Caller
 from tidemill_core.approvals import Approval, ApprovalMissing, ApprovalPolicy, check_may_lower, with_approval
 from tidemill_inference.prompts.domain.errors import PromptVersionNotFound, TooManyPromptVersions
@@ -46,9 +46,17 @@ class PromptVersion:
         return frozenset({self.creator} - {""})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptVersionWasCreated(Event):
+    """A prompt has a new version."""
+
+    version: int
+    digest: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Prompt(Aggregate):
-    """All versions of a prompt, and the labels that point to some of them. It publishes no events."""
+    """All versions of a prompt, and the labels that point to some of them."""
 
     versions: list[PromptVersion] = field(default_factory=list)
     version_labels: dict[str, int] = field(default_factory=dict)
@@ -66,6 +74,8 @@ class Prompt(Aggregate):
     def write(self, content: PromptContent, *, digest: str, now: datetime, creator: str = "") -> None:
         """Make the content the newest version, unless it is that already. A, B, A is three versions.
 
+        Emits PromptVersionWasCreated.
+
         Raises:
             TooManyPromptVersions: the limit of versions or characters is reached.
 
@@ -78,6 +88,7 @@ class Prompt(Aggregate):
         number = len(self.versions) + 1
         made = PromptVersion(number=number, digest=digest, content=content, create_time=now, creator=creator)
         self.versions.append(made)
+        self.pending.append(PromptVersionWasCreated(occurred_at=now, version=number, digest=digest))
 
     def approve(self, number: int, approval: Approval, *, caller: Caller) -> None:
         """Record a person's approval of a version, once.

@@ -1,17 +1,47 @@
 """What a candidate would change of what is live, and which ones a deployment takes."""
 
+from datetime import datetime
+
+from tidemill_core.application import derived_id
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.experiments.domain.split import Split
-from tidemill_inference.rollouts.domain.rollout import PassedEvaluation, Rollout
+from tidemill_inference.rollouts.domain.changes import PassedEvaluation
+from tidemill_inference.rollouts.domain.policy import RolloutPolicy
+from tidemill_inference.rollouts.domain.rollout import NamedRollout, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Reason
 
 
 def candidate_of(live: Configuration, passed: PassedEvaluation) -> Configuration:
     """Return what is live with the candidate in its place; without a search to change, what is live."""
+    if passed.prompt:
+        return live.with_answer(prompt=passed.candidate)
     if not passed.collection:
         return live.with_answer(model=passed.candidate)
     return live.with_index(passed.index) if live.retrieval else live
+
+
+def gate_of(policy: RolloutPolicy, passed: PassedEvaluation) -> str:
+    """Return the gate that candidates of this kind have to pass."""
+    if passed.prompt:
+        return policy.prompt_gate
+    return policy.index_gate if passed.collection else policy.gate
+
+
+def named_by(
+    passed: PassedEvaluation, candidate: Configuration, *, project: str, deployment: str, now: datetime
+) -> NamedRollout:
+    """Return the common fields of the events of the rollout that an evaluation may start."""
+    return NamedRollout(
+        occurred_at=now,
+        rollout=derived_id(project, "rollout", deployment, passed.evaluation),
+        candidate=candidate.model,
+        configuration=candidate.digest,
+        evaluation=passed.evaluation,
+        collection=passed.collection,
+        index=passed.index,
+        prompt=passed.candidate if passed.prompt else "",
+    )
 
 
 def refusal(  # noqa: PLR0913 - all that speaks against one
@@ -36,7 +66,7 @@ def refusal(  # noqa: PLR0913 - all that speaks against one
     if busy := _busy(last, experiment):
         return busy
     if why_not:
-        return Reason.INDEX_NOT_READY if passed.collection else Reason.MODEL_NOT_READY, why_not
+        return _not_ready(passed), why_not
     if live_index not in {0, passed.baseline_index or live_index} or (live_index and live_index == passed.index):
         return Reason.BASELINE_CHANGED, f"index version {live_index} is live by now, which it was not compared with"
     return None
@@ -53,15 +83,38 @@ def _busy(last: Rollout | None, experiment: Split | None) -> tuple[Reason, str] 
 
 def may_follow(spec: DeploymentSpec, rollout: Rollout) -> bool:
     """Return whether what is rolled out may still become live."""
+    if rollout.prompt:
+        return rollout.prompt.name == spec.followed_prompt
     if rollout.index is None:
         return rollout.candidate.model.partition("@")[0] == spec.follow
     return _searches_live(spec, rollout.index.collection)
+
+
+def answering(rollout: Rollout, configuration: Configuration) -> str:
+    """Return what a configuration has of the kind that is rolled out: its prompt, or its model."""
+    return configuration.prompt if rollout.prompt else configuration.model
+
+
+def without(rollout: Rollout, live: Configuration) -> Configuration:
+    """Return what is live with what was there before the promotion of a model or prompt."""
+    if rollout.prompt:
+        return live.with_answer(prompt=rollout.prompt.before)
+    return live.with_answer(model=rollout.baseline_model)
+
+
+def _not_ready(passed: PassedEvaluation) -> Reason:
+    if passed.prompt:
+        return Reason.PROMPT_NOT_READY
+    return Reason.INDEX_NOT_READY if passed.collection else Reason.MODEL_NOT_READY
 
 
 def _not_followed(spec: DeploymentSpec, passed: PassedEvaluation) -> str:
     """Return why the deployment takes no such candidate, "" if it does."""
     if spec.rollout_policy is None:
         return "the deployment has no rollout policy"
+    if passed.prompt:
+        follows = spec.followed_prompt == passed.prompt
+        return "" if follows else f"prompt {passed.prompt} does not go live by rollout in the deployment"
     if passed.collection:
         searches = _searches_live(spec, passed.collection)
         return "" if searches else f"the deployment does not search what is live of collection {passed.collection}"

@@ -7,6 +7,7 @@ PreconditionFailed
 ├── ApprovalsMissing
 └── CandidateNotReady       its version is gone, not ready, or cannot be loaded
     ├── IndexNotReady
+    ├── PromptNotReady      its prompt version is gone, or takes other variables
     └── LiveIndexChanged    another index version went live meanwhile
 Conflict
 └── RolloutLeaseLost        another replica reconciles the rollout
@@ -63,6 +64,15 @@ class IndexNotReady(CandidateNotReady):
 
     def __init__(self, collection: str, index: int, *, why: str) -> None:
         super().__init__(f"index version {index} of collection {collection}", why=why)
+
+
+class PromptNotReady(CandidateNotReady):
+    """The candidate's prompt version cannot answer in place of the live one."""
+
+    reason = "PROMPT_NOT_READY"
+
+    def __init__(self, prompt: str, *, why: str) -> None:
+        super().__init__(f"prompt {prompt}", why=why)
 
 
 class LiveIndexChanged(CandidateNotReady):

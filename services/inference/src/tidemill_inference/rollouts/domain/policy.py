@@ -159,8 +159,9 @@ class AbortRules:
 class RolloutPolicy:
     """The whole policy."""
 
-    gate: str
     steps: tuple[RolloutStep, ...]
+    gate: str = ""
+    """The gate of versions of the model that is followed; "" follows none."""
     sticky_by: StickyBy = StickyBy.END_USER
     abort: AbortRules = field(default_factory=AbortRules)
     on_timeout: OnTimeout = OnTimeout.HOLD
@@ -169,11 +170,13 @@ class RolloutPolicy:
     """The role of the people whose approvals count."""
     index_gate: str = ""
     """The gate of index versions of the collection that is searched; "" follows none."""
+    prompt_gate: str = ""
+    """The gate of versions of the prompt that goes live by rollout; "" follows none."""
 
     def violations(self, path: str) -> Iterator[Violation]:
         """Yield what is out of bounds."""
-        if not self.gate:
-            yield Violation(f"{path}.gate", "is required")
+        if not (self.gate or self.index_gate or self.prompt_gate):
+            yield Violation(f"{path}.gate", "is required, or index_gate or prompt_gate")
         if not 1 <= len(self.steps) <= MAX_STEPS:
             yield Violation(f"{path}.steps", f"has {len(self.steps)}; use 1 to {MAX_STEPS}")
         for number, step in enumerate(self.steps):
@@ -182,6 +185,11 @@ class RolloutPolicy:
         yield from self.abort.violations(f"{path}.abort")
         yield from self._unreachable(f"{path}.abort")
         yield from self.approval.violations(f"{path}.approval")
+
+    @property
+    def gates(self) -> str:
+        """The gates as a text names them."""
+        return " or ".join(filter(None, (self.gate, self.index_gate, self.prompt_gate)))
 
     @property
     def approval(self) -> ApprovalPolicy:

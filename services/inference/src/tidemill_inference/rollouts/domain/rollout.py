@@ -10,7 +10,8 @@ from typing import TypedDict
 from tidemill_core.aggregate import Event
 from tidemill_core.approvals import Approval, counted, with_approval
 from tidemill_inference.deployments.domain.configuration import Configuration
-from tidemill_inference.rollouts.domain.errors import LiveIndexChanged, RolloutLeaseLost
+from tidemill_inference.rollouts.domain.changes import IndexChange, PromptChange
+from tidemill_inference.rollouts.domain.errors import RolloutLeaseLost
 from tidemill_inference.rollouts.domain.policy import OnTimeout, RolloutPolicy, RolloutStep, StickyBy
 from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
 
@@ -48,51 +49,6 @@ class Move(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexChange:
-    """The index version that a rollout makes the live one of its collection, and the one that was live before."""
-
-    collection: str
-    number: int
-    before: int = 0
-    pending: int = 0
-    """What rag has still to make live; 0 where it has."""
-
-    def check_live(self, live: int) -> None:
-        """Check that none but the two that are compared is live.
-
-        Raises:
-            LiveIndexChanged: it is another one, and stays.
-
-        """
-        if live not in {self.before, self.number}:
-            raise LiveIndexChanged(self.collection, self.number, live=live)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassedEvaluation:
-    """The verdict that lets a candidate begin; `baseline` is the digest that it was compared with.
-
-    The candidate is `model@version`, or `collection@number` of an index version where `collection` is set.
-    """
-
-    evaluation: str
-    gate: str
-    candidate: str
-    baseline: str
-    requester: str = ""
-    """The subject that started it; "" where its gate did."""
-    collection: str = ""
-    baseline_index: int = 0
-    """The live index version that one was compared with; 0 in verdicts of earlier versions."""
-
-    @property
-    def index(self) -> int:
-        """The number of the index version, 0 where the candidate is a model's version."""
-        number = self.candidate.rpartition("@")[2]
-        return int(number) if self.collection and number.isdigit() else 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """A move and why."""
 
@@ -117,6 +73,7 @@ class NamedRollout(TypedDict):
     evaluation: str
     collection: str
     index: int
+    prompt: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +106,8 @@ class Rollout:
     """The subject that ended it by hand."""
     index: IndexChange | None = None
     """Of an index version's rollout: its candidate is what is live, but for the index version that it searches."""
+    prompt: PromptChange | None = None
+    """Of a prompt version's rollout: its candidate is what is live, but for the prompt."""
 
     @property
     def unfinished(self) -> bool:
@@ -163,6 +122,8 @@ class Rollout:
     @property
     def named_candidate(self) -> str:
         """The candidate as a text names it."""
+        if self.prompt:
+            return f"prompt {self.prompt.version}"
         return f"index version {self.index.number} of {self.index.collection}" if self.index else self.candidate.model
 
     @property
@@ -190,6 +151,7 @@ class Rollout:
             evaluation=self.evaluation,
             collection=self.index.collection if self.index else "",
             index=self.index.number if self.index else 0,
+            prompt=self.prompt.version if self.prompt else "",
         )
 
     def gives_candidate(self, *, end_user: str, request_id: str) -> bool:
@@ -324,8 +286,10 @@ class RolloutEvent(Event):
     configuration: str
     evaluation: str
     collection: str = ""
-    """With `index`: the index version that the candidate is; "" where it is a model's version."""
+    """With `index`: the index version that the candidate is; "" where it is none."""
     index: int = 0
+    prompt: str = ""
+    """The `prompt@version` that the candidate is; "" where it is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

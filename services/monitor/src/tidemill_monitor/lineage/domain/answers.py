@@ -99,10 +99,19 @@ def _(event: inference.ExperimentEnded, meta: EventMeta) -> Updates:
     return (update(Ref(Kind.DEPLOYMENT, event.deployment), part),)
 
 
+@updates_of.register
+def _(event: inference.PromptVersionCreated, meta: EventMeta) -> Updates:
+    version = version_id(event.prompt, event.version)
+    part = event_part(meta, event, f"{version} is written", "digest", state="ready")
+    return (update(Ref(Kind.PROMPT_VERSION, version), part),)
+
+
 def _rollout(event: inference.RolloutEvent, meta: EventMeta, message: str, **facts: Fact | None) -> Updates:
     ref = Ref(Kind.ROLLOUT, event.rollout)
     part = event_part(meta, event, message, "deployment", "candidate", "configuration", **facts)
     of = (kinds.ROLLED_OUT, event.candidate)
+    if event.prompt:
+        of = (kinds.ROLLED_OUT_PROMPT, event.prompt)
     if event.collection:
         of = (kinds.ROLLED_OUT_INDEX, version_id(event.collection, event.index))
     return (update(ref, part, (kinds.ALLOWED, event.evaluation), of, (kinds.ROLLS_OUT, event.deployment)),)

@@ -133,10 +133,11 @@ def _evaluation(
     event: evaluator.EvaluationEvent, meta: EventMeta, message: str, *, held_out_of: str = "", **facts: Fact | None
 ) -> Updates:
     ref = Ref(Kind.EVALUATION, event.evaluation)
-    fields = ("gate", "deployment", "candidate", "baseline", "baseline_configuration", "collection")
+    fields = ("gate", "deployment", "candidate", "baseline", "baseline_configuration", "collection", "prompt")
     part = event_part(meta, event, message, *fields, **facts)
     held_out = (kinds.HELD_OUT_FOR, held_out_of)
-    candidate = (kinds.EVALUATED_INDEX if event.collection else kinds.EVALUATED, event.candidate)
+    of_prompt = kinds.EVALUATED_PROMPT if event.prompt else kinds.EVALUATED
+    candidate = (kinds.EVALUATED_INDEX if event.collection else of_prompt, event.candidate)
     return (update(ref, part, candidate, held_out, (kinds.COMPARED, event.deployment)),)
 
 
