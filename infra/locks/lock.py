@@ -2,7 +2,8 @@
 
 `python infra/locks/lock.py` writes them with uv: every version and every hash, for every platform, and no address of a
 registry. A service's lock holds no version that the root's does not: tests and services run on the same code. vLLM
-pins PyTorch and transformers, and has an environment and locks of its own, one for processors and one for CUDA.
+pins PyTorch and transformers, and has an environment and locks of its own, one for processors and one for CUDA. So
+have the harnesses that the command line runs.
 `--upgrade` takes newer versions; without it, versions stay as they are.
 """
 
@@ -25,6 +26,8 @@ BUILD_TOOLS = ("hatchling", "uv==")
 LOWEST_PYTHON = "3.11"
 VLLM = ROOT / "services" / "inference" / "engines" / "vllm"
 """Its lock for each kind of device is `requirements-<kind>.lock`."""
+HARNESSES = ROOT / "libs" / "cli"
+"""Its locks of harnesses are in its package, `harnesses/<name>.lock`: an installed command line has them too."""
 EXCLUDED = ("rfc3987-syntax",)
 """Left out though a tool asks for it: jsonschema imports it wherever it is there, which takes a second and 22 MB."""
 OWN = re.compile(r"tidemill(-[a-z]+)?$")
@@ -75,19 +78,20 @@ def development_tools() -> list[str]:
     return list(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]["dev"])
 
 
-def compile_lock(
+def compile_lock(  # noqa: PLR0913 - what is locked, and within what
     requirements: Iterable[str],
     lock: Path,
     *,
     constraints: Path | None,
     upgrade: bool,
     overrides: Iterable[str] = (),
+    excludes: Iterable[str] = (),
 ) -> None:
-    """Resolve requirements into a lock file; `overrides` are taken whatever others ask for."""
+    """Resolve requirements into a lock file; `overrides` are taken whatever others ask for, `excludes` left out."""
     with tempfile.TemporaryDirectory() as folder:
         requested, excluded = Path(folder, "requested.in"), Path(folder, "excluded.txt")
         requested.write_text("\n".join(sorted(set(requirements))), encoding="utf-8")
-        excluded.write_text("\n".join(EXCLUDED), encoding="utf-8")
+        excluded.write_text("\n".join([*EXCLUDED, *excludes]), encoding="utf-8")
         command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
         command += ["--no-annotate", "--no-header", "--python-version", LOWEST_PYTHON, "--output-file", str(lock)]
         command += ["--excludes", str(excluded)]
@@ -115,6 +119,15 @@ def lock_vllm(*, upgrade: bool) -> None:
         print(f"{lock.relative_to(ROOT)} written")  # noqa: T201 - a command's answer
 
 
+def lock_harnesses(*, upgrade: bool) -> None:
+    """Write the locks of the environments of harnesses."""
+    declared = tomllib.loads((HARNESSES / "pyproject.toml").read_text("utf-8"))["tool"]["tidemill"]["harnesses"]
+    for name, asked in declared.items():
+        lock = HARNESSES / "src" / "tidemill_cli" / "harnesses" / f"{name}.lock"
+        compile_lock(asked["requirements"], lock, constraints=None, upgrade=upgrade, excludes=asked.get("excludes", ()))
+        print(f"{lock.relative_to(ROOT)} written")  # noqa: T201 - a command's answer
+
+
 def main() -> None:
     """Write every lock."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -130,6 +143,7 @@ def main() -> None:
         compile_lock(from_outside([service.name], known), service.lock, constraints=ROOT_LOCK, upgrade=False)
         print(f"{service.lock.relative_to(ROOT)} written")  # noqa: T201 - a command's answer
     lock_vllm(upgrade=upgrade)
+    lock_harnesses(upgrade=upgrade)
     subprocess.run([sys.executable, str(Path(__file__).with_name("wheels.py"))], check=True)  # noqa: S603 - our own command
 
 

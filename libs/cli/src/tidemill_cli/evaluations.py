@@ -17,6 +17,7 @@ from tidemill.evaluator.v1.evaluation_pb2 import (
     Verdict,
 )
 from tidemill.evaluator.v1.evaluation_service_pb2 import ListCaseResultsRequest, ListEvaluationsRequest
+from tidemill_cli.harness_runs import harness
 from tidemill_cli.loop.stages import WEIGHTS_BYTES, unanswered, verdict_of
 from tidemill_cli.options import Commands
 from tidemill_cli.output import (
@@ -35,6 +36,7 @@ from tidemill_client.connection import Connection
 from tidemill_client.evaluations import Evaluations
 
 evaluations = Commands(help="Comparisons of a candidate with the baseline.")
+evaluations.add_typer(harness, name="harness")
 
 EvaluationArgument = Annotated[str, typer.Argument(help="The evaluation's id (see `tidemill evaluations list`).")]
 CandidateOption = Annotated[str, typer.Option("--candidate", help="model@version.", show_default=False)]

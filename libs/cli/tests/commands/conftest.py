@@ -12,6 +12,7 @@ from libs.cli.tests.commands.answers import ANSWERS, declared
 from libs.cli.tests.commands.batch_answers import BatchAnswers
 from libs.cli.tests.commands.derivation_answers import DERIVATION_ANSWERS
 from libs.cli.tests.commands.erasure_answers import ERASURE_ANSWERS
+from libs.cli.tests.commands.harness_answers import HarnessAnswers
 from libs.cli.tests.commands.judge_answers import JUDGE_ANSWERS
 from libs.cli.tests.commands.metric_answers import METRIC_ANSWERS
 from libs.cli.tests.commands.profile_answers import ProfileAnswers
@@ -76,6 +77,12 @@ def profiles() -> ProfileAnswers:
 
 
 @pytest.fixture
+def harness_runs() -> HarnessAnswers:
+    """Runs of harnesses."""
+    return HarnessAnswers()
+
+
+@pytest.fixture
 def reviews() -> ReviewAnswers:
     """A review queue with three documents."""
     return ReviewAnswers()
@@ -88,12 +95,13 @@ def prompted() -> PromptAnswers:
 
 
 @pytest.fixture
-async def running(
+async def running(  # noqa: PLR0913, PLR0917 - what the parts of the platform answer
     batches: BatchAnswers,
     searches: RetrievalAnswers,
     profiles: ProfileAnswers,
     reviews: ReviewAnswers,
     prompted: PromptAnswers,
+    harness_runs: HarnessAnswers,
 ) -> AsyncIterator[Running]:
     """A platform in the middle of a turn."""
     services = Running()
@@ -107,6 +115,7 @@ async def running(
         | searches.answers()
     )
     services.answers.update(profiles.answers() | reviews.answers() | JUDGE_ANSWERS | prompted.answers())
+    services.answers.update(harness_runs.answers())
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it
         await services.start()
