@@ -39,7 +39,7 @@ class Optimising:
 
 
 def winner(found: Optimising, metric: str, *, uncertain: bool) -> Candidate | None:
-    """Return the prompt with the highest gain on held-out cases, if it is shown to be one: its interval is above 0.
+    """Return the prompt with the highest gain on held-out cases of those whose interval is above 0.
 
     The intervals hold for all finalists together, so that the best of several is not better by luck.
     """
@@ -53,10 +53,8 @@ def winner(found: Optimising, metric: str, *, uncertain: bool) -> Candidate | No
                 sign = -1 if each.less_is_better else 1
                 low = -each.difference_high if each.less_is_better else each.difference_low
                 gains.append((sign * each.difference, low, variant.name))
-    if not gains:
-        return None
-    gain, low, name = max(gains)
-    return by_name[name] if low > 0 or (uncertain and gain > 0) else None
+    shown = [each for each in gains if each[1] > 0 or (uncertain and each[0] > 0)]
+    return by_name[max(shown)[-1]] if shown else None
 
 
 def search_data(found: Optimising) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateResponse
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill.inference.v1.prompt_service_pb2 import GetPromptResponse
+from tidemill_cli.prompt_findings import Optimising, winner
 from tidemill_cli.prompt_search import (
     EMPTY,
     LOST,
@@ -229,6 +230,27 @@ async def test_what_it_needs_is_said(
     assert text in " ".join(refused.text.split())
     if change == "gate":
         assert (await optimised(terminal, "--candidates", "1", "--accept")).code == 0
+
+
+@pytest.mark.parametrize(("uncertain", "name"), [(False, "p2"), (True, "p1")])
+def test_the_highest_gain_of_those_that_are_shown_wins(name: str, *, uncertain: bool) -> None:
+    def figures(gain: float, low: float) -> pb.VariantFigures:
+        measure = pb.VariantMeasure(metric="rouge_l", difference=gain, difference_low=low, difference_high=1.0)
+        return pb.VariantFigures(measures=[measure])
+
+    names = ("current", "p1", "p2", "p3")
+    comparison = pb.PromptTest(
+        variants=[pb.PromptVariant(name=each) for each in names],
+        figures=[pb.VariantFigures(), figures(0.3, -0.1), figures(0.2, 0.1), figures(0.1, 0.05)],
+    )
+    current, *measured = [Candidate(text=Unsaved(user=each), name=each) for each in names]
+
+    found = winner(
+        Optimising(current=current, measured=measured, comparison=comparison), "rouge_l", uncertain=uncertain
+    )
+
+    assert found is not None
+    assert found.name == name
 
 
 @pytest.mark.parametrize(
