@@ -325,6 +325,8 @@ class InferenceSettings(QuestionSettings, ModelSettings, HttpSettings, Encryptio
     """ingest's bucket of dataset versions, from whose train parts examples come."""
     max_examples: int = Field(2000, ge=1, le=100_000)
     """Examples of a dataset version that a deployment may choose from; one with more is refused."""
+    max_example_sets: int = Field(20, ge=1)
+    """Dataset versions, each by embedding model, whose examples a project has loaded."""
     example_max_characters: int = Field(8000, ge=1, le=8000)
     """Of question and answer together; longer examples are left out. rag embeds no longer questions."""
     example_check_s: float = Field(60.0, gt=0, le=3600)

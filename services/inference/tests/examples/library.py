@@ -45,6 +45,9 @@ class InMemorySets:
     async def add(self, fresh: ExampleSet) -> None:
         self.kept.setdefault((fresh.project, fresh.id), fresh)
 
+    async def count(self, project: str, *, limit: int) -> int:
+        return min(limit, sum(of == project for of, _ in self.kept))
+
     async def save(self, changed: ExampleSet) -> bool:
         at = (changed.project, changed.id)
         if at in self.kept:

@@ -4,9 +4,10 @@ from datetime import timedelta
 import pytest
 
 from services.inference.tests.examples.library import DECLARED, Library, example
+from services.inference.tests.fakes import ADA
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.examples.domain.declared import Examples, Selection
-from tidemill_inference.examples.domain.errors import ExamplesUnusable
+from tidemill_inference.examples.domain.errors import ExamplesUnusable, TooManyExampleSets
 from tidemill_inference.generation.domain.question import Purpose
 
 ASKED = "how do I reset my vpn password now"
@@ -70,6 +71,27 @@ async def test_where_rag_fails_an_answer_goes_without() -> None:
 
     assert chosen.examples == ()
     assert chosen.why_not.startswith("examples_not_chosen: ")
+    library.vectors.down = None
+    assert (await library.chosen(ASKED)).why_not.startswith("examples_not_chosen: ")  # it is left alone for a while
+    library.choose = replace(library.choose, pause_s=0.0, _paused_until={})
+    library.vectors.down = DOWN
+    await library.chosen(ASKED)
+    library.vectors.down = None
+    assert await library.ids(ASKED) == ["e2", "e1"]
+
+
+async def test_a_project_has_no_more_sets_than_it_may_have() -> None:
+    library = Library()
+    library.choose = replace(library.choose, max_sets=1)
+    await library.loads()
+    other = replace(DECLARED, dataset="helpdesk_sft@4")
+
+    with pytest.raises(TooManyExampleSets, match=r"helpdesk_sft@4 .* 1 is the limit"):
+        await library.choose.request(ADA.project, other)
+    assert (await library.chosen(ASKED, other)).why_not.endswith("(TOO_MANY_EXAMPLE_SETS)")
+    await library.choose.request("globex", other)
+    await library.choose.request(ADA.project, DECLARED)
+    assert await library.ids(ASKED) == ["e2", "e1"]
 
 
 async def test_an_example_is_shown_only_to_who_may_read_what_its_asker_could() -> None:

@@ -63,6 +63,7 @@ async def test_a_set_is_added_once_and_saved_but_for_its_use(stores: tuple[Examp
         FRESH, state=SetState.READY, part="p1", check_at=later, used_at=later
     )
     assert await sets.get("globex", FRESH.id) is None
+    assert [await sets.count(of, limit=9) for of in ("acme", "globex")] == [1, 0]
     await sets.remove("acme", FRESH.id)
     assert await sets.get("acme", FRESH.id) is None
 

@@ -5,7 +5,7 @@ import pytest
 
 from services.inference.tests.examples.library import CHECK_EVERY, DECLARED, EXAMPLES, KEPT_FOR, Library, example
 from services.inference.tests.fakes import ADA
-from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable, NotFound
 from tidemill_inference.examples.domain.example_set import SetState
 from tidemill_testkit.clocks import NOON
 
@@ -157,6 +157,19 @@ async def test_examples_go_with_their_dataset_and_come_again_where_it_does() -> 
     library.versions.gone = False
     await library.loads()
     assert (len(stored(library)), library.state) == (3, SetState.READY)
+
+
+async def test_a_model_that_is_gone_fails_the_set_and_its_examples_are_not_read_again() -> None:
+    library = Library()
+    library.vectors.down = NotFound("there is no model minilm@1")
+
+    for _ in range(3):
+        await library.loads()
+    assert (library.state, library.only_set.why, library.versions.reads) == (SetState.FAILED, "NOT_FOUND", 1)
+
+    library.vectors.down = None
+    await library.loads()
+    assert (library.state, library.versions.reads) == (SetState.READY, 1)
 
 
 async def test_a_set_without_questions_is_removed_and_one_in_use_is_not() -> None:

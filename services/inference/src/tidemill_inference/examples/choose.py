@@ -1,14 +1,16 @@
 """Choose the examples of a question; where that cannot be done yet, the answer goes without."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from tidemill_core.application import Caller, Clock, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_inference.examples.domain.declared import MAX_COUNT, Examples, Selection
-from tidemill_inference.examples.domain.errors import ExamplesUnusable
+from tidemill_inference.examples.domain.errors import ExamplesUnusable, TooManyExampleSets
 from tidemill_inference.examples.domain.example_set import (
     ChosenExample,
     Example,
@@ -39,6 +41,11 @@ class ChooseExamples:
     enqueue: Callable[[ResourceKey], None]
     timeout_s: float
     """How long an answer waits for rag."""
+    pause_s: float = 5.0
+    """For how long rag is left alone by a project that it failed, so that not each of its answers waits."""
+    max_sets: int = 20
+    """Of a project."""
+    _paused_until: dict[str, float] = field(default_factory=dict)
 
     async def __call__(self, caller: Caller, declared: Examples, question: Question) -> Chosen:
         """Return the examples for a question, by resolved settings.
@@ -60,10 +67,23 @@ class ChooseExamples:
         return _unready(declared, found, question)
 
     async def request(self, project: str, declared: Examples) -> None:
-        """Have the set loaded, if it is not there yet."""
+        """Have the set loaded, if it is not there yet.
+
+        Raises:
+            TooManyExampleSets: the project has as many as it may have.
+            DependencyUnavailable: the store does not answer.
+
+        """
+        await self.check(project, declared)
         fresh = ExampleSet.of(project, declared, now=self.clock.now())
         await self.sets.add(fresh)
         self.enqueue(ResourceKey(project=project, id=fresh.id))
+
+    async def check(self, project: str, declared: Examples) -> None:
+        """Refuse a further set where the project has as many as it may have; raises as `request`."""
+        known = await self.sets.get(project, set_id_of(project, declared))
+        if known is None and await self.sets.count(project, limit=self.max_sets) >= self.max_sets:
+            raise TooManyExampleSets(declared.dataset, limit=self.max_sets)
 
     async def _set(self, project: str, declared: Examples) -> ExampleSet | None:
         found = await self.sets.get(project, set_id_of(project, declared))
@@ -90,7 +110,7 @@ class ChooseExamples:
         asking = self.vectors.nearest(
             caller, found, question=text, min_similarity=declared.min_similarity, limit=_FETCHED
         )
-        nearest = await _within(asking, self.timeout_s)
+        nearest = await self._within(caller.project, asking)
         by_id = {found.example_of(each.text_id): each.similarity for each in nearest}
         examples: dict[str, Example] = {each.id: each for each in await self.examples.get(found, list(by_id))}
         shown = [
@@ -100,20 +120,33 @@ class ChooseExamples:
         ]
         return tuple(reversed(shown[: declared.count]))
 
+    async def _within(self, project: str, asking: Coroutine[Any, Any, Sequence[Nearest]]) -> Sequence[Nearest]:
+        """Wait for rag, but not for long, and not at all while it is left alone.
 
-async def _within(asking: Awaitable[Sequence[Nearest]], timeout_s: float) -> Sequence[Nearest]:
-    """Wait for rag, but not for long.
+        Raises:
+            DependencyUnavailable: it does not answer, or not in time.
 
-    Raises:
-        DependencyUnavailable: it does not answer in time.
+        """
+        if time.monotonic() < self._paused_until.get(project, 0.0):
+            asking.close()
+            message = f"rag has failed within the last {self.pause_s:g} s"
+            raise DependencyUnavailable(message, dependency="rag")
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return await asking
+        except TimeoutError as error:
+            self._pause(project)
+            message = f"rag has not compared the question with examples in {self.timeout_s:g} s"
+            raise DependencyUnavailable(message, dependency="rag") from error
+        except TidemillError:
+            self._pause(project)
+            raise
 
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await asking
-    except TimeoutError as error:
-        message = f"rag has not compared the question with examples in {timeout_s:g} s"
-        raise DependencyUnavailable(message, dependency="rag") from error
+    def _pause(self, project: str) -> None:
+        now = time.monotonic()
+        for each in [name for name, until in self._paused_until.items() if until <= now]:
+            del self._paused_until[each]
+        self._paused_until[project] = now + self.pause_s
 
 
 def _unready(declared: Examples, found: ExampleSet | None, question: Question) -> Chosen:

@@ -81,20 +81,27 @@ class LoadExamples:
             await self.sets.remove(found.project, found.id)
             return None
         try:
+            found = await self._current(found)
+            if found.part and await self._embed(found):
+                return Requeue(after=timedelta(0))
+        except (NotFound, InvalidInput, PreconditionFailed) as error:
+            found = found.failed(error.reason, check_at=self._next_check())
+        else:
+            found = found.ready(check_at=self._next_check()) if found.part else found
+        await self.sets.save(found)
+        return None
+
+    async def _current(self, found: ExampleSet) -> ExampleSet:
+        """Return the set with the examples that its version has now; without any where the version is gone."""
+        try:
             part = await self.versions.train_part(background(found.project), found.dataset)
             if part.content.key != found.part:
                 found = await self._read(found, part)
-            await self._remove_others(found)
-            if await self._embed(found):
-                return Requeue(after=timedelta(0))
-        except (NotFound, InvalidInput, PreconditionFailed) as error:
-            if isinstance(error, NotFound):
-                await self._clear(found)
-                found = replace(found, part="")
-            await self.sets.save(found.failed(error.reason, check_at=self._next_check()))
-            return None
-        await self.sets.save(found.ready(check_at=self._next_check()))
-        return None
+        except NotFound as error:
+            await self._clear(found)
+            return replace(found, part="").failed(error.reason, check_at=self._next_check())
+        await self._remove_others(found)
+        return found
 
     async def _read(self, found: ExampleSet, part: TrainPart) -> ExampleSet:
         """Store the examples of a part, without those that are erased by then: later erasures find them here."""

@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 from tidemill_core.application import SystemClock
 from tidemill_inference.examples.domain.example_set import Example, ExampleSet, SetState
 from tidemill_inference.examples.ports import Found
-from tidemill_kit.store.mongo import Collection, Document, delete_many, document_id, translated, update_each
+from tidemill_kit.store.mongo import (
+    Collection,
+    Document,
+    count_up_to,
+    delete_many,
+    document_id,
+    ids_of,
+    translated,
+    update_each,
+)
 from tidemill_kit.workers.pending import PendingDocuments
 
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -41,6 +50,10 @@ class MongoExampleSets:
         with translated():
             stored = {"$setOnInsert": asdict(fresh) | {"state": fresh.state.value}}
             await self._sets.update_one({"_id": document_id(fresh.project, fresh.id)}, stored, upsert=True)
+
+    async def count(self, project: str, *, limit: int) -> int:
+        """See `ExampleSets.count`."""
+        return await count_up_to(self._sets, ids_of(project), limit=limit)
 
     async def save(self, changed: ExampleSet) -> bool:
         """See `ExampleSets.save`."""

@@ -100,6 +100,10 @@ class ExampleSets(Protocol):
         """Add a set that is still to be loaded; one that is there stays as it is."""
         ...
 
+    async def count(self, project: str, *, limit: int) -> int:
+        """Return how many a project has, counting no further than `limit`."""
+        ...
+
     async def save(self, changed: ExampleSet) -> bool:
         """Save what was done for a set, but for its use; return False where it is there no more."""
         ...
@@ -194,5 +198,9 @@ class ChoosingExamples(Protocol):
         ...
 
     async def request(self, project: str, declared: Examples) -> None:
-        """Have the set loaded, if it is not there yet."""
+        """See `ChooseExamples.request`."""
+        ...
+
+    async def check(self, project: str, declared: Examples) -> None:
+        """See `ChooseExamples.check`."""
         ...

@@ -7,7 +7,7 @@ from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_inference.engines.ports import Models
 from tidemill_inference.examples.domain.declared import LATEST, Examples, Selection
 from tidemill_inference.examples.domain.errors import ExamplesNotApproved, TooManyExamples
-from tidemill_inference.examples.ports import DatasetVersions, QuestionVectors
+from tidemill_inference.examples.ports import ChoosingExamples, DatasetVersions, QuestionVectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,8 @@ class ResolveExamples:
     vectors: QuestionVectors
     max_examples: int
     """Of a set."""
+    choosing: ChoosingExamples | None = None
+    """Without it a project may have any number of sets."""
 
     async def __call__(self, caller: Caller, declared: Examples) -> Examples:
         """Return the examples by version.
@@ -27,6 +29,7 @@ class ResolveExamples:
             InvalidInput: the dataset, or the model, is not there, or the model cannot embed.
             ExamplesNotApproved: people still have to agree to the version.
             TooManyExamples: it has more than a set may have.
+            TooManyExampleSets: the project has as many sets as it may have.
             DependencyUnavailable: an owner does not answer.
 
         """
@@ -43,4 +46,7 @@ class ResolveExamples:
         if declared.by is Selection.SIMILARITY:
             embedding = (await self.models.resolve(caller, declared.embedding, field="examples.embedding")).id
             await self.vectors.check(caller, embedding)
-        return replace(declared, dataset=part.version, embedding=embedding)
+        resolved = replace(declared, dataset=part.version, embedding=embedding)
+        if self.choosing:
+            await self.choosing.check(caller.project, resolved)
+        return resolved

@@ -12,6 +12,7 @@ from tidemill_inference.examples.choose import ChooseExamples
 from tidemill_inference.examples.ingest import IngestVersions
 from tidemill_inference.examples.load import EraseExamples, LoadExamples, RemoveExamples
 from tidemill_inference.examples.mongo import MongoExamples, MongoExampleSets, pending_sets
+from tidemill_inference.examples.ports import DatasetVersions, ExampleSets, QuestionVectors, StoredExamples
 from tidemill_inference.examples.rag import RagQuestionVectors
 from tidemill_inference.examples.resolve import ResolveExamples
 from tidemill_inference.settings import InferenceSettings
@@ -51,19 +52,7 @@ def wire_examples(
     sets = MongoExampleSets(backend.database[_SETS])
     examples = backend.indexed(MongoExamples(backend.database[_EXAMPLES]))
     vectors = RagQuestionVectors(rag, timeout_s=settings.embedding_timeout_s)
-    remove = RemoveExamples(examples=examples, vectors=vectors)
-    load = LoadExamples(
-        sets=sets,
-        examples=examples,
-        versions=versions,
-        vectors=vectors,
-        remove=remove,
-        erased_people=backend.erased.end_users,
-        erased_documents=lambda project, names: backend.erased(project, Scope.DOCUMENT, names),
-        clock=clock,
-        check_every=timedelta(seconds=settings.example_check_s),
-        unused_for=timedelta(days=settings.example_unused_days),
-    )
+    load = _loading(settings, backend, sets=sets, examples=examples, versions=versions, vectors=vectors)
     leases = backend.leases("example_leases")
     controller = Controller(
         "examples",
@@ -74,17 +63,21 @@ def wire_examples(
         poll_interval=timedelta(seconds=settings.example_poll_interval_s),
         deleted=backend.access.revocations.deleted,
     )
-    erase = EraseExamples(examples=examples, remove=remove)
+    erase = EraseExamples(examples=examples, remove=load.remove)
+    choose = ChooseExamples(
+        sets=sets,
+        examples=examples,
+        vectors=vectors,
+        clock=clock,
+        enqueue=controller.enqueue,
+        timeout_s=settings.similar_timeout_s,
+        max_sets=settings.max_example_sets,
+    )
     return ExampleParts(
-        resolve=ResolveExamples(versions=versions, models=models, vectors=vectors, max_examples=settings.max_examples),
-        choose=ChooseExamples(
-            sets=sets,
-            examples=examples,
-            vectors=vectors,
-            clock=clock,
-            enqueue=controller.enqueue,
-            timeout_s=settings.similar_timeout_s,
+        resolve=ResolveExamples(
+            versions=versions, models=models, vectors=vectors, max_examples=settings.max_examples, choosing=choose
         ),
+        choose=choose,
         controller=controller,
         of_projects=[
             documents_of_jobs("sets of examples", backend.database[_SETS], end=_ends_by_itself, leases=leases),
@@ -92,6 +85,29 @@ def wire_examples(
         ],
         of_end_users=[Step(kind="examples", erase=lambda target: erase.of_end_user(target.project, target.subject))],
         of_documents=[Step(kind="examples", erase=lambda target: erase.of_document(target.project, target.subject))],
+    )
+
+
+def _loading(  # noqa: PLR0913 - keyword-only, and each of another kind
+    settings: InferenceSettings,
+    backend: Backend,
+    *,
+    sets: ExampleSets,
+    examples: StoredExamples,
+    versions: DatasetVersions,
+    vectors: QuestionVectors,
+) -> LoadExamples:
+    return LoadExamples(
+        sets=sets,
+        examples=examples,
+        versions=versions,
+        vectors=vectors,
+        remove=RemoveExamples(examples=examples, vectors=vectors),
+        erased_people=backend.erased.end_users,
+        erased_documents=lambda project, names: backend.erased(project, Scope.DOCUMENT, names),
+        clock=SystemClock(),
+        check_every=timedelta(seconds=settings.example_check_s),
+        unused_for=timedelta(days=settings.example_unused_days),
     )
 
 

@@ -3,6 +3,7 @@
 PreconditionFailed
 ├── ExamplesNotApproved     people still have to agree to the dataset version
 ├── TooManyExamples         the dataset version has more than a set may have
+├── TooManyExampleSets      deployments of the project show examples of too many versions
 └── ExamplesUnusable        what an evaluation would be asked with cannot be loaded
 """
 
@@ -32,6 +33,20 @@ class TooManyExamples(PreconditionFailed):
             "smaller version, or have INFERENCE_MAX_EXAMPLES raised"
         )
         super().__init__(message, version=version, examples=examples, limit=limit)
+
+
+class TooManyExampleSets(PreconditionFailed):
+    """Deployments of a project show, or showed lately, examples of as many versions as they may."""
+
+    reason = "TOO_MANY_EXAMPLE_SETS"
+
+    def __init__(self, version: str, *, limit: int) -> None:
+        message = (
+            f"examples.dataset: {version} cannot be loaded beside those of other versions and embedding models, of "
+            f"which {limit} is the limit: name one of these, wait until unused ones are removed, or have "
+            "INFERENCE_MAX_EXAMPLE_SETS raised"
+        )
+        super().__init__(message, version=version, limit=limit)
 
 
 class ExamplesUnusable(PreconditionFailed):
