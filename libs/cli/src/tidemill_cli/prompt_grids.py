@@ -62,6 +62,7 @@ class AskedGrid:
         unsaved, named = None, ""
         if prompt.startswith(_FILE):
             unsaved = _unsaved(prompt.removeprefix(_FILE), await _content(connection, deployment.live.prompt))
+            await _check(connection, deployment.live.prompt.partition("@")[0], unsaved)
         elif prompt != LIVE:
             named = await _version(connection, prompt)
         return Variant(
@@ -97,6 +98,19 @@ async def _content(connection: Connection, version: str) -> PromptContent:
     """Return the content of `prompt@version`."""
     found, number = await _prompt(connection, version), version.partition("@")[2]
     return next((each.content for each in found.versions if str(each.number) == number), found.content)
+
+
+async def _check(connection: Connection, name: str, unsaved: Unsaved) -> None:
+    """Have inference check a prompt as it would the next version of the live one; nothing is saved.
+
+    Raises:
+        InvalidInput: a template cannot be used, with its line.
+
+    """
+    if "/" in name:
+        return  # another project's: each question says so
+    content = PromptContent(system=unsaved.system, user=unsaved.user, variables_schema=unsaved.variables_schema)
+    await Prompts(connection).update(Prompt(id=name, content=content), "content", validate_only=True)
 
 
 async def _version(connection: Connection, reference: str) -> str:

@@ -42,6 +42,7 @@ class PromptAnswers:
             versions=[PromptVersion(number=1, content=content)],
             version_labels={"next": 2},
         )
+        running.keepers["prompt"].stored["answer"], running.keepers["prompt"].normalise = prompt, _checked
         running.answers["inference.v1.prompt_service:GetPrompt"] = lambda _: GetPromptResponse(prompt=prompt)
 
     def answers(self) -> dict[str, Callable[[Any], Any]]:
@@ -104,3 +105,8 @@ class PromptAnswers:
         answer = Inference(id="i1", output=[Message(role=ROLE_ASSISTANT, parts=[Part(text=said)])])
         answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.total.seconds = 12, 3, 2
         yield GenerateStreamResponse(sequence=2, finished=answer)
+
+
+def _checked(prompt: Prompt) -> None:
+    if "{% if %}" in prompt.content.user:
+        raise InvalidInput.at(field="content.user", text="line 1: expected an expression")

@@ -60,6 +60,17 @@ async def test_a_prompt_of_a_file_is_sent_and_saved_nowhere(
     assert said.code == 0, said.text
 
 
+async def test_a_template_that_fails_is_refused_before_anything_is_asked(
+    terminal: Terminal, running: Running, prompted: PromptAnswers, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.jinja").write_text("{% if %}{{ question }}", encoding="utf-8")
+
+    said = await asyncio.to_thread(terminal, *TEST, "--prompt", f"file:{tmp_path / 'broken.jinja'}")
+
+    assert (said.code, prompted.started, running.keepers["prompt"].written) == (1, [], [])
+    assert "content.user: line 1: expected an expression" in said.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
