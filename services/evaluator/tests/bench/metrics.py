@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 
 import jsonschema
 import sacrebleu
+from nltk.stem.snowball import SnowballStemmer
+from nltk.translate.meteor_score import meteor_score
 from rouge_score.rouge_scorer import RougeScorer
 
 from services.evaluator.tests.metrics.odd_strings import odd_pairs
@@ -19,7 +21,7 @@ from tidemill_core.rouge import rouge_l
 from tidemill_core.words import words_of
 from tidemill_evaluator.metrics.domain.json_texts import is_json
 from tidemill_evaluator.metrics.domain.words import token_f1
-from tidemill_evaluator.metrics.library_scores import bleu, chrf, follows, tokenizer_of
+from tidemill_evaluator.metrics.library_scores import bleu, chrf, follows, meteor, tokenizer_of
 
 Score = Callable[[str, str], float]
 SCHEMA = {"type": ["string", "number", "object"], "maxLength": 40}
@@ -66,6 +68,27 @@ def sacrebleu_chrf(reference: str, text: str) -> float:
     return sacrebleu.sentence_chrf(text, [reference]).score / 100
 
 
+class NoSynonyms:
+    """A WordNet without words."""
+
+    def synsets(self, _word: str) -> list[object]:
+        """Return nothing."""
+        return []
+
+
+def nltk_meteor(reference: str, text: str) -> float:
+    """Return METEOR by nltk's function for several references, with French stems."""
+    return float(
+        meteor_score(
+            [words_of(reference)],
+            words_of(text),
+            preprocess=str,
+            stemmer=SnowballStemmer("french"),
+            wordnet=NoSynonyms(),
+        )
+    )
+
+
 class Words:
     """A tokenizer of rouge-score with our words."""
 
@@ -93,6 +116,7 @@ def main(count: int) -> None:
     rows: list[tuple[str, Sequence[tuple[str, str]], Score, Score]] = [
         ("bleu, sacrebleu", pairs, bleu, sacrebleu_bleu),
         ("chrf, sacrebleu", pairs, chrf, sacrebleu_chrf),
+        ("meteor, nltk", pairs, lambda *pair: meteor(*pair, language="fr"), nltk_meteor),
         ("json_valid, json", as_json, lambda _, text: float(is_json(text)), library_json),
         ("json_schema, jsonschema", as_json, lambda _, text: follows(json.dumps(SCHEMA), text) or 0.0, library_schema),
         ("rouge_l, rouge-score", pairs, rouge_l, lambda *pair: scorer.score(*pair)["rougeL"].fmeasure),

@@ -34,5 +34,8 @@ def wire_metrics(
         turns=turns,
         max_sentences=settings.max_embedded_sentences,
     )
-    code = CodeMetrics(CodeSandbox(turns=turns, limits=settings.code_limits) if settings.run_code else None)
+    places = Turns(
+        settings.max_concurrent_scores
+    )  # of its own: a program that waits for nothing holds one for a minute
+    code = CodeMetrics(CodeSandbox(turns=places, limits=settings.code_limits) if settings.run_code else None)
     return Registry(families=(OwnMetrics(turns), LibraryMetrics(processes), code, embeddings, *others))
