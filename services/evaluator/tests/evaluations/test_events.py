@@ -17,7 +17,15 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_evaluator.errors import BASELINE_CHANGED
 from tidemill_evaluator.evaluations.domain.comparison import Comparison
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
-from tidemill_evaluator.evaluations.events import READY, REFUSED, REGISTERED, candidates
+from tidemill_evaluator.evaluations.events import (
+    PROMOTED,
+    PROMPT_VERSION,
+    READY,
+    REFUSED,
+    REGISTERED,
+    ROLLED_BACK,
+    candidates,
+)
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS
 from tidemill_evaluator.gates.domain.gate import RetrievalRequirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
@@ -209,6 +217,34 @@ async def test_an_index_version_that_is_ready_is_evaluated_once_however_often_it
 
     assert letters.records == []
     assert [(each.candidate, each.comparing.index) for each in await evaluator.all()] == [("handbook@2", 2)]
+
+
+async def test_a_prompt_version_is_evaluated_once_however_often_its_event_comes() -> None:
+    evaluator = Evaluator()
+    await evaluator.gate_crud.create(ADA, replace(gate_of(candidate=""), candidate_prompt="answer"), write())
+    example = (EXAMPLES / f"{PROMPT_VERSION}.json").read_bytes()
+
+    letters = await consume(
+        evaluator, Read(PROMPT_VERSION, example), Read(PROMPT_VERSION, example, offset=1, event_id="e2")
+    )
+
+    assert letters.records == []
+    assert [(each.candidate, each.comparing.prompt) for each in await evaluator.all()] == [("answer@2", "answer")]
+
+
+@pytest.mark.parametrize("ended", [PROMOTED, ROLLED_BACK])
+async def test_what_was_refused_because_of_a_rollout_is_compared_again_when_that_has_ended(ended: str) -> None:
+    evaluator = Evaluator()
+    await evaluator.with_gate()
+    await evaluator.register()
+    (first,) = await evaluator.all()
+    example = (EXAMPLES / f"{ended}.json").read_bytes()
+
+    await consume(evaluator, refused(first.id, reason="ROLLOUT_ACTIVE"))
+    for event_id in ("p1", "p1", "p2"):
+        assert (await consume(evaluator, Read(ended, example, event_id=event_id))).records == []
+
+    assert sorted(each.attempt for each in await evaluator.all()) == [1, 2]
 
 
 async def test_versions_out_of_order_each_have_their_evaluation() -> None:

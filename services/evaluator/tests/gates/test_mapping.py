@@ -29,7 +29,7 @@ def stored_gate() -> Gate:
 
 def test_a_gate_is_stored_as_it_always_was() -> None:
     encoded = GATES.encode(stored_gate())
-    assert encoded.pop("owed") == {**DEFERRED, "requester": ""}
+    assert encoded.pop("owed") == {**DEFERRED, "requester": "", "after_rollout": False}
     assert (encoded.pop("collection"), encoded.pop("retrieval"), encoded.pop("cluster_by")) == ("", None, [])
     assert (encoded.pop("max_size_ratio"), encoded.pop("candidate_prompt")) == (0.0, "")
     assert encoded == {name: value for name, value in STORED.items() if name != "owed"}

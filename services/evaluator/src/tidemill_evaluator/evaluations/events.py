@@ -1,8 +1,8 @@
-"""Consumes registered and ready candidates, and rollouts refused because the baseline changed."""
+"""Consumes registered and ready candidates, rollouts that were refused, and the end of those that were in their way."""
 
 from pydantic import BaseModel
 
-from tidemill_evaluator.errors import BASELINE_CHANGED
+from tidemill_evaluator.errors import BASELINE_CHANGED, ROLLOUT_ACTIVE
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
@@ -17,6 +17,8 @@ REGISTERED = "tidemill.trainer.model.version_registered.v1"
 READY = "tidemill.rag.index.became_ready.v1"
 PROMPT_VERSION = "tidemill.inference.prompt.version_created.v1"
 REFUSED = "tidemill.inference.rollout.refused.v1"
+PROMOTED = "tidemill.inference.rollout.promoted.v1"
+ROLLED_BACK = "tidemill.inference.rollout.rolled_back.v1"
 
 
 class VersionRegistered(BaseModel):
@@ -47,6 +49,12 @@ class RolloutRefused(BaseModel):
     reason: str
 
 
+class RolloutEnded(BaseModel):
+    """Fields read from rollout.promoted and rollout.rolled_back."""
+
+    deployment: str
+
+
 def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS) -> Subscription:
     """Return the subscription. Effects are idempotent: their ids derive from the event's facts."""
 
@@ -62,6 +70,11 @@ def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS
     async def refused(event: EventContext, body: RolloutRefused) -> None:
         if body.reason == BASELINE_CHANGED:
             await triggers.baseline_changed(event.caller, body.evaluation)
+        if body.reason == ROLLOUT_ACTIVE:
+            await triggers.rollout_was_active(event.caller, body.evaluation)
+
+    async def ended(event: EventContext, body: RolloutEnded) -> None:
+        await triggers.rollout_ended(event.caller, body.deployment)
 
     return Subscription(
         name=NAME,
@@ -72,5 +85,7 @@ def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS
             READY: Route(IndexBecameReady, ready),
             PROMPT_VERSION: Route(PromptVersionCreated, prompt_version),
             REFUSED: Route(RolloutRefused, refused),
+            PROMOTED: Route(RolloutEnded, ended),
+            ROLLED_BACK: Route(RolloutEnded, ended),
         },
     )

@@ -20,10 +20,15 @@ def unfinished_evaluations(evaluations: Collection) -> PendingDocuments:
 
 
 def deferring_gates(gates: Collection) -> PendingDocuments:
-    """Find the gates that are not paused and whose evaluation is deferred still, stored as `owed`."""
+    """Find the gates that are not paused and whose evaluation is deferred still, for no rollout; stored as `owed`."""
     return PendingDocuments(
         gates,
-        {"state.owed.candidate": {"$exists": True}, "state.paused": False, "deleted": False},
+        {
+            "state.owed.candidate": {"$exists": True},
+            "state.owed.after_rollout": {"$ne": True},
+            "state.paused": False,
+            "deleted": False,
+        },
         index="state.owed.candidate",
         sparse=True,
     )

@@ -52,7 +52,7 @@ class EvaluationTriggers:
     async def gate_changed(self, gate: Gate) -> Gate:
         """Queue the gate's deferred evaluation unless it is paused; return the updated gate."""
         deferred_evaluation = gate.deferred_evaluation
-        if deferred_evaluation is None or gate.paused:
+        if deferred_evaluation is None or deferred_evaluation.after_rollout or gate.paused:
             return gate
         if name_of(deferred_evaluation.candidate) == gate.follows:
             await self._queue(gate, deferred_evaluation)
@@ -68,6 +68,26 @@ class EvaluationTriggers:
         except EvaluationNotFound:
             return  # not an evaluation of this service
 
+    async def rollout_was_active(self, caller: Caller, evaluation_id: str) -> None:
+        """Defer the next attempt of an evaluation that passed during another rollout until that has ended."""
+        try:
+            evaluation = await self.evaluations.get(caller.project, evaluation_id)
+            gate = await self.gates.get(caller.project, evaluation.gate)
+        except (EvaluationNotFound, GateNotFound):
+            return  # not one of this service, by hand, or deleted meanwhile
+        if evaluation.attempt < self.attempts:
+            following = _following(evaluation)
+            with suppress(GateNotFound):
+                await self._change(gate, lambda each: each.defer_until_rollout_ends(following))
+
+    async def rollout_ended(self, caller: Caller, deployment: str) -> None:
+        """Queue what the deployment's gates deferred until its rollout has ended; a paused gate goes on deferring."""
+        gates = list_all(self.gates, caller.project, where={"deployment": deployment})
+        for gate in [each async for each in gates]:
+            if gate.deferred_evaluation and gate.deferred_evaluation.after_rollout:
+                with suppress(GateNotFound):  # deleted meanwhile
+                    await self.gate_changed(await self._change(gate, Gate.rollout_ended))
+
     async def again(self, caller: Caller, evaluation: Evaluation) -> bool:
         """Queue the next attempt; return whether there is one.
 
@@ -75,13 +95,7 @@ class EvaluationTriggers:
         """
         if evaluation.attempt >= self.attempts:
             return False
-        following = DeferredEvaluation(
-            candidate=evaluation.candidate,
-            origin=evaluation.origin,
-            attempt=evaluation.attempt + 1,
-            dataset_version=evaluation.dataset_version,
-            requester=evaluation.requester,
-        )
+        following = _following(evaluation)
         if not evaluation.gate:
             await self._add(caller.project, evaluation.comparing, following)
             return True
@@ -124,3 +138,14 @@ class EvaluationTriggers:
         except AlreadyExists:
             return  # redelivered event
         self.enqueue(ResourceKey(project=project, id=evaluation.id))
+
+
+def _following(evaluation: Evaluation) -> DeferredEvaluation:
+    """Return the next attempt."""
+    return DeferredEvaluation(
+        candidate=evaluation.candidate,
+        origin=evaluation.origin,
+        attempt=evaluation.attempt + 1,
+        dataset_version=evaluation.dataset_version,
+        requester=evaluation.requester,
+    )

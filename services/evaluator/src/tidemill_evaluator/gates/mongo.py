@@ -7,5 +7,5 @@ from tidemill_kit.mapping import DocumentCodec, Form
 GATES = DocumentCodec(Gate, {Gate: Form(renames={"deferred_evaluation": "owed"})})
 """`owed` is what gates that are stored already call it."""
 SPENT_LEVELS = DocumentCodec(SpentLevel)
-GATE_LISTS = (("candidate",), ("collection",), ("candidate_prompt",))
+GATE_LISTS = (("candidate",), ("collection",), ("candidate_prompt",), ("deployment",))
 """By what events find the gates that they concern."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import Violation
@@ -71,7 +71,7 @@ class Gate(Aggregate):
     max_size_ratio: float = 0.0
     """The bytes of the candidate's weights divided by those of the live model's, at most; 0 asks nothing."""
     deferred_evaluation: DeferredEvaluation | None = None
-    """Evaluation of the newest candidate registered while the gate was paused; queued when it is resumed."""
+    """Evaluation of the newest candidate that came while the gate was paused, or a rollout ran; queued afterwards."""
 
     @property
     def follows(self) -> str:
@@ -83,6 +83,17 @@ class Gate(Aggregate):
         known = self.deferred_evaluation
         if self.paused and (known is None or deferred_evaluation.supersedes(known, name=self.follows)):
             self.deferred_evaluation = deferred_evaluation
+
+    def defer_until_rollout_ends(self, deferred_evaluation: DeferredEvaluation) -> None:
+        """Defer the next attempt of an evaluation whose candidate was refused a rollout because of another one."""
+        known = self.deferred_evaluation
+        if known is None or deferred_evaluation.supersedes(known, name=self.follows):
+            self.deferred_evaluation = replace(deferred_evaluation, after_rollout=True)
+
+    def rollout_ended(self) -> None:
+        """Let what waits for the end of a rollout be queued, unless the gate is paused."""
+        if self.deferred_evaluation:
+            self.deferred_evaluation = replace(self.deferred_evaluation, after_rollout=False)
 
     def finish(self, deferred_evaluation: DeferredEvaluation) -> None:
         """Clear a deferred evaluation that was queued."""
