@@ -21,15 +21,20 @@ from tidemill_local.kafka import ADMIN
 
 _CHUNK = 1 << 24
 _IDLE_S = 30.0
+CLOCKS_S = 5.0
+"""The clocks of stores, which may count whole seconds, differ less."""
 Held = Iterator[tuple[str, bytes]]
 """A name, such as of a topic or a file, and content."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """The places of one stack, by kind."""
+    """The places of one stack, by kind. Of files and objects that were changed last before `since`, as models are, only
+    the names are searched: what was drawn then cannot be in them.
+    """
 
     folder: Path
+    since: float = 0.0
 
     @property
     def addresses(self) -> Addresses:
@@ -45,7 +50,8 @@ class Places:
         """Yield every other file of the stack, the stores' own among them."""
         for file in sorted(self.folder.rglob("*")):
             if file.is_file() and "logs" not in file.parts:
-                yield str(file.relative_to(self.folder)), file.read_bytes().rstrip(b"\0")  # Kafka fills indexes up
+                content = file.read_bytes() if file.stat().st_mtime >= self.since else b""
+                yield str(file.relative_to(self.folder)), content.rstrip(b"\0")  # Kafka fills indexes up
 
     def topics(self) -> Held:
         """Yield every record of every topic, with key and headers."""
@@ -66,11 +72,10 @@ class Places:
         client = Minio(store.endpoint, store.access_key, store.secret_key, secure=False)
         for bucket in client.list_buckets():
             for each in client.list_objects(bucket.name, recursive=True):
-                response = client.get_object(bucket.name, each.object_name or "")
-                with response:
-                    content = response.read()
-                yield bucket.name, (each.object_name or "").encode() + b"\n" + _inflated(content)
-                response.release_conn()
+                name = each.object_name or ""
+                is_old = each.last_modified is not None and each.last_modified.timestamp() < self.since
+                content = b"" if is_old else _read(client, bucket.name, name)
+                yield bucket.name, name.encode() + b"\n" + content
 
     def metrics(self) -> Held:
         """Yield what every service reports."""
@@ -150,6 +155,14 @@ def hits(held: Held, *texts: str) -> dict[str, set[str]]:
             if any(needle in content for needle in needles):
                 found[text].add(name)
     return found
+
+
+def _read(client: Minio, bucket: str, name: str) -> bytes:
+    response = client.get_object(bucket, name)
+    with response:
+        content = response.read()
+    response.release_conn()
+    return _inflated(content)
 
 
 def _record(key: bytes | None, value: bytes | None, headers: object) -> bytes:

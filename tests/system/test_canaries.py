@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.system.places import Places, forms, hits, kinds
+from tests.system.places import CLOCKS_S, Places, forms, hits, kinds
 from tests.system.random_model import write_example
 from tests.system.running import Platform, wait_until
 from tidemill.inference.v1.deployment_pb2 import Deployment
@@ -90,6 +91,8 @@ class Spread:
     text: str
     document: str
     provider: Provider
+    since: float
+    """Before it was made."""
     shown: list[str] = field(default_factory=list)
 
 
@@ -97,7 +100,7 @@ class Spread:
 def spread(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spread]:
     """Have a stack take in a secret, an API key and a document, use each, well and badly, and show all it has."""
     given = Platform(platform.folder, platform.addresses, unique_name("canaries"))
-    provider = Provider()
+    provider, since = Provider(), time.time() - CLOCKS_S
     _, key = given.api_key("admin")
     made = Spread(
         secret=f"sk-{uuid4().hex}{uuid4().hex}",
@@ -105,6 +108,7 @@ def spread(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iter
         text=f"The heliotrope {uuid4().hex} turns towards the sun in nine minutes.",
         document=f"{unique_name('flower')}.txt",
         provider=provider,
+        since=since,
     )
     loop = write_example(tmp_path_factory.mktemp("loop"))
     try:
@@ -176,7 +180,7 @@ def read_everything(platform: Platform, made: Spread, loop: Path) -> None:
 def found(platform: Platform, spread: Spread) -> Found:
     """Give where each of the texts stands, by kind of place: all places are read once for all of them."""
     texts = spread.secret, signature_of(spread.key), spread.text
-    held = kinds(Places(platform.folder))
+    held = kinds(Places(platform.folder, spread.since))
     return {kind: hits(each, *texts, KNOWN.get(kind, "")) for kind, each in held.items()}
 
 

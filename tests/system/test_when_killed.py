@@ -6,6 +6,7 @@ The last tests of this folder, by their name: the services of the stack may star
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.system.filling import fill
-from tests.system.places import Places, hits
+from tests.system.places import CLOCKS_S, Places, hits
 from tests.system.running import Platform, wait_until
 from tidemill.feedback.v1 import feedback_service_pb2 as feedback
 from tidemill.inference.v1 import inference_service_pb2 as inferences
@@ -51,9 +52,9 @@ def kill_all(platform: Platform) -> None:
             os.kill(state.pid, signal.SIGKILL)
 
 
-def left(platform: Platform, *texts: str) -> dict[str, set[str]]:
-    """Return where the texts stand: in collections, in buckets, and in the folders of services."""
-    places = Places(platform.folder)
+def left(platform: Platform, *texts: str, since: float) -> dict[str, set[str]]:
+    """Return where the texts stand, which are no older: in collections, buckets, and the folders of services."""
+    places = Places(platform.folder, since)
     services = tuple(f"data/{name}/" for name in SERVICES)
     files = ((name, content) for name, content in places.files() if name.startswith(services))
     found = [hits(places.databases(), *texts), hits(places.objects(), *texts), hits(files, *texts)]
@@ -68,10 +69,10 @@ def run(platform: Platform, *arguments: str) -> Any:  # noqa: ANN401 - whatever 
 
 @pytest.mark.timeout(900)
 async def test_of_a_deleted_project_nothing_is_left_but_its_certificate(platform: Platform) -> None:
-    word = unique_name("wombat")
+    since, word = time.time() - CLOCKS_S, unique_name("wombat")
     given = Platform(platform.folder, platform.addresses, unique_name("gone"))
     await fill(given, word)
-    before = left(given, given.project, word)
+    before = left(given, given.project, word, since=since)
     assert {name for name in SERVICES if any(place.startswith(f"{name}.") for place in before[given.project])} == set(
         SERVICES
     )
@@ -100,7 +101,7 @@ async def test_of_a_deleted_project_nothing_is_left_but_its_certificate(platform
     assert hashlib.sha256(certificate).hexdigest() == erasure.certificate_sha256
     assert {report.service for report in erasure.reports} == set(SERVICES)
     assert all(name in certificate.decode() for name in (given.project, *SERVICES))
-    after = left(given, given.project, word)
+    after = left(given, given.project, word, since=since)
     assert (after[word], after[given.project] - STAYS.keys()) == (set(), set())
 
 
