@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, str] = {
     "evaluations": "evaluations:evaluations",
     "evaluate": "evaluations:evaluate",
     "rollouts": "rollouts:rollouts",
+    "experiments": "experiments:experiments",
     "lineage": "lineage:lineage",
     "explain": "explaining:explain",
     "prompts": "resources:prompts",

@@ -12,6 +12,7 @@ from libs.cli.tests.commands.answers import ANSWERS, declared
 from libs.cli.tests.commands.batch_answers import BatchAnswers
 from libs.cli.tests.commands.derivation_answers import DERIVATION_ANSWERS
 from libs.cli.tests.commands.erasure_answers import ERASURE_ANSWERS
+from libs.cli.tests.commands.experiment_answers import EXPERIMENTS
 from libs.cli.tests.commands.harness_answers import HarnessAnswers
 from libs.cli.tests.commands.judge_answers import JUDGE_ANSWERS
 from libs.cli.tests.commands.metric_answers import METRIC_ANSWERS
@@ -114,7 +115,7 @@ async def running(  # noqa: PLR0913, PLR0917 - what the parts of the platform an
         | batches.answers()
         | searches.answers()
     )
-    services.answers.update(profiles.answers() | reviews.answers() | JUDGE_ANSWERS | prompted.answers())
+    services.answers.update(profiles.answers() | reviews.answers() | JUDGE_ANSWERS | prompted.answers() | EXPERIMENTS)
     services.answers.update(harness_runs.answers())
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it

@@ -93,6 +93,13 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("deployments savings helpdesk --days 7", ["2026-11-29", "75%", "120", "0.5 USD", "sum"]),
         ("budgets usage per_user u-17", ["u-17", "3400, of which 400 reserved", "0.25, of which 0.1"]),
         ("budgets delete per_user", ["per_user is deleted"]),
+        ("experiments list", ["tone", "helpdesk", "tone@2", "running"]),
+        (
+            "experiments show tone",
+            ["tone@2", "adaptive", "now", "0.500 of 40", "0.900 of 41, difference +0.10 to +0.60"],
+        ),
+        ("experiments stop tone", ["tone@2", "lora", "GUARDRAIL: too slow"]),
+        ("experiments delete tone", ["tone is deleted"]),
         ("prices list", ["small", "smollm2", "3", "0.15", "0.60"]),
         ("prices show small", ["3", "0.15", "0.60"]),
         ("prices delete small", ["small is deleted"]),

@@ -5,12 +5,17 @@ import re
 import shlex
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from libs.cli.tests.commands.conftest import Terminal
+from tidemill.inference.v1 import experiment_pb2 as pb
+from tidemill.inference.v1.configuration_pb2 import Sampling
 from tidemill_cli.loop.declaration import Deployment, Model
+from tidemill_cli.loop.experiments import Experiment, experiment_resource
 from tidemill_cli.loop.feedback_metrics import Metric
 from tidemill_cli.loop.learning import LEARNS_FROM, Dataset, Training
 from tidemill_cli.loop.review_queues import ReviewQueue
@@ -26,6 +31,7 @@ SECRETS = (GUIDES / "secrets.md").read_text(encoding="utf-8")
 AUDIT = (GUIDES / "audit.md").read_text(encoding="utf-8")
 ERASURE = (GUIDES / "erasure.md").read_text(encoding="utf-8")
 SERVING = (GUIDES / "serving.md").read_text(encoding="utf-8")
+EXPERIMENTS = (GUIDES / "experiments.md").read_text(encoding="utf-8")
 REVIEWS = (GUIDES / "reviews.md").read_text(encoding="utf-8")
 RUNS = (GUIDES / "runs.md").read_text(encoding="utf-8")
 LEARNING = (GUIDES / "learning.md").read_text(encoding="utf-8")
@@ -70,6 +76,7 @@ def test_the_guide_shows_commands() -> None:
         *shown(FEEDBACK),
         *shown(REVIEWS),
         *shown(DATA),
+        *shown(EXPERIMENTS),
     ],
 )
 def test_a_command_that_the_guide_shows_exists_with_its_options(command: str) -> None:
@@ -112,6 +119,39 @@ def test_what_the_guide_of_serving_shows_can_be_declared() -> None:
     assert {section for section, _ in declared} == DECLARED.keys()
     routed = [each.routing for each in declared.values() if isinstance(each, Deployment) and each.routing]
     assert {name for each in routed for name in each.equal_models} < {name for _, name in declared}
+
+
+def test_what_the_guide_of_experiments_shows_can_be_declared() -> None:
+    (written,) = re.findall(r"^```yaml\n(.+?)^```", EXPERIMENTS, flags=re.MULTILINE | re.DOTALL)
+
+    tone = Experiment.model_validate(YAML(typ="safe", pure=True).load(written)["experiments"]["tone"])
+
+    assert len(shown(EXPERIMENTS)) == 3
+    assert list(experiment_resource("tone", tone, {}).message.arms) == [  # type: ignore[attr-defined]
+        pb.ExperimentArm(name="now", control=True),
+        pb.ExperimentArm(name="warm", sampling=Sampling(temperature=0.8)),
+        pb.ExperimentArm(name="short", prompt="answer@4"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"goal": {"measure": "latency"}},
+        {"goal": {"metric": "solved", "measure": "cost", "worst": 1}},
+        {"goal": {}},
+        {"arms": {"a": {"control": True}, "b": {"control": True, "model": "m"}}},
+    ],
+)
+def test_an_experiment_that_says_too_little_or_too_much_is_a_problem(wrong: dict[str, Any]) -> None:
+    right = {
+        "deployment": "helpdesk",
+        "arms": {"a": {"control": True}, "b": {"model": "m"}},
+        "goal": {"metric": "solved"},
+    }
+    Experiment.model_validate(right)
+    with pytest.raises(ValidationError):
+        Experiment.model_validate(right | wrong)
 
 
 def test_what_the_guide_of_learning_shows_can_be_declared() -> None:

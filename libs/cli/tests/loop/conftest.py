@@ -70,6 +70,13 @@ rollouts:
     abort: {error_rate: {above: 0.02}, latency_p95: {ratio_above: 1.5}, rating: {loss_above: 0.02}}
     on_timeout: hold
     approval: {role: operator, count: 0}
+experiments:
+  tone:
+    deployment: helpdesk
+    arms: {now: {control: true}, warm: {sampling: {temperature: 0.8}}}
+    goal: {metric: reopened}
+    guardrails: [{measure: latency, worst: 4, loss_above: 0.1}]
+    weighting: adaptive
 """
 TRUTH = """\
 {"id": "q1", "question": "What does abs do?", "reference": "Return the absolute value.", "labels": {"of": "builtins"}}

@@ -61,6 +61,7 @@ async def test_everything_is_applied_in_order_of_dependency(
             ("suite", "truth"),
             ("judge", "tone"),
             ("gate", "helpdesk_gate"),
+            ("experiment", "tone"),
             ("rollout", "helpdesk"),
         )
     ]
@@ -221,6 +222,7 @@ async def test_what_the_file_no_longer_declares_is_an_orphan_until_it_is_pruned(
         ("suite", "truth"),
         ("judge", "tone"),
         ("gate", "helpdesk_gate"),
+        ("experiment", "tone"),
         ("rollout", "helpdesk"),
     ]
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.inference.v1.budget_service_pb2_grpc import BudgetServiceStub
     from tidemill.inference.v1.conversation_service_pb2_grpc import ConversationServiceStub
     from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+    from tidemill.inference.v1.experiment_service_pb2_grpc import ExperimentServiceStub
     from tidemill.inference.v1.file_service_pb2_grpc import FileServiceStub
     from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
     from tidemill.inference.v1.price_service_pb2_grpc import PriceServiceStub
@@ -325,6 +326,7 @@ class Connection:
     prompts: "_Stub[PromptServiceStub]" = _Stub("inference", "prompt")
     """Prompts and their versions."""
     deployments: "_Stub[DeploymentServiceStub]" = _Stub("inference", "deployment")
+    experiments: "_Stub[ExperimentServiceStub]" = _Stub("inference", "experiment")
     """Deployments and their rollouts."""
     inferences: "_Stub[InferenceServiceStub]" = _Stub("inference", "inference")
     """Generation, and recorded inferences."""

@@ -10,10 +10,12 @@ from tidemill.feedback.v1.curation_pb2 import Curation
 from tidemill.feedback.v1.feedback_metric_pb2 import FeedbackMetric
 from tidemill.inference.v1 import budget_service_pb2 as budgets
 from tidemill.inference.v1 import deployment_service_pb2 as deployments
+from tidemill.inference.v1 import experiment_service_pb2 as experiments
 from tidemill.inference.v1 import price_service_pb2 as prices
 from tidemill.inference.v1 import prompt_service_pb2 as prompts
 from tidemill.inference.v1.budget_pb2 import Budget, BudgetUsage
 from tidemill.inference.v1.deployment_pb2 import Deployment
+from tidemill.inference.v1.experiment_pb2 import Experiment
 from tidemill.inference.v1.price_pb2 import Price
 from tidemill.inference.v1.prompt_pb2 import Prompt
 from tidemill.ingest.v1 import dataset_service_pb2 as datasets
@@ -74,6 +76,17 @@ class Deployments(Resources[Deployment]):
     """The deployments of a project; the next request uses an updated one. Inferences of a deleted one are kept."""
 
     contract, stub, noun, field = deployments, "deployments", "Deployment", "deployment"
+
+
+class Experiments(Resources[Experiment]):
+    """The experiments of a project: created, they run; a changed one runs again, once it has ended."""
+
+    contract, stub, noun, field = experiments, "experiments", "Experiment", "experiment"
+
+    async def stop(self, experiment: str) -> Experiment:
+        """End its run: what is live answers all requests again, and the result is what is known by now."""
+        request = experiments.StopExperimentRequest(id=experiment)
+        return (await self._connection.experiments.StopExperiment(request)).experiment
 
 
 class Budgets(Resources[Budget]):

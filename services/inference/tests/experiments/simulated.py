@@ -17,26 +17,27 @@ from tidemill_testkit.clocks import NOON
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What came of one experiment: its best arm, and how many users each arm had, also after its end."""
+    """What came of one experiment: its best arm, and how many users each arm had, until then and until all had come."""
 
     best: str
+    until_best: Sequence[int]
     users: Sequence[int]
-    """Of each arm; those who came after the end had the best one, or the control."""
 
 
-def run(  # noqa: PLR0913 - keyword-only, and each of another kind
-    likes: Sequence[float], *, users: int, seed: int, adaptive: bool, check_every: int = 25, to_the_end: bool = False
-) -> Ended:
-    """Simulate one: an arm is liked by these shares of its users. `to_the_end` all come, whatever is shown before."""
+def run(likes: Sequence[float], *, users: int, seed: int, adaptive: bool, check_every: int = 50) -> Ended:
+    """Simulate one: an arm is liked by these shares of its users. All of them come, whatever is shown before."""
     chance = Random(seed)  # noqa: S311 - no secret
     experiment = _experiment(len(likes), seed, adaptive=adaptive)
     outcomes = list[Outcome]()
-    numbers, best = [0] * len(likes), ""
+    numbers, until_best, best = [0] * len(likes), [0] * len(likes), ""
     divided = experiment.split()
     for number in range(users):
         user = f"{seed} {number}"
         arm = int(divided.arm_of(end_user=user, request_id="").name)
         numbers[arm] += 1
+        until_best[arm] += not best
+        if best:
+            continue
         liked = GivenValue(metric="rating", score=float(chance.random() < likes[arm]), user=user)
         outcomes.append(
             Outcome(
@@ -50,12 +51,10 @@ def run(  # noqa: PLR0913 - keyword-only, and each of another kind
                 user=user,
             )
         )
-        if number % check_every == check_every - 1 and not best:
+        if number % check_every == check_every - 1:
             best = _check(experiment, outcomes)
             divided = experiment.split()
-            if best and not to_the_end:
-                break
-    return Ended(best=best, users=numbers)
+    return Ended(best=best, until_best=until_best, users=numbers)
 
 
 def _experiment(arms: int, seed: int, *, adaptive: bool) -> Experiment:

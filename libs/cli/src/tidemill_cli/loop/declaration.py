@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from tidemill_cli.loop.answering import Retrieval, Sampling
 from tidemill_cli.loop.examples import ShownExamples
+from tidemill_cli.loop.experiments import Experiment
 from tidemill_cli.loop.feedback_metrics import Metric
 from tidemill_cli.loop.judges import Judge
 from tidemill_cli.loop.learning import Approval, Dataset, Gate, Training
@@ -24,7 +26,6 @@ from tidemill_cli.loop.shapes import (
     SecretName,
     Share,
     SharedReference,
-    SharedSlug,
     ShortDuration,
     Slug,
 )
@@ -214,30 +215,6 @@ class Prompt(Declared):
     protect: ProtectedLabels | None = None
 
 
-class Retrieval(Declared):
-    """Retrieval of passages."""
-
-    collection: SharedSlug
-    top_k: Annotated[int, Field(ge=1, le=100)] = 3
-    index: Annotated[int, Field(ge=1)] | None = None
-    filter: dict[str, Any] = Field(default_factory=dict)
-    min_score: Annotated[
-        float, Field(ge=0, le=1, description="passages with a lower score are dropped; 0 keeps all")
-    ] = 0.0
-    query_turns: Annotated[
-        int, Field(ge=1, le=10, description="number of most recent user messages in the search query")
-    ] = 3
-    rewrite: Annotated[
-        SharedReference | None, Field(description="the model that rewrites a question with what was said before it")
-    ] = None
-    other_collections: Annotated[
-        list[SharedSlug], Field(max_length=9, description="further collections that are searched with the question")
-    ] = Field(default_factory=list)
-    query_variants: Annotated[
-        int, Field(ge=0, le=5, description="other wordings of the question, by the model of rewrite, to search with")
-    ] = 0
-
-
 class Conversation(Declared):
     """What answers are given of a conversation."""
 
@@ -251,18 +228,6 @@ class Conversation(Declared):
     memory_model: Annotated[
         SharedReference | None, Field(description="finds what end users state about themselves, which is remembered")
     ] = None
-
-
-class Sampling(Declared):
-    """Sampling parameters."""
-
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    seed: int | None = None
-    stop: Annotated[list[str], Field(max_length=4)] = Field(default_factory=list)
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
 
 
 class Follow(Declared):
@@ -372,6 +337,7 @@ class Loop(Declared):
     judges: dict[Slug, Judge] = Field(default_factory=dict)
     gates: dict[Slug, Gate] = Field(default_factory=dict)
     rollouts: dict[Slug, Rollout] = Field(default_factory=dict)
+    experiments: dict[Slug, Experiment] = Field(default_factory=dict)
 
 
 def json_schema() -> dict[str, Any]:

@@ -23,5 +23,6 @@ KINDS: Mapping[str, type[Resources[Any]]] = {
     "suite": declared.Suites,
     "judge": Judges,
     "gate": declared.Gates,
+    "experiment": declared.Experiments,
 }
 """In order of dependency."""

@@ -52,6 +52,10 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("rollouts", "*", "index_gate"): ("gates",),
     ("rollouts", "*", "prompt_gate"): ("gates",),
     ("rollouts", "*", "abort", "metrics", "*"): ("metrics",),
+    ("experiments", "*", "deployment"): ("deployments",),
+    ("experiments", "*", "arms", "*", "model"): ("models", "training", "derived"),
+    ("experiments", "*", "arms", "*", "prompt"): ("prompts",),
+    ("experiments", "*", "arms", "*", "retrieval", "collection"): ("collections",),
 }
 """The sections that the name in a field refers to. A name with a project is of another one, which shares it."""
 _NAMED_BY_KEY = {

@@ -3,7 +3,6 @@
 import json
 
 from tidemill.inference.v1.caching_pb2 import CachePolicy, SemanticCachePolicy
-from tidemill.inference.v1.configuration_pb2 import Retrieval, Sampling
 from tidemill.inference.v1.conversation_pb2 import ConversationPolicy
 from tidemill.inference.v1.deployment_pb2 import Deployment, PromptGoLive, RecordMode
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
@@ -12,17 +11,18 @@ from tidemill.inference.v1.routing_pb2 import Balance, RoutingPolicy
 from tidemill.ingest.v1.source_pb2 import BoilerplatePolicy, DuplicatePolicy, Masking, Quality, Source
 from tidemill.rag.v1.collection_pb2 import Chunking, Collection, GoLive, SearchSettings, Sparse
 from tidemill_cli.loop import declaration
+from tidemill_cli.loop.answering import retrieval_message, sampling_message
 from tidemill_cli.loop.declaration import Follow, Loop
 from tidemill_cli.loop.desired import OWNER_LABEL, Desired
 from tidemill_cli.loop.durations import duration_of
 from tidemill_cli.loop.examples import examples_of
+from tidemill_cli.loop.experiments import experiment_resource
 from tidemill_cli.loop.feedback_metrics import metric_resource
 from tidemill_cli.loop.polled import polling_of
 from tidemill_cli.loop.protected_labels import protection_of
 from tidemill_cli.loop.review_queues import review_resource
 from tidemill_cli.loop.spending import spending_resources
 from tidemill_cli.loop.turning import turning_resources
-from tidemill_client.values import struct_of
 
 
 def owned_labels(loop: Loop) -> dict[str, str]:
@@ -42,6 +42,7 @@ def desired_resources(loop: Loop) -> list[Desired]:
         *(metric_resource(name, part, labels) for name, part in loop.metrics.items()),
         *(review_resource(name, part, labels) for name, part in loop.reviews.items()),
         *turning_resources(loop, labels),
+        *(experiment_resource(name, part, labels) for name, part in loop.experiments.items()),
     ]
 
 
@@ -132,8 +133,8 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
         follow=follow,
         prompt=part.prompt_name,
         prompt_go_live=PromptGoLive.Value(f"PROMPT_GO_LIVE_{'BY_ROLLOUT' if part.followed_prompt else 'WHEN_APPLIED'}"),
-        retrieval=_retrieval(part.retrieval) if part.retrieval else None,
-        sampling=Sampling(**part.sampling.model_dump(exclude_none=True)),
+        retrieval=retrieval_message(part.retrieval) if part.retrieval else None,
+        sampling=sampling_message(part.sampling),
         fallback=part.fallback,
         routing=_routing(part.routing) if part.routing else None,
         cache=_cache(part.cache) if part.cache else None,
@@ -154,20 +155,6 @@ def _working_models(part: declaration.Deployment) -> list[str]:
     named += [part.examples.embedding] if part.examples and part.examples.embedding else []
     named += [policy.summary_model, policy.memory_model] if policy else []
     return [model for model in named if model]
-
-
-def _retrieval(part: declaration.Retrieval) -> Retrieval:
-    return Retrieval(
-        collection=part.collection,
-        top_k=part.top_k,
-        index=part.index or 0,
-        metadata_filter=struct_of(part.filter) if part.filter else None,
-        min_score=part.min_score,
-        query_turns=part.query_turns,
-        rewrite=part.rewrite or "",
-        other_collections=part.other_collections,
-        query_variants=part.query_variants,
-    )
 
 
 def _conversation(part: declaration.Conversation) -> ConversationPolicy:

@@ -161,8 +161,8 @@ class Experiment(_message.Message):
     weighting: Global___ExperimentWeighting.ValueType
     """Optional. Whether weights follow what is seen; unset means FIXED."""
     min_weight: _builtins.int
-    """Optional. The share in percent that every arm keeps where weights are adaptive; 0 means 10, or less where there are more
-    than five arms.
+    """Optional. The share in percent that every arm keeps where weights are adaptive; 0 means two fifths of an equal share, 20
+    of two arms. Less spares more users the worse arms, and finds the best one later.
     """
     alpha: _builtins.float
     """Optional. The probability, at most, that an arm is called the best that is not, and, apart from it, that a guardrail

@@ -1,0 +1,88 @@
+"""A crash between the writes of an experiment, and two replicas that decide at once."""
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from services.inference.tests.experiments.experiment_fakes import TONE, ExperimentHarness, tone
+from services.inference.tests.fakes import ADA, writing
+from tidemill_core.application import Request
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_inference.experiments.domain.experiment import Experiment
+from tidemill_inference.experiments.domain.plan import Weighting
+from tidemill_inference.experiments.domain.run import Change, EndReason
+from tidemill_inference.experiments.domain.split import ExperimentHasEnded, ExperimentHasStarted
+
+
+async def dies(_experiment: Experiment) -> Experiment:
+    message = "the process dies"
+    raise DependencyUnavailable(message, dependency="mongodb")
+
+
+async def test_what_died_before_the_deployment_had_its_arms_is_given_them_later_and_once() -> None:
+    harness = ExperimentHarness()
+    crashing = replace(harness.crud, hand_over=cast("Any", dies))
+    with pytest.raises(DependencyUnavailable):
+        await crashing.create(ADA, tone(), writing("c"))
+    assert (await harness.deployment()).experiment is None
+
+    assert await harness.tick()
+    assert (await harness.crud.create(ADA, tone(), writing("c"))).run == await harness.run()
+    assert await harness.tick()
+
+    started = [each for each in harness.rollouts.published if isinstance(each, ExperimentHasStarted)]
+    assert [each.experiment for each in started] == ["tone@1"]
+
+
+async def test_what_died_before_the_deployment_gave_its_arms_back_is_released_later_and_once() -> None:
+    harness = ExperimentHarness()
+    await harness.starts()
+    await harness.came("now", 2)
+    with pytest.raises(DependencyUnavailable):
+        await replace(harness.crud, hand_over=cast("Any", dies)).stop(ADA, "tone", writing("s"))
+    run = await harness.run()
+    assert (run.running, run.released, run.arms[0].counts.users) == (False, False, 2)
+
+    assert not await harness.tick()
+    assert not await harness.tick()
+
+    assert (await harness.deployment()).experiment is None
+    ended = [each for each in harness.rollouts.published if isinstance(each, ExperimentHasEnded)]
+    assert [(each.reason, each.decided_by) for each in ended] == [("BY_HAND", ADA.subject)]
+
+
+async def test_a_replica_that_is_late_neither_ends_nor_begins_a_run_again() -> None:
+    harness = ExperimentHarness()
+    await harness.starts()
+    late = await harness.stored()
+    await harness.crud.stop(ADA, "tone", writing("s"))
+    assert late.run is not None
+    decided = Change(reason=EndReason.BEST_ARM, best="lora")
+    counts = await harness.count(late)
+
+    def change(stored: Experiment) -> None:
+        assert late.run is not None
+        stored.reconcile(decided, counts, seen=late.run, now=harness.clock.now())
+
+    await harness.experiments.update(TONE.project, TONE.id, change, request=Request.internal())
+    assert (await harness.run()).reason is EndReason.BY_HAND
+    await harness.hand_over(late)
+    assert (await harness.deployment()).experiment is None
+
+
+async def test_adaptive_weights_move_in_experiment_and_deployment_alike() -> None:
+    harness = ExperimentHarness()
+    await harness.starts(weighting=Weighting.ADAPTIVE)
+    await harness.came("now", 20, failed=8)
+    await harness.came("lora", 20, failed=5)
+
+    assert await harness.tick()
+
+    run, split = await harness.run(), (await harness.deployment()).experiment
+    assert split is not None
+    assert (run.epoch, split.epoch) == (1, 1)
+    assert {arm.name: arm.weight for arm in run.arms} == {arm.name: arm.weight for arm in split.arms}
+    assert run.arms[1].weight > 60
+    assert await harness.tick()
+    assert (await harness.run()).epoch == 1
