@@ -99,6 +99,7 @@ def _loss_of(base: Path, adapter: Path | None, answers: Any) -> float:  # noqa: 
         return float(model(input_ids=tokens, labels=labels).loss)
 
 
+@pytest.mark.long
 def test_a_killed_distillation_goes_on_to_the_same_adapter(tmp_path: Path, base: Path, teacher: Path) -> None:
     args: dict[str, Any] = {"lmbda": 0.6, "max_new_tokens": 8, "gradient_accumulation_steps": 2}
     whole, second = RecordedReports(), RecordedReports()

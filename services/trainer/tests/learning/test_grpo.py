@@ -61,6 +61,7 @@ def test_what_is_rewarded_becomes_more_frequent(tmp_path: Path) -> None:
     assert sum(found[-3:]) > sum(found[:3])
 
 
+@pytest.mark.long
 def test_a_killed_training_on_generated_answers_goes_on_to_the_same_adapter(tmp_path: Path, base: Path) -> None:
     whole, second = RecordedReports(), RecordedReports()
     expected = trained(grpo_job(tmp_path / "whole", base), whole)

@@ -16,6 +16,9 @@ from tidemill_trainer.learning.job import Job, ModelFiles
 from tidemill_trainer.training.domain.recipe import recipe_of
 from tidemill_trainer.training.domain.rewards import Reward
 
+OTHERS = ("dpo", "orpo", "reward")
+"""Methods that go on after a kill as another one does."""
+
 
 class RecordedReports:
     """Records reports, and crashes the training after a step."""
@@ -149,7 +152,7 @@ def test_of_preferences_the_chosen_answers_gain_on_the_rejected_ones(
     assert last < first
 
 
-@pytest.mark.parametrize("method", ["dpo", "orpo", "kto", "reward"])
+@pytest.mark.parametrize("method", ["kto", *(pytest.param(each, marks=pytest.mark.long) for each in OTHERS)])
 def test_a_killed_training_on_preferences_goes_on_to_the_same_adapter(tmp_path: Path, base: Path, method: str) -> None:
     expected = trained(job_in(tmp_path / "whole", base, method=method), RecordedReports())
     with pytest.raises(KeyboardInterrupt):
