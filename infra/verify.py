@@ -2,8 +2,8 @@
 
 `make verify` runs the whole turn as this processor computes and, where that is bfloat16, once more in float32 with
 kernels held to AVX2, which stands for a weaker one. Then it holds the real vLLM to the contract of engines, turns a
-short loop on it, proves over every RPC what tests prove with fewer requests, runs the tests marked `long`, and clients
-that others wrote, which are installed for it.
+short loop on it, runs garak and lm-evaluation-harness against a deployment, proves over every RPC what tests prove with
+fewer requests, runs the tests marked `long`, and clients that others wrote, which are installed for it.
 Arguments go to the demo: `make verify ARGS=--poisoned`.
 """
 
@@ -25,6 +25,7 @@ OF_VLLM = (
     "services/inference/tests/process/test_vllm_rollout.py",
     "tests/system/test_turn_on_vllm.py",
 )
+OF_HARNESSES = ("tests/system/test_harnesses.py",)
 PROOFS = (
     *(f"tests/system/test_{name}.py" for name in ("two_projects", "generated_requests", "paths", "when_killed")),
     "services/ingest/tests/parsing/test_hostile_files.py",
@@ -137,7 +138,7 @@ def main() -> int:
         if any(tidemill(environment, *command) for command in (["down"], ["demo", *sys.argv[1:]])):
             return 1
         kept = judge(json.loads(REPORT.read_text("utf-8"))) and kept
-    return 0 if all([serves_by_vllm(), clients(), proven(), long_tests(), kept]) else 1
+    return 0 if all([serves_by_vllm(), harnesses(), clients(), proven(), long_tests(), kept]) else 1
 
 
 def clients() -> bool:
@@ -157,6 +158,13 @@ def serves_by_vllm() -> bool:
         return False
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", *OF_VLLM]
     return subprocess.run(command, env=os.environ | {"TIDEMILL_VLLM": "1"}, cwd=ROOT, check=False).returncode == 0  # noqa: S603 - ours
+
+
+def harnesses() -> bool:
+    """Run garak and lm-evaluation-harness against a deployment of the example's model, a few questions of each."""
+    say("--- garak and lm-evaluation-harness against a deployment")
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:xdist", *OF_HARNESSES]
+    return subprocess.run(command, env=os.environ | {"TIDEMILL_HARNESSES": "1"}, cwd=ROOT, check=False).returncode == 0  # noqa: S603 - ours
 
 
 def proven() -> bool:
