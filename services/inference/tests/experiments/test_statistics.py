@@ -7,6 +7,7 @@ from services.inference.tests.experiments.simulated import run
 from tidemill_inference.experiments.domain.comparison import NANOS, counted
 from tidemill_inference.experiments.domain.plan import Measure, Measured
 from tidemill_inference.experiments.domain.weights import adapted, default_min_weight
+from tidemill_inference.rollouts.domain.policy import StickyBy
 from tidemill_inference.rollouts.domain.step_counts import Outcome
 from tidemill_inference.rollouts.domain.values import GivenValue, SideValues
 from tidemill_testkit.clocks import NOON
@@ -49,6 +50,14 @@ def test_of_a_user_who_was_moved_only_the_answers_of_the_first_arm_count() -> No
     )
 
     assert [(arm.answers, arm.failures) for arm in counts.arms.values()] == [(1, 0), (1, 0)]
+
+
+def test_where_requests_are_divided_a_user_counts_once_in_each_arm() -> None:
+    asked = [answer(f"{arm}{number}", user="u", arm=arm, failed=arm == "b") for arm in ("a", "b") for number in (1, 2)]
+
+    counts = counted(asked, ["b", "a"], goal=FAILURES, guardrails=[], now=NOON, sticky_by=StickyBy.REQUEST)
+
+    assert [(arm.answers, arm.users, arm.goal.mean) for arm in counts.arms.values()] == [(2, 1, 0.0), (2, 1, 1.0)]
 
 
 def test_values_of_feedback_count_for_who_asked_and_once_they_have_matured() -> None:

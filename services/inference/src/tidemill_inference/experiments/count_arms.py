@@ -71,7 +71,15 @@ class CountArms:
             return known
         found = await self.outcomes.of_run(experiment.project, run.id)
         guardrails = [each.measured for each in experiment.guardrails]
-        count = partial(counted, found, run.names, goal=experiment.goal, guardrails=guardrails, now=now)
+        count = partial(
+            counted,
+            found,
+            run.names,
+            goal=experiment.goal,
+            guardrails=guardrails,
+            now=now,
+            sticky_by=experiment.sticky_by,
+        )
         counts = count() if len(found) <= _FEW else await asyncio.to_thread(count)
         self.known[key] = fresh = _Known(mark=mark, counts=counts)
         return fresh

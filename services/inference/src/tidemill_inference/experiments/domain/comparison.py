@@ -14,6 +14,7 @@ from datetime import datetime
 from tidemill_inference.experiments.domain.plan import Measure, Measured
 from tidemill_inference.rollouts.domain import evidence
 from tidemill_inference.rollouts.domain.evidence import Bounds
+from tidemill_inference.rollouts.domain.policy import StickyBy
 from tidemill_inference.rollouts.domain.step_counts import Outcome, is_less
 from tidemill_inference.rollouts.domain.values import GivenValue, SideValues, mature_times, side_values
 
@@ -97,16 +98,21 @@ class Counts:
         )
 
 
-def counted(
+def counted(  # noqa: PLR0913 - keyword-only, and each of another kind
     outcomes: Sequence[Outcome],
     names: Sequence[str],
     *,
     goal: Measured,
     guardrails: Sequence[Measured],
     now: datetime,
+    sticky_by: StickyBy = StickyBy.END_USER,
 ) -> Counts:
-    """Return what the outcomes of a run come to, the control's name first; values before they mature do not count."""
-    stays = _first_arms(outcomes)
+    """Return what the outcomes of a run come to, the control's name first; values before they mature do not count.
+
+    Where requests are divided, and not users, a user is one observation of each arm: what the same user says of two
+    arms goes along, and the product of bets on both then gains less, not more.
+    """
+    stays = _first_arms(outcomes) if sticky_by is StickyBy.END_USER else {}
     by_arm: dict[str, list[Outcome]] = {name: [] for name in names}
     for each in outcomes:
         if each.variant in by_arm and stays.get(each.user, each.variant) == each.variant:
