@@ -36,7 +36,8 @@ Report = Mapping[str, Any]
 
 DOCUMENTS = 900
 OFFICE_FILES, OFFICE_DOCUMENTS = 6, 9
-OFFICE_STEPS, OFFICE_S = ("office", "office_answers", "tuned_retrieval"), 60
+OFFICE_STEPS, OFFICE_S = ("office", "office_answers", "profile", "tuned_retrieval"), 60
+PROFILED = 3
 QUESTIONS = 200
 MARGIN = 0.01
 SECONDS = {"bfloat16": 14 * 60, "float32": 20 * 60}
@@ -67,10 +68,13 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
     "each question about the folder has its page, slide, sheet or row first": lambda report: (
         report["office"]["at_their_place"] == report["office"]["asked"] > 0
     ),
+    "each source has a profile to open in a browser": lambda report: (
+        report["profile"]["state"] == "completed" and len(report["profile"]["pages"]) == PROFILED
+    ),
     "tuned retrieval finds what plain vectors find, or more": lambda report: (
         report["tuned_retrieval"]["ndcg"] >= report["tuned_retrieval"]["plain_ndcg"] - MARGIN
     ),
-    "the folder and the tuning take 60 s at most where bfloat16 is": lambda report: (
+    "the folder, the profiles and the tuning take 60 s at most where bfloat16 is": lambda report: (
         report["machine"]["numeric_format"] != "bfloat16"
         or sum(report["seconds"][step] for step in OFFICE_STEPS) <= OFFICE_S
     ),

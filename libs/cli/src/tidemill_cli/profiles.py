@@ -40,18 +40,38 @@ def show_profile(
     sections: Sequence[Section] = (),
 ) -> None:
     """Print a profile beside its baseline, if it has one, by the names of both; and write the page."""
-    profiles = [reply.profile, reply.baseline] if reply.HasField("baseline") else [reply.profile]
-    sides = [Side(name=name, profile=profile) for name, profile in zip(names, profiles, strict=False)]
     if page is not None:
-        with writing(page):
-            html = profile_page(title, sides, reply.shifts, sections=[each.html for each in sections])
-            page.write_text(html, encoding="utf-8")
+        write_profile(reply, names, title=title, page=page, sections=sections)
     data: dict[str, Any] = plain(reply)
-    parts: list[RenderableType] = [profile_tables(sides, reply.shifts)]
+    parts: list[RenderableType] = [profile_tables(_sides(reply, names), reply.shifts)]
     for section in sections:
         data |= section.data
         parts += ["", section.tables]
     show(data, Group(*parts))
+
+
+def write_profile(
+    reply: GetSourceProfileResponse | GetDatasetProfileResponse,
+    names: Sequence[str],
+    *,
+    title: str,
+    page: Path,
+    sections: Sequence[Section] = (),
+) -> None:
+    """Write a profile, beside its baseline if it has one, as a page.
+
+    Raises:
+        InvalidInput: the file cannot be written, and why.
+
+    """
+    with writing(page):
+        html = profile_page(title, _sides(reply, names), reply.shifts, sections=[each.html for each in sections])
+        page.write_text(html, encoding="utf-8")
+
+
+def _sides(reply: GetSourceProfileResponse | GetDatasetProfileResponse, names: Sequence[str]) -> list[Side]:
+    profiles = [reply.profile, reply.baseline] if reply.HasField("baseline") else [reply.profile]
+    return [Side(name=name, profile=profile) for name, profile in zip(names, profiles, strict=False)]
 
 
 def days_of(given: str, option: str) -> Days:

@@ -1,26 +1,16 @@
 """sources: list, show and profile them, and how their polls go; loop.yaml declares them."""
 
-from collections.abc import Sequence
-from datetime import date
 from typing import Annotated
 
 import typer
 
-from tidemill.ingest.v1.profile_service_pb2 import GetSourceProfileResponse
 from tidemill.ingest.v1.source_pb2 import PollCounts, Source, SourcePoll, SourcePollState
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, ListSourcesRequest
-from tidemill.rag.v1.topic_service_pb2 import GetTopicsResponse
-from tidemill_cli.html_pages import html_table
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, moment, plain, show, word
 from tidemill_cli.pages import lists
-from tidemill_cli.profiles import PageOption, Section, SignificanceOption, days_of, show_profile
-from tidemill_cli.topic_pages import topic_section
-from tidemill_cli.topic_tables import topic_tables
-from tidemill_client.connection import Connection
-from tidemill_client.profiles import Days, Profiles
-from tidemill_client.topics import Topics
-from tidemill_core.errors import InvalidInput, PreconditionFailed, TidemillError
+from tidemill_cli.profiles import PageOption, SignificanceOption, days_of, show_profile
+from tidemill_cli.source_profiles import source_profile
 
 sources = Commands(help="Sources of documents, and how those go that are polled.")
 
@@ -66,49 +56,10 @@ def profile(
     Versions are counted as they are stored; deleted and erased documents stay counted.
     """
     chosen, before = days_of(days, "--days"), days_of(compare, "--compare") if compare else None
-    reply = call(lambda c: Profiles(c).of_source(source, chosen, baseline=before, significance=significance))
-    names = [f"{each.first_day} to {each.last_day}" for each in (reply.period, reply.baseline_period)]
-    sections = [_topics(collection, source, reply, names, significance)] if collection else []
-    show_profile(reply, names, title=f"Source {source}", page=html, sections=sections)
-
-
-def _topics(
-    collection: str, source: str, profile: GetSourceProfileResponse, names: Sequence[str], significance: float
-) -> Section:
-    """Return the topics of the source's documents that the caller may read, counted by the profile's periods.
-
-    Where these are refused, it is the reason: the profile is shown without them.
-    """
-    days = [
-        Days(first=date.fromisoformat(each.first_day), last=date.fromisoformat(each.last_day))
-        for each, there in ((profile.period, True), (profile.baseline_period, profile.HasField("baseline")))
-        if there
-    ]
-    period, baseline = days[0], days[1] if len(days) > 1 else None
-
-    async def found(connection: Connection) -> GetTopicsResponse | TidemillError:
-        topics = Topics(connection)
-        try:
-            return await topics.of(
-                collection, sources=[source], days=period, baseline=baseline, significance=significance
-            )
-        except (PreconditionFailed, InvalidInput) as refused:
-            return refused
-
-    reply = call(found)
-    if isinstance(reply, TidemillError):
-        return _without_topics(reply)
-    shown = names[: len(days)]
-    return Section(data={"topics": plain(reply)}, tables=topic_tables(reply, shown), html=topic_section(reply, shown))
-
-
-def _without_topics(refused: TidemillError) -> Section:
-    facts = {"topics": f"none: {refused.message}"}
-    return Section(
-        data={"topics": {"error": {"reason": refused.reason, "message": refused.message}}},
-        tables=card(facts),
-        html="".join(("<h2>Topics</h2>\n", *html_table(("", ""), list(facts.items())))),
+    found = call(
+        lambda c: source_profile(c, source, chosen, baseline=before, collection=collection, significance=significance)
     )
+    show_profile(found.reply, found.names, title=found.title, page=html, sections=found.sections)
 
 
 def _origin(source: Source) -> str:

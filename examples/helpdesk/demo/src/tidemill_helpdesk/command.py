@@ -11,13 +11,14 @@ from tidemill_cli.output import print_json, run, stdout
 from tidemill_cli.stack import start
 from tidemill_client.connection import Connection, remember_project
 from tidemill_helpdesk.choices import Choices
+from tidemill_helpdesk.data_profile import DataProfile, Profiled
 from tidemill_helpdesk.endpoints import same_question_elsewhere
 from tidemill_helpdesk.example import CorpusDocument, Example
-from tidemill_helpdesk.helpdesk import QUESTIONS, Helpdesk
+from tidemill_helpdesk.helpdesk import COLLECTION, PUBLISHED, QUESTIONS, UPLOADED, Helpdesk
 from tidemill_helpdesk.judging import Judging
 from tidemill_helpdesk.machine import machine
 from tidemill_helpdesk.memory import peak_memory
-from tidemill_helpdesk.office import Office
+from tidemill_helpdesk.office import NAME, Office
 from tidemill_helpdesk.report_html import write_html
 from tidemill_helpdesk.safety import Safety
 from tidemill_helpdesk.steps import Steps
@@ -109,14 +110,23 @@ async def _demo(steps: Steps) -> Path:
 
 
 async def _files(steps: Steps, helpdesk: Helpdesk) -> None:
-    """Add a folder of files of many kinds, ask for what is in them, and tune the retrieval of the documents."""
+    """Add a folder of files of many kinds, ask for what is in them, profile what came in, and tune the retrieval."""
     connection, report = helpdesk.connection, steps.report
     office = Office(connection=connection, example=Example.find("office"), report=report, facts=steps.facts)
     title = (
-        "[bold]2. Files[/]: a folder of PDF, Word, Excel and PowerPoint, a mail and an archive; then retrieval tuned"
+        "[bold]2. Files[/]: a folder of PDF, Word, Excel and PowerPoint, a mail and an archive; then what came in, "
+        "and retrieval tuned"
     )
     await steps.run("office", office.add, title=title)
     await steps.run("office_answers", office.ask)
+    sources = [
+        Profiled(source=UPLOADED, documents=len(helpdesk.documents[::2]), collection=COLLECTION),
+        Profiled(source=PUBLISHED, documents=len(helpdesk.documents[1::2]), collection=COLLECTION),
+        Profiled(source=NAME, documents=len(steps.facts[NAME]["documents"])),
+    ]
+    folder = helpdesk.example.local / "demo" / "profiles"
+    profile = DataProfile(connection=connection, report=report, folder=folder, sources=sources)
+    await steps.run("profile", profile)
     asked = helpdesk.example.corpus().questions(list(helpdesk.documents), QUESTIONS)
     tuned = TunedRetrieval(connection=connection, report=report, asked=asked, ids=helpdesk.ids)
     await steps.run("tuned_retrieval", tuned)
