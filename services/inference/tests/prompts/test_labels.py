@@ -7,7 +7,7 @@ import pytest
 from services.inference.tests.fakes import ADA, writing
 from services.inference.tests.prompts.test_crud import BOB, BOSS, MIA, ONE, TWO, Library
 from tidemill.inference.v1.prompt_pb2 import LabelProtection as LabelProtectionMessage
-from tidemill_core.approvals import ApprovalMissing, ApprovalPolicyLowered
+from tidemill_core.approvals import ApprovalMissing, ApprovalPolicy, ApprovalPolicyLowered, ApproverNotAllowed
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.prompts.domain.labels import MAX_MOVES, NO_PROTECTION, LabelProtection
 from tidemill_inference.prompts.domain.prompt import Prompt
@@ -88,6 +88,24 @@ async def test_only_an_admin_protects_labels_less() -> None:
     assert (await library.crud.delete(MIA, "greeting", writing("d2"))).id == "greeting"
 
 
+async def test_only_an_admin_gives_protected_labels_to_another_role_to_approve() -> None:
+    library, admins = await protected(), ApprovalPolicy(role="admin")
+    with pytest.raises(ApprovalPolicyLowered):
+        await library.crud.update(MIA, "greeting", approval=admins, write=writing("r1"))
+    await library.crud.approve(BOB, "greeting", version=2, rationale="", write=writing("a1"))
+    await library.crud.update(BOSS, "greeting", approval=admins, write=writing("r2"))
+
+    for role in ("operator", "reviewer"):
+        with pytest.raises(ApprovalPolicyLowered):
+            await library.crud.update(MIA, "greeting", approval=ApprovalPolicy(role=role), write=writing("r3"))
+    with pytest.raises(ApproverNotAllowed):
+        await library.crud.approve(BOB, "greeting", version=2, rationale="", write=writing("a2"))
+    with pytest.raises(ApprovalMissing):  # what an operator approved before does not open it
+        await library.crud.label(MIA, "greeting", "production", version=2, write=writing("l1"))
+    await library.crud.approve(BOSS, "greeting", version=2, rationale="", write=writing("a3"))
+    assert (await library.crud.label(MIA, "greeting", "production", version=2, write=writing("l2"))).version_labels
+
+
 async def changed(library: Library, caller, protection: LabelProtection, request: str) -> Prompt:  # type: ignore[no-untyped-def] # noqa: ANN001
     return await library.crud.update(caller, "greeting", label_protection=protection, write=writing(request))
 
@@ -97,6 +115,7 @@ async def changed(library: Library, caller, protection: LabelProtection, request
     [
         (LabelProtection(labels=("Production",)), "labels[0]"),
         (LabelProtection(labels=("live", "live")), "labels"),
+        (LabelProtection(labels=("123",)), "labels[0]"),
         (LabelProtection(labels=tuple(f"l{number}" for number in range(21))), "labels"),
         (LabelProtection(labels=("live",), approvals=11), "approvals"),
         (LabelProtection(labels=("live",), approvals=-1), "approvals"),

@@ -94,8 +94,7 @@ class PromptCrud:
             if checked:
                 prompt.write(checked.content, digest=checked.digest, now=now, creator=caller.proven_subject)
             if approval is not None:
-                prompt.approval.check_change(caller, approval)
-                prompt.approval = approval
+                prompt.change_approval(approval, caller=caller)
             if label_protection is not None:
                 prompt.check_protection(label_protection, caller=caller)
                 prompt.label_protection = label_protection

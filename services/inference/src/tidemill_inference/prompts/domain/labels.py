@@ -38,6 +38,8 @@ class LabelProtection:
             yield Violation(f"{path}.labels", f"has {len(self.labels)}; use at most {MAX_PROTECTED}, each once")
         for number, each in enumerate(self.labels[:MAX_PROTECTED]):
             yield from slug_violations(f"{path}.labels[{number}]", each)
+            if each.isdecimal():
+                yield Violation(f"{path}.labels[{number}]", f"is {each!r}, which reads as a version number: use a word")
         if not 1 <= self.approvals <= MAX_APPROVALS:
             yield Violation(f"{path}.approvals", f"is {self.approvals}; use 0 (for 1) to {MAX_APPROVALS}")
 

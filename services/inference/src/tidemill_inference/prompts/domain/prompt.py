@@ -138,6 +138,23 @@ class Prompt(Aggregate):
         move = LabelMove(label=name, version=pointed.number, previous=previous, mover=mover, move_time=now)
         self.label_moves = [*self.label_moves, move][-MAX_MOVES:]
 
+    def change_approval(self, policy: ApprovalPolicy, *, caller: Caller) -> None:
+        """Have other people agree than before.
+
+        Protected labels wait for that role whatever the policy's count is: another one is an admin's decision then, and
+        what people of the former role have approved does not open them.
+
+        Raises:
+            InvalidInput: the policy is out of bounds.
+            ApprovalPolicyLowered: fewer approvals or another role, and the caller is no admin.
+
+        """
+        self.approval.check_change(caller, policy)
+        if self.label_protection.labels and policy.role != self.approval.role:
+            check_may_lower(caller)
+            self.versions = [replace(each, approvals=()) for each in self.versions]
+        self.approval = policy
+
     def check_protection(self, protection: LabelProtection, *, caller: Caller) -> None:
         """Let a caller protect other labels than before.
 
