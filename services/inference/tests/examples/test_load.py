@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -5,8 +6,10 @@ import pytest
 
 from services.inference.tests.examples.library import CHECK_EVERY, DECLARED, EXAMPLES, KEPT_FOR, Library, example
 from services.inference.tests.fakes import ADA
+from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable, NotFound
-from tidemill_inference.examples.domain.example_set import SetState
+from tidemill_inference.examples.domain.example_set import Example, SetState
+from tidemill_inference.examples.ports import Chosen, TrainPart
 from tidemill_testkit.clocks import NOON
 
 ASKED = "how do I reset my vpn password now"
@@ -96,6 +99,56 @@ async def test_what_a_late_worker_stored_of_an_earlier_part_is_not_shown_and_rem
     await library.loads()
     assert stored(library) == {"e2", "e3"}
     assert len(library.vectors.kept) == 2
+
+
+async def test_what_a_late_worker_stored_in_the_place_of_examples_is_read_again() -> None:
+    library = Library()
+    library.versions.part, library.versions.examples = "acme/helpdesk_sft/two", EXAMPLES[:2]
+    await library.loads()
+    await library.examples.put(library.only_set, EXAMPLES, part="acme/helpdesk_sft/one")
+
+    await library.loads()
+    assert (stored(library), library.state) == ({"e1", "e2"}, SetState.READY)
+    assert await library.ids(ASKED) == ["e2", "e1"]
+    reads = library.versions.reads
+    await library.loads()
+    assert library.versions.reads == reads
+
+
+async def test_a_part_that_is_replaced_while_it_is_read_is_no_deleted_version() -> None:
+    library = Library()
+    await library.loads()
+    library.versions.part, read = "acme/helpdesk_sft/two", library.versions.read
+
+    async def replaced(part: TrainPart) -> Sequence[Example]:
+        message = f"there is no object {part.content.key}"
+        raise NotFound(message)
+
+    library.versions.read = replaced  # type: ignore[method-assign]
+    with pytest.raises(DependencyUnavailable, match=r"helpdesk_sft@3 was replaced"):
+        await library.load(library.key(), 1)
+    assert (len(stored(library)), library.state) == (3, SetState.READY)
+    assert await library.ids(ASKED) == ["e2", "e1"]
+
+    library.versions.read = read  # type: ignore[method-assign]
+    await library.loads()
+    assert (library.only_set.part, library.vectors.puts) == ("acme/helpdesk_sft/two", 3)
+
+
+async def test_a_question_while_an_unused_set_is_removed_is_warned_that_examples_are_not_ready() -> None:
+    library = Library()
+    await library.loads()
+    remove, asked = library.vectors.remove, list[Chosen]()
+
+    async def asking(caller: Caller, text_ids: Sequence[str]) -> None:
+        await remove(caller, text_ids)
+        asked.append(await library.chosen(ASKED))
+
+    library.vectors.remove = asking  # type: ignore[method-assign]
+    library.clock.advance(timedelta(days=8))
+    await library.load(library.key(), 1)
+
+    assert [each.why_not.partition(":")[0] for each in asked] == ["examples_not_ready"]
 
 
 async def test_what_was_erased_before_it_is_read_is_not_kept() -> None:

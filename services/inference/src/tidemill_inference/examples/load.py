@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tidemill_core.application import Clock, Requeue, ResourceKey
-from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, PreconditionFailed
 from tidemill_inference.background import background
 from tidemill_inference.examples.domain.example_set import Example, ExampleSet, SetState
 from tidemill_inference.examples.ports import (
@@ -77,6 +77,8 @@ class LoadExamples:
         if found is None:
             return None
         if found.used_at + self.unused_for < self.clock.now():
+            found = replace(found, state=SetState.LOADING, part="")
+            await self.sets.save(found)  # a question that comes now gets none with a warning, and has it loaded again
             await self._clear(found)
             await self.sets.remove(found.project, found.id)
             return None
@@ -95,18 +97,20 @@ class LoadExamples:
         """Return the set with the examples that its version has now; without any where the version is gone."""
         try:
             part = await self.versions.train_part(background(found.project), found.dataset)
-            if part.content.key != found.part:
-                found = await self._read(found, part)
         except NotFound as error:
             await self._clear(found)
             return replace(found, part="").failed(error.reason, check_at=self._next_check())
-        await self._remove_others(found)
+        is_same = part.content.key == found.part
+        if not is_same:
+            found = await self._read(found, part)
+        if await self._remove_others(found) and is_same:
+            found = await self._read(found, part)  # a late worker may have stored them in the place of this part's
         return found
 
     async def _read(self, found: ExampleSet, part: TrainPart) -> ExampleSet:
         """Store the examples of a part, without those that are erased by then: later erasures find them here."""
         project = found.project
-        examples = await self.versions.read(part)
+        examples = await self._examples_of(part)
         await self.sets.save(replace(found, state=SetState.LOADING))
         await self.examples.put(found, examples, part=part.content.key)
         read = replace(found, state=SetState.LOADING, part=part.content.key)
@@ -114,6 +118,19 @@ class LoadExamples:
             await self.remove(project, found.id, sorted(erased), embedded=bool(found.embedding))
         await self.sets.save(read)
         return read
+
+    async def _examples_of(self, part: TrainPart) -> Sequence[Example]:
+        """Read a part; one that is gone was replaced meanwhile, as an erasure does, so the version is asked again.
+
+        Raises:
+            DependencyUnavailable: it is gone.
+
+        """
+        try:
+            return await self.versions.read(part)
+        except NotFound as error:
+            message = f"the train part of {part.version} was replaced while it was read"
+            raise DependencyUnavailable(message, dependency="ingest") from error
 
     async def _erased(self, project: str, examples: Sequence[Example]) -> set[str]:
         """Return the ids of those that have words of an erased person, or rest on an erased document."""
@@ -128,10 +145,16 @@ class LoadExamples:
             or _is_before(each.observed_at, [gone[name] for name in each.documents if name in gone])
         }
 
-    async def _remove_others(self, found: ExampleSet) -> None:
-        """Remove what is of another part: erased since, or stored late by a worker that had an earlier one."""
+    async def _remove_others(self, found: ExampleSet) -> bool:
+        """Remove what is of another part: erased since, or stored late by a worker that had an earlier one.
+
+        Return whether there was any.
+        """
+        removed = False
         while others := await self.examples.others(found, part=found.part, limit=_BATCH):
             await self.remove(found.project, found.id, others, embedded=bool(found.embedding))
+            removed = True
+        return removed
 
     async def _embed(self, found: ExampleSet) -> bool:
         """Give some examples their vectors; return whether there may be more to do."""
