@@ -35,6 +35,12 @@ for act in (
         denied.append(error)
 print("said to nobody")
 """
+READS_INPUT = f"""
+import os, sys
+print(sys.stdin.read(), sys.stdout.isatty())
+os.write(1, b"done")
+{DOUBLE}
+"""
 SEEN = "assert len(denied) == 12, denied; assert {*os.environ} <= {'LC_CTYPE'}; assert __name__ == 'answer'"
 
 
@@ -82,11 +88,14 @@ async def test_code_can_compute_and_nothing_else_and_passes_only_where_all_its_t
                 ("import os\nos._exit(0)", ""),
                 ("[0] * 10**9", ""),
                 (DOUBLE, "assert ("),
+                ("import sys\nsys.exit(97)", "assert False"),
+                ("import sys\nsys.exit(98)", "assert False"),
+                (READS_INPUT, "assert f(2) == 4"),
             )
         )
     )
 
-    assert found == [1.0, 0.0, 0.0, 0.0, None]
+    assert found == [1.0, 0.0, 0.0, 0.0, None, 0.0, 0.0, 1.0]
 
 
 def test_where_the_kernel_cannot_isolate_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:

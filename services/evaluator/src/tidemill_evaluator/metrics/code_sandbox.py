@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import PreconditionFailed
 from tidemill_evaluator.metrics.domain.code import CodeLimits
 from tidemill_evaluator.metrics.domain.metric import Scored
-from tidemill_evaluator.metrics.sandboxed import NOT_ISOLATED, UNUSABLE_TESTS
+from tidemill_evaluator.metrics.sandboxed import NOT_ISOLATED, READY
 from tidemill_kit.workers.fair_share import Turns
 
 _PROGRAM = Path(__file__).with_name("sandboxed.py")
 _WALL_SHARE = 12
 """Of the processor time: how long it may take on a busy machine."""
+_WORD_CHARS = 64
 _log = structlog.get_logger(__name__)
 
 
@@ -47,7 +49,7 @@ class CodeSandbox:
             return await self._passes(code, tests)
 
     async def _passes(self, code: str, tests: str) -> Scored:
-        limits, word = self.limits, secrets.token_hex(32)
+        limits, word = self.limits, secrets.token_hex(_WORD_CHARS // 2)
         asked = json.dumps(
             {"code": code, "tests": tests, "cpu_s": limits.cpu_s, "memory_bytes": limits.memory_bytes}
         ).encode()
@@ -60,10 +62,10 @@ class CodeSandbox:
             cwd="/",
             start_new_session=True,
         )
-        said, in_time = b"", True
+        said, in_time = _Said(), True
         try:
             async with asyncio.timeout(_WALL_SHARE * limits.cpu_s):
-                said = await _talk(process, b"%010d%b%b" % (len(asked), asked, word.encode()), length=len(word))
+                await _talk(process, b"%010d%b%b" % (len(asked), asked, word.encode()), said)
         except TimeoutError:
             in_time = False
             _log.warning("code_not_run", cause="wall")
@@ -71,23 +73,32 @@ class CodeSandbox:
             if process.returncode is None:
                 process.kill()
             await process.wait()
-        if said == word.encode():
-            return 1.0
-        if process.returncode == NOT_ISOLATED:
+        if said.first == NOT_ISOLATED:
             raise CodeNotIsolated
-        return 0.0 if in_time and process.returncode != UNUSABLE_TESTS else None
+        if said.first != READY:
+            return None
+        if said.word == word.encode():
+            return 1.0
+        return 0.0 if in_time else None
 
 
-async def _talk(process: asyncio.subprocess.Process, given: bytes, *, length: int) -> bytes:
-    """Return what a process says: at most so many bytes, none where it ends without."""
+@dataclass(slots=True)
+class _Said:
+    """What a process said: what became of it before any code of an answer ran, and the word that it said at its end."""
+
+    first: bytes = b""
+    word: bytes = b""
+
+
+async def _talk(process: asyncio.subprocess.Process, given: bytes, said: _Said) -> None:
     given_to, said_by = process.stdin, process.stdout
     if given_to is None or said_by is None:
-        return b""
-    try:
+        return
+    with suppress(asyncio.IncompleteReadError, ConnectionError):
         given_to.write(given)
         await given_to.drain()
         given_to.close()
-        return await said_by.readexactly(length)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        await process.wait()
-        return b""
+        said.first = await said_by.readexactly(1)
+        said.word = await said_by.readexactly(_WORD_CHARS)
+        return
+    await process.wait()

@@ -2,7 +2,8 @@
 
 It is run by its path, without packages. Before any of that code runs, the process gives up all system calls but those
 of computing: it can open no file, make no connection, start no process or thread, and sleep no second. Its input is the
-length of a JSON object, that object, and a word, which it says once all tests have passed: how it exits says nothing.
+length of a JSON object, that object, and a word. It says one of `READY`, `NOT_ISOLATED` and `UNUSABLE_TESTS` before any
+of that code runs, and the word once all tests have passed: how it exits says nothing.
 """
 
 import ctypes
@@ -12,9 +13,10 @@ import platform
 import resource
 import signal
 import sys
+from typing import NoReturn
 
-NOT_ISOLATED, UNUSABLE_TESTS = 97, 98
-"""How it exits where the kernel cannot isolate it, and where the tests are no Python."""
+READY, NOT_ISOLATED, UNUSABLE_TESTS = b"R", b"N", b"U"
+"""What it says first: the code runs now, or does not, as the kernel cannot isolate it or the tests are no Python."""
 MODULES = (
     *("abc", "array", "base64", "bisect", "calendar", "cmath", "collections", "collections.abc", "contextlib", "copy"),
     *("dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "io", "itertools"),
@@ -71,33 +73,37 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_Instruction)))
 
 
-class _Nowhere:
-    """Takes what is printed."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-
 def main() -> None:
     """Run what is asked for; see the module."""
     asked = json.loads(_read(int(_read(10))))
     for name in MODULES:
         __import__(name)
-    sys.stdout = sys.stderr = _Nowhere()
+    given_by, said_to = _set_apart()
+    _limit(asked["cpu_s"], asked["memory_bytes"])
+    if not isolate():
+        _end(said_to, NOT_ISOLATED)
     try:
         tests = compile(asked["tests"], "tests", "exec")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        os._exit(UNUSABLE_TESTS)
-    _limit(asked["cpu_s"], asked["memory_bytes"])
-    if not isolate():
-        os._exit(NOT_ISOLATED)
+        _end(said_to, UNUSABLE_TESTS)
+    os.write(said_to, READY)
     names: dict[str, object] = {"__name__": "answer"}
     exec(compile(asked["code"], "answer", "exec"), names)  # noqa: S102 - what it is for
     exec(tests, names)  # noqa: S102 - ditto
-    os.write(1, os.read(0, 64))
+    _end(said_to, os.read(given_by, 64))
+
+
+def _set_apart() -> tuple[int, int]:
+    """Return descriptors of the input and output, in whose places the code has an empty input, and prints nowhere."""
+    apart = os.dup(0), os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for place in range(3):
+        os.dup2(nowhere, place)
+    return apart
+
+
+def _end(said_to: int, said: bytes) -> NoReturn:
+    os.write(said_to, said)
     os._exit(0)
 
 
