@@ -52,12 +52,18 @@ class Split:
             experiment=self.run,
             step=self.epoch,
             searches_anew=self.searches_differ,
+            prompts_differ=self.prompts_differ,
         )
 
     @property
     def searches_differ(self) -> bool:
         """Whether arms search differently, so that the time of a search is the arm's own."""
         return len({str(arm.configuration.retrieval) for arm in self.arms}) > 1
+
+    @property
+    def prompts_differ(self) -> bool:
+        """Whether arms have different prompts, so that what a template refuses, or makes too long, is the arm's own."""
+        return len({arm.configuration.prompt for arm in self.arms}) > 1
 
     def arm_of(self, *, end_user: str, request_id: str) -> SplitArm:
         """Return the arm of a user or request, by weighted rendezvous hashing: the greatest weight / -ln(u) has it.
