@@ -8,6 +8,7 @@ Commands are numbered. The number of a collection's last one is stored with what
 the store has already is passed over, so that nothing is done twice, whenever the kill came.
 """
 
+import logging
 import threading
 import uuid
 import zlib
@@ -35,6 +36,7 @@ _ID = "id"
 """In the map of the numbers: which journal is the store's. No collection is called so, as each has its database."""
 _ID_BYTES = 16
 _POSITIVE = 0x7FFFFFFF
+_log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -146,6 +148,8 @@ class Journal:
                 handle(message_of(channel, header, document))
             except error_type:
                 continue  # as it did when it came
+            except jpype.JException as error:  # what the library does not check: it failed so when it came, too
+                _log.warning("command %s of %s in the journal fails: %s", number, collection, type(error).__name__)
             finally:
                 self._numbers.put(collection, jpype.JLong(number))
         channel.close()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from infra.local.tests.process.java_process import JavaProcess
 
-KILLED = """
+START = """
 written = file.with_suffix(".journal")
 
 class Full:
@@ -25,7 +25,11 @@ def start():
 
 def read(things):
     return {each.pop("_id"): each for each in things.find()}
+"""
 
+KILLED = (
+    START
+    + """
 sizes, states = [], []
 store, journal, commit, things = start()
 things.insert_many([{"_id": f"t{each}", "n": 0, "text": "x"} for each in range(6)])
@@ -72,6 +76,32 @@ store.closeImmediately()
 states.append(read(start()[-1])["t5"])
 found = [sizes, states]
 """
+)
+
+FAILED = (
+    START
+    + """
+store, journal, commit, things = start()
+things.insert_one({"_id": "a", "list": [1]})
+commit.flush()
+failing = [
+    {"insert": "things"},
+    {"update": "things", "updates": [{"q": {"_id": "a"}, "u": {"$set": {"list.99999999999": 1}}}]},
+    {"delete": "things", "deletes": [{"q": {"_id": "a"}, "limit": "x"}]},
+]
+refused = 0
+for each in failing:
+    try:
+        things.database.command(each)
+    except pymongo.errors.OperationFailure:
+        refused += 1
+things.insert_one({"_id": "b"})
+store.closeImmediately()
+store, journal, commit, things = start()
+found = [refused, sorted(each["_id"] for each in things.find())]
+store.closeImmediately()
+"""
+)
 
 
 def test_what_was_acknowledged_before_a_kill_is_there_once(java: JavaProcess, tmp_path: Path) -> None:
@@ -98,3 +128,13 @@ def test_what_was_acknowledged_before_a_kill_is_there_once(java: JavaProcess, tm
     assert sizes[0] == 16, "a commit leaves none"
     assert sizes[2] == 16, "what could not be added was committed"
     assert sizes[1] > 16, "what follows a commit is added again"
+
+
+def test_a_command_that_the_library_fails_at_does_not_keep_the_server_from_starting(
+    java: JavaProcess, tmp_path: Path
+) -> None:
+    found, log = java.run(FAILED, tmp_path / "store.mv")
+
+    assert found == [3, ["a", "b"]]
+    assert "of d.things in the journal fails: " in log
+    assert "99999999999" not in log, "no text of what was written"
