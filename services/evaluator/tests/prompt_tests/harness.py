@@ -9,7 +9,7 @@ from services.evaluator.tests.builders import ADA, BASE, BUCKET, DEADLINE_S, TUN
 from services.evaluator.tests.fakes import InMemoryModels, InMemoryReaders, ProcessesHere, WholeRange
 from services.evaluator.tests.harness import Steps, exchange_cases, registry
 from tidemill_core.application import Caller, Requeue
-from tidemill_core.errors import NotFound, TidemillError
+from tidemill_core.errors import NotFound, RequestIdReused, TidemillError
 from tidemill_evaluator.errors import EvaluationLost, EvaluationNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.ask_patiently import AskPatiently, Patience
 from tidemill_evaluator.evaluations.domain.pace import Pace
@@ -49,7 +49,10 @@ def named_by(question: Question) -> str:
 
 
 class VariantInference:
-    """Implements `evaluations.ports.Inference`; answers what tests set, recorded by request id as in inference."""
+    """Implements `evaluations.ports.Inference`; answers what tests set.
+
+    Recorded by request id as in inference, which refuses an id with another body.
+    """
 
     def __init__(self) -> None:
         self.deployments = {
@@ -64,7 +67,7 @@ class VariantInference:
         self.before: Callable[[Question], Awaitable[None]] | None = None
         self.changes: dict[str, object] = {}
         """Fields of all answers."""
-        self._records: dict[str, Answer] = {}
+        self._records: dict[str, tuple[Question, Answer]] = {}
 
     async def live(self, caller: Caller, deployment: str) -> Live:
         try:
@@ -77,8 +80,10 @@ class VariantInference:
         await asyncio.sleep(0)
         live = await self.live(caller, question.deployment)
         if question.request_id in self._records:
-            replayed = self._records[question.request_id]
-            passages = [replace(each, text="") for each in replayed.passages]
+            body, replayed = self._records[question.request_id]
+            if body != question:
+                raise RequestIdReused(question.request_id)
+            passages = tuple(replace(each, text="") for each in replayed.passages)
             return replace(replayed, passages=passages, whole=not passages)
         if self.before:
             await self.before(question)
@@ -98,8 +103,9 @@ class VariantInference:
             output_tokens=len(said.split()),
             input_tokens=len(question.text.split()),
         )
-        self._records[question.request_id] = replace(answer, **self.changes)  # type: ignore[arg-type]
-        return self._records[question.request_id]
+        answer = replace(answer, **self.changes)  # type: ignore[arg-type]
+        self._records[question.request_id] = question, answer
+        return answer
 
 
 class InMemoryPromptResults:

@@ -1,6 +1,7 @@
 """Gets the answers of all variants to a case, and scores each."""
 
 import asyncio
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -40,10 +41,14 @@ class GridAsking:
     """By deployment."""
 
     def question(self, case: Case, number: int, passages: Sequence[Passage]) -> Question:
-        """Return what a variant is asked; its request id derives from the test, so that a retry asks nothing twice."""
+        """Return what a variant is asked; its request id derives from the test, so that a retry asks nothing twice.
+
+        And from the passages it is given: a worker that resumes may find others, which makes another request.
+        """
         variant = self.test.grid.variants[number]
+        given = (_digest(passages),) if passages else ()
         return Question(
-            request_id=derived_id("prompt test", self.test.id, str(number), case.id),
+            request_id=derived_id("prompt test", self.test.id, str(number), case.id, *given),
             deployment=variant.deployment,
             text=case.question,
             context=case.context,
@@ -61,6 +66,7 @@ class AnswerCase:
     """The first variant of a deployment searches; its others answer on the same passages.
 
     A case is one unit: what a worker has asked of it when it dies is asked again, of which inference has the records.
+    Its judges are asked anew then: the answers that they compare may be others.
     """
 
     ask: AskPatiently
@@ -135,7 +141,7 @@ class AnswerCase:
             case=case,
             baseline=None,
             candidate=given,
-            name=derived_id(asking.test.id, str(number), case.id),
+            name=derived_id(asking.test.id, str(number), case.id, str(asking.test.epoch)),
             pins=asking.pinned.pins,
         )
         names = self._metrics(asking, case)
@@ -157,6 +163,10 @@ class AnswerCase:
 
     def _metrics(self, asking: GridAsking, case: Case) -> Sequence[str]:
         return self.metrics.applying([*asking.test.grid.metrics, *SPENT], case)
+
+
+def _digest(passages: Sequence[Passage]) -> str:
+    return hashlib.sha256(repr([astuple(each) for each in passages]).encode()).hexdigest()
 
 
 async def _together(work: Sequence) -> None:  # type: ignore[type-arg] # coroutines of any result
