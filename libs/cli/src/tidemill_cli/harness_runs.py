@@ -223,12 +223,17 @@ async def _recorded(connection: Connection, run: HarnessRun, report: bytes) -> H
     """Record a run; without its report where the evaluator takes none of that size."""
     runs = HarnessRuns(connection)
     try:
-        return await runs.record(run, report, request_id=str(uuid.uuid4()))
+        stored = await runs.record(run, report, request_id=str(uuid.uuid4()))
     except InvalidInput as error:
         if not report or {each.field for each in error.violations} != {"report"}:
             raise
         stderr.print(f"the report is not stored: {error.message}")
         return await runs.record(run, request_id=str(uuid.uuid4()))
+    if report and not stored.report_bytes:
+        stderr.print(
+            "the report is not stored: the deployment changed meanwhile, so whose passages it has is not known"
+        )
+    return stored
 
 
 def _passed(run: HarnessRun) -> str:

@@ -8,7 +8,7 @@ import pytest
 from services.evaluator.tests.builders import ADA, DIGEST, TUNED, request
 from services.evaluator.tests.harness_runs.harness import DAN, REPORT, Recorder, run_of
 from tidemill_core.errors import InvalidInput, NotFound, RequestIdReused
-from tidemill_evaluator.errors import DEPLOYMENT_CHANGED, HarnessReportGone
+from tidemill_evaluator.errors import DEPLOYMENT_CHANGED, HarnessReportGone, HarnessRunNotFound
 from tidemill_evaluator.harness_runs.domain.harness_run import HarnessRun, HarnessRunState, Live
 from tidemill_testkit.clocks import NOON
 
@@ -57,7 +57,7 @@ async def test_scores_of_a_deployment_that_changed_meanwhile_are_of_nothing(live
     run = await recorder.recorded(report=REPORT)
 
     assert (run.state, run.reason, run.scores, run.model) == (HarnessRunState.FAILED, DEPLOYMENT_CHANGED, (), "")
-    assert await recorder.crud.report(ADA, run.id) == REPORT
+    assert (run.report_bytes, recorder.stored) == (0, []), "whose passages it has is not known"
 
 
 async def test_a_run_that_had_a_reason_already_keeps_it() -> None:
@@ -69,6 +69,20 @@ async def test_a_run_that_had_a_reason_already_keeps_it() -> None:
     assert (run.state, run.reason) == (HarnessRunState.FAILED, "HARNESS_MISSING")
     with pytest.raises(HarnessReportGone, match="its scores stay"):
         await recorder.crud.report(ADA, run.id)
+
+
+async def test_a_report_that_is_stored_while_its_project_is_erased_is_removed() -> None:
+    recorder = Recorder()
+
+    async def erase() -> None:
+        for each in recorder.runs.all():
+            recorder.runs.remove("acme", each.id)
+
+    recorder.objects.before_put = erase
+    with pytest.raises(HarnessRunNotFound):
+        await recorder.recorded(report=REPORT)
+
+    assert recorder.stored == []
 
 
 async def test_validation_stores_nothing() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.errors import AlreadyExists, RequestIdReused, Violation
 from tidemill_core.resources import refuse
+from tidemill_evaluator.errors import HarnessRunNotFound
 from tidemill_evaluator.harness_runs.domain.harness_run import HarnessRun
 from tidemill_evaluator.harness_runs.ports import Deployments, HarnessRuns, Reports
 
@@ -17,7 +18,8 @@ class RecordHarnessRun:
     """The id derives from the request id, so a repeated request records nothing twice, and stores its report again.
 
     The run names its report before that is stored, and is read again after: what erases reports finds every one, also
-    one that is being stored meanwhile.
+    one that is being stored meanwhile. No report is stored of a deployment that changed: whose passages it has, which
+    go with their documents, is not known.
     """
 
     runs: HarnessRuns
@@ -33,7 +35,7 @@ class RecordHarnessRun:
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
-            NotFound: there is no such deployment.
+            NotFound: there is no such deployment, or the run was erased meanwhile.
 
         """
         refuse(self._violations(given, report))
@@ -61,7 +63,11 @@ class RecordHarnessRun:
         if run.readable is None:
             return run
         await self.reports.put(run.project, run.id, report)
-        now = await self.runs.get(run.project, run.id)
+        try:
+            now = await self.runs.get(run.project, run.id)
+        except HarnessRunNotFound:  # erased meanwhile, with its project
+            await self.reports.remove(run.project, run.id)
+            raise
         if now.readable is None:
             await self.reports.remove(run.project, run.id)
         return now

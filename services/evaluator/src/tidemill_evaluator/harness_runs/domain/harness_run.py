@@ -56,6 +56,10 @@ class Live:
     rolling_out: bool = False
     """Whether a candidate may answer too."""
 
+    def differs_from(self, configuration: str) -> bool:
+        """Return whether others than a configuration may have answered, so far as is known."""
+        return self.rolling_out or self.configuration != configuration
+
 
 @dataclass(slots=True, kw_only=True)
 class HarnessRun(Aggregate):
@@ -90,7 +94,7 @@ class HarnessRun(Aggregate):
         """Complete what a client sent with what the evaluator knows; its id derives from the request's."""
         self.id = derived_id(self.project, "RecordHarnessRun", request_id)
         self.asked_by, self.requester = asked_by, requester
-        if live.rolling_out or live.configuration != self.configuration:
+        if live.differs_from(self.configuration):
             self.reason, self.message = (self.reason, self.message) if self.reason else (DEPLOYMENT_CHANGED, _CHANGED)
         else:
             self.model = live.model
@@ -99,7 +103,9 @@ class HarnessRun(Aggregate):
         self.pending.append(HarnessRunHasEnded(occurred_at=now))
 
     def name_report(self, report: ObjectRef, live: Live, *, now: datetime) -> None:
-        """Name the report that is stored next, and whose passages it may have."""
+        """Name the report that is stored next, and whose passages it may have; none where that is not known."""
+        if live.differs_from(self.configuration):
+            return
         self.report, self.report_time, self.passages_of = report, now, live.passages_of
 
     def withdraw_report(self) -> None:
