@@ -5,7 +5,7 @@ import pytest
 
 from services.inference.tests.examples.library import DECLARED, Library, example
 from services.inference.tests.fakes import ADA
-from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable, NotFound, TidemillError
 from tidemill_inference.examples.domain.declared import Examples, Selection
 from tidemill_inference.examples.domain.errors import ExamplesUnusable, TooManyExampleSets
 from tidemill_inference.generation.domain.question import Purpose
@@ -78,6 +78,21 @@ async def test_where_rag_fails_an_answer_goes_without() -> None:
     await library.chosen(ASKED)
     library.vectors.down = None
     assert await library.ids(ASKED) == ["e2", "e1"]
+
+
+@pytest.mark.parametrize("error", [DOWN, NotFound("there is no model large@1")])
+async def test_one_model_that_fails_takes_no_examples_from_other_deployments(error: TidemillError) -> None:
+    library, broken = Library(), replace(DECLARED, embedding="large@1")
+    await library.loads()
+    await library.loads(broken)
+    library.vectors.down = error
+
+    assert (await library.chosen(ASKED, broken)).why_not.startswith("examples_not_chosen: ")
+    library.vectors.down = None
+
+    assert await library.ids(ASKED) == ["e2", "e1"]
+    known = await library.ids(ASKED, broken)  # what rag says of the set itself pauses nothing
+    assert known == ([] if error is DOWN else ["e2", "e1"])
 
 
 async def test_a_project_has_no_more_sets_than_it_may_have() -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from tidemill_core.application import Caller, Clock, ResourceKey
-from tidemill_core.errors import DependencyUnavailable, TidemillError
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, PreconditionFailed, TidemillError
 from tidemill_inference.examples.domain.declared import MAX_COUNT, Examples, Selection
 from tidemill_inference.examples.domain.errors import ExamplesUnusable, TooManyExampleSets
 from tidemill_inference.examples.domain.example_set import (
@@ -42,10 +42,11 @@ class ChooseExamples:
     timeout_s: float
     """How long an answer waits for rag."""
     pause_s: float = 5.0
-    """For how long rag is left alone by a project that it failed, so that not each of its answers waits."""
+    """For how long rag is left alone by a project and model that it failed, so that not each of its answers waits."""
     max_sets: int = 20
     """Of a project."""
-    _paused_until: dict[str, float] = field(default_factory=dict)
+    _paused_until: dict[tuple[str, str], float] = field(default_factory=dict)
+    """By project and embedding model: what is slow or gone of one takes no examples from others."""
 
     async def __call__(self, caller: Caller, declared: Examples, question: Question) -> Chosen:
         """Return the examples for a question, by resolved settings.
@@ -110,7 +111,7 @@ class ChooseExamples:
         asking = self.vectors.nearest(
             caller, found, question=text, min_similarity=declared.min_similarity, limit=_FETCHED
         )
-        nearest = await self._within(caller.project, asking)
+        nearest = await self._within((caller.project, found.embedding), asking)
         by_id = {found.example_of(each.text_id): each.similarity for each in nearest}
         examples: dict[str, Example] = {each.id: each for each in await self.examples.get(found, list(by_id))}
         shown = [
@@ -120,14 +121,16 @@ class ChooseExamples:
         ]
         return tuple(reversed(shown[: declared.count]))
 
-    async def _within(self, project: str, asking: Coroutine[Any, Any, Sequence[Nearest]]) -> Sequence[Nearest]:
+    async def _within(
+        self, pausing: tuple[str, str], asking: Coroutine[Any, Any, Sequence[Nearest]]
+    ) -> Sequence[Nearest]:
         """Wait for rag, but not for long, and not at all while it is left alone.
 
         Raises:
             DependencyUnavailable: it does not answer, or not in time.
 
         """
-        if time.monotonic() < self._paused_until.get(project, 0.0):
+        if time.monotonic() < self._paused_until.get(pausing, 0.0):
             asking.close()
             message = f"rag has failed within the last {self.pause_s:g} s"
             raise DependencyUnavailable(message, dependency="rag")
@@ -135,18 +138,20 @@ class ChooseExamples:
             async with asyncio.timeout(self.timeout_s):
                 return await asking
         except TimeoutError as error:
-            self._pause(project)
+            self._pause(pausing)
             message = f"rag has not compared the question with examples in {self.timeout_s:g} s"
             raise DependencyUnavailable(message, dependency="rag") from error
+        except (NotFound, InvalidInput, PreconditionFailed):
+            raise  # rag has answered: it is this set that cannot be asked
         except TidemillError:
-            self._pause(project)
+            self._pause(pausing)
             raise
 
-    def _pause(self, project: str) -> None:
+    def _pause(self, pausing: tuple[str, str]) -> None:
         now = time.monotonic()
         for each in [name for name, until in self._paused_until.items() if until <= now]:
             del self._paused_until[each]
-        self._paused_until[project] = now + self.pause_s
+        self._paused_until[pausing] = now + self.pause_s
 
 
 def _unready(declared: Examples, found: ExampleSet | None, question: Question) -> Chosen:
