@@ -41,6 +41,19 @@ print(sys.stdin.read(), sys.stdout.isatty())
 os.write(1, b"done")
 {DOUBLE}
 """
+LOADS_LATE = r"""
+from __future__ import annotations
+import csv, logging, time, traceback, unittest, urllib.parse
+from datetime import datetime
+assert datetime.strptime("2024-01-02", "%Y-%m-%d").year == time.strptime("2024", "%Y").tm_year
+assert [name for name in ("cp1252", "utf-16", "idna", "latin-1") if "é".encode(name)]
+try:
+    unittest.TestCase().assertEqual(urllib.parse.quote("é"), "")
+except AssertionError:
+    assert "assertEqual" in traceback.format_exc()
+logging.warning(r"%s", next(csv.reader(["a,b"])))
+x: Unknown = "\d".isdigit()
+"""
 SEEN = "assert len(denied) == 12, denied; assert {*os.environ} <= {'LC_CTYPE'}; assert __name__ == 'answer'"
 
 
@@ -91,11 +104,15 @@ async def test_code_can_compute_and_nothing_else_and_passes_only_where_all_its_t
                 ("import sys\nsys.exit(97)", "assert False"),
                 ("import sys\nsys.exit(98)", "assert False"),
                 (READS_INPUT, "assert f(2) == 4"),
+                (LOADS_LATE, "import unittest, os.path\nfrom collections.abc import Set"),
+                (DOUBLE, "try:\n    import numpy\nexcept ImportError:\n    assert f(2) == 4"),
+                (DOUBLE, "import numpy"),
+                (DOUBLE, "from answer import f"),
             )
         )
     )
 
-    assert found == [1.0, 0.0, 0.0, 0.0, None, 0.0, 0.0, 1.0]
+    assert found == [1.0, 0.0, 0.0, 0.0, None, 0.0, 0.0, 1.0, 1.0, 1.0, None, None]
 
 
 def test_where_the_kernel_cannot_isolate_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:

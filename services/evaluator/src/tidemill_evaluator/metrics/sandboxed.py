@@ -6,6 +6,8 @@ length of a JSON object, that object, and a word. It says one of `READY`, `NOT_I
 of that code runs, and the word once all tests have passed: how it exits says nothing.
 """
 
+import ast
+import codecs
 import ctypes
 import json
 import os
@@ -16,27 +18,28 @@ import sys
 from typing import NoReturn
 
 READY, NOT_ISOLATED, UNUSABLE_TESTS = b"R", b"N", b"U"
-"""What it says first: the code runs now, or does not, as the kernel cannot isolate it or the tests are no Python."""
+"""What it says first: the code runs now, or does not, as the kernel cannot isolate it, or the tests are no
+Python or import what there is not."""
 MODULES = (
-    *("abc", "array", "base64", "bisect", "calendar", "cmath", "collections", "collections.abc", "contextlib", "copy"),
-    *("dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "io", "itertools"),
-    *(
-        "json",
-        "math",
-        "numbers",
-        "operator",
-        "pprint",
-        "queue",
-        "random",
-        "re",
-        "statistics",
-        "string",
-        "struct",
-        "sys",
-    ),
-    *("textwrap", "time", "types", "typing", "unicodedata", "uuid"),
+    *("__future__", "_strptime", "abc", "argparse", "array", "ast", "base64", "binascii", "bisect", "bz2"),
+    *("calendar", "cmath", "codecs", "collections", "collections.abc", "colorsys", "configparser", "contextlib"),
+    *("contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "errno", "fnmatch"),
+    *("fractions", "functools", "glob", "graphlib", "gzip", "hashlib", "heapq", "hmac", "html", "html.parser"),
+    *("inspect", "io", "ipaddress", "itertools", "json", "keyword", "linecache", "locale", "logging", "lzma", "math"),
+    *("numbers", "operator", "os", "os.path", "pathlib", "pickle", "platform", "pprint", "queue", "random", "re"),
+    *("reprlib", "secrets", "shlex", "signal", "statistics", "string", "stringprep", "struct", "sys", "tempfile"),
+    *("textwrap", "threading", "time", "timeit", "tokenize", "tomllib", "traceback", "types", "typing"),
+    *("unicodedata", "unittest", "urllib.parse", "uuid", "warnings", "weakref", "xml.etree.ElementTree"),
+    *("zlib", "zoneinfo"),
 )
-"""What the code can import: no file can be opened later."""
+"""What the code can import, and what these load when they are called: no file can be opened later."""
+ENCODINGS = (
+    *("ascii", "latin-1", "utf-7", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"),
+    *("utf-32-be", "cp437", "cp850", "cp1250", "cp1251", "cp1252", "iso8859-2", "iso8859-15", "koi8-r", "mac-roman"),
+    *("shift_jis", "euc_jp", "gbk", "gb18030", "big5", "euc_kr", "idna", "punycode", "unicode_escape"),
+    *("raw_unicode_escape", "rot_13", "hex", "base64"),
+)
+"""What texts can be encoded in."""
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _FILTER = 2
 _ALLOWED = {
@@ -78,19 +81,35 @@ def main() -> None:
     asked = json.loads(_read(int(_read(10))))
     for name in MODULES:
         __import__(name)
+    for name in ENCODINGS:
+        codecs.lookup(name)
     given_by, said_to = _set_apart()
     _limit(asked["cpu_s"], asked["memory_bytes"])
     if not isolate():
         _end(said_to, NOT_ISOLATED)
     try:
-        tests = compile(asked["tests"], "tests", "exec")
+        parsed = ast.parse(asked["tests"])
+        tests = compile(parsed, "tests", "exec")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
+        _end(said_to, UNUSABLE_TESTS)
+    if not _imported(parsed) <= sys.modules.keys():
         _end(said_to, UNUSABLE_TESTS)
     os.write(said_to, READY)
     names: dict[str, object] = {"__name__": "answer"}
     exec(compile(asked["code"], "answer", "exec"), names)  # noqa: S102 - what it is for
     exec(tests, names)  # noqa: S102 - ditto
     _end(said_to, os.read(given_by, 64))
+
+
+def _imported(tests: ast.Module) -> set[str]:
+    """Return the modules that tests import whatever the code does; nothing is imported by this."""
+    names = set[str]()
+    for step in tests.body:
+        if isinstance(step, ast.Import):
+            names |= {alias.name for alias in step.names}
+        elif isinstance(step, ast.ImportFrom):
+            names.add(step.module or "")
+    return names
 
 
 def _set_apart() -> tuple[int, int]:
