@@ -1,5 +1,6 @@
 """Questions that compare prompts: a saved version, or one that is saved nowhere."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -108,6 +109,26 @@ async def test_who_manages_the_project_compares_by_any_sampling_and_brings_promp
     assert not compared_by(operator, question(sampling=Sampling(temperature=0.1))).free_sampling, (
         "live ones are as ever"
     )
+
+
+@pytest.mark.parametrize(
+    ("scope", "compares"),
+    [
+        ("tidemill.inference.v1.InferenceService/Generate", False),
+        ("tidemill.inference.v1.PromptService/UpdatePrompt", True),
+        ("tidemill.evaluator.v1.PromptTestService/StartPromptTest", True),
+    ],
+)
+def test_a_key_of_an_operator_for_generate_alone_compares_nothing(scope: str, *, compares: bool) -> None:
+    key = Caller(
+        project=ADA.project, subject="service_account:app", roles=frozenset({"operator"}), scopes=frozenset({scope})
+    )
+    asked = question(purpose=Purpose.EVALUATION, unsaved=SHORT)
+
+    assert compared_by(key, question(purpose=Purpose.EVALUATION)).free_sampling is compares
+    assert compared_by(replace(key, via="evaluator"), asked).free_sampling
+    with nullcontext() if compares else pytest.raises(UnsavedPromptRefused, match="the scope UpdatePrompt"):
+        compared_by(key, asked)
 
 
 def test_a_request_carries_both() -> None:

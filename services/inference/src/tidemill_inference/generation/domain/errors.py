@@ -43,12 +43,15 @@ class PreviousNotFound(QuestionRefused):
 
 
 class UnsavedPromptRefused(PermissionDenied):
-    """Prompts that are saved nowhere are for operators."""
+    """Prompts that are saved nowhere are for operators, and credentials that may write prompts or test them."""
 
     reason = "ROLE_REQUIRED"
 
     def __init__(self) -> None:
-        super().__init__("unsaved_prompt: takes the role operator; send the name of a saved prompt in `prompt`")
+        super().__init__(
+            "unsaved_prompt: takes the role operator, and the scope UpdatePrompt or StartPromptTest where the "
+            "credential has scopes; send the name of a saved prompt in `prompt`"
+        )
 
 
 class ResponseNotFound(NotFound):

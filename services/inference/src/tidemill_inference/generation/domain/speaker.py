@@ -2,11 +2,20 @@
 
 import hashlib
 from dataclasses import replace
+from typing import Final
 
 from tidemill_core.application import Caller, Request
 from tidemill_core.rights import ACT_FOR_USERS, end_user_of, has_right, manages, principals_of
 from tidemill_inference.generation.domain.errors import UnsavedPromptRefused
 from tidemill_inference.generation.domain.question import Purpose, Question
+
+_COMPARES: Final = frozenset(
+    {
+        "tidemill.inference.v1.PromptService/UpdatePrompt",
+        "tidemill.evaluator.v1.PromptTestService/StartPromptTest",
+    }
+)
+"""A credential with scopes compares if one of these is among them: a key of an app, for Generate alone, does not."""
 
 
 def spoken_by(
@@ -34,12 +43,13 @@ def compared_by(caller: Caller, question: Question) -> Question:
     """Return the question with what the caller may compare: who manages the project could deploy it.
 
     Raises:
-        UnsavedPromptRefused: it brings a prompt, and the caller is no operator.
+        UnsavedPromptRefused: it brings a prompt, and the caller is no operator, or its credential is not for that.
 
     """
-    if question.unsaved and not manages(caller):
+    compares = manages(caller) and (bool(caller.via) or caller.scopes is None or bool(caller.scopes & _COMPARES))
+    if question.unsaved and not compares:
         raise UnsavedPromptRefused
-    return replace(question, free_sampling=question.purpose is Purpose.EVALUATION and manages(caller))
+    return replace(question, free_sampling=question.purpose is Purpose.EVALUATION and compares)
 
 
 def owned(caller: Caller, end_user: str) -> bool:
