@@ -78,7 +78,8 @@ async def test_examples_are_resolved_and_begin_to_load_with_the_deployment_that_
         versions=library.versions, models=Registry(minilm=1), vectors=library.vectors, max_examples=9
     )
     office.crud = replace(office.crud, examples=library.choose, resolve=replace(office.crud.resolve, examples=resolve))
-    spec = replace(SPEC, examples=Examples(dataset="helpdesk_sft", embedding="minilm"))
+    declared = Examples(dataset="helpdesk_sft", embedding="minilm")
+    spec = replace(SPEC, examples=declared)
 
     await office.crud.create(ADA, "checked", spec, labels={}, write=writing("check", validate_only=True))
     assert library.enqueued == []
@@ -88,3 +89,12 @@ async def test_examples_are_resolved_and_begin_to_load_with_the_deployment_that_
     assert len(library.enqueued) == 1
     stored = await office.deployments.get(ADA.project, "helpdesk")
     assert stored.live == made.live
+
+    library.choose = replace(library.choose, max_sets=0)
+    office.crud = replace(office.crud, examples=library.choose)
+    library.sets.kept.clear()
+    paused = await office.crud.update(ADA, "helpdesk", rollouts_paused=True, write=writing("pause"))
+    assert (paused.rollouts_paused, len(library.enqueued)) == (True, 1)
+    fewer = replace(spec, examples=replace(declared, seed=1))
+    changed = await office.crud.update(ADA, "helpdesk", change=lambda _: fewer, write=writing("seed"))
+    assert changed.live.examples == replace(DECLARED, min_similarity=0.3, seed=1)  # stored, so it is no failure

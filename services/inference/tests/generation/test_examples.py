@@ -5,15 +5,21 @@ from typing import Any
 import pytest
 
 from services.inference.tests.caching.cached import CachedHarness
+from services.inference.tests.caching.similar import SimilarHarness
 from services.inference.tests.examples.library import DECLARED, EXAMPLES, Library
 from services.inference.tests.fakes import ADA, PROMPT, AnsweringHarness, ScriptedEngine, asking, helpdesk, question
+from tidemill_core.application import Caller
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.examples.domain.declared import Examples
+from tidemill_inference.examples.domain.example_set import ExampleSet
+from tidemill_inference.examples.ports import Nearest
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.inference import Inference, InferenceWasCompleted
 from tidemill_inference.generation.messages import inference_message, payload_of
 
+DOWN = DependencyUnavailable("rag is down", dependency="rag")
 ASKED = "how do I reset my vpn password now"
 TURNS = [
     ("user", EXAMPLES[1].question),
@@ -138,3 +144,39 @@ async def test_an_answer_without_its_examples_warns_and_is_not_given_again() -> 
     await library.loads()
     fourth = await answer.whole(ADA, question(ASKED), request=asking("r4"))
     assert fourth.cache is None
+
+
+async def test_while_examples_cannot_be_chosen_no_answer_without_any_is_given_again() -> None:
+    cached, library = CachedHarness(examples=DECLARED), Library()
+    library.choose = replace(library.choose, pause_s=0.0)
+    await library.loads()
+    answer = with_examples(cached.answer, library)
+
+    first = await answer.whole(ADA, question("dogs are what"), request=asking("r1"))
+    library.vectors.down = DOWN
+    second = await answer.whole(ADA, question("dogs are what"), request=asking("r2"))
+    library.vectors.down = None
+    third = await answer.whole(ADA, question("dogs are what"), request=asking("r3"))
+
+    assert (first.examples, first.warnings) == (None, ())
+    assert second.cache is None
+    assert third.cache is not None
+
+
+async def test_examples_that_cannot_be_chosen_for_an_earlier_question_leave_it_comparable() -> None:
+    similar, library = SimilarHarness(examples=DECLARED), Library()
+    await library.loads()
+    answer, nearest = with_examples(similar.answer, library), library.vectors.nearest
+
+    async def failing(caller: Caller, of: ExampleSet, *, question: str, **bounds: Any) -> Sequence[Nearest]:  # noqa: ANN401 - as given
+        if question == ASKED:
+            raise DOWN
+        return await nearest(caller, of, question=question, **bounds)
+
+    await answer.whole(ADA, question(ASKED), request=asking("r1"))
+    library.vectors.nearest = failing  # type: ignore[method-assign]
+    again = await answer.whole(ADA, question(f"{ASKED} please"), request=asking("r2"))
+
+    assert again.cache is None
+    assert "nearest" in similar.similar.calls
+    assert "remove" not in similar.similar.calls

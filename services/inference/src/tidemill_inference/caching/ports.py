@@ -165,6 +165,8 @@ class Asked:
     passages: Sequence[Passage]
     examples: Sequence[str]
     """The ids of the examples before it."""
+    examples_known: bool
+    """Whether these are the question's; where they are not known, no answer is given again, or kept."""
     search: Callable[[tuple[Message, ...]], Awaitable[Found]]
     """Searches as for the question, with other messages; raises as a search does."""
 

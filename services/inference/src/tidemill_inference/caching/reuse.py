@@ -96,7 +96,7 @@ class ReuseAnswers:
     async def find(self, caller: Caller, policy: CachePolicy, asked: Asked) -> Reused | None:
         """See `Reusing.find`."""
         question = asked.question
-        if not _may_be_reused(question):
+        if not _may_be_reused(question) or not asked.examples_known:
             ANSWERS.labels("bypassed").inc()
             return None
         key = key_of(
@@ -187,6 +187,8 @@ class ReuseAnswers:
         """Search for the earlier question again: a changed document, index or right of its reader is seen."""
         messages = earlier.record.messages
         found = await asked.search(messages)
+        if not found.examples_known:
+            return None  # it is not known what it would get now
         question = replace(asked.question, messages=messages)
         key = key_of(
             question,

@@ -1,10 +1,11 @@
 """Deployments: create, change and delete one."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_core.resources import Write, check_etag, check_labels, check_slug, create, delete, etag_of, update
 from tidemill_inference.deployments.domain.configuration import DEFAULT_SAMPLING, SamplingLimits
 from tidemill_inference.deployments.domain.deployment import Deployment
@@ -12,10 +13,13 @@ from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.engines.ports import Warm, warms_nothing
+from tidemill_inference.examples.domain.declared import Examples
 from tidemill_inference.examples.ports import ChoosingExamples
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.rollouts.domain.policy import MetricRule
 from tidemill_inference.rollouts.ports import DeclaredMetrics, Outcomes
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +123,7 @@ class DeploymentCrud:
                 stored.pause_rollouts(paused=rollouts_paused, now=now)
 
         changed_one = await update(self.deployments, caller.project, deployment_id, changed, write)
-        return await self._warmed(changed_one, write)
+        return await self._warmed(changed_one, write, showed=current.live.examples)
 
     async def delete(self, caller: Caller, deployment_id: str, write: Write) -> Deployment:
         """Return the deployment as it was; its inferences stay, and what its rollout counted goes.
@@ -150,10 +154,18 @@ class DeploymentCrud:
             if problem := policy.maturity_problem(rule, matures_after=matures_after):
                 raise InvalidInput.at(field=field, text=f"is {rule.metric}, {problem}")
 
-    async def _warmed(self, deployment: Deployment, write: Write) -> Deployment:
+    async def _warmed(self, deployment: Deployment, write: Write, *, showed: Examples | None = None) -> Deployment:
+        """Have loaded what answers need; `showed` are the examples that it showed before. What fails here is logged.
+
+        The deployment is stored by then, and the first question has loaded what is not.
+        """
         if not write.validate_only:
-            if self.examples and deployment.live.examples:
-                await self.examples.request(deployment.project, deployment.live.examples)
+            shows = deployment.live.examples
+            if self.examples and shows and shows != showed:
+                try:
+                    await self.examples.request(deployment.project, shows)
+                except TidemillError as error:
+                    _log.warning("examples_not_requested: %s: %s", deployment.id, error.reason)
             self.warm(deployment.project, deployment.live.model, deployment.spec.engine)
             if (retrieval := deployment.live.retrieval) and retrieval.rewrite:
                 self.warm(deployment.project, retrieval.rewrite, "")

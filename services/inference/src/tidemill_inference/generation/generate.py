@@ -126,6 +126,7 @@ class GenerateAnswer:
             index=context.found.index,
             passages=context.found.passages,
             examples=context.found.examples,
+            examples_known=context.found.examples_known,
             search=partial(_search_again, search, context),
         )
         context.generation.waiting_for = "the answer to an equal question"

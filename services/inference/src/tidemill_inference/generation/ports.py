@@ -176,6 +176,8 @@ class Found:
     """rag's warnings."""
     examples: tuple[str, ...] = ()
     """The ids of the examples that were chosen for the same question."""
+    examples_known: bool = True
+    """False where examples could not be chosen: other ones may belong to the question."""
 
 
 class Retriever(Protocol):

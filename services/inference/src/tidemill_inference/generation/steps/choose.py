@@ -26,4 +26,5 @@ class Choose:
         chosen = await self.choosing(context.caller, declared, context.question)
         context.examples = chosen.examples
         context.warnings += [chosen.why_not] if chosen.why_not else []
-        context.found = replace(context.found, examples=tuple(each.example.id for each in chosen.examples))
+        names = tuple(each.example.id for each in chosen.examples)
+        context.found = replace(context.found, examples=names, examples_known=not chosen.why_not)
