@@ -67,6 +67,11 @@ def test_a_rollout_of_prompts_alone_follows_no_model(file: Path) -> None:
     [
         ([GATED, ROLLED], "rollouts.helpdesk.prompt_gate", "go_live: by_rollout}"),
         ([BY_ROLLOUT, GATED], "rollouts.helpdesk", "add prompt_gate: GATE to it"),
+        (
+            [BY_ROLLOUT, GATED, ("    gate: helpdesk_gate\n", "    prompt_gate: prompt_gate\n")],
+            "rollouts.helpdesk",
+            "new versions of helpdesk_lora go live by this rollout: add gate: GATE to it",
+        ),
         ([BY_ROLLOUT, ROLLED], "rollouts.helpdesk.prompt_gate", "there is no gate 'prompt_gate'"),
         ([GATED], "gates.prompt_gate", "has no deployment"),
         (

@@ -83,6 +83,17 @@ async def test_a_promotion_is_not_rolled_back_where_another_version_replaced_it(
     assert "version 6 is live by now" in rollout.message
 
 
+async def test_what_passed_while_a_promoted_version_is_being_made_live_is_compared_again() -> None:
+    harness = await promoted()
+
+    await passed(harness, "e2")
+
+    refused = harness.published[-1]
+    assert isinstance(refused, RolloutWasRefused)
+    assert refused.reason is Reason.BASELINE_CHANGED
+    assert refused.message == "what is searched is being changed by the rollout of index version 5 of handbook"
+
+
 async def test_a_promotion_is_not_rolled_back_where_rag_has_the_version_before_no_more() -> None:
     harness = await promoted()
     await harness.tick()

@@ -113,6 +113,7 @@ def test_a_passed_evaluation_starts_a_rollout_of_the_live_configuration_with_the
     [
         (deployment(), passed(baseline="other"), "", Reason.BASELINE_CHANGED),
         (rolling(), passed("e2", candidate="lora@2"), "", Reason.ROLLOUT_ACTIVE),
+        (rolling(), passed("e2"), "", Reason.SAME_CANDIDATE),
         (deployment(), passed(), "it is gone", Reason.MODEL_NOT_READY),
         (deployment(None), passed(), "", Reason.NO_POLICY),
         (deployment(follow="other"), passed(), "", Reason.NO_POLICY),

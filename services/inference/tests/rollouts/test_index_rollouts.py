@@ -97,7 +97,7 @@ async def test_while_rag_does_not_answer_the_promotion_waits_and_no_other_candid
     await harness.tick()
 
     assert isinstance(refused, RolloutWasRefused)
-    assert refused.reason is Reason.ROLLOUT_ACTIVE
+    assert refused.reason is Reason.BASELINE_CHANGED
     assert harness.indexes.promoted == [5]
     assert not (await harness.rollout()).unfinished
 

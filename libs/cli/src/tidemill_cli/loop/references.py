@@ -222,6 +222,9 @@ def _rollout_problems(document: Document, loop: Loop) -> Iterator[Problem]:
         yield from _index_gate_problems(document, loop, name)
         yield from _prompt_gate_problems(document, loop, name)
         if gate is None:
+            if not rollout.gate and isinstance(deployment.model, Follow):
+                message = f"new versions of {deployment.model.follow} go live by this rollout: add gate: GATE to it"
+                yield document.problem(("rollouts", name), message)
             continue
         if not gate.candidate:
             kind, field = ("prompts", "prompt_gate") if gate.candidate_prompt else ("index versions", "index_gate")

@@ -61,21 +61,32 @@ def refusal(  # noqa: PLR0913 - all that speaks against one
     """
     if text := _not_followed(spec, passed):
         return Reason.NO_POLICY, text
+    if candidate_of(live, passed).digest == live.digest:
+        return Reason.SAME_CANDIDATE, f"{passed.candidate} answers already: there is nothing to roll out"
     if live.digest != passed.baseline:
         return Reason.BASELINE_CHANGED, "another configuration answers than the one it was compared with"
-    if busy := _busy(last, experiment):
+    if busy := _busy(last, experiment, candidate_of(live, passed)):
         return busy
     if why_not:
         return _not_ready(passed), why_not
+    return _other_index(passed, live_index)
+
+
+def _other_index(passed: PassedEvaluation, live_index: int) -> tuple[Reason, str] | None:
+    """Return what is live of the candidate's collection by now, None where it is what it was compared with."""
     if live_index not in {0, passed.baseline_index or live_index} or (live_index and live_index == passed.index):
         return Reason.BASELINE_CHANGED, f"index version {live_index} is live by now, which it was not compared with"
     return None
 
 
-def _busy(last: Rollout | None, experiment: Split | None) -> tuple[Reason, str] | None:
-    """Return what has the deployment's requests already."""
-    if last and last.unfinished:
+def _busy(last: Rollout | None, experiment: Split | None, candidate: Configuration) -> tuple[Reason, str] | None:
+    """Return what has the deployment's requests already, or is about to change what answers them."""
+    if last and last.active and last.candidate.digest == candidate.digest:
+        return Reason.SAME_CANDIDATE, f"{last.named_candidate} is on its way already: its rollout decides"
+    if last and last.active:
         return Reason.ROLLOUT_ACTIVE, f"{last.named_candidate} is on its way: promote it or roll it back first"
+    if last and last.unfinished:  # it ends without an event, and changes what the candidate was compared with
+        return Reason.BASELINE_CHANGED, f"what is searched is being changed by the rollout of {last.named_candidate}"
     if experiment:
         return Reason.EXPERIMENT_ACTIVE, f"experiment {experiment.run} runs: stop it, and evaluate the candidate again"
     return None

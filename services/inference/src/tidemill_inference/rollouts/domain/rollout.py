@@ -260,6 +260,12 @@ class Rollout:
             return Decision(move=Move.STAY)
         return Decision(move=Move.HOLD, hold=Hold.APPROVALS, message=f"{why}; waits for approvals: {missing} more")
 
+    @property
+    def _not_ready(self) -> Reason:
+        if self.prompt:
+            return Reason.PROMPT_NOT_READY
+        return Reason.INDEX_NOT_READY if self.index else Reason.MODEL_NOT_READY
+
     def _late(self, counts: StepCounts) -> Decision:
         hours = self.current.at_most.total_seconds() / 3600
         enough = counts.missing(self.current, self.policy.abort)
@@ -267,7 +273,7 @@ class Rollout:
         text = f"step {self.step} {what} within {hours:.3g} h" + ("" if self.ready else f": it {self.message}")
         match self.policy.on_timeout:
             case OnTimeout.ROLL_BACK | OnTimeout.PROMOTE if not self.ready:
-                return Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY, message=text)
+                return Decision(move=Move.ROLL_BACK, reason=self._not_ready, message=text)
             case OnTimeout.ROLL_BACK:
                 return Decision(move=Move.ROLL_BACK, reason=Reason.TIMEOUT, message=text)
             case OnTimeout.PROMOTE if not counts.answers and (found := counts.ended(above=0)):

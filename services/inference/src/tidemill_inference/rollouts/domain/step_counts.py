@@ -47,6 +47,7 @@ class Reason(Enum):
     PROMPT_NOT_READY = "PROMPT_NOT_READY"
     NO_POLICY = "NO_POLICY"
     EXPERIMENT_ACTIVE = "EXPERIMENT_ACTIVE"
+    SAME_CANDIDATE = "SAME_CANDIDATE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
