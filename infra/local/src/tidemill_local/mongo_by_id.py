@@ -18,7 +18,7 @@ import jpype
 from tidemill_local.mongo_commits import GroupCommit
 from tidemill_local.mongo_journal import Journal
 from tidemill_local.mongo_maps import DOCUMENTS
-from tidemill_local.mongo_plain_updates import PlainUpdates
+from tidemill_local.mongo_plain_updates import PLAIN, PlainUpdates
 from tidemill_local.mongo_turns import Turns, in_turns
 
 WRITES = frozenset({"insert", "update", "delete", "findAndModify", "findandmodify"})
@@ -109,6 +109,11 @@ class ById:
         with self._turn(turns, command):
             return self._narrowed(message, command, operations[0])
 
+    def handle_again(self, message: Any) -> None:  # noqa: ANN401 - see above
+        """Do a command of the journal the way it was done."""
+        is_plain = message.getDocument().remove(PLAIN)
+        (self._plain.handle if is_plain else self._backend.handleMessage)(message)
+
     @contextmanager
     def _turn(self, turns: Turns, command: str) -> Iterator[None]:
         """Have the collection. Who holds it never waits for a commit, so that reads do not wait for one either."""
@@ -181,7 +186,11 @@ class ById:
         if command not in WRITES:
             return self._backend.handleMessage(message)
         if conditional and command == "update" and self._plain.takes(message, operation):
-            return self._journal.written(self._plain.handle, message, bounded=True)
+            message.getDocument().put(PLAIN, True)  # noqa: FBT003 - Java has no keywords
+            try:
+                return self._journal.written(self._plain.handle, message, bounded=True)
+            finally:
+                message.getDocument().remove(PLAIN)  # the next part of the command may go another way
         return self._written(message, bounded=self._names_ids(operation, command))
 
     def _written(self, message: Any, *, bounded: bool) -> Any:  # noqa: ANN401 - see above

@@ -10,6 +10,8 @@ import jpype
 
 from tidemill_local.mongo_maps import BY_ID, DOCUMENTS
 
+PLAIN = "tidemillPlain"
+"""In a command of the journal: it went this way, and goes it again."""
 _FIELDS = ("$set", "$unset")
 
 
@@ -32,10 +34,7 @@ class PlainUpdates:
         query, update = operation.get("q"), operation.get("u")
         if query.size() != 1 or not operation.get("multi") or not isinstance(update, self._document):
             return False
-        if not {str(each) for each in update.keySet()} <= set(_FIELDS):
-            return False
-        fields = [str(name) for part in update.values() for name in part.keySet()]
-        if any(name == "_id" or "." in name or name.startswith("$") for name in fields):
+        if not self._is_of_fields(update):
             return False
         named, collection = query.get("_id"), self._collection(message)
         if not isinstance(named, self._document) or collection is None:
@@ -43,6 +42,18 @@ class PlainUpdates:
         if not all(isinstance(each, self._text) for each in named.get("$in")):
             return False
         return all(isinstance(each, self._no_index) or str(each.getName()) == BY_ID for each in collection.getIndexes())
+
+    def _is_of_fields(self, update: Any) -> bool:  # noqa: ANN401 - see above
+        """Return whether an update sets or removes whole fields, and none of them both, which the library refuses."""
+        parts = list(update.values())
+        if not {str(each) for each in update.keySet()} <= set(_FIELDS):
+            return False
+        if not all(isinstance(part, self._document) and part.size() for part in parts):
+            return False
+        fields = [str(name) for part in parts for name in part.keySet()]
+        return len(set(fields)) == len(fields) and not any(
+            name in ("", "_id") or "." in name or name.startswith("$") for name in fields
+        )
 
     def handle(self, message: Any) -> Any:  # noqa: ANN401 - see above
         """Return the reply to a message of one such operation."""

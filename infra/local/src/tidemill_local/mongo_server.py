@@ -100,7 +100,7 @@ def durable_backend(store: Any, commit: GroupCommit, journal: Journal) -> Any:  
 
     def handle_again(message: Any) -> None:  # noqa: ANN401 - see above
         types.open_before(str(message.getDocument().keySet().iterator().next()), message)
-        inner.handleMessage(message)
+        by_id.handle_again(message)
 
     if count := journal.replay(handle_again):
         _log.warning("did %s commands of the journal again", count)

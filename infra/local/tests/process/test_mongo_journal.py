@@ -47,6 +47,10 @@ results.append(things.update_many({"_id": {"$in": ["t3", "t4"]}, "n": 8}, {"$set
 results.append(things.update_many({"_id": {"$in": ["t3"]}, "n": 8}, {"$set": {"out": [3]}}))
 states.append([[each.matched_count, each.modified_count] for each in results])
 things.update_one({"_id": "u", "n": {"$lt": 1}}, {"$inc": {"n": 1}}, upsert=True)
+try:
+    things.update_many({"_id": {"$in": ["t5"]}, "n": 0}, {"$set": {"n": 9, "m": 1}, "$unset": {"m": ""}})
+except pymongo.errors.WriteError:
+    states.append("refused")
 client = things.database.client
 client.other.things.insert_one({"_id": "o"})
 try:
@@ -106,10 +110,10 @@ store.closeImmediately()
 
 def test_what_was_acknowledged_before_a_kill_is_there_once(java: JavaProcess, tmp_path: Path) -> None:
     (sizes, states), log = java.run(KILLED, tmp_path / "store.mv")
-    changed, refused, first, second, last = states
+    changed, conflict, refused, first, second, last = states
 
     assert changed == [[2, 2], [2, 0], [2, 2], [1, 1]]
-    assert refused == "refused"
+    assert conflict == refused == "refused"
     assert first == {
         "t0": {"n": 2, "text": "x"},
         "t1": {"n": 0, "text": "x", "list": [1]},
@@ -124,7 +128,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_once(java: JavaProcess, tm
         "t5": {"n": 103, "text": "x"}
     }
     assert last == {"n": 5, "text": "x"}
-    assert "did 10 commands of the journal again" in log
+    assert "did 11 commands of the journal again" in log
     assert sizes[0] == 16, "a commit leaves none"
     assert sizes[2] == 16, "what could not be added was committed"
     assert sizes[1] > 16, "what follows a commit is added again"
