@@ -3,6 +3,7 @@
 import asyncio
 import platform
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,9 @@ from services.evaluator.tests.builders import ADA, TUNED, cases, write
 from services.evaluator.tests.harness import Evaluator
 from tidemill_core.application import Caller
 from tidemill_evaluator.errors import NoVerdict
-from tidemill_evaluator.metrics import sandboxed
+from tidemill_evaluator.metrics import code_sandbox, sandboxed
 from tidemill_evaluator.metrics.code_metrics import CodeMetrics
-from tidemill_evaluator.metrics.code_sandbox import CodeNotIsolated, CodeSandbox
+from tidemill_evaluator.metrics.code_sandbox import CodeNotIsolated, CodeNotRun, CodeSandbox
 from tidemill_evaluator.metrics.domain.code import CodeLimits, code_in
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair, Scored
 from tidemill_evaluator.suites.domain.suite import Suite
@@ -63,12 +64,16 @@ class FakeRunner:
     def __init__(self) -> None:
         self.ran: list[tuple[str, str]] = []
         self.isolates = True
+        self.checks = 0
+
+    async def check(self) -> None:
+        self.checks += 1
+        if not self.isolates:
+            raise CodeNotIsolated
 
     async def passes(self, caller: Caller, code: str, tests: str) -> Scored:
         assert caller.project
         self.ran.append((code, tests))
-        if not self.isolates:
-            raise CodeNotIsolated
         return float("def f" in code)
 
 
@@ -132,19 +137,38 @@ async def test_without_leave_of_the_operator_code_is_refused_where_it_is_asked_f
     assert (scores.baseline, scores.candidate) == ({}, {})
 
 
-async def test_a_machine_that_cannot_isolate_is_found_out_before_any_code_of_an_answer() -> None:
+async def test_a_machine_that_cannot_isolate_refuses_what_asks_for_it_and_leaves_out_what_does_not() -> None:
     runner = FakeRunner()
-    metrics = CodeMetrics(runner)
-    await metrics.check(ADA, ["code_runs"], gating=True)
     runner.isolates = False
+    metrics = CodeMetrics(runner)
+    case = replace(cases(1)[0], code_tests=TESTS)
 
     with pytest.raises(NoVerdict, match="no seccomp filters"):
         await metrics.pin(ADA, ["code_runs"], answering=[], gating=True)
-    case = replace(cases(1)[0], code_tests=TESTS)
-    with pytest.raises(NoVerdict):
-        await metrics.scores(ADA, ["code_runs"], Pair(case=case, baseline=None, candidate=GivenAnswer(text="x")))
+    scores = await metrics.scores(ADA, ["code_runs"], Pair(case=case, baseline=None, candidate=GivenAnswer(text="x")))
 
-    assert runner.ran[:2] == [("", ""), ("", "")]
+    assert (scores.baseline, scores.candidate, runner.ran) == ({}, {}, [])
+
+
+async def test_a_machine_that_runs_code_is_asked_once() -> None:
+    runner = FakeRunner()
+    metrics = CodeMetrics(runner)
+
+    await asyncio.gather(*(metrics.check(ADA, ["code_runs"], gating=True) for _ in range(3)))
+
+    assert (runner.checks, runner.ran) == (1, [])
+
+
+async def test_where_a_program_that_does_nothing_fails_no_answer_is_judged_and_no_turn_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns = Turns(1)
+
+    async with turns.of(ADA.project):
+        await CodeSandbox(turns=turns, limits=CodeLimits()).check()
+        monkeypatch.setattr(code_sandbox, "_PROGRAM", Path("/nowhere"))
+        with pytest.raises(CodeNotRun, match="EVALUATOR_CODE_MEMORY_BYTES"):
+            await CodeSandbox(turns=turns, limits=CodeLimits()).check()
 
 
 async def test_cases_with_tests_are_compared_by_them_though_no_request_asks_for_it() -> None:

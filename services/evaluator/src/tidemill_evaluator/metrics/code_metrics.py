@@ -1,5 +1,6 @@
 """The metric `code_runs`: whether the code of an answer passes the tests of its case."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 
 from tidemill_core.application import Caller
@@ -28,6 +29,8 @@ class CodeMetrics(FixedMetrics):
     def __init__(self, runner: CodeRunner | None) -> None:
         super().__init__({CODE_RUNS: _METRIC})
         self._runner = runner
+        self._checking = asyncio.Lock()
+        self._runs = False
 
     async def check(self, caller: Caller, names: Collection[str], *, gating: bool) -> None:
         """See `MetricFamily.check`.
@@ -36,8 +39,8 @@ class CodeMetrics(FixedMetrics):
             NoVerdict: code does not run here.
 
         """
-        del names, gating
-        await self._refuse_unless_runs(caller)
+        del caller, names, gating
+        await self._refuse_unless_runs()
 
     async def pin(
         self, caller: Caller, names: Collection[str], *, answering: Collection[str], gating: bool
@@ -48,33 +51,42 @@ class CodeMetrics(FixedMetrics):
             NoVerdict: code does not run here.
 
         """
-        del names, answering, gating
-        await self._refuse_unless_runs(caller)
+        del caller, names, answering, gating
+        await self._refuse_unless_runs()
         return {}
 
     async def scores(self, caller: Caller, names: Collection[str], pair: Pair) -> PairScores:
-        """See `MetricFamily.scores`; none where code does not run here, and only a case asks for it."""
+        """See `MetricFamily.scores`; none where code does not run here: what asks for them is refused by `pin`."""
         del names
-        try:
-            return PairScores(
-                baseline=await self._side(caller, pair, pair.baseline),
-                candidate=await self._side(caller, pair, pair.candidate),
-            )
-        except PreconditionFailed as error:
-            raise NoVerdict(CODE_UNAVAILABLE, error.message) from error
+        if self._runner is None or await self._why_not(self._runner):
+            return PairScores()
+        return PairScores(
+            baseline=await self._side(caller, self._runner, pair, pair.baseline),
+            candidate=await self._side(caller, self._runner, pair, pair.candidate),
+        )
 
-    async def _side(self, caller: Caller, pair: Pair, answered: GivenAnswer | None) -> Scores:
-        if self._runner is None or answered is None:
+    @staticmethod
+    async def _side(caller: Caller, runner: CodeRunner, pair: Pair, answered: GivenAnswer | None) -> Scores:
+        if answered is None:
             return {}
         code = code_in(answered.text)
         if not code.strip():
             return {CODE_RUNS: 0.0}
-        return {CODE_RUNS: await self._runner.passes(caller, code, pair.case.code_tests)}
+        return {CODE_RUNS: await runner.passes(caller, code, pair.case.code_tests)}
 
-    async def _refuse_unless_runs(self, caller: Caller) -> None:
+    async def _refuse_unless_runs(self) -> None:
         if self._runner is None:
             raise NoVerdict(CODE_UNAVAILABLE, _NOT_ALLOWED)
-        try:
-            await self._runner.passes(caller, "", "")
-        except PreconditionFailed as error:
-            raise NoVerdict(CODE_UNAVAILABLE, error.message) from error
+        if why_not := await self._why_not(self._runner):
+            raise NoVerdict(CODE_UNAVAILABLE, why_not.message) from why_not
+
+    async def _why_not(self, runner: CodeRunner) -> PreconditionFailed | None:
+        """Return why no code can run, if so; a machine where it did is not asked again."""
+        async with self._checking:
+            if not self._runs:
+                try:
+                    await runner.check()
+                except PreconditionFailed as error:
+                    return error
+                self._runs = True
+        return None

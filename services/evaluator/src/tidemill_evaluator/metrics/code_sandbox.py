@@ -36,12 +36,29 @@ class CodeNotIsolated(PreconditionFailed):
         )
 
 
+class CodeNotRun(PreconditionFailed):
+    """A program that does nothing does not pass."""
+
+    reason = "CODE_NOT_RUN"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "code_runs cannot be computed: a program that does nothing does not come to its end: raise "
+            "EVALUATOR_CODE_MEMORY_BYTES or EVALUATOR_CODE_CPU_S, or try again when the machine has less to do"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeSandbox:
     """Implements `ports.CodeRunner`: a fresh interpreter for each program, with no environment and no packages."""
 
     turns: Turns
     limits: CodeLimits
+
+    async def check(self) -> None:
+        """See `CodeRunner.check`; it takes no project's turn."""
+        if await self._passes("", "") != 1.0:
+            raise CodeNotRun
 
     async def passes(self, caller: Caller, code: str, tests: str) -> Scored:
         """See `CodeRunner.passes`."""

@@ -61,6 +61,15 @@ class Embedder(Protocol):
 class CodeRunner(Protocol):
     """Runs code of answers where it can only compute."""
 
+    async def check(self) -> None:
+        """Refuse where no code can run.
+
+        Raises:
+            PreconditionFailed: the machine cannot keep code from files and connections, or runs none to its end.
+
+        """
+        ...
+
     async def passes(self, caller: Caller, code: str, tests: str) -> Scored:
         """Return 1 where tests pass after the code, else 0; None where the tests are no Python, or the machine is slow.
 
