@@ -1,7 +1,7 @@
 """An evaluator on in-memory stores."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -50,6 +50,8 @@ from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS
 from tidemill_evaluator.evaluations.paired_answers import PairedAnswers
 from tidemill_evaluator.evaluations.ports import CaseResults
+from tidemill_evaluator.evaluations.queue_reevaluation import QueueReevaluation
+from tidemill_evaluator.evaluations.read_reference import ReadReference
 from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand, StartEvaluation
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
@@ -145,6 +147,16 @@ class Evaluator:
             attempts=attempts,
             enqueue=self.enqueue,
         )
+        self.passed_over: list[tuple[str, str]] = []
+        self.queue_reevaluation = QueueReevaluation(
+            evaluations=self.evaluations,
+            gates=self.gates,
+            inference=self.inference,
+            pairwise=no_pairwise,
+            enqueue=self.enqueue,
+            passed_over=lambda gate, why: self.passed_over.append((gate.id, why)),
+            clock=self.clock,
+        )
         self._add_crud(limits)
         self.evaluation_crud = EvaluationCrud(evaluations=self.evaluations, retrieval=self.retrieval, clock=self.clock)
         self._add_results()
@@ -163,7 +175,11 @@ class Evaluator:
 
     def _add_crud(self, limits: Limits) -> None:
         self.gate_crud = GateCrud(
-            gates=self.gates, changed=self.triggers.gate_changed, metrics=self.metrics, limits=limits
+            gates=self.gates,
+            changed=self.triggers.gate_changed,
+            metrics=self.metrics,
+            limits=limits,
+            clock=self.clock,
         )
         self.suite_crud = SuiteCrud(
             suites=self.suites,
@@ -212,6 +228,7 @@ class Evaluator:
             compute_verdict=ComputeVerdict(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
             compare_weights=CompareWeights(models=self.models),
             compare_prompts=ComparePrompts(prompts=self.inference),
+            reference=ReadReference(evaluations=self.evaluations, cases=self.cases, results=results),
             compare_slices=CompareSlices(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
             retrieval=self.retrieval,
             triggers=self.triggers,
@@ -288,6 +305,10 @@ class Evaluator:
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(timedelta(seconds=seconds))
+
+
+async def no_pairwise(_caller: Caller, _metrics: Collection[str]) -> Sequence[str]:
+    return []
 
 
 def registry(*families: MetricFamily) -> Registry:

@@ -16,6 +16,8 @@ from tidemill_client.connection import Connection
 from tidemill_client.evaluations import Evaluations
 from tidemill_core.errors import TidemillError
 
+HOURS_OF_TWO_DAYS = 48
+
 gates = Commands(help="What candidates have to show before they are rolled out.")
 
 
@@ -23,12 +25,18 @@ gates = Commands(help="What candidates have to show before they are rolled out."
     gates,
     "list",
     lambda c: c.evaluations.ListGates,
-    ("gate", "deployment", "candidates of", "requires", "paused"),
-    lambda g: (g.id, g.deployment, _followed(g), len(g.require), "yes" if g.paused else ""),
+    ("gate", "deployment", "candidates of", "requires", "again every", "paused"),
+    lambda g: (g.id, g.deployment, _followed(g), len(g.require), _again(g), "yes" if g.paused else ""),
 )
 def list_gates() -> ListGatesRequest:
     """List the project's gates."""
     return ListGatesRequest()
+
+
+def _again(gate: Gate) -> str:
+    """Return how often what is live is evaluated again, in days or hours."""
+    hours = gate.reevaluate.every.seconds // 3600
+    return f"{hours / 24:g} d" if hours >= HOURS_OF_TWO_DAYS else f"{hours} h" if hours else ""
 
 
 def _followed(gate: Gate) -> str:

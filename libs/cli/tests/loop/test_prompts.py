@@ -114,3 +114,13 @@ async def test_a_changed_prompt_changes_the_prompt_and_not_the_deployment_that_r
     assert running.writes() == {}
     assert found["prompt", "answer"] is Action.UPDATE
     assert found["deployment", "helpdesk"] is Action.NONE
+
+
+def test_a_gate_may_be_evaluated_again(file: Path) -> None:
+    weekly = ("    candidate_prompt: answer\n", "    candidate_prompt: answer\n    reevaluate: {every: 7d}\n")
+    loop = read_loop(changed(file, BY_ROLLOUT, GATED, ROLLED, weekly))
+
+    gates = {each.name: each.message for each in desired_resources(loop) if isinstance(each.message, Gate)}
+
+    assert gates["prompt_gate"].reevaluate.every.seconds == 7 * 24 * 3600
+    assert [name for name, gate in gates.items() if gate.HasField("reevaluate")] == ["prompt_gate"]

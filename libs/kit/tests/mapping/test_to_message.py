@@ -44,6 +44,11 @@ class Requirement:
     at_least: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reevaluate:
+    every: timedelta = timedelta(0)
+
+
 @dataclass(kw_only=True)
 class Gate(Aggregate):
     deployment: str = "helpdesk"
@@ -56,6 +61,7 @@ class Gate(Aggregate):
     cluster_by: tuple[str, ...] = ()
     max_size_ratio: float = 0.0
     candidate_prompt: str = ""
+    reevaluate: Reevaluate | None = None
     inner: str = "not in the contract"
 
 

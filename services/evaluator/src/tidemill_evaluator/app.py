@@ -10,6 +10,7 @@ from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import (
     add_RetrievalEvaluationServiceServicer_to_server,
 )
 from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
+from tidemill_core.application import SystemClock
 from tidemill_evaluator.erasure import erased_by, erasures
 from tidemill_evaluator.errors import GateNotFound, SpentLevelNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.events import candidates
@@ -61,10 +62,17 @@ async def build_app(settings: EvaluatorSettings) -> App:
     prompt_tests = wire_prompt_tests(settings, backend, known)
     harness_runs = wire_harness_runs(settings, backend)
     others = OfOtherFeatures(
-        suites=suites, cases=cases, gates=gates, levels=levels, retrieval=retrieval.for_gates, metrics=metrics
+        suites=suites,
+        cases=cases,
+        gates=gates,
+        levels=levels,
+        retrieval=retrieval.for_gates,
+        metrics=metrics,
+        pairwise=judges.metrics.comparing,
     )
     evaluations = wire_evaluations(settings, backend, others)
-    gate_crud = GateCrud(gates=gates, changed=evaluations.triggers.gate_changed, metrics=metrics, limits=limits)
+    changed = evaluations.triggers.gate_changed
+    gate_crud = GateCrud(gates=gates, changed=changed, metrics=metrics, limits=limits, clock=SystemClock())
     suite_crud = _suite_crud(suites, cases, processes, gates=gate_crud, limits=limits)
     erased = erased_by(cases, evaluations, retrieval, prompt_tests, judges, harness_runs)
     return backend.app(
@@ -80,6 +88,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
         workers=[
             evaluations.controller,
             evaluations.deferred,
+            evaluations.reevaluations,
             evaluations.sweeps,
             judges.controller,
             retrieval.controller,

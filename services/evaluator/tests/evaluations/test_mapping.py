@@ -99,6 +99,7 @@ def test_an_evaluation_is_stored_as_it_always_was() -> None:
         [],
     )
     assert encoded["comparisons"][0].pop("clusters") == 0
+    assert encoded["comparing"].pop("reevaluates") == ""
     assert (encoded.pop("pins"), encoded.pop("baseline_prompt"), encoded["comparing"].pop("prompt")) == ({}, "", "")
     assert encoded == {**STORED, "requester": "user:ada"}
     assert EVALUATIONS.decode(identity(done), EVALUATIONS.encode(done), 1) == done

@@ -1,6 +1,7 @@
 """Contract suite of the stores: in memory and on real servers."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from google.protobuf.json_format import MessageToJson
@@ -15,11 +16,12 @@ from tidemill_core.errors import PermissionDenied
 from tidemill_evaluator.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
-from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, unfinished_evaluations
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, due_gates, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, PartialResult
 from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
 from tidemill_evaluator.gates.domain.gate import Requirement
+from tidemill_evaluator.gates.domain.reevaluation import Reevaluate
 from tidemill_evaluator.gates.mongo import GATES
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.suite import Suite
@@ -195,6 +197,20 @@ async def test_gates_that_are_not_paused_and_have_a_deferred_evaluation_are_pend
     }
     await gates.update("globex", "gone", lambda each: setattr(each, "deleted", True), request=request())
     assert (await pending("", without=frozenset())).items == [ResourceKey(project="acme", id="deferred")]
+
+
+async def test_gates_that_are_not_paused_and_whose_reevaluation_is_due_are_pending(database: Database) -> None:
+    gates = MongoAggregates(database["gates"], codec=GATES, topic="", source="/t", missing=GateNotFound)
+    for name, paused, hours in (("due", False, 1), ("paused", True, 1), ("later", False, 3), ("never", False, 0)):
+        gate = gate_of(name=name, paused=paused)
+        gate.reevaluate = Reevaluate(every=timedelta(hours=hours)) if hours else None
+        gate.schedule(NOON)
+        assert await gates.add(gate, request=request()) == await gates.get("acme", name)
+
+    pending = due_gates(database["gates"], lambda: NOON + timedelta(hours=1))
+    await pending.ensure_indexes()
+
+    assert (await pending("", without=frozenset())).items == [ResourceKey(project="acme", id="due")]
 
 
 async def test_suites_and_gates_are_read_as_they_were_saved(database: Database) -> None:

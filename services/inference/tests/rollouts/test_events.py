@@ -97,6 +97,8 @@ async def test_a_passed_evaluation_starts_one_rollout_however_often_it_is_report
     [
         {"verdict": evaluation_pb2.VERDICT_FAILED},
         {"verdict": evaluation_pb2.VERDICT_NONE, "gate": ""},
+        {"reevaluates": "e0"},
+        {"verdict": evaluation_pb2.VERDICT_NOT_WORSE, "reevaluates": "e0"},
         {"gate": "another"},
         {"deployment": "gone"},
     ],

@@ -248,6 +248,12 @@ class RetrievalRequirement(Declared):
     depth: Annotated[int, Field(ge=1, le=25, description="how many documents of a ranking count")] = 10
 
 
+class Reevaluate(Declared):
+    """When what is live is evaluated again, against what it answered when it passed the gate."""
+
+    every: Annotated[Duration, Field(description="an hour to 366 days")]
+
+
 class Gate(Declared):
     """The requirements that a candidate must meet: a version of a model or prompt, or of a collection's index."""
 
@@ -270,6 +276,7 @@ class Gate(Declared):
     max_size_ratio: Annotated[
         float, Field(ge=0, le=100, description="of the bytes of the weights, candidate to live; 0 asks nothing")
     ] = 0.0
+    reevaluate: Reevaluate | None = None
     require: Annotated[list[Requirement], Field(min_length=1)]
 
     @property
@@ -287,6 +294,9 @@ class Gate(Declared):
             raise ValueError(message)
         if self.collection and any(each.cases.dataset for each in self.require):
             message = "a gate of a collection requires suites: an index version was trained on no dataset"
+            raise ValueError(message)
+        if self.collection and self.reevaluate:
+            message = "reevaluate belongs to a gate of a model or a prompt"
             raise ValueError(message)
         if self.max_size_ratio and self.candidate is None:
             message = "max_size_ratio belongs to a gate of a model: both sides of others have one model"

@@ -170,7 +170,7 @@ def _evaluation(evaluation: Evaluation) -> tuple[str, str]:
             says = f"evaluation {evaluation.answered} of {evaluation.cases} cases{left}"
             return "running", _and_why(says, evaluation.message)
         case EvaluationState.EVALUATION_STATE_COMPLETED:
-            passed = evaluation.verdict == Verdict.VERDICT_PASSED
+            passed = evaluation.verdict in {Verdict.VERDICT_PASSED, Verdict.VERDICT_NOT_WORSE}
             evidence = _evidence(evaluation.comparisons, passed=passed)
             return "done" if passed else "failed", f"{evaluation.candidate} {verdict_of(evaluation)}{evidence}"
         case EvaluationState.EVALUATION_STATE_FAILED:
@@ -184,7 +184,7 @@ def _evaluation(evaluation: Evaluation) -> tuple[str, str]:
 def verdict_of(evaluation: Evaluation) -> str:
     """Return the verdict as a word; an ad hoc evaluation has none."""
     name = name_of(Verdict, evaluation.verdict)
-    return {"unspecified": "-", "none": "no gate"}.get(name, name)
+    return {"unspecified": "-", "none": "no gate", "not_worse": "not worse"}.get(name, name)
 
 
 def unanswered(comparison: Comparison) -> str:

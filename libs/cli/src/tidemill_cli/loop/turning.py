@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tidemill.content.v1.content_pb2 import Message, Part, Role
-from tidemill.evaluator.v1.evaluation_pb2 import Gate, Requirement, RetrievalRequirement
+from tidemill.evaluator.v1.evaluation_pb2 import Gate, Reevaluate, Requirement, RetrievalRequirement
 from tidemill.evaluator.v1.suite_pb2 import Case, Expectation, ShippedCases, Suite
 from tidemill.feedback.v1.curation_pb2 import Curation, ExampleKind
 from tidemill.inference.v1.rollout_pb2 import (
@@ -230,6 +230,7 @@ def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str
         confidence=part.confidence,
         cluster_by=part.cluster_by,
         max_size_ratio=part.max_size_ratio,
+        reevaluate=Reevaluate(every=duration_of(part.reevaluate.every)) if part.reevaluate else None,
         require=[
             Requirement(
                 **_cases(requirement.cases),

@@ -17,6 +17,7 @@ from tidemill_evaluator.evaluations.domain.comparison import (
 )
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.results import CaseResult, scored_in
+from tidemill_evaluator.evaluations.domain.worsening import compared_again
 from tidemill_evaluator.evaluations.ports import Intervals
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
 from tidemill_evaluator.metrics.registry import ALWAYS, Registry
@@ -63,7 +64,11 @@ class ComputeVerdict:
                     averages(answered, asked.gain), confidence=confidence, bounded=asked.bounded
                 )
             comparison = compared(asked, of_set, clusters, interval, evidence=self.evidence)
-            comparisons.append(await self._explained(asked, comparison, answered, confidence))
+            if evaluation.comparing.reevaluates:
+                again = compared_again(asked, comparison, of_set, clusters, evidence=self.evidence)
+                comparisons.append(again)
+            else:
+                comparisons.append(await self._explained(asked, comparison, answered, confidence))
         return comparisons
 
     def _scored(self, evaluation: Evaluation, results: Sequence[CaseResult]) -> Sequence[str]:

@@ -37,7 +37,7 @@ from tidemill_evaluator.suites.ports import Cases, Suites
 
 POWER = 0.8
 DEFAULT_GAIN = 0.05
-_LATEST = 20
+_LATEST = 60
 """Evaluations among which the last one that compared the answers of a requirement is searched."""
 CaseTraits = Mapping[str, Traits]
 """Cases of a set to their questions and clusters."""
@@ -126,7 +126,9 @@ class EstimatePower:
             gate=gate,
             baseline=await self._live(caller, gate),
             suites=suites,
-            completed=[each for each in latest.items if each.state is State.COMPLETED],
+            completed=[
+                each for each in latest.items if each.state is State.COMPLETED and not each.comparing.reevaluates
+            ],
             no_verdict=_apart(gate) or unusable(list(suites.values()), self.limits, held_out=bool(gate.datasets)),
         )
 

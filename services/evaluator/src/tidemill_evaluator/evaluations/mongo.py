@@ -1,5 +1,8 @@
 """Stored form of evaluations, and the unfinished ones."""
 
+from collections.abc import Callable
+from datetime import datetime
+
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.job import UNFINISHED
 from tidemill_evaluator.evaluations.messages import event_message
@@ -30,5 +33,15 @@ def deferring_gates(gates: Collection) -> PendingDocuments:
             "deleted": False,
         },
         index="state.owed.candidate",
+        sparse=True,
+    )
+
+
+def due_gates(gates: Collection, now: Callable[[], datetime]) -> PendingDocuments:
+    """Find the gates that are not paused and whose re-evaluation is due."""
+    return PendingDocuments(
+        gates,
+        lambda: {"state.reevaluation_due": {"$lte": now()}, "state.paused": False, "deleted": False},
+        index="state.reevaluation_due",
         sparse=True,
     )

@@ -19,7 +19,7 @@ from tidemill_evaluator.evaluations.ports import (
     Question,
 )
 from tidemill_evaluator.evaluations.turns import Turns
-from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair, Scores
+from tidemill_evaluator.metrics.domain.metric import LATENCY_S, GivenAnswer, Pair, PairScores, Scores
 from tidemill_evaluator.metrics.registry import ALWAYS, Registry
 from tidemill_evaluator.suites.domain.cases import Case
 
@@ -96,16 +96,32 @@ class PairedAnswers:
             pins=asking.evaluation.pins,
         )
         names = self.metrics.applying(asking.evaluation.metrics_on(case_set), case)
-        scores = await self.metrics.scores(asking.caller, names, pair)
+        scores = await self._scores(asking, names, pair, kept.baseline)
         baseline, candidate = (
             _scored(answer, of_side)
             for answer, of_side in ((kept.baseline, scores.baseline), (candidate, scores.candidate))
         )
-        rests_on = sorted({each.name for each in (*kept.passages, *passages)}, key=astuple)
+        rested = kept.rests_on or ()  # of a baseline that is an answer of an earlier evaluation
+        rests_on = sorted({*rested, *(each.name for each in (*kept.passages, *passages))}, key=astuple)
         # The passages' texts are not needed any more.
-        whole = replace(_of_case(case, baseline=baseline, candidate=candidate), rests_on=tuple(rests_on))
+        known = kept.rests_on is not None or not asking.evaluation.comparing.reevaluates
+        whole = _of_case(case, baseline=baseline, candidate=candidate)
+        whole = replace(whole, rests_on=tuple(rests_on) if known else None)
         await self._keep(asking, name, whole)
         return CaseResult(case_set=case_set, case=case.id, baseline=baseline, candidate=candidate)
+
+    async def _scores(self, asking: Asking, names: Sequence[str], pair: Pair, baseline: CaseAnswer) -> PairScores:
+        """Return the scores of both sides; a re-evaluation's baseline has those that it had when it passed.
+
+        A latency alone has a value by both sides' load.
+        """
+        if not asking.evaluation.comparing.reevaluates:
+            return await self.metrics.scores(asking.caller, names, pair)
+        alone = [name for name in names if name != LATENCY_S]
+        stored = {name: baseline.scores.get(name) for name in alone if name in {*baseline.scores, *baseline.missing}}
+        scores = PairScores(baseline=stored)
+        scores |= await self.metrics.scores(asking.caller, alone, replace(pair, baseline=None))
+        return scores | await self.metrics.scores(asking.caller, [name for name in names if name not in alone], pair)
 
     async def _keep(self, asking: Asking, name: CaseName, kept: PartialResult) -> None:
         """Store what is known of a case, unless the evaluation was ended meanwhile: its cases may be erased."""
@@ -134,8 +150,13 @@ class PairedAnswers:
         An index version is a candidate by what is found in it, so it always does.
         """
         comparing = asking.evaluation.comparing
-        question = asking.question(name, case, side="candidate", variant=comparing.model)
-        if comparing.index:
+        variant = "" if comparing.reevaluates else comparing.model
+        question = asking.question(name, case, side="candidate", variant=variant)
+        if comparing.reevaluates:  # it answers as users are answered, on what is found now
+            answer = await self._answer(asking, question)
+            if isinstance(answer, Answer):
+                asking.evaluation.refuse_other(answer.configuration)
+        elif comparing.index:
             answer = await self._answer(asking, replace(question, index=comparing.index))
         else:
             prompt = comparing.candidate if comparing.prompt else ""

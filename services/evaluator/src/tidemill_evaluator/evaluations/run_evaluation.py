@@ -49,6 +49,7 @@ from tidemill_evaluator.evaluations.ports import (
     PartialResult,
     RetrievalComparisons,
 )
+from tidemill_evaluator.evaluations.read_reference import ReadReference, Reference, refuse_not_live
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import NewTurns
 from tidemill_evaluator.gates.domain.dependence import DEFAULT
@@ -56,7 +57,7 @@ from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.ports import Cases
 
-Asked = list[tuple[str, Case]]
+Asked = Sequence[tuple[str, Case]]
 
 SOON = Requeue(after=timedelta(seconds=1), keep_lease=True)
 """For what this service itself does meanwhile: the comparison of searches. A lease that is kept is no write each time.
@@ -103,6 +104,7 @@ class RunEvaluation:
     compare_slices: CompareSlices
     compare_weights: CompareWeights
     compare_prompts: ComparePrompts
+    reference: ReadReference
     retrieval: RetrievalComparisons
     triggers: EvaluationTriggers
     max_concurrent: asyncio.Semaphore
@@ -162,9 +164,9 @@ class RunEvaluation:
             if not compared.comparison.holds:  # nothing has to be asked
                 await self._complete(evaluation, searches)
                 return None
-        results, asked = await self._answers(caller, evaluation, live, begins=begins)
+        results, reference = await self._answers(caller, evaluation, live, begins=begins)
         numbers = await self._counted(caller, evaluation, live)
-        traits = await asyncio.to_thread(_traits, asked, evaluation)
+        traits = await asyncio.to_thread(_traits, reference.asked, evaluation)
         results = await asyncio.to_thread(with_gaps, results, traits)
         comparisons = await self.compute_verdict(evaluation, results, traits, numbers)
         slices = await self.compare_slices(evaluation, results, traits, numbers)
@@ -174,6 +176,7 @@ class RunEvaluation:
             slices=slices,
             latencies=latencies_of(results),
             numbers=numbers,
+            left_out=reference.left_out,
         )
         return None
 
@@ -193,12 +196,13 @@ class RunEvaluation:
 
     async def _answers(
         self, caller: Caller, evaluation: Evaluation, live: Live, *, begins: bool
-    ) -> tuple[Sequence[CaseResult], Asked]:
+    ) -> tuple[Sequence[CaseResult], Reference]:
         """Return enough results for a verdict, and what was asked."""
-        asked = await self._asked(evaluation, begins=begins)
+        reference = await self.reference(evaluation, await self._asked(evaluation, begins=begins))
+        asked = reference.asked
         await self.compare_prompts.check(caller, evaluation, [case for _, case in asked])
         names = [CaseName(case_set, case.id) for case_set, case in asked]
-        known = await self.results.read(evaluation.project, evaluation.id, names)
+        known = {**reference.known, **await self.results.read(evaluation.project, evaluation.id, names)}
         turns = self.turns(live.deadline_s, steady=evaluation.compares_times)
         asking = Asking(caller=caller, evaluation=evaluation, deadline_s=live.deadline_s, turns=turns)
         results = await self._ask_all(asking, asked, known)
@@ -207,7 +211,7 @@ class RunEvaluation:
         if evaluation.comparing.collection:
             await self.retrieval.check_unchanged(caller, evaluation)
         self.compute_verdict.refuse_unanswered(evaluation, results)
-        return results, asked
+        return results, reference
 
     async def _counted(self, caller: Caller, evaluation: Evaluation, live: Live) -> Mapping[str, int]:
         """Count the candidate of an evaluation that comes to a verdict; return its number on each set of cases.
@@ -216,7 +220,7 @@ class RunEvaluation:
         cases: they are not counted.
         """
         comparing = evaluation.comparing
-        if comparing.collection or comparing.counted_as == live.model:
+        if comparing.collection or comparing.reevaluates or comparing.counted_as == live.model:
             return {}
         current = await self.evaluations.get(evaluation.project, evaluation.id)
         current.refuse_unless_claimed(evaluation.epoch)  # one that was cancelled takes no number
@@ -228,7 +232,7 @@ class RunEvaluation:
         )
         return numbers if comparing.gate else {}
 
-    async def _complete(
+    async def _complete(  # noqa: PLR0913 - all of it is known at once
         self,
         evaluation: Evaluation,
         comparisons: Sequence[Comparison],
@@ -236,12 +240,19 @@ class RunEvaluation:
         slices: ComparedSlices = NO_SLICES,
         latencies: Latencies | None = None,
         numbers: Mapping[str, int] | None = None,
+        left_out: int = 0,
     ) -> None:
         now, epoch = self.clock.now(), evaluation.epoch
         await self._write(
             evaluation,
             lambda e: e.complete(
-                comparisons, slices=slices, latencies=latencies, numbers=numbers, now=now, epoch=epoch
+                comparisons,
+                slices=slices,
+                latencies=latencies,
+                numbers=numbers,
+                left_out=left_out,
+                now=now,
+                epoch=epoch,
             ),
         )
 
@@ -274,7 +285,7 @@ class RunEvaluation:
 
         Where the split that it began with is not there any more, its answers are to other cases than those left.
         """
-        asked = Asked()
+        asked = list[tuple[str, Case]]()
         for case_set in evaluation.case_sets:
             try:
                 cases = await self.cases.read(evaluation.project, case_set)
@@ -343,7 +354,8 @@ class RunEvaluation:
     async def _fail(self, caller: Caller, evaluation: Evaluation, none: NoVerdict) -> None:
         """End without a verdict; where what it compares with has changed, the next attempt is queued first."""
         message = none.message
-        if none.reason in {BASELINE_CHANGED, COLLECTION_CHANGED, DATA_ERASED, JUDGE_CHANGED}:
+        retried = none.reason in {BASELINE_CHANGED, COLLECTION_CHANGED, DATA_ERASED, JUDGE_CHANGED}
+        if retried and not evaluation.comparing.reevaluates:
             again = await self.triggers.again(caller, evaluation)
             message += "; the next attempt is queued" if again else "; start another evaluation"
         elif none.reason in OF_JUDGES:
@@ -366,7 +378,7 @@ class RunEvaluation:
             )
             message = f"deployment {deployment} searches {searched}, and not what is live of {collection}"
             raise NoVerdict(COLLECTION_UNAVAILABLE, message)
-        refuse_other_prompt(evaluation, live)
+        (refuse_not_live if evaluation.comparing.reevaluates else refuse_other_prompt)(evaluation, live)
         return live
 
     async def _write(self, evaluation: Evaluation, change: Callable[[Evaluation], None]) -> Evaluation:

@@ -93,8 +93,8 @@ class EvaluationTriggers:
 
         The current gate applies; a paused gate defers the attempt.
         """
-        if evaluation.attempt >= self.attempts:
-            return False
+        if evaluation.attempt >= self.attempts or evaluation.comparing.reevaluates:
+            return False  # what is live is evaluated again at its next time
         following = _following(evaluation)
         if not evaluation.gate:
             await self._add(caller.project, evaluation.comparing, following)

@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
+
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceServicer
 from tidemill_core.application import Caller, ResourceKey, SystemClock
 from tidemill_evaluator.errors import EvaluationNotFound
@@ -21,10 +23,12 @@ from tidemill_evaluator.evaluations.inference import InferenceService
 from tidemill_evaluator.evaluations.ingest import IngestDatasets, IngestReaders
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
 from tidemill_evaluator.evaluations.messages import TOPIC
-from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, unfinished_evaluations
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, due_gates, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.paired_answers import PairedAnswers
-from tidemill_evaluator.evaluations.ports import Evaluations, RetrievalComparisons
+from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations, RetrievalComparisons
+from tidemill_evaluator.evaluations.queue_reevaluation import PairwiseMetrics, QueueReevaluation
+from tidemill_evaluator.evaluations.read_reference import ReadReference
 from tidemill_evaluator.evaluations.retention import SWEEP_EVERY, ForgetResults
 from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
 from tidemill_evaluator.evaluations.start_evaluation import StartEvaluation
@@ -48,6 +52,8 @@ from tidemill_kit.workers.fair_queue import FairQueue
 from tidemill_kit.workers.leases import Leases
 from tidemill_kit.workers.sweeps import SweepKey, sweep_controller
 
+_log = structlog.get_logger()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfOtherFeatures:
@@ -59,6 +65,7 @@ class OfOtherFeatures:
     levels: SpentLevels
     retrieval: RetrievalComparisons
     metrics: Registry
+    pairwise: PairwiseMetrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +88,8 @@ class WiredEvaluations:
     leases: Leases
     deferred: Controller[ResourceKey]
     """Starts what the gates deferred and a crashed process has not queued."""
+    reevaluations: Controller[ResourceKey]
+    """Evaluates again what the gates have let go live, by their schedules."""
 
     def servicer(self, gates: GateCrud) -> GrpcEvaluationService:
         """Return the RPCs, those of gates with them."""
@@ -166,6 +175,33 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
         evaluations=evaluations,
         leases=leases,
         deferred=deferred,
+        reevaluations=_reevaluations(settings, backend, _queue_reevaluation(adapters, others, controller.enqueue)),
+    )
+
+
+def _queue_reevaluation(adapters: _Adapters, others: OfOtherFeatures, enqueue: Enqueue) -> QueueReevaluation:
+    return QueueReevaluation(
+        evaluations=adapters.evaluations,
+        gates=others.gates,
+        inference=adapters.inference,
+        pairwise=others.pairwise,
+        enqueue=enqueue,
+        passed_over=_passed_over,
+        clock=SystemClock(),
+    )
+
+
+def _passed_over(gate: ResourceKey, why: str) -> None:
+    _log.info("reevaluation_passed_over", project=gate.project, gate=gate.id, why=why)
+
+
+def _reevaluations(settings: EvaluatorSettings, backend: Backend, queue: QueueReevaluation) -> Controller[ResourceKey]:
+    return Controller(
+        "reevaluations",
+        reconcile=lambda key, _: queue(Caller.of_service(key.project, "evaluator"), key.id),
+        pending=backend.indexed(due_gates(backend.database["gates"], SystemClock().now)),
+        max_concurrent=1,
+        poll_interval=timedelta(seconds=settings.evaluation_poll_interval_s),
     )
 
 
@@ -230,6 +266,7 @@ def _run_evaluation(
         ),
         compare_weights=CompareWeights(models=adapters.models),
         compare_prompts=ComparePrompts(prompts=adapters.inference),
+        reference=ReadReference(evaluations=adapters.evaluations, cases=others.cases, results=adapters.results),
         compare_slices=CompareSlices(intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence),
         retrieval=others.retrieval,
         triggers=triggers,

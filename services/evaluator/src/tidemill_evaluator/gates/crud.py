@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tidemill_core import resources
-from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.application import Caller, Clock, Page, PageRequest
 from tidemill_core.resources import Write, copy_fields, fields_of
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement, RetrievalRequirement
 from tidemill_evaluator.gates.ports import GateChanged, Gates
 from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.suites.domain.limits import Limits
 
-CHANGEABLE: Final = fields_of(Gate) - {"deferred_evaluation"}
+CHANGEABLE: Final = fields_of(Gate) - {"deferred_evaluation", "reevaluation_due", "last_reevaluation"}
 
 
 def _required(gate: Gate) -> tuple[Requirement | RetrievalRequirement, ...]:
@@ -27,6 +27,7 @@ class GateCrud:
     changed: GateChanged
     metrics: Registry
     limits: Limits
+    clock: Clock
 
     async def get(self, caller: Caller, gate_id: str) -> Gate:
         """Return a gate."""
@@ -58,7 +59,9 @@ class GateCrud:
         gate.check(self.limits, self.metrics)
         gate.check_datasets()
         await self.metrics.check(caller, [each.metric for each in gate.require], gating=True)
-        return await resources.create(self.gates, replace(gate, project=caller.project), write)
+        created = replace(gate, project=caller.project)
+        created.schedule(self.clock.now())
+        return await resources.create(self.gates, created, write)
 
     async def update(self, caller: Caller, given: Gate, paths: frozenset[str], write: Write) -> Gate:
         """Return the updated gate; evaluations in progress keep their settings.
@@ -76,8 +79,11 @@ class GateCrud:
             new = [each.metric for each in given.require if each.metric not in had and self.metrics.find(each.metric)]
             await self.metrics.check(caller, new, gating=True)
 
+        now = self.clock.now()
+
         def change(gate: Gate) -> None:
             copy_fields(given, gate, paths)
+            gate.schedule(now)
             gate.check(self.limits, self.metrics)
             if "require" in paths:
                 gate.check_datasets()

@@ -27,6 +27,8 @@ class EvaluationIsCompleted(BaseModel):
     collection: str = ""
     baseline_index: int = 0
     prompt: str = ""
+    reevaluates: str = ""
+    """Of a re-evaluation what the live variant passed: what is live is no candidate."""
 
 
 class FeedbackIsRecorded(BaseModel):
@@ -60,10 +62,10 @@ class FeedbackIsWithdrawn(BaseModel):
 
 
 def evaluations(start: StartRollout) -> Subscription:
-    """Return the subscription. Evaluations by hand, without a gate or a deployment, start nothing."""
+    """Return the subscription. Re-evaluations, and evaluations by hand, without a gate or a deployment, start none."""
 
     async def completed(event: EventContext, body: EvaluationIsCompleted) -> None:
-        if body.verdict != PASSED or not body.gate or not body.deployment:
+        if body.verdict != PASSED or not body.gate or not body.deployment or body.reevaluates:
             return
         passed = PassedEvaluation(
             evaluation=body.evaluation,

@@ -36,6 +36,8 @@ class EvaluationEvent:
     """Whose index version the candidate is; "" where it is none."""
     prompt: str = ""
     """Whose version the candidate is; "" where it is no prompt's."""
+    reevaluates: str = ""
+    """Of a re-evaluation the evaluation that the live variant passed; "" of every other one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

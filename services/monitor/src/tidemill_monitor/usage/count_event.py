@@ -13,7 +13,7 @@ OTHERS = "others"
 _PURPOSES = frozenset({"live", "shadow", "evaluation"})
 _VARIANTS = frozenset({"live", "candidate"})
 _METRICS = frozenset({"rating", "comment", "correction", "preference"})
-_VERDICTS = frozenset({"passed", "failed", "none"})
+_VERDICTS = frozenset({"passed", "failed", "none", "worse", "not_worse"})
 
 
 class CountEvent:

@@ -72,6 +72,10 @@ class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.Value
     """VERDICT_FAILED: the candidate does not meet the gate."""
     VERDICT_NONE: _Verdict.ValueType  # 3
     """VERDICT_NONE: a manual evaluation without a gate."""
+    VERDICT_WORSE: _Verdict.ValueType  # 4
+    """VERDICT_WORSE: a re-evaluation shows that what is live got worse than a requirement accepts."""
+    VERDICT_NOT_WORSE: _Verdict.ValueType  # 5
+    """VERDICT_NOT_WORSE: a re-evaluation does not show that."""
 
 class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
     """Verdict is the result of a gate."""
@@ -84,6 +88,10 @@ VERDICT_FAILED: Verdict.ValueType  # 2
 """VERDICT_FAILED: the candidate does not meet the gate."""
 VERDICT_NONE: Verdict.ValueType  # 3
 """VERDICT_NONE: a manual evaluation without a gate."""
+VERDICT_WORSE: Verdict.ValueType  # 4
+"""VERDICT_WORSE: a re-evaluation shows that what is live got worse than a requirement accepts."""
+VERDICT_NOT_WORSE: Verdict.ValueType  # 5
+"""VERDICT_NOT_WORSE: a re-evaluation does not show that."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
@@ -129,6 +137,7 @@ class Gate(_message.Message):
     CLUSTER_BY_FIELD_NUMBER: _builtins.int
     MAX_SIZE_RATIO_FIELD_NUMBER: _builtins.int
     CANDIDATE_PROMPT_FIELD_NUMBER: _builtins.int
+    REEVALUATE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -187,6 +196,12 @@ class Gate(_message.Message):
         "end_user". "question" alone leaves questions only.
         """
 
+    @_builtins.property
+    def reevaluate(self) -> Global___Reevaluate:
+        """Optional. When what is live is evaluated again, against what it answered when it passed the gate. Not with
+        `collection`.
+        """
+
     def __init__(
         self,
         *,
@@ -207,14 +222,41 @@ class Gate(_message.Message):
         cluster_by: _abc.Iterable[_builtins.str] | None = ...,
         max_size_ratio: _builtins.float = ...,
         candidate_prompt: _builtins.str = ...,
+        reevaluate: Global___Reevaluate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "retrieval", b"retrieval", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reevaluate", b"reevaluate", "retrieval", b"retrieval", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "candidate_prompt", b"candidate_prompt", "cluster_by", b"cluster_by", "collection", b"collection", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "max_size_ratio", b"max_size_ratio", "paused", b"paused", "project", b"project", "require", b"require", "retrieval", b"retrieval", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "candidate_prompt", b"candidate_prompt", "cluster_by", b"cluster_by", "collection", b"collection", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "max_size_ratio", b"max_size_ratio", "paused", b"paused", "project", b"project", "reevaluate", b"reevaluate", "require", b"require", "retrieval", b"retrieval", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Gate: _TypeAlias = Gate  # noqa: Y015
+
+@_typing.final
+class Reevaluate(_message.Message):
+    """Reevaluate says when what a gate has let go live is evaluated again. That starts no rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVERY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def every(self) -> _duration_pb2.Duration:
+        """Required. From one re-evaluation to the next, an hour to 366 days; times missed while evaluator was down are made up
+        for once.
+        """
+
+    def __init__(
+        self,
+        *,
+        every: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["every", b"every"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["every", b"every"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reevaluate: _TypeAlias = Reevaluate  # noqa: Y015
 
 @_typing.final
 class RetrievalRequirement(_message.Message):
@@ -444,6 +486,7 @@ class Evaluation(_message.Message):
     SLICES_LEFT_OUT_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     BASELINE_PROMPT_FIELD_NUMBER: _builtins.int
+    REEVALUATES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -514,6 +557,10 @@ class Evaluation(_message.Message):
     baseline_prompt: _builtins.str
     """Output only. `prompt@version` that was live when it began, which the candidate is compared with; empty where `prompt`
     is.
+    """
+    reevaluates: _builtins.str
+    """Output only. Of a re-evaluation the evaluation that the live variant passed, whose answers of the candidate are the
+    baseline here; empty of every other one. It starts no rollout.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -597,10 +644,11 @@ class Evaluation(_message.Message):
         slices_left_out: _builtins.int = ...,
         prompt: _builtins.str = ...,
         baseline_prompt: _builtins.str = ...,
+        reevaluates: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_latency", b"baseline_latency", "candidate_latency", b"candidate_latency", "create_time", b"create_time", "finish_time", b"finish_time", "remaining", b"remaining", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "baseline_prompt", b"baseline_prompt", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "cluster_by", b"cluster_by", "collection", b"collection", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "ordinal", b"ordinal", "project", b"project", "prompt", b"prompt", "reason", b"reason", "remaining", b"remaining", "requester", b"requester", "retrieval_evaluation", b"retrieval_evaluation", "seed", b"seed", "seq", b"seq", "slices", b"slices", "slices_left_out", b"slices_left_out", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "baseline_prompt", b"baseline_prompt", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "cluster_by", b"cluster_by", "collection", b"collection", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "ordinal", b"ordinal", "project", b"project", "prompt", b"prompt", "reason", b"reason", "reevaluates", b"reevaluates", "remaining", b"remaining", "requester", b"requester", "retrieval_evaluation", b"retrieval_evaluation", "seed", b"seed", "seq", b"seq", "slices", b"slices", "slices_left_out", b"slices_left_out", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -37,6 +37,7 @@ class EvaluationStarted(_message.Message):
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    REEVALUATES_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
     seq: _builtins.int
@@ -57,6 +58,8 @@ class EvaluationStarted(_message.Message):
     """Output only. The collection whose index version is the candidate, which is `collection@number` then; else empty."""
     prompt: _builtins.str
     """Output only. The prompt whose version is the candidate, which is `prompt@version` then; else empty."""
+    reevaluates: _builtins.str
+    """Output only. Of a re-evaluation the evaluation that the live variant passed; empty of every other one."""
     def __init__(
         self,
         *,
@@ -70,10 +73,11 @@ class EvaluationStarted(_message.Message):
         dataset_version: _builtins.str = ...,
         collection: _builtins.str = ...,
         prompt: _builtins.str = ...,
+        reevaluates: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "dataset_version", b"dataset_version", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "prompt", b"prompt", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "dataset_version", b"dataset_version", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "prompt", b"prompt", "reevaluates", b"reevaluates", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -98,6 +102,7 @@ class EvaluationCompleted(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     BASELINE_INDEX_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    REEVALUATES_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
     seq: _builtins.int
@@ -122,6 +127,8 @@ class EvaluationCompleted(_message.Message):
     """Output only. The number of the live index version that the candidate was compared with; 0 where it is a model's."""
     prompt: _builtins.str
     """Output only. The prompt whose version is the candidate, which is `prompt@version` then; else empty."""
+    reevaluates: _builtins.str
+    """Output only. Of a re-evaluation the evaluation that the live variant passed; empty of every other one."""
     @_builtins.property
     def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.Comparison]:
         """Output only. The evidence."""
@@ -142,10 +149,11 @@ class EvaluationCompleted(_message.Message):
         collection: _builtins.str = ...,
         baseline_index: _builtins.int = ...,
         prompt: _builtins.str = ...,
+        reevaluates: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_index", b"baseline_index", "candidate", b"candidate", "collection", b"collection", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "prompt", b"prompt", "requester", b"requester", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_index", b"baseline_index", "candidate", b"candidate", "collection", b"collection", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "prompt", b"prompt", "reevaluates", b"reevaluates", "requester", b"requester", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -168,6 +176,7 @@ class EvaluationFailed(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    REEVALUATES_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
     seq: _builtins.int
@@ -190,6 +199,8 @@ class EvaluationFailed(_message.Message):
     """Output only. The collection whose index version is the candidate, which is `collection@number` then; else empty."""
     prompt: _builtins.str
     """Output only. The prompt whose version is the candidate, which is `prompt@version` then; else empty."""
+    reevaluates: _builtins.str
+    """Output only. Of a re-evaluation the evaluation that the live variant passed; empty of every other one."""
     def __init__(
         self,
         *,
@@ -204,10 +215,11 @@ class EvaluationFailed(_message.Message):
         message: _builtins.str = ...,
         collection: _builtins.str = ...,
         prompt: _builtins.str = ...,
+        reevaluates: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "message", b"message", "prompt", b"prompt", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "collection", b"collection", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "message", b"message", "prompt", b"prompt", "reason", b"reason", "reevaluates", b"reevaluates", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,11 +14,13 @@ from tidemill_evaluator.suites.domain.cases import CaseSet
 
 
 class Verdict(Enum):
-    """Verdict of a gate; NONE without a gate."""
+    """Verdict of a gate; NONE without a gate. WORSE and NOT_WORSE are of re-evaluations."""
 
     PASSED = "passed"
     FAILED = "failed"
     NONE = "none"
+    WORSE = "worse"
+    NOT_WORSE = "not_worse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,12 +287,12 @@ def _shortfall(  # noqa: PLR0913 - all that decides
             f"`cluster_by` names); {asked.metric} has no bounds and needs at least {evidence.min_clusters}: add cases "
             "of others"
         )
-    bound = _with_lost(clusters, asked, low, worst=asked.worst(results))
+    bound = with_lost(clusters, asked, low, worst=asked.worst(results))
     if bound > requirement.gain_above:
         return ""
     without = "of which the candidate has no value" if missing else "that the candidate failed"
-    with_lost = f" with the {len(lost)} cases {without}" if lost else ""
-    return f"the lower bound{with_lost} is {bound:+.4f}; it must be above {requirement.gain_above:+g}"
+    counted = f" with the {len(lost)} cases {without}" if lost else ""
+    return f"the lower bound{counted} is {bound:+.4f}; it must be above {requirement.gain_above:+g}"
 
 
 def _without(others: int) -> str:
@@ -299,8 +301,8 @@ def _without(others: int) -> str:
     return f" ({others} cases do not carry what it compares with: {needed})" if others else ""
 
 
-def _with_lost(clusters: Sequence[Cluster], asked: Asked, low: float, *, worst: float) -> float:
-    """Return the lower bound of the mean over all clusters, with what the candidate lost in them.
+def with_lost(clusters: Sequence[Cluster], asked: Asked, bound: float, *, worst: float) -> float:
+    """Return a bound of the mean over all clusters, with what the candidate lost in them.
 
     That is the bound of those answered, less what the lost cases take of the sum of all.
     """
@@ -308,9 +310,9 @@ def _with_lost(clusters: Sequence[Cluster], asked: Asked, low: float, *, worst: 
     for cluster in clusters:
         if cluster.lost:
             gain = cluster.mean(asked.gain) if cluster.questions else 0.0
-            with_lost = cluster.mean_with_lost(asked.gain, lambda result: asked.loss(result, worst))
-            loss += max(0.0, gain - with_lost)
-    return (low * len(answered_of(clusters)) - loss) / len(clusters)
+            lowered = cluster.mean_with_lost(asked.gain, lambda result: asked.loss(result, worst))
+            loss += max(0.0, gain - lowered)
+    return (bound * len(answered_of(clusters)) - loss) / len(clusters)
 
 
 def _lacking(metric: str, *, failed: int, missing: int) -> str:

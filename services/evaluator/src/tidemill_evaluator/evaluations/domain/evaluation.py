@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tidemill_core.aggregate import Event
@@ -11,6 +11,7 @@ from tidemill_evaluator.errors import BASELINE_CHANGED, COLLECTION_CHANGED, DATA
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, Verdict, verdict_of
 from tidemill_evaluator.evaluations.domain.job import EvaluationJob, State
 from tidemill_evaluator.evaluations.domain.slices import NO_SLICES, ComparedSlices, SliceComparison
+from tidemill_evaluator.evaluations.domain.worsening import not_worse_of
 from tidemill_evaluator.gates.domain.gate import CONFIDENCE, Gate, Requirement, RetrievalRequirement
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
 from tidemill_evaluator.metrics.domain.metric import LATENCY_S
@@ -57,6 +58,8 @@ class Comparing:
     """Of the bytes of the weights, candidate divided by baseline; 0 asks nothing."""
     metrics: tuple[str, ...] = ()
     """Asked for by hand, beside what is always computed."""
+    reevaluates: str = ""
+    """Of a re-evaluation the evaluation that the live variant passed: its candidate's answers are the baseline."""
 
     @classmethod
     def of(cls, gate: Gate, candidate: str) -> "Comparing":
@@ -73,6 +76,12 @@ class Comparing:
             cluster_by=gate.cluster_by,
             max_size_ratio=gate.max_size_ratio,
         )
+
+    @classmethod
+    def again(cls, gate: Gate, passed: "Evaluation", require: tuple[Requirement, ...]) -> "Comparing":
+        """Return what is compared of what is live, which passed this evaluation of the gate."""
+        of_gate = cls.of(gate, passed.candidate)
+        return replace(of_gate, require=require, max_size_ratio=0.0, reevaluates=passed.id)
 
     @property
     def model(self) -> str:
@@ -242,19 +251,28 @@ class Evaluation(EvaluationJob):
         slices: ComparedSlices = NO_SLICES,
         latencies: Latencies | None = None,
         numbers: Mapping[str, int] | None = None,
+        left_out: int = 0,
         now: datetime,
         epoch: int,
     ) -> None:
-        """Record the verdict; `numbers` is which candidate it has on each set of cases, where that is counted."""
+        """Record the verdict; `numbers` is which candidate it has on each set of cases, where that is counted.
+
+        Of a re-evaluation `left_out` are the cases that it cannot compare.
+        """
         self.refuse_unless_claimed(epoch)
         numbers = numbers or {}
         self.latencies, self.ordinal = latencies, max(numbers.values(), default=0)
-        self.comparisons, self.verdict = tuple(comparisons), verdict_of(comparisons)
+        self.comparisons = tuple(comparisons)
+        self.verdict = (not_worse_of if self.comparing.reevaluates else verdict_of)(comparisons)
         self.slices, self.slices_left_out = tuple(slices.comparisons), slices.left_out
         self.finish(State.COMPLETED, now, EvaluationHasCompleted(occurred_at=now))
         sampled = [each for each in self.case_sets if each.whole]
         notes = [f"{each.size} of {each.whole} cases of {each.name} are sampled" for each in sampled]
         notes += [f"{metric} is by {version}" for metric, version in self.pins.items()]
+        if left_out:
+            notes.append(
+                f"{left_out} cases are left out: they changed since {self.comparing.reevaluates}, or it has no answer"
+            )
         self.message = "; ".join([*notes, *self._correction(numbers)])
 
     def _correction(self, numbers: Mapping[str, int]) -> list[str]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import Violation
@@ -10,6 +11,7 @@ from tidemill_core.rankings import METRICS as RANKING_METRICS
 from tidemill_core.resources import label_violations, name_violations, refuse, slug_violations
 from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
 from tidemill_evaluator.gates.domain.dependence import cluster_by_violations
+from tidemill_evaluator.gates.domain.reevaluation import Reevaluate, reevaluate_violations
 from tidemill_evaluator.metrics.domain.metric import unknown
 from tidemill_evaluator.metrics.ports import KnownMetrics
 from tidemill_evaluator.suites.domain.cases import CaseSet
@@ -72,6 +74,11 @@ class Gate(Aggregate):
     """The bytes of the candidate's weights divided by those of the live model's, at most; 0 asks nothing."""
     deferred_evaluation: DeferredEvaluation | None = None
     """Evaluation of the newest candidate that came while the gate was paused, or a rollout ran; queued afterwards."""
+    reevaluate: Reevaluate | None = None
+    reevaluation_due: datetime | None = None
+    """When what is live is evaluated again; None where `reevaluate` is."""
+    last_reevaluation: str = ""
+    """The id of the last one."""
 
     @property
     def follows(self) -> str:
@@ -100,6 +107,20 @@ class Gate(Aggregate):
         if self.deferred_evaluation == deferred_evaluation:
             self.deferred_evaluation = None
 
+    def schedule(self, now: datetime) -> None:
+        """Set when it is evaluated again, as `reevaluate` says; a time that is set already stays if it is sooner."""
+        if self.reevaluate is None:
+            self.reevaluation_due = None
+            return
+        latest = now + self.reevaluate.every
+        self.reevaluation_due = min(self.reevaluation_due or latest, latest)
+
+    def reevaluated(self, due: datetime, now: datetime, *, evaluation: str) -> None:
+        """Set the next time, once what was due then is done; times that have passed meanwhile are left out."""
+        if self.reevaluate and self.reevaluation_due == due:
+            self.reevaluation_due = now + self.reevaluate.every
+            self.last_reevaluation = evaluation or self.last_reevaluation
+
     def check(self, limits: Limits, metrics: KnownMetrics) -> None:
         """Validate all fields.
 
@@ -122,6 +143,7 @@ class Gate(Aggregate):
         for number, requirement in enumerate(self.require):
             yield from _requirement_violations(requirement, f"gate.require[{number}]", metrics)
         yield from cluster_by_violations(self.cluster_by, "gate.cluster_by")
+        yield from reevaluate_violations(self.reevaluate, "gate.reevaluate", of_index=bool(self.collection))
         if not 0 <= self.max_size_ratio <= MAX_SIZE_RATIO:
             text = f"is {self.max_size_ratio}: send a number above 0, to {MAX_SIZE_RATIO:g}, or 0 to ask nothing"
             yield Violation("gate.max_size_ratio", text)

@@ -151,7 +151,12 @@ def _(event: evaluator.EvaluationStarted, meta: EventMeta) -> Updates:
 def _(event: evaluator.EvaluationCompleted, meta: EventMeta) -> Updates:
     verdict = word_of(event.verdict, "VERDICT_")
     gate = f" the gate {event.gate}" if event.gate else ""
-    says = {"passed": f"passes{gate}", "failed": f"fails{gate}"}.get(verdict, "is evaluated")
+    says = {
+        "passed": f"passes{gate}",
+        "failed": f"fails{gate}",
+        "worse": "got worse",
+        "not_worse": "did not get worse",
+    }.get(verdict, "is evaluated")
     required = (each for each in event.comparisons if each.required)
     asked = sorted(required, key=lambda each: (each.holds, each.metric == _WEIGHTS_BYTES))
     numbers = f": {asked[0].metric} {_compared(asked[0])}" if asked else ""

@@ -1,0 +1,54 @@
+"""Whether what is live got worse than it was when it passed its gate."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tidemill_evaluator.evaluations.domain.clusters import Cluster, answered_of
+from tidemill_evaluator.evaluations.domain.comparison import Asked, Comparison, Evidence, Verdict, with_lost
+from tidemill_evaluator.evaluations.domain.results import CaseResult
+from tidemill_evaluator.gates.domain.gate import Requirement
+
+
+def accepted_loss(requirement: Requirement) -> float:
+    """Return the loss that a requirement accepts: as much as it accepted of the candidate, or none."""
+    return max(0.0, -requirement.gain_above)
+
+
+def compared_again(
+    asked: Asked,
+    found: Comparison,
+    results: Sequence[CaseResult],
+    clusters: Sequence[Cluster],
+    *,
+    evidence: Evidence,
+) -> Comparison:
+    """Return a comparison that holds unless its interval shows a greater loss than its requirement accepts.
+
+    Cases that only the passed evaluation has a value of count with the worst value.
+    """
+    if asked.requirement is None:
+        return found
+    lost = sum(result.lost(asked.metric) for result in results)
+    size = sum(result.has(asked.metric) for result in results)
+    if lost > evidence.max_unanswered * size:
+        note = f"got worse: {lost} of {size} cases have no value any more; the limit is {evidence.max_unanswered:.0%}"
+        return replace(found, holds=False, note=note)
+    minimum, observed = evidence.questions_for(asked.requirement), len(answered_of(clusters))
+    if found.cases < minimum or (not asked.bounded and observed < evidence.min_clusters):
+        note = f"not decided: {found.cases} questions in {observed} clusters are compared; {minimum} are needed"
+        if not asked.bounded:
+            note += f", in {evidence.min_clusters} clusters"
+        return replace(found, holds=True, note=note)
+    high, accepted = (
+        with_lost(clusters, asked, found.high, worst=asked.worst(results)),
+        accepted_loss(asked.requirement),
+    )
+    if high >= -accepted:
+        return replace(found, holds=True, note="")
+    note = f"got worse: the upper bound of the gain is {high:+.4f}; a loss of {accepted:g} is accepted"
+    return replace(found, holds=False, note=note)
+
+
+def not_worse_of(comparisons: Sequence[Comparison]) -> Verdict:
+    """Return WORSE if what one requirement asks for got worse."""
+    return Verdict.NOT_WORSE if all(each.holds for each in comparisons if each.required) else Verdict.WORSE
