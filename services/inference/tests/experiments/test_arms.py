@@ -7,6 +7,7 @@ import pytest
 from services.inference.tests.experiments.experiment_fakes import ExperimentHarness
 from services.inference.tests.fakes import ADA, PROMPT
 from tidemill_core.application import Request
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.experiments.domain.plan import Arm
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_testkit.clocks import NOON
@@ -39,3 +40,13 @@ async def test_questions_that_the_prompt_of_an_arm_cannot_put_are_its_failures(u
     assert (arms["now"].failures, arms["short"].failures) == (0, arms["short"].answers)
     assert arms["now"].answers + arms["short"].answers == len(USERS)
     assert arms["short"].answers
+
+
+async def test_a_prompt_that_takes_other_variables_than_the_live_one_is_refused() -> None:
+    schema = '{"type": "object", "properties": {"tone": {"type": "string"}}}'
+    harness = await prompted(replace(PROMPT, variables_schema=schema))
+
+    with pytest.raises(InvalidInput, match="answer@2 takes other variables than answer@1") as refused:
+        await harness.starts(arms=(SHORT, NOW))
+
+    assert [each.field for each in refused.value.violations] == ["experiment.arms[0].prompt"]

@@ -12,6 +12,7 @@ from tidemill_inference.experiments.domain.experiment import Experiment
 from tidemill_inference.experiments.domain.plan import Arm
 from tidemill_inference.experiments.domain.run import ExperimentRun, RunArm
 from tidemill_inference.experiments.ports import Resolving
+from tidemill_inference.prompts.domain.prompt import PromptVersion
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import ReadPrompts
 from tidemill_inference.rollouts.ports import Candidates, Indexes
@@ -30,7 +31,7 @@ class Arms:
         """Return the arms with what they answer with, the control first.
 
         Raises:
-            InvalidInput: two of them are the same configuration.
+            InvalidInput: two of them are the same configuration, or a prompt takes other variables than the live one.
             ReferenceNotFound, ApprovalMissing, CandidateNotReady: what one of them names does not answer.
             DependencyUnavailable: an owner does not answer.
 
@@ -39,6 +40,9 @@ class Arms:
         known: dict[str, str] = {}
         for arm in experiment.ordered:
             configuration = deployment.live if arm.control else await self._resolved(caller, arm, deployment)
+            if configuration.prompt != deployment.live.prompt:
+                at = f"experiment.arms[{experiment.names.index(arm.name)}].prompt"
+                await self._check_variables(caller, configuration.prompt, live=deployment.live.prompt, field=at)
             if same := known.get(configuration.digest):
                 text = f"{arm.name} answers with the same configuration as {same}: change one, or leave one out"
                 raise InvalidInput.at(field="experiment.arms", text=text)
@@ -77,8 +81,18 @@ class Arms:
         return configuration
 
     async def _check(self, caller: Caller, configuration: Configuration) -> None:
-        reference = Reference.of_prompt(configuration.prompt)
-        (await self.prompts.get(caller.project, reference.name)).resolve(reference.pin)
+        await self._version(caller, configuration.prompt)
         await self.candidates.check(caller, configuration.model)
         if (retrieval := configuration.retrieval) and retrieval.index:
             await self.indexes.live(caller, retrieval.collection, retrieval.index)
+
+    async def _check_variables(self, caller: Caller, prompt: str, *, live: str, field: str) -> None:
+        """Refuse a prompt that cannot answer the requests that the live one answers."""
+        ours, theirs = await self._version(caller, prompt), await self._version(caller, live)
+        if ours.content.variables != theirs.content.variables:
+            text = f"{prompt} takes other variables than {live}, so that requests fit one of them only: use another version"
+            raise InvalidInput.at(field=field, text=text)
+
+    async def _version(self, caller: Caller, prompt: str) -> PromptVersion:
+        reference = Reference.of_prompt(prompt)
+        return (await self.prompts.get(caller.project, reference.name)).resolve(reference.pin)

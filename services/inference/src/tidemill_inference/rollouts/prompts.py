@@ -1,7 +1,5 @@
 """Whether a version of a prompt may take the place of the live one."""
 
-import json
-
 from tidemill_core.application import Caller
 from tidemill_inference.prompts.domain.errors import PromptNotFound, PromptVersionNotFound
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptVersion
@@ -20,7 +18,7 @@ class StoredPrompts:
         """See `CandidatePrompts.check`."""
         _, version = await self._found(caller, prompt)
         _, live = await self._found(caller, before)
-        if _variables(version) != _variables(live):
+        if version.content.variables != live.content.variables:
             why = f"it takes other variables than {before}, so that requests fit one of them only: apply it by hand"
             raise PromptNotReady(prompt, why=why)
         return version.authors
@@ -37,8 +35,3 @@ class StoredPrompts:
             return found, found.resolve(reference.pin)
         except (PromptNotFound, PromptVersionNotFound) as error:
             raise PromptNotReady(prompt, why=error.message) from error
-
-
-def _variables(version: PromptVersion) -> object:
-    """Return the schema of the variables, however it is written; it was checked when the version was made."""
-    return json.loads(version.content.variables_schema.strip() or "null")

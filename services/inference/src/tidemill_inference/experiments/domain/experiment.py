@@ -57,6 +57,11 @@ class Experiment(Aggregate):
         return self.run is not None and not self.run.released
 
     @property
+    def names(self) -> Sequence[str]:
+        """The names of the arms as they were declared."""
+        return [arm.name for arm in self.arms]
+
+    @property
     def ordered(self) -> Sequence[Arm]:
         """The arms with their shares, the control first."""
         shares = [arm.weight for arm in self.arms]

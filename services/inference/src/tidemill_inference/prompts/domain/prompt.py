@@ -1,5 +1,6 @@
 """A template in versions: changed content is the next version, and a version never changes."""
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -26,6 +27,11 @@ class PromptContent:
     def characters(self) -> int:
         """How long it is."""
         return len(self.user) + len(self.system) + len(self.variables_schema)
+
+    @property
+    def variables(self) -> object:
+        """The schema of the variables, however it is written; it was checked when the version was made."""
+        return json.loads(self.variables_schema.strip() or "null")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
