@@ -121,10 +121,10 @@ class ExperimentHarness:
 
         await self.rollouts.harness.deployments.update(ADA.project, "helpdesk", change, request=Request.internal())
 
-    async def asks(self, user: str, number: int = 0) -> None:
+    async def asks(self, user: str, number: int = 0, **changes: object) -> None:
         """Have a user ask, and record what came of it."""
         try:
-            asked = question("What is os.walk?", end_user=user)
+            asked = question("What is os.walk?", end_user=user, **changes)
             await self.rollouts.answer.whole(ADA, asked, request=asking(f"{user}-{number}"))
         except TidemillError:
             pass

@@ -8,12 +8,15 @@ from services.inference.tests.experiments.experiment_fakes import ExperimentHarn
 from services.inference.tests.fakes import ADA, PROMPT
 from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput
+from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
+from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.experiments.domain.plan import Arm
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_testkit.clocks import NOON
 
 NOW = Arm(name="now", control=True)
 SHORT = Arm(name="short", prompt="answer@2")
+LIVE = Sampling(temperature=0.2, max_output_tokens=500)
 USERS = [f"u{number}" for number in range(8)]
 
 
@@ -25,6 +28,21 @@ async def prompted(content: PromptContent) -> ExperimentHarness:
         prompt.write(content, digest="d2", now=NOON)
 
     await harness.rollouts.harness.prompts.update(ADA.project, "answer", write, request=Request.internal())
+    return harness
+
+
+async def sampled(arm: Sampling) -> ExperimentHarness:
+    """Return an experiment of another sampling, on a deployment whose requests may name one."""
+    harness = ExperimentHarness()
+
+    def change(stored: Deployment) -> None:
+        spec = replace(stored.spec, sampling=LIVE, allow_sampling_override=True)
+        live = stored.live
+        configuration = Configuration.of(model=live.model, prompt=live.prompt, retrieval=live.retrieval, sampling=LIVE)
+        stored.configure(spec, configuration, now=NOON)
+
+    await harness.rollouts.harness.deployments.update(ADA.project, "helpdesk", change, request=Request.internal())
+    await harness.starts(arms=(NOW, Arm(name="other", sampling=arm)))
     return harness
 
 
@@ -50,3 +68,48 @@ async def test_a_prompt_that_takes_other_variables_than_the_live_one_is_refused(
         await harness.starts(arms=(SHORT, NOW))
 
     assert [each.field for each in refused.value.violations] == ["experiment.arms[0].prompt"]
+
+
+@pytest.mark.parametrize(
+    ("says", "arm", "live_answers", "arm_answers"),
+    [
+        (Sampling(temperature=0.2), Sampling(temperature=0.8), 0.2, 0.8),
+        (Sampling(temperature=0.2, seed=3), Sampling(temperature=0.8), 0.2, 0.8),
+        (Sampling(max_output_tokens=500), Sampling(max_output_tokens=100), 500, 100),
+        (Sampling(max_output_tokens=50), Sampling(temperature=0.8), 50, 50),
+    ],
+)
+async def test_an_arm_answers_with_its_sampling_where_the_request_names_the_live_one(
+    says: Sampling, arm: Sampling, live_answers: float, arm_answers: float
+) -> None:
+    harness = await sampled(arm)
+
+    for name in USERS:
+        await harness.asks(name, sampling=says)
+
+    field = "max_output_tokens" if says.max_output_tokens else "temperature"
+    used = {getattr(prompt.sampling, field) for prompt in harness.rollouts.harness.engine.seen}
+    assert used == {live_answers, arm_answers}
+    assert (await harness.count(await harness.stored())).answers == len(USERS)
+
+
+@pytest.mark.parametrize(
+    ("says", "arm"),
+    [
+        (Sampling(temperature=0.5), Sampling(temperature=0.8)),
+        (Sampling(max_output_tokens=200), Sampling(max_output_tokens=100)),
+        (Sampling(max_output_tokens=500), Sampling(max_output_tokens=800)),
+    ],
+)
+async def test_requests_that_ask_for_another_sampling_than_arms_have_are_no_part_of_the_experiment(
+    says: Sampling, arm: Sampling
+) -> None:
+    harness = await sampled(arm)
+
+    for name in USERS:
+        await harness.asks(name, sampling=says)
+
+    seen = harness.rollouts.harness.engine.seen
+    assert [prompt.sampling for prompt in seen] == [says.over(LIVE)] * len(USERS)
+    assert not await harness.outcomes.of_run(ADA.project, "tone@1")
+    assert {record.variant.experiment for record in harness.rollouts.harness.inferences.all() if record.variant} == {""}

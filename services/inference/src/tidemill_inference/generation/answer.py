@@ -18,6 +18,7 @@ from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.deployments.ports import ReadDeployments
 from tidemill_inference.errors import ServerEnded
 from tidemill_inference.generation.asked_schemas import AskedSchemas
+from tidemill_inference.generation.domain.arms import as_its_arm_has_it
 from tidemill_inference.generation.domain.bounds import expected, limited
 from tidemill_inference.generation.domain.copies import delivered, without_names_of
 from tidemill_inference.generation.domain.errors import InferenceNotFound, QuestionRefused
@@ -219,6 +220,7 @@ class AnswerQuestion:
             )
         question = joined.question
         chosen = await self._chosen(caller, deployment, question, request)
+        question, chosen = as_its_arm_has_it(question, chosen, deployment)
         content = await self._content(caller.project, chosen.configuration, question)
         most = expected(question, chosen, content, deployment, retries=self.retries)
         spend = await self.spending.begin(caller, replace(most, inference=inference_id))

@@ -123,6 +123,14 @@ class Sampling:
         lower = own.max_output_tokens is None or (self.max_output_tokens or 0) < own.max_output_tokens
         return [name for name in others if not (name == "max_output_tokens" and lower)]
 
+    def changes(self, own: "Sampling") -> list[str]:
+        """Return the names of what makes another answer than `own`."""
+        return [each.name for each in fields(self) if each.name not in _OBSERVING and not self._agrees(each.name, own)]
+
+    def says(self, name: str) -> bool:
+        """Whether it asks for something there."""
+        return getattr(self, name) not in _UNSAID
+
     def _agrees(self, name: str, own: "Sampling") -> bool:
         mine, theirs = getattr(self, name), getattr(own, name)
         return bool(mine == theirs or (name in {"presence_penalty", "frequency_penalty"} and not mine and not theirs))

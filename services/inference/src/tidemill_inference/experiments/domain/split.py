@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tidemill_core.aggregate import Event
 from tidemill_inference.deployments.domain.choice import ChosenConfiguration
-from tidemill_inference.deployments.domain.configuration import Configuration
+from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
 from tidemill_inference.rollouts.domain.policy import StickyBy
 
 _PLACE_BITS = 52
@@ -64,6 +64,23 @@ class Split:
     def prompts_differ(self) -> bool:
         """Whether arms have different prompts, so that what a template refuses, or makes too long, is the arm's own."""
         return len({arm.configuration.prompt for arm in self.arms}) > 1
+
+    def asked(self, sampling: Sampling) -> Sampling | None:
+        """Return what a request asks for, without what the control has as well: there each arm has its own.
+
+        None where it asks for something else of what arms change, or for fewer tokens than one of them may write: no
+        arm would answer with its sampling, and those that do not change it would be compared with other requests.
+        """
+        own = self.control.configuration.sampling
+        others = [arm.configuration.sampling for arm in self.arms[1:]]
+        changed = {name for each in others for name in each.changes(own)}
+        said = [name for name in changed if sampling.says(name)]
+        if set(said) & set(sampling.changes(own)):
+            return None
+        longest = max((each.max_output_tokens or 0 for each in others), default=0)
+        if "max_output_tokens" in said and (sampling.max_output_tokens or 0) < longest:
+            return None
+        return sampling.without(said)
 
     def arm_of(self, *, end_user: str, request_id: str) -> SplitArm:
         """Return the arm of a user or request, by weighted rendezvous hashing: the greatest weight / -ln(u) has it.
