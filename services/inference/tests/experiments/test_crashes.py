@@ -1,18 +1,23 @@
 """A crash between the writes of an experiment, and two replicas that decide at once."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
 from services.inference.tests.experiments.experiment_fakes import TONE, ExperimentHarness, tone
 from services.inference.tests.fakes import ADA, writing
-from tidemill_core.application import Request
+from tidemill_core.application import Page, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.experiments.domain.experiment import Experiment
 from tidemill_inference.experiments.domain.plan import Weighting
 from tidemill_inference.experiments.domain.run import Change, EndReason
 from tidemill_inference.experiments.domain.split import ExperimentHasEnded, ExperimentHasStarted
+from tidemill_inference.experiments.reconcile import AdvanceExperiment
+from tidemill_kit.workers.controller import Controller
+from tidemill_testkit.leases import InMemoryLeases
+from tidemill_testkit.polling import eventually
 
 
 async def dies(_experiment: Experiment) -> Experiment:
@@ -86,3 +91,32 @@ async def test_adaptive_weights_move_in_experiment_and_deployment_alike() -> Non
     assert run.arms[1].weight > 60
     assert await harness.tick()
     assert (await harness.run()).epoch == 1
+
+
+async def test_the_pause_between_two_looks_is_not_shortened_by_what_is_found_to_run() -> None:
+    checks, found = list[ResourceKey](), list[str]()
+
+    async def check(ref: ResourceKey) -> bool:
+        checks.append(ref)
+        return True
+
+    async def running(token: str, /, *, without: frozenset[str]) -> Page[ResourceKey]:
+        assert not without
+        found.append(token)
+        return Page(items=[TONE], next_token="")
+
+    controller = Controller(
+        "experiments",
+        reconcile=AdvanceExperiment(reconcile=cast("Any", check), tick=timedelta(hours=1)),
+        pending=running,
+        leases=InMemoryLeases(),
+        max_concurrent=1,
+        poll_interval=timedelta(milliseconds=2),
+    )
+    await controller.start()
+    try:
+        await eventually(lambda: checks and len(found) > 5)
+    finally:
+        await controller.stop()
+
+    assert checks == [TONE]

@@ -90,7 +90,7 @@ class Arms:
         """Refuse a prompt that cannot answer the requests that the live one answers."""
         ours, theirs = await self._version(caller, prompt), await self._version(caller, live)
         if ours.content.variables != theirs.content.variables:
-            text = f"{prompt} takes other variables than {live}, so that requests fit one of them only: use another version"
+            text = f"{prompt} takes other variables than {live}, so that requests fit one of them only: use another"
             raise InvalidInput.at(field=field, text=text)
 
     async def _version(self, caller: Caller, prompt: str) -> PromptVersion:
