@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from services.evaluator.tests.builders import ADA, TUNED, cases, write
 from services.evaluator.tests.harness import Evaluator
@@ -118,6 +119,14 @@ async def test_code_can_compute_and_nothing_else_and_passes_only_where_all_its_t
     )
 
     assert found == [1.0, 0.0, 0.0, 0.0, None, 0.0, 0.0, 1.0, 1.0, 1.0, None, None]
+
+
+async def test_a_program_that_waits_for_nothing_fails_once_it_has_waited_as_long_as_it_may_compute() -> None:
+    sandbox = CodeSandbox(turns=Turns(1), limits=CodeLimits(cpu_s=1))
+
+    with structlog.testing.capture_logs() as logs:
+        assert await sandbox.passes(ADA, "import queue\nqueue.Queue().get()", "") == 0.0
+    assert logs == []
 
 
 def test_where_the_kernel_cannot_isolate_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ from tidemill_kit.workers.fair_share import Turns
 _PROGRAM = Path(__file__).with_name("sandboxed.py")
 _WALL_SHARE = 12
 """Of the processor time: how long it may take on a busy machine."""
+_CHECKS = 5
+"""In the processor time that a program may take; seen waiting so often, it is taken for one that waits for ever."""
 _WORD_CHARS = 64
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +48,14 @@ class CodeNotRun(PreconditionFailed):
             "code_runs cannot be computed: a program that does nothing does not come to its end: raise "
             "EVALUATOR_CODE_MEMORY_BYTES or EVALUATOR_CODE_CPU_S, or try again when the machine has less to do"
         )
+
+
+@dataclass(slots=True)
+class _Said:
+    """What a process said: what became of it before any code of an answer ran, and the word that it said at its end."""
+
+    first: bytes = b""
+    word: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +89,12 @@ class CodeSandbox:
             cwd="/",
             start_new_session=True,
         )
-        said, in_time = _Said(), True
+        said = _Said()
+        talking = asyncio.create_task(_talk(process, b"%010d%b%b" % (len(asked), asked, word.encode()), said))
         try:
-            async with asyncio.timeout(_WALL_SHARE * limits.cpu_s):
-                await _talk(process, b"%010d%b%b" % (len(asked), asked, word.encode()), said)
-        except TimeoutError:
-            in_time = False
-            _log.warning("code_not_run", cause="wall")
+            in_time = await self._ends(process, talking, said)
         finally:
+            talking.cancel()
             if process.returncode is None:
                 process.kill()
             await process.wait()
@@ -98,13 +106,30 @@ class CodeSandbox:
             return 1.0
         return 0.0 if in_time else None
 
+    async def _ends(self, process: asyncio.subprocess.Process, talking: asyncio.Task[None], said: _Said) -> bool:
+        """Return whether a program ends, or waits for what never comes, before it took too long for the machine."""
+        seen_waiting = 0
+        for _ in range(_WALL_SHARE * _CHECKS):
+            done, _pending = await asyncio.wait({talking}, timeout=self.limits.cpu_s / _CHECKS)
+            if done:
+                await talking
+                return True
+            seen_waiting += said.first == READY and _waits(process.pid)
+            if seen_waiting == _CHECKS:
+                return True
+        if seen_waiting:
+            return True
+        _log.warning("code_not_run", cause="wall")
+        return False
 
-@dataclass(slots=True)
-class _Said:
-    """What a process said: what became of it before any code of an answer ran, and the word that it said at its end."""
 
-    first: bytes = b""
-    word: bytes = b""
+def _waits(pid: int) -> bool:
+    """Return whether a process sleeps: what computes does not, however little the machine gives it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["S"]
 
 
 async def _talk(process: asyncio.subprocess.Process, given: bytes, said: _Said) -> None:
@@ -117,5 +142,4 @@ async def _talk(process: asyncio.subprocess.Process, given: bytes, said: _Said) 
         given_to.close()
         said.first = await said_by.readexactly(1)
         said.word = await said_by.readexactly(_WORD_CHARS)
-        return
     await process.wait()
