@@ -147,6 +147,25 @@ async def test_one_at_a_time_runs() -> None:
     assert (await due(evaluator)).id != first.id
 
 
+async def test_a_schedule_that_changes_while_one_is_queued_keeps_one_at_a_time() -> None:
+    evaluator = await scheduled()
+    evaluator.pass_time(WEEK.total_seconds())
+
+    async def sooner(_: Caller, __: Collection[str]) -> Sequence[str]:
+        changed = replace(await evaluator.gates.get("acme", "gate"), reevaluate=None)
+        await evaluator.gate_crud.update(ADA, changed, frozenset({"reevaluate"}), write("none"))
+        changed.reevaluate = Reevaluate(every=timedelta(hours=1))
+        await evaluator.gate_crud.update(ADA, changed, frozenset({"reevaluate"}), write("hourly"))
+        return []
+
+    await replace(evaluator.queue_reevaluation, pairwise=sooner)(ADA, "gate")
+    evaluator.pass_time(3600)
+    await evaluator.queue_reevaluation(ADA, "gate")
+
+    assert len(await evaluator.all()) == 2
+    assert "runs still" in evaluator.passed_over[0][1]
+
+
 async def test_a_paused_gate_is_evaluated_again_once_it_is_resumed() -> None:
     evaluator = await scheduled()
     gate = await evaluator.gates.get("acme", "gate")

@@ -116,10 +116,13 @@ class Gate(Aggregate):
         self.reevaluation_due = min(self.reevaluation_due or latest, latest)
 
     def reevaluated(self, due: datetime, now: datetime, *, evaluation: str) -> None:
-        """Set the next time, once what was due then is done; times that have passed meanwhile are left out."""
+        """Set the next time, once what was due then is done; times that have passed meanwhile are left out.
+
+        A time that a change of the schedule has set meanwhile stays.
+        """
+        self.last_reevaluation = evaluation or self.last_reevaluation
         if self.reevaluate and self.reevaluation_due == due:
             self.reevaluation_due = now + self.reevaluate.every
-            self.last_reevaluation = evaluation or self.last_reevaluation
 
     def check(self, limits: Limits, metrics: KnownMetrics) -> None:
         """Validate all fields.
