@@ -14,8 +14,10 @@ from tidemill.content.v1.content_pb2 import ANCHOR_KIND_ROW, ANCHOR_KIND_SHEET, 
 from tidemill_cli.loop import read_loop
 from tidemill_core.media_types import MEDIA_TYPES, media_type_of
 from tidemill_core.places import described
+from tidemill_helpdesk.data_profile import counted
 from tidemill_helpdesk.office import NAME, expected, place_of
 from tidemill_ingest.errors import DocumentRefused
+from tidemill_ingest.formats import is_listing
 from tidemill_ingest.parsing.text import Extracted, extract
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "office"
@@ -58,6 +60,16 @@ def test_each_file_is_read_refused_or_skipped_as_the_folder_says(
                 extract(content, media_type)
         else:
             assert extract(content, media_type).text
+
+
+def test_a_profile_counts_what_is_inside_of_archives_and_not_these(
+    office: ModuleType, contents: dict[str, bytes]
+) -> None:
+    documents = {key: each for key, each in contents.items() if key not in {*office.REFUSED, *office.SKIPPED}}
+
+    listings = [key for key, each in documents.items() if is_listing(media_type_of(key, each))]
+    assert listings == ["archive/2026.zip"]
+    assert counted(documents) == len(documents) - len(listings)
 
 
 def test_the_answer_to_each_question_is_at_its_place(office: ModuleType, contents: dict[str, bytes]) -> None:

@@ -11,7 +11,7 @@ from tidemill_cli.output import print_json, run, stdout
 from tidemill_cli.stack import start
 from tidemill_client.connection import Connection, remember_project
 from tidemill_helpdesk.choices import Choices
-from tidemill_helpdesk.data_profile import DataProfile, Profiled
+from tidemill_helpdesk.data_profile import DataProfile, Profiled, counted
 from tidemill_helpdesk.endpoints import same_question_elsewhere
 from tidemill_helpdesk.example import CorpusDocument, Example
 from tidemill_helpdesk.helpdesk import COLLECTION, PUBLISHED, QUESTIONS, UPLOADED, Helpdesk
@@ -122,7 +122,7 @@ async def _files(steps: Steps, helpdesk: Helpdesk) -> None:
     sources = [
         Profiled(source=UPLOADED, documents=len(helpdesk.documents[::2]), collection=COLLECTION),
         Profiled(source=PUBLISHED, documents=len(helpdesk.documents[1::2]), collection=COLLECTION),
-        Profiled(source=NAME, documents=len(steps.facts[NAME]["documents"])),
+        Profiled(source=NAME, documents=counted(steps.facts[NAME]["documents"])),
     ]
     folder = helpdesk.example.local / "demo" / "profiles"
     profile = DataProfile(connection=connection, report=report, folder=folder, sources=sources)

@@ -1,7 +1,7 @@
 """What came into the demo's sources: their profiles as pages for a browser, and a line of each."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,16 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profiled:
-    """A source that has so many documents, and the collection whose topics its page shows, "" for none."""
+    """A source of whose documents so many are counted, and the collection whose topics its page shows, "" for none."""
 
     source: str
     documents: int
     collection: str = ""
+
+
+def counted(keys: Iterable[str]) -> int:
+    """Return how many of these documents a profile counts: of an archive what is inside of it, not itself."""
+    return sum(not key.endswith(".zip") for key in keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
