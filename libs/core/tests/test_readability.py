@@ -21,6 +21,9 @@ def test_lix_is_the_length_of_sentences_and_the_share_of_long_words() -> None:
         ("Der Zug f\u00e4hrt. Er h\u00e4lt.", 2.5),
         ("Wait... what?!", 1.0),
         ("One\n\nTwo", 2.0),
+        ("Para one is here.\n\nPara two is here.", 4.0),
+        ("Para one is here. \r\n\r\n\nPara two is here.", 4.0),
+        ('He said "Go." She left (now!) Yes.', 7 / 3),
         ("\u041a\u043e\u0448\u043a\u0430 \u0441\u0438\u0434\u0435\u043b\u0430.", 2.0),
     ],
 )

@@ -8,8 +8,9 @@ from tidemill_core.words import unspaced_characters
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 _ENDS = r"[.!?:;\u3002\uff01\uff1f]"
-_SENTENCE_ENDS = re.compile(rf"(?<!{_ENDS}){_ENDS}++(?=\s|$)|\n\s*\n")
-"""A run of marks is tried from its start alone: a text may be nothing else."""
+_CLOSING = r"[\"')\]\u201c\u201d\u2019\u00bb\u300d]"
+_SENTENCE_ENDS = re.compile(rf"(?<!{_ENDS}){_ENDS}++{_CLOSING}*+(?=\s|$)(?:[^\S\n]*+\n\s*\n)?|\n\s*\n")
+"""A run of marks is tried from its start alone: a text may be nothing else. A blank line behind one ends no other."""
 _LONG_WORD = 6
 _MAX_WORD_LENGTH = 14
 """On average; longer ones are no words, or of a script that does not set them apart."""
