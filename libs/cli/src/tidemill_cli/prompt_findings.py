@@ -14,6 +14,8 @@ from tidemill_cli.prompt_figures import picture
 from tidemill_cli.prompt_search import Candidate, counted, front_of
 
 CURRENT = "current"
+MIN_PAIRS = 5
+"""Of held-out cases, for a prompt to win."""
 
 
 @dataclass(kw_only=True)
@@ -26,6 +28,8 @@ class Optimising:
     cases: Sequence[str] = ()
     """Texts of the suite's cases, which no prompt may have in it."""
     tokens: int = 0
+    failures: int = 0
+    """Of the present prompt on seen cases: what fails more is not in the front."""
     ended: str = ""
     comparison: PromptTest | None = None
     """Of the front with the present prompt, on held-out cases."""
@@ -41,19 +45,26 @@ class Optimising:
 def winner(found: Optimising, metric: str, *, uncertain: bool) -> Candidate | None:
     """Return the prompt with the highest gain on held-out cases of those whose interval is above 0.
 
-    The intervals hold for all finalists together, so that the best of several is not better by luck.
+    The intervals hold for all finalists together, so that the best of several is not better by luck. Where uncertain
+    ones may win, those that are shown to be better come first.
+
+    One with which more cases fail than with the present prompt does not win, since failed ones are in no pair by many
+    metrics. Nor does one of few pairs.
     """
     if found.comparison is None:
         return None
     by_name = {each.name: each for each in found.measured}
-    gains = list[tuple[float, float, str]]()
+    failures = found.comparison.figures[0].failures
+    gains = list[tuple[bool, float, str]]()
     for variant, figures in zip(found.comparison.variants, found.comparison.figures, strict=True):
+        if variant.name not in by_name or figures.failures > failures:
+            continue
         for each in figures.measures:
-            if each.metric == metric and variant.name in by_name and each.HasField("difference_low"):
+            if each.metric == metric and each.pairs >= MIN_PAIRS and each.HasField("difference_low"):
                 sign = -1 if each.less_is_better else 1
                 low = -each.difference_high if each.less_is_better else each.difference_low
-                gains.append((sign * each.difference, low, variant.name))
-    shown = [each for each in gains if each[1] > 0 or (uncertain and each[0] > 0)]
+                gains.append((low > 0, sign * each.difference, variant.name))
+    shown = [each for each in gains if each[0] or (uncertain and each[1] > 0)]
     return by_name[max(shown)[-1]] if shown else None
 
 

@@ -1,10 +1,10 @@
 """prompts optimise: a model proposes prompts, each is measured on seen cases, and the best are compared on others."""
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +20,7 @@ from tidemill_cli.prompt_search import (
     REFUSED,
     Candidate,
     flaw_of,
+    halves_of,
     required_of,
     said_in,
     values_of,
@@ -27,12 +28,15 @@ from tidemill_cli.prompt_search import (
 from tidemill_client.connection import Connection
 from tidemill_client.declared import Deployments, Gates, Prompts, Suites
 from tidemill_client.prompt_tests import PromptTests, Unsaved, Variant
-from tidemill_core.errors import DeadlineExceeded, InvalidInput, PreconditionFailed
+from tidemill_core.errors import DeadlineExceeded, InvalidInput, PreconditionFailed, TidemillError
 
 MIN_CASES = 20
 MAX_FINALISTS = 5
 _EVERY_ROUND = 4
 """Proposals."""
+_CELLS = 2000
+"""Answers of a prompt test, as the evaluator takes by default."""
+MAX_SAMPLE, MAX_HELD_OUT = _CELLS // (1 + _EVERY_ROUND), _CELLS // (1 + MAX_FINALISTS)
 
 
 class NothingToOptimise(PreconditionFailed):
@@ -61,7 +65,10 @@ class OptimiseOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimisePrompt:
-    """Seen and held-out cases are halves of the suite, by the sha256 of their ids."""
+    """Seen and held-out cases are halves of the suite, by the sha256 of their questions.
+
+    Once the present prompt is measured, an error ends the search, and what was measured is shown.
+    """
 
     connection: Connection
     options: OptimiseOptions
@@ -92,7 +99,10 @@ class OptimisePrompt:
             )
             if finalists := [each for each in found.front if each.name != CURRENT][:MAX_FINALISTS]:
                 bar.update(task, description="comparing the front on held-out cases", completed=0, total=None)
-                found.comparison = await self._tested(found, deployment, [found.current, *finalists], held_out)
+                try:
+                    found.comparison = await self._tested(found, deployment, [found.current, *finalists], held_out)
+                except TidemillError as error:
+                    found.ended += f"; not compared on held-out cases: {error.message}"
         return found
 
     async def _search(
@@ -108,26 +118,31 @@ class OptimisePrompt:
         required = required_of(found.current.text, _declared(found.current.text))
         began, fruitless = time.monotonic(), 0
         test = await self._tested(found, deployment, [found.current], seen)
-        (found.current,) = self._valued([found.current], test)
+        found.failures = test.figures[0].failures
+        (found.current,) = self._valued(found, [found.current], test)
         if not found.current.values:
             metrics = ", ".join(self.options.metrics)
             message = f"the present prompt has no value of {metrics} on suite {self.options.suite}: name other metrics"
             raise NothingToOptimise(message)
         while not (ended := self._ended(found, began, fruitless)):
-            best = found.front[0]
-            worst, place = await self._worst(test, best)
-            count = min(_EVERY_ROUND, self.options.candidates - len(found.measured))
-            report(f"{self.options.by} proposes {count} prompts")
-            proposed = await propose(found.front, worst, place=place, required=required, count=count)
-            found.tokens += proposed.tokens
-            fresh = await self._checked(found, prompt, proposed.texts, required)
-            fruitless = 0 if fresh else fruitless + 1
-            if not fresh:
-                continue
-            report(f"measuring {len(fresh)} prompts")
-            asked = [best, *fresh]
-            test = await self._tested(found, deployment, asked, seen)
-            found.measured += self._valued(asked, test)[1:]
+            try:
+                best = found.front[0]
+                worst, place = await self._worst(test, best)
+                count = min(_EVERY_ROUND, self.options.candidates - len(found.measured))
+                report(f"{self.options.by} proposes {count} prompts")
+                proposed = await propose(found.front, worst, place=place, required=required, count=count)
+                found.tokens += proposed.tokens
+                fresh = await self._checked(found, prompt, proposed.texts, required)
+                fruitless = 0 if fresh else fruitless + 1
+                if not fresh:
+                    continue
+                report(f"measuring {len(fresh)} prompts")
+                asked = [best, *fresh]
+                test = await self._tested(found, deployment, asked, seen)
+            except TidemillError as error:
+                ended = error.message
+                break
+            found.measured += self._valued(found, asked, test)[1:]
         found.ended = ended
 
     def _ended(self, found: Optimising, began: float, fruitless: int) -> str:
@@ -160,7 +175,9 @@ class OptimisePrompt:
 
     async def _is_template(self, prompt: Prompt, text: Unsaved) -> bool:
         try:
-            await Prompts(self.connection).update(_with(prompt, text), "content", validate_only=True)
+            asked = _with(prompt, text)
+            asked.etag = ""  # whatever else of it is changed meanwhile
+            await Prompts(self.connection).update(asked, "content", validate_only=True)
         except InvalidInput:
             return False
         return True
@@ -186,12 +203,13 @@ class OptimisePrompt:
             raise NothingToOptimise(message)
         for figures in test.figures:
             spent = [each for each in figures.measures if each.metric in {"input_tokens", "output_tokens"}]
-            found.tokens += round(sum(each.mean * each.observations for each in spent))
+            found.tokens += round(sum(each.mean * figures.answered for each in spent))
         return test
 
-    def _valued(self, candidates: Sequence[Candidate], test: PromptTest) -> list[Candidate]:
+    def _valued(self, found: Optimising, candidates: Sequence[Candidate], test: PromptTest) -> list[Candidate]:
+        """Return them with their values; those that fail on more cases than the present prompt have none."""
         return [
-            replace(each, values=values_of(figures, self.options.metrics))
+            replace(each, values=values_of(figures, self.options.metrics) if figures.failures <= found.failures else {})
             for each, figures in zip(candidates, test.figures, strict=True)
         ]
 
@@ -200,11 +218,12 @@ class OptimisePrompt:
         names = [each.name for each in test.variants]
         place, results = (names.index(best.name) if best.name in names else 0), list[PromptResult]()
         async for each in PromptTests(self.connection).results(test.id, metric=self.options.metrics[0]):
-            results.append(each)
+            if not each.restricted:
+                results.append(each)
         metric = self.options.metrics[0]
         measures = [each for figures in test.figures for each in figures.measures if each.metric == metric]
         sign = -1 if any(each.less_is_better for each in measures) else 1
-        results.sort(key=lambda each: sign * each.answers[place].scores.get(metric, 0.0))
+        results.sort(key=lambda each: sign * each.answers[place].scores.get(metric, -sign * inf))
         return results, place
 
     async def _deployment(self, name: str) -> str:
@@ -236,12 +255,14 @@ class OptimisePrompt:
                 "it without being better; use another suite, or --accept"
             )
             raise NothingToOptimise(message)
-        ids = sorted((case.id for case in suite.cases), key=lambda each: hashlib.sha256(each.encode()).digest())
-        if len(ids) < MIN_CASES:
-            message = f"suite {suite.id} has {len(ids)} cases: {MIN_CASES} are needed to see some and hold others out"
+        seen, held_out = halves_of(suite.cases, options.held_out)
+        if len(suite.cases) < MIN_CASES or not held_out:
+            message = (
+                f"suite {suite.id} has {len(suite.cases)} cases: {MIN_CASES} are needed to see some and hold others "
+                "out, not all of one question or pair"
+            )
             raise NothingToOptimise(message)
-        place = len(ids) - max(round(len(ids) * options.held_out), 1)
-        return ids[:place][: options.sample], ids[place:][: 2 * options.sample]
+        return seen[: min(options.sample, MAX_SAMPLE)], held_out[: min(2 * options.sample, MAX_HELD_OUT)]
 
 
 def optimise(
@@ -257,9 +278,9 @@ def optimise(
         list[str] | None, typer.Option("--and", help="A further metric, as output_tokens. Repeatable.")
     ] = None,
     candidates: Annotated[int, typer.Option("--candidates", min=1, max=100, help="So many prompts are measured.")] = 12,
-    sample: Annotated[int, typer.Option("--sample", min=5, max=500, help="So many seen cases for each prompt.")] = 40,
+    sample: Annotated[int, typer.Option("--sample", min=5, max=MAX_SAMPLE, help="Seen cases for each prompt.")] = 40,
     tokens: Annotated[int, typer.Option("--tokens", min=1000, help="The search ends after so many.")] = 1_000_000,
-    minutes: Annotated[float, typer.Option("--minutes", min=1, help="And after so long.")] = 60,
+    minutes: Annotated[float, typer.Option("--minutes", min=1, help="And after so long, each test.")] = 60,
     accept: Annotated[bool, typer.Option("--accept", help="Though a gate uses the suite.")] = False,
     create: Annotated[
         bool, typer.Option("--create", help="Save what is shown to be better as the next version.")

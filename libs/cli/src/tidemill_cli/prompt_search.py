@@ -1,11 +1,13 @@
 """Candidates of a search for a better prompt: which are nonsense, and which of them no other one beats."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidemill.evaluator.v1.prompt_test_pb2 import VariantFigures, VariantMeasure
+from tidemill.evaluator.v1.suite_pb2 import Case
 from tidemill_client.prompt_tests import Unsaved
 
 EMPTY, REPEATED, TOO_LONG, LOST, REFUSED = "empty", "a repeat", "too long", "lost variables", "a template that fails"
@@ -14,6 +16,7 @@ MIN_COPIED = 20
 """Characters of a question or an expected answer that a proposal may not have in it."""
 MAX_GROWTH, MIN_LIMIT = 4, 4000
 """A candidate may be so many times as long as the present prompt, or have so many characters."""
+_PAIR = "tidemill.dev/pair"
 _BLOCK = re.compile(r"\{[{%](.*?)[}%]\}", re.DOTALL)
 _NAME = re.compile(r"(?<![\w.'\"])[a-z_]\w*")
 
@@ -31,6 +34,37 @@ class Candidate:
         pairs = [(value, other.values.get(metric)) for metric, value in self.values.items()]
         known = [(mine, theirs) for mine, theirs in pairs if theirs is not None]
         return all(mine >= theirs for mine, theirs in known) and any(mine > theirs for mine, theirs in known)
+
+
+def halves_of(cases: Sequence[Case], held_out: float) -> tuple[list[str], list[str]]:
+    """Return the ids of seen and of held-out cases, by the sha256 of what depends on one another.
+
+    Repeats of a question (with its earlier turns), and cases of one pair, are in the same half.
+    """
+    keys = {case.id: _keys(case) for case in cases}
+    group = {key: key for found in keys.values() for key in found}
+
+    def root(key: str) -> str:
+        while group[key] != key:
+            key = group[key]
+        return key
+
+    for found in keys.values():
+        first, *others = sorted(map(root, found))
+        group.update(dict.fromkeys(others, first))
+    cluster = {name: hashlib.sha256(root(found[0]).encode()).hexdigest() for name, found in keys.items()}
+    ids = sorted(cluster, key=lambda each: (cluster[each], each))
+    place = len(ids) - max(round(len(ids) * held_out), 1)
+    while 0 < place < len(ids) and cluster[ids[place]] == cluster[ids[place - 1]]:
+        place += 1
+    return ids[:place], ids[place:]
+
+
+def _keys(case: Case) -> list[str]:
+    said = [part.text for each in case.earlier for part in each.parts]
+    question = " ".join(" ".join([*said, case.question]).casefold().split()).rstrip("?.! ")
+    pair = case.labels.get(_PAIR, "")
+    return [f"question {question}", *([f"pair {pair}"] if pair else [])]
 
 
 def front_of(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -26,6 +26,7 @@ from tidemill_cli.prompt_search import (
     Candidate,
     flaw_of,
     front_of,
+    halves_of,
     required_of,
     variables_in,
 )
@@ -45,6 +46,8 @@ class Optimised(PromptAnswers):
         """What the model says, one answer after the other; the last one again and again."""
         self.proposals_asked: list[GenerateRequest] = []
         self.certain = True
+        self.failing = 0
+        """Marks of the prompt that fails in a case."""
         self.changes: list[tuple[Running, Prompt]] = []
         """Prompts that others write while the model proposes."""
 
@@ -54,7 +57,7 @@ class Optimised(PromptAnswers):
         test = pb.PromptTest(id="t1", suite="questions", variants=variants, state=self.state, confidence=0.95)
         marks = [each.unsaved.user.count("!") for each in variants]
         for number, mark in enumerate(marks):
-            figures = test.figures.add(answered=10)
+            figures = test.figures.add(answered=10, failures=int(mark == self.failing > 0))
             score = figures.measures.add(metric="rouge_l", observations=10, mean=0.5 + mark / 10, low=0.1, high=0.9)
             figures.measures.add(metric="output_tokens", observations=10, mean=20 + mark, less_is_better=True)
             figures.measures.add(metric="input_tokens", observations=10, mean=100, less_is_better=True)
@@ -69,6 +72,8 @@ class Optimised(PromptAnswers):
         for running, changed in self.changes:
             running.keepers["prompt"].stored[changed.id] = changed
         said = self.proposes.pop(0) if len(self.proposes) > 1 else self.proposes[0]
+        if said == "TOO LONG":
+            raise InvalidInput.at(field="messages", text="have too many tokens")
         answer = Inference(id="i1", output=[Message(role=ROLE_ASSISTANT, parts=[Part(text=said)])])
         answer.usage.input_tokens, answer.usage.output_tokens = 500, 100
         return GenerateResponse(inference=answer)
@@ -232,25 +237,87 @@ async def test_what_it_needs_is_said(
         assert (await optimised(terminal, "--candidates", "1", "--accept")).code == 0
 
 
-@pytest.mark.parametrize(("uncertain", "name"), [(False, "p2"), (True, "p1")])
-def test_the_highest_gain_of_those_that_are_shown_wins(name: str, *, uncertain: bool) -> None:
-    def figures(gain: float, low: float) -> pb.VariantFigures:
-        measure = pb.VariantMeasure(metric="rouge_l", difference=gain, difference_low=low, difference_high=1.0)
-        return pb.VariantFigures(measures=[measure])
-
-    names = ("current", "p1", "p2", "p3")
-    comparison = pb.PromptTest(
-        variants=[pb.PromptVariant(name=each) for each in names],
-        figures=[pb.VariantFigures(), figures(0.3, -0.1), figures(0.2, 0.1), figures(0.1, 0.05)],
-    )
+def won(*figures: pb.VariantFigures, uncertain: bool = False) -> str:
+    names = [f"p{number}" for number, _ in enumerate(figures)]
+    comparison = pb.PromptTest(variants=[pb.PromptVariant(name=each) for each in names], figures=figures)
     current, *measured = [Candidate(text=Unsaved(user=each), name=each) for each in names]
-
     found = winner(
         Optimising(current=current, measured=measured, comparison=comparison), "rouge_l", uncertain=uncertain
     )
+    return found.name if found else ""
 
-    assert found is not None
-    assert found.name == name
+
+def gained(gain: float, low: float, *, pairs: int = 5, failures: int = 1) -> pb.VariantFigures:
+    measure = pb.VariantMeasure(metric="rouge_l", pairs=pairs, difference=gain, difference_low=low, difference_high=1.0)
+    return pb.VariantFigures(measures=[measure], failures=failures)
+
+
+NOTHING = pb.VariantFigures(failures=1)
+
+
+def test_the_highest_gain_of_those_that_are_shown_wins() -> None:
+    figures = (NOTHING, gained(0.3, -0.1), gained(0.2, 0.1), gained(0.1, 0.05))
+
+    assert won(*figures) == won(*figures, uncertain=True) == "p2"
+    assert won(*figures[:2], uncertain=True) == "p1"
+    assert not won(*figures[:2])
+
+
+def test_a_prompt_that_fails_more_or_has_few_pairs_does_not_win() -> None:
+    failing, few = gained(0.9, 0.8, failures=2), gained(0.8, 0.7, pairs=4)
+
+    assert won(NOTHING, failing, few, gained(0.1, 0.05)) == "p3"
+    assert not won(NOTHING, failing, few, uncertain=True)
+
+
+async def test_a_prompt_that_fails_more_on_seen_cases_is_not_compared(terminal: Terminal, prompted: Optimised) -> None:
+    prompted.proposes, prompted.failing = [said("! {{ question }}", "!! {{ question }}")], 2
+
+    done = await optimised(terminal, "--candidates", "2", "--json")
+
+    assert [each.name for each in prompted.started[-1].variants] == ["current", "p1"]
+    assert [each["name"] for each in done.data["front"]] == ["p1"]
+
+
+async def test_an_error_ends_the_search_with_what_was_measured(
+    terminal: Terminal, running: Running, prompted: Optimised
+) -> None:
+    prompted.proposes = [said("! {{ question }}"), "TOO LONG"]
+
+    done = await optimised(terminal, "--candidates", "3", "--create", "--json")
+
+    assert done.code == 0, done.text
+    assert "have too many tokens" in done.data["ended"]
+    assert running.keepers["prompt"].stored["answer"].content.user == "! {{ question }}"
+
+
+async def test_tests_have_no_more_answers_than_the_evaluator_takes(
+    terminal: Terminal, running: Running, prompted: Optimised
+) -> None:
+    prompted.proposes = [said(*("!" * (number + 1) + " {{ question }}" for number in range(4)))]
+    cases = [Case(id=f"c{number}", question=f"what is {number}?", reference="it is") for number in range(900)]
+    running.keepers["suite"].stored["questions"] = Suite(id="questions", cases=cases)
+
+    await optimised(terminal, "--candidates", "4", "--sample", "400", "--and", "output_tokens")
+
+    answers = [len(each.cases) * len(each.variants) for each in prompted.started]
+    assert answers == [400, 2000, 5 * 333]
+
+
+def test_what_depends_on_one_another_is_in_one_half() -> None:
+    cases = [Case(id=f"c{number}", question=f"What is {number // 3}?") for number in range(60)]
+    for case in cases[:2]:
+        case.question = case.question.upper().rstrip("?") + "  ?"
+    for case in (cases[2], cases[30]):
+        case.labels["tidemill.dev/pair"] = "her or him"
+
+    seen, held_out = halves_of(cases, 0.5)
+
+    assert sorted([*seen, *held_out]) == sorted(each.id for each in cases)
+    halves = [seen if each.id in seen else held_out for each in cases]
+    assert all(halves[number] is halves[number // 3 * 3] for number in range(60))
+    assert halves[0] is halves[30]
+    assert 25 <= len(seen) <= 35
 
 
 @pytest.mark.parametrize(
