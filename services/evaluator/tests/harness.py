@@ -227,7 +227,7 @@ class Evaluator:
             metrics=self.metrics,
             compute_verdict=ComputeVerdict(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
             compare_weights=CompareWeights(models=self.models),
-            compare_prompts=ComparePrompts(prompts=self.inference),
+            compare_prompts=ComparePrompts(prompts=self.inference, evaluations=self.evaluations),
             reference=ReadReference(evaluations=self.evaluations, cases=self.cases, results=results),
             compare_slices=CompareSlices(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
             retrieval=self.retrieval,

@@ -6,7 +6,7 @@ import pytest
 
 from services.evaluator.tests.builders import ADA, BASE, DEADLINE_S, DIGEST, TUNED, cases, passage, request, write
 from services.evaluator.tests.harness import HELD_OUT, TRUTH, Evaluator
-from tidemill_core.application import Caller
+from tidemill_core.application import Caller, Request
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.errors import (
     BASELINE_CHANGED,
@@ -18,7 +18,7 @@ from tidemill_evaluator.errors import (
     CandidateNotReady,
 )
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
-from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasCompleted
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation, EvaluationHasCompleted
 from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.messages import event_message
 from tidemill_evaluator.evaluations.ports import Live, PromptVersions, Question
@@ -121,6 +121,29 @@ async def test_a_newer_version_supersedes_an_older_one_that_is_asked_or_waits_an
     assert "answer@3 is newer" in running.message
     assert {each.prompt for each in evaluator.inference.asked} == {"", "answer@3"}
     assert done.state is State.COMPLETED
+
+
+async def test_a_newer_version_that_its_gate_refused_supersedes_none() -> None:
+    evaluator = await prompted()
+    (older,) = await evaluator.all()
+    evaluator.inference.prompts["answer"] = versions(3)
+    await evaluator.triggers.prompt_version_created(ADA, "answer", 3)
+    (newest,) = [each for each in await evaluator.all() if each.id != older.id]
+
+    def refuse(stored: Evaluation) -> None:
+        stored.state, stored.verdict = State.COMPLETED, Verdict.FAILED
+
+    await evaluator.evaluations.update("acme", newest.id, refuse, request=Request.internal())
+
+    assert (await evaluator.finish(older)).verdict is Verdict.PASSED
+
+
+async def test_a_prompt_that_is_made_anew_under_its_name_is_compared() -> None:
+    evaluator = await prompted()
+
+    await evaluator.triggers.prompt_version_created(ADA, "answer", 2, digest="another")
+
+    assert [each.candidate for each in await evaluator.all()] == ["answer@2", "answer@2"]
 
 
 async def test_an_older_version_that_a_person_asks_for_is_compared_all_the_same() -> None:

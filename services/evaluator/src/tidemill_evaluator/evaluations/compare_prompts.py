@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound
+from tidemill_core.resources import list_all
 from tidemill_evaluator.errors import CANDIDATE_UNAVAILABLE, PROMPT_UNAVAILABLE, SUPERSEDED, VARIABLES_DIFFER, NoVerdict
+from tidemill_evaluator.evaluations.domain.comparison import Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.ports import Live, Prompts, PromptVersions
+from tidemill_evaluator.evaluations.domain.job import UNFINISHED
+from tidemill_evaluator.evaluations.ports import Evaluations, Live, Prompts, PromptVersions
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.domain.names import name_of, number_of
 
@@ -36,6 +39,7 @@ class ComparePrompts:
     """Before the cases are asked, and after."""
 
     prompts: Prompts
+    evaluations: Evaluations
 
     async def check(self, caller: Caller, evaluation: Evaluation, cases: Iterable[Case]) -> None:
         """Check that both versions can answer the cases; of a candidate that is no prompt nothing.
@@ -60,6 +64,8 @@ class ComparePrompts:
     async def check_newest(self, caller: Caller, evaluation: Evaluation) -> None:
         """Check that the candidate is there, and that no newer version came where the newest one is compared.
 
+        A newer one that this gate has refused supersedes none.
+
         Raises:
             NoVerdict: the candidate is gone or superseded.
 
@@ -77,10 +83,18 @@ class ComparePrompts:
         if number not in versions.variables:
             message = f"prompt {prompt} has no version {number}; its newest is {versions.latest}"
             raise NoVerdict(CANDIDATE_UNAVAILABLE, message)
-        if evaluation.of_newest_prompt and versions.latest > number:
+        if evaluation.of_newest_prompt and versions.latest > number and not await self._refused(evaluation, versions):
             message = f"prompt {prompt}@{versions.latest} is newer, and is compared in its place"
             raise NoVerdict(SUPERSEDED, message)
         return versions
+
+    async def _refused(self, evaluation: Evaluation, versions: PromptVersions) -> bool:
+        """Return whether the newest version was compared by this gate, and did not pass."""
+        newest = f"{evaluation.comparing.prompt}@{versions.latest}"
+        where = {"gate": evaluation.gate, "candidate": newest}
+        theirs = [each async for each in list_all(self.evaluations, evaluation.project, where=where)]
+        last = max(theirs, key=lambda each: each.attempt, default=None)
+        return last is not None and last.state not in UNFINISHED and last.verdict is not Verdict.PASSED
 
 
 def _schema(versions: PromptVersions, number: int) -> object:

@@ -40,6 +40,7 @@ class PromptVersionCreated(BaseModel):
 
     prompt: str
     version: int
+    digest: str = ""
 
 
 class RolloutRefused(BaseModel):
@@ -65,7 +66,7 @@ def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS
         await triggers.index_became_ready(event.caller, body.collection, body.index)
 
     async def prompt_version(event: EventContext, body: PromptVersionCreated) -> None:
-        await triggers.prompt_version_created(event.caller, body.prompt, body.version)
+        await triggers.prompt_version_created(event.caller, body.prompt, body.version, digest=body.digest)
 
     async def refused(event: EventContext, body: RolloutRefused) -> None:
         if body.reason == BASELINE_CHANGED:

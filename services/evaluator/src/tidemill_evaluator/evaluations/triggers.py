@@ -36,10 +36,13 @@ class EvaluationTriggers:
         deferred = DeferredEvaluation(candidate=candidate, origin=f"index:{candidate}")
         await self._ask_gates(caller, {"collection": collection}, deferred)
 
-    async def prompt_version_created(self, caller: Caller, prompt: str, version: int) -> None:
-        """Queue an evaluation of a prompt's version for each gate of the prompt; a paused gate defers it."""
+    async def prompt_version_created(self, caller: Caller, prompt: str, version: int, *, digest: str = "") -> None:
+        """Queue an evaluation of a prompt's version for each gate of the prompt; a paused gate defers it.
+
+        The digest of its content distinguishes it from the version of a deleted prompt that had its name and number.
+        """
         candidate = f"{prompt}@{version}"
-        deferred = DeferredEvaluation(candidate=candidate, origin=f"prompt:{candidate}")
+        deferred = DeferredEvaluation(candidate=candidate, origin=f"prompt:{candidate}:{digest}")
         await self._ask_gates(caller, {"candidate_prompt": prompt}, deferred)
 
     async def start_deferred(self, caller: Caller, gate_id: str) -> None:

@@ -265,7 +265,7 @@ def _run_evaluation(
             intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence
         ),
         compare_weights=CompareWeights(models=adapters.models),
-        compare_prompts=ComparePrompts(prompts=adapters.inference),
+        compare_prompts=ComparePrompts(prompts=adapters.inference, evaluations=adapters.evaluations),
         reference=ReadReference(evaluations=adapters.evaluations, cases=others.cases, results=adapters.results),
         compare_slices=CompareSlices(intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence),
         retrieval=others.retrieval,

@@ -177,7 +177,7 @@ class Evaluation(EvaluationJob):
     @property
     def of_newest_prompt(self) -> bool:
         """Whether its gate started it because a prompt had a new version, so that a newer one supersedes it."""
-        return bool(self.comparing.prompt) and self.origin == f"{self.gate}/prompt:{self.candidate}"
+        return bool(self.comparing.prompt) and self.origin.startswith(f"{self.gate}/prompt:{self.candidate}:")
 
     @property
     def seed(self) -> int:
