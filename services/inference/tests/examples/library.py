@@ -86,8 +86,11 @@ class InMemoryExamples:
     async def get(self, of: ExampleSet, ids: Sequence[str]) -> Sequence[Example]:
         return [each for each in self._shown(of) if each.id in ids]
 
-    async def by_chance(self, of: ExampleSet, *, start: int, limit: int) -> Sequence[Example]:
-        ordered = sorted(self._shown(of), key=lambda each: each.order)
+    async def by_chance(
+        self, of: ExampleSet, *, principals: frozenset[str], start: int, limit: int
+    ) -> Sequence[Example]:
+        shown = [each for each in self._shown(of) if principals.issuperset(each.principals)]
+        ordered = sorted(shown, key=lambda each: each.order)
         after = [each for each in ordered if each.order >= start]
         return [*after, *(each for each in ordered if each.order < start)][:limit]
 

@@ -132,6 +132,13 @@ async def test_by_chance_equal_questions_get_the_same_examples_and_another_seed_
     assert library.vectors.puts == 0
 
 
+async def test_by_chance_examples_of_other_groups_take_no_place() -> None:
+    library = Library(*(example(number, "?", principals=("hr",)) for number in range(40)), example(99, "?"))
+    await library.loads(BY_CHANCE)
+
+    assert await library.ids(ASKED, BY_CHANCE) == ["e99"]
+
+
 async def test_another_project_has_no_examples_of_the_first() -> None:
     library = Library()
     await library.loads()

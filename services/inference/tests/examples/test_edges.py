@@ -80,7 +80,9 @@ async def test_examples_are_read_by_id_of_their_part_alone(stores: tuple[Example
     assert await examples.get(replace(ready, project="globex"), ["e1"]) == []
     assert await examples.others(ready, part="p1", limit=10) == ["e9"]
     await examples.remove("acme", FRESH.id, ["e9", "e1"])
-    assert [each.id for each in await examples.by_chance(ready, start=0, limit=10)] == _ordered(EXAMPLES[1:])
+    assert [each.id for each in await examples.by_chance(ready, principals=frozenset(), start=0, limit=10)] == _ordered(
+        EXAMPLES[1:]
+    )
 
 
 async def test_places_by_chance_begin_anew_after_the_last(stores: tuple[ExampleSets, StoredExamples]) -> None:
@@ -90,8 +92,33 @@ async def test_places_by_chance_begin_anew_after_the_last(stores: tuple[ExampleS
     ordered = _ordered(some)
     last = max(each.order for each in some)
 
-    assert [each.id for each in await examples.by_chance(ready, start=last, limit=3)] == [ordered[-1], *ordered[:2]]
-    assert [each.id for each in await examples.by_chance(ready, start=last, limit=9)] == [ordered[-1], *ordered[:-1]]
+    assert [each.id for each in await examples.by_chance(ready, principals=frozenset(), start=last, limit=3)] == [
+        ordered[-1],
+        *ordered[:2],
+    ]
+    assert [each.id for each in await examples.by_chance(ready, principals=frozenset(), start=last, limit=9)] == [
+        ordered[-1],
+        *ordered[:-1],
+    ]
+
+
+async def test_by_chance_a_reader_sees_what_is_for_all_or_for_groups_that_the_reader_has(
+    stores: tuple[ExampleSets, StoredExamples],
+) -> None:
+    _, examples = stores
+    groups = ((), ("staff",), ("staff", "board"), ("hr",))
+    some = [example(number, "?", principals=each) for number, each in enumerate(groups)]
+    await examples.put(FRESH, some, part="p1")
+
+    async def seen(*principals: str) -> list[str]:
+        ready = replace(FRESH, part="p1")
+        return sorted(
+            each.id for each in await examples.by_chance(ready, principals=frozenset(principals), start=0, limit=9)
+        )
+
+    assert await seen() == ["e0"]
+    assert await seen("staff") == ["e0", "e1"]
+    assert await seen("board", "staff", "other") == ["e0", "e1", "e2"]
 
 
 async def test_vectors_are_due_until_they_are_made_and_again_when_they_end(

@@ -100,9 +100,9 @@ class ChooseExamples:
         principals, text = frozenset(question.principals), question.text
         if declared.by is Selection.SIMILARITY:
             return await self._nearest(caller, declared, found, text, principals)
-        some = await self.examples.by_chance(found, start=start_of(declared.seed, text), limit=_FETCHED)
-        shown = [each for each in some if each.may_be_shown_to(principals)][: declared.count]
-        return tuple(ChosenExample(example=each) for each in shown)
+        start = start_of(declared.seed, text)
+        some = await self.examples.by_chance(found, principals=principals, start=start, limit=declared.count)
+        return tuple(ChosenExample(example=each) for each in some if each.may_be_shown_to(principals))
 
     async def _nearest(
         self, caller: Caller, declared: Examples, found: ExampleSet, text: str, principals: frozenset[str]

@@ -110,10 +110,14 @@ class MongoExamples:
         with translated():
             return [_example(each) for each in await self._examples.find(where).to_list(len(ids))] if ids else []
 
-    async def by_chance(self, of: ExampleSet, *, start: int, limit: int) -> Sequence[Example]:
+    async def by_chance(
+        self, of: ExampleSet, *, principals: frozenset[str], start: int, limit: int
+    ) -> Sequence[Example]:
         """See `StoredExamples.by_chance`."""
-        after = await self._ordered(of, {"order": {"$gte": start}}, limit)
-        before = await self._ordered(of, {"order": {"$lt": start}}, left) if (left := limit - len(after)) else []
+        shown = {"principals": {"$not": {"$elemMatch": {"$nin": sorted(principals)}}}}
+        after = await self._ordered(of, {"order": {"$gte": start}, **shown}, limit)
+        left = limit - len(after)
+        before = await self._ordered(of, {"order": {"$lt": start}, **shown}, left) if left else []
         return [*after, *before]
 
     async def without_vector(self, of: ExampleSet, *, now: datetime, limit: int) -> Sequence[Example]:

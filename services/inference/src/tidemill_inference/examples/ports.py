@@ -136,8 +136,13 @@ class StoredExamples(Protocol):
         """Return those of the ids that are there, of the set's part."""
         ...
 
-    async def by_chance(self, of: ExampleSet, *, start: int, limit: int) -> Sequence[Example]:
-        """Return some of the set's part, in the order of their places from `start` on, and then from the first."""
+    async def by_chance(
+        self, of: ExampleSet, *, principals: frozenset[str], start: int, limit: int
+    ) -> Sequence[Example]:
+        """Return some of the set's part that who has these principals may see.
+
+        They are in the order of their places from `start` on, and then from the first.
+        """
         ...
 
     async def without_vector(self, of: ExampleSet, *, now: datetime, limit: int) -> Sequence[Example]:
