@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -73,6 +73,18 @@ async def test_vectors_are_renewed_halfway_to_their_end() -> None:
         await library.chosen(ASKED)
         await library.loads()
     assert library.vectors.puts == 6
+
+
+async def test_a_vector_whose_end_is_not_known_is_not_renewed_again_and_again() -> None:
+    library = Library()
+
+    async def without_end(*_: object, **__: object) -> datetime:
+        return datetime.fromtimestamp(0, UTC)  # as a rag of an earlier release says it
+
+    library.vectors.put = without_end  # type: ignore[method-assign]
+    await library.loads()
+
+    assert {row.renew_at for row in library.examples.rows.values()} == {NOON + timedelta(hours=1)}
 
 
 async def test_what_ingest_erased_is_shown_no_more_once_its_part_is_another_one() -> None:

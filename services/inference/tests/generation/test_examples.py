@@ -10,14 +10,17 @@ from services.inference.tests.examples.library import DECLARED, EXAMPLES, Librar
 from services.inference.tests.fakes import ADA, PROMPT, AnsweringHarness, ScriptedEngine, asking, helpdesk, question
 from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_inference.deployments.domain.choice import ChosenConfiguration
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.examples.domain.declared import Examples
 from tidemill_inference.examples.domain.example_set import ExampleSet
 from tidemill_inference.examples.ports import Nearest
 from tidemill_inference.generation.answer import AnswerQuestion
+from tidemill_inference.generation.domain.bounds import expected
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.inference import Inference, InferenceWasCompleted
 from tidemill_inference.generation.messages import inference_message, payload_of
+from tidemill_inference.prompts.domain.prompt import PromptContent
 
 DOWN = DependencyUnavailable("rag is down", dependency="rag")
 ASKED = "how do I reset my vpn password now"
@@ -125,6 +128,29 @@ async def test_without_an_engine_that_counts_tokens_they_are_estimated_by_charac
 
     assert answer.examples is not None
     assert [each.id for each in answer.examples.examples] == ["e1"]
+
+
+async def test_without_an_engine_that_counts_tokens_other_scripts_are_estimated_by_bytes() -> None:
+    shown = Shown(declared=replace(DECLARED, max_tokens=60))
+    shown.library.versions.examples = tuple(replace(each, answer="\u7b54" * 30) for each in EXAMPLES)
+
+    answer = await shown.answered()
+
+    assert (answer.examples, list(answer.warnings)) == (None, ["2 of 2 examples cut: they did not fit"])
+
+
+def test_budgets_reserve_the_most_tokens_that_examples_can_be_by_whatever_tokenizer() -> None:
+    plain, shown = (
+        expected(
+            question(ASKED),
+            ChosenConfiguration(variant="live", configuration=deployment.live),
+            PromptContent(user="{{ question }}"),
+            deployment,
+        )
+        for deployment in (helpdesk(), helpdesk(examples=replace(DECLARED, max_tokens=100, count=2)))
+    )
+
+    assert shown.input_tokens - plain.input_tokens == 3 * 101 + 2 * 2 * 16
 
 
 async def test_an_answer_without_its_examples_warns_and_is_not_given_again() -> None:

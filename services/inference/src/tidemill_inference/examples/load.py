@@ -25,6 +25,8 @@ _AT_ONCE = 4
 """Questions that are embedded at once."""
 _LONG = timedelta(days=365)
 """For how long rag is asked to keep a vector, which is renewed halfway: rag has its own limit."""
+_SOON = timedelta(hours=1)
+"""When a vector is renewed at the earliest: a rag that says no end of it is taken for one that has just ended."""
 _NEVER = timedelta(days=3650)
 """When a question is tried again that the model cannot embed."""
 
@@ -168,7 +170,7 @@ class LoadExamples:
     async def _embedded(self, found: ExampleSet, example: Example) -> None:
         now = self.clock.now()
         until = await self.vectors.put(background(found.project), found, example, expire_time=now + _LONG)
-        renew_at = now + (until - now) / 2 if until else now + _NEVER
+        renew_at = max(now + (until - now) / 2, now + _SOON) if until else now + _NEVER
         if not await self.examples.embedded(found, example.id, renew_at=renew_at):  # erased meanwhile
             await self.vectors.remove(background(found.project), [found.text_id(example.id)])
 

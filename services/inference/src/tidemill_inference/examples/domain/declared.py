@@ -9,6 +9,8 @@ from tidemill_core.errors import Violation, named
 DEFAULT_COUNT, MAX_COUNT = 4, 8
 DEFAULT_TOKENS, MAX_TOKENS = 600, 100_000
 DEFAULT_SIMILARITY = 0.3
+BYTES_PER_TOKEN = 3
+"""Where a model's tokens cannot be counted, a token is taken for so many ASCII characters: few, as most have more."""
 LATEST = "latest"
 _DATASET = re.compile(r"[a-z0-9][a-z0-9_.-]{0,127}(@([1-9][0-9]{0,8}|latest))?")
 _MAX_MODEL_NAME = 128
@@ -34,6 +36,11 @@ class Examples:
     """Of all of them together."""
     min_similarity: float = DEFAULT_SIMILARITY
     seed: int = 0
+
+    @property
+    def reserved_tokens(self) -> int:
+        """How many they can be by whatever tokenizer, which makes at most one token of a byte."""
+        return BYTES_PER_TOKEN * (self.max_tokens + 1)
 
     @property
     def newest(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from tidemill_inference.budgets.ports import Expected
 from tidemill_inference.deployments.domain.choice import ChosenConfiguration
 from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.examples.domain.declared import Examples
 from tidemill_inference.generation.domain.content import Message
 from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.prompts.domain.prompt import PromptContent
@@ -56,7 +57,7 @@ def expected(
         input_bytes=sum(len(text.encode()) for text in texts) * (2 if rewriting else 1) + searched,
         input_tokens=_MESSAGE_TOKENS * (len(question.messages) + len(question.history.messages) + 2)
         + rewriting_tokens
-        + (configuration.examples.max_tokens if configuration.examples else 0),
+        + _of_examples(configuration.examples),
         output_tokens=question.sampling.over(configuration.sampling).max_output_tokens,
         candidates=question.drawn,
         unanswered=len(others) + retries * (1 + (len(configuration.fallback) if live else 0)),
@@ -70,6 +71,10 @@ def limited(question: Question, max_output_tokens: int | None) -> Question:
     if max_output_tokens is None:
         return question
     return replace(question, sampling=replace(question.sampling, max_output_tokens=max_output_tokens))
+
+
+def _of_examples(examples: Examples | None) -> int:
+    return examples.reserved_tokens + 2 * _MESSAGE_TOKENS * examples.count if examples else 0
 
 
 def _texts(question: Question) -> Iterator[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.ports import DEFAULT_OUTPUT_TOKENS, Engine, Prompt
 from tidemill_inference.errors import PromptTooLong
+from tidemill_inference.examples.domain.declared import BYTES_PER_TOKEN
 from tidemill_inference.examples.domain.example_set import ChosenExample
 from tidemill_inference.generation.domain.content import Message, Passage, Role, question_in
 from tidemill_inference.generation.domain.errors import QuestionRefused
@@ -155,7 +156,9 @@ class Render:
 
         async def fits(count: int) -> bool:
             context.examples = offered[len(offered) - count :]
-            if await _tokens(engine, _turns_of(context.examples)) > settings.max_tokens:
+            turns = _turns_of(context.examples)
+            counted = await engine.count_tokens(Prompt(messages=tuple(turns)))
+            if (_estimated_tokens(turns) if counted is None else counted) > settings.max_tokens:
                 return False
             return await self._if_it_fits(context, engine, context.found.passages, history) is not None
 
@@ -228,6 +231,13 @@ async def _tokens(engine: Engine, messages: Sequence[Message]) -> int:
     """Return how many tokens messages have; estimated where the model's cannot be counted."""
     tokens = await engine.count_tokens(Prompt(messages=tuple(messages)))
     return sum(len(each.text) for each in messages) // _CHARACTERS_PER_TOKEN if tokens is None else tokens
+
+
+def _estimated_tokens(messages: Sequence[Message]) -> int:
+    """Estimate tokens by ASCII characters, and by bytes of others: a Chinese or Thai character may be three tokens."""
+    texts = [each.text for each in messages]
+    ascii_only = sum(len(text.encode("ascii", "ignore")) for text in texts)
+    return ascii_only // BYTES_PER_TOKEN + sum(len(text.encode()) for text in texts) - ascii_only
 
 
 async def _most(least: int, most: int, fits: Callable[[int], Awaitable[bool]]) -> int:
