@@ -34,6 +34,8 @@ _CHECKED = 8
 """Where in an entry that begins which the checksum is of."""
 _ID = "id"
 """In the map of the numbers: which journal is the store's. No collection is called so, as each has its database."""
+_COMMIT = "commit"
+"""Ditto: the number of the last commit, which has one like a command: an older copy is known by what it lacks."""
 _ID_BYTES = 16
 _POSITIVE = 0x7FFFFFFF
 _log = logging.getLogger(__name__)
@@ -110,6 +112,9 @@ class Journal:
 
     def commit(self) -> None:
         """Commit what has been written, and forget how. Nothing is being written meanwhile."""
+        if self._store.hasUnsavedChanges():
+            number, self._next = self._next, self._next + 1
+            self._numbers.put(_COMMIT, jpype.JLong(number))
         self._store.commit()
         self._out.getChannel().truncate(_ID_BYTES)
         self._size, self.is_due = 0, False
@@ -117,7 +122,8 @@ class Journal:
     def replay(self, handle: Callable[[Any], Any]) -> int:
         """Have what the store lacks handled again, and begin anew; return how much that was.
 
-        A file that was written beside another store is passed over.
+        A file that was written beside another store is passed over; so is one beside an older copy of this store, which
+        lacks what was committed before the first command: it is kept under another name.
         """
         mine, count = str(self._numbers.get(_ID) or ""), 0
         if mine and self._file.exists():
@@ -136,8 +142,18 @@ class Journal:
         error_type = jpype.JClass("de.bwaldvogel.mongo.exception.MongoServerException")
         decode = jpype.JClass("de.bwaldvogel.mongo.wire.bson.BsonDecoder").decodeBson
         wrapped = jpype.JClass("io.netty.buffer.Unpooled").wrappedBuffer
-        count = 0
-        for number, command in _entries(self._file.read_bytes(), mine):
+        count, entries = 0, list(_entries(self._file.read_bytes(), mine))
+        if entries and entries[0][0] > self._next:
+            kept = self._file.with_name(f"{self._file.name}.passed-over")
+            self._file.replace(kept)
+            _log.warning(
+                "the store is older than its journal, whose %s commands were not done again: stop the server and put "
+                "back the store that %s belongs to, or delete that file",
+                len(entries),
+                kept,
+            )
+            return 0
+        for number, command in entries:
             document = decode(wrapped(jpype.JArray(jpype.JByte)(command)))
             collection = _collection(document)
             self._next = max(self._next, number + 1)

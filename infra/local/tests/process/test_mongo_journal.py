@@ -107,6 +107,34 @@ store.closeImmediately()
 """
 )
 
+OLDER = (
+    START
+    + """
+store, journal, commit, things = start()
+things.insert_one({"_id": "a", "n": 1})
+commit.flush()
+store.closeImmediately()
+older = file.read_bytes()
+store, journal, commit, things = start()
+things.update_many({"n": 1}, {"$set": {"seen": True}})
+things.update_one({"_id": "a"}, {"$inc": {"later": 1}})
+store.closeImmediately()
+newer, kept = file.read_bytes(), written.read_bytes()
+file.write_bytes(older)
+store, journal, commit, things = start()
+states = [things.find_one()]
+store.closeImmediately()
+passed_over = written.with_name(written.name + ".passed-over")
+same = passed_over.read_bytes() == kept
+file.write_bytes(newer)
+passed_over.replace(written)
+store, journal, commit, things = start()
+states.append(things.find_one())
+store.closeImmediately()
+found = [same, states]
+"""
+)
+
 
 def test_what_was_acknowledged_before_a_kill_is_there_once(java: JavaProcess, tmp_path: Path) -> None:
     (sizes, states), log = java.run(KILLED, tmp_path / "store.mv")
@@ -142,3 +170,13 @@ def test_a_command_that_the_library_fails_at_does_not_keep_the_server_from_start
     assert found == [3, ["a", "b"]]
     assert "of d.things in the journal fails: " in log
     assert "99999999999" not in log, "no text of what was written"
+
+
+def test_a_journal_beside_an_older_copy_of_its_store_is_kept_and_not_done_again(
+    java: JavaProcess, tmp_path: Path
+) -> None:
+    (same, states), log = java.run(OLDER, tmp_path / "store.mv")
+
+    assert same
+    assert states == [{"_id": "a", "n": 1}, {"_id": "a", "n": 1, "seen": True, "later": 1}]
+    assert "store.journal.passed-over belongs to" in log
