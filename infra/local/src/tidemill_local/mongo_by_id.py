@@ -16,7 +16,7 @@ from typing import Any
 import jpype
 
 from tidemill_local.mongo_commits import GroupCommit
-from tidemill_local.mongo_journal import Journal
+from tidemill_local.mongo_journal import MAX_COMMAND_DOCUMENTS, Journal
 from tidemill_local.mongo_maps import DOCUMENTS
 from tidemill_local.mongo_plain_updates import PLAIN, PlainUpdates
 from tidemill_local.mongo_turns import Turns, in_turns
@@ -102,7 +102,7 @@ class ById:
         turns = self._turns.setdefault(f"{database}.{collection}", Turns())
         if not conditional:
             with self._turn(turns, command):
-                return self._written(message, bounded=all(self._names_ids(each, command) for each in operations))
+                return self._written(message, bounded=self._names_few(message, command))
         parts = [(index, part) for index, each in enumerate(operations) for part in self._parts(each, command)]
         if len(parts) > 1:
             return self._one_by_one(message, command, parts, turns)
@@ -133,10 +133,21 @@ class ById:
             return False
         return isinstance(query.get("_id"), self._text) or (self._listed(query) and not operation.get("upsert"))
 
-    def _names_ids(self, operation: Any, command: str) -> bool:  # noqa: ANN401 - see above
-        """Return whether an operation is only about documents that it names: it does not change any number of them."""
-        query = operation.get(_FILTERS[command])
-        return query is not None and (isinstance(query.get("_id"), self._text) or self._listed(query))
+    def _names_few(self, message: Any, command: str) -> bool:  # noqa: ANN401 - see above
+        """Return whether a command is only about documents that it names, and about few: it changes no others."""
+        document = message.getDocument()
+        if command == "insert":
+            return len(document.get("documents") or ()) <= MAX_COMMAND_DOCUMENTS
+        named = 0
+        for operation in self._operations(document, command):
+            query = operation.get(_FILTERS[command])
+            if query is not None and isinstance(query.get("_id"), self._text):
+                named += 1
+            elif query is not None and self._listed(query):
+                named += len(query.get("_id").get("$in"))
+            else:
+                return False
+        return named <= MAX_COMMAND_DOCUMENTS
 
     def _parts(self, operation: Any, command: str) -> Iterator[Any]:  # noqa: ANN401 - see above
         """Yield an operation for a few documents each, where it is one for many."""
@@ -191,7 +202,7 @@ class ById:
                 return self._journal.written(self._plain.handle, message, bounded=True)
             finally:
                 message.getDocument().remove(PLAIN)  # the next part of the command may go another way
-        return self._written(message, bounded=self._names_ids(operation, command))
+        return self._written(message, bounded=self._names_few(message, command))
 
     def _written(self, message: Any, *, bounded: bool) -> Any:  # noqa: ANN401 - see above
         return self._journal.written(self._backend.handleMessage, message, bounded=bounded)

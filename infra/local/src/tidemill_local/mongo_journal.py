@@ -24,6 +24,8 @@ from tidemill_local.mongo_maps import JOURNAL
 MAX_BYTES = 4 * 1024 * 1024
 """Of commands, which are done again when the store is opened; then a commit is due."""
 MAX_COMMAND_BYTES = 1024 * 1024
+MAX_COMMAND_DOCUMENTS = 64
+"""That a command in the journal inserts or names, so that the library does not store a part of what it changes."""
 MAX_UNSAVED_BYTES = 8 * 1024 * 1024
 """Of changed pages, which stay in memory until a commit."""
 STORE_BUFFER_KB = 48 * 1024
@@ -44,8 +46,8 @@ _log = logging.getLogger(__name__)
 class Journal:
     """The journal of a store. Its methods are called while no commit can come between. Arguments are Java's objects.
 
-    A command that changes any number of documents is not in it, nor is what is written beside one: the library may
-    store a part of that at any time. Whenever `is_due` after a write, it needs a commit before its reply.
+    A command that changes any number of documents, or more than a few, is not in it, nor is what is written beside it:
+    the library may store a part of that at any time. Whenever `is_due` after a write, a commit comes before its reply.
     """
 
     def __init__(self, store: Any, file: Path) -> None:  # noqa: ANN401 - Java's objects have no Python types

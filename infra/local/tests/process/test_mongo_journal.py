@@ -1,5 +1,6 @@
 """What a kill leaves of commands in the journal of the embedded MongoDB."""
 
+from itertools import product
 from pathlib import Path
 
 from infra.local.tests.process.java_process import JavaProcess
@@ -135,6 +136,102 @@ found = [same, states]
 """
 )
 
+BOUNDS = (
+    START
+    + """
+from tidemill_local import mongo_journal
+
+store, journal, commit, things = start()
+grown = {}
+
+def grows(name, do):
+    commit.flush()
+    do()
+    grown[name] = written.stat().st_size > 16
+
+def with_limit(limit, value, do):
+    before = getattr(mongo_journal, limit)
+    setattr(mongo_journal, limit, value)
+    do()
+    setattr(mongo_journal, limit, before)
+
+def put(text="x"):
+    things.update_one({"_id": 0}, {"$set": {"text": text}}, upsert=True)
+
+def put_named(text="x"):
+    things.update_one({"_id": "a"}, {"$set": {"text": text}}, upsert=True)
+
+def amid(do, message, *, bounded):
+    def then(message):
+        reply = do(message)
+        store.commit()
+        return reply
+    return as_before(then, message, bounded=bounded)
+
+def stored_amid():
+    journal.written = amid
+    put_named("z")
+    journal.written = as_before
+
+as_before = journal.written
+grows("one", put_named)
+grows("64 inserted", lambda: things.insert_many([{"_id": f"i{each}"} for each in range(64)]))
+grows("65 inserted", lambda: things.insert_many([{"_id": f"j{each}"} for each in range(65)]))
+listed = [f"j{each}" for each in range(65)]
+grows("64 listed", lambda: things.update_many({"_id": {"$in": listed[1:]}}, {"$set": {"n": 1}}))
+grows("65 listed", lambda: things.update_many({"_id": {"$in": listed}}, {"$set": {"n": 2}}))
+grows("65 in two", lambda: things.bulk_write([
+    pymongo.DeleteMany({"_id": {"$in": listed[:33]}}), pymongo.DeleteMany({"_id": {"$in": listed[33:]}})
+]))
+grows("any", put)
+grows("commands", lambda: with_limit("MAX_BYTES", 100, put_named))
+grows("a command", lambda: with_limit("MAX_COMMAND_BYTES", 300, lambda: put_named("y" * 301)))
+grows("pages", lambda: with_limit("MAX_UNSAVED_BYTES", 100, lambda: put_named("y")))
+grows("stored by the library", stored_amid)
+store.closeImmediately()
+found = grown
+"""
+)
+KILLED_AMID = (
+    START
+    + """
+import itertools, threading
+
+store, journal, commit, things = start()
+acknowledged = [[] for _ in range(4)]
+enough = threading.Event()
+
+def write(number):
+    with contextlib.suppress(pymongo.errors.PyMongoError):
+        for each in itertools.count():
+            into = things if each % 2 else things.database.others
+            into.insert_one({"_id": f"{number}-{each}", "by": number})
+            into.update_one({"_id": f"count-{number}"}, {"$inc": {"n": 1}}, upsert=True)
+            if each % 10 == 9:
+                into.update_many({"by": number}, {"$set": {"seen": each}})
+            acknowledged[number].append(each)
+            if each > 12:
+                enough.set()
+
+threads = [threading.Thread(target=write, args=[number]) for number in range(4)]
+for each in threads:
+    each.start()
+was_enough = enough.wait(60)
+store.closeImmediately()
+for each in threads:
+    each.join()
+store, journal, commit, things = start()
+both = (things, things.database.others)
+documents = [each["_id"] for into in both for each in into.find({"by": {"$exists": True}})]
+counts = [
+    sum(each["n"] for into in both for each in into.find({"_id": f"count-{number}"}))
+    for number in range(4)
+]
+store.closeImmediately()
+found = [was_enough, acknowledged, documents, counts]
+"""
+)
+
 
 def test_what_was_acknowledged_before_a_kill_is_there_once(java: JavaProcess, tmp_path: Path) -> None:
     (sizes, states), log = java.run(KILLED, tmp_path / "store.mv")
@@ -180,3 +277,23 @@ def test_a_journal_beside_an_older_copy_of_its_store_is_kept_and_not_done_again(
     assert same
     assert states == [{"_id": "a", "n": 1}, {"_id": "a", "n": 1, "seen": True, "later": 1}]
     assert "store.journal.passed-over belongs to" in log
+
+
+def test_only_commands_about_few_documents_are_in_it_until_a_commit_is_due(java: JavaProcess, tmp_path: Path) -> None:
+    found, _ = java.run(BOUNDS, tmp_path / "store.mv")
+
+    assert {name for name, grown in found.items() if grown} == {"one", "64 inserted", "64 listed"}
+    assert len(found) == 11
+
+
+def test_what_writers_at_the_same_time_had_acknowledged_is_there_once_after_a_kill(
+    java: JavaProcess, tmp_path: Path
+) -> None:
+    (was_enough, acknowledged, found, counts), _ = java.run(KILLED_AMID, tmp_path / "store.mv")
+
+    assert was_enough
+    lost = {f"{number}-{each}" for number, done in enumerate(acknowledged) for each in done} - set(found)
+    assert lost == set()
+    assert [count - len(done) for count, done in zip(counts, acknowledged, strict=True)] in [
+        list(more) for more in product((0, 1), repeat=4)
+    ], "what was under way may be there"
