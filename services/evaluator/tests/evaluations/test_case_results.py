@@ -96,6 +96,17 @@ async def test_without_a_metric_the_order_is_by_the_first_one_that_the_gate_requ
     assert [page.metric for page in pages] == ["rouge_l", "output_chars"]
 
 
+async def test_pages_without_a_metric_keep_that_of_the_first_one_though_others_were_computed_since() -> None:
+    evaluator, evaluation = await evaluated()
+    command = ListCommand(evaluation=evaluation, page=PageRequest(size=3), metric="output_chars")
+    first = await evaluator.list_case_results(ADA, command)  # as while no case had `rouge_l` yet
+
+    rest = replace(command, page=PageRequest(size=3, token=first.next_token), metric="")
+    last = await evaluator.list_case_results(ADA, rest)
+
+    assert (last.metric, sorted(ids(first) + ids(last))) == ("output_chars", ["c1", "c2", "c3", "c4"])
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

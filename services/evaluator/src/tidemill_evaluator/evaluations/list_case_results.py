@@ -7,7 +7,7 @@ from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_core.rights import ACT_FOR_USERS, has_right
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.places import Place, behind, place_of, token_of
+from tidemill_evaluator.evaluations.domain.places import Place, behind, order_of, place_of, token_of
 from tidemill_evaluator.evaluations.domain.results import CaseResult, scored_in
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations, PartialResult, Readers
 from tidemill_evaluator.metrics.domain.metric import ROUGE_L, Metric, unknown
@@ -95,16 +95,18 @@ class ListCaseResults:
     def _metric(
         self, command: ListCommand, evaluation: Evaluation, chosen: Sequence[CaseSet], found: Sequence[CaseResult]
     ) -> Metric:
-        """Return the metric that is named, else the first that is asked for: by the gate, by hand, or by cases.
+        """Return the metric that is named, else the page before's, else the first asked for: by gate, hand, or cases.
 
-        Nearness to the reference comes before what cases ask for, where they have one.
+        The last changes while cases are scored, so that a token keeps it. Nearness to the reference comes before what
+        cases ask for, where they have one.
         """
         required = [each.metric for each in evaluation.comparing.require if any(map(each.is_of, chosen))]
         scored = scored_in(result for result in found if result.answered)
         usual = [ROUGE_L] if ROUGE_L in scored else [*scored, ROUGE_L]
-        names = [command.metric, *required, *evaluation.comparing.metrics, *usual]
+        named = command.metric or order_of(command.page.token).partition(" ")[0]
+        names = [named, *required, *evaluation.comparing.metrics, *usual]
         known = [metric for name in names if (metric := self.metrics.find(name))]
-        asked = {command.metric, *required, *evaluation.comparing.metrics, ROUGE_L}
+        asked = {named, *required, *evaluation.comparing.metrics, ROUGE_L}
         return next(each for each in known if each.by_case or each.name in asked)
 
     async def _readable(

@@ -27,14 +27,29 @@ def place_of(token: str, of: Sequence[str]) -> Place | None:
     """
     if not token:
         return None
-    try:
-        *belongs, number, name, case = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
-        found = float(number), str(name), str(case)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise _unusable() from error
+    belongs, found = _read(token)
     if belongs != [*of]:
         raise _unusable()
     return found
+
+
+def order_of(token: str) -> str:
+    """Return the last of what a token's page is of, as `token_of` was given it; empty for the first page.
+
+    Raises:
+        InvalidInput: the token is none.
+
+    """
+    belongs = _read(token)[0] if token else []
+    return str(belongs[-1]) if belongs else ""
+
+
+def _read(token: str) -> tuple[Sequence[object], Place]:
+    try:
+        *belongs, number, name, case = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
+        return belongs, (float(number), str(name), str(case))
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise _unusable() from error
 
 
 def behind(
