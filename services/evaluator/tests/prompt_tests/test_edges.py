@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -18,7 +19,11 @@ from tidemill.evaluator.v1.prompt_test_service_pb2_grpc import (
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import InvalidInput, PreconditionFailed
 from tidemill_evaluator.errors import EvaluationLost
+from tidemill_evaluator.evaluations.domain.asked_by import PromptText
+from tidemill_evaluator.evaluations.retention import ForgetResults
 from tidemill_evaluator.prompt_tests.domain.cells import CaseCells, Cell
+from tidemill_evaluator.prompt_tests.domain.grid import PromptVariant
+from tidemill_evaluator.prompt_tests.domain.prompt_test import PromptTest
 from tidemill_evaluator.prompt_tests.grpc import GrpcPromptTestService
 from tidemill_evaluator.prompt_tests.list_prompt_results import ListPromptResultsCommand
 from tidemill_evaluator.prompt_tests.mongo import PROMPT_TESTS
@@ -79,6 +84,35 @@ async def test_a_test_is_read_as_it_was_stored() -> None:
 
     stored = PROMPT_TESTS.encode(done)
     assert PROMPT_TESTS.decode(identity(done), stored, PROMPT_TESTS.schema) == done
+
+
+@pytest.mark.server
+async def test_texts_of_old_tests_go_with_their_results_and_the_figures_stay(database: Database) -> None:
+    tester = PromptTester()
+    draft = PromptVariant(name="draft", deployment="helpdesk", unsaved=PromptText(user="canary {{ question }}"))
+    case = Case(id="1", question="what is the canary?", reference="that")
+    done = await tester.finish(await tester.begun(LIVE, draft, suite="", questions=(case,)))
+    results, held = MongoPromptResults(database["prompt_results"]), {"acme"}
+    await results.keep("acme", done.id, KEPT, epoch=1)
+    forget = ForgetResults(
+        evaluations=tester.tests,
+        results=database["prompt_results"],
+        ages=lambda: {"acme": timedelta(days=30)},
+        spares=held.__contains__,
+        clock=tester.clock,
+        texts=PromptTest.forget_texts,
+    )
+    tester.pass_time(31 * 86400)
+
+    assert await forget() == 0
+    assert await tester.tests.get("acme", done.id) == done, "a held project keeps all"
+    held.clear()
+    assert [await forget(), await forget()] == [1, 0]
+
+    kept = await tester.tests.get("acme", done.id)
+    assert "canary" not in repr(kept)
+    assert kept.figures == done.figures
+    assert kept.grid.variants[1].unsaved == PromptText(user="")
 
 
 async def test_a_test_is_started_followed_and_cancelled_over_grpc() -> None:

@@ -17,6 +17,7 @@ from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.prompt_tests.answer_case import AnswerCase
 from tidemill_evaluator.prompt_tests.compute_grid import ComputeGrid
 from tidemill_evaluator.prompt_tests.crud import PromptTestCrud
+from tidemill_evaluator.prompt_tests.domain.prompt_test import PromptTest
 from tidemill_evaluator.prompt_tests.grpc import GrpcPromptTestService
 from tidemill_evaluator.prompt_tests.list_prompt_results import ListPromptResults
 from tidemill_evaluator.prompt_tests.mongo import PROMPT_TESTS, unfinished_prompt_tests
@@ -146,6 +147,7 @@ def _sweeps(backend: Backend, tests: PromptTests) -> Controller[SweepKey]:
         ages=retained.projects,
         spares=retained.spares,
         clock=SystemClock(),
+        texts=PromptTest.forget_texts,
     )
     return sweep_controller(
         {"old_prompt_results": forget}, leases=backend.leases("prompt_sweep_leases"), poll_interval=SWEEP_EVERY

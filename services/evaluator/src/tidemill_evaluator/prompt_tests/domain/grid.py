@@ -63,6 +63,13 @@ class Grid:
         """Each once, in order."""
         return list(dict.fromkeys(each.deployment for each in self.variants))
 
+    @property
+    def without_texts(self) -> "Grid":
+        """The same without questions; unsaved prompts are empty."""
+        empty = PromptText(user="")
+        variants = (replace(each, unsaved=empty if each.unsaved else None) for each in self.variants)
+        return replace(self, questions=(), variants=tuple(variants))
+
     def number_of(self, size: int) -> int:
         """Return how many cases are asked, where the suite has so many."""
         if self.questions or self.cases:

@@ -66,5 +66,9 @@ class PromptTest(EvaluationJob):
         self.figures, self.answered = tuple(figures), self.cells
         self.finish(State.COMPLETED, now, None)
 
+    def forget_texts(self) -> None:
+        """Remove the questions and the texts of unsaved prompts; the figures stay."""
+        self.grid = self.grid.without_texts
+
     def has_failed(self, _now: datetime) -> None:
         """Publish nothing: no service decides by a test."""
