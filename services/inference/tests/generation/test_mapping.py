@@ -76,6 +76,7 @@ STORED: dict[str, Any] = {
         "index": 4,
         "engine": "local",
         "rollout": "",
+        "experiment": "",
     },
     "usage": {"input_tokens": 3, "output_tokens": 4, "first_token_s": 0.25, "total_s": 1.5, "search_s": 0.0},
     "messages": [{"role": "user", "name": "", "parts": [{"text": "How?", "citations": []}]}],
