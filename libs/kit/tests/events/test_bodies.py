@@ -17,24 +17,27 @@ class Page(BaseModel):
 
 
 def repeated(before: str, each: str, after: str, *, times: int) -> bytes:
+    if "#" not in each:
+        return (before + ",".join([each] * times) + after).encode()
     return (before + ",".join(each.replace("#", str(number)) for number in range(times)) + after).encode()
 
 
-BIG = {
-    "wrong facts": repeated('{"facts":{', '"#":[]', "}}", times=90_000),
-    "wrong readers": repeated('{"readers":[', "0", "]}", times=450_000),
-    "unknown names": repeated("{", '"#":0', "}", times=90_000),
-    "right readers": repeated('{"readers":[', '""', "]}", times=300_000),
-    "children": repeated('{"children":[', "{}", "]}", times=300_000),
-    "deep children": repeated('{"children":[', '{"children":[{"text":0},{"text":0}]}', "]}", times=25_000),
-    "a list alone": repeated("[", "0", "]", times=450_000),
-}
-
-
-@pytest.mark.parametrize("name", BIG)
-def test_a_large_body_of_many_values_is_refused_for_little_work(name: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "each", "after", "times"),
+    [
+        pytest.param('{"facts":{', '"#":[]', "}}", 90_000, id="wrong facts"),
+        pytest.param('{"readers":[', "0", "]}", 450_000, id="wrong readers"),
+        pytest.param("{", '"#":0', "}", 90_000, id="unknown names"),
+        pytest.param('{"readers":[', '""', "]}", 300_000, id="right readers"),
+        pytest.param('{"children":[', "{}", "]}", 300_000, id="children"),
+        pytest.param('{"children":[', '{"children":[{"text":0},{"text":0}]}', "]}", 25_000, id="deep children"),
+        pytest.param("[", "0", "]", 450_000, id="a list alone"),
+    ],
+)
+def test_a_large_body_of_many_values_is_refused_for_little_work(before: str, each: str, after: str, times: int) -> None:
+    body = repeated(before, each, after, times=times)
     with processor_time() as spent, pytest.raises(InvalidBody, match=f"body: has more than {MAX_VALUES} values"):
-        body_of(Page, BIG[name])
+        body_of(Page, body)
 
     assert spent.seconds < 0.6  # 0.03 to 0.1 s; listing every error took 1.3 s
 

@@ -11,6 +11,7 @@ what is heavy or needs servers, then the rest. Fixtures of the scope `package` i
 """
 
 from collections.abc import Set as AbstractSet
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
     named = frozenset(config.getini("heavy_tests"))
-    heavy = {unit_of(item.nodeid) for item in items if _is_heavy(item, named)}
+    heavy_files = {path for path in {item.path for item in items} if not named.isdisjoint((path, *path.parents))}
+    heavy = {unit_of(item.nodeid) for item in items if item.path in heavy_files or _marked(item, "server", "heavy")}
     items.sort(key=lambda item: _rank(unit_of(item.nodeid), heavy))
 
 
@@ -85,7 +87,12 @@ def unit_of(nodeid: str) -> str:
     >>> unit_of("services/rag/tests/domain/test_plan.py::test_it")
     'services/rag/tests/domain/test_plan.py'
     """
-    file = PurePosixPath(nodeid.partition("::")[0])
+    return _unit_of_file(nodeid.partition("::")[0])
+
+
+@cache
+def _unit_of_file(name: str) -> str:
+    file = PurePosixPath(name)
     return str(file.parent if file.parent.name in TOGETHER else file)
 
 
@@ -94,10 +101,6 @@ def _is_left_out(item: pytest.Item, config: pytest.Config) -> bool:
         return True
     asked: str = config.getoption("long")
     return asked == ("without" if _marked(item, "long") else "only")
-
-
-def _is_heavy(item: pytest.Item, named: frozenset[Path]) -> bool:
-    return _marked(item, "server", "heavy") or not named.isdisjoint((item.path, *item.path.parents))
 
 
 def _marked(item: pytest.Item, *names: str) -> bool:

@@ -18,6 +18,5 @@ def pytest_collectstart() -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Leave what is there by now out of later collections; what tests make is collected as ever."""
-    gc.collect()
     gc.freeze()
     gc.enable()
