@@ -54,6 +54,10 @@ def test_a_template_stands_for_rubric_criteria_and_what_is_read(tmp_path: Path, 
     assert (judge.deployment, judge.mode) == ("helpdesk", pb.JUDGE_MODE_POINTWISE)
 
 
+def test_an_answer_that_states_nothing_has_no_points_of_faithfulness() -> None:
+    assert "states nothing has 1." in TEMPLATES["faithfulness"].rubric
+
+
 def test_the_file_knows_all_templates() -> None:
     assert set(get_args(Judge.model_fields["template"].annotation)[0].__args__) == TEMPLATES.keys()
 

@@ -47,7 +47,7 @@ TEMPLATES: Mapping[str, JudgeTemplate] = {
                 "Judge whether the answer is faithful to its passages. Split the answer into statements, each of "
                 "which can be true or false by itself. Count those that can be inferred from the passages alone: "
                 "what is true and not in them does not count, nor does what they contradict. Whether the answer is "
-                f"of use, complete or well written is not asked. An answer that states nothing has 10. {_SHARE}"
+                f"of use, complete or well written is not asked. An answer that states nothing has 1. {_SHARE}"
             ),
             description="the share of the answer's statements that the passages support",
             reads=(JUDGE_INPUT_PASSAGES,),
