@@ -20,7 +20,7 @@ from tidemill_inference.experiments.domain.plan import Arm, Guardrail, Measure, 
 from tidemill_inference.experiments.domain.run import EndReason, StopReason
 from tidemill_inference.experiments.domain.split import ExperimentHasEnded, ExperimentHasStarted, Split
 from tidemill_inference.rollouts.domain.rollout import RolloutWasRefused
-from tidemill_inference.rollouts.domain.step_counts import Reason
+from tidemill_inference.rollouts.domain.step_counts import Outcome, Reason
 
 NOW = Arm(name="now", control=True)
 WARM = Arm(name="warm", sampling=Sampling(temperature=0.9))
@@ -152,6 +152,29 @@ async def test_an_experiment_ends_with_as_many_answers_as_are_kept() -> None:
 
     assert not await harness.tick()
     assert (await harness.run()).reason is EndReason.ANSWER_LIMIT
+
+
+async def test_answers_to_users_who_were_moved_are_of_those_that_are_kept() -> None:
+    harness = ExperimentHarness()
+    harness.reconcile = replace(harness.reconcile, max_answers=10)
+    await harness.starts()
+    await harness.came("lora", 5)
+    for number in range(5):
+        moved = Outcome(
+            inference=f"moved {number}",
+            rollout="tone@1",
+            step=1,
+            variant="now",
+            failed=False,
+            total_s=1.0,
+            user=f"lora-0-{number}",
+        )
+        await harness.outcomes.record(ADA.project, moved)
+
+    assert not await harness.tick()
+    run = await harness.run()
+    assert run.reason is EndReason.ANSWER_LIMIT
+    assert run.message.startswith("inconclusive after 10 answers")
 
 
 async def test_an_arm_that_breaks_a_guardrail_stops_and_the_control_answers_its_users_who_count_no_more() -> None:

@@ -71,6 +71,8 @@ class Counts:
 
     arms: Mapping[str, ArmCounts]
     matures: datetime | None = None
+    kept: int = 0
+    """All outcomes of the run, also those of users who were moved, which do not count."""
 
     @property
     def answers(self) -> int:
@@ -121,6 +123,7 @@ def counted(  # noqa: PLR0913 - keyword-only, and each of another kind
     return Counts(
         arms={name: _arm(those, goal, guardrails, now) for name, those in by_arm.items()},
         matures=min(matures, default=None),
+        kept=len(outcomes),
     )
 
 

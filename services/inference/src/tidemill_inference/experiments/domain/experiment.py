@@ -162,8 +162,8 @@ class Experiment(Aggregate):
             days = self.at_most.total_seconds() / 86400
             text = f"inconclusive after {days:.3g} days: {self._came(counts)}"
             return replace(change, reason=EndReason.AT_MOST, message=text)
-        if counts.answers >= max_answers:
-            text = f"inconclusive after {counts.answers} answers, the limit: {self._came(counts)}"
+        if counts.kept >= max_answers:
+            text = f"inconclusive after {counts.kept} answers, the limit: {self._came(counts)}"
             return replace(change, reason=EndReason.ANSWER_LIMIT, message=text)
         weights = self._moved(counts, active) if self.weighting is Weighting.ADAPTIVE else {}
         return replace(change, weights=weights, users=counts.users)
