@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from services.inference.tests.experiments.simulated import run
 from tidemill_inference.experiments.domain.comparison import NANOS, counted
 from tidemill_inference.experiments.domain.plan import Measure, Measured
@@ -38,8 +40,27 @@ def test_all_answers_to_a_user_are_one_observation_of_failures_times_and_costs()
     arm = counts.arms["a"]
     assert (arm.answers, arm.failures, arm.users) == (13, 5, 4)
     assert (arm.goal.mean, arm.goal.number) == ((0.5 + 3) / 4, 4)
-    assert [(each.mean, each.number) for each in arm.guardrails] == [(0.75, 4), (0.5, 4)]
+    assert [(each.mean, each.number) for each in arm.guardrails] == [((0.375 + 3 * 0.75) / 4, 4), (0.5, 4)]
     assert counts.arms["b"].goal.mean is None
+
+
+def test_an_arm_that_fails_where_it_is_slow_is_not_the_faster_one_for_it() -> None:
+    quick = [answer(f"{arm}{number}", arm=arm) for arm in ("a", "b") for number in range(2)]
+    slow = [replace(answer("a slow"), total_s=3.0), answer("b slow", arm="b", failed=True)]
+
+    latency = Measured(measure=Measure.LATENCY, worst=4.0)
+    arms = counted([*quick, *slow], ["a", "b"], goal=latency, guardrails=[], now=NOON).arms
+
+    assert [arm.goal.mean for arm in arms.values()] == [pytest.approx(1.75 / 3), 0.5]
+
+
+def test_what_is_said_of_an_answer_of_the_fallback_does_not_count_for_the_arm() -> None:
+    said = GivenValue(metric="solved", score=1.0)
+    outcomes = [replace(answer(name, failed=name == "fell back"), values=(said,)) for name in ("own", "fell back")]
+
+    counts = counted(outcomes, ["a"], goal=Measured(metric="solved"), guardrails=[], now=NOON)
+
+    assert counts.arms["a"].goal.number == 1
 
 
 def test_of_a_user_who_was_moved_only_the_answers_of_the_first_arm_count() -> None:

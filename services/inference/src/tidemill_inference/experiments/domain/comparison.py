@@ -194,18 +194,21 @@ def _score(outcomes: Sequence[Outcome], measured: Measured, now: datetime) -> Sc
 
 
 def _values(outcomes: Sequence[Outcome], measured: Measured) -> Iterator[tuple[str, GivenValue]]:
-    """Yield the scores of answers, each of the user who asked."""
+    """Yield the scores of answers, each of the user who asked.
+
+    What is said of an answer that a fallback gave says nothing of the arm, whose model failed.
+    """
     for each in outcomes:
         match measured.measure:
             case Measure.METRIC:
                 for value in each.values:
-                    if value.metric == measured.metric:
+                    if value.metric == measured.metric and not each.failed:
                         yield each.inference, replace(value, user=each.user or value.user)
                 continue
             case Measure.FAILURES:
                 score = float(not each.failed)
-            case Measure.LATENCY if not each.failed:
-                score = measured.score(each.total_s)
+            case Measure.LATENCY:
+                score = 0.0 if each.failed else measured.score(each.total_s)
             case Measure.COST if not each.failed and each.cost_nanos is not None:
                 score = measured.score(each.cost_nanos / NANOS)
             case _:
