@@ -14,6 +14,7 @@ from tidemill_inference.rollouts.domain.step_counts import Outcome
 from tidemill_inference.rollouts.domain.values import GivenValue, SideValues
 from tidemill_testkit.clocks import NOON
 
+SCORES = 400
 FAILURES = Measured(measure=Measure.FAILURES)
 
 
@@ -61,6 +62,22 @@ def test_what_is_said_of_an_answer_of_the_fallback_does_not_count_for_the_arm() 
     counts = counted(outcomes, ["a"], goal=Measured(metric="solved"), guardrails=[], now=NOON)
 
     assert counts.arms["a"].goal.number == 1
+
+
+def test_bounds_of_a_difference_of_many_scores_are_rounded_away_from_it_on_both_sides() -> None:
+    times = [0.796 + 0.004 * (number + 0.5) / SCORES for number in range(SCORES)]
+    given = [
+        replace(answer(f"{arm}{number}", arm=arm), total_s=time)
+        for arm in ("a", "b")
+        for number, time in enumerate(times)
+    ]
+    latency = Measured(measure=Measure.LATENCY, worst=1.0)
+
+    counts = counted(given, ["a", "b"], goal=latency, guardrails=[], now=NOON).with_differences(error=0.05)
+
+    bounds = counts.arms["b"].goal.difference
+    assert bounds is not None
+    assert bounds.low == -bounds.high
 
 
 def test_of_a_user_who_was_moved_only_the_answers_of_the_first_arm_count() -> None:

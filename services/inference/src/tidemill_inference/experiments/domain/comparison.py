@@ -50,8 +50,9 @@ class Score:
         """Return it with the bounds of the difference."""
         if self.mean is None or control.mean is None:
             return self
-        bounds = evidence.difference(self.high.samples, control.low.samples, error=error)
-        return replace(self, difference=bounds)
+        least = evidence.difference(self.low.samples, control.high.samples, error=error)
+        most = evidence.difference(self.high.samples, control.low.samples, error=error)
+        return replace(self, difference=Bounds(low=least.low, high=most.high))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
