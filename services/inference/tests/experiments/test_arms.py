@@ -113,3 +113,23 @@ async def test_requests_that_ask_for_another_sampling_than_arms_have_are_no_part
     assert [prompt.sampling for prompt in seen] == [says.over(LIVE)] * len(USERS)
     assert not await harness.outcomes.of_run(ADA.project, "tone@1")
     assert {record.variant.experiment for record in harness.rollouts.harness.inferences.all() if record.variant} == {""}
+
+
+async def test_where_the_prompt_of_an_arm_is_deleted_what_is_live_answers_its_users_at_once_and_does_not_count() -> None:
+    harness = await prompted(PROMPT)
+    await harness.starts(arms=(NOW, SHORT))
+
+    def unwrite(prompt: Prompt) -> None:
+        prompt.versions = prompt.versions[:1]
+
+    await harness.rollouts.harness.prompts.update(ADA.project, "answer", unwrite, request=Request.internal())
+    for name in USERS:
+        await harness.asks(name)
+
+    variants = [each.variant for each in harness.rollouts.harness.inferences.all() if each.variant]
+    assert {each.prompt for each in variants} == {"answer@1"}
+    assert {each.experiment for each in variants} == {"", "tone@1"}
+    assert len(variants) == len(USERS)
+    counts = await harness.count(await harness.stored())
+    assert counts.arms["short"].answers == 0
+    assert counts.arms["now"].failures == 0

@@ -1,5 +1,6 @@
 """What the arms of an experiment answer with, and whether they still can."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -55,15 +56,18 @@ class Arms:
 
         Where an owner does not answer, nothing is known of it.
         """
-        found: dict[str, str] = {}
-        for arm in run.active[1:]:
-            try:
-                await self._check(background(project), arm.configuration)
-            except (NotFound, PreconditionFailed) as error:
-                found[arm.name] = error.message
-            except TidemillError:
-                continue
-        return found
+        arms = run.active[1:]
+        found = await asyncio.gather(*(self._why_gone(background(project), arm.configuration) for arm in arms))
+        return {arm.name: why for arm, why in zip(arms, found, strict=True) if why}
+
+    async def _why_gone(self, caller: Caller, configuration: Configuration) -> str:
+        try:
+            await self._check(caller, configuration)
+        except (NotFound, PreconditionFailed) as error:
+            return error.message
+        except TidemillError:
+            return ""
+        return ""
 
     async def _resolved(self, caller: Caller, arm: Arm, deployment: Deployment) -> Configuration:
         live = deployment.live

@@ -31,7 +31,7 @@ from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.ports import Conversing, Finished, Inferences, Joined, Step
 from tidemill_inference.generation.reservation import Reservation, Reservations
 from tidemill_inference.generation.shared import Generation, SharedGenerations
-from tidemill_inference.prompts.domain.errors import PromptVersionNotFound
+from tidemill_inference.prompts.domain.errors import PromptNotFound, PromptVersionNotFound
 from tidemill_inference.prompts.domain.prompt import PromptContent, PromptVersion
 from tidemill_inference.prompts.domain.references import UNSAVED, Reference
 from tidemill_inference.prompts.ports import ReadPrompts, Templates
@@ -221,7 +221,13 @@ class AnswerQuestion:
         question = joined.question
         chosen = await self._chosen(caller, deployment, question, request)
         question, chosen = as_its_arm_has_it(question, chosen, deployment)
-        content = await self._content(caller.project, chosen.configuration, question)
+        try:
+            content = await self._content(caller.project, chosen.configuration, question)
+        except (PromptNotFound, PromptVersionNotFound):
+            if not chosen.experiment:
+                raise
+            chosen = ChosenConfiguration(variant=LIVE, configuration=deployment.live)
+            content = await self._content(caller.project, chosen.configuration, question)
         most = expected(question, chosen, content, deployment, retries=self.retries)
         spend = await self.spending.begin(caller, replace(most, inference=inference_id))
         return _Accepted(
