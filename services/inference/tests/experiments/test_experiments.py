@@ -253,6 +253,8 @@ async def test_an_experiment_of_a_deleted_deployment_ends() -> None:
 
     assert not await harness.tick()
     assert (await harness.run()).reason is EndReason.DEPLOYMENT_DELETED
+    ended = [event for event in harness.rollouts.published if isinstance(event, ExperimentHasEnded)]
+    assert [(event.experiment, event.reason) for event in ended] == [("tone@1", "DEPLOYMENT_DELETED")]
 
 
 async def test_what_is_stopped_by_hand_can_be_declared_anew_and_deleted_and_what_runs_cannot() -> None:

@@ -103,6 +103,7 @@ class Deployment(Experimenting):
 
     def delete(self, *, now: datetime) -> None:
         """Stop answering."""
+        self.end_deleted(now=now)
         self.deleted = True
         self.pending.append(DeploymentWasDeleted(occurred_at=now))
 

@@ -65,8 +65,12 @@ class Experimenting(Aggregate):
         """End the experiment whose control answers no more, as another configuration is live."""
         if self.experiment and self.experiment.baseline != self.live.digest:
             text = "another configuration is live: the arms have to be compared with it"
-            self.end_experiment(
-                ExperimentHasEnded(
-                    occurred_at=now, experiment=self.experiment.run, reason="DEPLOYMENT_CHANGED", message=text
-                )
-            )
+            self._end_run(self.experiment.run, "DEPLOYMENT_CHANGED", text, now=now)
+
+    def end_deleted(self, *, now: datetime) -> None:
+        """End the experiment, as nothing answers here any more."""
+        if self.experiment:
+            self._end_run(self.experiment.run, "DEPLOYMENT_DELETED", f"deployment {self.id} was deleted", now=now)
+
+    def _end_run(self, run: str, reason: str, message: str, *, now: datetime) -> None:
+        self.end_experiment(ExperimentHasEnded(occurred_at=now, experiment=run, reason=reason, message=message))
