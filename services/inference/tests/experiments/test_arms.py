@@ -115,7 +115,7 @@ async def test_requests_that_ask_for_another_sampling_than_arms_have_are_no_part
     assert {record.variant.experiment for record in harness.rollouts.harness.inferences.all() if record.variant} == {""}
 
 
-async def test_where_the_prompt_of_an_arm_is_deleted_what_is_live_answers_its_users_at_once_and_does_not_count() -> None:
+async def test_where_the_prompt_of_an_arm_is_deleted_what_is_live_answers_at_once_and_does_not_count() -> None:
     harness = await prompted(PROMPT)
     await harness.starts(arms=(NOW, SHORT))
 

@@ -66,6 +66,20 @@ def test_requests_without_a_user_are_divided_by_their_ids() -> None:
         assert min(found.values()) > 150
 
 
+def test_a_conversation_without_a_user_keeps_its_arm() -> None:
+    divided = split(50, 50)
+    arms = {
+        conversation: {
+            divided.choose(end_user="", request_id=f"r{number}", conversation=conversation).variant
+            for number in range(20)
+        }
+        for conversation in USERS[:20]
+    }
+
+    assert {len(each) for each in arms.values()} == {1}
+    assert set.union(*arms.values()) == {"arm0", "arm1"}
+
+
 def test_equal_shares_add_up() -> None:
     assert [sum(equal_shares(number)) for number in range(2, 9)] == [100] * 7
     assert equal_shares(3) == (33, 33, 34)

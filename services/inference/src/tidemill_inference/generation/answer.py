@@ -239,7 +239,9 @@ class AnswerQuestion:
     ) -> ChosenConfiguration:
         """Return what answers: only live questions take part in a rollout, and the shadows that it asks itself."""
         if question.purpose is Purpose.LIVE:
-            return deployment.choose(end_user=question.end_user, request_id=request.id)
+            return deployment.choose(
+                end_user=question.end_user, request_id=request.id, conversation=question.conversation
+            )
         if question.rollout:
             return deployment.shadowing(question.rollout)
         configuration = deployment.live

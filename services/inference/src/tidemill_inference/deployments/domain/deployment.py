@@ -107,10 +107,10 @@ class Deployment(Experimenting):
         self.deleted = True
         self.pending.append(DeploymentWasDeleted(occurred_at=now))
 
-    def choose(self, *, end_user: str = "", request_id: str = "") -> ChosenConfiguration:
+    def choose(self, *, end_user: str = "", request_id: str = "", conversation: str = "") -> ChosenConfiguration:
         """Return what answers one live request."""
         if self.experiment:
-            return self.experiment.choose(end_user=end_user, request_id=request_id)
+            return self.experiment.choose(end_user=end_user, request_id=request_id, conversation=conversation)
         rollout = self.active_rollout
         if rollout is None or not rollout.ready:
             return ChosenConfiguration(variant=LIVE, configuration=self.live)

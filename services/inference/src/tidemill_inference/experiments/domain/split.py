@@ -43,9 +43,9 @@ class Split:
         """The arm that answers as the deployment does."""
         return self.arms[0]
 
-    def choose(self, *, end_user: str, request_id: str) -> ChosenConfiguration:
+    def choose(self, *, end_user: str, request_id: str, conversation: str = "") -> ChosenConfiguration:
         """Return what answers one live request."""
-        arm = self.arm_of(end_user=end_user, request_id=request_id)
+        arm = self.arm_of(end_user=end_user, request_id=request_id, conversation=conversation)
         return ChosenConfiguration(
             variant=arm.name,
             configuration=arm.configuration,
@@ -82,15 +82,17 @@ class Split:
             return None
         return sampling.without(said)
 
-    def arm_of(self, *, end_user: str, request_id: str) -> SplitArm:
-        """Return the arm of a user or request, by weighted rendezvous hashing: the greatest weight / -ln(u) has it.
+    def arm_of(self, *, end_user: str, request_id: str, conversation: str = "") -> SplitArm:
+        """Return the arm of a user, else conversation or request: the one with the greatest weight / -ln(u).
 
-        Where weights change, only so many change their arm as the weights have to, and only to an arm that has gained.
-        Where an arm stops, its own go to the control, and no others change.
+        That is weighted rendezvous hashing. Where weights change, only so many change their arm as the weights have to,
+        and only to an arm that has gained. Where an arm stops, its own go to the control, and no others change.
         Schindelhauer and Schomaker, Weighted distributed hash tables (2005).
         """
-        by_user = self.sticky_by is StickyBy.END_USER and end_user
-        key = f"user:{end_user}" if by_user else f"request:{request_id}"
+        if self.sticky_by is StickyBy.END_USER and (end_user or conversation):
+            key = f"user:{end_user}" if end_user else f"conversation:{conversation}"
+        else:
+            key = f"request:{request_id}"
         chosen = max(self.arms, key=lambda arm: arm.weight / -math.log(self._place(arm.name, key)))
         return self.control if chosen.stopped else chosen
 
