@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
+from rich.markup import escape
 
 from tidemill.evaluator.v1.harness_run_pb2 import HarnessRun, HarnessRunState, HarnessTool
 from tidemill.evaluator.v1.harness_run_service_pb2 import CompareHarnessRunsResponse, ListHarnessRunsRequest
@@ -70,7 +71,7 @@ def run_garak(
     online: OnlineOption = False,
 ) -> None:
     """Attack a deployment by garak's probes, and record how many had no effect. Exit 1 if there are no scores."""
-    asked = Garak(tests=tuple(probe or PROBES), max_prompts=max_prompts, concurrency=concurrency)
+    asked = Garak(tests=tuple(dict.fromkeys(probe or PROBES)), max_prompts=max_prompts, concurrency=concurrency)
     _run(asked, deployment, time_limit_s=time_limit, environment=environment, keep=keep, online=online)
 
 
@@ -99,11 +100,11 @@ def run_lm_eval(
         raise typer.BadParameter(message, param_hint="--suite")
 
     async def read(connection: Connection) -> Sequence[Suite]:
-        return [await Suites(connection).get(name) for name in suite or ()]
+        return [await Suites(connection).get(name) for name in dict.fromkeys(suite or ())]
 
     asked = LmEval(
         suites=call(read) if suite else (),
-        tasks=tuple(task or ()),
+        tasks=tuple(dict.fromkeys(task or ())),
         tasks_folder=tasks_folder,
         max_cases=max_cases,
         concurrency=concurrency,
@@ -176,7 +177,14 @@ def _run(
         except HarnessFailed as failed:
             recorded.reason, recorded.message = failed.reason, failed.message
         recorded.end_time.GetCurrentTime()
-    run = call(lambda c: _recorded(c, recorded, report))
+    try:
+        run = call(lambda c: _recorded(c, recorded, report))
+    except typer.Exit:  # what it found is shown at least
+        stderr.print(f"the run is not recorded; it has {len(recorded.scores)} scores", highlight=False)
+        for each in recorded.scores:
+            said = f"{each.test} {each.metric}: {each.passed} of {each.total}"
+            stderr.print(escape(said), highlight=False, soft_wrap=True)
+        raise
     show(plain(run), _picture(run))
     if run.state != HarnessRunState.HARNESS_RUN_STATE_COMPLETED:
         raise typer.Exit(EXIT_ERROR)

@@ -5,7 +5,7 @@ from typing import Any
 
 from tidemill.evaluator.v1 import harness_run_pb2 as pb
 from tidemill.evaluator.v1 import harness_run_service_pb2 as rpc
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput, NotFound
 
 REPORT = bytes.fromhex("1f8b0800000000000203cb48cdc9c957482bcacf55484f2c4acce602001ca75b9d11000000")
 SCORE = pb.HarnessScore(test="dan.Dan_11_0", metric="dan.DAN", passed=8, total=10, rate=0.8, low=0.49, high=0.943)
@@ -29,6 +29,7 @@ class HarnessAnswers:
 
     def __init__(self) -> None:
         self.recorded: list[rpc.RecordHarnessRunRequest] = []
+        self.refuses = self.changed = False
 
     def answers(self) -> dict[str, Callable[[Any], Any]]:
         service = "evaluator.v1.harness_run_service"
@@ -45,11 +46,14 @@ class HarnessAnswers:
             raise InvalidInput.at(
                 field="report", text=f"has {len(request.report)} bytes, and {MAX_REPORT} is the limit"
             )
+        if self.refuses:
+            raise NotFound("deployment quiet does not exist")  # noqa: EM101, TRY003 - as inference says it
         self.recorded.append(request)
         run = pb.HarnessRun()
         run.CopyFrom(request.run)
         failed = bool(run.reason)
         run.state = pb.HARNESS_RUN_STATE_FAILED if failed else pb.HARNESS_RUN_STATE_COMPLETED
+        run.report_bytes = 0 if self.changed else len(request.report)
         return rpc.RecordHarnessRunResponse(run=run)
 
 

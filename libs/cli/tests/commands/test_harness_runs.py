@@ -66,6 +66,7 @@ async def test_a_run_is_recorded_with_scores_and_report(
     config = await asyncio.to_thread(Path("kept/garak.yaml").read_text, "utf-8")
     assert "http://127.0.0.1:8080/projects/acme/v1" in config
     assert admin_token() not in config
+    assert "not stored" not in said.text
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,26 @@ async def test_a_report_that_is_too_large_is_left_out(
 
     assert (said.code, f"{MAX_REPORT} is the limit" in said.text) == (0, True), said.text
     assert [each.report for each in harness_runs.recorded] == [b""]
+
+
+async def test_a_run_that_cannot_be_recorded_shows_its_scores(
+    here: Terminal, harness_runs: HarnessAnswers, tmp_path: Path
+) -> None:
+    harness_runs.refuses = True
+
+    said = await asyncio.to_thread(here, *GARAK, str(environment(tmp_path / "env", PASSES)))
+
+    assert (said.code, "1 of 2" in said.text, "not recorded" in said.text) == (1, True, True), said.text
+
+
+async def test_it_is_said_that_a_report_is_not_stored_of_a_deployment_that_changed(
+    here: Terminal, harness_runs: HarnessAnswers, tmp_path: Path
+) -> None:
+    harness_runs.changed = True
+
+    said = await asyncio.to_thread(here, *GARAK, str(environment(tmp_path / "env", PASSES)))
+
+    assert "the report is not stored" in said.text
 
 
 async def test_a_rollout_has_to_end_first(here: Terminal, harness_runs: HarnessAnswers) -> None:

@@ -50,6 +50,28 @@ def test_a_harness_sees_no_secret_of_the_users_environment(tmp_path: Path, monke
     assert f"HOME={tmp_path / 'run'}" in seen
 
 
+def test_a_harness_trusts_the_ca_of_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("own", "usual"):
+        (tmp_path / name).write_text(f"{name} authority\n", encoding="utf-8")
+    monkeypatch.setenv("TIDEMILL_TLS_CA_FILE", str(tmp_path / "own"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "usual"))
+
+    with pytest.raises(HarnessFailed):
+        run(tmp_path, 'cat "$SSL_CERT_FILE" "$REQUESTS_CA_BUNDLE" > seen; exit 1')
+
+    seen = (tmp_path / "run" / "seen").read_text("utf-8")
+    assert seen.split("\n\n")[0] == "own authority"
+    assert seen.count("own authority") == seen.count("usual authority") == 2
+
+
+def test_an_environment_whose_python_cannot_run_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(HarnessFailed, match="cannot be started") as failed:
+        run_harness(
+            Garak(tests=("dan",)), tmp_path / "gone" / "python", tmp_path, TARGET, time_limit_s=20.0, online=False
+        )
+    assert failed.value.reason == INSTALL_FAILED
+
+
 def test_one_that_fails_is_said_with_where_to_look(tmp_path: Path) -> None:
     with pytest.raises(HarnessFailed, match=r"exit code 3.*--keep FOLDER.*harness\.log.*--online") as failed:
         run(tmp_path, "echo oh no; exit 3")
@@ -105,7 +127,9 @@ def test_an_index_that_cannot_be_reached_is_said_and_tried_again_the_next_time(
 
 def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = tmp_path / "tried"
-    uv = environment(tmp_path / "with", f'echo "$1" >> {tried}; [ "$1" = pip ] || mkdir -p "$5"') / "bin" / "python"
+    makes = 'mkdir -p "$5/bin"; touch "$5/bin/python"'
+    script = f'echo "$1" >> {tried}; [ "$1" = pip ] || {{ {makes}; }}'
+    uv = environment(tmp_path / "with", script) / "bin" / "python"
     uv.rename(uv.with_name("uv"))
     monkeypatch.setattr("sys.executable", str(uv.with_name("python3")))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -113,6 +137,9 @@ def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     pythons = {python_of(Garak(), None, say=lambda _: None) for _ in range(2)}
 
     assert tried.read_text("utf-8").split() == ["venv", "pip"]
+    next(iter(pythons)).unlink()
+    python_of(Garak(), None, say=lambda _: None)
+    assert tried.read_text("utf-8").split() == ["venv", "pip"] * 2, "its Python was gone"
     assert [each.parent.parent.name.startswith("garak-") for each in pythons] == [True]
 
 

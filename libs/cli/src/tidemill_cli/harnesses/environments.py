@@ -38,14 +38,19 @@ def python_of(harness: Harness, given: Path | None, *, say: Callable[[str], None
     lock = resources.files("tidemill_cli.harnesses").joinpath(f"{harness.module}.lock").read_bytes()
     folder = environments_folder() / f"{harness.name}-{hashlib.sha256(lock).hexdigest()[:12]}"
     python = folder / "bin" / "python"
-    if (folder / _READY).exists():
+    if _is_ready(folder):
         return python
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder.with_suffix(".lock")):
-        if not (folder / _READY).exists():
+        if not _is_ready(folder):
             say(f"{harness.name} is installed into {folder}, once")
             _install(harness, folder, lock)
     return python
+
+
+def _is_ready(folder: Path) -> bool:
+    """Whether it is installed, and the Python that it was made of is still there."""
+    return (folder / _READY).exists() and (folder / "bin" / "python").exists()
 
 
 @contextmanager

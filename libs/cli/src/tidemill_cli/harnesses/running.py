@@ -2,12 +2,22 @@
 
 import os
 import signal
+import ssl
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tidemill_cli.harnesses.harness import STOPPED, TIMED_OUT, Found, Harness, HarnessFailed, Target
+from tidemill_cli.harnesses.harness import (
+    INSTALL_FAILED,
+    STOPPED,
+    TIMED_OUT,
+    Found,
+    Harness,
+    HarnessFailed,
+    Target,
+)
+from tidemill_client.connection import tls_of_environment
 
 _LOG = "harness.log"
 _GRACE_S = 5.0
@@ -33,8 +43,12 @@ def run_harness(
 
     """
     arguments = [str(python), "-c", _WITH_PARENT, harness.module, *harness.prepare(folder, target)]
-    environment = {**_environment(folder, online=online), **harness.environment(target)}
-    code = _bounded(arguments, environment, folder, time_limit_s=time_limit_s)
+    environment = {**_environment(folder, online=online), **_trusting(folder), **harness.environment(target)}
+    try:
+        code = _bounded(arguments, environment, folder, time_limit_s=time_limit_s)
+    except OSError as error:
+        message = f"{harness.name} cannot be started ({error.strerror or error}): its environment has no usable Python"
+        raise HarnessFailed(INSTALL_FAILED, message) from error
     if code is None:
         message = f"{harness.name} did not end within {time_limit_s:g} s: ask for fewer tests, or set --time-limit"
         raise HarnessFailed(TIMED_OUT, message)
@@ -64,6 +78,16 @@ def _environment(folder: Path, *, online: bool) -> dict[str, str]:
     places = dict.fromkeys(("HOME", "HF_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), home)
     offline = {} if online else {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return {**kept, **places, **offline, "PYTHONUTF8": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+
+
+def _trusting(folder: Path) -> dict[str, str]:
+    """Return variables by which a harness trusts the CA of the platform, beside those that it would trust anyway."""
+    own = tls_of_environment().ca_file
+    if own is None:
+        return {}
+    usual, bundle = ssl.get_default_verify_paths().cafile, folder / "ca.pem"
+    bundle.write_bytes(b"\n".join(each.read_bytes() for each in (own, Path(usual) if usual else None) if each))
+    return dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(bundle.resolve()))
 
 
 def _bounded(
