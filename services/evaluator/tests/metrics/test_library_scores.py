@@ -66,6 +66,7 @@ def test_the_same_text_scores_one_and_another_one_zero() -> None:
         ("the cats sat", "the cat sat", "en", 1 - 0.5 * (1 / 3) ** 3),  # by their stems
         ("the cats sat", "the cat sat", "", 2 / 3 * 0.5),  # each other word alone
         ("die Katzen", "die Katze", "de-CH", 1 - 0.5 * (1 / 2) ** 3),
+        ("kattene", "katten", "nb-NO", 0.5),
         ("die Katzen", "die Katze", "tlh", 0.5 * 0.5),
         ("one two three four", "one two", "", 0.5 / (0.9 + 0.1 * 0.5) * (1 - 0.5 * (1 / 2) ** 3)),
         ("yes", "no", "en", 0.0),
