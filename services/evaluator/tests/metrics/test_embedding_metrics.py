@@ -127,6 +127,26 @@ async def test_a_case_that_is_cancelled_leaves_nothing_behind() -> None:
     assert not vectors.lines
 
 
+async def test_vectors_that_a_cancelled_case_waited_for_are_not_kept() -> None:
+    embedder = InMemoryEmbedder()
+    vectors = TextVectors(embedder=embedder)
+    embedder.going_on = first_goes_on = asyncio.Event()
+    first, second, cancelled = [asyncio.create_task(vectors(ADA, "minilm@2", [text])) for text in ("a", "b", "c")]
+    await embedder.called.wait()
+    line = vectors.lines[ADA.project, "minilm@2"]
+    embedder.called.clear()
+    embedder.going_on = asyncio.Event()
+    first_goes_on.set()
+    await embedder.called.wait()
+    cancelled.cancel()
+    await asyncio.wait({cancelled})
+    embedder.going_on.set()
+    await asyncio.gather(first, second)
+
+    assert embedder.calls == [["a"], ["b", "c"]]
+    assert line.known == {}
+
+
 async def test_two_projects_share_neither_calls_nor_vectors() -> None:
     embedder = InMemoryEmbedder()
     vectors = TextVectors(embedder=embedder)

@@ -26,6 +26,11 @@ class _Line:
         missing = [text for text in dict.fromkeys([*own, *self.waiting]) if text not in self.known]
         return missing[:MAX_TEXTS]
 
+    def keep(self, texts: Sequence[str], vectors: Sequence[Vector | None]) -> None:
+        """Keep the vectors of texts that are still waited for; cases may have been cancelled since the call."""
+        found = zip(texts, vectors, strict=True)
+        self.known |= {text: vector for text, vector in found if text in self.waiting}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextVectors:
@@ -53,7 +58,7 @@ class TextVectors:
             async with line.calling:
                 while not line.known.keys() >= set(requested):
                     some = line.next_of(requested)
-                    line.known |= dict(zip(some, await self._embedded(caller, version, some), strict=True))
+                    line.keep(some, await self._embedded(caller, version, some))
             return {text: line.known[text] for text in requested}
         finally:
             line.waiting.subtract(requested)
