@@ -183,7 +183,7 @@ async def test_a_gate_that_compares_with_references_says_that_the_cases_carry_no
     assert done.verdict is Verdict.FAILED
     assert done.comparisons[0].note.startswith(
         "of rouge_l there are 1 distinct questions; at least 2 are needed: add cases "
-        "(1 cases do not carry what it compares with: a reference, a schema, an expectation or a pair)"
+        "(1 cases do not carry what it compares with: a reference, a schema, an expectation, tests, passages or a pair)"
     )
 
 

@@ -297,7 +297,7 @@ def _shortfall(  # noqa: PLR0913 - all that decides
 
 def _without(others: int) -> str:
     """Return that so many cases do not carry what a metric compares with."""
-    needed = "a reference, a schema, an expectation or a pair"
+    needed = "a reference, a schema, an expectation, tests, passages or a pair"
     return f" ({others} cases do not carry what it compares with: {needed})" if others else ""
 
 
