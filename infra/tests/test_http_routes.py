@@ -135,6 +135,7 @@ async def test_no_route_is_answered_without_a_credential(
         assert codes <= ({400, 401, 403} if RATED in path else {401}), path
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("service", SERVED)
 async def test_no_route_fails_of_text_that_is_no_unicode(
     service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -49,6 +49,7 @@ async def test_a_derivation_that_is_waited_for_ends_with_its_exit_code(
     assert said.code == code, said.text
 
 
+@pytest.mark.heavy
 def test_commands_of_models_load_nothing_that_reads_loops() -> None:
     program = "import sys, tidemill_cli.resources; print({'tidemill_cli.loop', 'pydantic'} & set(sys.modules))"
 

@@ -32,6 +32,7 @@ def with_tools(*schemas: str) -> Question:
     return replace(question(), tools=tools)
 
 
+@pytest.mark.heavy
 async def test_no_schema_is_checked_in_the_service_and_none_twice(
     processes: BoundedProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
