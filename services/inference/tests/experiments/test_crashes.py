@@ -1,5 +1,7 @@
 """A crash between the writes of an experiment, and two replicas that decide at once."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -8,6 +10,7 @@ import pytest
 
 from services.inference.tests.experiments.experiment_fakes import TONE, ExperimentHarness, tone
 from services.inference.tests.fakes import ADA, writing
+from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes
 from tidemill_core.application import Page, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.experiments.domain.experiment import Experiment
@@ -15,6 +18,7 @@ from tidemill_inference.experiments.domain.plan import Weighting
 from tidemill_inference.experiments.domain.run import Change, EndReason
 from tidemill_inference.experiments.domain.split import ExperimentHasEnded, ExperimentHasStarted
 from tidemill_inference.experiments.reconcile import AdvanceExperiment
+from tidemill_inference.rollouts.domain.step_counts import Outcome
 from tidemill_kit.workers.controller import Controller
 from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.polling import eventually
@@ -120,3 +124,25 @@ async def test_the_pause_between_two_looks_is_not_shortened_by_what_is_found_to_
         await controller.stop()
 
     assert checks == [TONE]
+
+
+async def test_outcomes_are_read_once_for_all_who_ask_at_the_same_time() -> None:
+    harness, reads = ExperimentHarness(), list[str]()
+    started = await harness.starts()
+    await harness.came("now", 3)
+
+    class Slow(InMemoryOutcomes):
+        async def mark_of_run(self, project: str, run: str) -> object:
+            return await harness.outcomes.mark_of_run(project, run)
+
+        async def of_run(self, project: str, run: str) -> Sequence[Outcome]:
+            reads.append(run)
+            await asyncio.sleep(0)
+            return await harness.outcomes.of_run(project, run)
+
+    count = replace(harness.count, outcomes=Slow())
+    found = await asyncio.gather(*(count.compared(started) for _ in range(3)))
+
+    assert reads == ["tone@1"]
+    assert [counts.answers for counts in found] == [3, 3, 3]
+    assert not count.counting

@@ -27,11 +27,13 @@ class _Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountArms:
-    """Outcomes are read again only after something was recorded, or matured."""
+    """Outcomes are read again only after something was recorded, or matured, and once for all who ask meanwhile."""
 
     outcomes: Outcomes
     clock: Clock
     known: LRUCache[ResourceKey, _Known] = field(default_factory=lambda: LRUCache(256))
+    counting: dict[tuple[ResourceKey, str], asyncio.Task[_Known]] = field(default_factory=dict)
+    """What is read and counted now, by experiment and run."""
 
     async def __call__(self, experiment: Experiment) -> Counts:
         """Return what counts of its running run.
@@ -57,6 +59,9 @@ class CountArms:
 
         """
         known = await self._counted(experiment)
+        latest = self.known.get(_key(experiment))
+        if latest and latest.counts is known.counts:  # which another one may compare by now
+            known = latest
         if (work := known.compared) is None:
             compare = partial(known.counts.with_differences, error=experiment.alpha)
             work = asyncio.create_task(asyncio.to_thread(compare))
@@ -64,6 +69,13 @@ class CountArms:
         return await asyncio.shield(work)  # which goes on for the others where one of them is cancelled
 
     async def _counted(self, experiment: Experiment) -> _Known:
+        of = _key(experiment), _run(experiment).id
+        if (work := self.counting.get(of)) is None:
+            work = self.counting[of] = asyncio.create_task(self._count(experiment))
+            work.add_done_callback(lambda _: self.counting.pop(of, None))
+        return await asyncio.shield(work)
+
+    async def _count(self, experiment: Experiment) -> _Known:
         run, now, key = _run(experiment), self.clock.now(), _key(experiment)
         mark = (run.id, await self.outcomes.mark_of_run(experiment.project, run.id))
         known = self.known.get(key)
