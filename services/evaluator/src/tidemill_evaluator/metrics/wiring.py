@@ -36,6 +36,6 @@ def wire_metrics(
     )
     places = Turns(
         settings.max_concurrent_scores
-    )  # of its own: a program that waits for nothing holds one for a minute
+    )  # of its own: a program holds one for seconds, or a minute under load
     code = CodeMetrics(CodeSandbox(turns=places, limits=settings.code_limits) if settings.run_code else None)
     return Registry(families=(OwnMetrics(turns), LibraryMetrics(processes), code, embeddings, *others))
