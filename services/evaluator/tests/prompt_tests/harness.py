@@ -13,7 +13,7 @@ from tidemill_core.errors import NotFound, RequestIdReused, TidemillError
 from tidemill_evaluator.errors import EvaluationLost, EvaluationNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.ask_patiently import AskPatiently, Patience
 from tidemill_evaluator.evaluations.domain.pace import Pace
-from tidemill_evaluator.evaluations.ports import Answer, Live, Passage, Question
+from tidemill_evaluator.evaluations.ports import Answer, Live, Passage, PromptVersions, Question
 from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.metrics.ports import MetricFamily
 from tidemill_evaluator.prompt_tests.answer_case import AnswerCase
@@ -49,7 +49,7 @@ def named_by(question: Question) -> str:
 
 
 class VariantInference:
-    """Implements `evaluations.ports.Inference`; answers what tests set.
+    """Implements `evaluations.ports.Inference` and `Prompts`; answers what tests set.
 
     Recorded by request id as in inference, which refuses an id with another body.
     """
@@ -75,6 +75,14 @@ class VariantInference:
         except KeyError:
             message = f"deployment {deployment} does not exist"
             raise NotFound(message) from None
+
+    async def prompt(self, caller: Caller, name: str) -> PromptVersions:
+        """See `Prompts.prompt`: of each there are three versions."""
+        assert caller.project
+        if name == "absent":
+            message = f"prompt {name} does not exist"
+            raise NotFound(message)
+        return PromptVersions(latest=3, variables=dict.fromkeys((1, 2, 3), ""))
 
     async def ask(self, caller: Caller, question: Question) -> Answer:
         await asyncio.sleep(0)
@@ -124,6 +132,10 @@ class InMemoryPromptResults:
         self.stored[project, test, result.case] = (result, epoch)
 
 
+async def _no_gates(_caller: Caller, _suite: str) -> Sequence[str]:
+    return ()
+
+
 class PromptTester:
     """The use cases on in-memory stores."""
 
@@ -142,14 +154,11 @@ class PromptTester:
             assert caller.project
             return [name for name in metrics if name in self.pairwise]
 
-        async def no_gates(_caller: Caller, _suite: str) -> Sequence[str]:
-            return ()
-
         self.suite_crud = SuiteCrud(
             suites=self.suites,
             cases=self.cases,
             schemas=BoundedSchemas(ProcessesHere()),
-            gates_of=no_gates,
+            gates_of=_no_gates,
             shipped=ShippedFiles(),
             limits=Limits(),
         )
@@ -158,6 +167,7 @@ class PromptTester:
             suites=self.suites,
             models=self.models,
             inference=self.inference,
+            prompts=self.inference,
             metrics=metrics,
             comparing=comparing,
             limits=Limits(),

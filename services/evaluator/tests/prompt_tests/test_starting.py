@@ -123,6 +123,10 @@ async def test_what_is_not_there_is_refused() -> None:
         await tester.begun(replace(LIVE, deployment="wiki"))
     with pytest.raises(CandidateNotReady):
         await tester.begun(LARGER)
+    with pytest.raises(NotFound, match="prompt absent does not exist"):
+        await tester.begun(LIVE, replace(NEW, prompt="absent@1"))
+    with pytest.raises(InvalidInput, match=r"variants\[1\].prompt: there is no answer@99"):
+        await tester.begun(LIVE, replace(NEW, prompt="answer@99"))
 
 
 async def test_judges_that_compare_two_answers_are_refused() -> None:

@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Request, ResourceKey
-from tidemill_core.errors import AlreadyExists, RequestIdReused, Violation
+from tidemill_core.errors import AlreadyExists, InvalidInput, RequestIdReused, Violation
 from tidemill_core.resources import refuse
 from tidemill_evaluator.errors import CandidateNotReady
-from tidemill_evaluator.evaluations.ports import Enqueue, Inference, Models
+from tidemill_evaluator.evaluations.ports import Enqueue, Inference, Models, Prompts
 from tidemill_evaluator.metrics.domain.metric import unknown
 from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.prompt_tests.domain.grid import Grid, GridLimits
 from tidemill_evaluator.prompt_tests.domain.prompt_test import PromptTest
 from tidemill_evaluator.prompt_tests.ports import ComparingJudges, PromptTests
 from tidemill_evaluator.suites.domain.limits import Limits
+from tidemill_evaluator.suites.domain.names import name_of, number_of
 from tidemill_evaluator.suites.ports import Suites
 
 
@@ -25,6 +26,7 @@ class StartPromptTest:
     suites: Suites
     models: Models
     inference: Inference
+    prompts: Prompts
     metrics: Registry
     comparing: ComparingJudges
     limits: Limits
@@ -38,7 +40,7 @@ class StartPromptTest:
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
-            SuiteNotFound, NotFound: there is no such suite, deployment, model version or judge.
+            SuiteNotFound, NotFound: there is no such suite, deployment, prompt, model version or judge.
             CandidateNotReady: a model version cannot answer.
             DependencyUnavailable: inference or trainer is unavailable.
 
@@ -80,6 +82,17 @@ class StartPromptTest:
         for version in dict.fromkeys(each.model for each in grid.variants if each.model):
             if not (await self.models.version(caller, version)).ready:
                 raise CandidateNotReady(version)
+        await self._check_prompts(caller, grid)
+
+    async def _check_prompts(self, caller: Caller, grid: Grid) -> None:
+        numbers = {
+            name: (await self.prompts.prompt(caller, name)).variables
+            for name in dict.fromkeys(name_of(each.prompt) for each in grid.variants if each.prompt)
+        }
+        for place, each in enumerate(grid.variants):
+            if each.prompt and number_of(each.prompt) not in numbers[name_of(each.prompt)]:
+                text = f"there is no {each.prompt}: name a version that the prompt has"
+                raise InvalidInput.at(field=f"variants[{place}].prompt", text=text)
 
     async def _add(self, test: PromptTest, request: Request) -> PromptTest:
         try:

@@ -92,6 +92,7 @@ def wire_prompt_tests(settings: EvaluatorSettings, backend: Backend, others: OfO
             suites=others.suites,
             models=adapters.models,
             inference=adapters.inference,
+            prompts=adapters.inference,
             metrics=others.metrics,
             comparing=others.comparing,
             limits=settings.limits,
