@@ -161,7 +161,6 @@ def test_a_step_that_cannot_be_divided_is_refused(tmp_path: Path, base: Path) ->
     assert stopped.value.reason == "BAD_RECIPE"
 
 
-@pytest.mark.long
 async def test_where_a_rank_is_killed_all_end_and_the_next_attempt_goes_on(tmp_path: Path, base: Path) -> None:
     job = job_in(tmp_path, base, **ARGS)
     recipe = Recipe(method="sft", lora=job.lora, args=job.args)
