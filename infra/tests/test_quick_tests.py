@@ -1,10 +1,12 @@
 """What `make check` runs, and leaves out."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from infra import checks
+from infra import checks, verify
 
 
 def test_every_heavy_test_that_is_left_out_is_there(pytestconfig: pytest.Config) -> None:
@@ -37,4 +39,34 @@ def test_tests_that_take_long_are_left_to_make_verify() -> None:
 
     assert "--long" not in commands["tests"]
     assert commands["long"][-2:] == ["--long", "only"]
-    assert "infra/checks.py" in (checks.ROOT / "infra/verify.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize("failing", [(), ("infra/checks.py", "long"), verify.PROOFS[-1:]])
+def test_make_verify_runs_the_long_tests_and_the_whole_proofs_and_fails_where_they_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: tuple[str, ...]
+) -> None:
+    ran = list[tuple[list[str], dict[str, str]]]()
+
+    def run(
+        command: list[str], *, env: dict[str, str] | None = None, **_: object
+    ) -> "subprocess.CompletedProcess[str]":
+        ran.append((command, env or {}))
+        fails = bool(failing) and command[-len(failing) :] == list(failing)
+        return subprocess.CompletedProcess(command, returncode=int(fails))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["verify.py"])
+    monkeypatch.setattr(verify, "REPORT", tmp_path / "report.json")
+    monkeypatch.setattr(verify, "judge", lambda _: True)
+    verify.REPORT.write_text('{"machine": {"numeric_format": "float32"}}', "utf-8")
+
+    assert verify.main() == int(bool(failing))
+    assert ["infra/checks.py", "long"] in [command[-2:] for command, _ in ran]
+    (whole,) = [env for command, env in ran if command[-len(verify.PROOFS) :] == list(verify.PROOFS)]
+    assert verify.WHOLE.items() <= whole.items()
+
+
+def test_what_make_verify_proves_as_a_whole_is_there_and_reads_how_much() -> None:
+    proofs = "".join((checks.ROOT / path).read_text("utf-8") for path in verify.PROOFS)
+
+    assert [name for name in verify.WHOLE if f'"{name}"' not in proofs] == []
