@@ -124,6 +124,18 @@ async def test_a_poll_that_breaks_off_is_made_anew_for_each_partition() -> None:
     )
 
 
+async def test_where_partitions_are_asked_for_one_by_one_kafka_waits_as_short_as_where_one_is_full() -> None:
+    member, consumer = runner(ConsumerLimits(fetch_s=1, idle_fetch_s=3)), Consumer(nothing)
+
+    await member._poll(consumer)  # noqa: SLF001 - FastStream's
+
+    assert vars(consumer._fetcher) == {"_fetch_max_wait_ms": 1000}  # noqa: SLF001 - aiokafka's
+
+
+def test_what_a_rebalance_waits_for_is_a_second_at_most() -> None:
+    assert ConsumerLimits().idle_fetch_s <= 1
+
+
 async def test_a_rebalance_between_the_partitions_of_a_broken_poll_leaves_all_records_to_the_next_one() -> None:
     async def rebalance() -> None:
         await member.on_partitions_revoked({ONE, TWO})

@@ -183,6 +183,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
             raise
         except Exception as error:  # noqa: BLE001 - aiokafka decodes headers while it drains
             _log.warning("record_unreadable", consumer=self._engine.subscription.name, exc_info=error)
+            let_kafka_wait(consumer, self._limits.fetch_s)  # a partition without records holds the others up
             return await self._poll_one_by_one(consumer)
         self._failures = 0
         idle = not (polled or wait_for_space or consumer.paused())

@@ -45,9 +45,10 @@ class ConsumerLimits:
     """How long Kafka waits for records before it answers that there are none. Meanwhile the client does not ask it for
     partitions of which it had records, so that these may wait so long.
     """
-    idle_fetch_s: float = 2.0
+    idle_fetch_s: float = 1.0
     """The same where a poll has found nothing, so that all partitions are asked for: a new record is an answer at once,
-    and fewer questions cost less.
+    and fewer questions cost less. It costs up to so long after a rebalance, and for the lag: Kafka answers the requests
+    of a connection one after the other.
     """
     hold_s: float = 1.0
     """How long a partition's window may be full before the partition is paused; also the pause after a failure."""
