@@ -11,6 +11,7 @@ import pytest
 from tidemill.ingest.v1 import profile_service_pb2 as rpc
 from tidemill.ingest.v1.profile_pb2 import CategoryColumn, CategoryCount, Profile, ProfilePeriod
 from tidemill.rag.v1.topic_service_pb2 import GetTopicsRequest, GetTopicsResponse
+from tidemill_cli.loop import read_loop
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_helpdesk import data_profile
 from tidemill_helpdesk.data_profile import DataProfile, Profiled
@@ -95,6 +96,17 @@ async def test_each_source_has_a_page_and_a_line_of_what_is_in_it(
     )
     assert "personal data masked: none" in printed
     assert "manual.html, office.html" in printed
+
+
+def test_sources_whose_near_duplicates_are_shown_compare_their_documents() -> None:
+    examples = Path(__file__).resolve().parents[3]
+    sources = (
+        read_loop(examples / "helpdesk" / "loop.yaml").sources | read_loop(examples / "office" / "loop.yaml").sources
+    )
+
+    assert {name: source.quality.duplicates for name, source in sources.items()} == dict.fromkeys(
+        ("manual", "cms", "office"), "keep"
+    )
 
 
 async def test_a_source_is_profiled_once_all_of_it_is_counted(profiling: Profiling) -> None:
