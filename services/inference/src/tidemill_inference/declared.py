@@ -41,6 +41,7 @@ def wire_declared(
         prompts=answering.prompts,
         candidates=rollouts.prepare.candidates,
         indexes=rollouts.prepare.indexes,
+        searched=resolve.retriever,
         outcomes=rollouts.outcomes,
         metrics=rollouts.metrics,
         warm=answering.engines.warm_up.preload,

@@ -56,7 +56,11 @@ class ExperimentHarness:
             prompts=inner.prompts, models=inner.registry, retriever=inner.rag, candidates=self.rollouts.registry
         )
         self.arms = Arms(
-            resolve=resolve, prompts=inner.prompts, candidates=self.rollouts.registry, indexes=self.rollouts.indexes
+            resolve=resolve,
+            prompts=inner.prompts,
+            candidates=self.rollouts.registry,
+            indexes=self.rollouts.indexes,
+            searched=inner.rag,
         )
         self.count = CountArms(outcomes=outcomes, clock=inner.clock)
         self.hand_over = HandOver(

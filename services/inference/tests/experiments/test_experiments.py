@@ -8,8 +8,10 @@ import pytest
 
 from services.inference.tests.experiments.experiment_fakes import ExperimentHarness, tone
 from services.inference.tests.fakes import ADA, writing
+from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
+from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.experiments.domain.errors import (
     DeploymentBusy,
     ExperimentNotFound,
@@ -226,6 +228,23 @@ async def test_an_index_version_that_is_retired_stops_its_arm() -> None:
 
     assert await harness.tick()
     assert [arm.name for arm in (await harness.run()).active] == ["now", "warm"]
+
+
+async def test_an_arm_whose_collection_is_deleted_stops() -> None:
+    harness = ExperimentHarness()
+    await harness.starts(arms=(NOW, WARM, Arm(name="wide", retrieval=Retrieval(collection="handbook", top_k=9))))
+    assert await harness.tick()
+
+    async def deleted(caller: Caller, retrieval: Retrieval) -> None:
+        assert caller.project
+        raise ReferenceNotFound(retrieval.collection, field="retrieval.collection", known=[])
+
+    harness.rollouts.harness.rag.check = deleted  # type: ignore[method-assign]
+    assert await harness.tick()
+
+    run = await harness.run()
+    assert [arm.name for arm in run.active] == ["now", "warm"]
+    assert run.arms[2].stop_reason is StopReason.NOT_READY
 
 
 async def test_another_live_configuration_ends_the_experiment_at_once_and_it_does_not_begin_again() -> None:

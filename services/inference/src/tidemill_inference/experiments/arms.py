@@ -12,7 +12,7 @@ from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.experiments.domain.experiment import Experiment
 from tidemill_inference.experiments.domain.plan import Arm
 from tidemill_inference.experiments.domain.run import ExperimentRun, RunArm
-from tidemill_inference.experiments.ports import Resolving
+from tidemill_inference.experiments.ports import Resolving, Searched
 from tidemill_inference.prompts.domain.prompt import PromptVersion
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import ReadPrompts
@@ -27,6 +27,7 @@ class Arms:
     prompts: ReadPrompts
     candidates: Candidates
     indexes: Indexes
+    searched: Searched
 
     async def pinned(self, caller: Caller, experiment: Experiment, deployment: Deployment) -> Sequence[RunArm]:
         """Return the arms with what they answer with, the control first.
@@ -56,13 +57,16 @@ class Arms:
 
         Where an owner does not answer, nothing is known of it.
         """
-        arms = run.active[1:]
-        found = await asyncio.gather(*(self._why_gone(background(project), arm.configuration) for arm in arms))
+        arms, control = run.active[1:], run.arms[0].configuration
+        checks = [self._why_gone(background(project), arm.configuration, beside=control) for arm in arms]
+        found = await asyncio.gather(*checks)
         return {arm.name: why for arm, why in zip(arms, found, strict=True) if why}
 
-    async def _why_gone(self, caller: Caller, configuration: Configuration) -> str:
+    async def _why_gone(self, caller: Caller, configuration: Configuration, *, beside: Configuration) -> str:
         try:
             await self._check(caller, configuration)
+            if (retrieval := configuration.retrieval) and retrieval != beside.retrieval:
+                await self.searched.check(caller, retrieval)
         except (NotFound, PreconditionFailed) as error:
             return error.message
         except TidemillError:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller, ResourceKey
-from tidemill_inference.deployments.domain.configuration import Configuration
+from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.experiments.domain.experiment import Experiment
 
@@ -22,6 +22,20 @@ class Resolving(Protocol):
         Raises:
             InvalidInput, ReferenceNotFound, ApprovalMissing: it does not answer; says why.
             DependencyUnavailable: an owner does not answer.
+
+        """
+        ...
+
+
+class Searched(Protocol):
+    """What arms search; `generation.ports.Retriever` is it."""
+
+    async def check(self, caller: Caller, retrieval: Retrieval) -> None:
+        """Refuse a collection or a pinned index that does not exist.
+
+        Raises:
+            ReferenceNotFound: lists what exists.
+            DependencyUnavailable: rag does not answer.
 
         """
         ...

@@ -15,7 +15,7 @@ from tidemill_inference.experiments.domain.errors import ExperimentNotFound
 from tidemill_inference.experiments.grpc import GrpcExperimentService
 from tidemill_inference.experiments.hand_over import HandOver
 from tidemill_inference.experiments.mongo import EXPERIMENTS, MongoRunningExperiments
-from tidemill_inference.experiments.ports import Resolving
+from tidemill_inference.experiments.ports import Resolving, Searched
 from tidemill_inference.experiments.reconcile import AdvanceExperiment
 from tidemill_inference.experiments.reconcile_experiment import ReconcileExperiment
 from tidemill_inference.prompts.ports import ReadPrompts
@@ -58,6 +58,7 @@ def wire_experiments(  # noqa: PLR0913 - keyword-only, and each of another kind
     prompts: ReadPrompts,
     candidates: Candidates,
     indexes: Indexes,
+    searched: Searched,
     outcomes: Outcomes,
     metrics: DeclaredMetrics,
     warm: Warm,
@@ -68,7 +69,7 @@ def wire_experiments(  # noqa: PLR0913 - keyword-only, and each of another kind
         "experiments", EXPERIMENTS, missing=ExperimentNotFound, quota=settings.quota("experiments")
     )
     running = backend.indexed(MongoRunningExperiments(backend.database["experiments"]))
-    arms = Arms(resolve=resolve, prompts=prompts, candidates=candidates, indexes=indexes)
+    arms = Arms(resolve=resolve, prompts=prompts, candidates=candidates, indexes=indexes, searched=searched)
     count = CountArms(outcomes=outcomes, clock=clock)
     hand_over = HandOver(experiments=experiments, deployments=deployments, outcomes=outcomes, count=count, clock=clock)
     reconcile = ReconcileExperiment(
