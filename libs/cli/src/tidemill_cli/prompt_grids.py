@@ -15,6 +15,8 @@ from tidemill_core.errors import InvalidInput
 
 LIVE = "live"
 _FILE = "file:"
+_MAX_PATH = 50
+"""Characters of a file in a variant's name, which may have 100."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ class AskedGrid:
         elif prompt != LIVE:
             named = await _version(connection, prompt)
         return Variant(
-            name=self._name(deployment, named or prompt, model, temperature),
+            name=self._name(deployment, named or _shown(prompt), model, temperature),
             deployment=deployment.id,
             prompt=named,
             unsaved=unsaved,
@@ -81,6 +83,13 @@ class AskedGrid:
         parts += [model if model != LIVE else deployment.live.model] if self.models else []
         parts += [f"t={temperature:g}"] if temperature is not None else []
         return ", ".join(parts)
+
+
+def _shown(prompt: str) -> str:
+    """Return the prompt as a variant's name has it: a long path by its last part."""
+    if not prompt.startswith(_FILE) or len(prompt) <= _MAX_PATH:
+        return prompt
+    return f"{_FILE}{Path(prompt).name}"[:_MAX_PATH]
 
 
 async def _model(connection: Connection, name: str) -> str:

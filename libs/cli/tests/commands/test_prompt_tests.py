@@ -60,6 +60,19 @@ async def test_a_prompt_of_a_file_is_sent_and_saved_nowhere(
     assert said.code == 0, said.text
 
 
+async def test_a_long_path_is_named_by_its_last_part(
+    terminal: Terminal, prompted: PromptAnswers, tmp_path: Path
+) -> None:
+    folder = tmp_path / ("deep" * 20)
+    folder.mkdir()
+    (folder / "short.jinja").write_text("Short: {{ question }}", encoding="utf-8")
+
+    said = await asyncio.to_thread(terminal, *TEST, "--prompt", f"file:{folder / 'short.jinja'}")
+
+    assert said.code == 0, said.text
+    assert [each.name for each in prompted.started[0].variants] == ["file:short.jinja"]
+
+
 async def test_a_template_that_fails_is_refused_before_anything_is_asked(
     terminal: Terminal, running: Running, prompted: PromptAnswers, tmp_path: Path
 ) -> None:
