@@ -22,6 +22,8 @@ class RecordingJudge:
 
     names: Sequence[str] = (HELPFUL.name,)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    unscored: Collection[str] = ()
+    """Answers that it has no score of."""
 
     def find(self, name: str) -> Metric | None:
         return HELPFUL if name == HELPFUL.name else None
@@ -39,7 +41,8 @@ class RecordingJudge:
     async def scores(self, _caller: Caller, names: Collection[str], pair: Pair) -> PairScores:
         assert pair.candidate is not None
         self.asked.append((pair.name, pair.candidate.text))
-        return PairScores(candidate=dict[str, Scored].fromkeys(names, 0.5))
+        score = None if pair.candidate.text in self.unscored else 0.5
+        return PairScores(candidate=dict[str, Scored].fromkeys(names, score))
 
 
 @pytest.mark.parametrize("failed_first", [False, True])

@@ -27,6 +27,8 @@ from tidemill_evaluator.suites.domain.cases import Case
 
 MIN_OBSERVATIONS = 2
 """For an interval."""
+MAX_LACKING = 0.2
+"""Share of the cases that both answered and a judge could not score, for an interval of the difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ class ComputeGrid:
         if not differences:
             return measure
         measure = replace(measure, pairs=len(differences), difference=fmean(differences))
-        if len(differences) < MIN_OBSERVATIONS:
+        if len(differences) < MIN_OBSERVATIONS or _lacks_many(results, variant, metric, scored=len(gains)):
             return measure
         confidence = 1 - (1 - grid.confidence) / (len(grid.variants) - 1)
         interval = await self.intervals.of_mean(differences, confidence=confidence, bounded=metric.bounded)
@@ -112,3 +114,9 @@ class ComputeGrid:
         stretched = [2 * min(max(value, 0.0), 1.0) - 1 for value in values]
         found = await self.intervals.of_mean(stretched, confidence=confidence, bounded=True)
         return Interval(low=(found.low + 1) / 2, high=(found.high + 1) / 2)
+
+
+def _lacks_many(results: Sequence[CaseCells], variant: int, metric: Metric, *, scored: int) -> bool:
+    """Whether too many cases that both answered have no value of both: those that have are then no sample of all."""
+    answered = sum(not each.cells[0].failure and not each.cells[variant].failure for each in results)
+    return bool(metric.unreliable) and answered - scored > MAX_LACKING * answered

@@ -421,7 +421,9 @@ class VariantMeasure(_message.Message):
     difference: _builtins.float
     """Output only. The mean of this variant less the first, over these; unset without any."""
     difference_low: _builtins.float
-    """Output only. The interval of the difference; unset with fewer than two pairs."""
+    """Output only. The interval of the difference; unset with fewer than two pairs, or where a judge could not score more than
+    a fifth of the cases that both answered.
+    """
     difference_high: _builtins.float
     """Output only. Its upper bound."""
     def __init__(
