@@ -857,7 +857,9 @@ class ExperimentEnded(_message.Message):
     experiment: _builtins.str
     """Output only. The run, as `experiment@run`."""
     reason: _builtins.str
-    """Output only. Why, UPPER_SNAKE: BEST_ARM, AT_MOST, ANSWER_LIMIT, ARMS_STOPPED, BY_HAND, DEPLOYMENT_CHANGED."""
+    """Output only. Why, UPPER_SNAKE: BEST_ARM, AT_MOST, ANSWER_LIMIT, ARMS_STOPPED, BY_HAND, DEPLOYMENT_CHANGED,
+    DEPLOYMENT_DELETED. A run that a deployment never had, DEPLOYMENT_BUSY, ends without an event.
+    """
     message: _builtins.str
     """Output only. Human-readable."""
     best: _builtins.str
