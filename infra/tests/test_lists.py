@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FILTERS = {
     "evaluator/evaluations/triggers.py": [{"candidate"}, {"collection"}],
     "evaluator/evaluations/estimate_power.py": [{"gate"}],
+    "evaluator/evaluations/compare_prompts.py": [{"gate", "candidate"}],
+    "evaluator/evaluations/queue_reevaluation.py": [{"gate", "candidate"}],
     "evaluator/evaluations/erasure.py": [{"state"}],
     "evaluator/evaluations/crud.py": [{"gate"}, {"candidate"}, {"gate", "candidate"}],
     "feedback/reactions/erase_end_user.py": [{"end_user"}, {"asked_by"}],
