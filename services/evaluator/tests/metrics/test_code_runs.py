@@ -95,6 +95,7 @@ def test_the_code_of_an_answer_is_its_blocks_of_python(text: str, code: str) -> 
     assert code_in(text) == code
 
 
+@pytest.mark.heavy
 async def test_code_can_compute_and_nothing_else_and_passes_only_where_all_its_tests_have_run() -> None:
     sandbox = CodeSandbox(turns=Turns(4), limits=CodeLimits())
 
