@@ -28,7 +28,8 @@ from tidemill_testkit.stack import unique_name
 
 KILLS = int(os.environ.get("TIDEMILL_KILLS", "0"))
 """How often all services are killed: by `make verify` as soon as there is an erasure, and when one has reported, as
-some are done then and others in the middle. Services are killed so one by one in their `tests/process`.
+some are done then and others in the middle. Evaluator, ingest, trainer and monitor are killed so one by one in their
+`tests/process`; feedback, inference and rag only here.
 """
 STAYS = {
     **dict.fromkeys((f"{name}.erasures" for name in SERVICES), "the service's record of the erasure"),

@@ -79,6 +79,7 @@ class ById:
         self._document = jpype.JClass("de.bwaldvogel.mongo.bson.Document")
         self._list = jpype.JClass("java.util.ArrayList")
         self._text = jpype.JClass("java.lang.String")
+        self._new_id = jpype.JClass("de.bwaldvogel.mongo.bson.ObjectId")
         self._duplicate: type[BaseException] = jpype.JClass("de.bwaldvogel.mongo.exception.DuplicateKeyError")
         self._matches: Callable[[Any, Any], bool] = jpype.JClass(
             "de.bwaldvogel.mongo.backend.DefaultQueryMatcher"
@@ -94,6 +95,8 @@ class ById:
             with self._commit.writing():
                 self._journal.require_commit()
                 return self._backend.handleMessage(message)
+        if command == "insert":
+            self._give_ids(message.getDocument())
         operations = self._operations(message.getDocument(), command)
         conditional = any(self._is_conditional(each, command) for each in operations)
         if command not in WRITES and not conditional:
@@ -132,6 +135,12 @@ class ById:
         if query is None or query.size() < 2:  # noqa: PLR2004 - the `_id` and something else
             return False
         return isinstance(query.get("_id"), self._text) or (self._listed(query) and not operation.get("upsert"))
+
+    def _give_ids(self, command: Any) -> None:  # noqa: ANN401 - see above
+        """Give each document of an insert an `_id` before the command is in the journal: a replay would give others."""
+        for each in command.get("documents") or ():
+            if isinstance(each, self._document) and not each.containsKey("_id"):
+                each.put("_id", self._new_id())
 
     def _names_few(self, message: Any, command: str) -> bool:  # noqa: ANN401 - see above
         """Return whether a command is only about documents that it names, and about few: it changes no others."""

@@ -5,7 +5,7 @@ alone, before its reply: what a killed process has acknowledged is in its file, 
 opened.
 
 Commands are numbered. The number of a collection's last one is stored with what it changed, by the same commit: what
-the store has already is passed over, so that nothing is done twice, whenever the kill came.
+the store has already is passed over, so that nothing is done twice. ADR 90 says what this does not hold for.
 """
 
 import logging
@@ -62,6 +62,7 @@ class Journal:
         self._next = 1 + max(stored, default=0)
         self._size = 0
         self._out: Any = None
+        self._is_failing = False
         self.is_due = False
 
     def written(self, do: Callable[[Any], Any], message: Any, *, bounded: bool) -> Any:  # noqa: ANN401 - see above
@@ -108,9 +109,21 @@ class Journal:
             buffer.setInt(4, jpype.JInt(checksum.getValue() & _POSITIVE))
             try:
                 self._out.write(entry, 0, size)
-            except jpype.JException:  # a part of it may be there, behind which nothing would be found
+            except jpype.JException as error:  # a part of it may be there, behind which nothing would be found
                 self.is_due = True
+                self._warn(error)
+            else:
+                self._is_failing = False
             self._size += size
+
+    def _warn(self, error: Any) -> None:  # noqa: ANN401 - see above
+        if not self._is_failing:
+            _log.warning(
+                "%s cannot be written (%s): each write waits for a commit until it can be: make space on its disk",
+                self._file,
+                type(error).__name__,
+            )
+        self._is_failing = True
 
     def commit(self) -> None:
         """Commit what has been written, and forget how. Nothing is being written meanwhile."""

@@ -70,6 +70,7 @@ sizes.append(written.stat().st_size)
 things.update_one({"_id": "t5"}, {"$inc": {"n": 1}})
 journal._out = Full(journal._out)
 things.update_one({"_id": "t5"}, {"$inc": {"n": 1}})
+things.update_one({"_id": "t5"}, {"$inc": {"n": 1}})
 sizes.append(written.stat().st_size)
 store.closeImmediately()
 written.write_bytes(bytes(16) + kept[16:])
@@ -101,9 +102,11 @@ for each in failing:
     except pymongo.errors.OperationFailure:
         refused += 1
 things.insert_one({"_id": "b"})
+things.database.command({"insert": "others", "documents": [{"n": 1}]})
+before = list(things.database.others.find())
 store.closeImmediately()
 store, journal, commit, things = start()
-found = [refused, sorted(each["_id"] for each in things.find())]
+found = [refused, sorted(each["_id"] for each in things.find()), list(things.database.others.find()) == before]
 store.closeImmediately()
 """
 )
@@ -250,10 +253,11 @@ def test_what_was_acknowledged_before_a_kill_is_there_once(java: JavaProcess, tm
         "o": {},
     }
     assert second == {name: {**each, "n": each["n"] + 100} for name, each in first.items() if name != "o"} | {
-        "t5": {"n": 103, "text": "x"}
+        "t5": {"n": 104, "text": "x"}
     }
     assert last == {"n": 5, "text": "x"}
     assert "did 11 commands of the journal again" in log
+    assert log.count("store.journal cannot be written (java.io.IOException): each write waits") == 1
     assert sizes[0] == 16, "a commit leaves none"
     assert sizes[2] == 16, "what could not be added was committed"
     assert sizes[1] > 16, "what follows a commit is added again"
@@ -264,7 +268,7 @@ def test_a_command_that_the_library_fails_at_does_not_keep_the_server_from_start
 ) -> None:
     found, log = java.run(FAILED, tmp_path / "store.mv")
 
-    assert found == [3, ["a", "b"]]
+    assert found == [3, ["a", "b"], True]
     assert "of d.things in the journal fails: " in log
     assert "99999999999" not in log, "no text of what was written"
 
