@@ -54,6 +54,7 @@ def start_machine(jars: Path, *, heap: str = HEAP) -> None:
         "-Xmn24m",  # a collection takes as long as what it copies: less of a smaller space, and no second time
         "-XX:MaxTenuringThreshold=1",
         "-XX:+UseSerialGC",
+        "-Xrs",  # SIGTERM and SIGINT are Python's: Java's own handlers would end the machine under a running start
         "-XX:TieredStopAtLevel=1",
         "--enable-native-access=ALL-UNNAMED",
         "--sun-misc-unsafe-memory-access=allow",
@@ -123,9 +124,9 @@ def serve(*, file: Path, jars: Path, port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
     stopped = threading.Event()
     file.parent.mkdir(parents=True, exist_ok=True)
-    start_machine(jars)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    start_machine(jars)
     store = open_store(file)
     journal = Journal(store, file.with_suffix(".journal"))
     commit = GroupCommit(journal.commit)

@@ -301,3 +301,16 @@ def test_what_writers_at_the_same_time_had_acknowledged_is_there_once_after_a_ki
     assert [count - len(done) for count, done in zip(counts, acknowledged, strict=True)] in [
         list(more) for more in product((0, 1), repeat=4)
     ], "what was under way may be there"
+
+
+def test_signals_are_left_to_python(java: JavaProcess, tmp_path: Path) -> None:
+    script = """
+import signal
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+caught = int(status["SigCgt"], 16)
+found = bool(caught >> (signal.SIGTERM - 1) & 1)
+"""
+
+    found, _ = java.run(script, tmp_path / "store.mv")
+
+    assert not found, "Java would end the machine while a server starts"
