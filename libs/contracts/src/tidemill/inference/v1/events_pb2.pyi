@@ -639,7 +639,7 @@ class RolloutRefused(_message.Message):
     """Output only. The evaluation that allowed it."""
     reason: _builtins.str
     """Output only. Why, UPPER_SNAKE: BASELINE_CHANGED, ROLLOUT_ACTIVE, MODEL_NOT_READY, INDEX_NOT_READY,
-    PROMPT_NOT_READY, NO_POLICY.
+    PROMPT_NOT_READY, NO_POLICY, EXPERIMENT_ACTIVE, SAME_CANDIDATE.
     """
     message: _builtins.str
     """Output only. Human-readable."""
