@@ -102,3 +102,22 @@ async def test_calls_end_when_their_credential_expires_and_the_leeway_is_over(tm
         assert (ended.value.code(), await unary.code()) == (grpc.StatusCode.UNAUTHENTICATED,) * 2
         assert "has expired" in (ended.value.details() or "")
         assert not stays.done()
+
+
+async def test_a_stream_that_is_revoked_while_its_first_message_is_written_ends_as_one(tmp_path: Path) -> None:
+    issuer, revocations = TestIssuer(tmp_path), Revocations()
+
+    async def revoked(_request: object, _context: Context) -> AsyncIterator[GenerateStreamResponse]:
+        asyncio.get_running_loop().call_soon(revocations.apply, revocation("KEY", "acme", "the-key"))
+        yield GenerateStreamResponse()
+        await asyncio.Event().wait()
+
+    servicers = [inferences(GenerateStream=revoked)]
+    server = GrpcServer(settings(), servicers, access=access_of(issuer, revocations=revocations), audit=RecordedCalls())
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        given = bearing(issuer.token("acme", "admin", id="the-key"))
+        call = InferenceServiceStub(channel).GenerateStream(GenerateStreamRequest(), metadata=given, timeout=8)
+        assert await call.code() == grpc.StatusCode.UNAUTHENTICATED
+
+    await server.stop(0)

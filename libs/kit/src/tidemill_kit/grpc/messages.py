@@ -14,6 +14,8 @@ Parse = Callable[[bytes], object]
 
 _CANCELLATION_S = 0.02
 """How far the cancellation of a stream may be behind its end, on the same connection."""
+_FIRST_S = 1.0
+"""How long the end of a call waits for the first message of its reply to be written."""
 
 
 class UnreadableMessage(InvalidInput):
@@ -94,12 +96,33 @@ async def produced(result: Any, write: Callable[[object], Any], *, idle_s: float
     """
     if not inspect.isasyncgen(result):
         return await result
+    writing = _first(write)
     async with aclosing(result) as responses:
         async for response in responses:
             try:
                 async with asyncio.timeout(idle_s):
-                    await write(response)
+                    await writing(response)
             except TimeoutError:
                 message = f"the stream's reader read no message for {idle_s:g} s: call again"
                 raise DeadlineExceeded(message) from None
+            writing = write
     return None
+
+
+def _first(write: Callable[[object], Any]) -> Callable[[object], Any]:
+    """Return how the first message is written: to its end, also where the call ends meanwhile.
+
+    It has the headers with it. Were it cut off, gRPC would send them once more with the status, which fails: the caller
+    would wait until its deadline.
+    """
+
+    async def written(message: object) -> None:
+        task = asyncio.ensure_future(write(message))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task}, timeout=_FIRST_S)
+            task.cancel()
+            raise
+
+    return written
