@@ -118,6 +118,8 @@ async def test_a_stream_that_is_revoked_while_its_first_message_is_written_ends_
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         given = bearing(issuer.token("acme", "admin", id="the-key"))
         call = InferenceServiceStub(channel).GenerateStream(GenerateStreamRequest(), metadata=given, timeout=8)
-        assert await call.code() == grpc.StatusCode.UNAUTHENTICATED
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            _ = [each async for each in call]
 
     await server.stop(0)
+    assert ended.value.code() == grpc.StatusCode.UNAUTHENTICATED
