@@ -30,6 +30,8 @@ COUNT = int(os.environ.get("TIDEMILL_PROBES", QUICK))
 WHOLE = COUNT > QUICK
 SHARED_COUNT = 0 if WHOLE else 40
 """Probes with names that are shared; 0 is all of them."""
+SHORTEST_QUOTED = 20
+"""Characters of a value that an error shows at least of one that is longer."""
 HTTP_VALUES = 20 if WHOLE else 1
 """Sent in every place of each route."""
 MIN_NOT_FOUND = 5
@@ -65,7 +67,8 @@ def leaked(answer: Answer, sent: bytes, marks: list[str]) -> list[str]:
 def differ(probe: Probe, foreign: Answer, unknown: Answer) -> bool:
     """Return whether answers to a value of another project differ from those to one that none has."""
     values = (probe.value, absent(probe.value))
-    stems = [form for value in values for form in (value.partition("@")[0], value.lower())]  # as some errors show them
+    forms = ((value.partition("@")[0], value.lower(), value[:SHORTEST_QUOTED]) for value in values)
+    stems = [form for each in forms for form in each]  # as some errors show them
     theirs, ours = foreign.without(*values, *stems), unknown.without(*values, *stems)
     bodies = (foreign.body.replace(values[0].encode(), values[1].encode()), unknown.body)
     compared = probe.reads and not probe.method.startswith(AUDIT)

@@ -56,6 +56,9 @@ class Office:
     async def waiting(self) -> int:
         return await self.notes.count_documents({"$or": [{"outbox.0": {"$exists": True}}, {"outbox_at": {"$gt": NOW}}]})
 
+    async def nothing_waits(self) -> bool:
+        return await self.waiting() == 0
+
 
 @asynccontextmanager
 async def running(relay: Relay) -> AsyncIterator[Relay]:

@@ -60,9 +60,24 @@ def requests_of(key: str, questions: Sequence[Question]) -> list[Request]:
     return [Request.digested(each, digest) for each in (key, *others)]
 
 
+_ADDED = (
+    "tools",
+    "output",
+    "store",
+    "previous",
+    "instructed",
+    "cuttable",
+    "index",
+    "best_of",
+    "prompt",
+    "unsaved",
+    "free_sampling",
+)
+
+
 def _leave_out_what_was_added(asked: dict[str, Any]) -> None:
     """Remove what a question did not have once, where it says nothing: the same request has the same digest then."""
-    for name in ("tools", "output", "store", "previous", "instructed", "cuttable", "index", "best_of"):
+    for name in _ADDED:
         if not asked[name]:
             del asked[name]
     if asked["tool_choice"] == asdict(ToolChoice()):
