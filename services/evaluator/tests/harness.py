@@ -147,21 +147,25 @@ class Evaluator:
             attempts=attempts,
             enqueue=self.enqueue,
         )
-        self.passed_over: list[tuple[str, str]] = []
-        self.queue_reevaluation = QueueReevaluation(
-            evaluations=self.evaluations,
-            gates=self.gates,
-            inference=self.inference,
-            pairwise=no_pairwise,
-            enqueue=self.enqueue,
-            passed_over=lambda gate, why: self.passed_over.append((gate.id, why)),
-            clock=self.clock,
-        )
+        self._add_reevaluations()
         self._add_crud(limits)
         self.evaluation_crud = EvaluationCrud(evaluations=self.evaluations, retrieval=self.retrieval, clock=self.clock)
         self._add_results()
         self._add_power(limits)
         self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
+
+    def _add_reevaluations(self) -> None:
+        self.passed_over: list[tuple[str, str]] = []
+        self.queue_reevaluation = QueueReevaluation(
+            evaluations=self.evaluations,
+            gates=self.gates,
+            inference=self.inference,
+            prompts=self.inference,
+            pairwise=no_pairwise,
+            enqueue=self.enqueue,
+            passed_over=lambda gate, why: self.passed_over.append((gate.id, why)),
+            clock=self.clock,
+        )
 
     def _add_results(self) -> None:
         self.readers = InMemoryReaders()

@@ -36,6 +36,23 @@ async def scheduled(*, every: timedelta = WEEK) -> Evaluator:
     return evaluator
 
 
+async def scheduled_prompt() -> Evaluator:
+    """Return an evaluator of a gate whose prompt has passed it and is live."""
+    evaluator = Evaluator()
+    await evaluator.with_suite()
+    evaluator.inference.prompts["answer"] = PromptVersions(latest=2, variables={1: "", 2: ""}, digests={1: "a", 2: "b"})
+    live = Live(digest=DIGEST, model=BASE, deadline_s=DEADLINE_S, prompt="answer@1")
+    evaluator.inference.deployments["acme", "helpdesk"] = live
+    gate = replace(
+        (await Evaluator().with_gate(TRUTH)), candidate="", candidate_prompt="answer", reevaluate=Reevaluate(every=WEEK)
+    )
+    await evaluator.gate_crud.create(ADA, gate, write("prompt"))
+    await evaluator.triggers.prompt_version_created(Caller(project="acme"), "answer", 2, digest="b")
+    assert (await evaluator.finish()).verdict is Verdict.PASSED
+    evaluator.inference.deployments["acme", "helpdesk"] = replace(live, prompt="answer@2")
+    return evaluator
+
+
 def answers_right(evaluator: Evaluator) -> None:
     for prefix in ("", "held out: "):
         for case in cases(3, prefix=prefix):
@@ -247,18 +264,7 @@ async def test_a_live_variant_that_fails_its_cases_got_worse() -> None:
 
 
 async def test_a_prompt_is_evaluated_again_by_its_gate() -> None:
-    evaluator = Evaluator()
-    await evaluator.with_suite()
-    evaluator.inference.prompts["answer"] = PromptVersions(latest=2, variables={1: "", 2: ""})
-    live = Live(digest=DIGEST, model=BASE, deadline_s=DEADLINE_S, prompt="answer@1")
-    evaluator.inference.deployments["acme", "helpdesk"] = live
-    gate = replace(
-        (await Evaluator().with_gate(TRUTH)), candidate="", candidate_prompt="answer", reevaluate=Reevaluate(every=WEEK)
-    )
-    await evaluator.gate_crud.create(ADA, gate, write("prompt"))
-    await evaluator.triggers.prompt_version_created(Caller(project="acme"), "answer", 2)
-    assert (await evaluator.finish()).verdict is Verdict.PASSED
-    evaluator.inference.deployments["acme", "helpdesk"] = replace(live, prompt="answer@2")
+    evaluator = await scheduled_prompt()
 
     done = await again(evaluator)
 
@@ -302,3 +308,13 @@ async def test_a_schedule_that_breaks_a_rule_is_refused(every: timedelta, collec
     with pytest.raises(InvalidInput) as refused:
         await evaluator.gate_crud.create(ADA, given, write("new"))
     assert field in {each.field for each in refused.value.violations}
+
+
+async def test_a_schedule_beyond_all_times_is_refused_when_a_gate_is_changed() -> None:
+    evaluator = await scheduled()
+    gate = await evaluator.gates.get("acme", "gate")
+    given = replace(gate, reevaluate=Reevaluate(every=timedelta(days=3_652_500)))
+
+    with pytest.raises(InvalidInput) as refused:
+        await evaluator.gate_crud.update(ADA, given, frozenset({"reevaluate"}), write("beyond"))
+    assert {each.field for each in refused.value.violations} == {"gate.reevaluate.every"}

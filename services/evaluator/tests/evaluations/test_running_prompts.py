@@ -18,7 +18,7 @@ from tidemill_evaluator.errors import (
     CandidateNotReady,
 )
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
-from tidemill_evaluator.evaluations.domain.evaluation import Evaluation, EvaluationHasCompleted
+from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation, EvaluationHasCompleted
 from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.messages import event_message
 from tidemill_evaluator.evaluations.ports import Live, PromptVersions, Question
@@ -136,6 +136,20 @@ async def test_a_newer_version_that_its_gate_refused_supersedes_none() -> None:
     await evaluator.evaluations.update("acme", newest.id, refuse, request=Request.internal())
 
     assert (await evaluator.finish(older)).verdict is Verdict.PASSED
+
+
+async def test_a_newer_version_that_is_evaluated_again_was_not_refused_by_that() -> None:
+    evaluator = await prompted()
+    (older,) = await evaluator.all()
+    evaluator.inference.prompts["answer"] = versions(3)
+    again = Comparing(
+        deployment="helpdesk", candidate="answer@3", prompt="answer", gate="prompt_gate", reevaluates="e1"
+    )
+    done = Evaluation.queued("acme", again, origin="prompt_gate/reevaluation:then")
+    done.state, done.verdict = State.COMPLETED, Verdict.NOT_WORSE
+    await evaluator.evaluations.add(done, request=request("again"))
+
+    assert (await evaluator.finish(older)).reason == SUPERSEDED
 
 
 async def test_a_prompt_that_is_made_anew_under_its_name_is_compared() -> None:

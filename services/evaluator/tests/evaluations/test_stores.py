@@ -14,9 +14,16 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import PageRequest, ResourceKey
 from tidemill_core.errors import PermissionDenied
 from tidemill_evaluator.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
+from tidemill_evaluator.evaluations.domain.comparison import Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
-from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, due_gates, unfinished_evaluations
+from tidemill_evaluator.evaluations.mongo import (
+    EVALUATION_LISTS,
+    EVALUATIONS,
+    deferring_gates,
+    due_gates,
+    unfinished_evaluations,
+)
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, PartialResult
 from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
@@ -60,7 +67,7 @@ def evaluations(database: Database) -> MongoAggregates[Evaluation]:
         topic="topic",
         source="/tidemill/evaluator",
         missing=EvaluationNotFound,
-        lists=[("gate", "candidate")],
+        lists=EVALUATION_LISTS,
     )
 
 
@@ -149,6 +156,21 @@ async def test_evaluations_are_listed_by_gate_and_candidate(evaluations: MongoAg
     page = await evaluations.list("acme", page=PageRequest(), where={"gate": "one", "candidate": "lora@1"})
 
     assert [(each.gate, each.candidate) for each in page.items] == [("one", "lora@1")]
+
+
+async def test_evaluations_that_passed_are_listed_by_gate_and_candidate(
+    evaluations: MongoAggregates[Evaluation],
+) -> None:
+    comparing = Comparing(deployment="helpdesk", candidate="lora@1", gate="one")
+    for verdict in (Verdict.PASSED, Verdict.NOT_WORSE, None):
+        each = Evaluation.queued("acme", comparing, origin=str(verdict))
+        each.verdict = verdict
+        await evaluations.add(each, request=request())
+    where = {"gate": "one", "candidate": "lora@1", "verdict": Verdict.PASSED.value}
+
+    page = await evaluations.list("acme", page=PageRequest(), where=where)
+
+    assert [each.verdict for each in page.items] == [Verdict.PASSED]
 
 
 async def test_the_evaluations_that_are_not_finished_are_pending(

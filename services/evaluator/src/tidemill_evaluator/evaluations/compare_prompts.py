@@ -89,10 +89,11 @@ class ComparePrompts:
         return versions
 
     async def _refused(self, evaluation: Evaluation, versions: PromptVersions) -> bool:
-        """Return whether the newest version was compared by this gate, and did not pass."""
+        """Return whether the newest version was compared by this gate, and did not pass; re-evaluations say neither."""
         newest = f"{evaluation.comparing.prompt}@{versions.latest}"
         where = {"gate": evaluation.gate, "candidate": newest}
-        theirs = [each async for each in list_all(self.evaluations, evaluation.project, where=where)]
+        found = list_all(self.evaluations, evaluation.project, where=where)
+        theirs = [each async for each in found if not each.comparing.reevaluates]
         last = max(theirs, key=lambda each: each.attempt, default=None)
         return last is not None and last.state not in UNFINISHED and last.verdict is not Verdict.PASSED
 

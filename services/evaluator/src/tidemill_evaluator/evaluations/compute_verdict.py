@@ -4,7 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tidemill_evaluator.errors import TOO_FEW_ANSWERS, NoVerdict
-from tidemill_evaluator.evaluations.domain.clusters import Cluster, TraitsByCase, answered_of, averages, clusters_of
+from tidemill_evaluator.evaluations.domain.clusters import (
+    Cluster,
+    TraitsByCase,
+    answered_of,
+    averages,
+    clusters_of,
+    questions_with_baseline,
+)
 from tidemill_evaluator.evaluations.domain.comparison import (
     Asked,
     Comparison,
@@ -65,7 +72,8 @@ class ComputeVerdict:
                 )
             comparison = compared(asked, of_set, clusters, interval, evidence=self.evidence)
             if evaluation.comparing.reevaluates:
-                again = compared_again(asked, comparison, of_set, clusters, evidence=self.evidence)
+                questions = questions_with_baseline(of_set, traits, asked.metric)
+                again = compared_again(asked, comparison, of_set, clusters, questions=questions, evidence=self.evidence)
                 comparisons.append(again)
             else:
                 comparisons.append(await self._explained(asked, comparison, answered, confidence))

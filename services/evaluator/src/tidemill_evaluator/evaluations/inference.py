@@ -62,7 +62,8 @@ class InferenceService:
         with acting_as(caller):
             found = (await self._prompts.GetPrompt(prompt_service_pb2.GetPromptRequest(id=name))).prompt
         variables = {each.number: each.content.variables_schema for each in found.versions}
-        return PromptVersions(latest=found.latest_version, variables=variables)
+        digests = {each.number: each.digest for each in found.versions}
+        return PromptVersions(latest=found.latest_version, variables=variables, digests=digests)
 
     async def ask(self, caller: Caller, question: Question) -> Answer:
         """See `Inference.ask`."""

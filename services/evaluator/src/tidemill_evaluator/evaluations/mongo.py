@@ -11,6 +11,7 @@ from tidemill_kit.store.mongo import Collection
 from tidemill_kit.workers.pending import PendingDocuments
 
 EVALUATIONS = DocumentCodec(Evaluation, event=event_message)
+EVALUATION_LISTS = (("gate",), ("candidate",), ("gate", "candidate"), ("gate", "candidate", "verdict"), ("state",))
 
 
 def unfinished_evaluations(evaluations: Collection) -> PendingDocuments:

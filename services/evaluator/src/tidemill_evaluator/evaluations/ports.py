@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller, ResourceKey
@@ -82,6 +82,8 @@ class PromptVersions:
 
     latest: int
     variables: Mapping[int, str]
+    digests: Mapping[int, str] = field(default_factory=dict)
+    """Of the content of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,10 @@ from tidemill_evaluator.errors import NOT_COMPARABLE, EvaluationNotFound, GateNo
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.domain.job import UNFINISHED
-from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations, Inference
+from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations, Inference, Prompts
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.gates.ports import Gates
-from tidemill_evaluator.suites.domain.names import name_of
+from tidemill_evaluator.suites.domain.names import name_of, number_of
 
 _LATEST = PageRequest(size=100, newest_first=True)
 
@@ -34,6 +34,7 @@ class QueueReevaluation:
     evaluations: Evaluations
     gates: Gates
     inference: Inference
+    prompts: Prompts
     pairwise: PairwiseMetrics
     enqueue: Enqueue
     passed_over: PassedOver
@@ -67,7 +68,7 @@ class QueueReevaluation:
         candidate = await self._live(caller, gate)
         if name_of(candidate) != gate.follows:
             return self._pass_over(gate, "no version of its candidates is live")
-        passed = await self._passed(gate, candidate, last)
+        passed = await self._passed(caller, gate, candidate, last)
         if passed is None:
             return self._pass_over(gate, "what is live has not passed it")
         require = await self._required(caller, gate)
@@ -99,14 +100,25 @@ class QueueReevaluation:
             return ""
         return live.prompt if gate.candidate_prompt else live.model
 
-    async def _passed(self, gate: Gate, candidate: str, last: Evaluation | None) -> Evaluation | None:
-        """Return the evaluation that the live variant passed: that of the last re-evaluation, or the newest one."""
+    async def _passed(self, caller: Caller, gate: Gate, candidate: str, last: Evaluation | None) -> Evaluation | None:
+        """Return the evaluation that the live variant passed there: that of the last re-evaluation, or the newest."""
+        digest = await self._digest(caller, candidate) if gate.candidate_prompt else ""
         if last and last.candidate == candidate and last.reason != NOT_COMPARABLE:
             with suppress(EvaluationNotFound):
-                return await self.evaluations.get(gate.project, last.comparing.reevaluates)
-        where = {"gate": gate.id, "candidate": candidate}
+                passed = await self.evaluations.get(gate.project, last.comparing.reevaluates)
+                if passed.is_of(gate, prompt_digest=digest):
+                    return passed
+        where = {"gate": gate.id, "candidate": candidate, "verdict": Verdict.PASSED.value}
         page = await self.evaluations.list(gate.project, page=_LATEST, where=where)
-        return next((each for each in page.items if each.verdict is Verdict.PASSED), None)
+        return next((each for each in page.items if each.is_of(gate, prompt_digest=digest)), None)
+
+    async def _digest(self, caller: Caller, candidate: str) -> str:
+        """Return the digest of a prompt's version, "" where it is gone."""
+        try:
+            versions = await self.prompts.prompt(caller, name_of(candidate))
+        except NotFound:
+            return ""
+        return versions.digests.get(number_of(candidate), "")
 
     async def _required(self, caller: Caller, gate: Gate) -> tuple[Requirement, ...]:
         pairwise = await self.pairwise(caller, [each.metric for each in gate.require])

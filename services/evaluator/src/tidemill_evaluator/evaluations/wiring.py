@@ -23,7 +23,13 @@ from tidemill_evaluator.evaluations.inference import InferenceService
 from tidemill_evaluator.evaluations.ingest import IngestDatasets, IngestReaders
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
 from tidemill_evaluator.evaluations.messages import TOPIC
-from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, due_gates, unfinished_evaluations
+from tidemill_evaluator.evaluations.mongo import (
+    EVALUATION_LISTS,
+    EVALUATIONS,
+    deferring_gates,
+    due_gates,
+    unfinished_evaluations,
+)
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.paired_answers import PairedAnswers
 from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations, RetrievalComparisons
@@ -111,7 +117,7 @@ class _Adapters:
             EVALUATIONS,
             missing=EvaluationNotFound,
             topic=TOPIC,
-            lists=[("gate",), ("candidate",), ("gate", "candidate"), ("state",)],
+            lists=EVALUATION_LISTS,
         )
         self.results = backend.indexed(MongoCaseResults(backend.database["case_results"]))
         timeout_s = settings.call_timeout_s
@@ -184,6 +190,7 @@ def _queue_reevaluation(adapters: _Adapters, others: OfOtherFeatures, enqueue: E
         evaluations=adapters.evaluations,
         gates=others.gates,
         inference=adapters.inference,
+        prompts=adapters.inference,
         pairwise=others.pairwise,
         enqueue=enqueue,
         passed_over=_passed_over,

@@ -83,10 +83,10 @@ class GateCrud:
 
         def change(gate: Gate) -> None:
             copy_fields(given, gate, paths)
-            gate.schedule(now)
             gate.check(self.limits, self.metrics)
             if "require" in paths:
                 gate.check_datasets()
+            gate.schedule(now)
 
         gate = await resources.update(self.gates, caller.project, given.id, change, write)
         return gate if write.validate_only else await self.changed(gate)

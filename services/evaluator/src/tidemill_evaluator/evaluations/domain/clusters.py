@@ -71,6 +71,12 @@ def answered_of(clusters: Sequence[Cluster]) -> list[Cluster]:
     return [each for each in clusters if each.questions]
 
 
+def questions_with_baseline(results: Iterable[CaseResult], traits: TraitsByCase, metric: str) -> int:
+    """Return how many distinct questions of a set have a value of the baseline, which the candidate has or has lost."""
+    having = (result for result in results if result.compares(metric) or result.lost(metric))
+    return len({traits[result.case_set, result.case].question for result in having})
+
+
 def averages(clusters: Sequence[Cluster], value: Callable[[CaseResult], float]) -> list[float]:
     """Return the mean per cluster; each has an answered question."""
     return [each.mean(value) for each in clusters]

@@ -177,7 +177,27 @@ class Evaluation(EvaluationJob):
     @property
     def of_newest_prompt(self) -> bool:
         """Whether its gate started it because a prompt had a new version, so that a newer one supersedes it."""
-        return bool(self.comparing.prompt) and self.origin.startswith(f"{self.gate}/prompt:{self.candidate}:")
+        return bool(self.comparing.prompt) and self.origin.startswith(self._of_version)
+
+    @property
+    def prompt_digest(self) -> str:
+        """Of the prompt's version that its gate started it for; "" where that is not known, as of one by hand."""
+        return self.origin.removeprefix(self._of_version) if self.of_newest_prompt else ""
+
+    @property
+    def _of_version(self) -> str:
+        return f"{self.gate}/prompt:{self.candidate}:"
+
+    def is_of(self, gate: Gate, *, prompt_digest: str) -> bool:
+        """Return whether the gate would compare its candidate there still; the digest is that of the version of now.
+
+        A gate, and a prompt, may have been deleted and made anew under its name.
+        """
+        now = Comparing.of(gate, self.candidate)
+        same = (now.deployment, now.collection, now.prompt)
+        if same != (self.comparing.deployment, self.comparing.collection, self.comparing.prompt):
+            return False
+        return self.prompt_digest in ("", prompt_digest)
 
     @property
     def seed(self) -> int:
@@ -258,6 +278,10 @@ class Evaluation(EvaluationJob):
         """Record the verdict; `numbers` is which candidate it has on each set of cases, where that is counted.
 
         Of a re-evaluation `left_out` are the cases that it cannot compare.
+
+        Raises:
+            NoVerdict: nothing got worse in a re-evaluation, and a requirement of it could not be decided.
+
         """
         self.refuse_unless_claimed(epoch)
         numbers = numbers or {}
