@@ -9,14 +9,13 @@ from rich.markup import escape
 
 from tidemill.evaluator.v1.evaluation_pb2 import Gate, RequirementPower
 from tidemill.evaluator.v1.evaluation_service_pb2 import GetGatePowerResponse, ListGatesRequest
+from tidemill_cli.loop.durations import span_of
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, plain, show, table
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.evaluations import Evaluations
 from tidemill_core.errors import TidemillError
-
-HOURS_OF_TWO_DAYS = 48
 
 gates = Commands(help="What candidates have to show before they are rolled out.")
 
@@ -26,17 +25,18 @@ gates = Commands(help="What candidates have to show before they are rolled out."
     "list",
     lambda c: c.evaluations.ListGates,
     ("gate", "deployment", "candidates of", "requires", "again every", "paused"),
-    lambda g: (g.id, g.deployment, _followed(g), len(g.require), _again(g), "yes" if g.paused else ""),
+    lambda g: (
+        g.id,
+        g.deployment,
+        _followed(g),
+        len(g.require),
+        span_of(g.reevaluate.every),
+        "yes" if g.paused else "",
+    ),
 )
 def list_gates() -> ListGatesRequest:
     """List the project's gates."""
     return ListGatesRequest()
-
-
-def _again(gate: Gate) -> str:
-    """Return how often what is live is evaluated again, in days or hours."""
-    hours = gate.reevaluate.every.seconds // 3600
-    return f"{hours / 24:g} d" if hours >= HOURS_OF_TWO_DAYS else f"{hours} h" if hours else ""
 
 
 def _followed(gate: Gate) -> str:

@@ -145,7 +145,8 @@ class ModelCards:
             base = await self._base(version.source.trained.base)
         elif version.source.HasField("derived"):
             base = await self._base(version.source.derived.source_version)
-        evaluations = [each async for each in Evaluations(self._connection).all(candidate=version.id)]
+        found = Evaluations(self._connection).all(candidate=version.id)
+        evaluations = [each async for each in found if not each.reevaluates]  # which compare it with itself
         return ModelCard(
             version=version.id,
             digest=version.digest,

@@ -85,6 +85,20 @@ def test_the_evidence_of_one_evaluation_is_bounded() -> None:
     assert updates.part.facts["verdict"] == "passed"
 
 
+def test_a_re_evaluation_has_words_of_its_own_and_names_the_evaluation_that_passed() -> None:
+    story = Story()
+    named = {"evaluation": "ev-2", "candidate": "m@1", "baseline": "m@1", "reevaluates": "ev-1"}
+    story.record("evaluator.evaluation.started", "ev-2", **named)
+    story.record("evaluator.evaluation.failed", "ev-2", seq=2, **named, reason="NOT_COMPARABLE", message="no answers")
+
+    parts = [updates_of(event.body, event.meta)[0].part for event in story.events]
+
+    assert [part and (part.message, part.facts["reevaluates"]) for part in parts] == [
+        ("m@1, which is live, is compared with what it answered when it passed", "ev-1"),
+        ("the re-evaluation of m@1 came to no verdict: no answers", "ev-1"),
+    ]
+
+
 def test_a_failed_gate_is_reported_with_what_did_not_hold() -> None:
     story = Story()
     story.evaluate(verdict="VERDICT_FAILED")

@@ -4,7 +4,7 @@ from services.monitor.tests.story import a_turn
 from tidemill_core.application import Caller
 from tidemill_monitor.events.feedback import FeedbackRecorded
 from tidemill_monitor.events.meta import EventMeta
-from tidemill_monitor.metrics import ANSWERS, LOOP_EVENTS, REACTIONS
+from tidemill_monitor.metrics import ANSWERS, LOOP_EVENTS, REACTIONS, VERDICTS
 from tidemill_monitor.usage.count_event import CountEvent
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
@@ -22,6 +22,16 @@ def test_events_are_counted_by_type_and_only_so_many_projects_by_name() -> None:
     answered = ANSWERS.labels(projects[0], "live", "candidate", "completed")._value.get()  # noqa: SLF001 - no other way
     assert answered == 1
     assert others._value.get() - before == 2  # noqa: SLF001 - two documents of the third project
+
+
+def test_verdicts_are_counted_from_0_since_the_first_event_of_a_project() -> None:
+    count, story, project = CountEvent(max_projects=1), a_turn(), unique_name("counted")
+
+    count(Caller(project=project), story.events[0].meta, story.events[0].body)
+
+    (counted,) = VERDICTS.collect()
+    at_0 = {(each.labels["project"], each.labels["verdict"]) for each in counted.samples if each.value == 0}
+    assert {(project, "worse"), (project, "not_worse")} <= at_0
 
 
 def test_a_reaction_is_counted_if_it_counts_and_was_given() -> None:

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from tidemill_cli.loop.durations import UNITS_S
+
 SLUG = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$"
 REFERENCE = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(@[a-z0-9_-]{1,63})?$"
 _OWNER = r"([a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?/)?"
 VERSION = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?@[1-9][0-9]{0,8}$"
 SHARED_REFERENCE = REFERENCE.replace("^", f"^{_OWNER}", 1)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _LONGEST = 8
 """Maximum characters of a duration or size, so that the value fits its message."""
@@ -35,8 +36,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def _duration(value: object) -> object:
     """Read "90s", "30m", "24h" or "730d"."""
-    if isinstance(value, str) and value[:-1].isdecimal() and value[-1:] in _SECONDS and len(value) <= _LONGEST:
-        return timedelta(seconds=int(value[:-1]) * _SECONDS[value[-1]])
+    if isinstance(value, str) and value[:-1].isdecimal() and value[-1:] in UNITS_S and len(value) <= _LONGEST:
+        return timedelta(seconds=int(value[:-1]) * UNITS_S[value[-1]])
     message = "must be a whole number and a unit: 90s, 30m, 24h or 730d"
     raise ValueError(message)
 

@@ -142,7 +142,7 @@ def _run(run: TrainingRun) -> tuple[str, str]:
 
 
 def evaluation_stage(gate: Gate, evaluation: Evaluation | None) -> Stage:
-    """Return the progress or verdict of the newest evaluation."""
+    """Return the progress or verdict of an evaluation; a re-evaluation of what is live is a stage of its own."""
     if evaluation is None:
         index, prompt = f"index {gate.collection}", f"prompt {gate.candidate_prompt}"
         what = prompt if gate.candidate_prompt else gate.candidate or index
@@ -151,7 +151,7 @@ def evaluation_stage(gate: Gate, evaluation: Evaluation | None) -> Stage:
     state, says = _evaluation(evaluation)
     ended = evaluation.HasField("finish_time")
     return Stage(
-        stage="evaluation",
+        stage="reevaluation" if evaluation.reevaluates else "evaluation",
         name=gate.id,
         state="paused" if gate.paused and state == "waiting" else state,
         says=_or_paused(says, paused=gate.paused),

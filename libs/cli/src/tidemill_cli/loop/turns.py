@@ -30,7 +30,7 @@ from tidemill_client.training import Training
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, NotFound
 
 if TYPE_CHECKING:
-    from tidemill.evaluator.v1.evaluation_pb2 import Gate
+    from tidemill.evaluator.v1.evaluation_pb2 import Evaluation, Gate
     from tidemill.feedback.v1.curation_pb2 import Curation
     from tidemill.trainer.v1.training_pb2 import TrainingPlan, TrainingRun
 
@@ -168,8 +168,10 @@ class Loops:
         evaluations = Evaluations(self._connection)
         stages = []
         for gate in gates:
-            listed = await _current(evaluations.all(gate=gate.id), EVALUATED)
-            stages.append(evaluation_stage(gate, await evaluations.get(listed.id) if listed else None))
+            candidate, again = await _of_gate(evaluations.all(gate=gate.id))
+            stages.append(evaluation_stage(gate, await evaluations.get(candidate.id) if candidate else None))
+            if again and gate.HasField("reevaluate"):
+                stages.append(evaluation_stage(gate, await evaluations.get(again.id)))
         return stages
 
     async def _rollouts(self, loop: str) -> list[Stage]:
@@ -183,6 +185,18 @@ async def _answered(stage: str, work: Awaitable[list[Stage]]) -> list[Stage]:
         return await work
     except (DependencyUnavailable, DeadlineExceeded, NoAddress) as error:
         return [unknown_stage(stage, error.message)]
+
+
+async def _of_gate(listed: "AsyncIterator[Evaluation]") -> "tuple[Evaluation | None, Evaluation | None]":
+    """Return the oldest evaluation of a candidate that has not ended, else the newest; and the newest re-evaluation."""
+    candidate: Evaluation | None = None
+    again: Evaluation | None = None
+    async for each in listed:
+        if each.reevaluates:
+            again = each
+        elif candidate is None or candidate.state in EVALUATED:
+            candidate = each
+    return candidate, again
 
 
 async def _current(items: AsyncIterator[T], ended: Collection[int]) -> T | None:

@@ -13,7 +13,7 @@ from tidemill_client.training import Training
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, InvalidInput
 
 MAX_EVALUATIONS = 10
-"""Of one model version, the newest."""
+"""Of one model version, the newest that are no re-evaluations."""
 
 
 async def read_runs(connection: Connection, names: Sequence[str]) -> list[TrainingRun]:
@@ -59,7 +59,10 @@ def _id_of(name: str, sweeps: Mapping[str, Sweep]) -> str:
 
 
 async def _evaluations(connection: Connection, version: str) -> Sequence[Evaluation]:
-    """Return the newest evaluations of a model version, oldest first, with their comparisons."""
+    """Return the newest evaluations of a model version, oldest first, with their comparisons.
+
+    Re-evaluations, which compare it with itself, are left out: they say nothing of the run.
+    """
     reader = Evaluations(connection)
-    listed = [each async for each in reader.all(candidate=version)]
+    listed = [each async for each in reader.all(candidate=version) if not each.reevaluates]
     return [await reader.get(each.id) for each in listed[-MAX_EVALUATIONS:]]

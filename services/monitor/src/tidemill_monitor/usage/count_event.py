@@ -19,12 +19,14 @@ _VERDICTS = frozenset({"passed", "failed", "none", "worse", "not_worse"})
 class CountEvent:
     """Counts an event in the metrics; redelivered ones count again.
 
-    The first `max_projects` get labels, which bounds the number of series.
+    The first `max_projects` get labels, which bounds the number of series. The counters of a project's verdicts begin
+    with 0 at its first event: `increase()` of one that begins with 1 misses that one.
     """
 
     def __init__(self, *, max_projects: int) -> None:
         self._max_projects = max_projects
         self._projects: set[str] = set()
+        _begin_verdicts(OTHERS)
 
     def __call__(self, caller: Caller, meta: EventMeta, body: object) -> None:
         """Count an event."""
@@ -48,7 +50,13 @@ class CountEvent:
         if len(self._projects) >= self._max_projects:
             return OTHERS
         self._projects.add(project)
+        _begin_verdicts(project)
         return project
+
+
+def _begin_verdicts(label: str) -> None:
+    for verdict in _VERDICTS:
+        VERDICTS.labels(label, verdict)
 
 
 def _known(word: str, words: frozenset[str]) -> str:

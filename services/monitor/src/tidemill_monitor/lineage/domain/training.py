@@ -133,8 +133,8 @@ def _evaluation(
     event: evaluator.EvaluationEvent, meta: EventMeta, message: str, *, held_out_of: str = "", **facts: Fact | None
 ) -> Updates:
     ref = Ref(Kind.EVALUATION, event.evaluation)
-    fields = ("gate", "deployment", "candidate", "baseline", "baseline_configuration", "collection", "prompt")
-    part = event_part(meta, event, message, *fields, **facts)
+    compared = ("candidate", "baseline", "baseline_configuration", "collection", "prompt", "reevaluates")
+    part = event_part(meta, event, message, "gate", "deployment", *compared, **facts)
     held_out = (kinds.HELD_OUT_FOR, held_out_of)
     of_prompt = kinds.EVALUATED_PROMPT if event.prompt else kinds.EVALUATED
     candidate = (kinds.EVALUATED_INDEX if event.collection else of_prompt, event.candidate)
@@ -144,6 +144,8 @@ def _evaluation(
 @updates_of.register
 def _(event: evaluator.EvaluationStarted, meta: EventMeta) -> Updates:
     message = f"{event.candidate} is compared with what is live"
+    if event.reevaluates:
+        message = f"{event.candidate}, which is live, is compared with what it answered when it passed"
     return _evaluation(event, meta, message, held_out_of=event.dataset_version, state="running")
 
 
@@ -168,5 +170,6 @@ def _(event: evaluator.EvaluationCompleted, meta: EventMeta) -> Updates:
 
 @updates_of.register
 def _(event: evaluator.EvaluationFailed, meta: EventMeta) -> Updates:
-    message = f"the evaluation of {event.candidate} came to no verdict: {event.message or event.reason}"
+    what = "re-evaluation" if event.reevaluates else "evaluation"
+    message = f"the {what} of {event.candidate} came to no verdict: {event.message or event.reason}"
     return _evaluation(event, meta, message, state="failed", reason=event.reason)
