@@ -12,8 +12,8 @@ import yaml
 from tidemill.ingest.v1 import profile_service_pb2 as rpc
 from tidemill.ingest.v1.profile_pb2 import CategoryColumn, CategoryCount, Profile, ProfilePeriod
 from tidemill.rag.v1.topic_service_pb2 import GetTopicsRequest, GetTopicsResponse
+from tidemill_client import waiting
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
-from tidemill_helpdesk import data_profile
 from tidemill_helpdesk.data_profile import DataProfile, Profiled
 from tidemill_helpdesk.report import Report
 
@@ -57,7 +57,7 @@ Profiling = Callable[..., DataProfile]
 
 @pytest.fixture
 def profiling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profiling:
-    monkeypatch.setattr(data_profile, "POLL_S", 0.001)
+    monkeypatch.setattr(waiting, "POLL_S", 0.001)
 
     def made(ingest: Ingest, *sources: Profiled, limit_s: float = 30.0) -> DataProfile:
         profiles, topics = SimpleNamespace(GetSourceProfile=ingest.profile), SimpleNamespace(GetTopics=refused_topics)

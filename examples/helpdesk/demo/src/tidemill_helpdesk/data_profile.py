@@ -1,6 +1,7 @@
 """What came into the demo's sources: their profiles as pages for a browser, and a line of each."""
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from tidemill_cli.profiles import write_profile
 from tidemill_cli.source_profiles import SourceProfile, source_profile
 from tidemill_client.connection import Connection
 from tidemill_client.profiles import Profiles
+from tidemill_client.waiting import poll
 from tidemill_core.errors import TidemillError
-from tidemill_helpdesk.patience import POLL_S, patience
+from tidemill_helpdesk.patience import patience
 from tidemill_helpdesk.report import Report
 
 SECTION = "profile"
@@ -83,9 +85,12 @@ class DataProfile:
 
     async def _counted(self, profiled: Profiled) -> SourceProfile:
         """Return the source's profile once all of its documents are counted."""
-        profiles = Profiles(self.connection)
-        while (await profiles.of_source(profiled.source)).profile.count < profiled.documents:  # noqa: ASYNC110 - another process
-            await asyncio.sleep(POLL_S)
+        await poll(
+            lambda: Profiles(self.connection).of_source(profiled.source),
+            lambda reply: reply.profile.count >= profiled.documents,
+            what=f"counting the documents of source {profiled.source}",
+            within_s=math.inf,  # the patience with all sources ends it
+        )
         return await source_profile(self.connection, profiled.source, collection=profiled.collection)
 
     def _written(self, source: str, found: SourceProfile) -> Path:
