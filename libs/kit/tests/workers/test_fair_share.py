@@ -63,6 +63,67 @@ async def test_a_place_that_is_handed_on_stays_in_its_project() -> None:
     assert served == ["first", "urgent", "of another project", "late"]
 
 
+class Memory:
+    """What all works together may take."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+    def of(self, size: int) -> "Part":
+        return Part(self, size)
+
+
+class Part:
+    def __init__(self, memory: Memory, size: int) -> None:
+        self._memory, self._size = memory, size
+
+    def take(self) -> bool:
+        if self._size > self._memory.free:
+            return False
+        self._memory.free -= self._size
+        return True
+
+    def give_back(self) -> None:
+        self._memory.free += self._size
+
+
+async def test_a_work_that_needs_more_than_there_is_is_passed_over_until_it_is_there() -> None:
+    turns, memory, begun = Turns(4), Memory(4), list[str]()
+    ends = {name: asyncio.Event() for name in ("first", "large", "small", "late")}
+
+    async def work(name: str, size: int) -> None:
+        async with turns.of("one", needs=memory.of(size)):
+            begun.append(name)
+            await ends[name].wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        for name, size in (("first", 2), ("large", 3), ("small", 1), ("late", 2)):
+            tasks.create_task(work(name, size))
+        await asyncio.sleep(0)
+        assert (begun, memory.free) == (["first", "small"], 1)
+        memory.free += 2
+        turns.serve()
+        await asyncio.sleep(0)
+        assert begun == ["first", "small", "large"]
+        for end in ends.values():
+            end.set()
+
+    assert (begun[-1], memory.free) == ("late", 6)
+
+
+async def test_what_was_taken_for_a_work_that_is_cancelled_before_it_begins_is_given_back() -> None:
+    turns, memory = Turns(1), Memory(4)
+    async with turns.of("one", needs=memory.of(3)):
+        waiting = asyncio.create_task(turns.take("one", needs=memory.of(2)))
+        await asyncio.sleep(0)
+    waiting.cancel()  # it has its place, and has not gone on yet
+    await asyncio.gather(waiting, return_exceptions=True)
+
+    assert memory.free == 4
+    async with turns.of("other", needs=memory.of(4)):
+        assert memory.free == 0
+
+
 async def test_work_in_threads_of_one_project_leaves_a_place_to_others_also_when_its_callers_leave() -> None:
     turns, ended = Turns(4), threading.Event()
     left = [asyncio.create_task(turns.in_thread("busy", lambda: ended.wait(10))) for _ in range(8)]

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -36,15 +36,20 @@ class Exceeded(Enum):
     TIME = "time"
 
 
-async def started(command: Sequence[str], folder: Path) -> asyncio.subprocess.Process:
-    """Start a process in a folder, to which its standard error is written; standard output is read by the caller."""
+async def started(
+    command: Sequence[str], folder: Path, *, variables: Mapping[str, str] | None = None
+) -> asyncio.subprocess.Process:
+    """Start a process in a folder, to which its standard error is written; standard output is read by the caller.
+
+    `variables` are added to those that it inherits.
+    """
     with await asyncio.to_thread((folder / "stderr.log").open, "wb") as log:
         return await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
-            env=_environment(folder),
+            env=_environment(folder) | dict(variables or {}),
             limit=LONGEST_LINE,
             start_new_session=True,
         )

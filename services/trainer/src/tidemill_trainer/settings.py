@@ -74,11 +74,18 @@ class TrainerSettings(ModelSettings):
     import_poll_interval_s: float = Field(default=30.0, gt=0)
     """Resync interval for imports that no request announced."""
     run_max_concurrent: int = Field(default=1, ge=1, le=16)
-    """Trainings at the same time, each in its own process."""
+    """Trainings at the same time, each in its own process, as far as memory and GPUs are there for them."""
     run_poll_interval_s: float = Field(default=10.0, gt=0)
     """Resync interval for queued runs that no event announced."""
     run_memory_bytes: int = Field(default=8 * 1024**3, ge=64 * 1024**2)
     """Memory limit of a training process; a plan may set a lower one."""
+    run_total_memory_bytes: int = Field(default=0, ge=0)
+    """Memory of all trainings of this worker together; 0 for that of its machine or control group, without
+    `run_memory_spare_bytes`."""
+    run_devices: Separated = ()
+    """GPUs of this worker, by their names in CUDA_VISIBLE_DEVICES and separated by commas; "" for all that it sees."""
+    run_reserve_after_s: float = Field(default=300.0, ge=0)
+    """How long a run is short of memory or GPUs until no other run begins before it."""
     run_memory_spare_bytes: int = Field(default=512 * 1024**2, ge=0)
     """Available memory that a run with memory auto leaves to other processes."""
     run_time_s: float = Field(default=24 * 3600.0, ge=1)

@@ -44,6 +44,7 @@ from tidemill_trainer.training.ports import (
 )
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.register_adapter import RegisterAdapter
+from tidemill_trainer.training.run_capacity import RunCapacity
 from tidemill_trainer.training.run_folders import RunFolders
 from tidemill_trainer.training.run_queue import RunQueue
 from tidemill_trainer.training.runs import TrainingRunCrud
@@ -294,7 +295,8 @@ class Harness:
             register=self.registry.register_version, inspector=FileInspector(), folders=self.folders
         )
         self.bases = FakeBases(self.folder)
-        self.queue_of_runs = RunQueue(runs=self.runs, clock=clock)
+        self.capacity = RunCapacity(clock=clock, memory_bytes=2**34)
+        self.queue_of_runs = RunQueue(runs=self.runs, clock=clock, capacity=self.capacity, default_memory_bytes=2**32)
         self.train_run = TrainRun(
             runs=self.runs,
             plans=self.plans,
@@ -305,7 +307,7 @@ class Harness:
             trainings=self.trainings,
             register=self.register,
             queue=self.queue_of_runs,
-            needs=TrainingNeeds(memory_bytes=2**32, min_examples=8, max_fruitless=3, max_processes=4),
+            needs=TrainingNeeds(min_examples=8, max_fruitless=3, max_processes=4),
             clock=clock,
         )
 

@@ -8,9 +8,10 @@ import pytest
 
 from services.trainer.tests.training.fakes import Harness
 from tidemill_core.application import ResourceKey
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.training.ports import RunFolder
-from tidemill_trainer.training.reconcile import sweep_folders
+from tidemill_trainer.training.reconcile import refresh_queue, sweep_folders
 
 
 @pytest.fixture
@@ -75,3 +76,23 @@ async def test_a_run_that_starts_during_a_sweep_is_not_swept(harness: Harness) -
     await asyncio.gather(harness.folders.sweep(lambda: busy), start())
 
     assert folder.examples.read_bytes() == b"what is trained on"
+
+
+async def test_waiting_runs_are_asked_again_and_again_also_while_the_store_does_not_answer(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = list[bool]()
+    away = True
+
+    async def refresh() -> None:
+        if away:
+            message = "no answer"
+            raise DependencyUnavailable(message, dependency="mongo")
+
+    monkeypatch.setattr(type(harness.queue_of_runs), "refresh", lambda _self: refresh())
+    refreshing = asyncio.create_task(refresh_queue(harness.queue_of_runs, lambda: served.append(away), every_s=0.001))
+    await eventually(lambda: True in served)
+    away = False
+    await eventually(lambda: False in served)
+    refreshing.cancel()
+    await asyncio.wait([refreshing])

@@ -18,6 +18,7 @@ from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.training import train_run
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
 from tidemill_trainer.training.domain.waiting import Waiting
+from tidemill_trainer.training.run_capacity import RunCapacity
 from tidemill_trainer.training.run_queue import QueueRules, RunQueue
 
 WAITS = QueueRules().waits
@@ -192,7 +193,8 @@ async def test_of_several_workers_one_stops_a_run_for_one_that_waits_until_it_ha
     low, high = await with_one_ahead(harness)
     other = await harness.queued(plan="other")
     here, rules = harness.queue_of_runs, QueueRules()
-    there = RunQueue(runs=harness.runs, clock=harness.registry.clock)
+    capacity = RunCapacity(clock=harness.registry.clock, memory_bytes=2**34)
+    there = RunQueue(runs=harness.runs, clock=harness.registry.clock, capacity=capacity, default_memory_bytes=2**32)
     await there.rank(high)
     harness.registry.clock.advance(WAITS)
 
@@ -282,6 +284,26 @@ async def test_what_another_worker_took_or_was_deleted_is_not_kept(harness: Harn
         await queue.rank(key)
 
     assert queue.waits == 0  # else each worker would keep all runs ever queued
+
+
+async def test_a_run_that_gave_way_at_another_worker_is_seen_to_wait_again_here(harness: Harness) -> None:
+    name, queue, now = await harness.queued(), harness.queue_of_runs, harness.registry.clock.now()
+
+    def taken(run: TrainingRun) -> None:
+        run.claim(1, now=now)
+
+    def gave_way(run: TrainingRun) -> None:
+        run.give_way("", now=now, epoch=1)
+
+    waits = list[int]()
+    await queue.rank(name)
+    for change in (taken, gave_way):
+        await harness.runs.update("acme", name.id, change, request=request())
+        await queue.refresh()
+        waits.append(queue.waits)
+
+    assert waits == [0, 1]
+    assert name in harness.capacity.waiting
 
 
 async def test_a_run_that_failed_does_not_give_way(harness: Harness) -> None:

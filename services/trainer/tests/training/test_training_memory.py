@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tidemill_trainer.training.training_memory import available_bytes
+from tidemill_trainer.training.training_memory import available_bytes, total_bytes
 
 MIB = 1024**2
 
@@ -48,3 +48,19 @@ def test_the_first_version_of_control_groups_has_other_names(tmp_path: Path) -> 
 
 def test_this_machine_has_some() -> None:
     assert available_bytes() > MIB
+
+
+def test_what_there_is_in_all_is_the_least_limit_however_much_is_used(tmp_path: Path) -> None:
+    stat = f"anon 1\ninactive_file {MIB}"
+    group(tmp_path / "fs" / "app", memory__max=8 * MIB, memory__current=6 * MIB, memory__stat=stat)
+    (tmp_path / "fs" / "app" / "trainer").mkdir()
+
+    of_machine, limited = (
+        machine(tmp_path, available_kb=1, groups=groups) | {"cgroups": tmp_path / "fs"}
+        for groups in ("0::/other\n", "0::/app/trainer\n")
+    )
+
+    assert total_bytes(**limited) == 99 * 1024
+    (tmp_path / "meminfo").write_text("MemTotal: 99999999 kB\n", encoding="ascii")
+    assert total_bytes(**limited) == 8 * MIB
+    assert total_bytes(**of_machine | {"own_cgroup": tmp_path / "none"}) == 99999999 * 1024

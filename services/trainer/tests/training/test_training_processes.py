@@ -152,9 +152,11 @@ async def test_what_a_library_prints_is_no_report(tmp_path: Path) -> None:
 async def test_a_process_computes_as_the_service_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
 
-    begun = (await reports_of(job_in(tmp_path, what=COMPUTES)))[0]
+    job = replace(job_in(tmp_path, what=COMPUTES), devices=("1", "GPU-a"))
 
-    assert begun == Begun(step=0, steps=2, versions={"format": "float32", "kernels": "avx2"})
+    begun = (await reports_of(job))[0]
+
+    assert begun == Begun(step=0, steps=2, versions={"format": "float32", "kernels": "avx2", "gpus": "1,GPU-a"})
 
 
 async def test_why_a_process_stops_is_passed_on(tmp_path: Path) -> None:

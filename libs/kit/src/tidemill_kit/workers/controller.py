@@ -56,6 +56,7 @@ class Key(Protocol):
 
 
 K = TypeVar("K", bound=Key)
+K_contra = TypeVar("K_contra", contravariant=True)
 
 
 class Pending(Protocol[K]):
@@ -70,6 +71,16 @@ class Holder(Protocol):
 
     def held(self, job_id: str) -> AbstractAsyncContextManager[Lease | None]:
         """Hold the lease while the body runs; yields None if another process holds it."""
+
+
+class Capacity(Protocol[K_contra]):
+    """What keys take of this process beside a place, such as memory. Called by the event loop alone."""
+
+    def take(self, key: K_contra, /) -> bool:
+        """Take what a key needs if it is there; return whether it was."""
+
+    def give_back(self, key: K_contra, /) -> None:
+        """Give back what was taken for a key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +101,8 @@ class Controller(Worker, Generic[K]):
     to do until the key is enqueued again, or `Requeue`. What fails, also in `rank`, is retried with backoff, from half
     a second to 15 s or `poll_interval` if that is shorter; enqueueing the key does not shorten it. A key whose lease is
     kept between its reconciliations takes no place meanwhile. `rank` orders the keys of a project that wait for a
-    place, lowest first. Keys of projects that are `deleted` are passed over, without a lease: what erases such a
-    project finds nothing that comes back.
+    place, lowest first; one for which `capacity` has too little is passed over: `serve` asks again. Keys of projects
+    that are `deleted` are passed over, without a lease: what erases such a project finds nothing that comes back.
     """
 
     def __init__(  # noqa: PLR0913 - what a controller is, declared once in app.py
@@ -106,6 +117,7 @@ class Controller(Worker, Generic[K]):
         debounce: timedelta = timedelta(0),
         deleted: Callable[[str], bool] | None = None,
         rank: Callable[[K], Awaitable[float]] | None = None,
+        capacity: Capacity[K] | None = None,
     ) -> None:
         super().__init__(name, self._run)
         self._reconcile = reconcile
@@ -114,6 +126,7 @@ class Controller(Worker, Generic[K]):
         self._leases = leases
         self._deleted = deleted or (lambda _: False)
         self._rank = rank
+        self._capacity = capacity
         self._debounce_s = debounce.total_seconds()
         self._turns = Turns(max_concurrent)
         self._due: dict[K, float] = {}
@@ -148,6 +161,10 @@ class Controller(Worker, Generic[K]):
     def enqueue(self, key: K) -> None:
         """Reconcile the key soon, once for all calls within the debounce time; may be called before the start."""
         self._add(key, time.monotonic() + self._debounce_s)
+
+    def serve(self) -> None:
+        """Give places to keys that wait, for which there may be capacity by now."""
+        self._turns.serve()
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -211,7 +228,8 @@ class Controller(Worker, Generic[K]):
         try:
             with self._retried(key):
                 rank = await self._rank(key) if self._rank else 0.0
-                async with self._turns.of(key.project, rank=rank) as turn:
+                needs = _Needs(self._capacity, key) if self._capacity else None
+                async with self._turns.of(key.project, rank=rank, needs=needs) as turn:
                     self._begin(key)
                     await self._leased(key, turn)
         finally:
@@ -311,6 +329,20 @@ class Controller(Worker, Generic[K]):
         at = self._not_before[key] = time.monotonic() + pause_s
         self._due.pop(key, None)
         self._add(key, at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Needs(Generic[K]):
+    """What one key takes of a capacity."""
+
+    capacity: Capacity[K]
+    key: K
+
+    def take(self) -> bool:
+        return self.capacity.take(self.key)
+
+    def give_back(self) -> None:
+        self.capacity.give_back(self.key)
 
 
 def _named(key: Key) -> str:

@@ -226,6 +226,8 @@ class TrainingJob:
     memory_bytes: int
     processes: int = 1
     """How many compute it together."""
+    devices: Sequence[str] = ()
+    """The GPUs that it has, as CUDA_VISIBLE_DEVICES names them; of none, what the worker's process sees."""
     memory_auto: bool = False
     """Choose a batch that fits the available memory, at most `memory_bytes`."""
     smaller_than: Choice | None = None

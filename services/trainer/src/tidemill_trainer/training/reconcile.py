@@ -9,6 +9,7 @@ import structlog
 from tidemill_core.application import ResourceKey
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_trainer.training.ports import Folders, Runs
+from tidemill_trainer.training.run_queue import RunQueue
 
 _log = structlog.get_logger()
 
@@ -29,6 +30,17 @@ async def sweep_folders(
         except OSError as error:
             _log.warning("training_folders_not_swept", why=error.strerror)
         await asyncio.sleep(every_s)
+
+
+async def refresh_queue(queue: RunQueue, serve: Callable[[], None], *, every_s: float) -> None:
+    """Forget runs that wait no more, and ask those that do whether there is capacity for them, until cancelled."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await queue.refresh()
+        except DependencyUnavailable as unavailable:
+            _log.warning("waiting_runs_not_read", why=unavailable.message)
+        serve()
 
 
 async def remove_ended_trials(folders: Folders, runs: Runs) -> None:

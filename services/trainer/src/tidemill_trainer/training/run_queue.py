@@ -1,5 +1,6 @@
 """The runs of this process that wait for a place: which is first, and which one in work gives way to it."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -7,8 +8,10 @@ from datetime import datetime, timedelta
 
 from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, NotFound
-from tidemill_trainer.training.domain.run import RunState, TrainingRun
+from tidemill_trainer.errors import TrainingFailed
+from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, RunState, TrainingRun
 from tidemill_trainer.training.ports import Runs
+from tidemill_trainer.training.run_capacity import Need, RunCapacity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,9 @@ class RunQueue:
 
     runs: Runs
     clock: Clock
+    capacity: RunCapacity
+    default_memory_bytes: int
+    """The limit of runs whose plan sets none."""
     rules: QueueRules = field(default_factory=QueueRules)
     _waiting: dict[ResourceKey, _Place] = field(default_factory=dict)
     _in_work: dict[ResourceKey, _Place] = field(default_factory=dict)
@@ -84,13 +90,22 @@ class RunQueue:
         except NotFound:
             self.leave(key)
             return now.timestamp()
-        before = self._waiting.get(key)
-        place = self._place(run, since=before.since if before else now)
-        if run.state is RunState.QUEUED:
-            self._waiting[key] = place
-        else:
-            self.leave(key)
-        return place.rank
+        return self._expect(key, run).rank
+
+    def memory_of(self, key: ResourceKey, run: TrainingRun) -> int:
+        """Return the limit of a run in work: with `memory_auto` it has what no other one has taken."""
+        limit = self.limit_of(run)
+        return min(limit, self.capacity.left_for(key)) if run.limits.memory_auto else limit
+
+    def explained(self, run: TrainingRun, failed: TrainingFailed) -> str:
+        """Return why a run failed, with what its limit comes from where that is not its own."""
+        own, there = run.limits.memory_bytes or self.default_memory_bytes, self.capacity.memory_bytes
+        if failed.reason != OUT_OF_MEMORY or own <= there:
+            return failed.message
+        return (
+            f"{failed.message}; this worker's runs have {there} bytes together (TRAINER_RUN_TOTAL_MEMORY_BYTES), "
+            f"fewer than the run may take ({own})"
+        )
 
     @contextmanager
     def working(self, key: ResourceKey, run: TrainingRun) -> Iterator[None]:
@@ -106,6 +121,51 @@ class RunQueue:
         """Know that a run does not wait any more."""
         self._waiting.pop(key, None)
         self._given.pop(key, None)
+        self.capacity.forget(key)
+
+    async def refresh(self) -> None:
+        """Know which runs wait no more for a place here, and which do not wait for capacity.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
+        names = defaultdict[str, list[str]](list)
+        for key in self.capacity.waiting:
+            names[key.project].append(key.id)
+        for project, waiting in names.items():
+            runs = await self.runs.get_many(project, waiting)
+            for name in waiting:
+                run, key = runs.get(name), ResourceKey(project=project, id=name)
+                if run is None or not run.is_in_work:
+                    self.leave(key)
+                elif key in self.capacity.waiting:
+                    self._expect(key, run)
+        self.capacity.reconsider()
+
+    def _expect(self, key: ResourceKey, run: TrainingRun) -> _Place:
+        """Know how a run waits here: for a place, or only for capacity where another worker may be computing it."""
+        before = self._waiting.get(key)
+        place = self._place(run, since=before.since if before else self.clock.now())
+        if run.state is RunState.QUEUED:
+            self._waiting[key] = place
+        else:
+            self.leave(key)
+        self.capacity.expect(key, self._need(run))
+        return place
+
+    def _need(self, run: TrainingRun) -> Need:
+        """Return what a run takes: as estimated before, else its limit."""
+        limit = self.limit_of(run)
+        return Need(
+            memory_bytes=limit if run.fit is None or self.capacity.devices else min(limit, run.fit.needed_bytes),
+            devices=run.processes if self.capacity.devices else 0,
+            reserves=run.state is RunState.QUEUED,
+        )
+
+    def limit_of(self, run: TrainingRun) -> int:
+        """Return how much memory a run may take at this worker."""
+        return min(run.limits.memory_bytes or self.default_memory_bytes, self.capacity.memory_bytes)
 
     async def ahead_of(self, key: ResourceKey, *, computed_s: float) -> TrainingRun | None:
         """Return the waiting run that a run in work, which has computed so long, gives way to; None if there is none.
@@ -117,7 +177,7 @@ class RunQueue:
         ahead = [
             (other, waiting)
             for other, waiting in self._waiting.items()
-            if other.project == key.project and _is_ahead(waiting, mine)
+            if other.project == key.project and _is_ahead(waiting, mine) and self.capacity.fits_without(other, key)
         ]
         for other, waiting in sorted(ahead, key=lambda item: item[1].rank):
             if now - waiting.since < self.rules.waits or not self._is_the_one(key, other, waiting, now):
@@ -135,7 +195,7 @@ class RunQueue:
         return not any(
             each.rank > mine.rank and _is_ahead(waiting, each)
             for one, each in self._in_work.items()
-            if one.project == key.project and one != key and one not in taken
+            if one.project == key.project and one != key and one not in taken and self.capacity.fits_without(other, one)
         )
 
     async def _gives_way(self, key: ResourceKey, other: ResourceKey, now: datetime) -> TrainingRun | None:

@@ -19,6 +19,8 @@ class RunReports:
         self.fit, self.examples = run.fit, run.examples
         self.saved = run.progress.step
         """The step of the last checkpoint."""
+        self.estimated_bytes = 0
+        """The memory that this attempt was estimated to need, once that is known."""
         self.notified = 0
         """Held-out losses that the run's sweep knows of."""
 
@@ -28,6 +30,7 @@ class RunReports:
             match report:
                 case Fitted():
                     self.fit, self.examples = report.fit, report.examples
+                    self.estimated_bytes = report.fit.needed_bytes
                 case Begun():
                     self.versions, self.saved = report.versions, report.step
                     self.progress = replace(

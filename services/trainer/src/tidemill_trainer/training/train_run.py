@@ -69,7 +69,6 @@ class TrainingNeeds:
     if more than the share `warn_left_out` of its examples is skipped.
     """
 
-    memory_bytes: int
     min_examples: int
     max_fruitless: int
     max_processes: int = 1
@@ -192,6 +191,8 @@ class TrainRun:
                 "(TRAINER_RUN_MAX_PROCESSES): retry it where more are, or start a run of a plan with fewer"
             )
             raise TrainingFailed(message, reason="TOO_MANY_PROCESSES")
+        if why := self.queue.capacity.refusal(run.processes):
+            raise TrainingFailed(why, reason="TOO_MANY_PROCESSES")
         if run.dataset.examples < self.needs.min_examples:
             there, minimum = run.dataset.examples, self.needs.min_examples
             message = f"{run.dataset.id} has {there} training examples; at least {minimum} are needed"
@@ -246,8 +247,9 @@ class TrainRun:
             base_name=run.base,
             recipe=run.recipe,
             seconds_left=_seconds_left(run),
-            memory_bytes=run.limits.memory_bytes or self.needs.memory_bytes,
+            memory_bytes=self.queue.memory_of(key, run),
             processes=run.processes,
+            devices=self.queue.capacity.devices_of(key),
             memory_auto=run.limits.memory_auto,
             smaller_than=run.smaller_than,
             held_out=run.trial.held_out if run.trial else None,
@@ -261,7 +263,7 @@ class TrainRun:
         except TrainingFailed as failed:
             run = await self.runs.get(key.project, key.id)
             if failed.reason != OUT_OF_MEMORY or not run.may_shrink:
-                raise
+                raise TrainingFailed(self.queue.explained(run, failed), reason=failed.reason) from failed
         limits = await current_limits(self.plans, run)
         run = await self._write(key, lambda run: run.shrink(limits=limits, epoch=epoch))
         return await self._computed(key, run, epoch, folder=folder, base=base, measures_accuracy=measures_accuracy)
@@ -282,6 +284,8 @@ class TrainRun:
                 await asyncio.wait([reading], timeout=POLL_INTERVAL_S)
                 seconds = before + asyncio.get_running_loop().time() - begin
                 progress = replace(watch.progress, seconds=seconds)
+                if watch.estimated_bytes:
+                    self.queue.capacity.estimated(key, watch.estimated_bytes)
                 now = (progress.step, progress.held_out_losses, watch.fit)
                 news = now != written or (run.trial is not None and seconds - stored_s >= SPENT_INTERVAL_S)
                 with suppress(DependencyUnavailable):  # the training continues as long as its lease holds

@@ -1,4 +1,4 @@
-"""Memory that is available on this machine or in this process's container."""
+"""Memory of this machine or this process's container: what it has, and what is available of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +15,27 @@ def available_bytes(*, meminfo: Path = MEMINFO, cgroups: Path = CGROUPS, own_cgr
         OSError: the machine does not report it, since it is not Linux.
 
     """
+    left = _of_machine(meminfo, "MemAvailable")
+    return max(0, min([left, *(limit - used for limit, used in _groups(cgroups, own_cgroup))]))
+
+
+def total_bytes(*, meminfo: Path = MEMINFO, cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> int:
+    """Return the minimum of MemTotal and the limit of each control group above this process.
+
+    Raises:
+        OSError: as `available_bytes`.
+
+    """
+    return min([_of_machine(meminfo, "MemTotal"), *(limit for limit, _ in _groups(cgroups, own_cgroup))])
+
+
+def _of_machine(meminfo: Path, name: str) -> int:
     lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines() if ":" in line)
-    left = int(lines["MemAvailable"].split()[0]) * 1024
-    return max(0, min([left, *_left_in_groups(cgroups, own_cgroup)]))
+    return int(lines[name].split()[0]) * 1024
 
 
-def _left_in_groups(cgroups: Path, own_cgroup: Path) -> Iterator[int]:
-    """Yield the free bytes of each cgroup (v2 and v1) with a limit; inactive page cache counts as free."""
+def _groups(cgroups: Path, own_cgroup: Path) -> Iterator[tuple[int, int]]:
+    """Yield limit and use of each cgroup (v2 and v1) with a limit, in bytes; inactive page cache is not used."""
     try:
         lines = own_cgroup.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -35,8 +49,8 @@ def _left_in_groups(cgroups: Path, own_cgroup: Path) -> Iterator[int]:
             yield from _up(cgroups / "memory", path, **names)
 
 
-def _up(root: Path, path: str, *, limit: str, usage: str, idle: str) -> Iterator[int]:
-    """Yield the free bytes of a group and its ancestors; in a container only the root may be visible."""
+def _up(root: Path, path: str, *, limit: str, usage: str, idle: str) -> Iterator[tuple[int, int]]:
+    """Yield limit and use of a group and its ancestors; in a container only the root may be visible."""
     group = root / path.lstrip("/")
     for folder in (group, *group.parents):
         try:
@@ -46,6 +60,6 @@ def _up(root: Path, path: str, *, limit: str, usage: str, idle: str) -> Iterator
             pass
         else:
             facts = dict(line.split(maxsplit=1) for line in stat)
-            yield maximum - used + int(facts.get(idle, 0))
+            yield maximum, used - int(facts.get(idle, 0))
         if folder == root:
             return

@@ -117,7 +117,8 @@ class TrainingProcesses:
             held_out_examples=str(job.folder.held_out) if job.measures_accuracy else "",
         )
         await asyncio.to_thread(sent.write, job_file)
-        return await started([*self._settings.command, str(job_file)], folder)
+        variables = {"CUDA_VISIBLE_DEVICES": ",".join(job.devices)} if job.devices else {}
+        return await started([*self._settings.command, str(job_file)], folder, variables=variables)
 
 
 def _files(folders: ModelFolders) -> ModelFiles:

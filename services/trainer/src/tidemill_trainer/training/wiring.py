@@ -1,5 +1,6 @@
 """Builds training from its adapters."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,15 +30,18 @@ from tidemill_trainer.training.ingest_datasets import IngestDatasets
 from tidemill_trainer.training.mongo import PLANS, RUN_LISTS, RUNS, MongoImportedRuns, deferring_plans, pending_runs
 from tidemill_trainer.training.ports import Datasets, PlannedSweeps, Plans, Runs
 from tidemill_trainer.training.queue_run import QueueRun
-from tidemill_trainer.training.reconcile import sweep_folders
+from tidemill_trainer.training.reconcile import refresh_queue, sweep_folders
 from tidemill_trainer.training.register_adapter import RegisterAdapter
+from tidemill_trainer.training.run_capacity import RunCapacity
 from tidemill_trainer.training.run_folders import RunFolders
 from tidemill_trainer.training.run_queue import QueueRules, RunQueue
 from tidemill_trainer.training.runs import TrainingRunCrud
 from tidemill_trainer.training.start_deferred_run import StartDeferredRun
 from tidemill_trainer.training.start_runs_for_dataset_version import StartRunsForDatasetVersion
 from tidemill_trainer.training.train_run import TrainingNeeds, TrainRun
+from tidemill_trainer.training.training_memory import total_bytes
 from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
+from tidemill_trainer.training.worker_devices import visible_devices
 
 _log = structlog.get_logger()
 
@@ -79,7 +83,7 @@ def wire_training(
     """Build training on the registry; `notify_sweep` learns of each sweep whose run was measured or ended."""
     stores = _stores(backend, settings)
     poll_interval = timedelta(seconds=settings.run_poll_interval_s)
-    waiting = RunQueue(runs=stores.runs, clock=SystemClock(), rules=_queue_rules(settings))
+    waiting = _run_queue(settings, stores.runs)
     train = _train(backend, settings, registry, stores, queue=waiting, notify_sweep=notify_sweep)
     leases = backend.leases("run_leases")
     runs = Controller(
@@ -90,7 +94,10 @@ def wire_training(
         max_concurrent=settings.run_max_concurrent,
         poll_interval=poll_interval,
         rank=waiting.rank,
+        capacity=waiting.capacity,
     )
+    waiting.capacity.on_left = runs.serve
+    refresh = Worker("run_queue", lambda: refresh_queue(waiting, runs.serve, every_s=settings.run_poll_interval_s))
     check = _check(settings, registry)
     queue = QueueRun(runs=stores.runs, check=check, clock=SystemClock(), enqueue=runs.enqueue)
     start_deferred = StartDeferredRun(plans=stores.plans, queue=queue, sweeps=planned_sweeps)
@@ -116,13 +123,39 @@ def wire_training(
     return Training(
         service=(add_TrainingServiceServicer_to_server, service),
         subscription=datasets(start_runs),
-        workers=[sweep, runs, deferred],
+        workers=[sweep, refresh, runs, deferred],
         runs=stores.runs,
         plans=stores.plans,
         datasets=stores.datasets,
         check=check,
         enqueue=runs.enqueue,
         leases=leases,
+    )
+
+
+def _run_queue(settings: TrainerSettings, runs: Runs) -> RunQueue:
+    return RunQueue(
+        runs=runs,
+        clock=SystemClock(),
+        capacity=_worker_capacity(settings),
+        default_memory_bytes=settings.run_memory_bytes,
+        rules=_queue_rules(settings),
+    )
+
+
+def _worker_capacity(settings: TrainerSettings) -> RunCapacity:
+    """Return what this worker has for runs: as set, else what it finds."""
+    memory = settings.run_total_memory_bytes
+    if not memory:
+        try:
+            memory = max(0, total_bytes() - settings.run_memory_spare_bytes)
+        except OSError:  # it is not Linux, and does not say
+            memory = sys.maxsize
+    return RunCapacity(
+        clock=SystemClock(),
+        memory_bytes=memory,
+        devices=() if settings.run_device == "cpu" else settings.run_devices or visible_devices(),
+        reserve_after=timedelta(seconds=settings.run_reserve_after_s),
     )
 
 
@@ -193,7 +226,6 @@ def _train(  # noqa: PLR0913 - it is made of all of it
         trainings=TrainingProcesses(_process_settings(settings)),
         register=RegisterAdapter(register=registry.register, inspector=registry.inspector, folders=folders),
         needs=TrainingNeeds(
-            memory_bytes=settings.run_memory_bytes,
             min_examples=settings.run_min_examples,
             max_fruitless=settings.run_fruitless_attempts,
             max_processes=settings.run_max_processes,

@@ -1,0 +1,146 @@
+"""What a worker has for runs beside places: memory and GPUs, which runs in work take and waiting ones wait for."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tidemill_core.application import Clock, ResourceKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a run takes: before its estimate is known its limit of memory, then the estimate."""
+
+    memory_bytes: int = 0
+    devices: int = 0
+    reserves: bool = True
+    """Whether capacity is kept for it where it has waited long: not for one that another worker may be computing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    memory_bytes: int
+    devices: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class RunCapacity:
+    """The memory and the GPUs of this worker, and which runs have them. Implements `controller.Capacity`.
+
+    A smaller run may begin before a larger one that came earlier, until that one has been short of capacity for
+    `reserve_after`: then no other begins before it. Of several, the one that has been short for longest is first.
+    """
+
+    clock: Clock
+    memory_bytes: int
+    """What all runs together may take."""
+    devices: tuple[str, ...] = ()
+    """GPUs by their name in CUDA_VISIBLE_DEVICES; without any, runs compute on the CPU."""
+    reserve_after: timedelta = timedelta(minutes=5)
+    on_left: Callable[[], None] = lambda: None
+    """Called when a run in work leaves capacity to others."""
+    _needs: dict[ResourceKey, Need] = field(default_factory=dict)
+    _taken: dict[ResourceKey, _Taken] = field(default_factory=dict)
+    _short: dict[ResourceKey, datetime] = field(default_factory=dict)
+    """Since when a waiting run has been short of capacity."""
+    _asked: set[ResourceKey] = field(default_factory=set)
+
+    @property
+    def waiting(self) -> Collection[ResourceKey]:
+        """The runs that wait for capacity or for a place."""
+        return tuple(self._needs)
+
+    @property
+    def free_bytes(self) -> int:
+        """What no run has taken."""
+        return self.memory_bytes - sum(each.memory_bytes for each in self._taken.values())
+
+    @property
+    def free_devices(self) -> Sequence[str]:
+        """The GPUs that no run has."""
+        taken = {device for each in self._taken.values() for device in each.devices}
+        return [device for device in self.devices if device not in taken]
+
+    def expect(self, key: ResourceKey, need: Need) -> None:
+        """Know what a waiting run needs; of more than there is, all: it begins, and fails where that is too little."""
+        self._needs[key] = Need(
+            memory_bytes=min(need.memory_bytes, self.memory_bytes),
+            devices=min(need.devices, len(self.devices)),
+            reserves=need.reserves,
+        )
+
+    def forget(self, key: ResourceKey) -> None:
+        """Know that a run waits no more: it needs nothing."""
+        self._needs.pop(key, None)
+        self._short.pop(key, None)
+
+    def take(self, key: ResourceKey, /) -> bool:
+        """Take what a run needs if it is there and not kept for another; return whether it was."""
+        need, now = self._needs.get(key, Need()), self.clock.now()
+        first = self._reserving(now)
+        self._asked.add(key)
+        if not self._fits(need) and need.reserves:
+            self._short.setdefault(key, now)
+        if not self._fits(need) or (first not in {None, key} and need != Need()):
+            return False
+        self.forget(key)
+        taken = tuple(self.free_devices[: need.devices])
+        self._taken[key] = _Taken(memory_bytes=need.memory_bytes, devices=taken)
+        return True
+
+    def give_back(self, key: ResourceKey, /) -> None:
+        """Give back what a run has taken."""
+        self._taken.pop(key, None)
+
+    def estimated(self, key: ResourceKey, needed_bytes: int) -> None:
+        """Know the estimate of a run in work, which leaves the rest to others. On GPUs it is of their memory."""
+        taken = self._taken.get(key)
+        if taken is None or taken.devices or needed_bytes >= taken.memory_bytes:
+            return
+        self._taken[key] = _Taken(memory_bytes=needed_bytes, devices=())
+        self.on_left()
+
+    def refusal(self, processes: int) -> str:
+        """Return why a run of so many processes can never begin here; "" if it can."""
+        there = len(self.devices)
+        if not there or processes <= there:
+            return ""
+        return (
+            f"the run has {processes} processes, each of which takes a GPU; this worker has {there} "
+            "(TRAINER_RUN_DEVICES): retry it where more are, or start a run of a plan with fewer"
+        )
+
+    def devices_of(self, key: ResourceKey) -> Sequence[str]:
+        """Return the GPUs that a run in work has."""
+        taken = self._taken.get(key)
+        return taken.devices if taken else ()
+
+    def left_for(self, key: ResourceKey) -> int:
+        """Return how much memory a run in work may take: what no other one has."""
+        taken = self._taken.get(key)
+        return self.free_bytes + (taken.memory_bytes if taken else 0)
+
+    def fits_without(self, waiting: ResourceKey, leaving: ResourceKey) -> bool:
+        """Return whether a waiting run has the capacity that it needs once another one in work has left."""
+        taken = self._taken.get(leaving)
+        need = self._needs.get(waiting, Need())
+        return taken is None or self._fits(need, beside=taken)
+
+    def reconsider(self) -> None:
+        """Begin a round of asking all that may have a place; what the last one did not ask is not short of capacity."""
+        for key in set(self._short) - self._asked:  # it waits for a place of its project
+            del self._short[key]
+        self._asked.clear()
+
+    def _fits(self, need: Need, *, beside: _Taken | None = None) -> bool:
+        memory, devices = self.free_bytes, len(self.free_devices)
+        if beside:
+            memory, devices = memory + beside.memory_bytes, devices + len(beside.devices)
+        return need.memory_bytes <= memory and need.devices <= devices
+
+    def _reserving(self, now: datetime) -> ResourceKey | None:
+        """Return the run that the capacity is kept for, if there is one."""
+        if not self._short:
+            return None
+        first = min(self._short, key=self._short.__getitem__)
+        return first if now - self._short[first] >= self.reserve_after else None
