@@ -117,22 +117,24 @@ class ThroughGenerate:
 
     def __init__(self, connection: Connection, metrics: str) -> None:
         self._connection = connection
-        self._metrics = f"http://{metrics}/metrics"
+        self._metrics = metrics
 
     async def answer(self, batch: Sequence[str]) -> Spoken:
         """Answer a batch of concurrent calls."""
-        processor, began = await asyncio.to_thread(self._processor_s), perf_counter()
+        processor, began = await asyncio.to_thread(processor_s, self._metrics), perf_counter()
         calls = (self._connection.inferences.Generate(_asked(each), timeout=600) for each in batch)
         answers = await asyncio.gather(*calls)
         seconds = perf_counter() - began
         tokens = sum(answer.inference.usage.output_tokens for answer in answers)
-        return Spoken(tokens, seconds, await asyncio.to_thread(self._processor_s) - processor)
+        return Spoken(tokens, seconds, await asyncio.to_thread(processor_s, self._metrics) - processor)
 
-    def _processor_s(self) -> float:
-        with urllib.request.urlopen(self._metrics, timeout=60) as response:  # noqa: S310 - of the stack's own
-            found = re.search(r"^process_cpu_seconds_total (\S+)", response.read().decode(), re.MULTILINE)
-        assert found is not None
-        return float(found[1])
+
+def processor_s(metrics: str) -> float:
+    """Return the processor time of a service's main process, by the address of its metrics."""
+    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=60) as response:
+        found = re.search(r"^process_cpu_seconds_total (\S+)", response.read().decode(), re.MULTILINE)
+    assert found is not None
+    return float(found[1])
 
 
 async def compared(beside: str, ours: ThroughGenerate, theirs: Bare, size: int, texts: Sequence[str]) -> float:
@@ -146,7 +148,7 @@ async def compared(beside: str, ours: ThroughGenerate, theirs: Bare, size: int, 
     efforts = sorted(
         (our.tokens / our.processor_s) / (their.tokens / their.processor_s) for our, their in pairs if our.processor_s
     )
-    _say(
+    say(
         f"{beside}, {size:2d} at once: {median(our for our, _ in rates):6.1f} tokens/s through Generate, "
         f"{median(their for _, their in rates):6.1f} bare, {_spread(ratios)}, by processor time {_spread(efforts)}"
     )
@@ -236,17 +238,18 @@ async def main() -> None:
         idle = [await compared("rest idle", ours, theirs, size, texts) for size in BATCH_SIZE]
         report(f"generate_{BATCH_SIZE[-1]}", idle[-1], "x")
         alone, late = await late_first_token_s(connection, texts[max(BATCH_SIZE) :])
-        _say(f"first token, warm: {alone:.2f} s alone, {late:.2f} s beside eight that run")
+        say(f"first token, warm: {alone:.2f} s alone, {late:.2f} s beside eight that run")
         async with busy_stack(connection, texts):
             await compared("rest busy", ours, theirs, BATCH_SIZE[-1], texts)
         memory = await resident_mb(addresses.of("inference"))
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     load = os.getloadavg()[0]
-    _say(f"the service holds {memory:.0f} MB, the bare engine's process {own:.0f} MB at most")
-    _say(f"{computed_format('auto')}, {torch.get_num_threads()} threads, load {load:.1f}")
+    say(f"the service holds {memory:.0f} MB, the bare engine's process {own:.0f} MB at most")
+    say(f"{computed_format('auto')}, {torch.get_num_threads()} threads, load {load:.1f}")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -35,6 +35,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, PageRequest, ResourceKey
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound, SpentLevelNotFound, SuiteNotFound
+from tidemill_evaluator.evaluations.after_provider_change import ReevaluateAfterProviderChange
 from tidemill_evaluator.evaluations.ask_patiently import Patience
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compare_prompts import ComparePrompts
@@ -164,6 +165,15 @@ class Evaluator:
             pairwise=no_pairwise,
             enqueue=self.enqueue,
             passed_over=lambda gate, why: self.passed_over.append((gate.id, why)),
+            min_interval=timedelta(hours=1),
+            clock=self.clock,
+        )
+        self.due: list[str] = []
+        self.provider_changed = ReevaluateAfterProviderChange(
+            gates=self.gates,
+            inference=self.inference,
+            enqueue=lambda gate: self.due.append(gate.id),
+            min_interval=timedelta(hours=1),
             clock=self.clock,
         )
 

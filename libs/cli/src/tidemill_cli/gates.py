@@ -24,19 +24,26 @@ gates = Commands(help="What candidates have to show before they are rolled out."
     gates,
     "list",
     lambda c: c.evaluations.ListGates,
-    ("gate", "deployment", "candidates of", "requires", "again every", "paused"),
+    ("gate", "deployment", "candidates of", "requires", "again", "paused"),
     lambda g: (
         g.id,
         g.deployment,
         _followed(g),
         len(g.require),
-        span_of(g.reevaluate.every),
+        _again(g),
         "yes" if g.paused else "",
     ),
 )
 def list_gates() -> ListGatesRequest:
     """List the project's gates."""
     return ListGatesRequest()
+
+
+def _again(gate: Gate) -> str:
+    """Return when what it has let go live is evaluated again."""
+    every = span_of(gate.reevaluate.every)
+    found = [f"every {every}" if every else "", "on a provider's change" if gate.reevaluate.on_provider_change else ""]
+    return ", ".join(filter(None, found))
 
 
 def _followed(gate: Gate) -> str:

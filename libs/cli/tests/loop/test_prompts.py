@@ -8,7 +8,7 @@ from libs.cli.tests.loop.running import Running
 from libs.cli.tests.loop.test_learning import problems
 from tidemill.evaluator.v1.evaluation_pb2 import Gate
 from tidemill.inference.v1.deployment_pb2 import Deployment, PromptGoLive
-from tidemill_cli.loop import read_loop
+from tidemill_cli.loop import LoopErrors, read_loop
 from tidemill_cli.loop.changes import Action
 from tidemill_cli.loop.plan import Planner
 from tidemill_cli.loop.resources import desired_resources
@@ -124,3 +124,20 @@ def test_a_gate_may_be_evaluated_again(file: Path) -> None:
 
     assert gates["prompt_gate"].reevaluate.every.seconds == 7 * 24 * 3600
     assert [name for name, gate in gates.items() if gate.HasField("reevaluate")] == ["prompt_gate"]
+
+
+def test_a_gate_may_be_evaluated_again_when_a_provider_changes(file: Path) -> None:
+    on_change = (weekly := "    candidate_prompt: answer\n", weekly + "    reevaluate: {on_provider_change: true}\n")
+    loop = read_loop(changed(file, BY_ROLLOUT, GATED, ROLLED, on_change))
+
+    gates = {each.name: each.message for each in desired_resources(loop) if isinstance(each.message, Gate)}
+
+    again = gates["prompt_gate"].reevaluate
+    assert (again.on_provider_change, again.every.seconds) == (True, 0)
+
+
+def test_a_gate_that_is_to_be_evaluated_again_says_when(file: Path) -> None:
+    never = (weekly := "    candidate_prompt: answer\n", weekly + "    reevaluate: {}\n")
+
+    with pytest.raises(LoopErrors, match="use every: 7d, or on_provider_change: true"):
+        read_loop(changed(file, BY_ROLLOUT, GATED, ROLLED, never))

@@ -84,7 +84,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
             (add_PromptTestServiceServicer_to_server, prompt_tests.servicer),
             (add_HarnessRunServiceServicer_to_server, harness_runs.servicer),
         ],
-        consumers=[candidates(evaluations.triggers)],
+        consumers=[candidates(evaluations.triggers, evaluations.provider_changed)],
         workers=[
             evaluations.controller,
             evaluations.deferred,

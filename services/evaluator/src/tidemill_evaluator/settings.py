@@ -107,6 +107,8 @@ class EvaluatorSettings(ServiceSettings):
     max_embedded_sentences: int = Field(default=64, ge=1, le=1000)
     """Sentences that are embedded of an answer, of a reference, and of all passages of an answer; of longer texts
     neighbours are one."""
+    reevaluation_min_interval_s: float = Field(default=3600.0, gt=0)
+    """From one re-evaluation of a gate to one that a change of a provider starts, at least."""
     attempts: int = Field(default=3, ge=1, le=20)
     """Maximum attempts of an evaluation whose baseline keeps changing."""
     min_questions: int = Field(default=_EVIDENCE.min_questions, ge=2, le=1_000_000)

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 
-from services.evaluator.tests.builders import ADA, gate_of, write
+from services.evaluator.tests.builders import ADA, DEADLINE_S, gate_of, write
 from services.evaluator.tests.harness import Evaluator
 from tidemill.inference.v1 import events_pb2 as inference_events
 from tidemill.trainer.v1 import events_pb2 as trainer_events
@@ -20,6 +20,7 @@ from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluati
 from tidemill_evaluator.evaluations.events import (
     PROMOTED,
     PROMPT_VERSION,
+    PROVIDER_CHANGED,
     READY,
     REFUSED,
     REGISTERED,
@@ -27,7 +28,9 @@ from tidemill_evaluator.evaluations.events import (
     candidates,
 )
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS
+from tidemill_evaluator.evaluations.ports import Live
 from tidemill_evaluator.gates.domain.gate import RetrievalRequirement
+from tidemill_evaluator.gates.domain.reevaluation import Reevaluate
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.engine import Engine
@@ -177,7 +180,7 @@ def refused(evaluation: str, *, reason: str = BASELINE_CHANGED, event_id: str = 
 
 async def consume(evaluator: Evaluator, *records: Read) -> Letters:
     letters = Letters()
-    batch = Engine(candidates(evaluator.triggers), dead_letters=letters).take(records)
+    batch = Engine(candidates(evaluator.triggers, evaluator.provider_changed), dead_letters=letters).take(records)
     assert await batch.wait(10)
     return letters
 
@@ -230,6 +233,21 @@ async def test_a_prompt_version_is_evaluated_once_however_often_its_event_comes(
 
     assert letters.records == []
     assert [(each.candidate, each.comparing.prompt) for each in await evaluator.all()] == [("answer@2", "answer")]
+
+
+async def test_a_change_of_a_provider_makes_a_gate_due_once_however_often_its_event_comes() -> None:
+    evaluator = Evaluator()
+    evaluator.inference.deployments["acme", "helpdesk"] = Live(digest="d2", model="gpt@1", deadline_s=DEADLINE_S)
+    on_change = Reevaluate(on_provider_change=True)
+    await evaluator.gate_crud.create(ADA, replace(gate_of(candidate="gpt"), reevaluate=on_change), write())
+    example = (EXAMPLES / f"{PROVIDER_CHANGED}.json").read_bytes()
+
+    assert (await consume(evaluator, Read(PROVIDER_CHANGED, example))).records == []
+    assert (await evaluator.gates.get("acme", "gate")).reevaluation_due == evaluator.clock.now()
+    await evaluator.queue_reevaluation(ADA, "gate")
+    assert (await consume(evaluator, Read(PROVIDER_CHANGED, example))).records == []
+
+    assert (await evaluator.gates.get("acme", "gate")).reevaluation_due is None
 
 
 @pytest.mark.parametrize("ended", [PROMOTED, ROLLED_BACK])

@@ -297,6 +297,7 @@ async def test_what_the_answers_rest_on_is_kept_with_them() -> None:
     [
         (timedelta(minutes=1), "", "gate.reevaluate.every"),
         (timedelta(days=400), "", "gate.reevaluate.every"),
+        (timedelta(0), "", "gate.reevaluate.every"),
         (WEEK, "handbook", "gate.reevaluate"),
     ],
 )

@@ -33,12 +33,14 @@ def test_a_gate_is_stored_as_it_always_was() -> None:
     assert (encoded.pop("collection"), encoded.pop("retrieval"), encoded.pop("cluster_by")) == ("", None, [])
     assert (encoded.pop("max_size_ratio"), encoded.pop("candidate_prompt")) == (0.0, "")
     assert [encoded.pop(name) for name in ("reevaluate", "reevaluation_due", "last_reevaluation")] == [None, None, ""]
+    assert (encoded.pop("last_reevaluation_time"), encoded.pop("provider_changed")) == (None, False)
     assert encoded == {name: value for name, value in STORED.items() if name != "owed"}
     assert GATES.decode(identity(stored_gate()), STORED, 1) == stored_gate()
 
 
 def test_a_gate_is_sent_whole_but_for_what_is_deferred() -> None:
-    assert unsent(pb.Gate, Gate) == {"deferred_evaluation", "reevaluation_due", "last_reevaluation"}
+    kept = {"reevaluation_due", "last_reevaluation", "last_reevaluation_time", "provider_changed"}
+    assert unsent(pb.Gate, Gate) == {"deferred_evaluation", *kept}
 
 
 def test_a_gate_of_a_request_is_the_one_that_was_sent() -> None:

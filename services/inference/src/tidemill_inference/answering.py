@@ -25,6 +25,8 @@ from tidemill_inference.generation.wiring import GenerationParts, wire_generatio
 from tidemill_inference.prompts import bounded_templates
 from tidemill_inference.prompts.bounded_templates import BoundedTemplates
 from tidemill_inference.prompts.shared import SharedPrompts
+from tidemill_inference.providers.notice_changes import NoticeProviderChanges
+from tidemill_inference.providers.wiring import wire_providers
 from tidemill_inference.rollouts.wiring import RolloutParts, wire_rollouts
 from tidemill_inference.routing.wiring import RoutingParts, wire_routing
 from tidemill_inference.secrets.wiring import SecretParts, wire_secrets
@@ -44,6 +46,7 @@ class Answering:
     prompts: SharedPrompts
     templates: BoundedTemplates
     secrets: SecretParts
+    providers: NoticeProviderChanges
     engines: EngineParts
     rollouts: RolloutParts
     routing: RoutingParts
@@ -69,6 +72,7 @@ class Answering:
             self.rollouts.follow_ups,
             engines.pool,
             engines.models,
+            self.providers,
             self.routing.endpoints,
             self.caching.reuse,
             self.caching.savings,
@@ -89,9 +93,9 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
     """Return what answers; `environment` holds secrets of the operator."""
     inferences, deployments, grants = stores.inferences, stores.deployments, backend.access.grants
     processes = BoundedProcesses(settings.prompt_limits, "prompts", _PROMPT_IMPORTS)
-    templates, live = BoundedTemplates(processes), MongoLiveModels(backend.database["deployments"])
-    secrets = wire_secrets(settings, backend, environment)
-    engines = wire_engines(settings, backend, trainer=trainer, live=live, chat_processes=processes, keys=secrets.keys)
+    templates = BoundedTemplates(processes)
+    secrets, providers = wire_secrets(settings, backend, environment), wire_providers(settings, backend)
+    engines = _engines(settings, backend, secrets, providers, trainer=trainer, processes=processes)
     models, pool, prompts = engines.models, engines.pool, SharedPrompts(stores.prompts, grants)
     rollouts = _rollouts(settings, backend, stores, engines, prompts, trainer=trainer, rag=rag)
     routing, budgets = wire_routing(settings, models, pool), wire_budgets(settings, backend, inferences)
@@ -125,6 +129,7 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
         prompts=prompts,
         templates=templates,
         secrets=secrets,
+        providers=providers,
         engines=engines,
         rollouts=rollouts,
         routing=routing,
@@ -133,6 +138,26 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
         caching=caching,
         examples=examples,
         generation=generation,
+    )
+
+
+def _engines(  # noqa: PLR0913 - of each kind one
+    settings: InferenceSettings,
+    backend: Backend,
+    secrets: SecretParts,
+    providers: NoticeProviderChanges,
+    *,
+    trainer: grpc.aio.Channel,
+    processes: BoundedProcesses,
+) -> EngineParts:
+    return wire_engines(
+        settings,
+        backend,
+        trainer=trainer,
+        live=MongoLiveModels(backend.database["deployments"]),
+        chat_processes=processes,
+        keys=secrets.keys,
+        identified=providers,
     )
 
 

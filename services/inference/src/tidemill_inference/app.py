@@ -66,6 +66,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             *apis.controllers,
             budgets.sweeps,
             Worker("cache-savings", caching.savings.run),
+            Worker("provider-changes", answering.providers.run),
             Worker("follow-ups", lambda: rollouts.follow_ups.run(generation.shadow)),
             *wire_erasure(settings, backend, engines, memory=memory),
         ],

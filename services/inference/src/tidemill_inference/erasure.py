@@ -103,6 +103,7 @@ def steps(  # noqa: PLR0913 - keyword-only, and each of another kind
             documents("conversations", database["conversations"]),
             documents("memories", database["memories"]),
             documents("deployments", database["deployments"]),
+            documents("remote models", database["remote_models"]),
             documents("rollout outcomes", database["rollout_outcomes"]),
             documents("prompts", database["prompts"]),
             documents("secrets", database["secrets"]),

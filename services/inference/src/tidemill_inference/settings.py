@@ -161,6 +161,8 @@ class InferenceSettings(QuestionSettings, ModelSettings, HttpSettings, Encryptio
     """Remote addresses with open connections while unused."""
     remote_recheck_s: float = Field(5.0, ge=0)
     """How long the registry's data on a remote model is cached."""
+    provider_change_interval_s: float = Field(3600.0, gt=0)
+    """The shortest time between two changes of what a remote model's provider says it is."""
     citation_threshold: float = Field(DEFAULT_THRESHOLD, gt=0, le=1)
     """The least support (K-Precision) with which a sentence cites a passage."""
     citation_max_characters: int = Field(DEFAULT_CHARACTERS, ge=1024)

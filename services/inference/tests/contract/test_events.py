@@ -17,6 +17,7 @@ from tidemill_inference.deployments.domain.configuration import Configuration, S
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
+from tidemill_inference.engines.ports import ProviderIdentity
 from tidemill_inference.experiments.domain.split import ExperimentHasEnded, Split, SplitArm
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import (
@@ -34,6 +35,8 @@ from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_inference.prices.domain.price import Cost, CostItem
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.mongo import PROMPTS
+from tidemill_inference.providers.domain.remote_model import RemoteModelRecord
+from tidemill_inference.providers.mongo import REMOTE_MODELS
 from tidemill_inference.rollouts.domain.changes import PassedEvaluation
 from tidemill_inference.rollouts.domain.policy import RolloutPolicy, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import Decision, Move
@@ -174,6 +177,16 @@ def written() -> tuple[str, ProtoMessage]:
     return PROMPTS.event(prompt, prompt.pending[1], 2)
 
 
+def changed() -> tuple[str, ProtoMessage]:
+    first, second = (
+        ProviderIdentity(provider_model="gpt-4o-2024-08-06", system_fingerprint=each)
+        for each in ("fp_50cad350e4", "fp_a7d06e42a7")
+    )
+    record = RemoteModelRecord(id="gpt@1", project="acme", known=(first,))
+    record.answered_as(second, now=NOON, min_interval=timedelta(hours=1))
+    return REMOTE_MODELS.event(record, record.pending[0], 1)
+
+
 def published(ce_type: str) -> ProtoMessage:
     record, deployment, rolled, compared = inference(), configured(), rolled_out(), compared_arms()
     made = [
@@ -181,6 +194,7 @@ def published(ce_type: str) -> ProtoMessage:
         INFERENCES.event(record, InferenceHasFailed(occurred_at=NOON, reason="DEPENDENCY_UNAVAILABLE"), 1),
         INFERENCES.event(record, InferenceWasCancelled(occurred_at=NOON), 1),
         exhausted(),
+        changed(),
         *(DEPLOYMENTS.event(compared, event, seq) for seq, event in enumerate(compared.pending, start=1)),
         written(),
         *(DEPLOYMENTS.event(deployment, event, seq) for seq, event in enumerate(deployment.pending, start=1)),
@@ -200,6 +214,7 @@ def published(ce_type: str) -> ProtoMessage:
         "tidemill.inference.experiment.started.v1",
         "tidemill.inference.experiment.ended.v1",
         "tidemill.inference.prompt.version_created.v1",
+        "tidemill.inference.remote_model.changed.v1",
         "tidemill.inference.rollout.started.v1",
         "tidemill.inference.rollout.advanced.v1",
         "tidemill.inference.rollout.promoted.v1",

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tidemill_inference.engines.ports import ProviderIdentity
 from tidemill_kit.http.server import HttpServer
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -134,5 +135,7 @@ def calls_a_tool(
     return chunk() | {"choices": [{"index": 0, "delta": {"tool_calls": [said]}, "finish_reason": None}]}
 
 
+MADE_BY = ProviderIdentity(provider_model="m")
+"""What these chunks say of themselves."""
 USAGE = chunk() | {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}}
 GOOD = (*(chunk(word) for word in WORDS), chunk(finish="stop"), USAGE)

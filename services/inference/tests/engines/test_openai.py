@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, Response
 from services.inference.tests.engines.openai_engines import ASKED, engine_for, generated, received
 from services.inference.tests.engines.openai_server import (
     GOOD,
+    MADE_BY,
     USAGE,
     WORDS,
     calls_a_tool,
@@ -24,7 +25,7 @@ async def test_it_streams_and_reports_what_it_cost() -> None:
 
     assert answer == [
         *(Piece(text=word) for word in WORDS),
-        Finish(reason="stop", input_tokens=12, output_tokens=3),
+        Finish(reason="stop", input_tokens=12, output_tokens=3, identity=MADE_BY),
     ]
 
 
@@ -36,7 +37,7 @@ async def test_a_tool_call_of_the_endpoint_is_an_answer() -> None:
     assert answer == [
         ToolCallPiece(index=0, id="t1", name="look", arguments='{"path": '),
         ToolCallPiece(index=0, arguments='"x"}'),
-        Finish(reason="tool_calls", input_tokens=12, output_tokens=3),
+        Finish(reason="tool_calls", input_tokens=12, output_tokens=3, identity=MADE_BY),
     ]
 
 
@@ -90,7 +91,7 @@ async def test_other_words_for_how_an_answer_ends_are_known(reason: str, known: 
     async with openai_server(streams(chunk("whole"), chunk(finish=reason))) as server:
         answer = await received(engine_for(server))
 
-    assert answer[-1] == Finish(reason=known, input_tokens=0, output_tokens=0)
+    assert answer[-1] == Finish(reason=known, input_tokens=0, output_tokens=0, identity=MADE_BY)
 
 
 async def test_an_answer_that_is_refused_is_handed_on() -> None:

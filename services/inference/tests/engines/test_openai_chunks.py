@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tidemill_inference.engines.openai_chunks import Chunks, NotHandedOnError
-from tidemill_inference.engines.ports import Finish, Piece, ToolCallPiece
+from tidemill_inference.engines.ports import Finish, Piece, ProviderIdentity, ToolCallPiece
 
 HALVES = ("\ud83d", "\ude00")
 
@@ -77,3 +77,33 @@ def test_a_count_of_tokens_that_is_none_is_unknown(count: object) -> None:
     )
 
     assert (finish.input_tokens, finish.output_tokens) == (0, 0)
+
+
+def test_the_last_names_that_an_answer_says_are_what_made_it() -> None:
+    named = {"model": "gpt-4o-2024-08-06", "system_fingerprint": "fp_1"}
+    _, finishes = read(
+        delta(content="yes") | {"model": ""}, delta(finish="stop") | named, {"choices": [], "system_fingerprint": None}
+    )
+
+    assert [each.identity for each in finishes] == [
+        ProviderIdentity(provider_model="gpt-4o-2024-08-06", system_fingerprint="fp_1")
+    ]
+
+
+@pytest.mark.parametrize("said", [{}, {"model": 7, "system_fingerprint": ["fp"]}, {"model": ""}])
+def test_an_answer_that_does_not_say_what_made_it_has_no_identity(said: dict[str, Any]) -> None:
+    _, finishes = read(delta(content="yes") | said, delta(finish="stop"))
+
+    assert [each.identity for each in finishes] == [None]
+
+
+@pytest.mark.parametrize("said", ["what the user asked for", "m" * 129, "line\nbreak", "\ud83d"])
+def test_what_could_be_a_text_is_kept_as_its_digest_alone(said: str) -> None:
+    _, (first,) = read(delta(finish="stop") | {"system_fingerprint": said})
+    _, (other,) = read(delta(finish="stop") | {"system_fingerprint": f"{said}!"})
+
+    assert first.identity
+    assert other.identity
+    assert first.identity.system_fingerprint.startswith("sha256:")
+    assert said not in first.identity.system_fingerprint
+    assert first.identity != other.identity

@@ -251,7 +251,17 @@ class RetrievalRequirement(Declared):
 class Reevaluate(Declared):
     """When what is live is evaluated again, against what it answered when it passed the gate."""
 
-    every: Annotated[Duration, Field(description="an hour to 366 days")]
+    every: Annotated[Duration | None, Field(description="an hour to 366 days")] = None
+    on_provider_change: Annotated[
+        bool, Field(description="also when the provider of the live model answers as another model than before")
+    ] = False
+
+    @model_validator(mode="after")
+    def _when(self) -> Self:
+        if self.every is None and not self.on_provider_change:
+            message = "use every: 7d, or on_provider_change: true, or both"
+            raise ValueError(message)
+        return self
 
 
 class Gate(Declared):

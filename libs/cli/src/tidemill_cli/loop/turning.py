@@ -212,6 +212,10 @@ def _case(case: TrustedCase) -> Case:
     )
 
 
+def _reevaluate(part: learning.Reevaluate) -> Reevaluate:
+    return Reevaluate(every=duration_of(part.every), on_provider_change=part.on_provider_change)
+
+
 def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str]) -> Desired:
     cases = [requirement.cases for requirement in part.require]
     asked = [("suite", c.suite) if c.suite else ("dataset", str(c.dataset)) for c in cases]
@@ -230,7 +234,7 @@ def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str
         confidence=part.confidence,
         cluster_by=part.cluster_by,
         max_size_ratio=part.max_size_ratio,
-        reevaluate=Reevaluate(every=duration_of(part.reevaluate.every)) if part.reevaluate else None,
+        reevaluate=_reevaluate(part.reevaluate) if part.reevaluate else None,
         require=[
             Requirement(
                 **_cases(requirement.cases),

@@ -1,8 +1,9 @@
-"""Consumes registered and ready candidates, rollouts that were refused, and the end of those that were in their way."""
+"""Consumes candidates, rollouts that were refused, the end of those in their way, and changes of providers."""
 
 from pydantic import BaseModel
 
 from tidemill_evaluator.errors import BASELINE_CHANGED, ROLLOUT_ACTIVE
+from tidemill_evaluator.evaluations.after_provider_change import ReevaluateAfterProviderChange
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
@@ -18,6 +19,7 @@ READY = "tidemill.rag.index.became_ready.v1"
 PROMPT_VERSION = "tidemill.inference.prompt.version_created.v1"
 REFUSED = "tidemill.inference.rollout.refused.v1"
 PROMOTED = "tidemill.inference.rollout.promoted.v1"
+PROVIDER_CHANGED = "tidemill.inference.remote_model.changed.v1"
 ROLLED_BACK = "tidemill.inference.rollout.rolled_back.v1"
 
 
@@ -56,7 +58,15 @@ class RolloutEnded(BaseModel):
     deployment: str
 
 
-def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS) -> Subscription:
+class RemoteModelChanged(BaseModel):
+    """Fields read from remote_model.changed."""
+
+    model: str
+
+
+def candidates(
+    triggers: EvaluationTriggers, provider_changed: ReevaluateAfterProviderChange, *, topics: tuple[str, ...] = TOPICS
+) -> Subscription:
     """Return the subscription. Effects are idempotent: their ids derive from the event's facts."""
 
     async def registered(event: EventContext, body: VersionRegistered) -> None:
@@ -77,6 +87,9 @@ def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS
     async def ended(event: EventContext, body: RolloutEnded) -> None:
         await triggers.rollout_ended(event.caller, body.deployment)
 
+    async def changed(event: EventContext, body: RemoteModelChanged) -> None:
+        await provider_changed(event.caller, body.model, request=event.request)
+
     return Subscription(
         name=NAME,
         topics=topics,
@@ -88,5 +101,6 @@ def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS
             REFUSED: Route(RolloutRefused, refused),
             PROMOTED: Route(RolloutEnded, ended),
             ROLLED_BACK: Route(RolloutEnded, ended),
+            PROVIDER_CHANGED: Route(RemoteModelChanged, changed),
         },
     )

@@ -1,9 +1,9 @@
-"""Use case: evaluate again what a gate has let go live, when its schedule says so."""
+"""Use case: evaluate again what a gate has let go live, when that is due."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tidemill_core.application import Caller, Clock, PageRequest, Request, ResourceKey
 from tidemill_core.errors import AlreadyExists, NotFound
@@ -38,6 +38,8 @@ class QueueReevaluation:
     pairwise: PairwiseMetrics
     enqueue: Enqueue
     passed_over: PassedOver
+    min_interval: timedelta
+    """After which one that is to see a change of a provider is tried again, where another one runs still."""
     clock: Clock
 
     async def __call__(self, caller: Caller, gate_id: str) -> None:
@@ -54,15 +56,19 @@ class QueueReevaluation:
         due = gate.reevaluation_due
         if due is None or due > now or gate.paused:
             return
-        queued = await self._queue(caller, gate, due)
-        with suppress(GateNotFound):
-            await self.gates.update(
-                gate.project, gate.id, lambda g: g.reevaluated(due, now, evaluation=queued), request=Request.internal()
-            )
-
-    async def _queue(self, caller: Caller, gate: Gate, due: datetime) -> str:
-        """Return the id of what was queued, "" where nothing was."""
         last = await self._last(gate)
+        if last and last.state in UNFINISHED and gate.provider_changed:  # it may have asked before the change
+            await self._update(gate, lambda g: g.postpone_reevaluation(due, now + self.min_interval))
+            return
+        queued = await self._queue(caller, gate, due, last)
+        await self._update(gate, lambda g: g.reevaluated(due, now, evaluation=queued))
+
+    async def _update(self, gate: Gate, change: Callable[[Gate], None]) -> None:
+        with suppress(GateNotFound):  # deleted meanwhile
+            await self.gates.update(gate.project, gate.id, change, request=Request.internal())
+
+    async def _queue(self, caller: Caller, gate: Gate, due: datetime, last: Evaluation | None) -> str:
+        """Return the id of what was queued, "" where nothing was."""
         if last and last.state in UNFINISHED:
             return self._pass_over(gate, f"{last.id} runs still")
         candidate = await self._live(caller, gate)

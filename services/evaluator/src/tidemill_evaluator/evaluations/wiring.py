@@ -9,6 +9,7 @@ import structlog
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceServicer
 from tidemill_core.application import Caller, ResourceKey, SystemClock
 from tidemill_evaluator.errors import EvaluationNotFound
+from tidemill_evaluator.evaluations.after_provider_change import ReevaluateAfterProviderChange
 from tidemill_evaluator.evaluations.ask_patiently import Patience
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compare_prompts import ComparePrompts
@@ -88,6 +89,7 @@ class WiredEvaluations:
     list_case_results: ListCaseResults
     estimate_power: EstimatePower
     triggers: EvaluationTriggers
+    provider_changed: ReevaluateAfterProviderChange
     controller: Controller[ResourceKey]
     sweeps: Controller[SweepKey]
     evaluations: Evaluations
@@ -95,7 +97,7 @@ class WiredEvaluations:
     deferred: Controller[ResourceKey]
     """Starts what the gates deferred and a crashed process has not queued."""
     reevaluations: Controller[ResourceKey]
-    """Evaluates again what the gates have let go live, by their schedules."""
+    """Evaluates again what the gates have let go live, by their schedules and after changes of providers."""
 
     def servicer(self, gates: GateCrud) -> GrpcEvaluationService:
         """Return the RPCs, those of gates with them."""
@@ -154,6 +156,9 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
         poll_interval=timedelta(seconds=settings.evaluation_poll_interval_s),
     )
     run = _run_evaluation(settings, adapters, others, triggers)
+    reevaluations = _reevaluations(
+        settings, backend, _queue_reevaluation(settings, adapters, others, controller.enqueue)
+    )
     return WiredEvaluations(
         crud=EvaluationCrud(evaluations=evaluations, retrieval=others.retrieval, clock=SystemClock()),
         start=StartEvaluation(
@@ -176,16 +181,19 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
         ),
         estimate_power=_estimate_power(settings, adapters, others),
         triggers=triggers,
+        provider_changed=_after_provider_change(settings, adapters, others, reevaluations.enqueue),
         controller=controller,
         sweeps=_sweeps(backend, evaluations),
         evaluations=evaluations,
         leases=leases,
         deferred=deferred,
-        reevaluations=_reevaluations(settings, backend, _queue_reevaluation(adapters, others, controller.enqueue)),
+        reevaluations=reevaluations,
     )
 
 
-def _queue_reevaluation(adapters: _Adapters, others: OfOtherFeatures, enqueue: Enqueue) -> QueueReevaluation:
+def _queue_reevaluation(
+    settings: EvaluatorSettings, adapters: _Adapters, others: OfOtherFeatures, enqueue: Enqueue
+) -> QueueReevaluation:
     return QueueReevaluation(
         evaluations=adapters.evaluations,
         gates=others.gates,
@@ -194,6 +202,19 @@ def _queue_reevaluation(adapters: _Adapters, others: OfOtherFeatures, enqueue: E
         pairwise=others.pairwise,
         enqueue=enqueue,
         passed_over=_passed_over,
+        min_interval=timedelta(seconds=settings.reevaluation_min_interval_s),
+        clock=SystemClock(),
+    )
+
+
+def _after_provider_change(
+    settings: EvaluatorSettings, adapters: _Adapters, others: OfOtherFeatures, enqueue: Enqueue
+) -> ReevaluateAfterProviderChange:
+    return ReevaluateAfterProviderChange(
+        gates=others.gates,
+        inference=adapters.inference,
+        enqueue=enqueue,
+        min_interval=timedelta(seconds=settings.reevaluation_min_interval_s),
         clock=SystemClock(),
     )
 

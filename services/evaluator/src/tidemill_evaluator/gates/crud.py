@@ -12,7 +12,13 @@ from tidemill_evaluator.gates.ports import GateChanged, Gates
 from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.suites.domain.limits import Limits
 
-CHANGEABLE: Final = fields_of(Gate) - {"deferred_evaluation", "reevaluation_due", "last_reevaluation"}
+CHANGEABLE: Final = fields_of(Gate) - {
+    "deferred_evaluation",
+    "reevaluation_due",
+    "last_reevaluation",
+    "last_reevaluation_time",
+    "provider_changed",
+}
 
 
 def _required(gate: Gate) -> tuple[Requirement | RetrievalRequirement, ...]:

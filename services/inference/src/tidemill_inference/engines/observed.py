@@ -13,7 +13,16 @@ from prometheus_client import Counter, Gauge, Histogram
 from tidemill_core.errors import isolated
 from tidemill_inference.budgets.domain.metering import HERE, metered
 from tidemill_inference.deployments.domain.configuration import Sampling
-from tidemill_inference.engines.ports import Capability, Engine, Finish, Generated, Piece, Prompt
+from tidemill_inference.engines.ports import (
+    Capability,
+    Engine,
+    Finish,
+    Generated,
+    Identified,
+    Piece,
+    Prompt,
+    identifies_nothing,
+)
 
 FIRST_TOKEN_SECONDS = Histogram(
     "tidemill_model_first_token_seconds",
@@ -71,8 +80,12 @@ _SERIES = _Series()
 class ObservedEngine:
     """Implements `ports.Engine` by another one."""
 
-    def __init__(self, engine: Engine, *, project: str, model: str) -> None:
+    def __init__(
+        self, engine: Engine, *, project: str, model: str, identified: Identified = identifies_nothing
+    ) -> None:
+        """`identified` is called with what a provider's answers say of themselves."""
         self._engine = engine
+        self._identified = identified
         self._model = model
         self._remote = engine.fingerprint.startswith("openai ")
         self._machine = f"{project}/{model}" if self._remote else HERE
@@ -147,6 +160,8 @@ class ObservedEngine:
         output_tokens = sum(each.output_tokens for each in finishes)
         TOKENS.labels(*self._key, "input").inc(input_tokens)
         TOKENS.labels(*self._key, "output").inc(output_tokens)
+        if self._remote and finishes and (identity := finishes[-1].identity):
+            self._identified(*self._key, identity)
         span.set_attributes(
             {
                 "gen_ai.response.finish_reasons": tuple(each.reason for each in finishes),

@@ -1,11 +1,13 @@
 """The chunks of a streamed chat completion as pieces; they are a server's, and need not be what they should."""
 
+import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tidemill_inference.engines.ports import Finish, Piece, ToolCallPiece
+from tidemill_inference.engines.ports import Finish, Piece, ProviderIdentity, ToolCallPiece
 from tidemill_inference.engines.text_stream import WholeCharacters, joined
 from tidemill_inference.engines.tool_calls import new_call_id
 from tidemill_inference.generation.domain.content import TokenLogprob, TopLogprob
@@ -22,6 +24,9 @@ _NOT_HANDED_ON = ("function_call", "audio", "images")
 _REASONING = ("reasoning_content", "reasoning")
 """Where servers say what a model thinks."""
 _KNOWN_PARTS = ("image_url", "audio_url", "reference", "document_url")
+_NAMES = ("model", "system_fingerprint")
+"""By what a chunk says which model made it."""
+_PLAIN = re.compile(r"[\w.:/@+-]{1,128}", re.ASCII)
 _MAX_NAME = 256
 _MAX_CALLS = 1000
 """Of one answer."""
@@ -61,6 +66,7 @@ class Chunks:
         self._logprobs = logprobs
         self._choices = [_Choice(number) for number in range(candidates)]
         self._usage: object = None
+        self._names: dict[str, str] = {}
 
     def feed(self, chunk: object) -> Iterator[Piece | ToolCallPiece]:
         """Yield what a chunk says.
@@ -71,6 +77,9 @@ class Chunks:
         """
         said = _object(chunk)
         self._usage = said.get("usage") or self._usage
+        for name in _NAMES:
+            if isinstance(given := said.get(name), str) and given:
+                self._names[name] = given
         choices = _list(said.get("choices"))
         if len(choices) > len(self._choices):
             raise ValueError(len(choices))
@@ -115,9 +124,16 @@ class Chunks:
                     input_tokens=_count(self._usage, "prompt_tokens"),
                     output_tokens=_count(self._usage, "completion_tokens") if last else 0,
                     cached_input_tokens=_count(_details(self._usage), "cached_tokens"),
+                    identity=self._identity(),
                 )
             )
         return finishes
+
+    def _identity(self) -> ProviderIdentity | None:
+        if not self._names:
+            return None
+        model, fingerprint = (_name(self._names.get(name, "")) for name in _NAMES)
+        return ProviderIdentity(provider_model=model, system_fingerprint=fingerprint)
 
     def _of_choice(self, choice: _Choice, given: Mapping[str, object]) -> Iterator[Piece | ToolCallPiece]:
         delta, ended = _object(given.get("delta")), given.get("finish_reason") or ""
@@ -192,6 +208,13 @@ def _token(given: object) -> tuple[str, float, bytes]:
         raise TypeError(type(logprob))
     in_bytes = bytes(_list(utf8)) if utf8 is not None else token.encode()  # type: ignore[arg-type] # or raises
     return token, float(logprob) if math.isfinite(logprob) else _IMPOSSIBLE, in_bytes
+
+
+def _name(given: str) -> str:
+    """Return what is a plain name as it is: anything else could be a text, and has its digest."""
+    if not given or _PLAIN.fullmatch(given):
+        return given
+    return f"sha256:{hashlib.sha256(given.encode('utf-8', 'replace')).hexdigest()}"
 
 
 def _object(value: object) -> Mapping[str, object]:

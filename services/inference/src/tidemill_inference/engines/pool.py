@@ -22,10 +22,12 @@ from tidemill_inference.engines.ports import (
     Capability,
     Engine,
     Generated,
+    Identified,
     LiveModel,
     LiveModels,
     ModelVersion,
     Prompt,
+    identifies_nothing,
 )
 from tidemill_inference.engines.remote import RemoteEngines
 from tidemill_kit.erasure.steps import NotYet
@@ -72,8 +74,18 @@ class _ProjectEngine:
 class LoadedEngines:
     """Implements `ports.Engines`."""
 
-    def __init__(self, cache: ArtifactCache, remote: RemoteEngines, live: LiveModels, options: EngineOptions) -> None:
+    def __init__(
+        self,
+        cache: ArtifactCache,
+        remote: RemoteEngines,
+        live: LiveModels,
+        options: EngineOptions,
+        *,
+        identified: Identified = identifies_nothing,
+    ) -> None:
+        """`identified` is called with what answers of remote models say of themselves."""
         self._remote = remote
+        self._identified = identified
         self._live = live
         self._options = options
         self._loader = EngineLoader(ModelFiles(cache), options)
@@ -88,7 +100,7 @@ class LoadedEngines:
         """See `Engines.use`."""
         if model.remote is not None:
             async with self._remote.use(project, model.remote) as remote:
-                yield ObservedEngine(remote, project=project, model=model.id)
+                yield ObservedEngine(remote, project=project, model=model.id, identified=self._identified)
             return
         async with self._used(project, self._loader.with_engine(model)) as placed:
             assert placed.engine is not None  # noqa: S101 - it is loaded for the length of the block

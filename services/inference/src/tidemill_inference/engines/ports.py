@@ -150,6 +150,25 @@ class ToolCallPiece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderIdentity:
+    """What a provider's answer says of the model that made it, as OpenAI's `model` and `system_fingerprint`.
+
+    Each is a name of up to 128 characters, or a digest; "" where the provider says none.
+    """
+
+    provider_model: str = ""
+    system_fingerprint: str = ""
+
+
+Identified = Callable[[str, str, ProviderIdentity], None]
+"""Called with the project, the `model@version`, and what a provider's answer says of itself; must not block."""
+
+
+def identifies_nothing(_project: str, _model: str, _identity: ProviderIdentity) -> None:
+    """Does nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
     """The end of a candidate; that of the last one ends the answer. Usage is in the model's tokens.
 
@@ -163,6 +182,8 @@ class Finish:
     candidate: int = 0
     cached_input_tokens: int = 0
     """Of the input tokens, those that the engine had in its cache."""
+    identity: ProviderIdentity | None = None
+    """Of a provider that says something of it."""
 
 
 Generated = Piece | ToolCallPiece | Finish

@@ -12,7 +12,7 @@ from tidemill_inference.engines.limits import EngineLimits, SharedThreads
 from tidemill_inference.engines.loaded_before import LoadedBefore
 from tidemill_inference.engines.loading import EngineOptions
 from tidemill_inference.engines.pool import LoadedEngines
-from tidemill_inference.engines.ports import LiveModels
+from tidemill_inference.engines.ports import Identified, LiveModels
 from tidemill_inference.engines.remote import Keys, RemoteEngines, RemoteOptions
 from tidemill_inference.engines.trainer import TrainerModels
 from tidemill_inference.engines.vllm.options import VllmOptions
@@ -68,8 +68,9 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
     live: LiveModels,
     chat_processes: BoundedProcesses,
     keys: Keys,
+    identified: Identified,
 ) -> EngineParts:
-    """Return the engines; `keys` has those of remote models."""
+    """Return the engines; `keys` has those of remote models, `identified` gets what their answers say of themselves."""
     tokenizers = BoundedProcesses(settings.tokenizer_limits, "tokenizers", bounded_tokenizers.IMPORTS)
     backend.on_stop(tokenizers.stop)
     before = LoadedBefore(settings.data_dir / "loaded.json")
@@ -102,7 +103,7 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
     )
     cache = ArtifactCache(settings.data_dir, backend.bucket(settings.model_bucket))
     clients = RemoteEngines(keys, remote)
-    pool = LoadedEngines(cache, clients, live, options)
+    pool = LoadedEngines(cache, clients, live, options, identified=identified)
     backend.dependencies.append(Dependency(name="engine", probe=pool.probe, needed_to_start=False))
     models = TrainerModels(
         trainer,

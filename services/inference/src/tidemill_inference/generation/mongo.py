@@ -6,7 +6,7 @@ from tidemill_core.application import ResourceKey
 from tidemill_inference.caching.domain.use import CacheUse
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Candidate, Part, Passage
-from tidemill_inference.generation.domain.inference import Inference, State, Usage
+from tidemill_inference.generation.domain.inference import Inference, State, Usage, Variant
 from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.generation.domain.tools import ToolMode
 from tidemill_inference.generation.messages import payload_of
@@ -26,6 +26,7 @@ INFERENCES = DocumentCodec(
         Candidate: Form(omits={"logprobs"}),
         Part: Form(sparse={"tool_call", "tool_result", "reasoning", "json"}),
         Usage: Form(sparse={"cached_input_tokens"}),
+        Variant: Form(sparse={"provider_model", "system_fingerprint"}),
         Passage: Form(
             omits={"text"}, sparse={"places", "rerank_score"}, derived={"text": lambda _: ""}
         ),  # stored as a span, never as text

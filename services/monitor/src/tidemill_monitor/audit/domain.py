@@ -99,6 +99,7 @@ NO_DECISIONS = frozenset(
         "tidemill.inference.inference.completed.v1",
         "tidemill.inference.inference.failed.v1",
         "tidemill.inference.prompt.version_created.v1",
+        "tidemill.inference.remote_model.changed.v1",
         "tidemill.ingest.dataset.version_approved.v1",
         "tidemill.ingest.document.ingested.v1",
         "tidemill.ingest.document.rejected.v1",

@@ -196,6 +196,18 @@ class BudgetExhausted(Counted):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteModelChanged:
+    """remote_model.changed: a provider answers for a version as another model than before."""
+
+    model: str
+    seq: int
+    provider_model: str = ""
+    system_fingerprint: str = ""
+    previous_provider_model: str = ""
+    previous_system_fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentArm:
     """An arm as it starts."""
 
@@ -236,6 +248,7 @@ TYPES: Mapping[str, type] = {
     "tidemill.inference.deployment.deleted.v1": DeploymentDeleted,
     "tidemill.inference.prompt.version_created.v1": PromptVersionCreated,
     "tidemill.inference.budget.exhausted.v1": BudgetExhausted,
+    "tidemill.inference.remote_model.changed.v1": RemoteModelChanged,
     "tidemill.inference.experiment.started.v1": ExperimentStarted,
     "tidemill.inference.experiment.ended.v1": ExperimentEnded,
     "tidemill.inference.rollout.started.v1": RolloutStarted,

@@ -239,20 +239,26 @@ class Reevaluate(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVERY_FIELD_NUMBER: _builtins.int
+    ON_PROVIDER_CHANGE_FIELD_NUMBER: _builtins.int
+    on_provider_change: _builtins.bool
+    """Optional. True has what is live evaluated again, too, when the provider of the live model answers as another model
+    than before.
+    """
     @_builtins.property
     def every(self) -> _duration_pb2.Duration:
-        """Required. From one re-evaluation to the next, an hour to 366 days; times missed while evaluator was down are made up
-        for once.
+        """Required, unless `on_provider_change` is set. From one re-evaluation to the next, an hour to 366 days; times missed
+        while evaluator was down are made up for once.
         """
 
     def __init__(
         self,
         *,
         every: _duration_pb2.Duration | None = ...,
+        on_provider_change: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["every", b"every"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["every", b"every"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["every", b"every", "on_provider_change", b"on_provider_change"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

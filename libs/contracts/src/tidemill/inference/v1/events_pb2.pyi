@@ -887,3 +887,53 @@ class ExperimentEnded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExperimentEnded: _TypeAlias = ExperimentEnded  # noqa: Y015
+
+@_typing.final
+class RemoteModelChanged(_message.Message):
+    """RemoteModelChanged is tidemill.inference.remote_model.changed.v1: a provider answers for a version of a remote model as
+    another model than before, by what its answers say of themselves.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    PROVIDER_MODEL_FIELD_NUMBER: _builtins.int
+    SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    PREVIOUS_PROVIDER_MODEL_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Output only. `model@version`."""
+    seq: _builtins.int
+    """Output only. The number of this event of the version."""
+    provider_model: _builtins.str
+    """Output only. The model that the provider names in its answers; what is not a name of up to 128 characters is a digest."""
+    system_fingerprint: _builtins.str
+    """Output only. The provider's `system_fingerprint`, as `provider_model`; empty where it sends none."""
+    previous_provider_model: _builtins.str
+    """Output only. What `provider_model` was before."""
+    previous_system_fingerprint: _builtins.str
+    """Output only. What `system_fingerprint` was before."""
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When such an answer was noticed first."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        provider_model: _builtins.str = ...,
+        system_fingerprint: _builtins.str = ...,
+        previous_provider_model: _builtins.str = ...,
+        previous_system_fingerprint: _builtins.str = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "model", b"model", "previous_provider_model", b"previous_provider_model", "previous_system_fingerprint", b"previous_system_fingerprint", "provider_model", b"provider_model", "seq", b"seq", "system_fingerprint", b"system_fingerprint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoteModelChanged: _TypeAlias = RemoteModelChanged  # noqa: Y015

@@ -388,6 +388,8 @@ class Variant(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     EXPERIMENT_FIELD_NUMBER: _builtins.int
+    PROVIDER_MODEL_FIELD_NUMBER: _builtins.int
+    SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. "live" (also the baseline of a rollout) or "candidate"; in an experiment the name of the arm. 7 is kept free
     for the guard version.
@@ -406,6 +408,12 @@ class Variant(_message.Message):
     """Output only. The engine, its library's version and its numeric format."""
     experiment: _builtins.str
     """Output only. The run of an experiment that it was part of, as `experiment@run`; empty outside of one."""
+    provider_model: _builtins.str
+    """Output only. The model that a provider named in its answer; what is not a name of up to 128 characters is a digest, and
+    empty is a model that runs here.
+    """
+    system_fingerprint: _builtins.str
+    """Output only. The provider's `system_fingerprint`, as `provider_model`; empty where it sends none."""
     def __init__(
         self,
         *,
@@ -417,10 +425,12 @@ class Variant(_message.Message):
         index: _builtins.int = ...,
         engine: _builtins.str = ...,
         experiment: _builtins.str = ...,
+        provider_model: _builtins.str = ...,
+        system_fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "engine", b"engine", "experiment", b"experiment", "index", b"index", "model", b"model", "name", b"name", "prompt", b"prompt", "rollout", b"rollout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "engine", b"engine", "experiment", b"experiment", "index", b"index", "model", b"model", "name", b"name", "prompt", b"prompt", "provider_model", b"provider_model", "rollout", b"rollout", "system_fingerprint", b"system_fingerprint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import Violation
@@ -11,7 +11,7 @@ from tidemill_core.rankings import METRICS as RANKING_METRICS
 from tidemill_core.resources import label_violations, name_violations, refuse, slug_violations
 from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
 from tidemill_evaluator.gates.domain.dependence import cluster_by_violations
-from tidemill_evaluator.gates.domain.reevaluation import Reevaluate, reevaluate_violations
+from tidemill_evaluator.gates.domain.reevaluation import NEVER, Reevaluate, reevaluate_violations
 from tidemill_evaluator.metrics.domain.metric import unknown
 from tidemill_evaluator.metrics.ports import KnownMetrics
 from tidemill_evaluator.suites.domain.cases import CaseSet
@@ -79,6 +79,10 @@ class Gate(Aggregate):
     """When what is live is evaluated again; None where `reevaluate` is."""
     last_reevaluation: str = ""
     """The id of the last one."""
+    last_reevaluation_time: datetime | None = None
+    """When it was queued."""
+    provider_changed: bool = False
+    """Whether the one that is due is to see a change of the live model's provider."""
 
     @property
     def follows(self) -> str:
@@ -109,20 +113,41 @@ class Gate(Aggregate):
 
     def schedule(self, now: datetime) -> None:
         """Set when it is evaluated again, as `reevaluate` says; a time that is set already stays if it is sooner."""
-        if self.reevaluate is None:
+        if not (self.reevaluate and self.reevaluate.on_provider_change):
+            self.provider_changed = False
+        if not self.provider_changed and (self.reevaluate is None or self.reevaluate.every == NEVER):
             self.reevaluation_due = None
-            return
-        latest = now + self.reevaluate.every
-        self.reevaluation_due = min(self.reevaluation_due or latest, latest)
+        elif self.reevaluate and self.reevaluate.every != NEVER:
+            latest = now + self.reevaluate.every
+            self.reevaluation_due = min(self.reevaluation_due or latest, latest)
+
+    def change_of_provider(self, now: datetime, min_interval: timedelta) -> None:
+        """Have it evaluated again: now, or `min_interval` after the last time at the earliest.
+
+        The provider of the live model answers as another model than before. A time that is set already stays if it is
+        sooner.
+        """
+        if self.reevaluate and self.reevaluate.on_provider_change:
+            last = self.last_reevaluation_time
+            soonest = max(now, last + min_interval) if last else now
+            self.reevaluation_due = min(self.reevaluation_due or soonest, soonest)
+            self.provider_changed = True
 
     def reevaluated(self, due: datetime, now: datetime, *, evaluation: str) -> None:
         """Set the next time, once what was due then is done; times that have passed meanwhile are left out.
 
-        A time that a change of the schedule has set meanwhile stays.
+        A time that a change of the schedule or of a provider has set meanwhile stays.
         """
-        self.last_reevaluation = evaluation or self.last_reevaluation
-        if self.reevaluate and self.reevaluation_due == due:
-            self.reevaluation_due = now + self.reevaluate.every
+        if evaluation and evaluation != self.last_reevaluation:
+            self.last_reevaluation, self.last_reevaluation_time = evaluation, now
+        if self.reevaluation_due == due:
+            self.reevaluation_due, self.provider_changed = None, False
+            self.schedule(now)
+
+    def postpone_reevaluation(self, due: datetime, until: datetime) -> None:
+        """Let what was due then be due later, unless another time was set meanwhile."""
+        if self.reevaluation_due == due:
+            self.reevaluation_due = until
 
     def check(self, limits: Limits, metrics: KnownMetrics) -> None:
         """Validate all fields.

@@ -7,13 +7,15 @@ from datetime import timedelta
 from tidemill_core.errors import Violation
 
 MIN_EVERY, MAX_EVERY = timedelta(hours=1), timedelta(days=366)
+NEVER = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reevaluate:
-    """The schedule of a gate's re-evaluations."""
+    """When a gate's re-evaluations are: by a schedule, where `every` is not NEVER, and after changes of a provider."""
 
-    every: timedelta = timedelta(0)
+    every: timedelta = NEVER
+    on_provider_change: bool = False
 
 
 def reevaluate_violations(reevaluate: Reevaluate | None, field: str, *, of_index: bool) -> Iterator[Violation]:
@@ -22,5 +24,7 @@ def reevaluate_violations(reevaluate: Reevaluate | None, field: str, *, of_index
         return
     if of_index:
         yield Violation(field, "is for gates of a model or a prompt: leave it out, or the collection")
-    if not MIN_EVERY <= reevaluate.every <= MAX_EVERY:
-        yield Violation(f"{field}.every", f"is {reevaluate.every}: send 1 hour to {MAX_EVERY.days} days")
+    only_changes = reevaluate.on_provider_change and reevaluate.every == NEVER
+    if not only_changes and not MIN_EVERY <= reevaluate.every <= MAX_EVERY:
+        text = f"is {reevaluate.every}: send 1 hour to {MAX_EVERY.days} days, or leave it out with on_provider_change"
+        yield Violation(f"{field}.every", text)

@@ -41,6 +41,9 @@ class Variant:
     rollout: str = ""
     experiment: str = ""
     """The run of an experiment, whose arm is `name`; "" outside of one."""
+    provider_model: str = ""
+    """What the answer of a remote model says of itself, as `engines.ports.ProviderIdentity`."""
+    system_fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,10 @@ class Generate:
         if sorted(finishes) != list(range(context.question.drawn)):
             message = f"model {attempt.model} ended without a finish reason"
             raise Internal(message, model=attempt.model)
+        if model.remote is not None and (identity := max(finishes.items())[1].identity):
+            variant = replace(
+                variant, provider_model=identity.provider_model, system_fingerprint=identity.system_fingerprint
+            )
         context.warnings += own.warnings
         context.history, context.examples = own.history, own.examples
         generated = Generated(
