@@ -131,15 +131,19 @@ def provider(port: int, words: int, delay_ms: float) -> Iterator[None]:
         process.wait(10)
 
 
+async def unpublished(port: int) -> int:
+    """Return how many answers are known whose events are not on Kafka, or not out of their outboxes."""
+    async with admin_channel(f"127.0.0.1:{port}", project=PROJECT, timeout_s=60) as channel:
+        return (await StatusServiceStub(channel).GetStatus(GetStatusRequest())).status.outbox_length
+
+
 async def published(port: int) -> None:
     """Wait until the events of all answers are on Kafka, and out of their outboxes."""
-    async with admin_channel(f"127.0.0.1:{port}", project=PROJECT, timeout_s=60) as channel:
-        stub = StatusServiceStub(channel)
 
-        async def none_waits() -> bool:
-            return not (await stub.GetStatus(GetStatusRequest())).status.outbox_length
+    async def none_waits() -> bool:
+        return not await unpublished(port)
 
-        await eventually(none_waits)
+    await eventually(none_waits)
 
 
 @asynccontextmanager
@@ -231,13 +235,15 @@ def _beside_litellm(
     return p50, p99, rate
 
 
-async def grown(targets: Sequence[Target], process: psutil.Process, requests: int, *, every: int) -> None:
+async def grown(targets: Sequence[Target], process: Inference, requests: int, *, every: int) -> None:
     """Send many requests to the targets in turns, and print the memory of the process as they come."""
+    measured = psutil.Process(process.pid)
     sizes = list[float]()
     for first, target in zip(range(0, requests, every), cycle(targets), strict=False):
         done = await load(target, min(every, requests - first), at_once=AT_ONCE, first=first)
-        sizes.append(process.memory_info().rss / 1e6)
-        _say(f"{first + every:8} requests: {sizes[-1]:7.1f} MB, {done.per_s:5.0f} requests/s")
+        sizes.append(measured.memory_info().rss / 1e6)
+        waiting = await unpublished(process.port)
+        _say(f"{first + every:8} requests: {sizes[-1]:7.1f} MB, {done.per_s:5.0f} requests/s, {waiting:5} events wait")
     if len(sizes) >= _ENDS_OF_A_SLOPE:
         slope = _slope(sizes)
         _say(f"grows by {slope:.2f} MB each {every} requests, after the first")
@@ -266,7 +272,7 @@ async def main(given: argparse.Namespace) -> None:
         target = Target("inference", f"http://127.0.0.1:{ours.http_port}/v1", key, "recorded", stream=given.stream)
         if given.memory:
             targets = [replace(target, model=name, same=name == CACHED) for name in given.deployments.split(",")]
-            await grown(targets, process, given.memory, every=given.every)
+            await grown(targets, ours, given.memory, every=given.every)
             return
         idle = partial(published, ours.port)
         ways = {"direct": Way(Target("direct", url, "none", "mock", stream=given.stream))}

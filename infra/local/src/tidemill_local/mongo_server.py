@@ -84,7 +84,7 @@ def durable_backend(store: Any, commit: GroupCommit, journal: Journal) -> Any:  
     inner = opened_backend(store)
     inner.version(jpype.JProxy("de.bwaldvogel.mongo.MongoVersion", dict=version))
 
-    by_id, scans, types = ById(inner, store, commit, journal), PartialScans(store), StoredTypes(store)
+    by_id, scans, types = ById(inner, store, commit, journal), PartialScans(inner, store), StoredTypes(store)
 
     def handle_message(message: Any) -> Any:  # noqa: ANN401 - Java's MongoMessage and Document
         keep_thread_state()
@@ -92,8 +92,8 @@ def durable_backend(store: Any, commit: GroupCommit, journal: Journal) -> Any:  
         types.open_before(command, message)
         if command == "createIndexes":
             scans.declare(message)
-        elif command == "find":
-            scans.narrow(message)
+        elif command == "find" and (found := scans.find(message)) is not None:
+            return found
         reply = by_id.handle(message, command)
         if not is_read(command, message) and (command not in WRITES or journal.is_due):
             commit()

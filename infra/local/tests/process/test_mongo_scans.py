@@ -36,12 +36,63 @@ def test_what_a_partial_index_is_of_is_found_as_by_the_library(java: JavaProcess
 last = [each["_id"] for each in things.find(waiting, {{"at": 1}}).sort("at", -1).limit(3)]
 with_more = [each["_id"] for each in things.find(waiting | {{"n": {{"$gt": 500}}}})]
 many = things.count_documents({{}}), len(list(things.find({{"at": {{"$exists": False}}}})))
-found = [last, with_more, many, len(list(things.find({{"at": {{"$lt": 0}}}})))]
+whole = list(things.find(waiting | {{"at": {{"$gt": 1500}}}}, sort=[("n", -1)], limit=2))
+without_id = list(things.find(waiting, {{"n": 1, "_id": 0}}, sort=[("at", 1), ("_id", 1)], limit=1))
+without_n = list(things.find(waiting, {{"n": 0}}, sort=[("at", 1)], limit=1))
+parts = [whole, without_id, without_n, list(things.find(waiting, {{"at": 1}}, sort=[("at", 1)], skip=9))]
+found = [last, with_more, many, len(list(things.find({{"at": {{"$lt": 0}}}}))), parts]
 """
 
     found, _ = java.run(script, tmp_path / "store.mv")
 
-    assert found == [["0907", "0807", "0707"], ["0507", "0607", "0707", "0807", "0907"], [2000, 1980], 0]
+    assert found[:-1] == [["0907", "0807", "0707"], ["0507", "0607", "0707", "0807", "0907"], [2000, 1980], 0]
+    assert found[-1] == [
+        [{"_id": "1907", "n": 1907, "at": 1907}, {"_id": "1807", "n": 1807, "at": 1807}],
+        [{"n": 7}],
+        [{"_id": "0007", "at": 7}],
+        [{"_id": "0907", "at": 907}],
+    ]
+
+
+def test_a_search_by_a_partial_index_holds_none_of_the_documents_that_it_passes(
+    java: JavaProcess, tmp_path: Path
+) -> None:
+    script = """
+at, mib = iter(range(1200, 0, -1)), jpype.JArray(jpype.JByte)
+
+def next_document():
+    passed = document("_id", str(number := next(at)))
+    passed.put("at", jpype.JInt(number))
+    passed.put("large", mib(2**20))  # all together are three times the heap
+    return passed
+
+documents = jpype.JProxy("java.util.Iterator", dict={
+    "hasNext": lambda: at.__length_hint__() > 0, "next": next_document})
+values = jpype.JProxy("java.util.Collection", dict={"iterator": lambda: documents})
+searched = jpype.JProxy("java.util.Map", dict={"values": lambda: values})
+ids = jpype.JClass("tidemill.PartialFind").ids
+found = [str(each) for each in ids(searched, document("at", document("$gt", 0)), document("at", 1), 1001)]
+"""
+
+    found, _ = java.run(script, tmp_path / "store.mv")
+
+    assert found == [str(number) for number in range(1, 1002)]
+
+
+def test_what_has_changed_since_a_search_began_is_compared_again(java: JavaProcess, tmp_path: Path) -> None:
+    script = f"""{WAITING}
+held = backends[0].resolveDatabase("d").resolveCollection("things", False)
+things.update_one({{"_id": "0107"}}, {{"$unset": {{"at": ""}}}})
+things.delete_one({{"_id": "0207"}})
+ids, fields = java.util.ArrayList(["0007", "0107", "0207"]), java.util.ArrayList(["_id", "at"])
+documents, asked = store.openMap("databases.d.things"), document("at", document("$lt", 300))
+read = jpype.JClass("tidemill.PartialFind").read(held, documents, ids, asked, fields)
+found = [str(each.get("_id")) for each in read]
+"""
+
+    found, _ = java.run(script, tmp_path / "store.mv")
+
+    assert found == ["0007"]
 
 
 def test_partial_indexes_are_known_of_a_file_that_is_opened_again(java: JavaProcess, tmp_path: Path) -> None:
@@ -49,9 +100,8 @@ def test_partial_indexes_are_known_of_a_file_that_is_opened_again(java: JavaProc
 client.close()
 store.close()
 again = mongo_server.open_store(file)
-opened(again)
 searched = Message("find", filter=document("at", document("$lt", 300)))
-PartialScans(again).narrow(searched)
+PartialScans(opened(again), again).find(searched)
 found = named(searched)
 """
 
@@ -67,12 +117,12 @@ def test_a_search_by_a_partial_index_does_not_wait_for_who_has_the_collection(
 import threading
 index = document("sparse", True)
 index.put("key", document("at", 1))
-searched, scans = Message("find", filter=document("at", document("$lt", 300))), PartialScans(store)
+searched, scans = Message("find", filter=document("at", document("$lt", 300))), PartialScans(backends[0], store)
 scans.declare(Message("createIndexes", indexes=java.util.ArrayList([index])))
 held = backends[0].resolveDatabase("d").resolveCollection("things", False)
 by_library = threading.Thread(target=things.find_one, args=({{"n": {{"$lt": 0}}}},), daemon=True)
 with jpype.synchronized(held):
-    searching = threading.Thread(target=scans.narrow, args=(searched,), daemon=True)
+    searching = threading.Thread(target=scans.find, args=(searched,), daemon=True)
     for each, limit_s in ((by_library, 0.3), (searching, 60)):
         each.start()
         each.join(limit_s)
