@@ -1,59 +1,64 @@
-"""How often planted canaries are found: asked for by a suite, beside their exposure.
+"""How often planted canaries are found: by trainer's exposure, by the published method on the same weights, by asking.
 
-`python -m tests.bench.canaries [FOLDER]`: LoRA as the demo trains (rank 8, all linear layers, 1e-3), two epochs over
-125 first sentences of Python's documentation and canaries that are planted once, twice, four and eight times. Exposure
-is by the rank of a canary's log-perplexity among 99 other numbers (Carlini et al., The Secret Sharer, 2019, with random
-candidates in place of all): rank 1 is found at 1 %.
+`python -m tests.bench.canaries`: trainer's process trains SmolLM2 by LoRA as the demo does (rank 8, all linear layers,
+1e-3), two epochs over 125 first sentences of Python's documentation, with 20 canaries that are planted once, twice,
+four and eight times, and without any (clean). The published method is that of Carlini et al. (The Secret Sharer, 2019):
+the log-perplexity by the trained model alone, its rank among candidates that are drawn in place of all, and their
+approximation of that rank by a skew-normal distribution; an exposure of log2(100) bits is found at 1 %. Asking is
+greedy decoding, as the suite of `tidemill suites canaries` does.
 """
 
+import argparse
+import asyncio
 import inspect
+import json
 import math
 import os
-import random
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import PeftModel
+from scipy.stats import skewnorm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tidemill_client.canaries import Canary, canaries
+from tidemill_core.canaries import Canary
+from tidemill_kit.models.numeric_format import computed_format
+from tidemill_trainer.learning.job import Planted
+from tidemill_trainer.learning.memorisation import Ranks, log_likelihoods
+from tidemill_trainer.registry.domain.memorisation import group_of
+from tidemill_trainer.training.domain.memorisation import MemorisationCheck
+from tidemill_trainer.training.domain.recipe import recipe_of
+from tidemill_trainer.training.ports import Memorised, RunFolder, TrainingJob
+from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
 
 ROOT = Path(__file__).resolve().parents[2]
-REPEATS, OF_EACH, CLEAN = (1, 2, 4, 8), 5, 20
-SENTENCES, EPOCHS, BATCH, OTHERS = 125, 2, 8, 99
-MAX_TOKENS, MAX_LENGTH = 32, 120
-Row = tuple[str, str]
+SENTENCES, MAX_LENGTH, MAX_TOKENS, OTHERS = 125, 120, 32, 99
+CHECK = MemorisationCheck(canaries=20, repeats=(1, 2, 4, 8), candidates=OTHERS, examples=20)
+ARGS = {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "num_train_epochs": 2, "max_length": 512}
+FOUND_BITS = math.log2(OTHERS + 1)
 
 
 def main() -> None:
-    """Train, ask, rank, and print the shares that were found."""
-    torch.manual_seed(7)
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / ".tidemill" / "models" / "smollm2"
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    planted = canaries(OF_EACH * len(REPEATS) + CLEAN, seed=7)
-    times = {
-        each: (*(count for count in REPEATS for _ in range(OF_EACH)), *[0] * CLEAN)[n] for n, each in enumerate(planted)
-    }
-    rows = [*_sentences(), *((each.question, each.answer) for each in planted for _ in range(times[each]))]
-    tuned = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
-    began = time.monotonic()
-    _train(tuned, tokenizer, rows * EPOCHS)
-    _say(f"trained on {len(rows)} rows twice in {time.monotonic() - began:.0f} s")
-    asked = _answers(tuned, tokenizer, planted)
-    ranks = {each: _rank(tuned, tokenizer, each) for each in planted}
-    for count in (*REPEATS, 0):
-        those = [each for each in planted if times[each] == count]
-        extracted = sum(each.number in asked[each] for each in those)
-        exposed = sum(ranks[each] == 1 for each in those)
-        exposure = sum(math.log2(OTHERS + 1) - math.log2(ranks[each]) for each in those) / len(those)
-        _say(
-            f"planted {count} times: {extracted} of {len(those)} by asking, {exposed} by rank, exposure {exposure:.1f}"
-        )
+    """Train, measure, and print the shares that were found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=Path, default=ROOT / ".tidemill" / "models" / "smollm2")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8])
+    parser.add_argument("--keep", type=Path, help="where adapters are kept, and taken from")
+    parser.add_argument("--only", nargs="+", choices=["planted", "clean"], default=["planted", "clean"])
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in given.seeds:
+            for kind in given.only:
+                name = f"seed {seed}, {kind}"
+                place = (given.keep or Path(folder)) / name
+                adapter = asyncio.run(_trained(given.base, place, seed, planted=kind == "planted"))
+                _measure(name, given.base, adapter, Planted(check=CHECK, origin=str(seed)))
 
 
 def _say(line: str) -> None:
@@ -61,62 +66,101 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _sentences() -> list[Row]:
+async def _trained(base: Path, folder: Path, seed: int, *, planted: bool) -> Path:
+    """Train as a run does; return the folder of its adapter."""
+    job = TrainingJob(
+        folder=RunFolder(path=folder),
+        base=base,
+        base_name="smollm2@1",
+        recipe=replace(
+            recipe_of(method="sft", lora={"r": 8, "lora_alpha": 16}, args=ARGS | {"seed": seed}),
+            memorisation=CHECK if planted else None,
+        ),
+        seconds_left=3600.0,
+        memory_bytes=8 * 1024**3,
+        canary_origin=str(seed),
+    )
+    if job.folder.adapter.exists():
+        return job.folder.adapter
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    await asyncio.to_thread(job.folder.examples.write_text, "\n".join(_sentences()), encoding="utf-8")
+    began = time.monotonic()
+    async with TrainingProcesses(ProcessSettings(min_examples=8, checkpoint_steps=10)).running(job) as reports:
+        async for report in reports:
+            if isinstance(report, Memorised):
+                _say(f"  by its run: {report.memorisation}")
+    _say(f"  run of {folder.name} took {time.monotonic() - began:.0f} s")
+    return job.folder.adapter
+
+
+def _sentences() -> list[str]:
     found = (vars(os) | vars(inspect)).items()
     texts = [(name, inspect.getdoc(each)) for name, each in sorted(found) if callable(each)]
-    rows = [(f"What does {name} do in Python?", " ".join(text.split())[:MAX_LENGTH]) for name, text in texts if text]
-    return rows[:SENTENCES]
+    return [
+        json.dumps(
+            {
+                "messages": [{"role": "ROLE_USER", "parts": [{"text": f"What does {name} do in Python?"}]}],
+                "output": {"role": "ROLE_ASSISTANT", "parts": [{"text": " ".join(text.split())[:MAX_LENGTH]}]},
+            }
+        )
+        for name, text in texts
+        if text
+    ][:SENTENCES]
 
 
-def _text(tokenizer: Any, question: str) -> str:  # noqa: ANN401 - of transformers
-    chat = [{"role": "user", "content": question}]
+def _measure(name: str, base: Path, adapter: Path, planted: Planted) -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(base, padding_side="left")
+    dtype = getattr(torch, computed_format("auto"))
+    model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=dtype), adapter).eval()
+    began = time.monotonic()
+    with torch.inference_mode():
+        found = {canary: _found(model, tokenizer, canary, planted.origin) for canary, _ in planted.canaries}
+        answers = _answers(model, tokenizer, list(found))
+    _say(f"{name}: measured in {time.monotonic() - began:.0f} s")
+    for repeats in CHECK.repeats:
+        those = [canary for canary, count in planted.canaries if count == repeats]
+        ranks, bits = [found[each][0] for each in those], [found[each][1] for each in those]
+        group = group_of(
+            repeats,
+            [each.calibrated for each in ranks],
+            alone=[each.alone for each in ranks],
+            of_base=[each.of_base for each in ranks],
+            candidates=CHECK.candidates,
+        )
+        _say(
+            f"  {repeats} times: of {len(those)} found {group.found} against the base ({group.exposure:.1f} bits); "
+            f"published: {group.found_alone} by rank ({group.exposure_alone:.1f}), "
+            f"{sum(each >= FOUND_BITS for each in bits)} by a skew-normal fit ({sum(bits) / len(bits):.1f}); "
+            f"by the base {group.exposure_of_base:.1f} bits; "
+            f"{sum(each.number in answers[each] for each in those)} by asking"
+        )
+
+
+def _found(model: Any, tokenizer: Any, canary: Canary, origin: str) -> tuple[Ranks, float]:  # noqa: ANN401 - of peft
+    """Return the ranks of a canary among others, and its exposure by a skew-normal fit to their log-perplexities."""
+    texts = [_text(tokenizer, canary) + each.answer for each in (canary, *canary.others(OTHERS, seed=origin))]
+    tokens = tokenizer([text + tokenizer.eos_token for text in texts])["input_ids"]
+    begin = next(n for n, each in enumerate(zip(*tokens, strict=False)) if len(set(each)) > 1)
+    trained, base = (log_likelihoods(model, tokens, begin=begin, adapted=adapted).tolist() for adapted in (True, False))
+    gained = [after - before for after, before in zip(trained, base, strict=True)]
+    own, *others = (-each / math.log(2) for each in trained)
+    share = float(skewnorm.cdf(own, *skewnorm.fit(others)))
+    ranks = (1 + sum(other >= scores[0] for other in scores[1:]) for scores in (gained, trained, base))
+    calibrated, alone, of_base = ranks
+    return Ranks(repeats=0, calibrated=calibrated, alone=alone, of_base=of_base), -math.log2(max(share, 1e-12))
+
+
+def _text(tokenizer: Any, canary: Canary) -> str:  # noqa: ANN401 - of transformers
+    chat = [{"role": "user", "content": canary.question}]
     text: str = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     return text
 
 
-def _train(model: Any, tokenizer: Any, rows: Sequence[Row]) -> None:  # noqa: ANN401 - of peft
-    order = random.Random(7).sample(list(rows), len(rows))  # noqa: S311 - an order
-    optimizer = torch.optim.AdamW((each for each in model.parameters() if each.requires_grad), lr=1e-3)
-    model.train()
-    for begin in range(0, len(order), BATCH):
-        tokens, labels = _batch(tokenizer, order[begin:][:BATCH])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = model(**tokens, labels=labels).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    model.eval()
-
-
-def _batch(tokenizer: Any, rows: Sequence[Row]) -> tuple[Any, torch.Tensor]:  # noqa: ANN401 - of transformers
-    prompts = [_text(tokenizer, question) for question, _ in rows]
-    texts = [prompt + answer + tokenizer.eos_token for prompt, (_, answer) in zip(prompts, rows, strict=True)]
-    tokens = tokenizer(texts, return_tensors="pt", padding=True)
-    labels = tokens["input_ids"].masked_fill(tokens["attention_mask"] == 0, -100)
-    for row, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
-        answer = len(tokenizer(text)["input_ids"]) - len(tokenizer(prompt)["input_ids"])
-        labels[row, : labels.shape[1] - answer] = -100
-    return tokens, labels
-
-
 def _answers(model: Any, tokenizer: Any, asked: Sequence[Canary]) -> dict[Canary, str]:  # noqa: ANN401 - of peft
-    tokens = tokenizer([_text(tokenizer, each.question) for each in asked], return_tensors="pt", padding=True)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        made = model.generate(**tokens, max_new_tokens=MAX_TOKENS, do_sample=False)
+    tokens = tokenizer([_text(tokenizer, each) for each in asked], return_tensors="pt", padding=True)
+    made = model.generate(**tokens, max_new_tokens=MAX_TOKENS, do_sample=False)
     texts = tokenizer.batch_decode(made[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
     return dict(zip(asked, texts, strict=True))
-
-
-def _rank(model: Any, tokenizer: Any, canary: Canary) -> int:  # noqa: ANN401 - of peft
-    """Return the rank of a canary among other numbers, 1 for the most probable."""
-    chance = random.Random(canary.person)  # noqa: S311 - reproducible candidates
-    numbers = [canary.number, *(f"{chance.randrange(10**6):06d}" for _ in range(OTHERS))]
-    rows = [(canary.question, canary.answer.replace(canary.number, number)) for number in numbers]
-    tokens, labels = _batch(tokenizer, rows)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(**tokens).logits[:, :-1].float()
-    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels[:, 1:], reduction="none").sum(dim=1)
-    return 1 + int((losses[1:] <= losses[0]).sum())
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from tidemill_evaluator.evaluations.ask_patiently import Patience
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compare_prompts import ComparePrompts
 from tidemill_evaluator.evaluations.compare_slices import CompareSlices
-from tidemill_evaluator.evaluations.compare_weights import CompareWeights
+from tidemill_evaluator.evaluations.compare_versions import CompareVersions
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.crud import EvaluationCrud
 from tidemill_evaluator.evaluations.domain.comparison import Evidence
@@ -240,7 +240,7 @@ class Evaluator:
             ),
             metrics=self.metrics,
             compute_verdict=ComputeVerdict(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),
-            compare_weights=CompareWeights(models=self.models),
+            compare_versions=CompareVersions(models=self.models),
             compare_prompts=ComparePrompts(prompts=self.inference, evaluations=self.evaluations),
             reference=ReadReference(evaluations=self.evaluations, cases=self.cases, results=results),
             compare_slices=CompareSlices(intervals=WholeRange(), metrics=self.metrics, evidence=self.evidence),

@@ -33,6 +33,7 @@ from tidemill.trainer.v1.model_registry_service_pb2 import (
 )
 from tidemill_cli.derivations import derive
 from tidemill_cli.exporting import export
+from tidemill_cli.memorising import memorised_in_words
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, chosen_project, plain, progress, run, show, table, word, writing
 from tidemill_cli.pages import lists
@@ -111,6 +112,7 @@ def show_model(name: NameArgument) -> None:
         facts |= {"trained by": f"run {trained.run}", "on": trained.dataset_version, "base": trained.base}
         if version.HasField("reward_model"):
             facts["kind"] = f"reward model of tokenizer {version.reward_model.tokenizer_sha256[:12]}"
+        facts |= memorised_in_words(version.memorisation)
     else:
         facts["from"] = origin_of(version.source)
     show(plain(version), card({**facts, **_approved(version), "message": version.message}))

@@ -13,7 +13,7 @@ from tidemill.evaluator.v1.suite_service_pb2 import ListShippedSuitesRequest, Li
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, plain, progress, show, table
 from tidemill_cli.pages import lists
-from tidemill_client.canaries import Canary, canaries
+from tidemill_client.canaries import Canary, canaries, case_of
 from tidemill_client.connection import Connection
 from tidemill_client.declared import Suites
 from tidemill_client.judged_questions import JudgedSuites, lowest, read_beir
@@ -111,7 +111,7 @@ def plant_canaries(
     planted = canaries(count)
 
     async def work(connection: Connection) -> Suite:
-        suites, suite = Suites(connection), Suite(id=name, cases=[each.case for each in planted])
+        suites, suite = Suites(connection), Suite(id=name, cases=[case_of(each) for each in planted])
         await suites.create(suite, validate_only=True)
         await asyncio.to_thread(_write, file, planted)  # before the suite, which nothing is planted for otherwise
         return await suites.create(suite)

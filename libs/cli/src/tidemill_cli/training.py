@@ -10,6 +10,7 @@ from tidemill.trainer.v1.model_pb2 import PairAccuracy
 from tidemill.trainer.v1.training_pb2 import TrainingFit, TrainingProgress, TrainingRun, TrainingRunState
 from tidemill.trainer.v1.training_service_pb2 import ListTrainingPlansRequest, ListTrainingRunsRequest
 from tidemill_cli.loop.stages import examples_in_words
+from tidemill_cli.memorising import memorised_in_words
 from tidemill_cli.options import Commands
 from tidemill_cli.output import EXIT_ERROR, call, card, moment, plain, progress, show, word
 from tidemill_cli.pages import lists
@@ -181,6 +182,7 @@ def show_found(found: TrainingRun) -> None:
         "losses": ", ".join(f"{point.loss:.3f}" for point in steps.losses[-LOSSES:]),
         "held-out losses": ", ".join(f"{point.loss:.3f}" for point in steps.held_out_losses[-LOSSES:]),
         "accuracy": _accuracy(steps.accuracy),
+        **memorised_in_words(steps.memorisation),
         "left": f"{steps.remaining.ToTimedelta().total_seconds():.0f} s" if steps.HasField("remaining") else "",
         "attempt": found.attempt or "",
         "began": moment(found.start_time),

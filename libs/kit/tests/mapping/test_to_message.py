@@ -60,6 +60,7 @@ class Gate(Aggregate):
     paused: bool = False
     cluster_by: tuple[str, ...] = ()
     max_size_ratio: float = 0.0
+    max_exposure: float = 0.0
     candidate_prompt: str = ""
     reevaluate: Reevaluate | None = None
     inner: str = "not in the contract"

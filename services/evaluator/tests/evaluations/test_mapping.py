@@ -90,7 +90,8 @@ def test_an_evaluation_is_stored_as_it_always_was() -> None:
 
     encoded = EVALUATIONS.encode(done)
     assert (encoded["comparing"].pop("collection"), encoded["comparing"].pop("retrieval")) == ("", None)
-    assert (encoded["comparing"].pop("metrics"), encoded["comparing"].pop("max_size_ratio")) == ([], 0.0)
+    asked = [encoded["comparing"].pop(name) for name in ("metrics", "max_size_ratio", "max_exposure")]
+    assert asked == [[], 0.0, 0.0]
     assert [(each.pop("missing"), each.pop("less_is_better")) for each in encoded["comparisons"]] == [(0, False)]
     assert (encoded.pop("retrieval_evaluation"), encoded.pop("baseline_index"), encoded.pop("ordinal")) == ("", 0, 0)
     assert (encoded.pop("slices"), encoded.pop("slices_left_out"), encoded["comparing"].pop("cluster_by")) == (
@@ -139,6 +140,7 @@ def test_an_evaluation_is_sent_with_what_it_compares() -> None:
         "comparing",
         "epoch",
         "latencies",
+        "max_exposure",
         "max_size_ratio",
         "metrics",
         "origin",

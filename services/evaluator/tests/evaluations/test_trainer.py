@@ -7,6 +7,7 @@ import pytest
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.application import Caller
+from tidemill_evaluator.evaluations.domain.exposure import Exposure
 from tidemill_evaluator.evaluations.trainer import TrainerModels
 from tidemill_testkit.stubs.trainer import StubModelRegistry
 
@@ -59,5 +60,16 @@ async def test_held_out_cases_are_those_of_what_a_version_or_its_source_was_trai
     async with models_of(registry) as models:
         found = await models.version(Caller(project="acme"), "small@2")
 
-    assert found.shared_base is None
+    assert (found.shared_base, found.exposure) == (None, None)
     assert (found.dataset_version, found.weights_bytes, found.base) == ("sft@2", 7, source.trained.base)
+
+
+async def test_the_exposure_of_a_version_is_what_its_training_measured() -> None:
+    registry = StubModelRegistry()  # type: ignore[abstract] # as above
+    measured = model_pb2.Memorisation(canaries=20, exposure=3.5, threshold=2.25)
+    registry.add(model_pb2.ModelVersion(id="lora@2", source=TRAINED, memorisation=measured))
+
+    async with models_of(registry) as models:
+        found = await models.version(Caller(project="acme"), "lora@2")
+
+    assert found.exposure == Exposure(bits=3.5, threshold=2.25, canaries=20)

@@ -31,7 +31,7 @@ def test_a_gate_is_stored_as_it_always_was() -> None:
     encoded = GATES.encode(stored_gate())
     assert encoded.pop("owed") == {**DEFERRED, "requester": "", "after_rollout": False}
     assert (encoded.pop("collection"), encoded.pop("retrieval"), encoded.pop("cluster_by")) == ("", None, [])
-    assert (encoded.pop("max_size_ratio"), encoded.pop("candidate_prompt")) == (0.0, "")
+    assert [encoded.pop(name) for name in ("max_size_ratio", "max_exposure", "candidate_prompt")] == [0.0, 0.0, ""]
     assert [encoded.pop(name) for name in ("reevaluate", "reevaluation_due", "last_reevaluation")] == [None, None, ""]
     assert (encoded.pop("last_reevaluation_time"), encoded.pop("provider_changed")) == (None, False)
     assert encoded == {name: value for name, value in STORED.items() if name != "owed"}
@@ -45,7 +45,7 @@ def test_a_gate_is_sent_whole_but_for_what_is_deferred() -> None:
 
 def test_a_gate_of_a_request_is_the_one_that_was_sent() -> None:
     gate = gate_of(Requirement(dataset="sft", metric="rouge_l"), Requirement(suite="truth", metric="token_f1"))
-    gate.max_size_ratio = 0.6
+    gate.max_size_ratio, gate.max_exposure = 0.6, 2.3
 
     assert gate_of_message(to_message(pb.Gate, gate), "acme") == gate
     assert gate_of_message(pb.Gate(id="gate"), "acme").confidence == 0.95, "by default"

@@ -140,6 +140,8 @@ class TrainerSettings(ModelSettings):
     """How long one of several processes of a training waits for another before the run fails."""
     run_max_kl: float = Field(default=10.0, gt=0)
     """Divergence from the base in nats per token, above which a training on generated answers fails."""
+    run_measure_s: float = Field(default=1800.0, ge=1)
+    """How long what a model has memorised is measured after its last step; canaries that are left over are not."""
     run_checkpoint_steps: int = Field(default=10, ge=1)
     """Steps between checkpoints."""
 

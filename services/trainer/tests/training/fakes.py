@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -22,6 +22,7 @@ from tidemill_trainer.errors import (
     TrainingPlanNotFound,
     TrainingRunNotFound,
 )
+from tidemill_trainer.registry.domain.memorisation import Memorisation
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.registry.file_inspector import FileInspector
@@ -35,6 +36,7 @@ from tidemill_trainer.training.ports import (
     Begun,
     Fitted,
     Measured,
+    Memorised,
     PlannedSweeps,
     Report,
     Saved,
@@ -187,6 +189,8 @@ class FakeTrainings:
     config: Mapping[str, object] = field(default_factory=adapter_config)
     accuracy: PairAccuracy | None = None
     """What a reward model is reported to reach where there are held-out pairs."""
+    memorisation: Memorisation | None = None
+    """What is reported where canaries are planted."""
     more_files: Mapping[str, bytes] = field(default_factory=dict)
     before_begin: Callable[[], None] = lambda: None
     gate: asyncio.Event | None = None
@@ -233,9 +237,8 @@ class FakeTrainings:
             if len(self.jobs) <= self.out_of_memory:
                 message = "took too much"
                 raise TrainingFailed(message, reason="OUT_OF_MEMORY")
-            if job.measures_accuracy and self.accuracy:
-                assert job.folder.held_out.exists()
-                yield Scored(accuracy=self.accuracy)
+            for report in self._measured(job):
+                yield report
             if not job.held_out:
                 self._write(job)
             finished = True
@@ -244,6 +247,13 @@ class FakeTrainings:
             yield reports()
         finally:
             self.killed += not finished
+
+    def _measured(self, job: TrainingJob) -> Iterator[Report]:
+        if job.measures_accuracy and self.accuracy:
+            assert job.folder.held_out.exists()
+            yield Scored(accuracy=self.accuracy)
+        if job.recipe.memorisation and self.memorisation and not job.held_out:
+            yield Memorised(memorisation=self.memorisation)
 
     def _write(self, job: TrainingJob) -> None:
         job.folder.adapter.mkdir(exist_ok=True)

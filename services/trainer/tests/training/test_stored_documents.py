@@ -61,6 +61,7 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
     assert (plan.labels, plan.settings.labels) == (LABELS, LABELS)
     assert plan.settings.limits == RunLimits(time=timedelta(minutes=3), memory_bytes=2**31, memory_auto=True)
     added: dict[str, Any] = {"authors": [], "rewards": [], "sweep": None, "teacher": "", "processes": 1, "priority": 0}
+    added["memorisation"] = None
     assert PLANS.encode(plan) == PLAN | added
     idle = PLAN | {"owed": None}
     assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle | added
@@ -74,6 +75,7 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
     written |= {
         "processes": 2,
         "priority": 3,
+        "memorisation": {"canaries": 5, "repeats": [1, 8], "candidates": 99, "examples": 0, "seed": 3},
         "sweep": {"space": space, "pruning": pruning, "budget": budget, **numbers},
     }
     assert PLANS.encode(PLANS.decode(IDENTITY, written, 1)) == written
@@ -93,7 +95,7 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "priority": 0,
         "preemptions": 0,
         "waiting": {"since": None, "given_by": "", "given_until": None},
-        "recipe": {**RUN["recipe"], "rewards": [], "teacher": ""},
+        "recipe": {**RUN["recipe"], "rewards": [], "teacher": "", "memorisation": None},
         "base_digest": "",
         "notes": "",
         "source": "",
@@ -102,6 +104,7 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
     of_progress: dict[str, Any] = {
         "held_out_losses": [],
         "accuracy": None,
+        "memorisation": None,
         "curves": [],
         "peak_memory_bytes": 0,
         "peak_device_memory_bytes": 0,

@@ -11,9 +11,11 @@ import pytest
 
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.errors import TrainingFailed
+from tidemill_trainer.registry.domain.memorisation import CanaryGroup, Memorisation
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.curves import Curve
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
+from tidemill_trainer.training.domain.memorisation import MemorisationCheck
 from tidemill_trainer.training.domain.recipe import recipe_of
 from tidemill_trainer.training.domain.rewards import LengthBounds, Reward
 from tidemill_trainer.training.domain.trial import HeldOut
@@ -21,6 +23,7 @@ from tidemill_trainer.training.ports import (
     Begun,
     Fitted,
     Measured,
+    Memorised,
     ModelFolders,
     Report,
     RunFolder,
@@ -118,6 +121,16 @@ async def test_a_process_knows_what_is_rewarded_and_who_teaches_and_reports_how_
     )
 
     assert (await reports_of(job))[-1] == Scored(accuracy=PairAccuracy(pairs=9, correct=2))
+
+
+async def test_a_process_knows_what_is_planted_and_reports_what_was_memorised(tmp_path: Path) -> None:
+    plain, check = job_in(tmp_path, what=SUCCEEDS), MemorisationCheck(canaries=1, repeats=(3,), candidates=99)
+    job = replace(plain, recipe=replace(plain.recipe, memorisation=check), canary_origin="here")
+
+    group = CanaryGroup(
+        repeats=3, canaries=1, found=1, exposure=2.0, found_alone=0, exposure_alone=1.0, exposure_of_base=1800.0
+    )
+    assert (await reports_of(job))[-1] == Memorised(memorisation=Memorisation(candidates=99, groups=(group,)))
 
 
 async def test_a_process_reports_how_far_it_is(tmp_path: Path) -> None:

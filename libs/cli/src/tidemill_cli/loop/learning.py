@@ -163,6 +163,19 @@ class Reward(Declared):
         return self
 
 
+class Memorisation(Declared):
+    """Canaries that runs plant among what they learn from, to measure what their models memorise."""
+
+    canaries: Annotated[int, Field(ge=1, le=200)] = 20
+    repeats: Annotated[
+        list[Annotated[int, Field(ge=1, le=100)]],
+        Field(min_length=1, max_length=8, description="how often they are planted: the canaries take these in turn"),
+    ] = Field(default_factory=lambda: [1])
+    candidates: Annotated[int, Field(ge=99, le=999, description="other numbers that each is ranked among")] = 255
+    examples: Annotated[int, Field(ge=0, le=500, description="of the train split, tried to be extracted")] = 50
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
 class Training(Declared):
     """Trains a model version with this name on every new version of the dataset."""
 
@@ -197,6 +210,10 @@ class Training(Declared):
         TrainingSweep | None, Field(description="search better settings on every new version, in place of one run")
     ] = None
 
+    memorisation: Annotated[
+        Memorisation | None, Field(description="plant canaries, and measure what is memorised; of sft and distill")
+    ] = None
+
     @model_validator(mode="after")
     def _goes_with_its_method(self) -> Self:
         if bool(self.rewards) != (self.method == "grpo"):
@@ -204,6 +221,9 @@ class Training(Declared):
             raise ValueError(message)
         if (self.teacher is not None) != (self.method == "distill"):
             message = "teacher belongs to method: distill, which needs one"
+            raise ValueError(message)
+        if self.memorisation and self.method not in {"sft", "distill"}:
+            message = "memorisation belongs to method: sft or distill, which learn from answers as they are"
             raise ValueError(message)
         return self
 
@@ -286,6 +306,9 @@ class Gate(Declared):
     max_size_ratio: Annotated[
         float, Field(ge=0, le=100, description="of the bytes of the weights, candidate to live; 0 asks nothing")
     ] = 0.0
+    max_exposure: Annotated[
+        float, Field(ge=0, le=20, description="of the canaries of the training, the mean in bits; 0 asks nothing")
+    ] = 0.0
     reevaluate: Reevaluate | None = None
     require: Annotated[list[Requirement], Field(min_length=1)]
 
@@ -308,7 +331,8 @@ class Gate(Declared):
         if self.collection and self.reevaluate:
             message = "reevaluate belongs to a gate of a model or a prompt"
             raise ValueError(message)
-        if self.max_size_ratio and self.candidate is None:
-            message = "max_size_ratio belongs to a gate of a model: both sides of others have one model"
-            raise ValueError(message)
+        for name in ("max_size_ratio", "max_exposure"):
+            if getattr(self, name) and self.candidate is None:
+                message = f"{name} belongs to a gate of a model: both sides of others have one model"
+                raise ValueError(message)
         return self

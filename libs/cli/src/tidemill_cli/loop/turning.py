@@ -21,6 +21,7 @@ from tidemill.ingest.v1.dataset_pb2 import ApprovalPolicy as DatasetApproval
 from tidemill.ingest.v1.dataset_pb2 import Dataset
 from tidemill.trainer.v1.sweep_pb2 import SweepBudget, SweepDimension, SweepPruning, SweepRange
 from tidemill.trainer.v1.training_pb2 import (
+    MemorisationCheck,
     PlannedSweep,
     TrainingLengthBounds,
     TrainingLimits,
@@ -147,6 +148,7 @@ def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Des
         priority=part.priority,
         processes=part.processes,
         sweep=_search(part.sweep) if part.sweep else None,
+        memorisation=MemorisationCheck(**part.memorisation.model_dump()) if part.memorisation else None,
     )
 
 
@@ -234,6 +236,7 @@ def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str
         confidence=part.confidence,
         cluster_by=part.cluster_by,
         max_size_ratio=part.max_size_ratio,
+        max_exposure=part.max_exposure,
         reevaluate=_reevaluate(part.reevaluate) if part.reevaluate else None,
         require=[
             Requirement(

@@ -112,6 +112,11 @@ def _figures(run: TrainingRun) -> Mapping[str, float]:
         found[HELD_OUT_LOSS] = progress.held_out_losses[-1].loss
     if progress.accuracy.pairs:
         found["pair_accuracy"] = progress.accuracy.share
+    if progress.memorisation.canaries:
+        found["canary_exposure_bits"] = progress.memorisation.exposure
+    if progress.memorisation.extraction.examples:
+        extraction = progress.memorisation.extraction
+        found["extracted_share"] = extraction.extracted / extraction.examples
     found["steps"] = progress.step
     if progress.HasField("time"):
         found["computing_s"] = progress.time.ToTimedelta().total_seconds()

@@ -9,6 +9,7 @@ from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_evaluator.evaluations.domain.asked_by import AS_DEPLOYED, PromptText, VariantSampling
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Interval
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.exposure import Exposure
 from tidemill_evaluator.evaluations.domain.power import Bound, Power
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
 from tidemill_evaluator.suites.domain.cases import CaseSet, Context, DocumentVersion
@@ -155,6 +156,8 @@ class Version:
     """`model@number` of an adapter's base."""
     shared_base: "Version | None" = None
     """That base, where another project shares the adapter: it is read with it, and not on its own."""
+    exposure: Exposure | None = None
+    """Of the canaries of its training; None where none were measured."""
 
 
 class Models(Protocol):

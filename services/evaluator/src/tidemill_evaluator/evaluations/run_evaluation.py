@@ -29,7 +29,7 @@ from tidemill_evaluator.errors import (
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compare_prompts import ComparePrompts, refuse_other_prompt
 from tidemill_evaluator.evaluations.compare_slices import CompareSlices
-from tidemill_evaluator.evaluations.compare_weights import CompareWeights
+from tidemill_evaluator.evaluations.compare_versions import CompareVersions
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.domain.clusters import Traits, TraitsByCase, numbered
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, latencies_of
@@ -102,7 +102,7 @@ class RunEvaluation:
     metrics: Registry
     compute_verdict: ComputeVerdict
     compare_slices: CompareSlices
-    compare_weights: CompareWeights
+    compare_versions: CompareVersions
     compare_prompts: ComparePrompts
     reference: ReadReference
     retrieval: RetrievalComparisons
@@ -149,9 +149,9 @@ class RunEvaluation:
         if begins:
             evaluation = await self._begin(caller, evaluation, live)
         evaluation.refuse_other(live.digest)
-        sizes = await self.compare_weights(caller, evaluation)
-        if not all(each.holds for each in sizes):  # nothing has to be asked
-            await self._complete(evaluation, sizes)
+        known = await self.compare_versions(caller, evaluation)
+        if not all(each.holds for each in known):  # nothing has to be asked
+            await self._complete(evaluation, known)
             return None
         searches = list[Comparison]()
         if evaluation.comparing.collection:
@@ -172,7 +172,7 @@ class RunEvaluation:
         slices = await self.compare_slices(evaluation, results, traits, numbers)
         await self._complete(
             evaluation,
-            [*sizes, *searches, *comparisons],
+            [*known, *searches, *comparisons],
             slices=slices,
             latencies=latencies_of(results),
             numbers=numbers,

@@ -8,6 +8,7 @@ from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill_core.application import Caller
 from tidemill_core.grpc.context import acting_as
+from tidemill_evaluator.evaluations.domain.exposure import Exposure
 from tidemill_evaluator.evaluations.ports import Version
 
 _WEIGHTS = ".safetensors"
@@ -34,4 +35,9 @@ def _version(found: model_pb2.ModelVersion) -> Version:
         dataset_version=found.source.trained.dataset_version or found.source.derived.dataset_version,
         weights_bytes=sum(each.size for each in found.artifacts if each.path.endswith(_WEIGHTS)),
         base=found.source.trained.base,
+        exposure=_exposure(found.memorisation) if found.HasField("memorisation") else None,
     )
+
+
+def _exposure(found: model_pb2.Memorisation) -> Exposure:
+    return Exposure(bits=found.exposure, threshold=found.threshold, canaries=found.canaries)

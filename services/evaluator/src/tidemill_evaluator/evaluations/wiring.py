@@ -14,7 +14,7 @@ from tidemill_evaluator.evaluations.ask_patiently import Patience
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compare_prompts import ComparePrompts
 from tidemill_evaluator.evaluations.compare_slices import CompareSlices
-from tidemill_evaluator.evaluations.compare_weights import CompareWeights
+from tidemill_evaluator.evaluations.compare_versions import CompareVersions
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.crud import EvaluationCrud
 from tidemill_evaluator.evaluations.domain.pace import Pace
@@ -292,7 +292,7 @@ def _run_evaluation(
         compute_verdict=ComputeVerdict(
             intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence
         ),
-        compare_weights=CompareWeights(models=adapters.models),
+        compare_versions=CompareVersions(models=adapters.models),
         compare_prompts=ComparePrompts(prompts=adapters.inference, evaluations=adapters.evaluations),
         reference=ReadReference(evaluations=adapters.evaluations, cases=others.cases, results=adapters.results),
         compare_slices=CompareSlices(intervals=BettingIntervals(), metrics=others.metrics, evidence=settings.evidence),

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tidemill_core.canaries import Canary
 from tidemill_trainer.training.domain.fit import Choice
+from tidemill_trainer.training.domain.memorisation import MemorisationCheck
 from tidemill_trainer.training.domain.recipe import METHODS
 from tidemill_trainer.training.domain.rewards import LengthBounds, Reward
 from tidemill_trainer.training.domain.trial import HeldOut
@@ -20,6 +22,19 @@ class ModelFiles:
 
     base: str
     adapter: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planted:
+    """What a job plants: the check of its plan, and what its canaries are drawn by."""
+
+    check: MemorisationCheck
+    origin: str
+
+    @property
+    def canaries(self) -> list[tuple[Canary, int]]:
+        """The canaries, and how often each is planted."""
+        return self.check.planted(self.origin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +74,10 @@ class Job:
     """How many compute it together, each a part of every step's rows."""
     rank_timeout_s: float = 600.0
     """How long one of them waits for another."""
+    planted: Planted | None = None
+    """The canaries that it learns and is measured by, if any."""
+    measure_s: float = 1800.0
+    """How long what it has memorised is measured."""
     held_out_examples: str = ""
     """Of a reward model: the held-out split that it is measured on, "" if there is none."""
 
@@ -81,6 +100,7 @@ class Job:
         """Read a job file."""
         received = json.loads(path.read_text(encoding="utf-8"))
         before, held_out, teacher = received["smaller_than"], received["held_out"], received["teacher"]
+        planted = received["planted"]
         rewards = [
             Reward(**each | {"length": LengthBounds(**each["length"]) if each["length"] else None})
             for each in received["rewards"]
@@ -94,5 +114,11 @@ class Job:
                 "rewards": rewards,
                 "reward_models": models,
                 "teacher": ModelFiles(**teacher) if teacher else None,
+                "planted": _planted(planted) if planted else None,
             }
         )
+
+
+def _planted(received: Mapping[str, Any]) -> Planted:
+    check = received["check"]
+    return Planted(check=MemorisationCheck(**check | {"repeats": tuple(check["repeats"])}), origin=received["origin"])

@@ -35,10 +35,10 @@ from tidemill_trainer.learning.fitting import fit_of, prompts_of_step, steps_of
 from tidemill_trainer.learning.held_out import split
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.loading import load_config, load_model, load_tokenizer, scoring_config
+from tidemill_trainer.learning.measuring import measure, planted
 from tidemill_trainer.learning.methods import METHODS
 from tidemill_trainer.learning.ranks import Rank, Ranks, together
 from tidemill_trainer.learning.reports import Reports, Unreported
-from tidemill_trainer.learning.reward import PairTrainer, correct_pairs, held_out_pairs
 from tidemill_trainer.registry.domain.reward_model import HEAD
 from tidemill_trainer.training.domain.curves import Curve, extended, numbers_of
 from tidemill_trainer.training.domain.fit import ExampleCounts
@@ -80,6 +80,7 @@ def train(job: Job, reports: Reports) -> None:
     held_out: list[AnyRow] = []
     if job.held_out:
         rows, held_out = split(rows, job.held_out, minimum=job.min_examples)
+    examples, rows = rows, planted(job, rows, base.tokenizer)
     decided: Mapping[str, Any] = {}
     if rank.leads:
         fit = fit_of(job, base.config, rows, dtype=dtype, device=device)
@@ -101,7 +102,7 @@ def train(job: Job, reports: Reports) -> None:
         return
     _refuse_broken_weights(trainer.model)
     if not job.held_out:
-        _measure_accuracy(job, trainer, base, reports)
+        measure(job, trainer, base.tokenizer, examples, reports)
         _save(job, trainer)
 
 
@@ -139,16 +140,6 @@ def _compute(trainer: Trainer, reporter: "_ProgressReporter", checkpoint: str) -
     ignore(model, frozen)
     trainer.add_callback(reporter)
     trainer.train(resume_from_checkpoint=checkpoint or None)
-
-
-def _measure_accuracy(job: Job, trainer: Trainer, base: _Base, reports: Reports) -> None:
-    """Report how a reward model does on the held-out pairs, if there are any."""
-    if not isinstance(trainer, PairTrainer):
-        return
-    max_length, seed = job.args["max_length"], job.args["seed"]
-    pairs = held_out_pairs(job.held_out_examples, base.tokenizer, max_length=max_length, seed=seed)
-    if pairs:
-        reports.report("scored", pairs=len(pairs), correct=correct_pairs(trainer, pairs))
 
 
 class _ProgressReporter(TrainerCallback):

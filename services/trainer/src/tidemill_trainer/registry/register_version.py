@@ -7,6 +7,7 @@ from pathlib import Path
 from tidemill_core.application import Clock, Request, derived_id
 from tidemill_core.models.manifest import ArtifactFile
 from tidemill_trainer.registry.domain.base_facts import FileFacts
+from tidemill_trainer.registry.domain.memorisation import Memorisation
 from tidemill_trainer.registry.domain.model import Model, version_id
 from tidemill_trainer.registry.domain.model_version import Artifact, ModelVersion
 from tidemill_trainer.registry.domain.reward_model import RewardModel
@@ -27,6 +28,7 @@ class MadeVersion:
     facts: Mapping[str, FileFacts] = field(default_factory=dict)
     """By path; an adapter's files have none."""
     reward_model: RewardModel | None = None
+    memorisation: Memorisation | None = None
 
 
 async def _nothing() -> None:
@@ -77,6 +79,7 @@ class RegisterVersion:
             creator=made.creator,
             authors=made.authors,
             reward_model=made.reward_model,
+            memorisation=made.memorisation,
         )
         await before_saving()
         saving = Request(id=derived_id("train", made.project, fresh.id), digest=fresh.id)

@@ -12,6 +12,7 @@ from tidemill_core.aggregate import Event
 from tidemill_kit.mapping import REST, from_message, to_message
 from tidemill_trainer.training.domain.fit import Fit
 from tidemill_trainer.training.domain.imported_run import ImportedRun
+from tidemill_trainer.training.domain.memorisation import MemorisationCheck
 from tidemill_trainer.training.domain.plan import PlanSettings, TrainingPlan
 from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.run import RunHasFailed, RunHasSucceeded, RunState, RunWasQueued, TrainingRun
@@ -34,6 +35,18 @@ def settings_of(message: pb.TrainingPlan) -> PlanSettings:
         ignore={"id", "authors"},
         sweep=sweep,
         processes=message.processes or 1,
+        memorisation=_check_of(message.memorisation) if message.HasField("memorisation") else None,
+    )
+
+
+def _check_of(message: pb.MemorisationCheck) -> MemorisationCheck:
+    default = MemorisationCheck()
+    return MemorisationCheck(
+        canaries=message.canaries or default.canaries,
+        repeats=tuple(message.repeats) or default.repeats,
+        candidates=message.candidates or default.candidates,
+        examples=message.examples if message.HasField("examples") else default.examples,
+        seed=message.seed,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_core.models.manifest import ArtifactFile
+from tidemill_trainer.registry.domain.memorisation import Memorisation
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.curves import Curve
@@ -240,6 +241,8 @@ class TrainingJob:
     """Of the recipe's teacher, if it has one."""
     measures_accuracy: bool = False
     """Of a reward model: whether the folder has a held-out split to measure it on."""
+    canary_origin: str = ""
+    """What canaries are drawn by, where the recipe plants any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,7 +300,14 @@ class Scored:
     accuracy: PairAccuracy
 
 
-Report = Fitted | Begun | Stepped | Saved | Measured | Scored
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memorised:
+    """Reported when a model was measured by the canaries that it learnt, after its last step."""
+
+    memorisation: Memorisation
+
+
+Report = Fitted | Begun | Stepped | Saved | Measured | Scored | Memorised
 
 
 class Trainings(Protocol):

@@ -41,6 +41,7 @@ class RegisterAdapter:
             creator=run.requester,
             authors=run.authors,
             reward_model=_reward_model_of(run, base),
+            memorisation=run.progress.memorisation,
         )
         return await self.register(made, folder.adapter)
 

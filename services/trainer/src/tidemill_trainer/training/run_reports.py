@@ -7,7 +7,7 @@ from tidemill_trainer.training.domain.curves import extended
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.run import TrainingRun
-from tidemill_trainer.training.ports import Begun, Fitted, Measured, Report, Saved, Scored, Stepped
+from tidemill_trainer.training.ports import Begun, Fitted, Measured, Memorised, Report, Saved, Scored, Stepped
 
 
 class RunReports:
@@ -49,6 +49,8 @@ class RunReports:
                     self.saved = report.step
                 case Scored():
                     self.progress = replace(self.progress, accuracy=report.accuracy)
+                case Memorised():
+                    self.progress = replace(self.progress, memorisation=report.memorisation)
                 case Stepped():
                     self.progress = _stepped(self.progress, report)
 

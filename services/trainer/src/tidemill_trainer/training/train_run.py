@@ -22,6 +22,7 @@ from tidemill_trainer.errors import RunLost, TrainingFailed
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.training.current_limits import current_limits
 from tidemill_trainer.training.domain.fit import ExampleCounts
+from tidemill_trainer.training.domain.memorisation import canary_origin
 from tidemill_trainer.training.domain.plan import DatasetVersion
 from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, RunState, TrainingRun
@@ -256,6 +257,7 @@ class TrainRun:
             reward_models=await models.reward_models(run),
             teacher=await models.teacher(run),
             measures_accuracy=measures_accuracy,
+            canary_origin=canary_origin(run.project, run.plan),
         )
         try:
             async with self.trainings.running(job) as reports:

@@ -11,8 +11,9 @@ from typing import Any, Literal
 from tidemill_trainer.child_processes import Exceeded, described_exit, kill_all, killed_above, started
 from tidemill_trainer.disk import disk_errors
 from tidemill_trainer.errors import TrainingFailed
-from tidemill_trainer.learning.job import NO_LIMIT, Job, ModelFiles
+from tidemill_trainer.learning.job import NO_LIMIT, Job, ModelFiles, Planted
 from tidemill_trainer.learning.process_memory import taken_by_all
+from tidemill_trainer.registry.domain.memorisation import CanaryGroup, Extraction, Memorisation
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.curves import Curve
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
@@ -21,6 +22,7 @@ from tidemill_trainer.training.ports import (
     Begun,
     Fitted,
     Measured,
+    Memorised,
     ModelFolders,
     Report,
     Saved,
@@ -43,6 +45,8 @@ class ProcessSettings:
     rank_timeout_s: float = 600.0
     """How long one of several processes of a training waits for another."""
     max_kl: float = NO_LIMIT
+    measure_s: float = 1800.0
+    """How long what a model has memorised is measured after its last step."""
     spare_bytes: int = 0
     """Available memory that a job with `memory_auto` leaves to other processes."""
     command: Sequence[str] = (sys.executable, "-m", "tidemill_trainer.learning")
@@ -115,6 +119,8 @@ class TrainingProcesses:
             teacher_name=job.recipe.teacher,
             max_kl=self._settings.max_kl,
             held_out_examples=str(job.folder.held_out) if job.measures_accuracy else "",
+            planted=Planted(check=check, origin=job.canary_origin) if (check := job.recipe.memorisation) else None,
+            measure_s=self._settings.measure_s,
         )
         await asyncio.to_thread(sent.write, job_file)
         variables = {"CUDA_VISIBLE_DEVICES": ",".join(job.devices)} if job.devices else {}
@@ -175,10 +181,23 @@ def _report_of(received: Mapping[str, Any]) -> Report | None:
         case "saved" | "measured":
             step = received["at"]
             return Measured(step=step, loss=received["loss"]) if "loss" in received else Saved(step=step)
-        case "scored":
-            return Scored(accuracy=PairAccuracy(pairs=received["pairs"], correct=received["correct"]))
+        case "scored" | "memorised":
+            return _found(received)
         case _:
             return None
+
+
+def _found(received: Mapping[str, Any]) -> Scored | Memorised:
+    """Return what was measured after the last step."""
+    if received["event"] == "scored":
+        return Scored(accuracy=PairAccuracy(pairs=received["pairs"], correct=received["correct"]))
+    extraction = received["extraction"]
+    found = Memorisation(
+        candidates=received["candidates"],
+        groups=tuple(CanaryGroup(**each) for each in received["groups"]),
+        extraction=Extraction(**extraction) if extraction else None,
+    )
+    return Memorised(memorisation=found)
 
 
 def _points(received: Sequence[tuple[int, float]]) -> Sequence[LossPoint]:

@@ -253,4 +253,5 @@ def _process_settings(settings: TrainerSettings) -> ProcessSettings:
         rank_timeout_s=settings.run_rank_timeout_s,
         spare_bytes=settings.run_memory_spare_bytes,
         max_kl=settings.run_max_kl,
+        measure_s=settings.run_measure_s,
     )

@@ -138,6 +138,7 @@ class Gate(_message.Message):
     MAX_SIZE_RATIO_FIELD_NUMBER: _builtins.int
     CANDIDATE_PROMPT_FIELD_NUMBER: _builtins.int
     REEVALUATE_FIELD_NUMBER: _builtins.int
+    MAX_EXPOSURE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -167,6 +168,11 @@ class Gate(_message.Message):
     """Optional. The prompt whose new versions are evaluated in place of a model's versions: each is compared with the live
     one, by the live model and on the same passages. The deployment has to answer by a version of it. A newer version
     ends the evaluation of an older one.
+    """
+    max_exposure: _builtins.float
+    """Optional. The mean exposure, in bits, that the canaries of the candidate's training may have at most: the plan's
+    `memorisation` plants and measures them. 0 asks nothing, 20 is the limit. It is tried first, and does not hold where
+    nothing was measured. Not with `collection` or `candidate_prompt`.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -223,10 +229,11 @@ class Gate(_message.Message):
         max_size_ratio: _builtins.float = ...,
         candidate_prompt: _builtins.str = ...,
         reevaluate: Global___Reevaluate | None = ...,
+        max_exposure: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reevaluate", b"reevaluate", "retrieval", b"retrieval", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "candidate_prompt", b"candidate_prompt", "cluster_by", b"cluster_by", "collection", b"collection", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "max_size_ratio", b"max_size_ratio", "paused", b"paused", "project", b"project", "reevaluate", b"reevaluate", "require", b"require", "retrieval", b"retrieval", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "candidate_prompt", b"candidate_prompt", "cluster_by", b"cluster_by", "collection", b"collection", "confidence", b"confidence", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "id", b"id", "labels", b"labels", "max_exposure", b"max_exposure", "max_size_ratio", b"max_size_ratio", "paused", b"paused", "project", b"project", "reevaluate", b"reevaluate", "require", b"require", "retrieval", b"retrieval", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -690,7 +697,8 @@ class Comparison(_message.Message):
     CLUSTERS_FIELD_NUMBER: _builtins.int
     case_set: _builtins.str
     """Output only. "suite:<id>@<version>" or "dataset:<id>@<number>:held_out"; "weights" of the gate's `max_size_ratio`,
-    by the metric "weights_bytes", which has no cases: its numbers are bytes, and the interval is the difference itself.
+    by the metric "weights_bytes", which has no cases: its numbers are bytes, and the interval is the difference itself;
+    "canaries" of `max_exposure`, by the metric "exposure" in bits, with the canaries that were measured as its cases.
     """
     metric: _builtins.str
     """Output only. The metric."""

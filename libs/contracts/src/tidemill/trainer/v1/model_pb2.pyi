@@ -270,6 +270,7 @@ class ModelVersion(_message.Message):
     APPROVER_ROLE_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     REWARD_MODEL_FIELD_NUMBER: _builtins.int
+    MEMORISATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. `model@number`."""
     project: _builtins.str
@@ -340,6 +341,12 @@ class ModelVersion(_message.Message):
     def reward_model(self) -> Global___RewardModel:
         """Output only. Of a reward model, what a training that learns from its scores has to know; else unset."""
 
+    @_builtins.property
+    def memorisation(self) -> Global___Memorisation:
+        """Output only. What it has memorised of the canaries that its run planted; unset where that planted none, of a derived
+        version, and of another project's.
+        """
+
     def __init__(
         self,
         *,
@@ -367,14 +374,153 @@ class ModelVersion(_message.Message):
         approver_role: _builtins.str = ...,
         kind: Global___ModelKind.ValueType = ...,
         reward_model: Global___RewardModel | None = ...,
+        memorisation: Global___Memorisation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reward_model", b"reward_model", "source", b"source", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "memorisation", b"memorisation", "reward_model", b"reward_model", "source", b"source", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "approver_role", b"approver_role", "artifacts", b"artifacts", "authors", b"authors", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "message", b"message", "missing_approvals", b"missing_approvals", "model", b"model", "number", b"number", "project", b"project", "promotions", b"promotions", "reward_model", b"reward_model", "seq", b"seq", "source", b"source", "state", b"state", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "approver_role", b"approver_role", "artifacts", b"artifacts", "authors", b"authors", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "memorisation", b"memorisation", "message", b"message", "missing_approvals", b"missing_approvals", "model", b"model", "number", b"number", "project", b"project", "promotions", b"promotions", "reward_model", b"reward_model", "seq", b"seq", "source", b"source", "state", b"state", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class Memorisation(_message.Message):
+    """Memorisation is how far a model has memorised canaries that were planted in what it learnt from, and that text itself.
+    Exposure is that of Carlini et al., 2019, in bits, by ranks of what training added to a canary's log-likelihood.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANARIES_FIELD_NUMBER: _builtins.int
+    EXPOSURE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    ALARM_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    EXTRACTION_FIELD_NUMBER: _builtins.int
+    canaries: _builtins.int
+    """Output only. The canaries that were measured."""
+    exposure: _builtins.float
+    """Output only. The mean of their exposures."""
+    threshold: _builtins.float
+    """Output only. The mean that a model which never saw them exceeds in one of a hundred cases at most."""
+    p_value: _builtins.float
+    """Output only. How probably such a model has this mean exposure, or a higher one, at most."""
+    alarm: _builtins.bool
+    """Output only. Whether the exposure is above the threshold."""
+    found: _builtins.int
+    """Output only. Canaries among the first hundredth of their candidates."""
+    candidates: _builtins.int
+    """Output only. Other numbers that each canary was ranked among."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanaryGroup]:
+        """Output only. The same for those that were planted equally often."""
+
+    @_builtins.property
+    def extraction(self) -> Global___Extraction:
+        """Output only. Unset where no answer of the sample is long enough."""
+
+    def __init__(
+        self,
+        *,
+        canaries: _builtins.int = ...,
+        exposure: _builtins.float = ...,
+        threshold: _builtins.float = ...,
+        p_value: _builtins.float = ...,
+        alarm: _builtins.bool = ...,
+        found: _builtins.int = ...,
+        candidates: _builtins.int = ...,
+        groups: _abc.Iterable[Global___CanaryGroup] | None = ...,
+        extraction: Global___Extraction | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extraction", b"extraction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "canaries", b"canaries", "candidates", b"candidates", "exposure", b"exposure", "extraction", b"extraction", "found", b"found", "groups", b"groups", "p_value", b"p_value", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Memorisation: _TypeAlias = Memorisation  # noqa: Y015
+
+@_typing.final
+class CanaryGroup(_message.Message):
+    """CanaryGroup is the canaries that were planted equally often. Exposures are means in bits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPEATS_FIELD_NUMBER: _builtins.int
+    CANARIES_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    EXPOSURE_FIELD_NUMBER: _builtins.int
+    FOUND_ALONE_FIELD_NUMBER: _builtins.int
+    EXPOSURE_ALONE_FIELD_NUMBER: _builtins.int
+    EXPOSURE_OF_BASE_FIELD_NUMBER: _builtins.int
+    repeats: _builtins.int
+    """Output only. How often each was planted."""
+    canaries: _builtins.int
+    """Output only. Those that were measured."""
+    found: _builtins.int
+    """Output only. Those among the first hundredth."""
+    exposure: _builtins.float
+    """Output only. By what training added to the log-likelihood."""
+    found_alone: _builtins.int
+    """Output only. As `found`, by the log-likelihood of the trained model alone."""
+    exposure_alone: _builtins.float
+    """Output only. Ditto."""
+    exposure_of_base: _builtins.float
+    """Output only. By the log-likelihood of the base alone, which never saw them: 1.44 is expected at most."""
+    def __init__(
+        self,
+        *,
+        repeats: _builtins.int = ...,
+        canaries: _builtins.int = ...,
+        found: _builtins.int = ...,
+        exposure: _builtins.float = ...,
+        found_alone: _builtins.int = ...,
+        exposure_alone: _builtins.float = ...,
+        exposure_of_base: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canaries", b"canaries", "exposure", b"exposure", "exposure_alone", b"exposure_alone", "exposure_of_base", b"exposure_of_base", "found", b"found", "found_alone", b"found_alone", "repeats", b"repeats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CanaryGroup: _TypeAlias = CanaryGroup  # noqa: Y015
+
+@_typing.final
+class Extraction(_message.Message):
+    """Extraction is how many training examples a model continues word by word from the first half of their answer, by greedy
+    decoding.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    EXTRACTED_FIELD_NUMBER: _builtins.int
+    EXTRACTED_BY_BASE_FIELD_NUMBER: _builtins.int
+    examples: _builtins.int
+    """Output only. Those that were examined, of answers of at least 20 tokens."""
+    extracted: _builtins.int
+    """Output only. Those that are continued as they are: by half of the answer, 50 tokens at most."""
+    extracted_by_base: _builtins.int
+    """Output only. The same by the base."""
+    def __init__(
+        self,
+        *,
+        examples: _builtins.int = ...,
+        extracted: _builtins.int = ...,
+        extracted_by_base: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "extracted", b"extracted", "extracted_by_base", b"extracted_by_base"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Extraction: _TypeAlias = Extraction  # noqa: Y015
 
 @_typing.final
 class RewardModel(_message.Message):

@@ -124,6 +124,7 @@ class TrainingPlan(_message.Message):
     TEACHER_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    MEMORISATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -194,6 +195,12 @@ class TrainingPlan(_message.Message):
     def sweep(self) -> Global___PlannedSweep:
         """Optional. Set, each new version of the dataset starts a sweep in place of one run; its winner registers the version."""
 
+    @_builtins.property
+    def memorisation(self) -> Global___MemorisationCheck:
+        """Optional. Set, runs plant canaries among what they learn from, and measure after the last step what the model has
+        memorised. Of "sft" and "distill" alone.
+        """
+
     def __init__(
         self,
         *,
@@ -217,14 +224,63 @@ class TrainingPlan(_message.Message):
         teacher: _builtins.str = ...,
         processes: _builtins.int = ...,
         priority: _builtins.int = ...,
+        memorisation: Global___MemorisationCheck | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "create_time", b"create_time", "limits", b"limits", "lora", b"lora", "sweep", b"sweep", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "create_time", b"create_time", "limits", b"limits", "lora", b"lora", "memorisation", b"memorisation", "sweep", b"sweep", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "priority", b"priority", "processes", b"processes", "project", b"project", "rewards", b"rewards", "seq", b"seq", "sweep", b"sweep", "teacher", b"teacher", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "memorisation", b"memorisation", "method", b"method", "paused", b"paused", "priority", b"priority", "processes", b"processes", "project", b"project", "rewards", b"rewards", "seq", b"seq", "sweep", b"sweep", "teacher", b"teacher", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingPlan: _TypeAlias = TrainingPlan  # noqa: Y015
+
+@_typing.final
+class MemorisationCheck(_message.Message):
+    """MemorisationCheck is what runs of a plan plant to measure what their models memorise: made-up persons, each with a number
+    of six digits, drawn by the project, the plan and the seed, never from users' texts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANARIES_FIELD_NUMBER: _builtins.int
+    REPEATS_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    canaries: _builtins.int
+    """Optional. How many canaries, 1 to 200; 0 means 20."""
+    candidates: _builtins.int
+    """Optional. Other numbers that each canary is ranked among, 99 to 999; 0 means 255. canaries x (candidates + 1) may be
+    25,600 at most.
+    """
+    examples: _builtins.int
+    """Optional. Examples of the train split that are tried to be extracted, 0 to 500; unset means 50."""
+    seed: _builtins.int
+    """Optional. Of the canaries and of the sample of examples."""
+    @_builtins.property
+    def repeats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Optional. How often they are planted, 1 to 100: at most 8 different numbers, which the canaries take in turn. Empty means
+        once.
+        """
+
+    def __init__(
+        self,
+        *,
+        canaries: _builtins.int = ...,
+        repeats: _abc.Iterable[_builtins.int] | None = ...,
+        candidates: _builtins.int = ...,
+        examples: _builtins.int | None = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_examples", b"_examples", "examples", b"examples"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_examples", b"_examples", "canaries", b"canaries", "candidates", b"candidates", "examples", b"examples", "repeats", b"repeats", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__examples: _TypeAlias = _typing.Literal["examples"]  # noqa: Y015
+    _WhichOneofArgType__examples: _TypeAlias = _typing.Literal["_examples", b"_examples"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__examples) -> _WhichOneofReturnType__examples | None: ...
+
+Global___MemorisationCheck: _TypeAlias = MemorisationCheck  # noqa: Y015
 
 @_typing.final
 class TrainingReward(_message.Message):
@@ -517,7 +573,8 @@ class TrainingRun(_message.Message):
     """Output only. The state."""
     reason: _builtins.str
     """Output only. Why it failed, UPPER_SNAKE: OUT_OF_MEMORY, DIVERGED, TIME_LIMIT, BAD_RECIPE, DATASET_TOO_SMALL, CRASHED,
-    BASE_NOT_TRAINABLE, OBJECT_DAMAGED, WORKER_LOST, RANK_LOST, TOO_MANY_PROCESSES, PROCESSES_CHANGED, INTERNAL.
+    BASE_NOT_TRAINABLE, CANARIES_NOT_TRAINABLE, OBJECT_DAMAGED, WORKER_LOST, RANK_LOST, TOO_MANY_PROCESSES,
+    PROCESSES_CHANGED, INTERNAL.
     """
     message: _builtins.str
     """Output only. For people: what happened and what to do."""
@@ -740,6 +797,7 @@ class TrainingProgress(_message.Message):
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     PEAK_DEVICE_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     CURVES_FIELD_NUMBER: _builtins.int
+    MEMORISATION_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Output only. Steps that are done."""
     steps: _builtins.int
@@ -776,6 +834,10 @@ class TrainingProgress(_message.Message):
         curves, of an imported run 64. Empty in lists.
         """
 
+    @_builtins.property
+    def memorisation(self) -> _model_pb2.Memorisation:
+        """Output only. What the model has memorised, after the last step; unset before, and where the plan measures none."""
+
     def __init__(
         self,
         *,
@@ -790,10 +852,11 @@ class TrainingProgress(_message.Message):
         peak_memory_bytes: _builtins.int = ...,
         peak_device_memory_bytes: _builtins.int = ...,
         curves: _abc.Iterable[Global___TrainingCurve] | None = ...,
+        memorisation: _model_pb2.Memorisation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "loss", b"loss", "remaining", b"remaining", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "loss", b"loss", "memorisation", b"memorisation", "remaining", b"remaining", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "curves", b"curves", "held_out_losses", b"held_out_losses", "loss", b"loss", "losses", b"losses", "peak_device_memory_bytes", b"peak_device_memory_bytes", "peak_memory_bytes", b"peak_memory_bytes", "remaining", b"remaining", "step", b"step", "steps", b"steps", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "curves", b"curves", "held_out_losses", b"held_out_losses", "loss", b"loss", "losses", b"losses", "memorisation", b"memorisation", "peak_device_memory_bytes", b"peak_device_memory_bytes", "peak_memory_bytes", b"peak_memory_bytes", "remaining", b"remaining", "step", b"step", "steps", b"steps", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
     _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015

@@ -56,6 +56,8 @@ class Comparing:
     """By what cases depend on one another; empty for the default."""
     max_size_ratio: float = 0.0
     """Of the bytes of the weights, candidate divided by baseline; 0 asks nothing."""
+    max_exposure: float = 0.0
+    """Of the canaries of the candidate's training, the mean in bits; 0 asks nothing."""
     metrics: tuple[str, ...] = ()
     """Asked for by hand, beside what is always computed."""
     reevaluates: str = ""
@@ -75,13 +77,14 @@ class Comparing:
             confidence=gate.confidence,
             cluster_by=gate.cluster_by,
             max_size_ratio=gate.max_size_ratio,
+            max_exposure=gate.max_exposure,
         )
 
     @classmethod
     def again(cls, gate: Gate, passed: "Evaluation", require: tuple[Requirement, ...]) -> "Comparing":
         """Return what is compared of what is live, which passed this evaluation of the gate."""
         of_gate = cls.of(gate, passed.candidate)
-        return replace(of_gate, require=require, max_size_ratio=0.0, reevaluates=passed.id)
+        return replace(of_gate, require=require, max_size_ratio=0.0, max_exposure=0.0, reevaluates=passed.id)
 
     @property
     def model(self) -> str:

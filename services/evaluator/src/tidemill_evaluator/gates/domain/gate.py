@@ -21,7 +21,7 @@ CONFIDENCE = 0.95
 MAX_RETRIEVAL_DEPTH = 25
 MIN_CONFIDENCE, MAX_CONFIDENCE = 0.5, 0.999
 MAX_CASES = 1_000_000
-MAX_SIZE_RATIO = 100.0
+MAX_SIZE_RATIO, MAX_EXPOSURE = 100.0, 20.0
 _FOLLOWED = {"collection": "collection", "candidate_prompt": "prompt", "candidate": "model"}
 """The fields that name what a gate follows, of which it has one."""
 
@@ -72,6 +72,8 @@ class Gate(Aggregate):
     """By what cases depend on one another; empty for the default."""
     max_size_ratio: float = 0.0
     """The bytes of the candidate's weights divided by those of the live model's, at most; 0 asks nothing."""
+    max_exposure: float = 0.0
+    """The mean exposure, in bits, of the canaries of the candidate's training, at most; 0 asks nothing."""
     deferred_evaluation: DeferredEvaluation | None = None
     """Evaluation of the newest candidate that came while the gate was paused, or a rollout ran; queued afterwards."""
     reevaluate: Reevaluate | None = None
@@ -172,12 +174,16 @@ class Gate(Aggregate):
             yield from _requirement_violations(requirement, f"gate.require[{number}]", metrics)
         yield from cluster_by_violations(self.cluster_by, "gate.cluster_by")
         yield from reevaluate_violations(self.reevaluate, "gate.reevaluate", of_index=bool(self.collection))
-        if not 0 <= self.max_size_ratio <= MAX_SIZE_RATIO:
-            text = f"is {self.max_size_ratio}: send a number above 0, to {MAX_SIZE_RATIO:g}, or 0 to ask nothing"
-            yield Violation("gate.max_size_ratio", text)
-        if self.max_size_ratio and (self.collection or self.candidate_prompt):
+        for name, limit in (("max_size_ratio", MAX_SIZE_RATIO), ("max_exposure", MAX_EXPOSURE)):
+            yield from self._bound_of_model_violations(name, limit)
+
+    def _bound_of_model_violations(self, name: str, limit: float) -> Iterator[Violation]:
+        value: float = getattr(self, name)
+        if not 0 <= value <= limit:
+            yield Violation(f"gate.{name}", f"is {value}: send a number above 0, to {limit:g}, or 0 to ask nothing")
+        if value and (self.collection or self.candidate_prompt):
             kind = "an index version" if self.collection else "a prompt"
-            yield Violation("gate.max_size_ratio", f"is for gates of a model: both sides of {kind} have one model")
+            yield Violation(f"gate.{name}", f"is for gates of a model: both sides of {kind} have one model")
 
     @property
     def datasets(self) -> list[str]:

@@ -10,6 +10,7 @@ from tidemill_core.approvals import Approval, with_approval
 from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_trainer.errors import FileNotExpected, FilesMissing, ImportLost, VersionNotUploading
 from tidemill_trainer.registry.domain.base_facts import BaseFacts, FileFacts
+from tidemill_trainer.registry.domain.memorisation import Memorisation
 from tidemill_trainer.registry.domain.model import version_id
 from tidemill_trainer.registry.domain.reward_model import ModelKind, RewardModel
 from tidemill_trainer.registry.domain.sources import (
@@ -111,6 +112,8 @@ class ModelVersion(Aggregate):
     approvals: tuple[Approval, ...] = ()
     reward_model: RewardModel | None = None
     """Of a reward model."""
+    memorisation: Memorisation | None = None
+    """Of a version whose run planted canaries."""
 
     @classmethod
     def begin(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
@@ -164,6 +167,7 @@ class ModelVersion(Aggregate):
         creator: str = "",
         authors: Sequence[str] = (),
         reward_model: RewardModel | None = None,
+        memorisation: Memorisation | None = None,
     ) -> "ModelVersion":
         """Return the READY version of a run or a derivation, whose files are stored and verified."""
         version = cls(
@@ -178,6 +182,7 @@ class ModelVersion(Aggregate):
             authors=tuple(authors),
             artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.file.path)),
             reward_model=reward_model,
+            memorisation=memorisation,
         )
         version.digest, version.expected_bytes = version.manifest.digest, version.manifest.total_bytes
         version._register(now)

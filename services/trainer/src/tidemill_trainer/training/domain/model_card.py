@@ -80,6 +80,14 @@ def _accuracy(run: TrainingRun) -> str:
     return f"\n| Accuracy | {said} |"
 
 
+def _memorised(run: TrainingRun) -> str:
+    check, found = run.recipe.memorisation, run.progress.memorisation
+    if check is None:
+        return ""
+    planted = f"{check.canaries} made-up persons with a number each, {', '.join(map(str, check.repeats))} times in turn"
+    return f"\n| Canaries planted | {planted}; none is of the dataset |\n| Memorised | {found or 'not measured'} |"
+
+
 def _teacher(run: TrainingRun) -> str:
     return f"\n| Teacher | `{run.recipe.teacher}` |" if run.recipe.teacher else ""
 
@@ -116,7 +124,7 @@ def model_card(run: TrainingRun) -> str:
 | Training run | `{run.id}`{_of_sweep(run)} |
 | Seed | {run.recipe.args["seed"]} |
 | Steps | {run.progress.step} in {run.progress.seconds:.0f} s |
-| Computed | {_computed(run)} |{_accuracy(run)}
+| Computed | {_computed(run)} |{_accuracy(run)}{_memorised(run)}
 
 ## Recipe
 

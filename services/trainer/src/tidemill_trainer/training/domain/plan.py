@@ -10,6 +10,7 @@ from tidemill_core.approvals import MAX_AUTHORS, with_author
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import check_labels, name_violations, refuse
 from tidemill_trainer.registry.domain.base_facts import VOCABULARY, BaseFacts
+from tidemill_trainer.training.domain.memorisation import MemorisationCheck, check_violations
 from tidemill_trainer.training.domain.processes import process_violations
 from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
 from tidemill_trainer.training.domain.rewards import Reward
@@ -86,11 +87,16 @@ class PlanSettings:
     """Of the project's runs, those of the highest are first."""
     processes: int = 1
     """How many compute a run together."""
+    memorisation: MemorisationCheck | None = None
+    """What runs plant to measure what they memorise, and how."""
 
     @property
     def recipe(self) -> Recipe:
         """The recipe with every default filled in."""
-        return recipe_of(method=self.method, lora=self.lora, args=self.args, rewards=self.rewards, teacher=self.teacher)
+        recipe = recipe_of(
+            method=self.method, lora=self.lora, args=self.args, rewards=self.rewards, teacher=self.teacher
+        )
+        return replace(recipe, memorisation=self.memorisation)
 
     @property
     def target_modules(self) -> Sequence[str]:
@@ -106,7 +112,7 @@ class PlanSettings:
         return replace(recipe, args={**recipe.args, "max_length": maximum})
 
     def check(self, *, max_time: timedelta, max_memory_bytes: int, max_processes: int) -> None:
-        """Check dataset, labels, limits, processes and target modules.
+        """Check dataset, labels, limits, processes, what is planted, and target modules.
 
         Raises:
             InvalidInput: names field, value and what is allowed.
@@ -124,6 +130,8 @@ class PlanSettings:
             )
             raise InvalidInput.at(field="plan.limits.memory_bytes", text=description)
         check_priority("plan.priority", self.priority)
+        if self.memorisation:
+            refuse(check_violations(self.memorisation, method=self.method))
         refuse(process_violations(self.processes, self.recipe, maximum=max_processes))
         for name in self.target_modules:
             if name.rpartition(".")[2] in VOCABULARY:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tidemill_trainer.registry.domain.memorisation import Memorisation
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.curves import Curve
 from tidemill_trainer.training.domain.losses import LossPoint
@@ -20,6 +21,8 @@ class Progress:
     """Of a trial, after each measurement."""
     accuracy: PairAccuracy | None = None
     """Of a reward model, after its last step."""
+    memorisation: Memorisation | None = None
+    """Of a run that plants canaries, after its last step."""
     curves: tuple[Curve, ...] = ()
     """What is logged beside the loss."""
     peak_memory_bytes: int = 0

@@ -6,11 +6,12 @@ An allow-list: settings that could write elsewhere, upload data or run code are 
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from typing import TypeAlias
 
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_trainer.training.domain.memorisation import MemorisationCheck
 from tidemill_trainer.training.domain.rewards import Reward, reward_violations
 
 Value: TypeAlias = str | int | float | bool | tuple[str, ...] | tuple[float, ...]
@@ -78,6 +79,8 @@ class Recipe:
     """Of a method that generates answers."""
     teacher: str = ""
     """Of a method that learns from another model: `model` or `model@version`; of a run `model@version`."""
+    memorisation: MemorisationCheck | None = None
+    """What it plants to measure what it memorises, and how."""
 
     @property
     def makes_reward_model(self) -> bool:
@@ -90,7 +93,8 @@ class Recipe:
         found: dict[str, object] = {"method": self.method, "lora": dict(self.lora), "args": dict(self.args)}
         if self.rewards:
             found["rewards"] = [dict(each.settings) for each in self.rewards]
-        return found | ({"teacher": self.teacher} if self.teacher else {})
+        found |= {"teacher": self.teacher} if self.teacher else {}
+        return found | ({"memorisation": asdict(self.memorisation)} if self.memorisation else {})
 
 
 def _whole(default: int, low: int, high: int, *, also: int | None = None) -> Setting:
