@@ -2,10 +2,11 @@
 
 `python -m tests.bench.canaries`: trainer's process trains SmolLM2 by LoRA as the demo does (rank 8, all linear layers,
 1e-3), two epochs over 125 first sentences of Python's documentation, with 20 canaries that are planted once, twice,
-four and eight times, and without any (clean). The published method is that of Carlini et al. (The Secret Sharer, 2019):
-the log-perplexity by the trained model alone, its rank among candidates that are drawn in place of all, and their
-approximation of that rank by a skew-normal distribution; an exposure of log2(100) bits is found at 1 %. Asking is
-greedy decoding, as the suite of `tidemill suites canaries` does.
+four and eight times, and without any (clean). Unseen are as many others, which the planted model never saw. The
+published method is that of Carlini et al. (The Secret Sharer, 2019): the log-perplexity by the trained model alone, its
+rank among candidates that are drawn in place of all, and their approximation of that rank by a skew-normal
+distribution; an exposure of log2(100) bits is found at 1 %. Asking is greedy decoding, as the suite of `tidemill suites
+canaries` does.
 """
 
 import argparse
@@ -38,7 +39,8 @@ from tidemill_trainer.training.ports import Memorised, RunFolder, TrainingJob
 from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
 
 ROOT = Path(__file__).resolve().parents[2]
-SENTENCES, MAX_LENGTH, MAX_TOKENS, OTHERS = 125, 120, 32, 99
+KINDS = ("planted", "unseen", "clean")
+MAX_LENGTH, MAX_TOKENS, OTHERS = 120, 32, 99
 CHECK = MemorisationCheck(canaries=20, repeats=(1, 2, 4, 8), candidates=OTHERS, examples=20)
 ARGS = {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "num_train_epochs": 2, "max_length": 512}
 FOUND_BITS = math.log2(OTHERS + 1)
@@ -50,15 +52,25 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=ROOT / ".tidemill" / "models" / "smollm2")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8])
     parser.add_argument("--keep", type=Path, help="where adapters are kept, and taken from")
-    parser.add_argument("--only", nargs="+", choices=["planted", "clean"], default=["planted", "clean"])
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--sentences", type=int, default=125)
+    parser.add_argument("--measure-s", type=float, default=1800.0, help="how long the run itself measures")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for seed in given.seeds:
             for kind in given.only:
                 name = f"seed {seed}, {kind}"
-                place = (given.keep or Path(folder)) / name
-                adapter = asyncio.run(_trained(given.base, place, seed, planted=kind == "planted"))
-                _measure(name, given.base, adapter, Planted(check=CHECK, origin=str(seed)))
+                place = (given.keep or Path(folder)) / f"{seed} {'clean' if kind == 'clean' else 'planted'}"
+                trained = _trained(
+                    given.base,
+                    place,
+                    seed,
+                    planted=kind != "clean",
+                    sentences=given.sentences,
+                    measure_s=given.measure_s,
+                )
+                origin = f"{seed} {kind}" if kind == "unseen" else str(seed)
+                _measure(name, given.base, asyncio.run(trained), Planted(check=CHECK, origin=origin))
 
 
 def _say(line: str) -> None:
@@ -66,7 +78,9 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def _trained(base: Path, folder: Path, seed: int, *, planted: bool) -> Path:
+async def _trained(  # noqa: PLR0913 - all of it is of one training
+    base: Path, folder: Path, seed: int, *, planted: bool, sentences: int, measure_s: float
+) -> Path:
     """Train as a run does; return the folder of its adapter."""
     job = TrainingJob(
         folder=RunFolder(path=folder),
@@ -83,9 +97,10 @@ async def _trained(base: Path, folder: Path, seed: int, *, planted: bool) -> Pat
     if job.folder.adapter.exists():
         return job.folder.adapter
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    await asyncio.to_thread(job.folder.examples.write_text, "\n".join(_sentences()), encoding="utf-8")
+    await asyncio.to_thread(job.folder.examples.write_text, "\n".join(_sentences()[:sentences]), encoding="utf-8")
     began = time.monotonic()
-    async with TrainingProcesses(ProcessSettings(min_examples=8, checkpoint_steps=10)).running(job) as reports:
+    settings = ProcessSettings(min_examples=8, checkpoint_steps=10, measure_s=measure_s)
+    async with TrainingProcesses(settings).running(job) as reports:
         async for report in reports:
             if isinstance(report, Memorised):
                 _say(f"  by its run: {report.memorisation}")
@@ -105,7 +120,7 @@ def _sentences() -> list[str]:
         )
         for name, text in texts
         if text
-    ][:SENTENCES]
+    ]
 
 
 def _measure(name: str, base: Path, adapter: Path, planted: Planted) -> None:

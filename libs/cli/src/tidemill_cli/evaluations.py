@@ -18,7 +18,7 @@ from tidemill.evaluator.v1.evaluation_pb2 import (
 )
 from tidemill.evaluator.v1.evaluation_service_pb2 import ListCaseResultsRequest, ListEvaluationsRequest
 from tidemill_cli.harness_runs import harness
-from tidemill_cli.loop.stages import WEIGHTS_BYTES, unanswered, verdict_of
+from tidemill_cli.loop.stages import EXPOSURE, WEIGHTS_BYTES, unanswered, verdict_of
 from tidemill_cli.options import Commands
 from tidemill_cli.output import (
     EXIT_ERROR,
@@ -259,6 +259,8 @@ def _evidence(c: Comparison) -> tuple[object, ...]:
     """
     if c.metric == WEIGHTS_BYTES:
         return _sizes(c)
+    if c.metric == EXPOSURE:
+        return _exposures(c)
     known = c.cases > 0
     return (
         c.case_set,
@@ -281,6 +283,15 @@ def _sizes(c: Comparison) -> tuple[object, ...]:
     asked = f"at most {(c.baseline - c.gain_above) / 1e6:.1f} MB" if c.baseline else ""
     holds = "holds" if c.holds else "does not hold"
     return (c.case_set, "bytes (less is better)", "", baseline, candidate, saved, "", asked, holds, "")
+
+
+def _exposures(c: Comparison) -> tuple[object, ...]:
+    """Return the exposures of both sides' canaries as a row; 0 is not known."""
+    baseline, candidate = (f"{bits:.2f}" if bits else "-" for bits in (c.baseline, c.candidate))
+    spared = f"{c.difference:+.2f}" if c.baseline and c.candidate else "-"
+    asked = f"at most {c.baseline - c.gain_above:.2f}"
+    holds = "holds" if c.holds else "does not hold"
+    return (c.case_set, "bits (less is better)", c.cases or "", baseline, candidate, spared, "", asked, holds, "")
 
 
 def _latencies(evaluation: Evaluation) -> str:

@@ -29,3 +29,11 @@ def test_canaries_are_planted_by_methods_that_learn_answers_as_they_are(file: Pa
 
     message = "memorisation belongs to method: sft or distill, which learn from answers as they are"
     assert message in problems(file, edit)["training.helpdesk_lora"]
+
+
+def test_a_gate_asks_for_no_exposure_that_its_candidate_does_not_measure(file: Path) -> None:
+    edit = ("candidate: helpdesk_lora\n", "candidate: helpdesk_lora\n    max_exposure: 2.3\n")
+
+    message = problems(file, edit)["gates.helpdesk_gate.max_exposure"]
+
+    assert message.startswith("helpdesk_lora has no exposure, so that the gate would never hold")

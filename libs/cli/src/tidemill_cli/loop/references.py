@@ -83,6 +83,7 @@ def turn_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     yield from _name_problems(document, loop)
     yield from _kind_problems(document, loop)
     yield from _reward_problems(document, loop)
+    yield from _exposure_problems(document, loop)
     yield from _suite_problems(document, loop)
     yield from _gate_problems(document, loop)
     yield from _rollout_problems(document, loop)
@@ -145,6 +146,18 @@ def _reward_problems(document: Document, loop: Loop) -> Iterator[Problem]:
         for path, value in matching(document.root, pattern):
             if isinstance(value, str) and value.split("@")[0] in rewards:
                 yield document.problem(path, f"{value} is a reward model: it scores answers and generates none")
+
+
+def _exposure_problems(document: Document, loop: Loop) -> Iterator[Problem]:
+    """Yield gates that ask for an exposure that nothing measures."""
+    for name, gate in loop.gates.items():
+        training = loop.training.get(gate.candidate or "")
+        if gate.max_exposure and (training is None or training.memorisation is None):
+            message = (
+                f"{gate.candidate} has no exposure, so that the gate would never hold: give its training memorisation, "
+                "which plants canaries"
+            )
+            yield document.problem(("gates", name, "max_exposure"), message)
 
 
 def _suite_problems(document: Document, loop: Loop) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
 from tidemill.trainer.v1.training_pb2 import TrainingExamples, TrainingPlan, TrainingRun, TrainingRunState
 from tidemill_client.enums import name_of
 
-WEIGHTS_BYTES = "weights_bytes"
+WEIGHTS_BYTES, EXPOSURE = "weights_bytes", "exposure"
 """The metric of sizes, of which there are no cases, and no interval."""
 _ALL = 100
 """The weight, in percent, at which the baseline answers nothing."""
@@ -213,10 +213,17 @@ def sizes(c: Comparison) -> str:
     return f"{c.candidate / 1e6:.1f} MB against {c.baseline / 1e6:.1f} MB"
 
 
+def exposed(c: Comparison) -> str:
+    """Return what a candidate has memorised of its canaries."""
+    return f"{c.candidate:.2f} bits of {c.cases} canaries" if c.cases else "not measured"
+
+
 def _worded(c: Comparison) -> str:
-    """Return the gain and its interval, of weights both sizes."""
+    """Return the gain and its interval, of weights both sizes, and of canaries what was memorised of them."""
     if c.metric == WEIGHTS_BYTES:
         return f"weights {sizes(c)}"
+    if c.metric == EXPOSURE:
+        return f"exposure {exposed(c)}"
     return f"{c.metric} {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}] on {c.case_set}"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from tidemill.evaluator.v1.evaluation_pb2 import Evaluation
-from tidemill_cli.loop.stages import WEIGHTS_BYTES, sizes, verdict_of
+from tidemill_cli.loop.stages import EXPOSURE, WEIGHTS_BYTES, exposed, sizes, verdict_of
 from tidemill_cli.output import plain
 from tidemill_cli.run_history.records import RunRecord, Value
 
@@ -89,6 +89,8 @@ def evidence(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     for each in evaluation.comparisons:
         if each.metric == WEIGHTS_BYTES:
             yield "weights", sizes(each)
+        elif each.metric == EXPOSURE:
+            yield "exposure", exposed(each)
         elif each.cases:
             bounds = f"[{each.low:+.3f}, {each.high:+.3f}]"
             text = f"{each.candidate:.3f}, {each.difference:+.3f} {bounds}"
