@@ -1,6 +1,6 @@
 """Late interaction with an embedding model's own token vectors (ColBERT, Khattab and Zaharia, 2020), as a reranker.
 
-No package carries a cross-encoder; this stands for one where retrieval is measured.
+No package carries a cross-encoder; this stands for one where retrieval is measured (`tests.bench.reranker` makes one).
 """
 
 from collections.abc import Sequence

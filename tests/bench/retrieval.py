@@ -44,6 +44,7 @@ from services.rag.tests.tokenizing import tokenizer_here
 from tests.bench._late_interaction import NAME, LateInteraction
 from tidemill_cli.answerability import READ, Observation, calibrated
 from tidemill_core.application import Caller, derived_id
+from tidemill_core.rankings import NDCG, ranking_scores
 from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.steps.retrieve import fused
@@ -71,6 +72,8 @@ TOLERANCE = 0.01
 _PATIENCE_S = 60.0
 FALSE_REFUSALS = 0.05
 TOP = (1, 2, 5)
+DEPTH = 10
+"""Of nDCG."""
 RANKINGS: Mapping[str, SearchSettings] = {
     "dense": SearchSettings(sparse_weight=0.0),
     "sparse": SearchSettings(dense_weight=0.0),
@@ -179,7 +182,7 @@ async def main() -> int:
     if given.only:
         return 0
     bare = await _bare(embedded, documents, questions)
-    _print(set="python", ranking="bare vectors of whole documents", python=bare)
+    print_line(set="python", ranking="bare vectors of whole documents", python=bare)
     return int(any(mine < theirs - TOLERANCE for mine, theirs in zip(hits["python"], bare, strict=False)))
 
 
@@ -194,8 +197,8 @@ async def compare(
             continue
         async with indexed(embedded, documents, built) as rag:
             for ranking, settings in settings_of.items():
-                found = await _measured(rag, settings, questions)
-                _print(set=name, index=built.name, ranking=ranking, **found)
+                found = await measured(rag, settings, questions)
+                print_line(set=name, index=built.name, ranking=ranking, **found)
                 default = found if built.name == "default" and settings == SearchSettings() else default
     return default
 
@@ -222,13 +225,18 @@ async def opened_model() -> Embedded:
 
 
 @asynccontextmanager
-async def indexed(embedded: Embedded, documents: Sequence[Document], built: Built) -> AsyncIterator[Rag]:
-    """Index documents as rag does, on the embedded vector store and a ledger in memory."""
+async def indexed(
+    embedded: Embedded, documents: Sequence[Document], built: Built, *, rerankers: object | None = None
+) -> AsyncIterator[Rag]:
+    """Index documents as rag does, on the embedded vector store and a ledger in memory.
+
+    Without rerankers there is one by late interaction.
+    """
     with tempfile.TemporaryDirectory(prefix="tidemill-retrieval-") as folder:
         vectors: Any = QdrantEdgeVectors(Path(folder))
         models: Any = embedded
-        late: Any = LateInteraction(embedded.model)
-        rag = Rag(vectors=vectors, models=models, rerankers=late, ledger=InMemoryLedger(large_bytes=1_000_000))
+        by: Any = rerankers or LateInteraction(embedded.model)
+        rag = Rag(vectors=vectors, models=models, rerankers=by, ledger=InMemoryLedger(large_bytes=1_000_000))
         one = rag.search_passages.one
         rag.search_passages = replace(
             rag.search_passages, one=replace(one, rerank=replace(one.rerank, timeout_s=_PATIENCE_S))
@@ -253,15 +261,15 @@ async def indexed(embedded: Embedded, documents: Sequence[Document], built: Buil
         await vectors.close()
 
 
-async def _measured(rag: Rag, settings: SearchSettings, questions: Sequence[Asked]) -> dict[str, Any]:
-    """Return the shares found among the first 1, 2 and 5 documents by kind, and the share refused."""
+async def measured(rag: Rag, settings: SearchSettings, questions: Sequence[Asked]) -> dict[str, Any]:
+    """Return the shares found among the first 1, 2 and 5 documents by kind, nDCG@10, and the share refused."""
     parts = [part for part in PARTS if ("acme", part) in rag.ingest.documents_of]
     for part in parts:
         search = replace(spec(part), search=settings)
         await rag.crud.update(ADA, search, frozenset({"search"}), write(derived_id(f"{settings}")))
     hits: dict[str, list[list[bool]]] = {}
     best: dict[str, list[Observation]] = {}
-    characters: list[int] = []
+    characters, gains = list[int](), list[float]()
     for asked in questions:
         answer = await rag.search(asked.text, top_k=_depth(settings), other_collections=tuple(parts[1:]))
         assert settings.identifiers_required or not answer.warnings, answer.warnings
@@ -273,11 +281,14 @@ async def _measured(rag: Rag, settings: SearchSettings, questions: Sequence[Aske
         if asked.needed:
             keys = list(dict.fromkeys(passage.payload.key for passage in passages))
             hits.setdefault(asked.kind, []).append([{*asked.needed} <= {*keys[:k]} for k in TOP])
+            gains.append(ranking_scores(keys, dict.fromkeys(asked.needed, 1), depth=DEPTH)[NDCG])
     found: dict[str, Any] = {
         kind: [round(fmean(column), 3) for column in zip(*rows, strict=True)] for kind, rows in hits.items()
     }
-    found["characters"] = round(fmean(characters))
+    found["ndcg"], found["characters"] = round(fmean(gains), 3), round(fmean(characters))
     known = best.pop("answerable")
+    if best:
+        best["all"] = [each for of in best.values() for each in of]
     for kind, unanswerable in best.items():
         calibration = calibrated([*known, *unanswerable], false_refusals=FALSE_REFUSALS)
         found["answerable_above"], found["false_refusals"] = calibration.above, str(calibration.false_refusals)
@@ -302,7 +313,7 @@ async def _vary(embedded: Embedded, documents: Sequence[Document], questions: Se
     for way in dict.fromkeys(way for way, _ in hits):
         kinds = {kind: rows for (each, kind), rows in hits.items() if each == way}
         shares = {kind: [round(fmean(column), 3) for column in zip(*rows, strict=True)] for kind, rows in kinds.items()}
-        _print(set="harbour", ranking=way, **shares)
+        print_line(set="harbour", ranking=way, **shares)
 
 
 async def _passages(rag: Rag, query: str) -> Sequence[Passage]:
@@ -343,7 +354,7 @@ def python_library() -> tuple[Sequence[Document], Sequence[Asked]]:
     )
 
 
-def _print(**figures: object) -> None:
+def print_line(**figures: object) -> None:
     sys.stdout.write(json.dumps({name: value for name, value in figures.items() if value is not None}) + "\n")
     sys.stdout.flush()
 

@@ -1,0 +1,30 @@
+"""The pairs that a cross-encoder learns from."""
+
+import asyncio
+from itertools import islice
+from random import Random
+
+from tests.bench.reranker.training import made, nearest, passages
+
+DOCUMENTS = [
+    ("pumps", "Pumps", "The pump stops at nine. A valve closes behind it.\n\nOne sentence."),
+    ("valves", "Valves", "A valve closes when the pump stops. It opens by hand."),
+    ("tickets", "Tickets", "A ticket costs six euro. The pump beside it is free."),
+]
+
+
+def test_a_passage_without_the_sentence_asked_for_does_not_answer_and_neither_do_others() -> None:
+    read = passages(DOCUMENTS)
+    near = asyncio.run(nearest(read))
+
+    assert [each.document for each in read] == ["pumps", "valves", "tickets"]
+    assert [read[first].document for first, *_ in near[:2]] == ["valves", "pumps"]
+    assert all(read[each].document != passage.document for passage, of in zip(read, near, strict=True) for each in of)
+    first, without, *others = islice(made(read, near, random=Random(2)), 3)  # noqa: S311 - the same each time
+    [document] = [each for each in read if each.text() == first.passage]
+    [left_out] = [each for each in document.sentences if each not in without.passage]
+    assert (first.answers, without.answers, *(each.answers for each in others)) == (True, False, False)
+    assert first.question == without.question == others[0].question
+    assert {word for word in first.question.split() if word in left_out}
+    assert without.passage == document.text(without=left_out)
+    assert not others[0].passage.startswith(document.title)
