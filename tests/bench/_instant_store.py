@@ -46,9 +46,9 @@ class Records:
         if name == "insert":
             self._documents |= {each["_id"]: each for each in command["documents"]}
             return {"n": len(command["documents"]), "ok": 1.0}
-        if name == "find" and isinstance(command["filter"].get("_id"), str):
-            found = self._documents.get(command["filter"]["_id"])
-            shown = [_without(found, command.get("projection", {}))] if found else []
+        if name == "find" and "_id" in command["filter"] and (len(command["filter"]) == 1 or command.get("limit") == 1):
+            named = self._named(command["filter"]["_id"])
+            shown = [_without(each, command.get("projection", {})) for each in named]
             return {"cursor": {"id": 0, "ns": f"{command['$db']}.{COLLECTION}", "firstBatch": shown}, "ok": 1.0}
         if name == "update":
             matched = sum(self._update(each["q"], each["u"]) for each in command["updates"])
@@ -57,9 +57,8 @@ class Records:
 
     def _update(self, chosen: Mapping[str, Any], update: Mapping[str, Any]) -> int:
         """Change what is chosen by `_id`, and by `version` where that is named; return how many that is."""
-        named = chosen["_id"]["$in"] if isinstance(chosen["_id"], dict) else [chosen["_id"]]
-        found = [self._documents[each] for each in named if each in self._documents]
-        found = [each for each in found if each["version"] == chosen.get("version", each["version"])]
+        named = self._named(chosen["_id"])
+        found = [each for each in named if each["version"] == chosen.get("version", each["version"])]
         for document in found:
             document.update(update.get("$set", {}))
             for field, by in update.get("$inc", {}).items():
@@ -69,6 +68,10 @@ class Records:
             for field in update.get("$unset", {}):
                 document.pop(field, None)
         return len(found)
+
+    def _named(self, asked: Any) -> list[_Document]:  # noqa: ANN401 - an `_id`, or what is asked of it
+        ids = asked["$in"] if isinstance(asked, dict) else [asked]
+        return [self._documents[each] for each in ids if each in self._documents]
 
 
 def _without(document: _Document, fields: Mapping[str, Any]) -> _Document:

@@ -38,7 +38,8 @@ OUTBOX_LENGTH = Gauge(
 OUTBOX_AGE = Gauge("tidemill_outbox_age_seconds", "How long the oldest of them has waited.")
 
 _SWEEP_EVERY_S = 60.0
-_CONCURRENCY = 16
+_CONCURRENCY = 48
+"""Aggregates whose events are published at the same time; one command reads, or takes out, those of many of them."""
 _ROUND_S = 0.1
 """From one round of publishing to the next, unless as many wait as are published at the same time."""
 _HELD_FOR = 1.5
@@ -68,6 +69,20 @@ class _Published(NamedTuple):
 
     document_id: str
     ce_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Reads what waits in documents of one collection."""
+
+    collection: Collection
+
+    async def __call__(self, batch: Sequence[str]) -> Sequence[Document | None]:
+        """Return project and outbox of each, None where it is gone."""
+        with translated():
+            found = self.collection.find({"_id": {"$in": list(batch)}}, {"project": True, "outbox": True})
+            read = {each["_id"]: each async for each in found}
+        return [read.get(each) for each in batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +154,7 @@ class Relay(Worker):
     ) -> None:
         super().__init__("relay", self._run)
         self._collections: dict[str, Collection] = {}
+        self._reading: dict[str, Batched[str, Document | None]] = {}
         self._taking_out: dict[str, Batched[_Published, bool]] = {}
         self._publisher = publisher
         self._sweep_every_s = sweep_every_s
@@ -161,6 +177,7 @@ class Relay(Worker):
         `in_rounds` one that comes shortly after another waits for the next round.
         """
         self._collections[collection.name] = collection
+        self._reading.setdefault(collection.name, Batched(_Reading(collection), max_concurrent=1))
         taking_out = (_Removing if passing else _TakingOut)(collection)
         self._taking_out.setdefault(collection.name, Batched(taking_out, max_concurrent=1))
         go_on = self._rounds.join if in_rounds else self._queue.put_nowait
@@ -310,8 +327,7 @@ class Relay(Worker):
         ):
             return
         while True:
-            with translated():
-                document = await collection.find_one({"_id": outbox.document_id}, {"project": True, "outbox": True})
+            document = await self._reading[outbox.collection](outbox.document_id)
             entries = sorted(document["outbox"], key=lambda entry: int(entry["seq"])) if document else []
             if document is None or not entries:
                 with translated():
