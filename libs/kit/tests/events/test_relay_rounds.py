@@ -83,10 +83,10 @@ async def test_as_many_as_make_a_round_do_not_wait_for_an_event_that_is_stuck(
         await write(notes, "stuck", "after a pause")
         await eventually(lambda: len(stuck.hung) == 1)
         for turn in range(2):
-            for note in range(48):
+            for note in range(128):
                 await write(notes, f"n{turn}-{note}", "soon after")
             await eventually(lambda: relay.outbox_length() == 1)
-    assert by_subject(await office.published()) == {f"n{turn}-{note}": [1] for turn in range(2) for note in range(48)}
+    assert by_subject(await office.published()) == {f"n{turn}-{note}": [1] for turn in range(2) for note in range(128)}
     assert await office.waiting() == 1
 
 

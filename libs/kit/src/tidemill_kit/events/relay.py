@@ -38,7 +38,7 @@ OUTBOX_LENGTH = Gauge(
 OUTBOX_AGE = Gauge("tidemill_outbox_age_seconds", "How long the oldest of them has waited.")
 
 _SWEEP_EVERY_S = 60.0
-_CONCURRENCY = 48
+_CONCURRENCY = 128
 """Aggregates whose events are published at the same time; one command reads, or takes out, those of many of them."""
 _ROUND_S = 0.1
 """From one round of publishing to the next, unless as many wait as are published at the same time."""
