@@ -2,8 +2,9 @@
 
 `make verify` runs the whole turn as this processor computes and, where that is bfloat16, once more in float32 with
 kernels held to AVX2, which stands for a weaker one. Then it holds the real vLLM to the contract of engines, turns a
-short loop on it, runs garak and lm-evaluation-harness against a deployment, proves over every RPC what tests prove with
-fewer requests, runs the tests marked `long`, and clients that others wrote, which are installed for it.
+short loop on it, runs garak and lm-evaluation-harness against a deployment, and judges of a scripted provider, proves
+over every RPC what tests prove with fewer requests, runs the tests marked `long`, and clients that others wrote, which
+are installed for it.
 Arguments go to the demo: `make verify ARGS=--poisoned`.
 """
 
@@ -26,6 +27,7 @@ OF_VLLM = (
     "tests/system/test_turn_on_vllm.py",
 )
 OF_HARNESSES = ("tests/system/test_harnesses.py",)
+OF_JUDGES = ("tests/system/test_judges.py",)
 PROOFS = (
     *(f"tests/system/test_{name}.py" for name in ("two_projects", "generated_requests", "paths", "when_killed")),
     "services/ingest/tests/parsing/test_hostile_files.py",
@@ -142,7 +144,7 @@ def main() -> int:
         if any(tidemill(environment, *command) for command in (["down"], ["demo", *sys.argv[1:]])):
             return 1
         kept = judge(json.loads(REPORT.read_text("utf-8"))) and kept
-    return 0 if all([serves_by_vllm(), harnesses(), clients(), proven(), long_tests(), kept]) else 1
+    return 0 if all([serves_by_vllm(), harnesses(), judges(), clients(), proven(), long_tests(), kept]) else 1
 
 
 def clients() -> bool:
@@ -169,6 +171,13 @@ def harnesses() -> bool:
     say("--- garak and lm-evaluation-harness against a deployment")
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:xdist", *OF_HARNESSES]
     return subprocess.run(command, env=os.environ | {"TIDEMILL_HARNESSES": "1"}, cwd=ROOT, check=False).returncode == 0  # noqa: S603 - ours
+
+
+def judges() -> bool:
+    """Run a jury, and judges that fail in each way, behind a scripted provider, which then changes its model."""
+    say("--- judges of a scripted provider")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", *OF_JUDGES]
+    return subprocess.run(command, env=os.environ | {"TIDEMILL_JUDGES": "1"}, cwd=ROOT, check=False).returncode == 0  # noqa: S603 - ours
 
 
 def proven() -> bool:

@@ -51,7 +51,7 @@ ACCESS, GENERATE, STORE_CALLS = (
     "tests.bench.generate",
     "services.inference.tests.bench.store_calls",
 )
-GATEWAY = "tests.bench.gateway"
+EVALUATION, GATEWAY = "tests.bench.evaluation", "tests.bench.gateway"
 AUDIT, DOCUMENTS, FLOOD, IDLE, MASKING = (
     "tests.bench.audit",
     "tests.bench.documents",
@@ -269,6 +269,13 @@ BARS = (
         at_least=0.85,
     ),
     Bar(
+        name="evaluation",
+        what="cases a second of an evaluation / asked one by one",
+        measured_by=EVALUATION,
+        before="-",
+        at_least=3,
+    ),
+    Bar(
         name="masking_recall",
         what="identifiers with a structure that masking finds whole, the worst kind",
         measured_by=MASKING,
@@ -288,6 +295,7 @@ SECONDS: Mapping[str, float] = {
     AGGREGATES: 25,
     VECTORS: 60,
     GENERATE: 120,
+    EVALUATION: 240,
     STORE_CALLS: 15,
     ACCESS: 20,
     AUDIT: 30,

@@ -8,7 +8,9 @@ from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.budgets.domain import metering
 from tidemill_inference.engines import observed as observed_engine
 from tidemill_inference.engines.observed import ObservedEngine
-from tidemill_inference.engines.ports import Capability, Finish, Generated, Piece, Prompt
+from tidemill_inference.engines.ports import Capability, Finish, Generated, Piece, Prompt, ProviderIdentity
+
+SAID = ProviderIdentity(provider_model="grey", system_fingerprint="fp_1")
 
 
 class Parrot:
@@ -29,7 +31,7 @@ class Parrot:
             message = f"no answer within {timeout_s} s"
             raise DependencyUnavailable(message, dependency="parrot")
         yield Piece(text="hello")
-        yield Finish(reason="stop", input_tokens=1, output_tokens=1)
+        yield Finish(reason="stop", input_tokens=1, output_tokens=1, identity=SAID)
 
 
 def series(*projects: str) -> set[tuple[str, str]]:
@@ -101,3 +103,16 @@ async def test_only_models_of_this_machine_share_its_time(
         assert [piece async for piece in answer]
 
     assert [used.machine_s for meter in meters for used in meter.used] == [seconds, seconds]
+
+
+@pytest.mark.parametrize(("fingerprint", "seen"), [("openai host", [("acme", "gpt@1", SAID)]), ("parrot 1", [])])
+async def test_what_an_answer_says_of_itself_is_handed_on_of_a_provider_alone(
+    fingerprint: str, seen: list[tuple[str, str, ProviderIdentity]]
+) -> None:
+    parrot, identified = Parrot(fails=False), list[tuple[str, str, ProviderIdentity]]()
+    parrot.fingerprint = fingerprint
+    engine = ObservedEngine(parrot, project="acme", model="gpt@1", identified=lambda *each: identified.append(each))
+
+    assert len([piece async for piece in engine.generate(Prompt(messages=()), timeout_s=1)]) == 2
+
+    assert identified == seen
