@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 
 from tidemill.trainer.v1.training_pb2 import TrainingRun
+from tidemill_cli.cluster_manifests import render_manifest
 from tidemill_cli.options import Commands, labels_of
 from tidemill_cli.output import call, show, table, writing
 from tidemill_cli.pages import lists
@@ -31,6 +32,7 @@ runs.command("show")(show_run)
 runs.command("export")(export_runs)
 runs.command("import")(import_run)
 runs.command("delete")(delete_run)
+runs.command("manifest")(render_manifest)
 
 
 @runs.command("note")

@@ -20,6 +20,7 @@ from libs.cli.tests.commands.profile_answers import ProfileAnswers
 from libs.cli.tests.commands.prompt_answers import PromptAnswers
 from libs.cli.tests.commands.retrieval_answers import RetrievalAnswers
 from libs.cli.tests.commands.review_answers import ReviewAnswers
+from libs.cli.tests.commands.run_answers import RUN_ANSWERS
 from libs.cli.tests.commands.sweep_answers import SWEEP_ANSWERS
 from libs.cli.tests.loop.running import Running
 from tidemill_cli.main import app
@@ -116,6 +117,7 @@ async def running(  # noqa: PLR0913, PLR0917 - what the parts of the platform an
         | searches.answers()
     )
     services.answers.update(profiles.answers() | reviews.answers() | JUDGE_ANSWERS | prompted.answers() | EXPERIMENTS)
+    services.answers.update(RUN_ANSWERS)
     services.answers.update(harness_runs.answers())
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it

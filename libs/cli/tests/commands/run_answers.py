@@ -1,5 +1,6 @@
 """Two runs that differ, for what compares and exports them."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -7,6 +8,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill.trainer.v1 import training_pb2 as pb
+from tidemill.trainer.v1 import training_service_pb2 as rpc
 
 
 def run(name: str, *, rate: float = 1e-3, **changes: Any) -> pb.TrainingRun:  # noqa: ANN401 - of any field
@@ -47,4 +49,10 @@ def run(name: str, *, rate: float = 1e-3, **changes: Any) -> pb.TrainingRun:  # 
 RUNS = {
     "run-1": run("run-1"),
     "run-2": run("run-2", rate=1e-2, dataset_version="helpdesk_sft@3", dataset_digest="c" * 64, model_version=""),
+}
+
+RUN_ANSWERS: Mapping[str, Callable[[Any], Any]] = {
+    "trainer.v1.training_service:RenderTrainingManifest": lambda _: rpc.RenderTrainingManifestResponse(
+        objects=['{"kind": "Service"}', '{"kind": "Job"}']
+    ),
 }

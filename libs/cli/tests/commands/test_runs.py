@@ -1,9 +1,11 @@
 """The history of runs: listed, described and compared."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from libs.cli.tests.commands.answers import evaluation
 from libs.cli.tests.commands.conftest import Terminal, check_reports
@@ -193,3 +195,28 @@ async def test_a_run_of_mlflow_is_imported_and_deleted(terminal: Terminal, runni
     assert said.data["source"] == f"mlflow:{home.name}"
     assert asked[1].parameters["args.learning_rate"] == "0.001"
     assert "run-1 is deleted" in deleted.text
+
+
+async def test_a_manifest_is_written_for_a_run_or_a_plan(terminal: Terminal, running: Running, tmp_path: Path) -> None:
+    asked: list[rpc.RenderTrainingManifestRequest] = []
+
+    def rendered(request: rpc.RenderTrainingManifestRequest) -> rpc.RenderTrainingManifestResponse:
+        asked.append(request)
+        return rpc.RenderTrainingManifestResponse(objects=['{"kind": "Service"}', json.dumps(job)])
+
+    job = {"kind": "Job", "nodes": 2, "text": "[red]a line that is longer than any terminal[/red] " * 9}
+    running.answers["trainer.v1.training_service:RenderTrainingManifest"] = rendered
+    run, file = "1f0311b2-7f9b-4124-b57e-7e23126bac0f", tmp_path / "job.yaml"
+    cluster = ("--nodes", "2", "--secret", "keys", "--volume-claim", "training", "--memory-mb-per-node", "512")
+
+    said = await asyncio.to_thread(terminal, "runs", "manifest", "helpdesk_lora", *cluster)
+    written = await asyncio.to_thread(terminal, "runs", "manifest", run, *cluster, "--to", str(file))
+    data = await asyncio.to_thread(terminal, "runs", "manifest", run, *cluster, "--json")
+
+    assert (said.code, written.code) == (0, 0), said.text
+    assert said.text == file.read_text(encoding="utf-8")
+    assert list(YAML(typ="safe").load_all(said.text)) == [{"kind": "Service"}, job]
+    assert f"kubectl apply -f {file}" in "".join(written.text.split("\n"))
+    assert data.data == {"objects": [{"kind": "Service"}, job]}
+    assert [(each.plan, each.run) for each in asked] == [("helpdesk_lora", ""), ("", run), ("", run)]
+    assert (asked[0].nodes, asked[0].memory_bytes_per_node, asked[0].secret) == (2, 2**29, "keys")

@@ -1,6 +1,8 @@
 """Training: plans, their runs, and waiting for one."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -13,6 +15,7 @@ from tidemill.trainer.v1.training_service_pb2 import (
     ImportTrainingRunRequest,
     ListTrainingPlansRequest,
     ListTrainingRunsRequest,
+    RenderTrainingManifestRequest,
     RetryTrainingRunRequest,
     StartTrainingRunRequest,
     UpdateTrainingRunRequest,
@@ -88,6 +91,11 @@ class Training:
     async def delete(self, run: str) -> TrainingRun:
         """Delete a run that was recorded by another tool."""
         return (await self._connection.training.DeleteTrainingRun(DeleteTrainingRunRequest(id=run))).run
+
+    async def manifest(self, asked: RenderTrainingManifestRequest) -> Sequence[Mapping[str, Any]]:
+        """Return Kubernetes objects that train a run's or a plan's recipe on several machines; nothing is started."""
+        rendered = await self._connection.training.RenderTrainingManifest(asked)
+        return [json.loads(each) for each in rendered.objects]
 
     async def cancel(self, run: str) -> TrainingRun:
         """Cancel a run; no model version is registered."""

@@ -49,7 +49,7 @@ async def started(
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
-            env=_environment(folder) | dict(variables or {}),
+            env=child_environment(folder) | dict(variables or {}),
             limit=LONGEST_LINE,
             start_new_session=True,
         )
@@ -97,7 +97,8 @@ def described_exit(status: int, *, what: str) -> str:
     return f"{what} was killed, exit code {status} ({name}): retry it; the machine may be out of memory"
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def child_environment(folder: Path) -> dict[str, str]:
+    """Return the variables of a process that computes in a folder, without the service's secrets."""
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return kept | {
         "HF_HOME": str(folder / "hugging_face"),

@@ -138,6 +138,10 @@ class TrainerSettings(ModelSettings):
     """Maximum number of processes that compute one training together."""
     run_rank_timeout_s: float = Field(default=600.0, ge=1)
     """How long one of several processes of a training waits for another before the run fails."""
+    manifest_image: str = Field(default="tidemill-trainer", min_length=1, max_length=255)
+    """The trainer's image in manifests of trainings on several machines."""
+    manifest_max_processes: int = Field(default=64, ge=1, le=4096)
+    """Maximum number of processes of such a training, on all machines together."""
     run_max_kl: float = Field(default=10.0, gt=0)
     """Divergence from the base in nats per token, above which a training on generated answers fails."""
     run_measure_s: float = Field(default=1800.0, ge=1)

@@ -39,7 +39,7 @@ from tidemill_testkit.polling import eventually
 from tidemill_testkit.stubs.ingest import StubDatasets
 from tidemill_testkit.weaker_processor import NO_MORE_THAN_AVX2, WEAKER
 
-STEPS = 120
+STEPS, GIVES_WAY = 120, 40
 RUNNING, SUCCEEDED = training_pb2.TRAINING_RUN_STATE_RUNNING, training_pb2.TRAINING_RUN_STATE_SUCCEEDED
 
 
@@ -76,7 +76,7 @@ async def test_a_training_outlives_kills_and_registers_one_adapter(
 ) -> None:
     base = await asyncio.to_thread(write_base, tmp_path / "base")
     await asyncio.to_thread(trainer.start)
-    await _import(trainer, base)
+    await import_base(trainer, base)
     async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
         queued = await _start(TrainingServiceStub(channel))
         await eventually(lambda: _is_at(trainer, queued, step=11))
@@ -86,8 +86,8 @@ async def test_a_training_outlives_kills_and_registers_one_adapter(
     await eventually(lambda: _is_gone(child))
     await asyncio.to_thread(trainer.start)
 
-    await eventually(lambda: _has_ended(trainer, queued))
-    run = await _run(trainer, queued)
+    await eventually(lambda: has_ended(trainer, queued))
+    run = await run_of(trainer, queued)
     assert (run.state, run.reason, run.message) == (SUCCEEDED, "", "")
     assert (run.attempt, run.progress.step, len(run.progress.losses)) == (2, STEPS, STEPS)
     assert run.versions["dtype"] == "float32"
@@ -96,6 +96,44 @@ async def test_a_training_outlives_kills_and_registers_one_adapter(
     await _assert_registered(trainer, stack, run)
     await eventually(lambda: _is_empty(trainer.data_dir / "runs" / "acme"))
     await _assert_made_int8(trainer, run.model_version)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(500)
+async def test_a_training_gives_way_to_a_higher_one_and_goes_on_to_the_adapter_of_one_that_did_not(
+    trainer: TrainerProcess, tmp_path: Path
+) -> None:
+    trainer.variables = {**trainer.variables, "TRAINER_RUN_PREEMPT_AFTER_S": "0"}
+    base = await asyncio.to_thread(write_base, tmp_path / "base")
+    await asyncio.to_thread(trainer.start)
+    await import_base(trainer, base)
+    async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+        stub = TrainingServiceStub(channel)
+        low = await _start(stub, steps=GIVES_WAY)
+        await eventually(lambda: _is_at(trainer, low, step=11))
+        high = await _start(stub, plan="urgent", steps=3, priority=5)
+        await eventually(lambda: has_ended(trainer, high))
+        first, gave_way = await run_of(trainer, high), await run_of(trainer, low)
+        await eventually(lambda: has_ended(trainer, low))
+        again = (await stub.StartTrainingRun(rpc.StartTrainingRunRequest(plan="lora"))).run.id
+        await eventually(lambda: has_ended(trainer, again))
+    interrupted, whole = await run_of(trainer, low), await run_of(trainer, again)
+
+    assert (gave_way.preemptions, gave_way.progress.step < GIVES_WAY) == (1, True)
+    states = [(run.state, run.attempt, run.preemptions) for run in (first, interrupted, whole)]
+    assert states == [(SUCCEEDED, 1, 0), (SUCCEEDED, 2, 1), (SUCCEEDED, 1, 0)]
+    assert first.finish_time.ToDatetime() < interrupted.finish_time.ToDatetime()
+    assert interrupted.progress.losses == whole.progress.losses
+    weights = [await _weights_of(trainer, run.model_version) for run in (interrupted, whole)]
+    assert weights[0] == weights[1]
+
+
+async def _weights_of(trainer: TrainerProcess, version: str) -> str:
+    """Return the digest of an adapter's weights."""
+    async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+        stub = ModelRegistryServiceStub(channel)
+        found = (await stub.GetModelVersion(registry_rpc.GetModelVersionRequest(id=version))).version
+    return next(each.sha256 for each in found.artifacts if each.path == "adapter_model.safetensors")
 
 
 async def _assert_made_int8(trainer: TrainerProcess, adapter: str) -> None:
@@ -120,7 +158,7 @@ async def _is_empty(folder: Path) -> bool:
     return not await asyncio.to_thread(os.listdir, folder)
 
 
-async def _import(trainer: TrainerProcess, base: Path) -> None:
+async def import_base(trainer: TrainerProcess, base: Path) -> None:
     manifest = Manifest.from_folder(base)
     files = [model_pb2.ManifestFile(path=f.path, size=f.size, sha256=f.sha256) for f in manifest.files]
     async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
@@ -138,28 +176,28 @@ async def _messages(version: str, path: str, content: bytes) -> AsyncIterator[re
     yield registry_rpc.UploadModelFileRequest(chunk=content)
 
 
-async def _start(stub: TrainingServiceStub) -> str:
-    args = {"max_steps": STEPS, "per_device_train_batch_size": 2, "learning_rate": 0.01, "max_length": 256}
-    plan = training_pb2.TrainingPlan(
-        id="lora", dataset="sft", base="tiny", method="sft", args=ParseDict(args, Struct())
+async def _start(stub: TrainingServiceStub, *, plan: str = "lora", steps: int = STEPS, priority: int = 0) -> str:
+    args = {"max_steps": steps, "per_device_train_batch_size": 2, "learning_rate": 0.01, "max_length": 256}
+    declared = training_pb2.TrainingPlan(
+        id=plan, dataset="sft", base="tiny", method="sft", args=ParseDict(args, Struct()), priority=priority
     )
-    await stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=plan))
-    return (await stub.StartTrainingRun(rpc.StartTrainingRunRequest(plan="lora"))).run.id
+    await stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=declared))
+    return (await stub.StartTrainingRun(rpc.StartTrainingRunRequest(plan=plan))).run.id
 
 
-async def _run(trainer: TrainerProcess, run: str) -> training_pb2.TrainingRun:
+async def run_of(trainer: TrainerProcess, run: str) -> training_pb2.TrainingRun:
     async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
         return (await TrainingServiceStub(channel).GetTrainingRun(rpc.GetTrainingRunRequest(id=run))).run
 
 
 async def _is_at(trainer: TrainerProcess, name: str, *, step: int) -> bool:
-    run = await _run(trainer, name)
+    run = await run_of(trainer, name)
     assert run.state in {training_pb2.TRAINING_RUN_STATE_QUEUED, RUNNING}, run
     return run.progress.step >= step
 
 
-async def _has_ended(trainer: TrainerProcess, name: str) -> bool:
-    return (await _run(trainer, name)).HasField("finish_time")
+async def has_ended(trainer: TrainerProcess, name: str) -> bool:
+    return (await run_of(trainer, name)).HasField("finish_time")
 
 
 async def _is_gone(process: psutil.Process) -> bool:

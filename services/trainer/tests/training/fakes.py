@@ -46,6 +46,7 @@ from tidemill_trainer.training.ports import (
 )
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.register_adapter import RegisterAdapter
+from tidemill_trainer.training.render_manifest import ClusterDefaults, RenderManifest
 from tidemill_trainer.training.run_capacity import RunCapacity
 from tidemill_trainer.training.run_folders import RunFolders
 from tidemill_trainer.training.run_queue import RunQueue
@@ -55,6 +56,15 @@ from tidemill_trainer.training.start_runs_for_dataset_version import StartRunsFo
 from tidemill_trainer.training.train_run import TrainingNeeds, TrainRun
 
 IMPORTED_QUOTA = Quota(of="imported runs", limit=3, setting="TRAINER_MAX_IMPORTED_RUNS")
+CLUSTER_DEFAULTS = ClusterDefaults(
+    image="tidemill-trainer",
+    max_processes=8,
+    memory_bytes=2**32,
+    min_examples=2,
+    checkpoint_steps=1,
+    numeric_format="float32",
+    rank_timeout_s=60.0,
+)
 LINES = b'{"id": "1"}\n'
 VERSIONS = {"torch": "2.13.0", "trl": "1.16.0"}
 
@@ -295,6 +305,13 @@ class Harness:
         )
         self.run_crud = TrainingRunCrud(plans=self.plans, runs=self.runs, datasets=self.datasets, queue=queue)
         self.import_run = ImportRun(runs=self.runs, imported=FakeImportedRuns(self.runs), quota=IMPORTED_QUOTA)
+        self.render_manifest = RenderManifest(
+            plans=self.plans,
+            runs=self.runs,
+            datasets=self.datasets,
+            check=check,
+            defaults=CLUSTER_DEFAULTS,
+        )
         self.consume = StartRunsForDatasetVersion(
             plans=self.plans,
             datasets=self.datasets,

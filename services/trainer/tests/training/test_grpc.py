@@ -57,7 +57,7 @@ async def served(tmp_path: Path) -> AsyncIterator[ApiClient]:
     """Serve a harness with a base and a dataset version."""
     harness = await Harness(folder=tmp_path).with_base()
     harness.datasets.publish(dataset_version())
-    servicer = GrpcTrainingService(harness.plan_crud, harness.run_crud, harness.import_run)
+    servicer = GrpcTrainingService(harness.plan_crud, harness.run_crud, harness.import_run, harness.render_manifest)
     server = GrpcServer(
         settings(tmp_path),
         [(add_TrainingServiceServicer_to_server, servicer)],

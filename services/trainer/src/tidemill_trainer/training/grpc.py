@@ -1,11 +1,14 @@
 """gRPC TrainingService: plans and runs."""
 
+import json
+
 from tidemill.trainer.v1 import training_service_pb2 as pb
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceServicer
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, write_of
 from tidemill_trainer.training.crud import CHANGEABLE, TrainingPlanCrud
 from tidemill_trainer.training.import_run import ImportRun
 from tidemill_trainer.training.messages import (
+    cluster_of,
     imported_of,
     listed_run_message,
     notes_of,
@@ -13,16 +16,20 @@ from tidemill_trainer.training.messages import (
     run_message,
     settings_of,
 )
+from tidemill_trainer.training.render_manifest import RenderManifest, TrainingSource
 from tidemill_trainer.training.runs import DESCRIBED, TrainingRunCrud
 
 
 class GrpcTrainingService(TrainingServiceServicer):
     """Message -> use case -> message; errors are translated by the server's interceptor."""
 
-    def __init__(self, plans: TrainingPlanCrud, runs: TrainingRunCrud, import_run: ImportRun) -> None:
+    def __init__(
+        self, plans: TrainingPlanCrud, runs: TrainingRunCrud, import_run: ImportRun, render_manifest: RenderManifest
+    ) -> None:
         self._plans = plans
         self._runs = runs
         self._import_run = import_run
+        self._render_manifest = render_manifest
 
     async def CreateTrainingPlan(
         self, request: pb.CreateTrainingPlanRequest, _context: object
@@ -141,3 +148,11 @@ class GrpcTrainingService(TrainingServiceServicer):
         """Queue a run again."""
         run = await self._runs.retry(current_caller(), request.id, request=request_of(request))
         return pb.RetryTrainingRunResponse(run=run_message(run))
+
+    async def RenderTrainingManifest(
+        self, request: pb.RenderTrainingManifestRequest, _context: object
+    ) -> pb.RenderTrainingManifestResponse:
+        """Return Kubernetes objects of a training on several machines."""
+        source = TrainingSource(run=request.run, plan=request.plan, dataset_version=request.dataset_version)
+        objects = await self._render_manifest(current_caller(), source, cluster_of(request))
+        return pb.RenderTrainingManifestResponse(objects=[json.dumps(each) for each in objects])

@@ -10,6 +10,7 @@ from tidemill.trainer.v1 import training_pb2 as pb
 from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill_core.aggregate import Event
 from tidemill_kit.mapping import REST, from_message, to_message
+from tidemill_trainer.training.domain.cluster import DEFAULT_CPUS, Cluster
 from tidemill_trainer.training.domain.fit import Fit
 from tidemill_trainer.training.domain.imported_run import ImportedRun
 from tidemill_trainer.training.domain.memorisation import MemorisationCheck
@@ -69,6 +70,21 @@ def imported_of(request: rpc.ImportTrainingRunRequest) -> ImportedRun:
 
     """
     return from_message(ImportedRun, request)
+
+
+def cluster_of(request: rpc.RenderTrainingManifestRequest) -> Cluster:
+    """Return what a manifest takes of a cluster, with defaults for unset fields."""
+    return Cluster(
+        nodes=request.nodes,
+        processes_per_node=request.processes_per_node or 1,
+        cpus_per_node=request.cpus_per_node or DEFAULT_CPUS,
+        memory_bytes_per_node=request.memory_bytes_per_node,
+        gpus=request.gpus,
+        image=request.image,
+        namespace=request.namespace or "default",
+        secret=request.secret,
+        volume_claim=request.volume_claim,
+    )
 
 
 def listed_run_message(run: TrainingRun) -> pb.TrainingRun:

@@ -32,6 +32,7 @@ from tidemill_trainer.training.ports import Datasets, PlannedSweeps, Plans, Runs
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.reconcile import refresh_queue, sweep_folders
 from tidemill_trainer.training.register_adapter import RegisterAdapter
+from tidemill_trainer.training.render_manifest import ClusterDefaults, RenderManifest
 from tidemill_trainer.training.run_capacity import RunCapacity
 from tidemill_trainer.training.run_folders import RunFolders
 from tidemill_trainer.training.run_queue import QueueRules, RunQueue
@@ -112,6 +113,7 @@ def wire_training(
         TrainingPlanCrud(plans=stores.plans, check=check, start_deferred=start_deferred, sweeps=planned_sweeps),
         TrainingRunCrud(plans=stores.plans, runs=stores.runs, datasets=stores.datasets, queue=queue),
         _import_run(backend, settings, stores),
+        _render_manifest(settings, stores, check),
     )
     start_runs = StartRunsForDatasetVersion(
         plans=stores.plans,
@@ -180,6 +182,21 @@ def _check(settings: TrainerSettings, registry: Registry) -> CheckPlan:
 def _import_run(backend: Backend, settings: TrainerSettings, stores: _Stores) -> ImportRun:
     imported = MongoImportedRuns(backend.database["training_runs"])
     return ImportRun(runs=stores.runs, imported=imported, quota=settings.quota("imported_runs"))
+
+
+def _render_manifest(settings: TrainerSettings, stores: _Stores, check: CheckPlan) -> RenderManifest:
+    defaults = ClusterDefaults(
+        image=settings.manifest_image,
+        max_processes=settings.manifest_max_processes,
+        memory_bytes=settings.run_memory_bytes,
+        min_examples=settings.run_min_examples,
+        checkpoint_steps=settings.run_checkpoint_steps,
+        numeric_format=settings.numeric_format,
+        rank_timeout_s=settings.run_rank_timeout_s,
+    )
+    return RenderManifest(
+        plans=stores.plans, runs=stores.runs, datasets=stores.datasets, check=check, defaults=defaults
+    )
 
 
 def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:

@@ -836,3 +836,97 @@ class RetryTrainingRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryTrainingRunResponse: _TypeAlias = RetryTrainingRunResponse  # noqa: Y015
+
+@_typing.final
+class RenderTrainingManifestRequest(_message.Message):
+    """RenderTrainingManifestRequest says what is trained, and on what."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    PROCESSES_PER_NODE_FIELD_NUMBER: _builtins.int
+    CPUS_PER_NODE_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_PER_NODE_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    VOLUME_CLAIM_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    """A run's id: its recipe, base and dataset version."""
+    plan: _builtins.str
+    """A plan's id: its recipe, its base as it is now, and a version of its dataset."""
+    dataset_version: _builtins.str
+    """Optional. Of a plan: `dataset@number`; empty takes the newest."""
+    nodes: _builtins.int
+    """Required. The machines, 1 to the service's limit."""
+    processes_per_node: _builtins.int
+    """Optional. The processes on each of them; 0 means 1. All of them together divide a step as `processes` of a plan do."""
+    cpus_per_node: _builtins.int
+    """Optional. The processors of a machine; 0 means 4."""
+    memory_bytes_per_node: _builtins.int
+    """Optional. The memory of a machine; 0 means the limit of the run, or of the service."""
+    gpus: _builtins.bool
+    """Optional. True takes a GPU for each process."""
+    image: _builtins.str
+    """Optional. The image of the trainer; empty means the service's setting."""
+    namespace: _builtins.str
+    """Optional. The namespace; empty means "default"."""
+    secret: _builtins.str
+    """Required. The Secret with TRAINER_S3_ENDPOINT, TRAINER_S3_ACCESS_KEY and TRAINER_S3_SECRET_KEY, and optionally
+    TRAINER_S3_SECURE.
+    """
+    volume_claim: _builtins.str
+    """Required. The PersistentVolumeClaim, ReadWriteMany, that has the checkpoints and the adapter that is made."""
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        dataset_version: _builtins.str = ...,
+        nodes: _builtins.int = ...,
+        processes_per_node: _builtins.int = ...,
+        cpus_per_node: _builtins.int = ...,
+        memory_bytes_per_node: _builtins.int = ...,
+        gpus: _builtins.bool = ...,
+        image: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        secret: _builtins.str = ...,
+        volume_claim: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "run", b"run", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpus_per_node", b"cpus_per_node", "dataset_version", b"dataset_version", "gpus", b"gpus", "image", b"image", "memory_bytes_per_node", b"memory_bytes_per_node", "namespace", b"namespace", "nodes", b"nodes", "plan", b"plan", "processes_per_node", b"processes_per_node", "run", b"run", "secret", b"secret", "source", b"source", "volume_claim", b"volume_claim"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["run", "plan"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___RenderTrainingManifestRequest: _TypeAlias = RenderTrainingManifestRequest  # noqa: Y015
+
+@_typing.final
+class RenderTrainingManifestResponse(_message.Message):
+    """RenderTrainingManifestResponse returns the objects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def objects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. A ConfigMap, a headless Service and an Indexed Job as JSON, in the order in which they are applied."""
+
+    def __init__(
+        self,
+        *,
+        objects: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["objects", b"objects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderTrainingManifestResponse: _TypeAlias = RenderTrainingManifestResponse  # noqa: Y015

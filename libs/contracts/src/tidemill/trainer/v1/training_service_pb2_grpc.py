@@ -100,6 +100,11 @@ class TrainingServiceStub:
                 request_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RetryTrainingRunRequest.SerializeToString,
                 response_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RetryTrainingRunResponse.FromString,
                 _registered_method=True)
+        self.RenderTrainingManifest = channel.unary_unary(
+                '/tidemill.trainer.v1.TrainingService/RenderTrainingManifest',
+                request_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RenderTrainingManifestRequest.SerializeToString,
+                response_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RenderTrainingManifestResponse.FromString,
+                _registered_method=True)
 
 
 class TrainingServiceServicer:
@@ -197,6 +202,13 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenderTrainingManifest(self, request, context):
+        """Returns Kubernetes objects that train a run's or a plan's recipe on several machines; it stores and starts nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -264,6 +276,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.RetryTrainingRun,
                     request_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RetryTrainingRunRequest.FromString,
                     response_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RetryTrainingRunResponse.SerializeToString,
+            ),
+            'RenderTrainingManifest': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderTrainingManifest,
+                    request_deserializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RenderTrainingManifestRequest.FromString,
+                    response_serializer=tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RenderTrainingManifestResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -618,6 +635,33 @@ class TrainingService:
             '/tidemill.trainer.v1.TrainingService/RetryTrainingRun',
             tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RetryTrainingRunRequest.SerializeToString,
             tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RetryTrainingRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderTrainingManifest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.trainer.v1.TrainingService/RenderTrainingManifest',
+            tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RenderTrainingManifestRequest.SerializeToString,
+            tidemill_dot_trainer_dot_v1_dot_training__service__pb2.RenderTrainingManifestResponse.FromString,
             options,
             channel_credentials,
             insecure,

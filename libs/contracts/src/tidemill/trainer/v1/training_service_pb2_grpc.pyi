@@ -42,6 +42,8 @@ class TrainingServiceStub:
     """Cancels a run and discards its results."""
     RetryTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.RetryTrainingRunRequest, _training_service_pb2.RetryTrainingRunResponse]
     """Queues a failed or cancelled run again; it resumes from its last checkpoint."""
+    RenderTrainingManifest: _aio.UnaryUnaryMultiCallable[_training_service_pb2.RenderTrainingManifestRequest, _training_service_pb2.RenderTrainingManifestResponse]
+    """Returns Kubernetes objects that train a run's or a plan's recipe on several machines; it stores and starts nothing."""
 
 class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     """TrainingService manages training plans and runs."""
@@ -149,5 +151,13 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_training_service_pb2.RetryTrainingRunRequest, _abc.Awaitable[_training_service_pb2.RetryTrainingRunResponse]],
     ) -> _abc.Awaitable[_training_service_pb2.RetryTrainingRunResponse]:
         """Queues a failed or cancelled run again; it resumes from its last checkpoint."""
+
+    @_abc_1.abstractmethod
+    def RenderTrainingManifest(
+        self,
+        request: _training_service_pb2.RenderTrainingManifestRequest,
+        context: _aio.ServicerContext[_training_service_pb2.RenderTrainingManifestRequest, _abc.Awaitable[_training_service_pb2.RenderTrainingManifestResponse]],
+    ) -> _abc.Awaitable[_training_service_pb2.RenderTrainingManifestResponse]:
+        """Returns Kubernetes objects that train a run's or a plan's recipe on several machines; it stores and starts nothing."""
 
 def add_TrainingServiceServicer_to_server(servicer: TrainingServiceServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,1 @@
+"""Trains on several machines: what each pod of a rendered manifest runs."""
