@@ -142,7 +142,7 @@ async def test_the_pods_of_a_manifest_train_what_the_service_does_and_go_on_afte
     assert await pods.run() == [0, 0]
     assert pods.logged("begun", "step") == [0]
     assert pods.logged("step", "loss") == pytest.approx([point.loss for point in run.progress.losses], rel=1e-3)
-    assert pods.logged("step", "loss")[-1] < 0.9 * pods.logged("step", "loss")[0]
+    assert pods.logged("step", "loss")[-1] < 0.95 * pods.logged("step", "loss")[0]
     made = weights_of(pods)
 
     killed = await rendered(trainer, stack, tmp_path / "killed", "lora")
