@@ -22,7 +22,7 @@ from libs.cli.tests.commands.retrieval_answers import RetrievalAnswers
 from libs.cli.tests.commands.review_answers import ReviewAnswers
 from libs.cli.tests.commands.run_answers import RUN_ANSWERS
 from libs.cli.tests.commands.sweep_answers import SWEEP_ANSWERS
-from libs.cli.tests.loop.running import Running
+from libs.cli.tests.loop.running import Running, Server
 from tidemill_cli.main import app
 from tidemill_cli.output import stderr, stdout
 from tidemill_testkit.access import admin_token
@@ -98,6 +98,7 @@ def prompted() -> PromptAnswers:
 
 @pytest.fixture
 async def running(  # noqa: PLR0913, PLR0917 - what the parts of the platform answer
+    server: Server,
     batches: BatchAnswers,
     searches: RetrievalAnswers,
     profiles: ProfileAnswers,
@@ -121,7 +122,7 @@ async def running(  # noqa: PLR0913, PLR0917 - what the parts of the platform an
     services.answers.update(harness_runs.answers())
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it
-        await services.start()
+        await services.start(server)
         yield services
         await services.stop()
 

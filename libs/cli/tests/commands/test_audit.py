@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from libs.cli.tests.commands.conftest import Terminal
-from libs.cli.tests.loop.running import Running
+from libs.cli.tests.loop.running import Running, Server
 from tidemill.monitor.v1 import audit_service_pb2 as pb
 from tidemill.monitor.v1.audit_pb2 import AuditOutcome, AuditRecord
 from tidemill_core.audit import GENESIS, Head, canonical, hash_of, header_of, line_of
@@ -87,11 +87,11 @@ def monitor() -> Monitor:
 
 
 @pytest.fixture
-async def running(monitor: Monitor) -> AsyncIterator[Running]:
+async def running(server: Server, monitor: Monitor) -> AsyncIterator[Running]:
     services = Running()
     services.answers.update(monitor.answers())
     with capture_logs():  # as the fixture of all commands has it
-        await services.start()
+        await services.start(server)
         yield services
         await services.stop()
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from libs.cli.tests.commands.answers import ANSWERS
 from libs.cli.tests.commands.conftest import Terminal
 from libs.cli.tests.loop.conftest import LOOP, TRUTH
-from libs.cli.tests.loop.running import Running
+from libs.cli.tests.loop.running import Running, Server
 from tidemill.evaluator.v1.evaluation_pb2 import RequirementPower
 from tidemill_cli.gates import requirement_line
 
@@ -22,12 +22,12 @@ ASSUMED = (
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[Running]:
+async def running(server: Server) -> AsyncIterator[Running]:
     """A platform without anything, whose evaluator states the power of a gate."""
     services = Running()
     services.answers[POWER] = ANSWERS[POWER]
     with capture_logs():  # of the services, which would come into the command's output
-        await services.start()
+        await services.start(server)
         yield services
         await services.stop()
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.cli.tests.loop.running import Running
+from libs.cli.tests.loop.running import Running, Server
 from tidemill_client.connection import Connection
 from tidemill_testkit.access import admin_token
 
@@ -94,9 +94,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[Running]:
+async def running(server: Server) -> AsyncIterator[Running]:
     services = Running()
-    await services.start()
+    await services.start(server)
     yield services
     await services.stop()
 

@@ -1,14 +1,15 @@
 # ruff: noqa: ANN401 - one keeper serves messages of any kind
 """Everything that a loop declares, kept in memory behind one gRPC server: all kinds have the same five methods."""
 
-import importlib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-from tidemill_cli.loop.kinds import KINDS
+from google.protobuf.descriptor import MethodDescriptor
+
 from tidemill_client.resources import Resources
 from tidemill_core.errors import AlreadyExists, Conflict, NotFound, TidemillError
+from tidemill_kit.grpc.server import Registration
+from tidemill_testkit.contract import register_all
 
 
 class Keeper:
@@ -98,35 +99,23 @@ class Keeper:
         self.written.append(kept.id)
 
 
-def servicers(
-    keepers: dict[str, Keeper], further: dict[str, dict[str, Callable[..., Any]]]
-) -> list[tuple[Callable[..., None], Any]]:
-    """Return what a server registers: one servicer a contract, with what `further` adds by the name of the module."""
-    methods: dict[str, dict[str, Callable[..., Any]]] = {}
-    for name, kind in KINDS.items():
-        methods.setdefault(kind.contract.__name__, {}).update(keepers[name].methods())
-    for module, added in further.items():
-        methods.setdefault(f"tidemill.{module}_pb2", {}).update(added)
-    registered = []
-    for module, found in methods.items():
-        generated = importlib.import_module(f"{module}_grpc")
-        (add,) = (name for name in dir(generated) if name.startswith("add_"))
-        name = add.removeprefix("add_").removesuffix("_to_server")
-        bound = {method: _bound(work) for method, work in found.items()}
-        servicer = type(f"Fake{name}", (getattr(generated, name),), bound)()
-        registered.append((getattr(generated, add), servicer))
-    return registered
+def registrations(method_of: Callable[[str], Callable[..., Any]]) -> list[Registration]:
+    """Return every contract as a server registers it. `method_of` finds what answers, for each call anew.
 
+    It is given `<module>:<method>`, for example "trainer.v1.training_service:ListTrainingRuns".
+    """
 
-def _bound(work: Callable[..., Any]) -> Callable[..., Any]:
-    async def stream(_self: object, request: Any, context: object) -> Any:
-        async for piece in work(request, context):
-            yield piece
+    def handler(method: MethodDescriptor) -> Callable[..., Any]:
+        file = method.containing_service.file.name.removeprefix("tidemill/").removesuffix(".proto")
+        name = f"{file.replace('/', '.')}:{method.name}"
 
-    if inspect.isasyncgenfunction(work):
-        return stream
+        async def stream(request: Any, context: Any) -> Any:
+            async for piece in method_of(name)(request, context):
+                yield piece
 
-    async def method(_self: object, request: Any, context: object) -> Any:
-        return await work(request, context)
+        async def answer(request: Any, context: Any) -> Any:
+            return await method_of(name)(request, context)
 
-    return method
+        return stream if method.server_streaming else answer
+
+    return register_all(handler)

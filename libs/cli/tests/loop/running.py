@@ -1,13 +1,18 @@
 # ruff: noqa: ANN401 - one keeper serves messages of any kind
 """A platform of fakes that loops are applied to."""
 
+import asyncio
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any
 
+from grpc import StatusCode
+
 from libs.cli.tests.commands.access_answers import AccessAnswers
-from libs.cli.tests.loop.declared_services import Keeper, servicers
+from libs.cli.tests.loop.declared_services import Keeper, registrations
 from libs.sdk.tests.fakes import fake_settings
 from tidemill.trainer.v1 import model_registry_service_pb2 as registry
 from tidemill.trainer.v1.model_pb2 import MODEL_VERSION_STATE_READY, Model, ModelApprovalPolicy, ModelVersion
@@ -19,14 +24,55 @@ from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of
 from tidemill_testkit.audit import RecordedCalls
 
-STREAMS = {
-    "ingest.v1.dataset_service:ExportDatasetVersion",
-    "monitor.v1.audit_service:ExportAuditRecords",
-    "monitor.v1.audit_service:ExportInstallationAuditRecords",
-    "inference.v1.file_service:DownloadFile",
-    "inference.v1.inference_service:GenerateStream",
-    "trainer.v1.model_registry_service:DownloadModelFile",
-}
+
+class Server:
+    """Every contract at one port, which one platform after another answers: a server for each would cost more."""
+
+    def __init__(self) -> None:
+        self.running: Running | None = None
+        self._server = GrpcServer(
+            fake_settings(), registrations(self._method), access=access_of(), audit=RecordedCalls()
+        )
+
+    @property
+    def port(self) -> int:
+        """Where it listens once it has started."""
+        return self._server.port
+
+    async def start(self) -> None:
+        """Listen."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        await self._server.stop(0.1)
+
+    def _method(self, name: str) -> Callable[..., Any]:
+        return self.running.method(name) if self.running else _unimplemented
+
+
+@contextmanager
+def server_of_several() -> Iterator[Server]:
+    """Give a server that answers in a thread of its own, and so outlasts the event loop of a test."""
+    started = Future[tuple[Server, asyncio.AbstractEventLoop, asyncio.Event]]()
+
+    async def serve() -> None:
+        server, end = Server(), asyncio.Event()
+        await server.start()
+        started.set_result((server, asyncio.get_running_loop(), end))
+        await end.wait()
+        await server.stop()
+
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        served = threads.submit(asyncio.run, serve())
+        either: list[Future[Any]] = [started, served]
+        wait(either, return_when=FIRST_COMPLETED)
+        if served.done():
+            served.result()
+        server, loop, end = started.result()
+        yield server
+        loop.call_soon_threadsafe(end.set)
+        served.result()
 
 
 class Running:
@@ -48,7 +94,17 @@ class Running:
         self.policies: dict[str, ModelApprovalPolicy] = {}
         self.access = AccessAnswers()
         self.answers: dict[str, Callable[[Any], Any]] = self.access.answers()
-        self._server: GrpcServer | None = None
+        self._server: Server | None = None
+        self._own = False
+        self._methods: dict[str, Callable[..., Any]] = {
+            f"{keeper.kind.contract.__name__.removeprefix('tidemill.').removesuffix('_pb2')}:{name}": method
+            for keeper in self.keepers.values()
+            for name, method in keeper.methods().items()
+        }
+        registry = "trainer.v1.model_registry_service"
+        self._methods[f"{registry}:ImportModel"] = self._import_model
+        self._methods[f"{registry}:GetModel"] = self._get_model
+        self._methods[f"{registry}:UpdateModel"] = self._update_model
 
     def writes(self) -> dict[str, list[str]]:
         """Return what was written since the last time, by kind."""
@@ -57,43 +113,35 @@ class Running:
             keeper.written = []
         return found
 
-    async def start(self) -> None:
-        """Listen; what `answers` holds by now is served."""
-        further: dict[str, dict[str, Callable[..., Any]]] = {
-            "trainer.v1.model_registry_service": {
-                "ImportModel": self._import_model,
-                "GetModel": self._get_model,
-                "UpdateModel": self._update_model,
-            }
-        }
-        for name in self.answers:
-            module, _, method = name.partition(":")
-            further.setdefault(module, {})[method] = self._answering(name)
-        self._server = GrpcServer(
-            fake_settings(), servicers(self.keepers, further), access=access_of(), audit=RecordedCalls()
-        )
-        await self._server.start()
+    async def start(self, server: Server | None = None) -> None:
+        """Answer at a server, or at one of its own, which listens from now on."""
+        self._own, self._server = server is None, server or Server()
+        self._server.running = self
+        if self._own:
+            await self._server.start()
 
     async def stop(self) -> None:
-        """Stop listening."""
-        if self._server:
-            await self._server.stop(0.1)
+        """Answer no more."""
+        assert self._server
+        self._server.running = None
+        if self._own:
+            await self._server.stop()
 
     def addresses(self, *without: str) -> Addresses:
         """Return where the services are, but some."""
         assert self._server
         return Addresses(services={name: f"127.0.0.1:{self._server.port}" for name in SERVICES if name not in without})
 
+    def method(self, name: str) -> Callable[..., Any]:
+        """Return what answers a method: what `answers` has by now, before what all platforms do."""
+        return self._answering(name) if name in self.answers else self._methods.get(name, _unimplemented)
+
     def _answering(self, name: str) -> Callable[..., Any]:
-        async def answer(request: Any, _context: object) -> Any:
+        def answer(request: Any, _context: object) -> Any:
             answered = self.answers[name](request)
-            return await answered if inspect.isawaitable(answered) else answered
+            return answered if inspect.isawaitable(answered) or isinstance(answered, AsyncIterator) else _now(answered)
 
-        async def stream(request: Any, _context: object) -> Any:
-            async for piece in self.answers[name](request):
-                yield piece
-
-        return stream if name in STREAMS else answer
+        return answer
 
     def _configure(self, deployment: Any) -> None:
         """Do as inference does: what is live moves by rollouts where a model is followed."""
@@ -123,6 +171,14 @@ class Running:
         if not request.validate_only:
             self.policies[request.model.id] = request.model.approval
         return registry.UpdateModelResponse(model=request.model)
+
+
+async def _unimplemented(_request: object, context: Any) -> None:
+    await context.abort(StatusCode.UNIMPLEMENTED, "it has no answer")
+
+
+async def _now(answered: Any) -> Any:
+    return answered
 
 
 def not_there(_request: object) -> None:
