@@ -52,6 +52,7 @@ def test_what_is_printed_carries_no_command_for_the_terminal() -> None:
     assert printable("a\x1b]52;c;ZXZpbA==\x07\x9b31m\r\u202eb\n\tc") == "a]52;c;ZXZpbA==31mb\n\tc"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("run", ["a\u0301", "\u0301", "\u200b", "\x00", " ", "."])
 def test_comparing_is_linear_in_the_text(run: str) -> None:
     begun = time.process_time()

@@ -230,6 +230,7 @@ async def test_a_watched_loop_is_shown_again_as_it_turns(
     assert (said.code, "enough was seen" in said.text) == (1, True)
 
 
+@pytest.mark.heavy
 async def test_a_lineage_is_drawn_into_a_file(terminal: Terminal, tmp_path: Path) -> None:
     picture = tmp_path / "lineage.svg"
 

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from libs.cli.tests.commands.conftest import Terminal
 from libs.cli.tests.commands.profile_answers import ProfileAnswers
 from tidemill.ingest.v1.profile_pb2 import ProfilePeriod
@@ -33,6 +35,7 @@ async def test_two_periods_are_shown_side_by_side_with_what_differs(
     assert profiles.asked[0].baseline == ProfilePeriod(last_day="2026-10-31")
 
 
+@pytest.mark.heavy
 async def test_a_page_is_one_file_without_scripts_and_nothing_from_elsewhere(
     terminal: Terminal, tmp_path: Path
 ) -> None:
@@ -55,6 +58,7 @@ def test_days_that_are_none_are_refused(terminal: Terminal) -> None:
     assert "--days: is 'november'; use FIRST..LAST" in refused.text
 
 
+@pytest.mark.heavy
 async def test_versions_of_a_dataset_are_shown_the_same_way(terminal: Terminal, tmp_path: Path) -> None:
     page = tmp_path / "profile.html"
     command = ["datasets", "profile", "helpdesk_sft", "--compare", "helpdesk_sft@1", "--html", str(page)]

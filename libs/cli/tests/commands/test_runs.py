@@ -140,6 +140,7 @@ async def test_runs_are_compared_without_evaluations_where_these_cannot_be_read(
     assert "evaluations are not shown" in said.text
 
 
+@pytest.mark.heavy
 async def test_the_page_of_a_comparison_has_each_curve_and_nothing_from_elsewhere(
     terminal: Terminal, running: Running, tmp_path: Path
 ) -> None:
@@ -159,7 +160,13 @@ async def test_the_page_of_a_comparison_has_each_curve_and_nothing_from_elsewher
     assert 'src="' not in page
 
 
-@pytest.mark.parametrize(("form", "found"), [("mlflow", "metrics/loss"), ("tensorboard", "events.out.tfevents")])
+@pytest.mark.parametrize(
+    ("form", "found"),
+    [
+        ("mlflow", "metrics/loss"),
+        pytest.param("tensorboard", "events.out.tfevents", marks=pytest.mark.heavy),  # imports torch
+    ],
+)
 async def test_runs_are_exported_to_a_folder(terminal: Terminal, tmp_path: Path, form: str, found: str) -> None:
     typed = ["runs", "export", "run-1", "run-2", "--format", form, "--to", str(tmp_path / "out"), "--json"]
 

@@ -66,6 +66,7 @@ async def test_a_sweep_that_is_waited_for_ends_with_its_exit_code(
     assert said.code == code, said.text
 
 
+@pytest.mark.heavy
 async def test_the_page_of_a_sweep_has_its_trials_and_nothing_from_elsewhere(
     terminal: Terminal, tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_parameter_as_it_is_exported_is_the_value_again(value: float) -> None:
     assert (found, type(found)) == (value, type(value))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("values", [[1e308, -1e308], [1.7e308, 1.7e308], [1e308, 1.0], [1e38, -1e38]])
 def test_a_page_leaves_out_what_is_too_large_to_be_drawn_and_says_so(values: list[float]) -> None:
     wild = run("a")

@@ -127,6 +127,7 @@ def test_json_of_another_shape_is_left_to_the_loader(content: object) -> None:
     check_tokenizer(content)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("pattern", ["(" * 100_000, "[" * 100_000, "\\", "a{", ")" * 1000, "[^]", "(?", "\\p{" * 1000])
 def test_nonsense_is_checked_in_a_time_that_grows_with_its_length(pattern: str) -> None:
     began = time.process_time()

@@ -107,7 +107,7 @@ async def by_json(access: Access) -> AsyncIterator[Edge]:
     yield edge
 
 
-@pytest.fixture(params=[by_grpc, by_json])
+@pytest.fixture(params=[pytest.param(by_grpc, marks=pytest.mark.heavy), by_json])
 async def edge(request: pytest.FixtureRequest, issuer: TestIssuer) -> AsyncIterator[Edge]:
     async with request.param(access_of(issuer)) as made:
         yield made

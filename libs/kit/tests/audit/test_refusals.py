@@ -1,5 +1,7 @@
 """A flood of refused calls costs a few records."""
 
+import pytest
+
 from tidemill_core.application import Caller
 from tidemill_kit.audit.calls import AuditedCall
 from tidemill_kit.audit.refusals import MAX_COUNTS, PER_MINUTE, Refusals
@@ -49,6 +51,7 @@ def test_a_call_without_a_proven_caller_is_only_counted() -> None:
     assert [each.count for each in refusals.counted()] == [3]
 
 
+@pytest.mark.heavy
 def test_the_number_of_counts_is_bounded() -> None:
     refusals = Refusals(now=Clock())
     for number in range(MAX_COUNTS + 50):

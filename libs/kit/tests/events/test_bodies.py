@@ -22,6 +22,7 @@ def repeated(before: str, each: str, after: str, *, times: int) -> bytes:
     return (before + ",".join(each.replace("#", str(number)) for number in range(times)) + after).encode()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("before", "each", "after", "times"),
     [

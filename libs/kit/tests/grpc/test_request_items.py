@@ -47,6 +47,7 @@ WORST: dict[str, tuple[Descriptor, bytes]] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", WORST)
 def test_a_request_of_too_many_items_is_refused_without_reading_them(name: str) -> None:
     kind, raw = WORST[name]

@@ -3,6 +3,7 @@
 import ctypes
 
 import psutil
+import pytest
 
 from tidemill_kit.models.freed_memory import return_freed_memory, return_zeros
 
@@ -25,6 +26,7 @@ def test_freed_memory_is_returned() -> None:
     assert last
 
 
+@pytest.mark.heavy
 def test_zeros_take_no_memory_until_they_are_written_to() -> None:
     held = ctypes.create_string_buffer(100 * MB)
     ctypes.memset(held, 0, len(held))

@@ -47,6 +47,7 @@ async def test_a_candidate_that_is_better_on_all_required_cases_passes() -> None
     assert [type(event) for event in evaluator.evaluations.published] == [EvaluationHasStarted, EvaluationHasCompleted]
 
 
+@pytest.mark.heavy
 async def test_long_contexts_do_not_hold_the_event_loop() -> None:
     evaluator = await ready()
     context = Context(earlier=(Turn(Role.USER, "這個產品多少錢 " * 3900),))

@@ -146,6 +146,7 @@ async def test_slices_are_sent_with_an_evaluation_and_left_out_of_lists() -> Non
     assert len(listed_message(done).comparisons) == len(done.comparisons)
 
 
+@pytest.mark.heavy
 async def test_a_p_value_is_at_most_alpha_where_the_interval_leaves_nothing_out() -> None:
     intervals, chance = BettingIntervals(), np.random.default_rng(3)
 

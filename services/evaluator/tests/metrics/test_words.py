@@ -103,6 +103,7 @@ def test_rouge_l_knows_the_words_of_every_script(reference: str, text: str, expe
     assert rouge_l(reference, text) == pytest.approx(expected)
 
 
+@pytest.mark.heavy
 def test_rouge_l_is_the_number_of_rouge_score() -> None:
     from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415 - loads nltk
 
@@ -115,6 +116,7 @@ def test_rouge_l_is_the_number_of_rouge_score() -> None:
         assert rouge_l(reference, text) == pytest.approx(expected)
 
 
+@pytest.mark.heavy
 def test_an_answer_of_a_megabyte_is_scored_in_little_time_and_memory() -> None:
     reference, answer = "a b " * 2000, "b a c " * 170_000
     began = time.process_time()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from google.protobuf.json_format import MessageToJson
 
 from services.evaluator.tests.builders import BUCKET, DATASETS, cases, example
@@ -47,6 +48,7 @@ async def test_a_suite_gives_back_turns_variables_and_readers() -> None:
     assert await stored.read("acme", CaseSet(suite="truth", number=1, size=3, content=content)) == given
 
 
+@pytest.mark.heavy
 async def test_a_large_held_out_split_does_not_hold_the_event_loop() -> None:
     objects, count = InMemoryObjects(BUCKET, DATASETS), 15_000
     output = '{"role": "ROLE_ASSISTANT", "parts": [{"text": "16 euros."}]}'

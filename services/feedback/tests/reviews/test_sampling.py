@@ -50,6 +50,7 @@ async def test_a_paused_queue_samples_nothing(harness: ReviewsHarness) -> None:
     assert await completed(harness, "i1") == 0
 
 
+@pytest.mark.heavy
 async def test_a_share_takes_always_the_same_answers(harness: ReviewsHarness) -> None:
     await harness.open_queue(sampling=sampling(SamplingStrategy.RANDOM, share=0.3))
     names = [f"i{number}" for number in range(200)]

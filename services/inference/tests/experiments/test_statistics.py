@@ -125,6 +125,7 @@ def test_weights_add_up_follow_what_is_likely_the_best_and_leave_every_arm_its_m
     assert [default_min_weight(arms) for arms in (2, 5, 8)] == [20, 8, 5]
 
 
+@pytest.mark.heavy
 def test_equal_arms_are_seldom_called_the_best_and_adaptive_weights_spare_users_the_worse_arm() -> None:
     equal = [run((0.5, 0.5), users=200, seed=seed, adaptive=True).best for seed in range(10)]
     assert equal.count("") >= 9

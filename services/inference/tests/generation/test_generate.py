@@ -188,6 +188,7 @@ async def test_what_the_model_wrote_reaches_user_stream_and_record_to_the_charac
     assert "".join(step.text for step in steps if isinstance(step, Delta)) == said
 
 
+@pytest.mark.heavy
 async def test_what_is_cited_of_a_very_long_answer_is_said() -> None:
     harness = AnsweringHarness(ScriptedEngine(says="os.walk walks a directory tree. " + "na " * 20_000))
 

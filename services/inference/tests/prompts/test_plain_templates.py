@@ -38,6 +38,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.heavy
 @settings(max_examples=300, deadline=None)
 @given(system=st.lists(PIECES, max_size=3), user=st.lists(PIECES, min_size=1, max_size=6))
 def test_it_makes_what_jinja_makes_or_nothing(system: list[str], user: list[str]) -> None:

@@ -56,6 +56,7 @@ def test_what_takes_a_candidate_back_is_what_the_bound_excludes(up: int, by: flo
     assert (difference(ours, theirs, error=2 * FALSE_ABORTS).high <= -by) is shown
 
 
+@pytest.mark.heavy
 def test_bounds_that_are_computed_again_and_again_are_not_wrong_more_often() -> None:
     """12 steps of two equal sides, with bounds after every 20 of 120 votes, which are wrong in 5 % of steps at most."""
 

@@ -66,6 +66,7 @@ def test_what_is_no_less_too_little_not_mature_or_of_no_weight_takes_nothing_bac
     assert abort(counts_of(*outcomes)) is None
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("good", "bad"), [(0.75, 0.25), (0.74, 0.24), (2 / 3, 1 / 3)])
 def test_a_loss_of_three_hundredths_in_stars_is_found_as_it_is_in_any_scores(good: float, bad: float) -> None:
     strict = replace(SOLVED, loss_above=0.0)

@@ -62,6 +62,7 @@ def divisions() -> list[tuple[list[Example], Division]]:
     return [(batch, divided(batch, share=luck.choice([0.1, 0.3, 0.5, 0.9]))) for luck, batch in batches]
 
 
+@pytest.mark.heavy
 def test_nothing_of_the_held_out_part_occurs_in_train() -> None:
     for _, division in divisions():
         asked = {each.asked for each in division.train} & {each.asked for each in division.held_out}
@@ -179,6 +180,7 @@ def test_every_example_is_in_a_part_or_counted_as_left_out() -> None:
         assert [each.id for each in division.train] == sorted(each.id for each in division.train)
 
 
+@pytest.mark.heavy
 def test_the_order_of_a_batch_changes_nothing() -> None:
     for seed in range(20):
         batch = random_examples(seed)
@@ -186,6 +188,7 @@ def test_the_order_of_a_batch_changes_nothing() -> None:
         assert divided(batch) == divided(shuffled)
 
 
+@pytest.mark.heavy
 def test_a_group_stays_where_it_was_first_put_through_all_versions_and_shares() -> None:
     luck, split, first = generator(7), Split(), dict[str, bool]()
     for number in range(30):

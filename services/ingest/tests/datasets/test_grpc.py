@@ -98,6 +98,7 @@ async def test_a_version_is_read_listed_compared_and_exported(client: ApiClient)
         await exported(client, DATASET_SPLIT_UNSPECIFIED)
 
 
+@pytest.mark.heavy
 async def test_a_long_part_is_exported_in_pieces_of_a_megabyte(client: ApiClient) -> None:
     await created(client)
     await client.curated.turned([message(f"Question {n}?", f"{n} " + "x" * 100_000) for n in range(20)])

@@ -232,6 +232,7 @@ async def test_an_unsupported_type_is_refused_by_its_name() -> None:
         await ingest.accept(ACME, submitted("A", of=spec(media_type="application/msword")))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("channel", "limit", "hint"),
     [(SubmissionChannel.GRPC, 40, "UploadDocument"), (SubmissionChannel.UPLOAD, 80, "split it")],

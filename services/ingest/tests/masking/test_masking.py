@@ -131,6 +131,7 @@ def test_a_private_key_without_an_end_is_masked_as_far_as_it_looks_like_one() ->
     assert text == "[CREDENTIAL]écrit plus tard"
 
 
+@pytest.mark.heavy
 def test_the_language_reference_of_python_keeps_every_word_but_addresses() -> None:
     stage = MaskingStage(Masking())
 
@@ -140,6 +141,7 @@ def test_the_language_reference_of_python_keeps_every_word_but_addresses() -> No
     assert set(stage.masked) <= {"email", "ip"}
 
 
+@pytest.mark.heavy
 def test_what_is_found_of_the_labelled_lines_is_what_the_readme_says() -> None:
     counts = measured()
     said = dict(re.findall(r"^\| `(\w+)` \| (\d+ \| \d\.\d\d \| \d\.\d\d) \|$", README.read_text(), flags=re.MULTILINE))

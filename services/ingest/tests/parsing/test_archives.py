@@ -116,6 +116,7 @@ def test_bombs_are_refused_by_their_ratio_and_by_what_they_unpack_to(content: by
     assert reasons(content, media_type, ConversionLimits(ratio=10_000)) == {"a.txt": ""}
 
 
+@pytest.mark.heavy
 def test_a_tar_header_that_claims_more_than_there_is_is_refused() -> None:
     assert refusal(tarred({}, mode="w", also=[header("a.md", tarfile.REGTYPE, size=8 << 30)]), TAR) in (
         "DOCUMENT_BROKEN",

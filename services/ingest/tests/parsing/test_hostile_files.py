@@ -171,6 +171,7 @@ async def _outcome(preparation: ProcessPreparation, case: Case) -> str:
     return outcome
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(3600)
 async def test_every_broken_hostile_or_odd_file_is_read_or_refused_with_a_reason() -> None:
     processes = Processes(workers=1, cpu_s=20.0, wall_s=MAX_S)

@@ -38,6 +38,7 @@ def test_of_many_rows_every_nth_has_an_anchor() -> None:
     assert [each.number for each in extracted.anchors] == list(range(5, 101, 5))
 
 
+@pytest.mark.heavy
 def test_cells_too_far_apart_are_refused_before_the_library_allocates_what_is_between() -> None:
     assert refusal(xlsx(far=(1_000_000, 9)), XLSX) == "DOCUMENT_TOO_COMPLEX"
     assert extract(xlsx(far=(5000, 9)), XLSX).text.endswith("| far |\n| --- |")

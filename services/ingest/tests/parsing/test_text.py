@@ -200,6 +200,7 @@ def test_markup_that_is_nested_too_deep_is_refused_instead_of_losing_its_text() 
     assert refused.value.reason == "DOCUMENT_TOO_COMPLEX"
 
 
+@pytest.mark.heavy
 def test_markup_whose_text_would_be_far_larger_is_refused() -> None:
     nested = b"<ol><li>" * 400 + b"<ol>" + b"<li>x" * 4000
 

@@ -172,6 +172,7 @@ def test_a_text_without_tokens_has_no_chunks(text: str) -> None:
     assert cut(text) == []
 
 
+@pytest.mark.heavy
 def test_ten_thousand_paragraphs_take_no_more_than_a_moment() -> None:
     text = "\n\n".join(words(f"p{number}x", 20) for number in range(10_000))
 

@@ -13,10 +13,12 @@ def large(folder: Path, content: object) -> Path:
     return path
 
 
+@pytest.mark.heavy
 async def test_a_large_vocabulary_is_inspected(tmp_path: Path) -> None:
     await FileInspector().inspect("tokenizer.json", large(tmp_path, {"model": {"vocab": {"a": 1}}}))
 
 
+@pytest.mark.heavy
 async def test_what_is_wrong_in_a_large_file_is_reported_as_of_a_small_one(tmp_path: Path) -> None:
     with pytest.raises(ArtifactRefused, match=r"tokenizer\.json: names code to run: auto_map"):
         await FileInspector().inspect("tokenizer.json", large(tmp_path, {"auto_map": {}}))

@@ -137,6 +137,7 @@ async def test_a_folder_is_registered_through_the_api(api: ApiClient) -> None:
     assert (model.model.latest_version, model.model.version_count) == (1, 1)
 
 
+@pytest.mark.heavy
 async def test_a_file_is_streamed_in_pieces_and_one_that_is_not_there_is_refused(api: ApiClient) -> None:
     content = safetensors(100_000)
     await api.registry.register(model_files(model__safetensors=content))

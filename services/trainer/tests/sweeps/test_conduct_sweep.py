@@ -218,6 +218,7 @@ async def crash(*_: object, **__: object) -> None:
     raise Crash
 
 
+@pytest.mark.heavy
 async def test_a_sweep_goes_on_after_a_kill_at_every_write(tmp_path: Path) -> None:
     """Let the n-th write of sweep or run fail, for each n, and reconcile again: the result is the same."""
     whole = await Sweeping(folder=tmp_path / "whole").ready()

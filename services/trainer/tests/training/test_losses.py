@@ -14,6 +14,7 @@ def test_a_short_run_keeps_every_loss() -> None:
     assert thinned([]) == ()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("every", [1, 10])
 def test_a_long_run_keeps_losses_of_its_whole_length(every: int) -> None:
     steps = 25_000 * every + 3

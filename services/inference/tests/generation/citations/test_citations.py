@@ -57,6 +57,7 @@ def test_a_number_that_a_passage_itself_has_in_brackets_is_no_marker() -> None:
     assert grounding.citations == ()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "unit", [*string.printable, *"\u00ab\u201c\u201e\u2018\u00a0\u2028\u3002\u65e5", "[1] ", "a. ", "`a` "]
 )
@@ -71,6 +72,7 @@ def test_a_megabyte_of_anything_takes_no_time(unit: str) -> None:
     assert any(took_s() < 0.5 for _ in range(3))  # a tenth of it on a machine of its own; minutes where it is quadratic
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("unit", ["1 ", "million ", "$1 "])
 def test_many_numbers_beside_as_many_of_a_passage_take_no_time(unit: str) -> None:
     said, known = (unit * 16_000)[:32_000], (unit * 5000)[:10_000]
