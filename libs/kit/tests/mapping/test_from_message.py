@@ -53,6 +53,7 @@ class Requirement:
 @dataclass(frozen=True, kw_only=True)
 class Reevaluate:
     every: timedelta = timedelta(0)
+    on_provider_change: bool = False
 
 
 @dataclass(kw_only=True)
