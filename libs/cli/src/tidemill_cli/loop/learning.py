@@ -293,6 +293,13 @@ class Gate(Declared):
         Slug | None, Field(description="in place of candidate; a deployment's prompt that goes live by_rollout")
     ] = None
     retrieval: RetrievalRequirement | None = None
+    deployment: Annotated[
+        Slug | None,
+        Field(
+            description="whose live model the candidate is compared with, where the deployment follows another model: "
+            "a candidate that passes is not rolled out there"
+        ),
+    ] = None
     baseline: Literal["live"] = "live"
     confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
     cluster_by: Annotated[
@@ -335,4 +342,7 @@ class Gate(Declared):
             if getattr(self, name) and self.candidate is None:
                 message = f"{name} belongs to a gate of a model: both sides of others have one model"
                 raise ValueError(message)
+        if self.deployment and self.candidate is None:
+            message = "deployment belongs to a gate of a model: prompts and collections are the deployment's own"
+            raise ValueError(message)
         return self

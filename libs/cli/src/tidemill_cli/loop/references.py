@@ -45,6 +45,7 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("gates", "*", "candidate"): ("training", "derived"),
     ("gates", "*", "collection"): ("collections",),
     ("gates", "*", "candidate_prompt"): ("prompts",),
+    ("gates", "*", "deployment"): ("deployments",),
     ("gates", "*", "require", "*", "cases", "suite"): ("suites",),
     ("gates", "*", "require", "*", "cases", "dataset"): ("datasets",),
     ("rollouts", "*", "deployment"): ("deployments",),
@@ -92,11 +93,13 @@ def turn_problems(document: Document, loop: Loop) -> Iterator[Problem]:
 
 
 def gate_deployments(loop: Loop, gate: str) -> list[str]:
-    """Return the deployments of the rollouts that name a gate, else those that its candidates would answer for.
+    """Return the deployments that a gate or the rollouts that name it name, else those its candidates would answer for.
 
     A valid file has exactly one; this returns all that the file has.
     """
     named = {rollout.deployment for rollout in loop.rollouts.values() if gate in rollout.gates}
+    if own := loop.gates[gate].deployment:
+        named.add(own)
     following = {name for name, deployment in loop.deployments.items() if _follows(deployment, loop.gates[gate])}
     return sorted(named or following)
 
@@ -216,8 +219,9 @@ def _gate_without_deployment(gate: Gate, deployments: list[str]) -> str:
     if gate.collection:
         return f"has no deployment: let one search {gate.collection}, without an index (retrieval: {{collection: ...}})"
     return (
-        "has no deployment: use this gate in a rollout, or let a deployment follow its candidate "
-        f"(model: {{follow: {gate.candidate}, start_with: MODEL}})"
+        "has no deployment: use this gate in a rollout, let a deployment follow its candidate "
+        f"(model: {{follow: {gate.candidate}, start_with: MODEL}}), or name the one whose live model is the baseline "
+        "(deployment: NAME)"
     )
 
 
