@@ -5,7 +5,7 @@ kernels held to AVX2, which stands for a weaker one. Then it holds the real vLLM
 short loop on it, runs garak and lm-evaluation-harness against a deployment, and judges of a scripted provider, proves
 over every RPC what tests prove with fewer requests, runs the tests marked `long`, and clients that others wrote, which
 are installed for it.
-Arguments go to the demo: `make verify ARGS=--poisoned`.
+Arguments go to the demo: `make verify ARGS=--poisoned`, or `ARGS=--deep`, which is held to promises of its own.
 """
 
 import json
@@ -48,6 +48,8 @@ FIRST_TOKEN_S = 2.0
 VERSION_S, SERVED_S = 10, 5
 MIN_HELD_OUT, MIN_TRUSTED = 40, 60
 MIN_PAIRS, MIN_THUMBS, CHOICES_S = 14, 40, 40
+DEEP_STEPS = ("hold", "pairs", "sweep", "met_the_gate", "preferred_training", "preferred_evaluation")
+DEEP_S = 15 * 60
 TRUSTED_MARGIN = -0.02
 
 PROMISES: dict[str, Callable[[Report], bool]] = {
@@ -101,7 +103,7 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
     "what must not get worse is compared beside the gain": lambda report: report["safety"]["state"] == "completed",
     "applying loop.yaml after the turn changes nothing": lambda report: report["apply"]["changed_after_the_turn"] == 0,
     "all of it takes 14 minutes at most, 20 in float32": lambda report: (
-        sum(report["seconds"].values()) <= SECONDS[report["machine"]["numeric_format"]]
+        sum(report["seconds"].values()) - _deep_s(report) <= SECONDS[report["machine"]["numeric_format"]]
     ),
     "everything together takes 12 GB of memory at most": lambda report: (
         sum(report["peak_rss_mb"].values()) <= MEMORY_MB
@@ -130,6 +132,33 @@ POISONED: dict[str, Callable[[Report], bool]] = {
         report["rollout"]["state"] == "none" and report["rollout"]["live_model"] != report["model"]["version"]
     ),
 }
+DEEP: dict[str, Callable[[Report], bool]] = {
+    "each trial of the sweep came to its end, or ended early": lambda report: (
+        report["sweep"]["measured"] + report["sweep"]["pruned"] == report["sweep"]["trials"] > 0
+    ),
+    "the winner's held-out loss is no higher than that of the settings as they were": lambda report: (
+        report["sweep"]["winner_loss"] <= report["sweep"]["own_settings_loss"]
+    ),
+    "of the sweep, the winner alone meets the gate": lambda report: (
+        report["sweep"]["met_the_gate"] == [report["model"]["version"]] == [report["sweep"]["model_version"]]
+    ),
+    "pairs of corrections and choices are trained on": lambda report: report["preferred"]["pairs"] >= MIN_PAIRS,
+    "what learned from pairs is compared with what is live, by an interval": lambda report: (
+        report["preferred"]["live_model"] == report["rollout"]["live_model"]
+        and report["preferred"]["cases"] >= MIN_TRUSTED
+        and report["preferred"]["interval"][0]
+        <= report["preferred"]["difference"]
+        <= report["preferred"]["interval"][1]
+    ),
+    "learning in depth takes 15 minutes more at most where bfloat16 is": lambda report: (
+        report["machine"]["numeric_format"] != "bfloat16" or _deep_s(report) <= DEEP_S
+    ),
+}
+
+
+def _deep_s(report: Report) -> float:
+    """Return how long the steps took that `--deep` adds; 0 without it."""
+    return sum(report["seconds"].get(step, 0.0) for step in DEEP_STEPS)
 
 
 def main() -> int:
@@ -206,6 +235,7 @@ def judge(report: Report) -> bool:
         say("The demo stopped before the turn of the loop: leave --answers-only out.")
         return False
     promises = PROMISES | (POISONED if report["feedback"]["poisoned"] else TAUGHT_WELL)
+    promises |= DEEP if "sweep" in report else {}
     kept = {promise: holds(report) for promise, holds in promises.items()}
     say("\n".join(f"{'kept  ' if is_kept else 'BROKEN'}  {promise}" for promise, is_kept in kept.items()))
     machine, seconds = report["machine"], sum(report["seconds"].values())

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from libs.cli.tests.commands.sweep_answers import sweep
 from libs.cli.tests.test_lineage_picture import lineage
 from tidemill_helpdesk.report_html import write_html
 
@@ -74,6 +75,15 @@ def test_it_is_one_page_with_everything_in_it(tmp_path: Path) -> None:
     assert "lora@1 <&$x$>" in page.texts
 
 
+def test_a_deep_demo_shows_the_trials_of_its_sweep_and_the_loss_on_pairs(tmp_path: Path) -> None:
+    pictures = {"sweep": MessageToDict(sweep()), "losses": [[1, 2.0]], "preferred_losses": [[1, 3.0], [2, 0.5]]}
+
+    page = page_of({"pictures": pictures}, tmp_path)
+
+    assert page.tags.count("svg") == 4  # by trial, by measurement, and both trainings
+    assert {"Sweep rates", "1 *", "pruned", "Training on pairs", "training loss, 3 to 0.5"} <= set(page.texts)
+
+
 def test_questions_are_ordered_by_what_they_gained(tmp_path: Path) -> None:
     texts = page_of({"pictures": {"scores": SCORES[:3]}}, tmp_path).texts
 
@@ -106,6 +116,8 @@ def test_losses_are_drawn_by_step_and_many_cases_have_no_names(tmp_path: Path) -
         ({"timeline": [{"event": "e"}]}, "pictures.timeline"),
         ({"timeline": [{"time": "noon"}]}, "pictures.timeline"),
         ({"lineage": {"nodes": 5}}, "pictures.lineage"),
+        ({"preferred_losses": [2.5]}, "pictures.preferred_losses"),
+        ({"sweep": {"trials": 5}}, "pictures.sweep"),
     ],
 )
 def test_another_shape_is_named(pictures: dict[str, Any], reported: str, tmp_path: Path) -> None:

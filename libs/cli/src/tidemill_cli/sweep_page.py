@@ -25,16 +25,17 @@ _COLOURS = {
 
 def sweep_page(sweep: Sweep) -> str:
     """Return the page of a sweep: its trials, the best so far, and the loss of each while it was trained."""
-    return html_page(f"sweep {sweep.id} of plan {sweep.plan}", _body(sweep))
+    return html_page(f"sweep {sweep.id} of plan {sweep.plan}", sweep_body(sweep))
 
 
-def _body(sweep: Sweep) -> Iterator[str]:
+def sweep_body(sweep: Sweep) -> Iterator[str]:
+    """Yield the HTML of a sweep, for a page of its own or a part of one: figures, and a table of the trials."""
     yield f"<p>{escape(_summary(sweep))}</p>\n"
     known = [trial for trial in sweep.trials if trial.losses]
     if known:
         yield f"<h2>Held-out loss by trial, and the best so far</h2>\n<figure>\n{_by_trial(known)}</figure>\n"
         yield f"<h2>Held-out loss by measurement</h2>\n<figure>\n{_by_measurement(sweep, known)}</figure>\n"
-    yield "<h2>Trials</h2>\n"
+    yield "<h2>Trials of the sweep</h2>\n"
     yield from html_table(trial_columns(sweep), trial_rows(sweep))
 
 

@@ -72,7 +72,7 @@ class Choices:
         found: DatasetVersion | str = f"{report.figures[section][given]} {section}, and its rule needs {needed}"
         if report.figures[section][given] >= needed:
             try:
-                found = await self._version(dataset)
+                found = await self.version(dataset)
             except DeadlineExceeded:
                 found = f"none within {VERSION_WITHIN_S:.0f} s: see `tidemill loop status helpdesk`"
         if isinstance(found, DatasetVersion):
@@ -89,7 +89,7 @@ class Choices:
             number, request_id=request_id, sampling=Sampling(temperature=_TEMPERATURE, seed=number + 1)
         )
 
-    async def _version(self, dataset: str) -> DatasetVersion | str:
+    async def version(self, dataset: str) -> DatasetVersion | str:
         """Wait for the first version, or for the reason why what was offered made none."""
         datasets = Datasets(self.turn.connection)
 

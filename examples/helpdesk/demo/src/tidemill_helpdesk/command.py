@@ -12,6 +12,7 @@ from tidemill_cli.stack import start
 from tidemill_client.connection import Connection, remember_project
 from tidemill_helpdesk.choices import Choices
 from tidemill_helpdesk.data_profile import DataProfile, Profiled, counted
+from tidemill_helpdesk.depth import Depth
 from tidemill_helpdesk.endpoints import same_question_elsewhere
 from tidemill_helpdesk.example import CorpusDocument, Example
 from tidemill_helpdesk.helpdesk import COLLECTION, PUBLISHED, QUESTIONS, UPLOADED, Helpdesk
@@ -31,6 +32,10 @@ AnswersOnlyOption = Annotated[
 PoisonedOption = Annotated[
     bool, typer.Option("--poisoned", help="Shuffle the corrections among the questions: the gate refuses the model.")
 ]
+DeepOption = Annotated[
+    bool,
+    typer.Option("--deep", help="Search settings by a sweep, and train by DPO on pairs, too: takes twice the time."),
+]
 ContinueOption = Annotated[
     bool, typer.Option("--continue", help="Continue a failed or interrupted demo in the same project.")
 ]
@@ -40,20 +45,24 @@ def demo(
     *,
     answers_only: AnswersOnlyOption = False,
     poisoned: PoisonedOption = False,
+    deep: DeepOption = False,
     is_continued: ContinueOption = False,
 ) -> None:
     """Run the whole loop in a new project: documents, answers, corrections, training, evaluation, rollout."""
     project, as_json = options().project, options().as_json
-    if answers_only and poisoned:
-        message = "--poisoned and --answers-only are mutually exclusive: --answers-only stops before the corrections"
+    modes = {"answers_only": answers_only, "poisoned": poisoned, "deep": deep}
+    given = [f"--{mode.replace('_', '-')}" for mode, is_given in modes.items() if is_given]
+    if len(given) > 1:
+        message = f"{' and '.join(given)} are mutually exclusive: give one of them"
         raise typer.BadParameter(message)
-    if is_continued and (project or answers_only or poisoned):
+    if is_continued and (project or given):
         message = "--continue uses the options that the demo was started with: omit the others"
         raise typer.BadParameter(message)
     if as_json:
         stdout.quiet = True
-    name = project or f"{'poisoned' if poisoned else 'demo'}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    work = _continued() if is_continued else _started(name, answers_only=answers_only, poisoned=poisoned)
+    kind = "poisoned" if poisoned else "deep" if deep else "demo"
+    name = project or f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    work = _continued() if is_continued else _started(name, answers_only=answers_only, poisoned=poisoned, deep=deep)
     steps = run(work)
     start()
     path = run(_demo(steps))
@@ -66,8 +75,8 @@ def demo(
     stdout.print(_next_steps(), markup=False, highlight=False)
 
 
-async def _started(project: str, *, answers_only: bool, poisoned: bool) -> Steps:
-    return Steps(file=_file(), project=project, answers_only=answers_only, poisoned=poisoned)
+async def _started(project: str, *, answers_only: bool, poisoned: bool, deep: bool) -> Steps:
+    return Steps(file=_file(), project=project, answers_only=answers_only, poisoned=poisoned, deep=deep)
 
 
 async def _continued() -> Steps:
@@ -79,7 +88,7 @@ def _file() -> Path:
 
 
 async def _demo(steps: Steps) -> Path:
-    example = Example.find()
+    example = Example.find(file=steps.loop)
     report = steps.report
     documents = await example.documents()
     trusted = example.trusted(documents, TRUSTED_CASES, taught=TAUGHT)
@@ -139,6 +148,9 @@ async def _turn(
     turn = Turn(**shared, documents=documents, facts=steps.facts, poisoned=steps.poisoned)
     judging = Judging(**shared)
     choices = Choices(turn=turn)
+    depth = Depth(turn=turn) if steps.deep else None
+    if depth:
+        await steps.run("hold", depth.hold)
     await steps.run("questions", turn.questions, title="[bold]4. Feedback[/]: simulated users ask 200 questions")
     title = "   some ask a second time, and choose between two answers"
     await steps.run("choices", choices.choose, title=title)
@@ -147,7 +159,11 @@ async def _turn(
     title = "[bold]5. Datasets[/]: the curation rules publish versions, of corrections, choices and thumbs"
     await steps.run("examples", turn.examples, title=title)
     await steps.run("choices_and_thumbs", choices.examples)
-    title = "[bold]6. Training[/]: LoRA on the base model, in a separate process"
+    if depth:
+        await steps.run("pairs", depth.pairs)
+        title = "[bold]6. Training[/]: a sweep over the settings in place of one run, then LoRA with the best of them"
+        await steps.run("sweep", depth.search, title=title, again=True)
+    title = "" if depth else "[bold]6. Training[/]: LoRA on the base model, in a separate process"
     run_ = await steps.run("training", lambda: turn.train(retry=steps.is_continued), title=title, again=True)
     assert run_ is not None  # noqa: S101 - `again` always runs the step
     title = "[bold]7. Evaluation[/]: the candidate against the live model, on the same passages"
@@ -165,7 +181,24 @@ async def _turn(
     await steps.run("after", turn.after, title=title)
     await steps.run("apply_again", turn.apply_again)
     await steps.run("lineage", lambda: turn.lineage(run_.model_version))
-    return await turn.pictures(run_.model_version) | {"scores": judging.scores()}
+    pictures = await turn.pictures(run_.model_version)
+    scores = judging.scores()
+    if depth:
+        await _depth(steps, depth)
+        pictures |= depth.pictures()
+        scores += depth.scores()
+    return pictures | {"scores": scores}
+
+
+async def _depth(steps: Steps, depth: Depth) -> None:
+    """Train by DPO on the pairs, and let its gate compare it with what is live by now."""
+    await steps.run("met_the_gate", depth.met_the_gate, again=True)
+    title = "[bold]10. In depth[/]: DPO on the pairs of the same corrections and choices, against the live model"
+    run_ = await steps.run("preferred_training", lambda: depth.train(retry=steps.is_continued), title=title, again=True)
+    assert run_ is not None  # noqa: S101 - `again` always runs the step
+    await steps.run(
+        "preferred_evaluation", lambda: depth.judge(run_.model_version, retry=steps.is_continued), again=True
+    )
 
 
 def _next_steps() -> str:

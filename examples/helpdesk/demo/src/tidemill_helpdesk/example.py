@@ -14,6 +14,9 @@ from typing import Any, Protocol
 from tidemill_client.connection import Connection, local_folder
 from tidemill_core.errors import Internal, NotFound
 
+LOOP, DEEP = "loop.yaml", "deep.yaml"
+"""The loop that the demo runs, and the one that learns in depth."""
+
 
 class CorpusDocument(Protocol):
     """One document of the example's corpus."""
@@ -49,9 +52,11 @@ class Example:
     """The example's folder."""
 
     folder: Path
+    file: str = LOOP
+    """The loop's file in it."""
 
     @classmethod
-    def find(cls, name: str = "helpdesk") -> "Example":
+    def find(cls, name: str = "helpdesk", *, file: str = LOOP) -> "Example":
         """Return an example beside the repository's `.tidemill/`.
 
         Raises:
@@ -60,15 +65,15 @@ class Example:
         """
         local = local_folder()
         folder = local.parent / "examples" / name if local else Path("examples", name)
-        if not (folder / "loop.yaml").is_file():
-            message = f"examples/{name} not found: run the demo inside the repository, after `make setup`"
+        if not (folder / file).is_file():
+            message = f"examples/{name}/{file} not found: run the demo inside the repository, after `make setup`"
             raise NotFound(message)
-        return cls(folder=folder)
+        return cls(folder=folder, file=file)
 
     @property
     def loop(self) -> Path:
         """The loop's file."""
-        return self.folder / "loop.yaml"
+        return self.folder / self.file
 
     @property
     def local(self) -> Path:

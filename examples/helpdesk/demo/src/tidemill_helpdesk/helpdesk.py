@@ -71,12 +71,14 @@ class Helpdesk:
             bar.update(task, description="applying again", completed=1.0)
             again = await planner.apply()
         changed, repeated = (sum(change.changes for change in changes) for changes in (first, again))
-        stdout.print(f"   loop.yaml applied: {changed} resources changed; applied again: {repeated} changed")
+        stdout.print(
+            f"   {self.example.loop.name} applied: {changed} resources changed; applied again: {repeated} changed"
+        )
         if not is_continued:
             self.report.add("apply", changed=changed)
         self.report.add("apply", changed_again=repeated)
         if repeated:
-            message = f"applying loop.yaml a second time changed {repeated} resources"
+            message = f"applying {self.example.loop.name} a second time changed {repeated} resources"
             raise Internal(message)
 
     async def feed(self) -> None:

@@ -46,7 +46,7 @@ class Office:
         folder = self.example.local / "demo" / NAME
         made = await self.example.run("files.py", [str(folder)], "")
         self.facts[NAME] = made
-        await Planner(self.connection, read_loop(self.example.folder / "loop.yaml")).apply()
+        await Planner(self.connection, read_loop(self.example.loop)).apply()
         added = await self._documents_add(folder)
         if sorted(added["refused"]) != made["refused"] or len(added["skipped"]) != len(made["skipped"]):
             message = f"of the folder {sorted(added['refused'])} were refused, and {added['skipped']} skipped"

@@ -5,20 +5,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import Message
 
 from tidemill.monitor.v1.lineage_service_pb2 import GetLineageResponse
+from tidemill.trainer.v1.sweep_pb2 import Sweep
 from tidemill_cli.lineage_picture import lineage_svg
+from tidemill_cli.sweep_page import sweep_body
 from tidemill_helpdesk.report_plots import Case, Moment, loss_svg, scores_svg, timeline_svg
 
 PICTURES = "pictures"
+M = TypeVar("M", bound=Message)
 
 _SCORES, _LOSSES, _TIMELINE, _LINEAGE = "scores", "losses", "timeline", "lineage"
+_SWEEP, _PREFERRED = "sweep", "preferred_losses"
 _SHAPES = {
     _SCORES: "case_set, metric, question, before and after",
     _LOSSES: "step and loss",
+    _PREFERRED: "step and loss",
+    _SWEEP: "id, space and trials, as in Sweep",
     _TIMELINE: "time (RFC 3339), event and message",
     _LINEAGE: "kind and id, as in GetLineageResponse",
 }
@@ -43,7 +50,8 @@ def write_html(report: Mapping[str, Any], path: Path) -> None:
 
     - `scores`: `[{"case_set": str, "metric": str, "question": str, "before": float, "after": float}]`, one for each
       case; each set and metric becomes a plot of its own;
-    - `losses`: `[[step, loss]]`;
+    - `losses`: `[[step, loss]]`; `preferred_losses`, those of what was trained on pairs, in the same shape;
+    - `sweep`: a `Sweep`, or the same as proto-JSON;
     - `timeline`: `[{"time": "2026-01-01T12:00:00Z", "event": str, "message": str}]`, further fields are passed over:
       the entries of `GetTimelineResponse` as proto-JSON;
     - `lineage`: a `GetLineageResponse`, or the same as proto-JSON (`MessageToDict`).
@@ -66,11 +74,17 @@ def _page(report: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(report)
     plots = _score_plots(pictures.get(_SCORES) or ())
     yield from _section("Scores, question by question", plots)
-    losses = _loss_points(pictures.get(_LOSSES) or ())
+    sweep = _message(Sweep(), pictures.get(_SWEEP), _SWEEP)
+    if sweep.trials:
+        yield f"<h2>Sweep {escape(sweep.id)}</h2>\n"
+        yield from sweep_body(sweep)
+    losses = _loss_points(pictures, _LOSSES)
     yield from _section("Training", [loss_svg(losses)] if losses else [])
+    losses = _loss_points(pictures, _PREFERRED)
+    yield from _section("Training on pairs", [loss_svg(losses, name=_PREFERRED)] if losses else [])
     moments = _moments(pictures.get(_TIMELINE) or ())
     yield from _section("From the examples to the promotion", [timeline_svg(moments)] if moments else [])
-    lineage = _lineage(pictures.get(_LINEAGE))
+    lineage = _message(GetLineageResponse(), pictures.get(_LINEAGE), _LINEAGE)
     yield from _section("Where it came from", [lineage_svg(lineage)] if lineage.nodes else [])
     yield "</body>\n</html>\n"
 
@@ -118,11 +132,11 @@ def _score_plots(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     return [scores_svg(case_set, metric, of_set) for (case_set, metric), of_set in cases.items()]
 
 
-def _loss_points(losses: Sequence[Any]) -> list[tuple[float, float]]:
+def _loss_points(pictures: Mapping[str, Any], field: str) -> list[tuple[float, float]]:
     try:
-        return [(float(step), float(loss)) for step, loss in losses]
+        return [(float(step), float(loss)) for step, loss in pictures.get(field) or ()]
     except (TypeError, ValueError) as error:
-        raise MisshapenPicture(_LOSSES) from error
+        raise MisshapenPicture(field) from error
 
 
 def _moments(entries: Sequence[Mapping[str, Any]]) -> list[Moment]:
@@ -139,13 +153,14 @@ def _moments(entries: Sequence[Mapping[str, Any]]) -> list[Moment]:
         raise MisshapenPicture(_TIMELINE) from error
 
 
-def _lineage(given: GetLineageResponse | Mapping[str, Any] | None) -> GetLineageResponse:
-    if isinstance(given, GetLineageResponse):
+def _message(empty: M, given: M | Mapping[str, Any] | None, field: str) -> M:
+    """Return a message that was given as such or as proto-JSON, and `empty` without one."""
+    if isinstance(given, type(empty)):
         return given
     try:
-        return ParseDict(dict(given or {}), GetLineageResponse(), ignore_unknown_fields=True)
+        return ParseDict(dict(cast("Mapping[str, Any]", given or {})), empty, ignore_unknown_fields=True)
     except ParseError as error:
-        raise MisshapenPicture(_LINEAGE) from error
+        raise MisshapenPicture(field) from error
 
 
 class MisshapenPicture(ValueError):

@@ -68,8 +68,8 @@ def scores_svg(case_set: str, metric: str, cases: Sequence[Case]) -> str:
     return svg_of((_WIDTH_IN, max(2.5, 1.1 + row_in * len(ordered))), draw, name=f"scores {case_set} {metric}")
 
 
-def loss_svg(points: Sequence[tuple[float, float]]) -> str:
-    """Plot the training loss by step."""
+def loss_svg(points: Sequence[tuple[float, float]], *, name: str = "loss") -> str:
+    """Plot the training loss by step; `name` is that of the picture, unique on its page."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
@@ -81,7 +81,7 @@ def loss_svg(points: Sequence[tuple[float, float]]) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         figure.set_layout_engine("tight")
 
-    return svg_of((_WIDTH_IN, 3.0), draw, name="loss")
+    return svg_of((_WIDTH_IN, 3.0), draw, name=name)
 
 
 def timeline_svg(moments: Sequence[Moment]) -> str:

@@ -11,8 +11,11 @@ from rich.markup import escape
 
 from tidemill_cli.output import first_error, stderr, stdout
 from tidemill_core.errors import Internal, NotFound, TidemillError
+from tidemill_helpdesk.example import DEEP, LOOP
 from tidemill_helpdesk.report import Report
 
+DEEP_MINUTES = 15
+"""What learning in depth takes beside the usual turn."""
 CONTINUE = "make demo ARGS=--continue"
 T = TypeVar("T")
 
@@ -31,6 +34,7 @@ class Steps:
     project: str
     answers_only: bool = False
     poisoned: bool = False
+    deep: bool = False
     is_continued: bool = False
     done: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -101,11 +105,22 @@ class Steps:
         with suppress(FileNotFoundError):
             self.file.unlink()
 
+    @property
+    def loop(self) -> str:
+        """The file of the loop that is run."""
+        return DEEP if self.deep else LOOP
+
     def announce(self, trusted: int) -> None:
-        """Print the project and the completed steps."""
+        """Print the project, the completed steps, and what --deep takes."""
         stdout.print(
-            f"[bold]Project {escape(self.project)}[/]: applying examples/helpdesk/loop.yaml twice "
+            f"[bold]Project {escape(self.project)}[/]: applying examples/helpdesk/{self.loop} twice "
             f"({trusted} trusted cases)"
         )
+        if self.deep:
+            stdout.print(
+                f"   --deep: a sweep in place of one training, and DPO after the turn: about {DEEP_MINUTES} minutes "
+                "more, on 2 cores with bfloat16",
+                highlight=False,
+            )
         if self.done:
             stdout.print(f"   completed before: {', '.join(self.done)}", highlight=False)

@@ -33,21 +33,20 @@ from tidemill.monitor.v1.lineage_service_pb2 import (
     GetLineageRequest,
     GetTimelineRequest,
 )
-from tidemill.trainer.v1.training_pb2 import TrainingRun, TrainingRunState
+from tidemill.trainer.v1.training_pb2 import TrainingRun
 from tidemill_cli.loop import read_loop
 from tidemill_cli.loop.plan import Planner
 from tidemill_cli.output import plain, progress, stdout
 from tidemill_client.connection import Connection
 from tidemill_client.datasets import Datasets
 from tidemill_client.reactions import Reactions
-from tidemill_client.training import ENDED as TRAINING_ENDED
-from tidemill_client.training import Training
 from tidemill_client.values import assistant, text_of, user
 from tidemill_core.errors import DeadlineExceeded, Internal
 from tidemill_helpdesk.example import CorpusDocument, Example, upstream
 from tidemill_helpdesk.helpdesk import DEPLOYMENT
 from tidemill_helpdesk.patience import POLL_S, for_each, patience, until
 from tidemill_helpdesk.report import Report
+from tidemill_helpdesk.watching import trained
 
 DATASET, PLAN = "helpdesk_sft", "helpdesk_lora"
 REACTIONS_SOURCE = "https://shop.example/reactions"
@@ -187,27 +186,7 @@ class Turn:
 
     async def train(self, *, retry: bool = False) -> TrainingRun:
         """Watch the run that the new version triggers; with `retry`, retry one that has failed."""
-        training = Training(self.connection)
-        runs = [each async for each in training.runs(plan=PLAN, exclude_trials=True)] if retry else []
-        if runs and runs[-1].state in TRAINING_ENDED - {TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED}:
-            await training.retry(runs[-1].id)
-        with progress() as bar:
-            task = bar.add_task("waiting for the training run", total=None)
-
-            async def ended() -> TrainingRun | None:
-                runs = [each async for each in training.runs(plan=PLAN, exclude_trials=True)]
-                if not runs:
-                    return None
-                run = runs[-1]
-                if run.progress.steps:
-                    text = f"training, loss {run.progress.loss:.2f}"
-                    bar.update(task, description=text, total=run.progress.steps, completed=run.progress.step)
-                return run if run.state in TRAINING_ENDED else None
-
-            run = await until(ended, "no training run finished")
-        if run.state != TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED:
-            message = f"training failed: {run.reason} {run.message}"
-            raise Internal(message)
+        run = await trained(self.connection, PLAN, retry=retry)
         self.losses = [(point.step, point.loss) for point in run.progress.losses]
         self.report.add("model", version=run.model_version, steps=run.progress.steps, loss=run.progress.loss)
         stdout.print(f"   {run.model_version}: {run.progress.steps} steps, loss {run.progress.loss:.3f} at the end")
@@ -286,7 +265,7 @@ class Turn:
         changes = await Planner(self.connection, read_loop(self.example.loop)).apply()
         changed = sum(change.changes for change in changes)
         self.report.add("apply", changed_after_the_turn=changed)
-        stdout.print(f"   loop.yaml applied again: {changed} changed")
+        stdout.print(f"   {self.example.loop.name} applied again: {changed} changed")
 
     async def lineage(self, model_version: str) -> None:
         """Print the candidate's upstream and downstream lineage."""
