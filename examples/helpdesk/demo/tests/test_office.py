@@ -6,21 +6,34 @@ import sys
 import zipfile
 from email import message_from_bytes, policy
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from tidemill.content.v1.content_pb2 import ANCHOR_KIND_ROW, ANCHOR_KIND_SHEET, Passage, Place
+from tidemill.content.v1.content_pb2 import (
+    ANCHOR_KIND_PAGE,
+    ANCHOR_KIND_ROW,
+    ANCHOR_KIND_SHEET,
+    Passage,
+    Place,
+)
+from tidemill.inference.v1.inference_pb2 import Inference
+from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateResponse
 from tidemill_cli.loop import read_loop
+from tidemill_core.errors import DeadlineExceeded
 from tidemill_core.media_types import MEDIA_TYPES, media_type_of
 from tidemill_core.places import described
 from tidemill_helpdesk.data_profile import counted
-from tidemill_helpdesk.office import NAME, expected, place_of
+from tidemill_helpdesk.example import Example
+from tidemill_helpdesk.office import NAME, Office, expected, place_of
+from tidemill_helpdesk.report import Report
 from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.formats import is_listing
 from tidemill_ingest.parsing.text import Extracted, extract
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "office"
+PAGE = Place(kind=ANCHOR_KIND_PAGE, first=2, last=2)
 ANSWERS = ("42 kilograms", "161", "31 per cent", "Havgula is docked", "14 March", "16:50")
 
 
@@ -100,3 +113,25 @@ def test_a_passage_names_its_sheet_and_row_as_the_questions_do() -> None:
 def _at(extracted: Extracted, position: int) -> str:
     last = {each.kind: each for each in extracted.anchors if each.start <= position}
     return described((each.kind.value, each.number, each.number, each.name) for each in last.values())
+
+
+async def test_a_question_that_ran_into_its_deadline_is_asked_again_after_the_others() -> None:
+    asked: list[str] = []
+
+    async def generate(request: GenerateRequest, **_: object) -> GenerateResponse:
+        text = request.messages[0].parts[0].text
+        asked.append(text)
+        if asked == ["one?"]:
+            message = "the answer was not complete in time"
+            raise DeadlineExceeded(message)
+        return GenerateResponse(inference=Inference(passages=[Passage(key="a.pdf", places=[PAGE])]))
+
+    questions = [{"text": text, "key": "a.pdf", "place": "page 2"} for text in ("one?", "two?")]
+    stub, report = SimpleNamespace(Generate=generate), Report("demo")
+    connection = cast("Any", SimpleNamespace(inferences=stub))
+    await Office(
+        connection=connection, example=Example(folder=EXAMPLE), report=report, facts={NAME: {"questions": questions}}
+    ).ask()
+
+    assert asked == ["one?", "two?", "one?"]
+    assert report.figures[NAME] == {"asked": 2, "at_their_place": 2}

@@ -23,7 +23,7 @@ from tidemill_client.values import text_of, user
 from tidemill_core.errors import Internal
 from tidemill_core.places import described
 from tidemill_helpdesk.example import Example
-from tidemill_helpdesk.patience import until
+from tidemill_helpdesk.patience import for_each, until
 from tidemill_helpdesk.report import Report
 
 NAME = "office"
@@ -95,13 +95,17 @@ class Office:
     async def ask(self) -> None:
         """Ask what one page, sheet or row answers, and verify that the answer was given that place."""
         questions, right = self.facts[NAME]["questions"], 0
-        for question in questions:
+
+        async def one(question: Mapping[str, str]) -> None:
+            nonlocal right
             request = GenerateRequest(request_id=str(uuid.uuid4()), deployment=NAME, messages=[user(question["text"])])
             inference = (await self.connection.inferences.Generate(request, timeout=ASKED_FOR_S)).inference
             places = [f"{passage.key}, {place_of(passage)}" for passage in inference.passages]
             right += expected(question) in places[:1]
             stdout.print(f"   [bold]{escape(question['text'])}[/] {escape(text_of(inference))}", highlight=False)
             stdout.print(f"     [dim]from {escape(places[0] if places else 'nothing')}[/]", highlight=False)
+
+        await for_each(questions, one, max_concurrent=1)
         self.report.add(NAME, asked=len(questions), at_their_place=right)
         if not right:
             message = f"none of the {len(questions)} questions was answered from the place that has the answer"

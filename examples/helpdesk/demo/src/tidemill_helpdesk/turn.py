@@ -253,12 +253,15 @@ class Turn:
     async def after(self) -> None:
         """Ask some of the questions again, and print both answers."""
         shown = list(self.before)[:: max(1, len(self.before) // SHOWN)][:SHOWN]
-        for question in shown:
+
+        async def one(question: str) -> None:
             now = text_of(await self._ask(question, end_user="user-00"))
             stdout.print(f"   [bold]{escape(question)}[/]", highlight=False)
             stdout.print(f"     [dim]before:[/] {escape(_short(self.before[question]))}", highlight=False)
             stdout.print(f"     [dim]after: [/] {escape(_short(now))}", highlight=False)
             self.report.add("after", **{question: {"before": self.before[question], "after": now}})
+
+        await for_each(shown, one, max_concurrent=1)
 
     async def apply_again(self) -> None:
         """Apply the same file again: it must not undo the promotion."""
