@@ -20,12 +20,12 @@ def write_random_model(folder: Path, *, hidden: int = 32) -> Path:
     return write_base(folder / "random", context=CONTEXT, hidden=hidden)
 
 
-def write_example(folder: Path) -> Path:
+def write_example(folder: Path, *, file: str = LOOP.name) -> Path:
     """Write the example's loop with a random model in place of the real one, and return its file."""
-    text = LOOP.read_text(encoding="utf-8")
+    text = LOOP.with_name(file).read_text(encoding="utf-8")
     assert REAL in text
     text = text.replace(REAL, f"file:{write_random_model(folder)}").replace(LOCAL, str(ROOT / ".tidemill"))
     shutil.copytree(LOOP.with_name("prompts"), folder / "prompts")
-    file = folder / LOOP.name
-    file.write_text(text, encoding="utf-8")
-    return file
+    written = folder / file
+    written.write_text(text, encoding="utf-8")
+    return written
