@@ -158,7 +158,8 @@ DEEP: dict[str, Callable[[Report], bool]] = {
 
 def _deep_s(report: Report) -> float:
     """Return how long the steps took that `--deep` adds; 0 without it."""
-    return sum(report["seconds"].get(step, 0.0) for step in DEEP_STEPS)
+    seconds: Mapping[str, float] = report["seconds"]
+    return sum(seconds.get(step, 0.0) for step in DEEP_STEPS)
 
 
 def main() -> int:

@@ -129,7 +129,8 @@ async def in_depth(services: Services, monkeypatch: pytest.MonkeyPatch) -> dict[
     await deep.judge(run.model_version)
     assert deep.pictures() == {"sweep": deep.sweep, "preferred_losses": [(1, 2.5)]}
     assert [each["case_set"] for each in deep.scores()] == [f"suite:helpdesk_truth@1, {PREFERRED}"]
-    return turn.report.data()
+    report: Report = turn.report
+    return report.data()
 
 
 async def test_the_sweep_is_reported_with_its_trials_and_what_of_it_met_the_gate(
