@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -60,13 +61,15 @@ def write_tiny_model(  # noqa: PLR0913 - keyword-only, and each of another kind
     return folder
 
 
-def write_tiny_adapter(folder: Path, base: Path, *, seed: int = 1, rank: int = 4) -> Path:
+def write_tiny_adapter(folder: Path, base: Path, *, seed: int = 1, rank: int = 4, **settings: Any) -> Path:  # noqa: ANN401 - of peft
     """Write a LoRA adapter of a tiny model with random weights, as the trainer stores one."""
     torch.manual_seed(seed)
-    recipe = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    recipe = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM", **settings)
     adapted = get_peft_model(LlamaForCausalLM.from_pretrained(base), recipe)
     for name, parameter in adapted.named_parameters():
-        if "lora_" in name:
+        if "lora_magnitude" in name:
+            parameter.data *= torch.rand(len(parameter)) + 0.5
+        elif "lora_" in name:
             torch.nn.init.normal_(parameter, std=0.2)
     adapted.save_pretrained(str(folder))
     return folder

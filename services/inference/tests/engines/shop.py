@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from services.inference.tests.engines.operator_keys import OperatorKeys
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
@@ -120,9 +121,9 @@ class Shop:
         await asyncio.to_thread(write_tiny_model, folder, seed=seed)
         return await self.stored(name, folder, project=project)
 
-    async def adapter(self, name: str, base: ModelVersion, *, seed: int = 1) -> ModelVersion:
+    async def adapter(self, name: str, base: ModelVersion, *, seed: int = 1, **settings: Any) -> ModelVersion:  # noqa: ANN401 - of peft
         folder, of = self.folder / name, self.folder / base.id.partition("@")[0]
-        await asyncio.to_thread(write_tiny_adapter, folder, of, seed=seed)
+        await asyncio.to_thread(write_tiny_adapter, folder, of, seed=seed, **settings)
         return replace(await self.stored(name, folder), base=base)
 
     async def stored(self, name: str, folder: Path, *, project: str = "acme") -> ModelVersion:

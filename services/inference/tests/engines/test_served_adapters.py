@@ -52,9 +52,12 @@ def merged(base: Path, adapter: Path) -> Any:  # noqa: ANN401 - a transformers m
     return PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
-def test_an_adapter_computes_what_peft_merges_and_its_base_what_it_did_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{}, {"use_rslora": True}, {"use_dora": True}], ids=str)
+def test_an_adapter_computes_what_peft_merges_and_its_base_what_it_did_before(
+    tmp_path: Path, settings: dict[str, bool]
+) -> None:
     base = write_tiny_model(tmp_path / "base")
-    adapter = write_tiny_adapter(tmp_path / "adapter", base, rank=2)
+    adapter = write_tiny_adapter(tmp_path / "adapter", base, rank=2, **settings)
     weights = ModelWeights(base, name="base@1", dtype=torch.float32)
     plain, adapted = weights.tree().eval(), weights.tree().eval()
     tokens = torch.randint(0, 200, (2, 40), generator=torch.Generator().manual_seed(1))
@@ -294,6 +297,20 @@ def test_an_adapter_that_says_more_than_is_served_is_refused(
     with pytest.raises(ModelRefused, match=f"adapter@1 is refused.*{why}"):
         LoraAdapter.read(folder, name="adapter@1", base="base@1").put_into(tree, dtype=torch.float32)
     assert time.thread_time() - began < 5
+
+
+@pytest.mark.parametrize("kept", [0, 1], ids=["no magnitude", "one magnitude"])
+def test_an_adapter_that_lacks_magnitudes_is_refused(tmp_path: Path, kept: int) -> None:
+    base = write_tiny_model(tmp_path / "base")
+    folder = write_tiny_adapter(tmp_path / "adapter", base, use_dora=True)
+    weights = load_file(folder / WEIGHTS)
+    for key in [key for key in weights if "lora_magnitude" in key][kept:]:
+        del weights[key]
+    save_file(weights, folder / WEIGHTS)
+    tree = ModelWeights(base, name="base@1", dtype=torch.float32).tree()
+
+    with pytest.raises(ModelRefused, match=r"adapter@1 is refused.*(use_dora|not those of its base)"):
+        LoraAdapter.read(folder, name="adapter@1", base="base@1").put_into(tree, dtype=torch.float32)
 
 
 def test_an_adapter_that_diverged_is_refused(tmp_path: Path) -> None:

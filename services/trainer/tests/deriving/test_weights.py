@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,11 +30,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapter")
-    recipe = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
+    return written(folder, base)
+
+
+def written(folder: Path, base: Path, **settings: Any) -> Path:  # noqa: ANN401 - of peft
+    modules = ["q_proj", "down_proj"]
+    recipe = LoraConfig(r=4, lora_alpha=8, target_modules=modules, task_type="CAUSAL_LM", **settings)
     adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), recipe)
     for name, parameter in adapted.named_parameters():
         if "lora_" in name:
-            torch.nn.init.normal_(parameter, std=0.2)
+            torch.nn.init.normal_(parameter, mean=1.0 if "magnitude" in name else 0.0, std=0.2)
     adapted.save_pretrained(str(folder))
     return folder
 
@@ -79,6 +85,15 @@ def test_int8_weights_are_each_within_half_a_step_of_what_they_were(base: Path, 
     }
     assert json.loads((made / "config.json").read_text())[QUANTIZATION] == INT8
     Manifest.from_folder(made)
+
+
+def test_weights_merged_with_magnitudes_say_what_base_and_adapter_say(base: Path, tmp_path: Path) -> None:
+    adapter = written(tmp_path / "adapter", base, use_dora=True)
+
+    merged = AutoModelForCausalLM.from_pretrained(derived(tmp_path, base, adapter=adapter))
+
+    both = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(adapter))
+    assert torch.allclose(logits(merged), logits(both), atol=1e-5)
 
 
 def test_an_adapter_is_merged_before_it_is_made_int8(base: Path, adapter: Path, tmp_path: Path) -> None:

@@ -90,7 +90,14 @@ def _float32() -> Any:  # noqa: ANN401 - of torch
     return torch.float32
 
 
-def measured(folder: Path, base: Path, numeric_format: NumericFormat, *, checkpointing: bool) -> tuple[float, float]:
+def measured(
+    folder: Path,
+    base: Path,
+    numeric_format: NumericFormat,
+    *,
+    lora: dict[str, Any] | None = None,
+    **args: Any,  # noqa: ANN401 - of a recipe
+) -> tuple[float, float]:
     """Return what a training was estimated to take and what it took, in bytes; called in a process of its own."""
     from tidemill_trainer.learning.fitting import WORKING_BYTES  # noqa: PLC0415 - seconds of imports
 
@@ -101,8 +108,8 @@ def measured(folder: Path, base: Path, numeric_format: NumericFormat, *, checkpo
         trained(replace(job_in(folder / "first", base, max_steps=1), numeric_format=numeric_format), RecordedReports())
         _trained_in.add(numeric_format)
     job, reported = big_job(folder / "run", base, numeric_format=numeric_format), Watched()
-    changed = {"per_device_train_batch_size": 16, "max_steps": 1, "gradient_checkpointing": checkpointing}
-    job = replace(job, args={**job.args, **changed})
+    changed = {"per_device_train_batch_size": 16, "max_steps": 1} | args
+    job = replace(job, args={**job.args, **changed}, lora={**job.lora, **(lora or {})})
 
     with reported.watching():
         trained(job, reported)
@@ -128,8 +135,21 @@ def test_a_training_takes_what_it_was_estimated_to_take(
     *,
     checkpointing: bool,
 ) -> None:
-    work = fresh_process.submit(measured, tmp_path, base, numeric_format, checkpointing=checkpointing)
+    work = fresh_process.submit(measured, tmp_path, base, numeric_format, gradient_checkpointing=checkpointing)
     estimated, taken = work.result()
+    assert taken == pytest.approx(estimated, rel=0.25)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "recipe",
+    [{"lora": {"use_dora": True}}, {"packing": True, "max_length": 900, "per_device_train_batch_size": 4}],
+    ids=["dora", "packing"],
+)
+def test_a_training_with_magnitudes_or_packed_examples_takes_what_it_was_estimated_to_take(
+    tmp_path: Path, base: Path, fresh_process: ProcessPoolExecutor, recipe: dict[str, Any]
+) -> None:
+    estimated, taken = fresh_process.submit(measured, tmp_path, base, "float32", **recipe).result()
     assert taken == pytest.approx(estimated, rel=0.25)
 
 

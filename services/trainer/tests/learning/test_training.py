@@ -110,9 +110,10 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_p
     assert whole.losses[-1] != whole.losses[0]
 
 
-def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: Path) -> None:
+@pytest.mark.parametrize("lora", [{}, {"use_dora": True}], ids=str)
+def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: Path, lora: dict[str, Any]) -> None:
     job, first, second = (
-        job_in(tmp_path / "killed", base, lr_scheduler_type="constant"),
+        job_in(tmp_path / "killed", base, lora=lora, lr_scheduler_type="constant"),
         RecordedReports(),
         RecordedReports(),
     )
@@ -198,6 +199,29 @@ def test_only_the_answers_are_learnt(tmp_path: Path, base: Path) -> None:
     learnt = [token for token, label in zip(row["input_ids"][0], row["labels"][0], strict=True) if label != -100]
 
     assert tokenizer.decode(learnt) == "It is 1.<|im_end|>\n"
+
+
+def test_examples_that_are_packed_teach_what_they_teach_one_by_one(tmp_path: Path, base: Path) -> None:
+    whole, packed = RecordedReports(), RecordedReports()
+    args: dict[str, Any] = {"max_length": 200, "per_device_train_batch_size": 24, "max_steps": 2, "learning_rate": 0.01}
+
+    trained(job_in(tmp_path / "whole", base, **args), whole)
+    trained(job_in(tmp_path / "packed", base, **args, packing=True), packed)
+
+    assert packed.losses == pytest.approx(whole.losses, rel=1e-4)
+    assert packed.losses[0] != packed.losses[1]
+
+
+def test_the_steps_of_packed_examples_are_fewer(tmp_path: Path, base: Path) -> None:
+    job, reported = job_in(tmp_path / "run", base, max_length=200, packing=True), RecordedReports()
+    job = replace(job, args={**job.args, "max_steps": -1, "num_train_epochs": 1, "logging_steps": 1})
+
+    trained(job, reported)
+
+    steps = reported.lines[1]["steps"]
+    assert isinstance(steps, int)
+    assert len(reported.losses) == steps
+    assert 2 < steps <= 6, "24 examples, of which more than two are in 200 tokens, two sequences a step"
 
 
 @pytest.mark.parametrize("numeric_format", ["bfloat16", "float32"])

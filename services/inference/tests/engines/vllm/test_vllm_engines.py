@@ -208,6 +208,13 @@ async def test_a_model_that_vllm_cannot_load_is_refused_and_leaves_nothing(shop:
     assert [each for each in (tmp_path / "vllm").iterdir() if each.is_dir()] == []
 
 
+async def test_an_adapter_with_magnitudes_is_refused_with_what_to_do(shop: Shop) -> None:
+    adapter = await shop.adapter("a", await shop.model("base"), use_dora=True)
+
+    with pytest.raises(ModelRefused, match="a@1 is refused: vLLM serves no adapters with use_dora: merge it"):
+        await shop.said(adapter, "Hi")
+
+
 async def test_an_evicted_base_ends_its_server_and_an_evicted_adapter_leaves_it(shop: Shop) -> None:
     base = await shop.model("base")
     adapter = await shop.adapter("a", base)

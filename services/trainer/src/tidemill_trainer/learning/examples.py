@@ -159,6 +159,14 @@ class Demonstrated:
         return [0] * self.answer_tokens
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Tokenized examples one after the other in a sequence; `prompt` is how many of its tokens are not learnt."""
+
+    tokens: Sequence[int]
+    prompt: int
+
+
 AnyRow: TypeAlias = Row | Pair | Labelled | Prompted | Demonstrated
 
 

@@ -12,7 +12,7 @@ from transformers import PretrainedConfig
 
 from tidemill_core.errors import isolated
 from tidemill_kit.models.folders import stored_in, tensors_of
-from tidemill_trainer.learning.examples import AnyRow
+from tidemill_trainer.learning.examples import AnyRow, Packed
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job, ModelFiles
 from tidemill_trainer.learning.process_memory import taken_bytes
@@ -29,7 +29,9 @@ SPARE = 1.1
 """Margin of automatic choices: an unlikely batch may be larger than the simulated one."""
 
 
-def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[AnyRow], *, dtype: torch.dtype, device: str) -> Fit:
+def fit_of(
+    job: Job, config: PretrainedConfig, rows: Sequence[AnyRow | Packed], *, dtype: torch.dtype, device: str
+) -> Fit:
     """Return the recipe's own choice, or with `memory_auto` the first choice that fits.
 
     Raises:
@@ -91,7 +93,7 @@ def _rows_of_step(args: Mapping[str, Any]) -> int:
 def _step_memory(  # noqa: PLR0913 - all of it is of one training
     job: Job,
     config: PretrainedConfig,
-    rows: Sequence[AnyRow],
+    rows: Sequence[AnyRow | Packed],
     *,
     dtype: torch.dtype,
     device: str,

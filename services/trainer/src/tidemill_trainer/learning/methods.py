@@ -115,7 +115,10 @@ class Method:
 
 METHODS = {
     "sft": Method(
-        kinds=[DEMONSTRATION], trainer=CompletionTrainer, config=SFTConfig, fixed={"completion_only_loss": True}
+        kinds=[DEMONSTRATION],
+        trainer=CompletionTrainer,
+        config=SFTConfig,
+        fixed={"completion_only_loss": True, "eval_packing": False},
     ),
     "dpo": Method(kinds=[PREFERENCE], trainer=PreferenceTrainer, config=DPOConfig),
     "orpo": Method(kinds=[PREFERENCE], trainer=_orpo_trainer, config=_orpo_config, fixed={"disable_dropout": False}),

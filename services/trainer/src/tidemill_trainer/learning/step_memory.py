@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
 
-from tidemill_trainer.learning.examples import AnyRow, Demonstrated, Pair, Prompted, Row
+from tidemill_trainer.learning.examples import AnyRow, Demonstrated, Packed, Pair, Prompted, Row
 from tidemill_trainer.training.domain.fit import Choice
 
 MOMENT_BYTES = 4
@@ -69,7 +69,7 @@ class StepMemory:
         self,
         config: PretrainedConfig,
         lora: LoraConfig,
-        rows: Sequence[AnyRow],
+        rows: Sequence[AnyRow | Packed],
         computing: Computing,
         *,
         teacher: Teacher | None = None,
@@ -92,8 +92,9 @@ class StepMemory:
         self._rows, self._dtype, self._device = rows, computing.dtype, computing.device
         self._scores = computing.scores
         self._sequences = sequences_of(rows)
+        self._packs = isinstance(rows[0], Packed)
         self._able &= isinstance(
-            rows[0], Row | Prompted | Demonstrated
+            rows[0], Row | Prompted | Demonstrated | Packed
         )  # of other rows, TRL computes logits for all positions
         trained = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
         self._optimizer_bytes = trained * MOMENTS[computing.optimizer] * MOMENT_BYTES
@@ -114,7 +115,7 @@ class StepMemory:
         else:
             self._model.activation_checkpointing_disable()
         self._model.train()
-        peak = self._peak(self._sequences * choice.batch_size, length, learnt)
+        peak = self._peak(1 if self._packs else self._sequences * choice.batch_size, length, learnt)
         if isinstance(self._rows[0], Prompted):
             peak = max(peak, self._generating(choice.batch_size * choice.accumulation_steps))
         if isinstance(self._rows[0], Demonstrated):
@@ -137,15 +138,20 @@ class StepMemory:
         return int(weights + answers * (cache + prefill + COPIES_OF_LOGITS * self._vocabulary * 4))
 
     def _largest(self, choice: Choice, batches: int) -> tuple[int, int]:
-        """Return length and loss positions of the largest batch in a random sample of this many."""
+        """Return length and loss positions of the largest batch in a random sample of this many.
+
+        Those that are packed are one sequence.
+        """
         draw = Random(0)  # noqa: S311 - no secret: an estimate
         size = min(choice.batch_size, len(self._rows))
         kept = 1 if choice.checkpointing else 20
         maximum, largest = -1, (0, 0)
         for _ in range(min(batches, MAX_BATCHES)):
             batch = draw.sample(self._rows, size)
-            length = max(len(row.tokens) for row in batch)
+            length = (sum if self._packs else max)(len(row.tokens) for row in batch)
             learnt = len({place for row in batch for place in range(row.prompt, len(row.tokens))})
+            if self._packs:
+                learnt = sum(len(row.tokens) - row.prompt for row in batch)
             learnt = learnt if self._able else length
             if (cost := length * self._wide * kept + 3 * learnt * self._vocabulary) > maximum:
                 maximum, largest = cost, (length, learnt)
@@ -168,7 +174,7 @@ class StepMemory:
 
     def _inputs(self, batch: int, length: int, learnt: int) -> Mapping[str, torch.Tensor]:
         tokens = torch.zeros((batch, length), dtype=torch.long, device=self._device)
-        inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+        inputs = {"input_ids": tokens, "position_ids" if self._packs else "attention_mask": torch.ones_like(tokens)}
         if self._able:
             inputs["logits_to_keep"] = torch.arange(learnt, device=self._device)
         return inputs
@@ -179,7 +185,7 @@ class StepMemory:
         return torch.autocast(self._device, dtype=self._dtype)
 
 
-def sequences_of(rows: Sequence[AnyRow]) -> int:
+def sequences_of(rows: Sequence[AnyRow | Packed]) -> int:
     """Return how many sequences a step computes for each row."""
     return 2 if isinstance(rows[0], Pair) else 1
 

@@ -37,6 +37,7 @@ from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.loading import load_config, load_model, load_tokenizer, scoring_config
 from tidemill_trainer.learning.measuring import measure, planted
 from tidemill_trainer.learning.methods import METHODS
+from tidemill_trainer.learning.packing import packed
 from tidemill_trainer.learning.ranks import Rank, Ranks, together
 from tidemill_trainer.learning.reports import Reports, Unreported
 from tidemill_trainer.registry.domain.reward_model import HEAD
@@ -83,9 +84,10 @@ def train(job: Job, reports: Reports) -> None:
     examples, rows = rows, planted(job, rows, base.tokenizer)
     decided: Mapping[str, Any] = {}
     if rank.leads:
-        fit = fit_of(job, base.config, rows, dtype=dtype, device=device)
+        stepped = packed(rows, max_length=job.args["max_length"]) if job.args.get("packing") else rows
+        fit = fit_of(job, base.config, stepped, dtype=dtype, device=device)
         reports.report("fitted", fit=asdict(fit), examples=asdict(counts))
-        args = {**_logged(job.args, rows=len(rows)), **fit.choice.args}
+        args = {**_logged(job.args, rows=len(stepped)), **fit.choice.args}
         decided = {"args": args, "checkpoint": _checkpoint(job)}
         if decided["checkpoint"] and _whole(Path(decided["checkpoint"])) and rank.starts_others:
             rank = Rank()  # nothing is left to compute together

@@ -1,5 +1,8 @@
 """A LoRA adapter of this machine's disk (Hu et al., 2021), put into a model's tree by peft.
 
+One with magnitudes (DoRA, Liu et al., 2024) scales each output of a layer by its magnitude over the norm of the adapted
+row of weights. Both are fixed here, so that the quotient is computed once; peft computes the norm for every token.
+
 What an adapter may say is listed here: what peft would read beyond that (patterns, whole modules, other layers than
 LoRA's own) is refused by name, because it could run long, take memory or mean another model than the one evaluated.
 """
@@ -15,6 +18,7 @@ from typing import Any
 import peft
 import torch
 from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 
 from tidemill_core.errors import isolated
@@ -27,8 +31,9 @@ FINGERPRINT = f"peft {peft.__version__}"
 MAX_RANK = 512
 _PREFIX = "base_model.model."
 """What peft puts before the names of a model that it wraps; here it wraps none."""
+_MAGNITUDE = ".lora_magnitude_vector"
 _PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
-_TAKEN = frozenset({"r", "lora_alpha", "target_modules", "use_rslora"})
+_TAKEN = frozenset({"r", "lora_alpha", "target_modules", "use_dora", "use_rslora"})
 _WITHOUT_EFFECT = frozenset(
     {"base_model_name_or_path", "inference_mode", "lora_dropout", "peft_type", "peft_version", "revision", "task_type"}
 )
@@ -42,6 +47,8 @@ class LoraAdapter:
     name: str
     config: LoraConfig
     weights: Mapping[str, torch.Tensor]
+    magnitudes: Mapping[str, torch.Tensor]
+    """By the name of the layer; of all layers or of none."""
 
     @classmethod
     def read(cls, folder: Path, *, name: str, base: str) -> "LoraAdapter":
@@ -63,7 +70,12 @@ class LoraAdapter:
         config = _checked(said, name=name, base=base)
         if not finite:
             raise ModelRefused(name, why=f"{WEIGHTS} contains NaN or infinite values")
-        return cls(name, config, {key.removeprefix(_PREFIX): each for key, each in weights.items()})
+        named = {key.removeprefix(_PREFIX): each for key, each in weights.items()}
+        magnitudes = {key.removesuffix(_MAGNITUDE): each for key, each in named.items() if key.endswith(_MAGNITUDE)}
+        plain = {key: each for key, each in named.items() if not key.endswith(_MAGNITUDE)}
+        if bool(said.get("use_dora")) != bool(magnitudes):
+            raise ModelRefused(name, why=f"{CONFIG} and {WEIGHTS} differ on whether it has magnitudes (use_dora)")
+        return cls(name, config, plain, magnitudes)
 
     def put_into(self, tree: Any, *, dtype: torch.dtype) -> None:  # noqa: ANN401 - a transformers model
         """Add the adapter's layers to a tree; the tree's own weights stay the tensors that they are.
@@ -78,6 +90,7 @@ class LoraAdapter:
             with isolated(), BUILDING:
                 inject_adapter_in_model(self.config, tree, low_cpu_mem_usage=True)
                 read: Any = set_peft_model_state_dict(tree, weights, low_cpu_mem_usage=True)
+                self._scale_outputs(tree)
         except Exception as error:
             text = f"its layers are not those of its base ({type(error).__name__})"
             raise ModelRefused(self.name, why=text) from error
@@ -85,6 +98,31 @@ class LoraAdapter:
         if wrong := [*read.unexpected_keys, *empty]:
             raise ModelRefused(self.name, why=f"its layers are not those of its base: {wrong[0]}")
         tree.requires_grad_(requires_grad=False)
+
+    def _scale_outputs(self, tree: Any) -> None:  # noqa: ANN401 - a transformers model
+        if not self.magnitudes:
+            return
+        adapted = {key: each for key, each in tree.named_modules() if isinstance(each, LoraLayer)}
+        if self.magnitudes.keys() != adapted.keys():
+            raise LookupError
+        for key, layer in adapted.items():
+            layer.register_forward_hook(_Scaled(layer, self.magnitudes[key]))
+
+
+class _Scaled:
+    """Scales what a layer with an adapter computes, without its bias, by magnitude over norm."""
+
+    def __init__(self, layer: Any, magnitude: torch.Tensor) -> None:  # noqa: ANN401 - of peft
+        base, (adapter,) = layer.get_base_layer(), layer.active_adapters
+        with torch.no_grad():
+            norm: torch.Tensor = (base.weight.float() + layer.get_delta_weight(adapter).float()).norm(dim=1)
+            self._scale = (magnitude.float() / norm).to(base.weight.dtype)
+        self._bias: torch.Tensor | None = base.bias
+
+    def __call__(self, _layer: object, _given: object, computed: torch.Tensor) -> torch.Tensor:
+        if self._bias is None:
+            return computed * self._scale
+        return (computed - self._bias) * self._scale + self._bias
 
 
 def _checked(said: object, *, name: str, base: str) -> LoraConfig:

@@ -81,7 +81,9 @@ class VllmBase:
         adapter, size, fingerprint = "", 0, self._fingerprint
         if adapter_files is not None:
             folder, base = await adapter_files(), (model.base or model).id
-            await asyncio.to_thread(LoraAdapter.read, folder, name=model.id, base=base)  # what is refused, is so here
+            read = await asyncio.to_thread(LoraAdapter.read, folder, name=model.id, base=base)  # or is refused here
+            if read.magnitudes:
+                raise ModelRefused(model.id, why="vLLM serves no adapters with use_dora: merge it, or use transformers")
             adapter, size = _name_of(folder), sum(ref.size for ref in model.files.values())
             await self.server.add(adapter, adapter_files, named=model.id)
             fingerprint += " lora"

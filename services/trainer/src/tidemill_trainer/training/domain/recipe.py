@@ -158,6 +158,7 @@ LORA: Mapping[str, Setting] = {
     "lora_alpha": _whole(16, 1, 1024),
     "lora_dropout": _number(0.0, 0.0, 0.9),
     "target_modules": Setting("all-linear", _modules, f"all-linear, or a list of 1 to {MAX_MODULES} names of modules"),
+    "use_dora": _flag(default=False),
     "use_rslora": _flag(default=False),
     "bias": _one_of("none"),
     "task_type": _one_of("CAUSAL_LM"),
@@ -182,6 +183,7 @@ _ARGS: Mapping[str, Setting] = {
     "logging_steps": _whole(1, 1, 10_000),
     "seed": _whole(42, 0, 2**32 - 1),
 }
+_OF_SFT: Mapping[str, Setting] = {"packing": _flag(default=False)}
 _OF_DPO: Mapping[str, Setting] = {
     "learning_rate": _number(5e-5, 1e-8, 0.1),
     "beta": _number(0.1, 1e-3, 10.0),
@@ -246,7 +248,7 @@ class Method:
 
 
 METHODS: Mapping[str, Method] = {
-    "sft": Method("trl.SFTConfig", _ARGS),
+    "sft": Method("trl.SFTConfig", {**_ARGS, **_OF_SFT}),
     "dpo": Method("trl.DPOConfig", {**_ARGS, **_OF_DPO}),
     "orpo": Method("trl.experimental.orpo.ORPOConfig", {**_ARGS, **_OF_ORPO}),
     "kto": Method("trl.KTOConfig", {**_ARGS, **_OF_KTO}),
