@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from services.trainer.tests.process.trainer_process import TrainerProcess
@@ -27,6 +29,8 @@ from tidemill_testkit.stack import unique_name
 
 COMMIT = "c" * 40
 REPOSITORY = "org/model"
+MACHINE_LEARNING = ("torch", "numpy", "tokenizers")
+"""Those with compiled modules; transformers imports numpy and tokenizers."""
 
 
 @pytest.fixture
@@ -51,6 +55,7 @@ async def test_a_folder_goes_through_the_api_to_the_bucket_and_the_topic(
     trainer: TrainerProcess, stack: Addresses
 ) -> None:
     await asyncio.to_thread(trainer.start)
+    assert _mapped(trainer.pid, *MACHINE_LEARNING) == set()  # a registry needs none in memory
     project, files = unique_name("acme"), model_files()
     async with admin_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
         ready = await _register(ModelRegistryServiceStub(channel), "smollm2", files)
@@ -69,6 +74,18 @@ async def test_a_folder_goes_through_the_api_to_the_bucket_and_the_topic(
     assert json.loads(event.data)["digest"] == ready.digest
     assert list((trainer.data_dir / "uploads").iterdir()) == []
     assert await asyncio.to_thread(trainer.stop) == 0
+
+
+def test_machine_learning_libraries_in_memory_are_found() -> None:
+    import numpy as np  # noqa: PLC0415 - most tests of this folder do without
+
+    assert np.__name__ in _mapped(os.getpid(), *MACHINE_LEARNING)
+
+
+def _mapped(pid: int, *packages: str) -> set[str]:
+    """Return which of these packages a process has compiled modules of in memory."""
+    files = [Path(each.path).parts for each in psutil.Process(pid).memory_maps()]
+    return {package for package in packages if any(package in parts for parts in files)}
 
 
 async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tidemill_core.errors import isolated
 from tidemill_trainer.learning.failures import stopped_by
+from tidemill_trainer.learning.imports import without_collections
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.lifeline import die_with_parent
 from tidemill_trainer.learning.reports import Reports
@@ -21,7 +22,8 @@ def main() -> None:
     reports = Reports()
     try:
         with isolated():
-            from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds of imports, after the lifeline
+            with without_collections():
+                from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds, after the lifeline
 
             train(Job.read(Path(sys.argv[1])), reports)
     except Exception as error:  # noqa: BLE001 - the worker is told; what standard error says is not kept
