@@ -183,10 +183,12 @@ def main() -> None:
     """Import the program that the command line names, and fork for each call that comes."""
     connection, entry, further = socket.socket(fileno=int(sys.argv[1])), sys.argv[2], sys.argv[3:]
     package, _, function = entry.partition(":")
+    gc.disable()  # nearly all that an import makes stays
     _import(package if function else f"{package}.__main__", further)
     sys.modules.pop(f"{package}.__main__", None)
     gc.collect()
     gc.freeze()  # else each fork would copy what a collection of garbage visits
+    gc.enable()
     while True:
         message, streams, *_ = socket.recv_fds(connection, _MAX_MESSAGE_BYTES, _STREAMS)
         if not message:
