@@ -136,13 +136,15 @@ DEEP: dict[str, Callable[[Report], bool]] = {
     "each trial of the sweep came to its end, or ended early": lambda report: (
         report["sweep"]["measured"] + report["sweep"]["pruned"] == report["sweep"]["trials"] > 0
     ),
-    "the winner's held-out loss is no higher than that of the settings as they were": lambda report: (
-        report["sweep"]["winner_loss"] <= report["sweep"]["own_settings_loss"]
+    "a trial is better than the settings as they were, or one ends early": lambda report: (
+        report["sweep"]["winner_loss"] < report["sweep"]["own_settings_loss"] or report["sweep"]["pruned"] > 0
     ),
     "of the sweep, the winner alone meets the gate": lambda report: (
         report["sweep"]["met_the_gate"] == [report["model"]["version"]] == [report["sweep"]["model_version"]]
     ),
-    "pairs of corrections and choices are trained on": lambda report: report["preferred"]["pairs"] >= MIN_PAIRS,
+    "pairs of corrections are trained on, not those of choices alone": lambda report: (
+        report["preferred"]["pairs"] > report["choices"]["chosen"]
+    ),
     "what learned from pairs is compared with what is live, by an interval": lambda report: (
         report["preferred"]["live_model"] == report["rollout"]["live_model"]
         and report["preferred"]["cases"] >= MIN_TRUSTED
@@ -237,11 +239,19 @@ def judge(report: Report) -> bool:
         return False
     promises = PROMISES | (POISONED if report["feedback"]["poisoned"] else TAUGHT_WELL)
     promises |= DEEP if "sweep" in report else {}
-    kept = {promise: holds(report) for promise, holds in promises.items()}
+    kept = {promise: _holds(promised, report) for promise, promised in promises.items()}
     say("\n".join(f"{'kept  ' if is_kept else 'BROKEN'}  {promise}" for promise, is_kept in kept.items()))
     machine, seconds = report["machine"], sum(report["seconds"].values())
     say(f"{machine['processor']}, {machine['numeric_format']}: {seconds:.0f} s")
     return all(kept.values())
+
+
+def _holds(promised: Callable[[Report], bool], report: Report) -> bool:
+    """Return whether a promise was kept; one whose figures the report lacks, since a step had no result, was not."""
+    try:
+        return promised(report)
+    except (LookupError, TypeError):
+        return False
 
 
 def say(text: str) -> None:

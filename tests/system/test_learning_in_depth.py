@@ -14,6 +14,7 @@ from tests.system.running import LOOP, ROOT, Platform
 from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
 from tidemill.feedback.v1.feedback_service_pb2 import SubmitFeedbackRequest
+from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest
 from tidemill_client.connection import Connection
@@ -98,6 +99,8 @@ async def learned_in_depth(platform: Platform, example: Example) -> dict[str, An
         await depth.met_the_gate()
         preferred = await depth.train()
         await depth.judge(preferred.model_version)
+        deployment = await connection.deployments.GetDeployment(GetDeploymentRequest(id=DEPLOYMENT))
+        turn.report.add("rollout", model=deployment.deployment.rollout.candidate.model)
         return turn.report.data()
 
 
@@ -120,5 +123,6 @@ def test_a_sweep_makes_the_candidate_and_pairs_another_one_that_is_compared_with
     assert sweep["met_the_gate"] == [sweep["model_version"]] == [f"{PLAN}@1"]
     assert (preferred["version"], preferred["verdict"]) == (f"{PREFERRED}@1", "passed")
     assert preferred["pairs"] > 0
-    assert preferred["live_model"] == "smollm2@1"  # no rollout has begun: there are no visitors
+    assert preferred["live_model"] == "smollm2@1"  # there are no visitors, so that nothing was promoted
+    assert report["rollout"]["model"] == f"{PLAN}@1"  # the one that passed last is not rolled out
     assert own.tidemill("apply", "-f", str(example.loop), "--json").data["changed"] == 0

@@ -1,7 +1,7 @@
 """What `make demo ARGS=--deep` declares, watches and reports."""
 
 import runpy
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,16 +72,17 @@ class Services:
     published: DatasetVersion | str = field(
         default_factory=lambda: DatasetVersion(id=f"{PAIRS}@1", train=DatasetPart(examples=150))
     )
+    version_of_the_sweep: str = LIVE
     paused: list[bool] = field(default_factory=list)
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("Sweeps", "Evaluations", "TrainingPlans"):
+        for name in ("Sweeps", "Evaluations", "TrainingPlans", "Training"):
             monkeypatch.setattr(depth, name, lambda _: self)
         for name in ("searched", "trained", "judged"):
             monkeypatch.setattr(depth, name, getattr(self, name))
         monkeypatch.setattr(depth, "Choices", lambda turn: self)  # noqa: ARG005 - by its name
 
-    async def searched(self, _connection: object, plan: str) -> pb.Sweep:
+    async def searched(self, _connection: object, plan: str, **_: object) -> pb.Sweep:
         assert plan == PLAN
         return sweep()
 
@@ -97,8 +98,12 @@ class Services:
 
     async def get(self, _sweep: str) -> pb.Sweep:
         found = sweep(state=pb.SWEEP_STATE_SUCCEEDED)
-        found.model_version = LIVE
+        found.run, found.model_version = "r-1", self.version_of_the_sweep
         return found
+
+    async def run(self, run: str) -> TrainingRun:
+        assert run == "r-1"
+        return TrainingRun(id=run, model_version=LIVE)
 
     async def all(self, *, gate: str) -> AsyncIterator[Evaluation]:
         assert gate == GATE
@@ -131,6 +136,28 @@ async def in_depth(services: Services, monkeypatch: pytest.MonkeyPatch) -> dict[
     assert [each["case_set"] for each in deep.scores()] == [f"suite:helpdesk_truth@1, {PREFERRED}"]
     report: Report = turn.report
     return report.data()
+
+
+async def test_the_version_of_a_winner_s_run_that_was_retried_is_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = await in_depth(Services(version_of_the_sweep=""), monkeypatch)
+
+    assert report["sweep"]["model_version"] == LIVE
+
+
+async def test_pairs_that_make_no_version_are_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Services(published="3 of 180 examples").patch(monkeypatch)
+    turn = SimpleNamespace(connection=None, report=Report("deep"))
+    deep = Depth(turn=cast("Any", turn))
+
+    await deep.pairs()
+
+    assert not deep.has_pairs
+    assert f"no version of {PAIRS}: 3 of 180 examples; {PREFERRED} is not trained" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert turn.report.data()["preferred"] == {"without_version": "3 of 180 examples"}
 
 
 async def test_the_sweep_is_reported_with_its_trials_and_what_of_it_met_the_gate(
@@ -172,17 +199,25 @@ async def test_the_verdict_on_what_learned_from_pairs_is_shown_whatever_it_is(
     assert (found["pairs"], found["broken"]) == (150, ["rouge_l on suite:helpdesk_truth@1"])
 
 
-def promises() -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", runpy.run_path(str(ROOT / "infra" / "verify.py"))["DEEP"])
+VERIFY = runpy.run_path(str(ROOT / "infra" / "verify.py"))
+PROMISES = cast("Mapping[str, Callable[[Mapping[str, Any]], bool]]", VERIFY["DEEP"])
+
+
+async def reported(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    report = await in_depth(Services(), monkeypatch)
+    report |= {"machine": {"numeric_format": "bfloat16", "processor": "one"}, "model": {"version": LIVE}}
+    report |= {"rollout": {"live_model": LIVE}, "choices": {"chosen": 20}}
+    report["seconds"] = {"sweep": 400.0, "preferred_training": 200.0, "documents": 900.0}
+    return report
 
 
 @pytest.mark.parametrize(
     ("section", "broken"),
     [
         ("sweep", {"failed": 1, "measured": 1}),
-        ("sweep", {"winner_loss": 1.6}),
+        ("sweep", {"measured": 3, "pruned": 0, "winner": 1, "winner_loss": 1.5}),
         ("sweep", {"met_the_gate": [LIVE, "helpdesk_lora@2"]}),
-        ("preferred", {"pairs": 3}),
+        ("preferred", {"pairs": 20}),
         ("preferred", {"live_model": "smollm2@1"}),
         ("preferred", {"interval": [0.02, 0.07]}),
         ("seconds", {"sweep": 901.0}),
@@ -191,12 +226,26 @@ def promises() -> Mapping[str, Any]:
 async def test_verify_holds_a_deep_demo_to_what_it_promises(
     section: str, broken: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = await in_depth(Services(), monkeypatch)
-    report |= {"machine": {"numeric_format": "bfloat16"}, "model": {"version": LIVE}, "rollout": {"live_model": LIVE}}
-    report["seconds"] = {"sweep": 400.0, "preferred_training": 200.0, "documents": 900.0}
+    report = await reported(monkeypatch)
 
-    assert all(holds(report) for holds in promises().values())
-    assert not all(holds(report | {section: report[section] | broken}) for holds in promises().values())
+    assert all(holds(report) for holds in PROMISES.values())
+    assert not all(holds(report | {section: report[section] | broken}) for holds in PROMISES.values())
+
+
+async def test_verify_counts_a_promise_without_figures_as_broken_and_prints_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = await reported(monkeypatch)
+    report["sweep"] |= {"own_settings_loss": None}  # the first trial failed
+    report["preferred"] = {"without_version": "3 of 180 examples"}
+    report |= {"evaluation": {}, "feedback": {"poisoned": False}}
+
+    assert not VERIFY["judge"](report)
+
+    said = capsys.readouterr().out
+    assert "BROKEN  a trial is better than the settings as they were" in said
+    assert "BROKEN  pairs of corrections are trained on" in said
+    assert "kept    of the sweep, the winner alone meets the gate" in said
 
 
 def test_options_that_exclude_each_other_are_refused_by_name() -> None:

@@ -12,6 +12,7 @@ from tidemill_cli.sweeps import trial_columns, trial_rows
 from tidemill_client.declared import TrainingPlans
 from tidemill_client.evaluations import Evaluations
 from tidemill_client.sweeps import Sweeps
+from tidemill_client.training import Training
 from tidemill_helpdesk.choices import Choices
 from tidemill_helpdesk.judging import GATE, METRIC, comparison_of, scores_of, show_verdict, unmet
 from tidemill_helpdesk.turn import PLAN, Turn
@@ -42,15 +43,21 @@ class Depth:
         version = await Choices(turn=self.turn).version(PAIRS)
         if isinstance(version, str):
             self.turn.report.add(SECTION, without_version=version)
-            stdout.print(f"   no version of {PAIRS}: {version}", highlight=False, markup=False)
+            text = f"   no version of {PAIRS}: {version}; {PREFERRED} is not trained"
+            stdout.print(text, highlight=False, markup=False)
             return
         train, held_out = version.train.examples, version.held_out.examples
         self.turn.report.add(SECTION, dataset=version.id, pairs=train, held_out=held_out)
         stdout.print(f"   {version.id}: {train} pairs to train on, of corrections and choices")
 
-    async def search(self) -> None:
-        """Show the trials of the sweep that the new version starts; the winner's run follows."""
-        found = self.sweep = await searched(self.turn.connection, PLAN)
+    @property
+    def has_pairs(self) -> bool:
+        """Whether there is a version of the pairs to train on, as `pairs` has found."""
+        return "without_version" not in self.turn.report.figures.get(SECTION, {})
+
+    async def search(self, *, retry: bool = False) -> None:
+        """Show the trials of the sweep that the new version starts, or with `retry` another one; its run follows."""
+        found = self.sweep = await searched(self.turn.connection, PLAN, retry=retry)
         states = Counter(word(SweepTrialState, trial.state) for trial in found.trials)
         self.turn.report.add(
             SEARCHED,
@@ -71,7 +78,10 @@ class Depth:
         """Report what of the sweep came to the gate: the winner's version alone."""
         found = self.sweep = await Sweeps(self.turn.connection).get(self.sweep.id)
         gated = [each.candidate async for each in Evaluations(self.turn.connection).all(gate=GATE)]
-        self.turn.report.add(SEARCHED, model_version=found.model_version, met_the_gate=sorted(set(gated)))
+        version = found.model_version
+        if not version and found.run:  # it failed, and was retried: the sweep has ended without it
+            version = (await Training(self.turn.connection).run(found.run)).model_version
+        self.turn.report.add(SEARCHED, model_version=version, met_the_gate=sorted(set(gated)))
 
     async def train(self, *, retry: bool = False) -> TrainingRun:
         """Resume the plan, which trains on the version that was published meanwhile, and watch its run."""

@@ -119,7 +119,7 @@ class Steps:
         if self.deep:
             stdout.print(
                 f"   --deep: a sweep in place of one training, and DPO after the turn: about {DEEP_MINUTES} minutes "
-                "more, on 2 cores with bfloat16",
+                "more by an estimate, on 2 cores with bfloat16",
                 highlight=False,
             )
         if self.done:
