@@ -8,10 +8,11 @@ import pytest
 from services.evaluator.tests.builders import ADA, BASE, TUNED, name_of, write
 from services.evaluator.tests.evaluations.test_reevaluations import WEEK, scheduled, scheduled_prompt
 from services.evaluator.tests.harness import Evaluator, away
-from tidemill_core.application import Request
-from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.application import Caller, Request
+from tidemill_core.errors import DependencyUnavailable, NotFound
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.ports import Live
 from tidemill_evaluator.gates.domain.gate import Gate
 from tidemill_evaluator.gates.domain.reevaluation import Reevaluate
 
@@ -114,6 +115,30 @@ async def test_a_schedule_goes_on_after_a_change() -> None:
     evaluator = await watching(Reevaluate(every=WEEK, on_provider_change=True))
 
     assert len(await changes(evaluator)) == 1
+    assert (await gate_of(evaluator)).reevaluation_due == evaluator.clock.now() + WEEK
+
+
+async def test_a_change_that_comes_while_a_due_time_is_passed_over_stays_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluator = await watching(Reevaluate(every=WEEK, on_provider_change=True))
+    evaluator.pass_time(WEEK.total_seconds())
+    live, asked = evaluator.inference.live, list[str]()
+
+    async def gone_as_the_provider_changes(caller: Caller, deployment: str) -> Live:
+        if not asked:
+            asked.append(deployment)
+            await evaluator.provider_changed(ADA, TUNED, request=Request(id="e1", digest="e1"))
+            raise NotFound(deployment)
+        return await live(caller, deployment)
+
+    monkeypatch.setattr(evaluator.inference, "live", gone_as_the_provider_changes)
+    await evaluator.queue_reevaluation(ADA, "gate")
+
+    gate = await gate_of(evaluator)
+    assert (gate.reevaluation_due, gate.provider_changed) == (evaluator.clock.now(), True)
+    await evaluator.queue_reevaluation(ADA, "gate")
+    assert len([each for each in await evaluator.all() if each.comparing.reevaluates]) == 1
     assert (await gate_of(evaluator)).reevaluation_due == evaluator.clock.now() + WEEK
 
 

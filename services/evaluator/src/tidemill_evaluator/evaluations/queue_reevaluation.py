@@ -61,7 +61,8 @@ class QueueReevaluation:
             await self._update(gate, lambda g: g.postpone_reevaluation(due, now + self.min_interval))
             return
         queued = await self._queue(caller, gate, due, last)
-        await self._update(gate, lambda g: g.reevaluated(due, now, evaluation=queued))
+        seen = gate.provider_changed
+        await self._update(gate, lambda g: g.reevaluated(due, now, evaluation=queued, seen_change=seen))
 
     async def _update(self, gate: Gate, change: Callable[[Gate], None]) -> None:
         with suppress(GateNotFound):  # deleted meanwhile

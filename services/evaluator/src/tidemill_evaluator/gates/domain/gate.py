@@ -135,11 +135,14 @@ class Gate(Aggregate):
             self.reevaluation_due = min(self.reevaluation_due or soonest, soonest)
             self.provider_changed = True
 
-    def reevaluated(self, due: datetime, now: datetime, *, evaluation: str) -> None:
+    def reevaluated(self, due: datetime, now: datetime, *, evaluation: str, seen_change: bool) -> None:
         """Set the next time, once what was due then is done; times that have passed meanwhile are left out.
 
-        A time that a change of the schedule or of a provider has set meanwhile stays.
+        A time that a change of the schedule or of a provider has set meanwhile stays. So does what was due where the
+        provider has changed since it was decided that no evaluation is queued, without `seen_change`.
         """
+        if not evaluation and self.provider_changed and not seen_change:
+            return
         if evaluation and evaluation != self.last_reevaluation:
             self.last_reevaluation, self.last_reevaluation_time = evaluation, now
         if self.reevaluation_due == due:
