@@ -1,7 +1,7 @@
 """A provider that answers as another model is noticed, once for each change, and not more often than is allowed."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -25,15 +25,21 @@ def named(fingerprint: str, *, model: str = "gpt-4o-2024-08-06") -> ProviderIden
 
 
 class Store(InMemoryAggregates[RemoteModelRecord]):
-    """Raises while it is `away`."""
+    """Raises while it is `away`, or for models that are `refused`; where `goes_on` is set, a save waits for it."""
 
     away: DependencyUnavailable | None = None
+    refused: Mapping[str, DependencyUnavailable] = {}
+    goes_on: asyncio.Event | None = None
 
     async def upsert(
         self, fresh: RemoteModelRecord, change: Callable[[RemoteModelRecord], None], *, request: Request
     ) -> RemoteModelRecord:
         if self.away:
             raise self.away
+        if self.goes_on:
+            await self.goes_on.wait()
+        if fresh.id in self.refused:
+            raise self.refused[fresh.id]
         return await super().upsert(fresh, change, request=request)
 
 
@@ -42,11 +48,18 @@ class Noticing:
 
     def __init__(self) -> None:
         self.clock = FixedClock()
+        self.deleted: set[str] = set()
         self.store = Store(codec=REMOTE_MODELS, missing=NotFound, clock=self.clock)
         self.notice = self.replica()
 
     def replica(self) -> NoticeProviderChanges:
-        return NoticeProviderChanges(models=self.store, clock=self.clock, min_interval=HOUR, retry_s=0.0)
+        return NoticeProviderChanges(
+            models=self.store,
+            clock=self.clock,
+            min_interval=HOUR,
+            deleted=lambda project: project in self.deleted,
+            retry_s=0.0,
+        )
 
     async def answers(self, *fingerprints: str, model: str = "gpt@1") -> None:
         for each in fingerprints:
@@ -175,3 +188,53 @@ async def test_a_deleted_project_is_forgotten() -> None:
     assert noticing.notice.projects == {"acme", "globex"}
     assert (await noticing.notice.forget("globex"), await noticing.notice.forget("acme")) == (1, 1)
     assert noticing.notice.projects == set()
+
+
+async def test_a_project_that_is_forgotten_while_another_one_is_recorded_holds_up_nothing() -> None:
+    noticing = Noticing()
+    noticing.store.goes_on = asyncio.Event()
+    for project in ("acme", "globex", "initech"):
+        noticing.notice(project, "gpt@1", named("fp_1"))
+    recording = asyncio.create_task(noticing.notice.record())
+    await asyncio.sleep(0)
+
+    await noticing.notice.forget("globex")
+    noticing.store.goes_on.set()
+    await recording
+
+    assert [each.project for each in noticing.store.all()] == ["acme", "initech"]
+
+
+async def test_what_is_forgotten_while_it_is_recorded_is_not_in_memory_afterwards() -> None:
+    noticing = Noticing()
+    noticing.store.goes_on = asyncio.Event()
+    noticing.notice("acme", "gpt@1", named("fp_1"))
+    recording = asyncio.create_task(noticing.notice.record())
+    await asyncio.sleep(0)
+
+    await noticing.notice.forget("acme")
+    noticing.store.goes_on.set()
+    await recording
+
+    assert noticing.notice.projects == set()
+
+
+async def test_of_a_deleted_project_nothing_is_recorded() -> None:
+    noticing = Noticing()
+    noticing.deleted.add("acme")
+    await noticing.answers("fp_1")
+
+    assert (noticing.store.all(), noticing.notice.projects) == ([], set())
+
+
+async def test_a_model_that_cannot_be_recorded_holds_up_no_other_one() -> None:
+    noticing = Noticing()
+    noticing.store.refused = {"gpt@1": DependencyUnavailable("100 events wait", dependency="kafka")}
+    noticing.notice("acme", "gpt@1", named("fp_1"))
+    noticing.notice("globex", "gpt@2", named("fp_1"))
+    with pytest.raises(DependencyUnavailable, match="100 events wait"):
+        await noticing.notice.record()
+
+    noticing.store.refused = {}
+    await noticing.notice.record()
+    assert [each.project for each in noticing.store.all()] == ["globex", "acme"]

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cachetools import LRUCache
 
 from tidemill_core.application import Clock, Request
-from tidemill_core.errors import TidemillError, isolated
+from tidemill_core.errors import DependencyUnavailable, TidemillError, isolated
 from tidemill_inference.engines.ports import ProviderIdentity
 from tidemill_inference.providers.domain.remote_model import RemoteModelRecord
 from tidemill_inference.providers.ports import RemoteModels
@@ -37,6 +38,8 @@ class NoticeProviderChanges:
     models: RemoteModels
     clock: Clock
     min_interval: timedelta
+    deleted: Callable[[str], bool]
+    """Whether a project was deleted: nothing of it is recorded, since its erasure may have removed its records."""
     retry_s: float = 5.0
     _known: LRUCache[_Key, _Known] = field(default_factory=lambda: LRUCache(_MAX_MODELS))
     _new: dict[_Key, ProviderIdentity] = field(default_factory=dict)
@@ -52,24 +55,41 @@ class NoticeProviderChanges:
             self._came.set()
 
     async def record(self) -> None:
-        """Record what is new; what a store that does not answer misses stays in memory.
+        """Record what is new; what cannot be recorded now stays in memory, and holds up no other model.
 
         Raises:
-            DependencyUnavailable: it does not answer.
+            DependencyUnavailable: the store does not answer.
+            TidemillError: what the first model that was not recorded failed with.
 
         """
+        failed: TidemillError | None = None
         for key in list(self._new):
-            identity = self._new[key]
-            project, model = key
-            now = self.clock.now()
-            saved = await self.models.upsert(
-                RemoteModelRecord(id=model, project=project),
-                lambda record: record.answered_as(identity, now=now, min_interval=self.min_interval),  # noqa: B023 - called here
-                request=Request.internal(),
-            )
+            try:
+                await self._record(key)
+            except TidemillError as error:
+                if isinstance(error, DependencyUnavailable) and error.dependency == "mongodb":
+                    raise  # so will all others
+                failed = failed or error
+        if failed:
+            raise failed
+
+    async def _record(self, key: _Key) -> None:
+        project, model = key
+        if self.deleted(project):
+            self._new.pop(key, None)
+        identity = self._new.get(key)
+        if identity is None:
+            return  # forgotten meanwhile
+        now = self.clock.now()
+        saved = await self.models.upsert(
+            RemoteModelRecord(id=model, project=project),
+            lambda record: record.answered_as(identity, now=now, min_interval=self.min_interval),
+            request=Request.internal(),
+        )
+        if key in self._new:
             self._known[key] = _Known(saved.known, now + saved.pause(now, self.min_interval))
-            if self._new.get(key) == identity:
-                del self._new[key]
+        if self._new.get(key) == identity:
+            del self._new[key]
 
     async def run(self) -> None:
         """Record what comes, until cancelled."""

@@ -18,4 +18,5 @@ def wire_providers(settings: InferenceSettings, backend: Backend) -> NoticeProvi
         ),
         clock=SystemClock(),
         min_interval=timedelta(seconds=settings.provider_change_interval_s),
+        deleted=backend.access.revocations.deleted,
     )

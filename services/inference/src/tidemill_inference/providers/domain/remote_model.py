@@ -12,10 +12,11 @@ MAX_KNOWN = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteModelHasChanged(Event):
-    """A provider answers as another model than before."""
+    """A provider answers as a model as which it was not known."""
 
     identity: ProviderIdentity
     previous: ProviderIdentity
+    """That of the last change before, or of the first answer; it may have answered as an earlier one since."""
 
 
 @dataclass(slots=True, kw_only=True)
