@@ -1,6 +1,8 @@
 """From the outbox to Kafka, on the real servers: nothing lost, nothing out of order."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -50,31 +52,57 @@ async def test_events_come_in_order_and_without_gaps_while_many_save(office: Off
     assert relay.oldest_age_s() == 0
 
 
+def reads_of_outboxes(office: Office, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """Return what each search for events names, of those that are to come."""
+    reads, find = list[Sequence[str]](), type(office.notes).find
+
+    def finding(notes: Collection, chosen: Document, fields: Document) -> Any:  # noqa: ANN401 - what the driver returns
+        if "outbox" in fields:
+            reads.append(chosen["_id"]["$in"])
+        return find(notes, chosen, fields)
+
+    monkeypatch.setattr(type(office.notes), "find", finding)
+    return reads
+
+
 async def test_events_of_a_save_are_published_without_being_read_and_those_behind_others_are_read_together(
     office: Office, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[str] = []
-    find_one = type(office.notes).find_one
-
-    def finding(notes: Collection, chosen: Document, fields: Document) -> Any:  # noqa: ANN401 - what the driver returns
-        if fields.get("outbox") is True:
-            read.append(chosen["_id"])
-        return find_one(notes, chosen, fields)
-
-    monkeypatch.setattr(type(office.notes), "find_one", finding)
+    reads = reads_of_outboxes(office, monkeypatch)
     relay = office.relay(publisher)
     notes = office.aggregates(relay.enqueuer(office.notes))
     for line in ("first", "second"):
         await write(notes, "n2", line)
     async with running(relay):
         await eventually(lambda: relay.outbox_length() == 0)
-        read.clear()
+        assert reads == [["acme/n2"]]
         await write(notes, "n1", "first")
         await eventually(lambda: relay.outbox_length() == 0)
 
-    assert read == []
+    assert reads == [["acme/n2"]]
     assert await office.waiting() == 0
     assert by_subject(await office.published()) == {"n1": [1], "n2": [1, 2]}
+
+
+async def test_outboxes_of_many_aggregates_are_read_together_and_of_a_long_one_few_events(
+    office: Office, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = reads_of_outboxes(office, monkeypatch)
+    for note in range(40):
+        await write(office.aggregates(), f"n{note}", "unheard")
+    for turn in range(20):
+        await write(office.aggregates(), "long", f"{turn}")
+    relay = office.relay(publisher)
+    relay.enqueuer(office.notes)(NewEvents(document_id="acme/gone", project="acme"))
+    async with running(relay):
+        await eventually(office.nothing_waits)
+        await eventually(lambda: relay.outbox_length() == 0)
+
+    named = Counter(each for read in reads for each in read)
+    assert named == {"acme/gone": 1, "acme/long": 3} | {f"acme/n{note}": 1 for note in range(40)}
+    assert len(reads) < 15
+    published = {f"n{note}": [1] for note in range(40)} | {"long": list(range(1, 21))}
+    assert by_subject(await office.published()) == published
 
 
 async def test_a_crash_between_publishing_and_taking_out_publishes_the_same_event_again(

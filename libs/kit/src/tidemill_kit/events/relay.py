@@ -40,6 +40,8 @@ OUTBOX_AGE = Gauge("tidemill_outbox_age_seconds", "How long the oldest of them h
 _SWEEP_EVERY_S = 60.0
 _CONCURRENCY = 128
 """Aggregates whose events are published at the same time; one command reads, or takes out, those of many of them."""
+_MAX_READ = 8
+"""Events of one outbox that are read together; at their limits, those of 128 outboxes are 64 MB."""
 _ROUND_S = 0.1
 """From one round of publishing to the next, unless as many wait as are published at the same time."""
 _HELD_FOR = 1.5
@@ -78,9 +80,9 @@ class _Reading:
     collection: Collection
 
     async def __call__(self, batch: Sequence[str]) -> Sequence[Document | None]:
-        """Return project and outbox of each, None where it is gone."""
+        """Return project and first events of each, None where it is gone."""
         with translated():
-            found = self.collection.find({"_id": {"$in": list(batch)}}, {"project": True, "outbox": True})
+            found = self.collection.find({"_id": {"$in": list(batch)}}, _FIRST_EVENTS)
             read = {each["_id"]: each async for each in found}
         return [read.get(each) for each in batch]
 
@@ -177,7 +179,7 @@ class Relay(Worker):
         `in_rounds` one that comes shortly after another waits for the next round.
         """
         self._collections[collection.name] = collection
-        self._reading.setdefault(collection.name, Batched(_Reading(collection), max_concurrent=1))
+        self._reading.setdefault(collection.name, Batched(_Reading(collection), max_concurrent=1, repeatable=True))
         taking_out = (_Removing if passing else _TakingOut)(collection)
         self._taking_out.setdefault(collection.name, Batched(taking_out, max_concurrent=1))
         go_on = self._rounds.join if in_rounds else self._queue.put_nowait
@@ -348,6 +350,7 @@ class Relay(Worker):
 
 
 _EVER = datetime.max.replace(tzinfo=UTC)
+_FIRST_EVENTS: Document = {"project": True, "outbox": {"$slice": _MAX_READ}}
 _NOTHING_WAITS: Document = {"$unset": {"outbox_at": ""}}
 
 
