@@ -99,6 +99,7 @@ def provider() -> Iterator[Provider]:
     finally:
         made.ended.set()
         made.server.shutdown()
+        made.server.server_close()
 
 
 @pytest.fixture

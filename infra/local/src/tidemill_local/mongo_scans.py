@@ -6,7 +6,8 @@ holds whole documents until they are sorted and cut, 12 KB for each record of an
 
 Here the documents are read from the store as it is when the search begins, which no write waits for, and their ids and
 what they are sorted by are kept, up to the limit of the search. Those are then read again, compared again, and answered
-with; or, where whole documents are asked for, the library's search goes on by their ids.
+with; or, where whole documents are asked for, the library's search goes on by their ids. What another call changed in
+between so that it does not match any more is left out: then there are fewer than the limit, though more would match.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from tidemill_local.mongo_indexes import declarations
 from tidemill_local.mongo_maps import DOCUMENTS
 
 _ID = "_id"
+_MAX_NAMED = 1000
+"""Ids that the library is handed: it compares each document with all of them while the collection waits."""
 
 
 class PartialScans:
@@ -69,6 +72,8 @@ class PartialScans:
         fields = _whole_fields(document.get("projection"))
         if fields:
             return self._reply(name, self._scan.read(stored, documents, ids, query, self._list(fields)))
+        if ids.size() > _MAX_NAMED:
+            return None
         narrowed = self._document(_ID, self._document("$in", ids))
         narrowed.putAll(query)
         document.put("filter", narrowed)
@@ -93,6 +98,8 @@ class PartialScans:
 def _whole_fields(projection: Any) -> Sequence[str]:  # noqa: ANN401 - a Java document, or None
     """Return the fields that are asked for where they are named and whole, and none otherwise."""
     asked = {str(entry.getKey()): entry.getValue() for entry in projection.entrySet()} if projection is not None else {}
+    if asked and not asked.keys() - {_ID} and asked[_ID] in (True, 1):
+        return [_ID]
     with_id = asked.pop(_ID, True)
     if not asked or not all(each in (True, 1) for each in asked.values()) or any("." in name for name in asked):
         return []

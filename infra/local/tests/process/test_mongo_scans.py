@@ -39,7 +39,8 @@ many = things.count_documents({{}}), len(list(things.find({{"at": {{"$exists": F
 whole = list(things.find(waiting | {{"at": {{"$gt": 1500}}}}, sort=[("n", -1)], limit=2))
 without_id = list(things.find(waiting, {{"n": 1, "_id": 0}}, sort=[("at", 1), ("_id", 1)], limit=1))
 without_n = list(things.find(waiting, {{"n": 0}}, sort=[("at", 1)], limit=1))
-parts = [whole, without_id, without_n, list(things.find(waiting, {{"at": 1}}, sort=[("at", 1)], skip=9))]
+only_ids = list(things.find(waiting, {{"_id": 1}}, sort=[("at", 1)], limit=2))
+parts = [only_ids, whole, without_id, without_n, list(things.find(waiting, {{"at": 1}}, sort=[("at", 1)], skip=9))]
 found = [last, with_more, many, len(list(things.find({{"at": {{"$lt": 0}}}}))), parts]
 """
 
@@ -47,6 +48,7 @@ found = [last, with_more, many, len(list(things.find({{"at": {{"$lt": 0}}}}))), 
 
     assert found[:-1] == [["0907", "0807", "0707"], ["0507", "0607", "0707", "0807", "0907"], [2000, 1980], 0]
     assert found[-1] == [
+        [{"_id": "0007"}, {"_id": "0107"}],
         [{"_id": "1907", "n": 1907, "at": 1907}, {"_id": "1807", "n": 1807, "at": 1807}],
         [{"n": 7}],
         [{"_id": "0007", "at": 7}],
@@ -133,3 +135,26 @@ found = [waits, ended, named(searched) if ended else []]
     found, _ = java.run(script, tmp_path / "store.mv")
 
     assert found == [True, True, ["0007", "0107", "0207"]]
+
+
+def test_of_whole_documents_no_more_than_a_thousand_are_named_to_the_library(java: JavaProcess, tmp_path: Path) -> None:
+    script = f"""{WAITING}{MESSAGE}
+things.insert_many([{{"_id": f"more {{n}}", "at": n}} for n in range(3000, 3981)])
+scans = PartialScans(backends[0], store)
+index = document("sparse", True)
+index.put("key", document("at", 1))
+scans.declare(Message("createIndexes", indexes=java.util.ArrayList([index])))
+found = []
+for least, fields in ((0, []), (100, []), (0, ["at"]), (0, ["_id"])):
+    wanted = document()
+    for each in fields:
+        wanted.put(each, 1)
+    searched = Message("find", filter=document("at", document("$gt", least)), projection=wanted)
+    reply = scans.find(searched)
+    answered = reply.get("cursor").get("firstBatch").size() if reply is not None else 0
+    found.append([answered, len(named(searched))])
+"""
+
+    found, _ = java.run(script, tmp_path / "store.mv")
+
+    assert found == [[0, 0], [0, 1000], [1001, 0], [1001, 0]]
