@@ -912,9 +912,11 @@ class RemoteModelChanged(_message.Message):
     system_fingerprint: _builtins.str
     """Output only. The provider's `system_fingerprint`, as `provider_model`; empty where it sends none."""
     previous_provider_model: _builtins.str
-    """Output only. What `provider_model` was before."""
+    """Output only. `provider_model` of the last change before, or of the first answer: it may have answered as an earlier one
+    since, which is no change.
+    """
     previous_system_fingerprint: _builtins.str
-    """Output only. What `system_fingerprint` was before."""
+    """Output only. `system_fingerprint` of the last change before, or of the first answer."""
     @_builtins.property
     def change_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When such an answer was noticed first."""

@@ -104,7 +104,9 @@ def _(event: inference.RemoteModelChanged, meta: EventMeta) -> Updates:
     said = f"{event.provider_model} {event.system_fingerprint}".strip()
     before = f"{event.previous_provider_model} {event.previous_system_fingerprint}".strip()
     named = ("provider_model", "system_fingerprint", "previous_provider_model", "previous_system_fingerprint")
-    part = event_part(meta, event, f"the provider of {event.model} answers as {said}, before as {before}", *named)
+    part = event_part(
+        meta, event, f"the provider of {event.model} answers as {said}; new before it was {before}", *named
+    )
     return (update(Ref(Kind.MODEL_VERSION, event.model), part),)
 
 
