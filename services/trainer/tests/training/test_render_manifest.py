@@ -1,12 +1,13 @@
 import json
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.trainer.tests.registry.fakes import ADA
+from services.trainer.tests.registry.fakes import ADA, model_files
 from services.trainer.tests.training import kubernetes_api
 from services.trainer.tests.training.fakes import Harness, dataset_version, request
 from services.trainer.tests.training.test_grpc import ApiClient, served
@@ -16,7 +17,9 @@ from tidemill_trainer.cluster.spec import ClusterSpec
 from tidemill_trainer.errors import DatasetVersionNotFound, TrainingPlanNotFound, TrainingRunNotFound
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.training.domain.cluster import Cluster
+from tidemill_trainer.training.domain.memorisation import MemorisationCheck
 from tidemill_trainer.training.domain.plan import RunLimits
+from tidemill_trainer.training.domain.rewards import Reward
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
 from tidemill_trainer.training.domain.trial import HeldOut, Trial
 from tidemill_trainer.training.render_manifest import TrainingSource
@@ -143,6 +146,43 @@ async def test_what_no_cluster_has_is_refused_by_name(
 
     with pytest.raises(InvalidInput) as refused:
         await rendered(harness, **changes)
+
+    assert any(each.field == field and text in each.description for each in refused.value.violations)
+
+
+OF_THE_POD = {"folder", "examples", "adapter", "base", "processes"}
+OF_ATTEMPTS_AND_TRIALS = {"smaller_than", "held_out"}
+REFUSED = {"reward_models", "teacher", "max_kl", "planted", "measure_s", "held_out_examples"}
+
+
+async def test_every_field_of_a_job_is_rendered_or_of_what_is_refused(harness: Harness, tmp_path: Path) -> None:
+    await harness.plan(args=BATCH)
+
+    spec = spec_of(await rendered(harness), tmp_path)
+
+    left_out = OF_THE_POD | OF_ATTEMPTS_AND_TRIALS | REFUSED
+    assert not left_out & spec.job.keys()
+    assert left_out | spec.job.keys() == {each.name for each in fields(Job)}
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize(
+    ("changes", "field", "text"),
+    [
+        ({"method": "grpo", "rewards": (Reward(citation=True),)}, "plan.method", "is grpo, which needs rewards"),
+        ({"method": "distill", "teacher": "large"}, "plan.method", "is distill, which needs a teacher"),
+        ({"method": "reward"}, "plan.method", "is reward, which is measured on held-out pairs"),
+        ({"memorisation": MemorisationCheck()}, "plan.memorisation", "is set, and pods plant and measure nothing"),
+    ],
+)
+async def test_what_a_manifest_cannot_carry_is_refused_by_name(
+    harness: Harness, changes: dict[str, Any], field: str, text: str, nodes: int
+) -> None:
+    await harness.registry.register(model_files(LICENSE=b"mine"), model="large")
+    await harness.plan(**changes)
+
+    with pytest.raises(InvalidInput) as refused:
+        await rendered(harness, nodes=nodes)
 
     assert any(each.field == field and text in each.description for each in refused.value.violations)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tidemill_core.canaries import Canary
 from tidemill_trainer.training.domain.fit import Choice
 from tidemill_trainer.training.domain.memorisation import MemorisationCheck
-from tidemill_trainer.training.domain.recipe import METHODS
+from tidemill_trainer.training.domain.recipe import METHODS, Recipe
 from tidemill_trainer.training.domain.rewards import LengthBounds, Reward
 from tidemill_trainer.training.domain.trial import HeldOut
 
@@ -35,6 +35,17 @@ class Planted:
     def canaries(self) -> list[tuple[Canary, int]]:
         """The canaries, and how often each is planted."""
         return self.check.planted(self.origin)
+
+
+def recipe_fields(recipe: Recipe) -> Mapping[str, Any]:
+    """Return the fields of a job that its recipe says, beside the models that it learns from and what it plants."""
+    return {
+        "method": recipe.method,
+        "lora": {name: list(value) if isinstance(value, tuple) else value for name, value in recipe.lora.items()},
+        "args": recipe.args,
+        "rewards": recipe.rewards,
+        "teacher_name": recipe.teacher,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import refuse
 from tidemill_trainer.cluster.spec import ClusterSpec
+from tidemill_trainer.learning.job import recipe_fields
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.current_limits import current_limits
@@ -144,12 +145,10 @@ class RenderManifest:
 
     def _job(self, training: _Training, cluster: Cluster) -> Mapping[str, Any]:
         """Return the job's fields beside its paths; the limit of memory is that of all machines together."""
-        recipe, defaults = training.recipe, self.defaults
+        defaults = self.defaults
         return {
             "base_name": training.base.id,
-            "method": recipe.method,
-            "lora": {name: list(value) if isinstance(value, tuple) else value for name, value in recipe.lora.items()},
-            "args": dict(recipe.args),
+            **recipe_fields(training.recipe),
             "min_examples": defaults.min_examples,
             "checkpoint_steps": defaults.checkpoint_steps,
             "device": "cuda" if cluster.gpus else "cpu",

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from tidemill_trainer.child_processes import Exceeded, described_exit, kill_all, killed_above, started
 from tidemill_trainer.disk import disk_errors
 from tidemill_trainer.errors import TrainingFailed
-from tidemill_trainer.learning.job import NO_LIMIT, Job, ModelFiles, Planted
+from tidemill_trainer.learning.job import NO_LIMIT, Job, ModelFiles, Planted, recipe_fields
 from tidemill_trainer.learning.process_memory import taken_by_all
 from tidemill_trainer.registry.domain.memorisation import CanaryGroup, Extraction, Memorisation
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
@@ -99,9 +99,7 @@ class TrainingProcesses:
             adapter=str(job.folder.adapter),
             base=str(job.base),
             base_name=job.base_name,
-            method=job.recipe.method,
-            lora={name: list(value) if isinstance(value, tuple) else value for name, value in job.recipe.lora.items()},
-            args=job.recipe.args,
+            **recipe_fields(job.recipe),
             min_examples=self._settings.min_examples,
             checkpoint_steps=self._settings.checkpoint_steps,
             device=self._settings.device,
@@ -113,10 +111,8 @@ class TrainingProcesses:
             memory_auto=job.memory_auto,
             smaller_than=job.smaller_than,
             held_out=job.held_out,
-            rewards=job.recipe.rewards,
             reward_models={name: _files(each) for name, each in job.reward_models.items()},
             teacher=_files(job.teacher) if job.teacher else None,
-            teacher_name=job.recipe.teacher,
             max_kl=self._settings.max_kl,
             held_out_examples=str(job.folder.held_out) if job.measures_accuracy else "",
             planted=Planted(check=check, origin=job.canary_origin) if (check := job.recipe.memorisation) else None,

@@ -47,9 +47,8 @@ class Cluster:
         ):
             if not form.fullmatch(value):
                 yield Violation(field, f"is {value[:_QUOTED]!r}; it must be {words}")
-        if self.processes > 1 and not METHODS[recipe.method].divides:
-            yield Violation("nodes", f"is {self.nodes}; {recipe.method} has one process, which the service runs itself")
-        elif self.processes > 0 and (why := undivided(self.processes, recipe)) is not None:
+        yield from _not_carried(recipe)
+        if self.processes > 0 and (why := undivided(self.processes, recipe)) is not None:
             yield Violation("nodes", f"times processes_per_node is {self.processes}; {why}")
 
     def _wrong_sizes(self, max_processes: int) -> Iterator[Violation]:
@@ -66,3 +65,17 @@ class Cluster:
         if not MIN_MEMORY_BYTES <= self.memory_bytes_per_node <= MAX_MEMORY_BYTES:
             text = f"is {self.memory_bytes_per_node}; it must be {MIN_MEMORY_BYTES} to {MAX_MEMORY_BYTES}"
             yield Violation("memory_bytes_per_node", text)
+
+
+def _not_carried(recipe: Recipe) -> Iterator[Violation]:
+    """Yield what of a recipe pods would leave out: a teacher, rewards, other splits, what is measured."""
+    method, instead = METHODS[recipe.method], "have the service train it (tidemill training start)"
+    if not method.divides:
+        what = "a teacher" if method.has_teacher else "rewards for what it generates"
+        yield Violation("plan.method", f"is {recipe.method}, which needs {what}; a manifest has none: {instead}")
+    if method.makes_reward_model:
+        text = f"is {recipe.method}, which is measured on held-out pairs; a manifest has none of them: {instead}"
+        yield Violation("plan.method", text)
+    if recipe.memorisation:
+        text = "is set, and pods plant and measure nothing: leave it out of the plan whose manifest this is, or "
+        yield Violation("plan.memorisation", text + instead)
