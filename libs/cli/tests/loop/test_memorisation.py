@@ -37,3 +37,12 @@ def test_a_gate_asks_for_no_exposure_that_its_candidate_does_not_measure(file: P
     message = problems(file, edit)["gates.helpdesk_gate.max_exposure"]
 
     assert message.startswith("helpdesk_lora has no exposure, so that the gate would never hold")
+
+
+def test_a_gate_asks_for_an_exposure_that_can_be_exceeded(file: Path) -> None:
+    planted = ("method: sft", "method: sft\n    memorisation: {candidates: 255}")
+    bound = ("candidate: helpdesk_lora\n", "candidate: helpdesk_lora\n    max_exposure: 8\n")
+
+    message = problems(file, planted, bound)["gates.helpdesk_gate.max_exposure"]
+
+    assert message.startswith("is 8 bits, and 255 candidates can show 8.00 at most, so that the gate would always hold")

@@ -314,7 +314,7 @@ class Gate(Declared):
         float, Field(ge=0, le=100, description="of the bytes of the weights, candidate to live; 0 asks nothing")
     ] = 0.0
     max_exposure: Annotated[
-        float, Field(ge=0, le=20, description="of the canaries of the training, the mean in bits; 0 asks nothing")
+        float, Field(ge=0, le=9.9, description="of the canaries of the training, the mean in bits; 0 asks nothing")
     ] = 0.0
     reevaluate: Reevaluate | None = None
     require: Annotated[list[Requirement], Field(min_length=1)]

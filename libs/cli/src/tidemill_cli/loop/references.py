@@ -1,5 +1,6 @@
 """Validation across the sections of a loop: references and consistency."""
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
@@ -154,11 +155,20 @@ def _reward_problems(document: Document, loop: Loop) -> Iterator[Problem]:
 def _exposure_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     """Yield gates that ask for an exposure that nothing measures."""
     for name, gate in loop.gates.items():
+        if not gate.max_exposure:
+            continue
         training = loop.training.get(gate.candidate or "")
-        if gate.max_exposure and (training is None or training.memorisation is None):
+        planted = training.memorisation if training else None
+        if planted is None:
             message = (
                 f"{gate.candidate} has no exposure, so that the gate would never hold: give its training memorisation, "
                 "which plants canaries"
+            )
+            yield document.problem(("gates", name, "max_exposure"), message)
+        elif gate.max_exposure >= (most := math.log2(planted.candidates + 1)):
+            message = (
+                f"is {gate.max_exposure:g} bits, and {planted.candidates} candidates can show {most:.2f} at most, so that "
+                f"the gate would always hold: use less, or more candidates in the memorisation of {gate.candidate}"
             )
             yield document.problem(("gates", name, "max_exposure"), message)
 

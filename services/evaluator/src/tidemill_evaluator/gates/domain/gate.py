@@ -21,7 +21,9 @@ CONFIDENCE = 0.95
 MAX_RETRIEVAL_DEPTH = 25
 MIN_CONFIDENCE, MAX_CONFIDENCE = 0.5, 0.999
 MAX_CASES = 1_000_000
-MAX_SIZE_RATIO, MAX_EXPOSURE = 100.0, 20.0
+MAX_SIZE_RATIO = 100.0
+MAX_EXPOSURE = 9.9
+"""Below what the most candidates that a training ranks among can show: log2(1000) bits."""
 _FOLLOWED = {"collection": "collection", "candidate_prompt": "prompt", "candidate": "model"}
 """The fields that name what a gate follows, of which it has one."""
 
