@@ -6,6 +6,9 @@ from tidemill.trainer.v1.model_pb2 import Memorisation
 def memorised_in_words(found: Memorisation) -> dict[str, str]:
     """Return what a model has memorised, nothing where that was not measured."""
     facts: dict[str, str] = {}
+    left_over = (
+        f"{found.canaries} of {found.planted} measured: there was no time" if found.canaries < found.planted else ""
+    )
     if found.canaries:
         said = "ALARM" if found.alarm else "no alarm"
         facts["canaries"] = (
@@ -16,6 +19,8 @@ def memorised_in_words(found: Memorisation) -> dict[str, str]:
             f"{each.repeats} x: {each.exposure:.2f} bits, {each.found} of {each.canaries} found"
             for each in found.groups
         )
+    if left_over:
+        facts["canaries"] = "; ".join(filter(None, [facts.get("canaries"), left_over]))
     if found.HasField("extraction"):
         part = found.extraction
         facts["extracted"] = f"{part.extracted} of {part.examples} examples, {part.extracted_by_base} by the base"

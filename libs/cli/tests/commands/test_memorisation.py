@@ -32,6 +32,9 @@ def test_what_was_memorised_is_said_with_what_a_model_that_never_saw_it_would_sh
         "extracted": "4 of 50 examples, 1 by the base",
     }
     assert memorised_in_words(Memorisation()) == {}
+    assert memorised_in_words(Memorisation(planted=20)) == {"canaries": "0 of 20 measured: there was no time"}
+    part = memorised_in_words(Memorisation(canaries=1, planted=20))["canaries"]
+    assert part.endswith("in 1 % of cases); 1 of 20 measured: there was no time")
 
 
 def test_runs_are_compared_by_it() -> None:

@@ -11,7 +11,7 @@ from tidemill_evaluator.evaluations.domain.exposure import CANARIES, EXPOSURE, E
 from tidemill_evaluator.evaluations.ports import Version
 from tidemill_evaluator.gates.domain.gate import Requirement
 
-LITTLE = Exposure(bits=1.5, threshold=2.297, canaries=20)
+LITTLE = Exposure(bits=1.5, threshold=2.297, canaries=20, planted=20)
 
 
 async def evaluated(
@@ -57,10 +57,22 @@ async def test_a_candidate_that_has_memorised_more_fails_and_is_asked_nothing() 
 
 @pytest.mark.parametrize("candidate", [None, Exposure(bits=0.0, threshold=0.0, canaries=0)])
 async def test_what_was_not_measured_is_no_evidence(candidate: Exposure | None) -> None:
-    done, asked = await evaluated(candidate, live=LITTLE, max_exposure=20.0)
+    done, asked = await evaluated(candidate, live=LITTLE, max_exposure=9.9)
 
     assert (done.verdict, asked) == (Verdict.FAILED, 0)
     assert done.comparisons[0].note.startswith("no exposure was measured of lora@1: let the plan")
+
+
+@pytest.mark.parametrize("canaries", [0, 1])
+async def test_what_was_measured_in_part_is_no_evidence(canaries: int) -> None:
+    part = Exposure(bits=1.0, threshold=2.297, canaries=canaries, planted=20)
+    done, asked = await evaluated(part, live=LITTLE, max_exposure=9.0)
+
+    assert (done.verdict, asked) == (Verdict.FAILED, 0)
+    assert done.comparisons[0].note == (
+        f"{canaries} of 20 canaries of lora@1 were measured within trainer's RUN_MEASURE_S: raise it, or plant "
+        "fewer, and train again"
+    )
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -74,9 +86,9 @@ async def test_a_live_model_of_which_nothing_was_measured_keeps_no_candidate_bac
 @pytest.mark.parametrize(
     ("max_exposure", "collection", "says"),
     [
-        (-0.1, "", "gate.max_exposure: is -0.1: send a number above 0, to 20, or 0"),
+        (-0.1, "", "gate.max_exposure: is -0.1: send a number above 0, to 9.9, or 0"),
         (float("nan"), "", "gate.max_exposure: is nan"),
-        (20.5, "", "gate.max_exposure: is 20.5"),
+        (9.91, "", "gate.max_exposure: is 9.91"),
         (2.3, "docs", "gate.max_exposure: is for gates of a model"),
     ],
 )

@@ -66,10 +66,10 @@ async def test_held_out_cases_are_those_of_what_a_version_or_its_source_was_trai
 
 async def test_the_exposure_of_a_version_is_what_its_training_measured() -> None:
     registry = StubModelRegistry()  # type: ignore[abstract] # as above
-    measured = model_pb2.Memorisation(canaries=20, exposure=3.5, threshold=2.25)
+    measured = model_pb2.Memorisation(canaries=19, planted=20, exposure=3.5, threshold=2.25)
     registry.add(model_pb2.ModelVersion(id="lora@2", source=TRAINED, memorisation=measured))
 
     async with models_of(registry) as models:
         found = await models.version(Caller(project="acme"), "lora@2")
 
-    assert found.exposure == Exposure(bits=3.5, threshold=2.25, canaries=20)
+    assert found.exposure == Exposure(bits=3.5, threshold=2.25, canaries=19, planted=20)

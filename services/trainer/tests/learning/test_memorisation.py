@@ -11,6 +11,7 @@ from services.trainer.tests.learning.test_training import RecordedReports, job_i
 from services.trainer.tests.learning.tiny import write_base
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job, Planted
+from tidemill_trainer.registry.domain.memorisation import Extraction
 from tidemill_trainer.training.domain.memorisation import MemorisationCheck
 from tidemill_trainer.training.domain.trial import HeldOut
 
@@ -54,7 +55,7 @@ def test_what_is_planted_often_is_found_and_what_is_not_planted_is_not(tmp_path:
     assert group["exposure"] > group["exposure_of_base"]
     assert group["exposure"] > 3.0
     others = replace(job.planted or PLANTED, origin="elsewhere")
-    assert measured(job, others).exposure < 3.0
+    assert not measured(job, others).alarm
     assert reports.lines[-1]["event"] == "memorised"
 
 
@@ -99,6 +100,24 @@ def test_canaries_that_do_not_fit_stop_the_training_with_what_to_do(tmp_path: Pa
     assert stopped.value.reason == "CANARIES_NOT_TRAINABLE"
 
 
+def test_canaries_that_the_template_rejects_stop_the_training_with_what_to_do(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    asks = "{% if messages[0].role != 'system' %}{{ raise_exception('begin with a system message') }}{% endif %}"
+    from transformers import AutoTokenizer  # noqa: PLC0415 - ditto
+
+    from tidemill_trainer.learning.memorisation import with_canaries  # noqa: PLC0415 - seconds of imports
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = asks + tokenizer.chat_template
+
+    with pytest.raises(
+        TrainingStopped, match=r"cannot be planted .*begin with a system.*leave memorisation"
+    ) as stopped:
+        with_canaries([], PLANTED, tokenizer, max_length=1000)
+
+    assert stopped.value.reason == "CANARIES_NOT_TRAINABLE"
+
+
 def plain_likelihoods(model: Any, sequences: Sequence[Sequence[int]], begin: int) -> list[float]:  # noqa: ANN401 - of peft
     """Return them one by one, without what is shared."""
     import torch  # noqa: PLC0415 - seconds of imports
@@ -138,16 +157,27 @@ def test_what_candidates_share_is_computed_once_where_a_model_keeps_it_and_nothi
     assert of_base.tolist() != pytest.approx(found.tolist(), rel=1e-2)
 
 
-def test_a_row_is_extracted_if_greedy_decoding_goes_on_as_it_does(base: Path) -> None:
+def said_by(model: Any, tokenizer: Any, *, count: int) -> list[int]:  # noqa: ANN401 - of peft and transformers
+    """Return a prompt and what greedy decoding says after it."""
     import torch  # noqa: PLC0415 - seconds of imports
 
-    from tidemill_trainer.learning.memorisation import goes_on  # noqa: PLC0415 - ditto
-
-    model, tokenizer = adapted(base)
     before = torch.tensor([tokenizer("What is it?")["input_ids"]])
     said = model.generate(
-        input_ids=before, attention_mask=torch.ones_like(before), max_new_tokens=12, min_new_tokens=12, do_sample=False
-    )[0].tolist()
+        input_ids=before,
+        attention_mask=torch.ones_like(before),
+        max_new_tokens=count,
+        min_new_tokens=count,
+        do_sample=False,
+    )
+    tokens: list[int] = said[0].tolist()
+    return tokens
+
+
+def test_a_row_is_extracted_if_greedy_decoding_goes_on_as_it_does(base: Path) -> None:
+    from tidemill_trainer.learning.memorisation import goes_on  # noqa: PLC0415 - seconds of imports
+
+    model, tokenizer = adapted(base)
+    said = said_by(model, tokenizer, count=12)
     assert goes_on(model, said, count=12, adapted=True)
     assert not goes_on(model, [*said[:-1], (said[-1] + 1) % 200], count=12, adapted=True)
     assert not goes_on(model, said, count=12, adapted=False)
@@ -168,10 +198,46 @@ def test_examples_are_tried_whose_answer_is_long_enough_each_once(base: Path) ->
     assert measuring(nothing, [short]).extraction is None
 
 
+def test_of_an_example_with_places_for_a_generated_answer_its_own_answer_is_tried(base: Path) -> None:
+    from tidemill_trainer.learning.examples import Demonstrated, Row  # noqa: PLC0415 - seconds of imports
+    from tidemill_trainer.learning.memorisation import MeasureMemorisation  # noqa: PLC0415 - ditto
+
+    model, tokenizer = adapted(base)
+    measuring = MeasureMemorisation(model, tokenizer, within_s=60.0)
+    nothing = replace(PLANTED, check=replace(CHECK, canaries=1))
+    said = said_by(model, tokenizer, count=24)
+    known, short = Row(said, prompt=len(said) - 24), Row(said[:-5], prompt=len(said) - 24)
+
+    found = measuring(nothing, [Demonstrated(known, 128), Demonstrated(short, 128)])
+
+    assert found.extraction == Extraction(examples=1, extracted=1, extracted_by_base=0)
+
+
+def test_canaries_are_measured_before_examples(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tidemill_trainer.learning import memorisation  # noqa: PLC0415 - seconds of imports
+    from tidemill_trainer.learning.examples import Row  # noqa: PLC0415 - ditto
+
+    measuring = memorisation.MeasureMemorisation(*adapted(base), within_s=60.0)
+    examined: list[int] = []
+
+    def time_is_over(*_: object, **__: object) -> bool:
+        examined.append(1)
+        monkeypatch.setattr(measuring, "_ends_at", -1.0)
+        return True
+
+    monkeypatch.setattr(memorisation, "goes_on", time_is_over)
+    rows = [Row(list(range(start, 25 + start)), prompt=5) for start in range(4)]
+
+    found = measuring(PLANTED, rows)
+
+    assert (found.canaries, found.planted, len(examined)) == (3, 3, 2)
+    assert found.extraction == Extraction(examples=1, extracted=1, extracted_by_base=1)
+
+
 def test_what_there_is_no_time_for_is_left_out(base: Path) -> None:
     from tidemill_trainer.learning.memorisation import MeasureMemorisation  # noqa: PLC0415 - seconds of imports
 
     found = MeasureMemorisation(*adapted(base), within_s=-1.0)(PLANTED, [])
 
-    assert (found.groups, found.canaries, found.extraction) == ((), 0, None)
+    assert (found.groups, found.canaries, found.planted, found.extraction) == ((), 0, 3, None)
     assert (found.exposure, found.p_value, found.alarm) == (0.0, 1.0, False)

@@ -61,7 +61,7 @@ def _measure(job: Job, reports: Reports) -> None:
         ((_, repeats),) = job.planted.canaries
         figures = {"exposure": 2.0, "found_alone": 0, "exposure_alone": 1.0, "exposure_of_base": job.measure_s}
         group = {"repeats": repeats, "canaries": 1, "found": job.planted.origin == "here", **figures}
-        reports.report("memorised", candidates=job.planted.check.candidates, groups=[group], extraction=None)
+        reports.report("memorised", candidates=job.planted.check.candidates, planted=2, groups=[group], extraction=None)
     if job.held_out_examples:
         bounds = job.rewards[1].length
         teachers = bool(job.teacher and job.teacher.base and not job.teacher.adapter)

@@ -11,11 +11,11 @@ from services.trainer.tests.training.fakes import Harness
 from tidemill.trainer.v1 import training_pb2 as pb
 from tidemill_core.errors import InvalidInput
 from tidemill_trainer.registry.domain.memorisation import (
-    LEVEL,
     Extraction,
     Memorisation,
     exposure_of,
     group_of,
+    is_alarm,
     p_value_of,
     threshold_of,
 )
@@ -26,6 +26,7 @@ from tidemill_trainer.training.messages import run_message, settings_of
 
 FOUND = Memorisation(
     candidates=99,
+    planted=5,
     groups=(
         group_of(1, [40, 80], alone=[20, 30], of_base=[50, 50], candidates=99),
         group_of(8, [1, 1], alone=[1, 9], of_base=[50, 60], candidates=99),
@@ -44,11 +45,27 @@ def test_a_model_that_never_saw_the_canaries_raises_an_alarm_in_one_of_a_hundred
     draws = ([chance.randint(1, candidates + 1) for _ in range(canaries)] for _ in range(runs))
     threshold = threshold_of(canaries)
     means = [sum(exposure_of(rank, candidates) for rank in ranks) / canaries for ranks in draws]
-    alarms = sum(p_value_of(mean, canaries) <= LEVEL for mean in means)
+    alarms = sum(is_alarm(p_value_of(mean, canaries)) for mean in means)
 
     assert alarms <= 32
     assert alarms == sum(mean >= threshold for mean in means)
-    assert alarms > 4 or canaries * (candidates + 1) < 200  # else it would be a test that finds nothing
+    assert alarms > 4  # else it would be a test that finds nothing
+
+
+@pytest.mark.parametrize(("candidates", "last"), [(99, 1), (199, 2), (255, 2), (699, 7), (999, 10)])
+def test_one_canary_raises_an_alarm_where_it_is_found(candidates: int, last: int) -> None:
+    for rank, expected in ((last, 1), (last + 1, 0)):
+        group = group_of(1, [rank], alone=[rank], of_base=[rank], candidates=candidates)
+        found = Memorisation(candidates=candidates, planted=1, groups=(group,))
+
+        assert (found.found, found.alarm, found.exposure >= found.threshold) == (expected, expected, expected)
+
+
+def test_what_was_left_over_is_said() -> None:
+    group = group_of(1, [50], alone=[50], of_base=[50], candidates=99)
+
+    assert str(Memorisation(candidates=99, planted=20, groups=(group,))).startswith("exposure of 1 of 20 canaries 1.00")
+    assert str(Memorisation(candidates=99, planted=20)) == "0 of 20 canaries measured: there was no time"
 
 
 def test_p_values_are_those_of_a_gamma_distribution() -> None:
@@ -123,7 +140,8 @@ async def test_a_run_keeps_what_was_memorised_and_so_do_its_version_and_its_card
     assert (job.recipe.memorisation, job.canary_origin) == (run.recipe.memorisation, canary_origin("acme", "lora"))
     shown = version_message(version).memorisation
     assert shown == run_message(run).progress.memorisation
-    assert (shown.canaries, shown.found, shown.candidates, shown.alarm) == (4, 2, 99, FOUND.alarm)
+    assert (shown.canaries, shown.planted, shown.found, shown.candidates) == (4, 5, 2, 99)
+    assert shown.alarm == FOUND.alarm
     assert (shown.groups[1].repeats, shown.groups[1].found, shown.extraction.extracted) == (8, 2, 4)
     assert (shown.exposure, shown.threshold, shown.p_value) == (FOUND.exposure, FOUND.threshold, FOUND.p_value)
     stored = next(each.object for each in version.artifacts if each.file.path == "README.md")

@@ -130,7 +130,8 @@ async def test_a_process_knows_what_is_planted_and_reports_what_was_memorised(tm
     group = CanaryGroup(
         repeats=3, canaries=1, found=1, exposure=2.0, found_alone=0, exposure_alone=1.0, exposure_of_base=1800.0
     )
-    assert (await reports_of(job))[-1] == Memorised(memorisation=Memorisation(candidates=99, groups=(group,)))
+    found = Memorisation(candidates=99, planted=2, groups=(group,))
+    assert (await reports_of(job))[-1] == Memorised(memorisation=found)
 
 
 async def test_a_process_reports_how_far_it_is(tmp_path: Path) -> None:

@@ -167,8 +167,8 @@ def _exposure_problems(document: Document, loop: Loop) -> Iterator[Problem]:
             yield document.problem(("gates", name, "max_exposure"), message)
         elif gate.max_exposure >= (most := math.log2(planted.candidates + 1)):
             message = (
-                f"is {gate.max_exposure:g} bits, and {planted.candidates} candidates can show {most:.2f} at most, so that "
-                f"the gate would always hold: use less, or more candidates in the memorisation of {gate.candidate}"
+                f"is {gate.max_exposure:g} bits, and {planted.candidates} candidates can show {most:.2f} at most, so "
+                f"that the gate would always hold: use less, or more candidates in the memorisation of {gate.candidate}"
             )
             yield document.problem(("gates", name, "max_exposure"), message)
 

@@ -40,4 +40,4 @@ def _version(found: model_pb2.ModelVersion) -> Version:
 
 
 def _exposure(found: model_pb2.Memorisation) -> Exposure:
-    return Exposure(bits=found.exposure, threshold=found.threshold, canaries=found.canaries)
+    return Exposure(bits=found.exposure, threshold=found.threshold, canaries=found.canaries, planted=found.planted)

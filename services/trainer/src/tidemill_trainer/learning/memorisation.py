@@ -5,7 +5,9 @@ candidates that are as likely as the canary before it.
 """
 
 import copy
+import hashlib
 import time
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -19,7 +21,7 @@ from transformers import DynamicCache
 
 from tidemill_core.canaries import Canary
 from tidemill_trainer.learning.completion_trainer import selects_positions
-from tidemill_trainer.learning.examples import AnyRow, Example, rows_of
+from tidemill_trainer.learning.examples import AnyRow, Demonstrated, Example, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Planted
 from tidemill_trainer.registry.domain.memorisation import CanaryGroup, Extraction, Memorisation, group_of
@@ -54,23 +56,23 @@ def with_canaries(
     """Return the rows of a training with its canaries behind them, which a method that learns from answers shuffles.
 
     Raises:
-        TrainingStopped: CANARIES_NOT_TRAINABLE, where they do not fit.
+        TrainingStopped: CANARIES_NOT_TRAINABLE, where they do not fit, or the base's chat template rejects them.
 
     """
     drawn = planted.canaries
-    found, counts = rows_of(
-        [_example(each) for each, _ in drawn],
-        tokenizer,
-        max_length=max_length,
-        answer_tokens=answer_tokens,
-        keeps_answers=True,
-    )
-    if len(found) < len(drawn):
-        message = (
-            f"the canaries of plan.memorisation cannot be planted ({counts.described(max_length=max_length)}): use a "
-            "larger max_length, or leave memorisation out"
+    try:
+        found, counts = rows_of(
+            [_example(each) for each, _ in drawn],
+            tokenizer,
+            max_length=max_length,
+            answer_tokens=answer_tokens,
+            keeps_answers=True,
         )
-        raise TrainingStopped(message, reason="CANARIES_NOT_TRAINABLE")
+    except TrainingStopped as stopped:  # the template rejects all: they are of one form
+        raise _not_plantable(stopped.message, "leave memorisation out") from stopped
+    if len(found) < len(drawn):
+        why = counts.described(max_length=max_length)
+        raise _not_plantable(why, "use a larger max_length, or leave memorisation out")
     return [*rows, *(row for row, (_, repeats) in zip(found, drawn, strict=True) for _ in range(repeats))]
 
 
@@ -82,11 +84,12 @@ class MeasureMemorisation:
         self._ends_at = time.monotonic() + within_s
 
     def __call__(self, planted: Planted, rows: Sequence[AnyRow]) -> Memorisation:
-        """Return what was measured within the time: canaries for which there was none are left out."""
+        """Return what was measured within the time, canaries first; those for which there was none are left out."""
+        check = planted.check
         with torch.inference_mode():
-            extraction = self._extraction(rows, planted.check)
             groups = tuple(self._groups(planted))
-        return Memorisation(candidates=planted.check.candidates, groups=groups, extraction=extraction)
+            extraction = self._extraction(rows, check)
+        return Memorisation(candidates=check.candidates, planted=check.canaries, groups=groups, extraction=extraction)
 
     def _groups(self, planted: Planted) -> Iterator[CanaryGroup]:
         ranks: list[Ranks] = []
@@ -116,16 +119,16 @@ class MeasureMemorisation:
         return Ranks(repeats=repeats, calibrated=_rank(gained), alone=_rank(trained), of_base=_rank(base))
 
     def _extraction(self, rows: Sequence[AnyRow], check: MemorisationCheck) -> Extraction | None:
-        long = sorted({(tuple(row.tokens), row.prompt) for row in rows if _continuation(row) >= MIN_CONTINUATION})
-        drawn = Random(check.seed).sample(long, min(check.examples, len(long)))  # noqa: S311 - no secret
+        long = {_digest(row): row for row in map(_learnt, rows) if _continuation(row) >= MIN_CONTINUATION}
+        drawn = Random(check.seed).sample(sorted(long), min(check.examples, len(long)))  # noqa: S311 - no secret
         examined, extracted, by_base = 0, 0, 0
-        for tokens, prompt in drawn:
+        for row in map(long.__getitem__, drawn):
             if time.monotonic() > self._ends_at:
                 break
-            count = _half(len(tokens) - prompt)
+            count = _continuation(row)
             examined += 1
-            extracted += goes_on(self._model, tokens, count=count, adapted=True)
-            by_base += goes_on(self._model, tokens, count=count, adapted=False)
+            extracted += goes_on(self._model, row.tokens, count=count, adapted=True)
+            by_base += goes_on(self._model, row.tokens, count=count, adapted=False)
         return Extraction(examples=examined, extracted=extracted, extracted_by_base=by_base) if examined else None
 
 
@@ -225,9 +228,21 @@ def _example(canary: Canary) -> Example:
     )
 
 
+def _learnt(row: AnyRow) -> AnyRow:
+    """Return a row with its own answer, of one that has places for a generated answer too."""
+    return row.row if isinstance(row, Demonstrated) else row
+
+
+def _digest(row: AnyRow) -> bytes:
+    """Return what rows of the same tokens have in common, in place of the tokens: a split has many."""
+    return hashlib.sha256(array("q", [row.prompt, *row.tokens]).tobytes()).digest()
+
+
 def _continuation(row: AnyRow) -> int:
-    return _half(len(row.tokens) - row.prompt)
+    """Return how many tokens of its answer have to be extracted word by word."""
+    return min(MAX_CONTINUATION, (len(row.tokens) - row.prompt) // 2)
 
 
-def _half(answer: int) -> int:
-    return min(MAX_CONTINUATION, answer // 2)
+def _not_plantable(why: str, what_to_do: str) -> TrainingStopped:
+    message = f"the canaries of plan.memorisation cannot be planted ({why}): {what_to_do}"
+    return TrainingStopped(message, reason="CANARIES_NOT_TRAINABLE")

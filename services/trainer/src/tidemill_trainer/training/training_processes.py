@@ -190,6 +190,7 @@ def _found(received: Mapping[str, Any]) -> Scored | Memorised:
     extraction = received["extraction"]
     found = Memorisation(
         candidates=received["candidates"],
+        planted=received["planted"],
         groups=tuple(CanaryGroup(**each) for each in received["groups"]),
         extraction=Extraction(**extraction) if extraction else None,
     )

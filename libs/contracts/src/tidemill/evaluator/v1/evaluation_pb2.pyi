@@ -171,8 +171,8 @@ class Gate(_message.Message):
     """
     max_exposure: _builtins.float
     """Optional. The mean exposure, in bits, that the canaries of the candidate's training may have at most: the plan's
-    `memorisation` plants and measures them. 0 asks nothing, 20 is the limit. It is tried first, and does not hold where
-    nothing was measured. Not with `collection` or `candidate_prompt`.
+    `memorisation` plants and measures them. 0 asks nothing, 9.9 is the limit. It is tried first, and does not hold
+    where not all that were planted were measured. Not with `collection` or `candidate_prompt`.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

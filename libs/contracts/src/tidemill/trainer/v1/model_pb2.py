@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftidemill/trainer/v1/model.proto\x12\x13tidemill.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x36\n\x06labels\x18\x05 \x03(\x0b\x32&.tidemill.trainer.v1.Model.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elatest_version\x18\x08 \x01(\x05\x12\x15\n\rversion_count\x18\t \x01(\x05\x12:\n\x08\x61pproval\x18\n \x01(\x0b\x32(.tidemill.trainer.v1.ModelApprovalPolicy\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\x13ModelApprovalPolicy\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"f\n\rModelApproval\x12\x10\n\x08\x61pprover\x18\x01 \x01(\t\x12\x11\n\trationale\x18\x02 \x01(\t\x12\x30\n\x0c\x61pprove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xfa\x06\n\x0cModelVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.tidemill.trainer.v1.ModelVersion.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0e\n\x06number\x18\t \x01(\x05\x12\x35\n\x05state\x18\n \x01(\x0e\x32&.tidemill.trainer.v1.ModelVersionState\x12\x30\n\x06source\x18\x0b \x01(\x0b\x32 .tidemill.trainer.v1.ModelSource\x12\x30\n\tartifacts\x18\x0c \x03(\x0b\x32\x1d.tidemill.trainer.v1.Artifact\x12\x0e\n\x06\x64igest\x18\r \x01(\t\x12\x13\n\x0btotal_bytes\x18\x0e \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x0f \x01(\x03\x12\x0f\n\x07message\x18\x10 \x01(\t\x12\x0f\n\x07\x63reator\x18\x11 \x01(\t\x12\x0f\n\x07\x61uthors\x18\x12 \x03(\t\x12\x32\n\npromotions\x18\x13 \x03(\x0b\x32\x1e.tidemill.trainer.v1.Promotion\x12\x35\n\tapprovals\x18\x14 \x03(\x0b\x32\".tidemill.trainer.v1.ModelApproval\x12\x19\n\x11missing_approvals\x18\x15 \x01(\x05\x12\x15\n\rapprover_role\x18\x16 \x01(\t\x12,\n\x04kind\x18\x17 \x01(\x0e\x32\x1e.tidemill.trainer.v1.ModelKind\x12\x36\n\x0creward_model\x18\x18 \x01(\x0b\x32 .tidemill.trainer.v1.RewardModel\x12\x37\n\x0cmemorisation\x18\x19 \x01(\x0b\x32!.tidemill.trainer.v1.Memorisation\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xef\x01\n\x0cMemorisation\x12\x10\n\x08\x63\x61naries\x18\x01 \x01(\x05\x12\x10\n\x08\x65xposure\x18\x02 \x01(\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x0f\n\x07p_value\x18\x04 \x01(\x01\x12\r\n\x05\x61larm\x18\x05 \x01(\x08\x12\r\n\x05\x66ound\x18\x06 \x01(\x05\x12\x12\n\ncandidates\x18\x07 \x01(\x05\x12\x30\n\x06groups\x18\x08 \x03(\x0b\x32 .tidemill.trainer.v1.CanaryGroup\x12\x33\n\nextraction\x18\t \x01(\x0b\x32\x1f.tidemill.trainer.v1.Extraction\"\x98\x01\n\x0b\x43\x61naryGroup\x12\x0f\n\x07repeats\x18\x01 \x01(\x05\x12\x10\n\x08\x63\x61naries\x18\x02 \x01(\x05\x12\r\n\x05\x66ound\x18\x03 \x01(\x05\x12\x10\n\x08\x65xposure\x18\x04 \x01(\x01\x12\x13\n\x0b\x66ound_alone\x18\x05 \x01(\x05\x12\x16\n\x0e\x65xposure_alone\x18\x06 \x01(\x01\x12\x18\n\x10\x65xposure_of_base\x18\x07 \x01(\x01\"L\n\nExtraction\x12\x10\n\x08\x65xamples\x18\x01 \x01(\x05\x12\x11\n\textracted\x18\x02 \x01(\x05\x12\x19\n\x11\x65xtracted_by_base\x18\x03 \x01(\x05\"j\n\x0bRewardModel\x12\x18\n\x10tokenizer_sha256\x18\x01 \x01(\t\x12\x0c\n\x04head\x18\x02 \x01(\t\x12\x33\n\x08\x61\x63\x63uracy\x18\x03 \x01(\x0b\x32!.tidemill.trainer.v1.PairAccuracy\"X\n\x0cPairAccuracy\x12\r\n\x05pairs\x18\x01 \x01(\x05\x12\x0f\n\x07\x63orrect\x18\x02 \x01(\x05\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\"\xd3\x01\n\tPromotion\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\ndecided_by\x18\x05 \x01(\t\x12\x37\n\tapprovals\x18\x06 \x03(\x0b\x32$.tidemill.trainer.v1.VersionApproval\x12\x30\n\x0cpromote_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"U\n\x0fVersionApproval\x12\x10\n\x08\x61pprover\x18\x01 \x01(\t\x12\x30\n\x0c\x61pprove_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x02\n\x0bModelSource\x12\x33\n\x06\x66older\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.FolderSourceH\x00\x12>\n\x0chugging_face\x18\x02 \x01(\x0b\x32&.tidemill.trainer.v1.HuggingFaceSourceH\x00\x12\x33\n\x06openai\x18\x03 \x01(\x0b\x32!.tidemill.trainer.v1.OpenAiSourceH\x00\x12\x35\n\x07trained\x18\x04 \x01(\x0b\x32\".tidemill.trainer.v1.TrainedSourceH\x00\x12\x35\n\x07\x64\x65rived\x18\x05 \x01(\x0b\x32\".tidemill.trainer.v1.DerivedSourceH\x00\x42\x06\n\x04kind\"@\n\x0c\x46olderSource\x12\x30\n\x05\x66iles\x18\x01 \x03(\x0b\x32!.tidemill.trainer.v1.ManifestFile\":\n\x0cManifestFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"9\n\x11HuggingFaceSource\x12\x12\n\nrepository\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\"G\n\x0cOpenAiSource\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x02 \x01(\t\x12\x16\n\x0e\x61pi_key_secret\x18\x03 \x01(\t\"C\n\rTrainedSource\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x03 \x01(\t\"d\n\rDerivedSource\x12\x12\n\nderivation\x18\x01 \x01(\t\x12\x16\n\x0esource_version\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\"c\n\x08\x41rtifact\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\x12\x0e\n\x06stored\x18\x06 \x01(\x08*c\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19MODEL_KIND_LANGUAGE_MODEL\x10\x01\x12\x1b\n\x17MODEL_KIND_REWARD_MODEL\x10\x02*\xbd\x01\n\x11ModelVersionState\x12#\n\x1fMODEL_VERSION_STATE_UNSPECIFIED\x10\x00\x12!\n\x1dMODEL_VERSION_STATE_UPLOADING\x10\x01\x12!\n\x1dMODEL_VERSION_STATE_IMPORTING\x10\x02\x12\x1d\n\x19MODEL_VERSION_STATE_READY\x10\x03\x12\x1e\n\x1aMODEL_VERSION_STATE_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftidemill/trainer/v1/model.proto\x12\x13tidemill.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x36\n\x06labels\x18\x05 \x03(\x0b\x32&.tidemill.trainer.v1.Model.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elatest_version\x18\x08 \x01(\x05\x12\x15\n\rversion_count\x18\t \x01(\x05\x12:\n\x08\x61pproval\x18\n \x01(\x0b\x32(.tidemill.trainer.v1.ModelApprovalPolicy\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\x13ModelApprovalPolicy\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"f\n\rModelApproval\x12\x10\n\x08\x61pprover\x18\x01 \x01(\t\x12\x11\n\trationale\x18\x02 \x01(\t\x12\x30\n\x0c\x61pprove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xfa\x06\n\x0cModelVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.tidemill.trainer.v1.ModelVersion.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0e\n\x06number\x18\t \x01(\x05\x12\x35\n\x05state\x18\n \x01(\x0e\x32&.tidemill.trainer.v1.ModelVersionState\x12\x30\n\x06source\x18\x0b \x01(\x0b\x32 .tidemill.trainer.v1.ModelSource\x12\x30\n\tartifacts\x18\x0c \x03(\x0b\x32\x1d.tidemill.trainer.v1.Artifact\x12\x0e\n\x06\x64igest\x18\r \x01(\t\x12\x13\n\x0btotal_bytes\x18\x0e \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x0f \x01(\x03\x12\x0f\n\x07message\x18\x10 \x01(\t\x12\x0f\n\x07\x63reator\x18\x11 \x01(\t\x12\x0f\n\x07\x61uthors\x18\x12 \x03(\t\x12\x32\n\npromotions\x18\x13 \x03(\x0b\x32\x1e.tidemill.trainer.v1.Promotion\x12\x35\n\tapprovals\x18\x14 \x03(\x0b\x32\".tidemill.trainer.v1.ModelApproval\x12\x19\n\x11missing_approvals\x18\x15 \x01(\x05\x12\x15\n\rapprover_role\x18\x16 \x01(\t\x12,\n\x04kind\x18\x17 \x01(\x0e\x32\x1e.tidemill.trainer.v1.ModelKind\x12\x36\n\x0creward_model\x18\x18 \x01(\x0b\x32 .tidemill.trainer.v1.RewardModel\x12\x37\n\x0cmemorisation\x18\x19 \x01(\x0b\x32!.tidemill.trainer.v1.Memorisation\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x80\x02\n\x0cMemorisation\x12\x10\n\x08\x63\x61naries\x18\x01 \x01(\x05\x12\x10\n\x08\x65xposure\x18\x02 \x01(\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x0f\n\x07p_value\x18\x04 \x01(\x01\x12\r\n\x05\x61larm\x18\x05 \x01(\x08\x12\r\n\x05\x66ound\x18\x06 \x01(\x05\x12\x12\n\ncandidates\x18\x07 \x01(\x05\x12\x30\n\x06groups\x18\x08 \x03(\x0b\x32 .tidemill.trainer.v1.CanaryGroup\x12\x33\n\nextraction\x18\t \x01(\x0b\x32\x1f.tidemill.trainer.v1.Extraction\x12\x0f\n\x07planted\x18\n \x01(\x05\"\x98\x01\n\x0b\x43\x61naryGroup\x12\x0f\n\x07repeats\x18\x01 \x01(\x05\x12\x10\n\x08\x63\x61naries\x18\x02 \x01(\x05\x12\r\n\x05\x66ound\x18\x03 \x01(\x05\x12\x10\n\x08\x65xposure\x18\x04 \x01(\x01\x12\x13\n\x0b\x66ound_alone\x18\x05 \x01(\x05\x12\x16\n\x0e\x65xposure_alone\x18\x06 \x01(\x01\x12\x18\n\x10\x65xposure_of_base\x18\x07 \x01(\x01\"L\n\nExtraction\x12\x10\n\x08\x65xamples\x18\x01 \x01(\x05\x12\x11\n\textracted\x18\x02 \x01(\x05\x12\x19\n\x11\x65xtracted_by_base\x18\x03 \x01(\x05\"j\n\x0bRewardModel\x12\x18\n\x10tokenizer_sha256\x18\x01 \x01(\t\x12\x0c\n\x04head\x18\x02 \x01(\t\x12\x33\n\x08\x61\x63\x63uracy\x18\x03 \x01(\x0b\x32!.tidemill.trainer.v1.PairAccuracy\"X\n\x0cPairAccuracy\x12\r\n\x05pairs\x18\x01 \x01(\x05\x12\x0f\n\x07\x63orrect\x18\x02 \x01(\x05\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\"\xd3\x01\n\tPromotion\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\ndecided_by\x18\x05 \x01(\t\x12\x37\n\tapprovals\x18\x06 \x03(\x0b\x32$.tidemill.trainer.v1.VersionApproval\x12\x30\n\x0cpromote_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"U\n\x0fVersionApproval\x12\x10\n\x08\x61pprover\x18\x01 \x01(\t\x12\x30\n\x0c\x61pprove_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x02\n\x0bModelSource\x12\x33\n\x06\x66older\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.FolderSourceH\x00\x12>\n\x0chugging_face\x18\x02 \x01(\x0b\x32&.tidemill.trainer.v1.HuggingFaceSourceH\x00\x12\x33\n\x06openai\x18\x03 \x01(\x0b\x32!.tidemill.trainer.v1.OpenAiSourceH\x00\x12\x35\n\x07trained\x18\x04 \x01(\x0b\x32\".tidemill.trainer.v1.TrainedSourceH\x00\x12\x35\n\x07\x64\x65rived\x18\x05 \x01(\x0b\x32\".tidemill.trainer.v1.DerivedSourceH\x00\x42\x06\n\x04kind\"@\n\x0c\x46olderSource\x12\x30\n\x05\x66iles\x18\x01 \x03(\x0b\x32!.tidemill.trainer.v1.ManifestFile\":\n\x0cManifestFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"9\n\x11HuggingFaceSource\x12\x12\n\nrepository\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\"G\n\x0cOpenAiSource\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x02 \x01(\t\x12\x16\n\x0e\x61pi_key_secret\x18\x03 \x01(\t\"C\n\rTrainedSource\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x03 \x01(\t\"d\n\rDerivedSource\x12\x12\n\nderivation\x18\x01 \x01(\t\x12\x16\n\x0esource_version\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\"c\n\x08\x41rtifact\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\x12\x0e\n\x06stored\x18\x06 \x01(\x08*c\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19MODEL_KIND_LANGUAGE_MODEL\x10\x01\x12\x1b\n\x17MODEL_KIND_REWARD_MODEL\x10\x02*\xbd\x01\n\x11ModelVersionState\x12#\n\x1fMODEL_VERSION_STATE_UNSPECIFIED\x10\x00\x12!\n\x1dMODEL_VERSION_STATE_UPLOADING\x10\x01\x12!\n\x1dMODEL_VERSION_STATE_IMPORTING\x10\x02\x12\x1d\n\x19MODEL_VERSION_STATE_READY\x10\x03\x12\x1e\n\x1aMODEL_VERSION_STATE_FAILED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_MODELVERSION_LABELSENTRY']._loaded_options = None
   _globals['_MODELVERSION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_MODELKIND']._serialized_start=3320
-  _globals['_MODELKIND']._serialized_end=3419
-  _globals['_MODELVERSIONSTATE']._serialized_start=3422
-  _globals['_MODELVERSIONSTATE']._serialized_end=3611
+  _globals['_MODELKIND']._serialized_start=3337
+  _globals['_MODELKIND']._serialized_end=3436
+  _globals['_MODELVERSIONSTATE']._serialized_start=3439
+  _globals['_MODELVERSIONSTATE']._serialized_end=3628
   _globals['_MODEL']._serialized_start=90
   _globals['_MODEL']._serialized_end=461
   _globals['_MODEL_LABELSENTRY']._serialized_start=416
@@ -53,33 +53,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELVERSION_LABELSENTRY']._serialized_start=416
   _globals['_MODELVERSION_LABELSENTRY']._serialized_end=461
   _globals['_MEMORISATION']._serialized_start=1513
-  _globals['_MEMORISATION']._serialized_end=1752
-  _globals['_CANARYGROUP']._serialized_start=1755
-  _globals['_CANARYGROUP']._serialized_end=1907
-  _globals['_EXTRACTION']._serialized_start=1909
-  _globals['_EXTRACTION']._serialized_end=1985
-  _globals['_REWARDMODEL']._serialized_start=1987
-  _globals['_REWARDMODEL']._serialized_end=2093
-  _globals['_PAIRACCURACY']._serialized_start=2095
-  _globals['_PAIRACCURACY']._serialized_end=2183
-  _globals['_PROMOTION']._serialized_start=2186
-  _globals['_PROMOTION']._serialized_end=2397
-  _globals['_VERSIONAPPROVAL']._serialized_start=2399
-  _globals['_VERSIONAPPROVAL']._serialized_end=2484
-  _globals['_MODELSOURCE']._serialized_start=2487
-  _globals['_MODELSOURCE']._serialized_end=2788
-  _globals['_FOLDERSOURCE']._serialized_start=2790
-  _globals['_FOLDERSOURCE']._serialized_end=2854
-  _globals['_MANIFESTFILE']._serialized_start=2856
-  _globals['_MANIFESTFILE']._serialized_end=2914
-  _globals['_HUGGINGFACESOURCE']._serialized_start=2916
-  _globals['_HUGGINGFACESOURCE']._serialized_end=2973
-  _globals['_OPENAISOURCE']._serialized_start=2975
-  _globals['_OPENAISOURCE']._serialized_end=3046
-  _globals['_TRAINEDSOURCE']._serialized_start=3048
-  _globals['_TRAINEDSOURCE']._serialized_end=3115
-  _globals['_DERIVEDSOURCE']._serialized_start=3117
-  _globals['_DERIVEDSOURCE']._serialized_end=3217
-  _globals['_ARTIFACT']._serialized_start=3219
-  _globals['_ARTIFACT']._serialized_end=3318
+  _globals['_MEMORISATION']._serialized_end=1769
+  _globals['_CANARYGROUP']._serialized_start=1772
+  _globals['_CANARYGROUP']._serialized_end=1924
+  _globals['_EXTRACTION']._serialized_start=1926
+  _globals['_EXTRACTION']._serialized_end=2002
+  _globals['_REWARDMODEL']._serialized_start=2004
+  _globals['_REWARDMODEL']._serialized_end=2110
+  _globals['_PAIRACCURACY']._serialized_start=2112
+  _globals['_PAIRACCURACY']._serialized_end=2200
+  _globals['_PROMOTION']._serialized_start=2203
+  _globals['_PROMOTION']._serialized_end=2414
+  _globals['_VERSIONAPPROVAL']._serialized_start=2416
+  _globals['_VERSIONAPPROVAL']._serialized_end=2501
+  _globals['_MODELSOURCE']._serialized_start=2504
+  _globals['_MODELSOURCE']._serialized_end=2805
+  _globals['_FOLDERSOURCE']._serialized_start=2807
+  _globals['_FOLDERSOURCE']._serialized_end=2871
+  _globals['_MANIFESTFILE']._serialized_start=2873
+  _globals['_MANIFESTFILE']._serialized_end=2931
+  _globals['_HUGGINGFACESOURCE']._serialized_start=2933
+  _globals['_HUGGINGFACESOURCE']._serialized_end=2990
+  _globals['_OPENAISOURCE']._serialized_start=2992
+  _globals['_OPENAISOURCE']._serialized_end=3063
+  _globals['_TRAINEDSOURCE']._serialized_start=3065
+  _globals['_TRAINEDSOURCE']._serialized_end=3132
+  _globals['_DERIVEDSOURCE']._serialized_start=3134
+  _globals['_DERIVEDSOURCE']._serialized_end=3234
+  _globals['_ARTIFACT']._serialized_start=3236
+  _globals['_ARTIFACT']._serialized_end=3335
 # @@protoc_insertion_point(module_scope)

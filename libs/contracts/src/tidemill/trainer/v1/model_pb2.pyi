@@ -401,6 +401,7 @@ class Memorisation(_message.Message):
     CANDIDATES_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     EXTRACTION_FIELD_NUMBER: _builtins.int
+    PLANTED_FIELD_NUMBER: _builtins.int
     canaries: _builtins.int
     """Output only. The canaries that were measured."""
     exposure: _builtins.float
@@ -415,6 +416,10 @@ class Memorisation(_message.Message):
     """Output only. Canaries among the first hundredth of their candidates."""
     candidates: _builtins.int
     """Output only. Other numbers that each canary was ranked among."""
+    planted: _builtins.int
+    """Output only. The canaries that were planted: more than were measured where there was no time for the rest; 0 of versions
+    whose run did not keep it.
+    """
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanaryGroup]:
         """Output only. The same for those that were planted equally often."""
@@ -435,10 +440,11 @@ class Memorisation(_message.Message):
         candidates: _builtins.int = ...,
         groups: _abc.Iterable[Global___CanaryGroup] | None = ...,
         extraction: Global___Extraction | None = ...,
+        planted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["extraction", b"extraction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "canaries", b"canaries", "candidates", b"candidates", "exposure", b"exposure", "extraction", b"extraction", "found", b"found", "groups", b"groups", "p_value", b"p_value", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "canaries", b"canaries", "candidates", b"candidates", "exposure", b"exposure", "extraction", b"extraction", "found", b"found", "groups", b"groups", "p_value", b"p_value", "planted", b"planted", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,10 +17,13 @@ class Exposure:
     threshold: float
     """What a model that never saw them exceeds in one of a hundred cases."""
     canaries: int
+    """Those that were measured."""
+    planted: int = 0
+    """More than these where there was no time for the rest; 0 where that is not known."""
 
 
 def compared_exposure(live: Exposure | None, candidate: Exposure | None, *, version: str, at_most: float) -> Comparison:
-    """Return the comparison; what was not measured is no evidence that little was memorised.
+    """Return the comparison; what was not measured in full is no evidence that little was memorised.
 
     Where nothing was measured of the live model, its exposure is shown as 0, and the difference says nothing.
     """
@@ -47,6 +50,9 @@ def compared_exposure(live: Exposure | None, candidate: Exposure | None, *, vers
 
 
 def _excess(candidate: Exposure | None, *, version: str, at_most: float) -> str:
+    if candidate and candidate.canaries < candidate.planted:
+        measured = f"{candidate.canaries} of {candidate.planted} canaries of {version} were measured"
+        return f"{measured} within trainer's RUN_MEASURE_S: raise it, or plant fewer, and train again"
     if candidate is None or not candidate.canaries:
         return f"no exposure was measured of {version}: let the plan of its training plant canaries (memorisation)"
     if candidate.bits <= at_most:

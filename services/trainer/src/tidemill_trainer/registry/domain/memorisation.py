@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 LEVEL = 0.01
 """How often a model that never saw a canary raises an alarm, and how often a canary is found by chance, at most."""
+_LEVEL = LEVEL * (1 + 1e-9)
+"""The same, but for the last digits of a p-value: that of rank 1 of 100 is above 0.01 by rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,8 @@ class Memorisation:
 
     candidates: int
     """Other numbers that each canary was ranked among."""
+    planted: int = 0
+    """All that were planted; more than were measured where there was no time for the rest, 0 where it was not kept."""
     groups: tuple[CanaryGroup, ...] = ()
     extraction: Extraction | None = None
 
@@ -81,14 +85,17 @@ class Memorisation:
     @property
     def alarm(self) -> bool:
         """Whether it is above that."""
-        return self.p_value <= LEVEL
+        return is_alarm(self.p_value)
 
     def __str__(self) -> str:
         """Return it as text."""
+        of = f"{self.canaries} of {self.planted}" if self.planted > self.canaries else f"{self.canaries}"
         text = (
-            f"exposure of {self.canaries} canaries {self.exposure:.2f} bits (a model that never saw them is above "
+            f"exposure of {of} canaries {self.exposure:.2f} bits (a model that never saw them is above "
             f"{self.threshold:.2f} at {LEVEL:.0%}), {self.found} found"
         )
+        if not self.canaries:
+            text = f"{of} canaries measured: there was no time"
         extraction = self.extraction
         if extraction is None:
             return text
@@ -111,6 +118,11 @@ def p_value_of(exposure: float, canaries: int) -> float:
     return min(1.0, math.fsum(map(math.exp, logarithms)))
 
 
+def is_alarm(p_value: float) -> bool:
+    """Return whether a p-value is LEVEL at most."""
+    return p_value <= _LEVEL
+
+
 def threshold_of(canaries: int) -> float:
     """Return the least mean exposure, in bits, whose p-value is LEVEL at most; 0 without canaries."""
     if not canaries:
@@ -118,7 +130,7 @@ def threshold_of(canaries: int) -> float:
     low, high = 0.0, 2 * math.log2(1 / LEVEL)
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (low, middle) if p_value_of(middle, canaries) <= LEVEL else (middle, high)
+        low, high = (low, middle) if is_alarm(p_value_of(middle, canaries)) else (middle, high)
     return high
 
 
@@ -129,7 +141,7 @@ def exposure_of(rank: int, candidates: int) -> float:
 
 def is_found(rank: int, candidates: int) -> bool:
     """Return whether a canary with this rank is found at LEVEL."""
-    return rank <= LEVEL * (candidates + 1)
+    return rank <= _LEVEL * (candidates + 1)
 
 
 def group_of(
