@@ -14,6 +14,7 @@ from services.evaluator.tests.harness import Evaluator
 from tidemill.inference.v1 import events_pb2 as inference_events
 from tidemill.trainer.v1 import events_pb2 as trainer_events
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Request
 from tidemill_evaluator.errors import BASELINE_CHANGED
 from tidemill_evaluator.evaluations.domain.comparison import Comparison
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
@@ -263,6 +264,23 @@ async def test_what_was_refused_because_of_a_rollout_is_compared_again_when_that
         assert (await consume(evaluator, Read(ended, example, event_id=event_id))).records == []
 
     assert sorted(each.attempt for each in await evaluator.all()) == [1, 2]
+
+
+async def test_a_candidate_whose_provider_changed_is_evaluated_again_once_it_is_promoted() -> None:
+    evaluator = Evaluator()
+    on_change = Reevaluate(on_provider_change=True)
+    await evaluator.gate_crud.create(ADA, replace(gate_of(candidate="helpdesk_lora"), reevaluate=on_change), write())
+    await evaluator.provider_changed(ADA, "helpdesk_lora@1", request=Request.internal())
+    rolled_back, promoted = ((EXAMPLES / f"{each}.json").read_bytes() for each in (ROLLED_BACK, PROMOTED))
+
+    await consume(evaluator, Read(ROLLED_BACK, rolled_back, event_id="e1"))
+    assert (await evaluator.gates.get("acme", "gate")).reevaluation_due is None
+    assert (await consume(evaluator, Read(PROMOTED, promoted, event_id="e2"))).records == []
+    assert (await evaluator.gates.get("acme", "gate")).reevaluation_due == evaluator.clock.now()
+    await evaluator.queue_reevaluation(ADA, "gate")
+    await consume(evaluator, Read(PROMOTED, promoted, event_id="e3"))
+
+    assert (await evaluator.gates.get("acme", "gate")).reevaluation_due is None
 
 
 async def test_versions_out_of_order_each_have_their_evaluation() -> None:

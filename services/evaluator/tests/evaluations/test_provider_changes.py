@@ -142,6 +142,23 @@ async def test_a_change_that_comes_while_a_due_time_is_passed_over_stays_due(
     assert (await gate_of(evaluator)).reevaluation_due == evaluator.clock.now() + WEEK
 
 
+async def test_a_change_of_a_candidate_that_goes_live_before_it_is_saved_is_evaluated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluator = await watching()
+    before, live = Live(digest="d1", model=BASE, deadline_s=1), evaluator.inference.live
+    asked = list[str]()
+
+    async def promoted_meanwhile(caller: Caller, deployment: str) -> Live:
+        asked.append(deployment)
+        return before if len(asked) == 1 else await live(caller, deployment)
+
+    monkeypatch.setattr(evaluator.inference, "live", promoted_meanwhile)
+
+    assert [each.candidate for each in await changes(evaluator)] == [TUNED]
+    assert (await gate_of(evaluator)).changed_candidate == ""
+
+
 async def test_a_paused_gate_is_due_once_it_is_resumed() -> None:
     evaluator = await watching()
     paused = replace(await gate_of(evaluator), paused=True)

@@ -34,12 +34,13 @@ def test_a_gate_is_stored_as_it_always_was() -> None:
     assert [encoded.pop(name) for name in ("max_size_ratio", "max_exposure", "candidate_prompt")] == [0.0, 0.0, ""]
     assert [encoded.pop(name) for name in ("reevaluate", "reevaluation_due", "last_reevaluation")] == [None, None, ""]
     assert (encoded.pop("last_reevaluation_time"), encoded.pop("provider_changed")) == (None, False)
+    assert encoded.pop("changed_candidate") == ""
     assert encoded == {name: value for name, value in STORED.items() if name != "owed"}
     assert GATES.decode(identity(stored_gate()), STORED, 1) == stored_gate()
 
 
 def test_a_gate_is_sent_whole_but_for_what_is_deferred() -> None:
-    kept = {"reevaluation_due", "last_reevaluation", "last_reevaluation_time", "provider_changed"}
+    kept = {"reevaluation_due", "last_reevaluation", "last_reevaluation_time", "provider_changed", "changed_candidate"}
     assert unsent(pb.Gate, Gate) == {"deferred_evaluation", *kept}
 
 

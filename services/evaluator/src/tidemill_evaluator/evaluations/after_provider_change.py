@@ -1,5 +1,6 @@
 """Use case: have what is live evaluated again once the provider of its model answers as another model."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,7 +10,9 @@ from tidemill_core.errors import NotFound
 from tidemill_core.resources import list_all
 from tidemill_evaluator.errors import GateNotFound
 from tidemill_evaluator.evaluations.ports import Enqueue, Inference
+from tidemill_evaluator.gates.domain.gate import Gate
 from tidemill_evaluator.gates.ports import Gates
+from tidemill_evaluator.suites.domain.names import name_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,8 @@ class ReevaluateAfterProviderChange:
     async def __call__(self, caller: Caller, model: str, *, request: Request) -> None:
         """Have each gate be due that asks for it and in whose deployment this `model@version` is live.
 
+        Gates whose candidate it is remember it until it is live.
+
         Raises:
             DependencyUnavailable: inference does not answer.
 
@@ -41,12 +46,27 @@ class ReevaluateAfterProviderChange:
         live = {name: await self._live(caller, name) for name in {gate.deployment for gate in asking}}
         now = self.clock.now()
         for gate in asking:
-            if live[gate.deployment] != model:
-                continue
-            with suppress(GateNotFound):  # deleted meanwhile
-                await self.gates.update(
-                    gate.project, gate.id, lambda each: each.change_of_provider(now, self.min_interval), request=request
-                )
+            if live[gate.deployment] == model:
+                await self._update(gate, lambda each: each.change_of_provider(now, self.min_interval), request)
+            elif gate.candidate == name_of(model):
+                await self._update(gate, lambda each: each.change_of_candidate(model), Request.internal(), due=False)
+                if await self._live(caller, gate.deployment) == model:  # promoted before that was saved
+                    await self._candidate_is_live(gate, model, request)
+
+    async def promoted(self, caller: Caller, deployment: str, model: str, *, request: Request) -> None:
+        """Have each gate of the deployment be due for whose candidate a change came before this promotion."""
+        gates = list_all(self.gates, caller.project, where={"deployment": deployment})
+        for gate in [each async for each in gates if model and each.changed_candidate == model]:
+            await self._candidate_is_live(gate, model, request)
+
+    async def _candidate_is_live(self, gate: Gate, model: str, request: Request) -> None:
+        now = self.clock.now()
+        await self._update(gate, lambda each: each.changed_candidate_is_live(model, now, self.min_interval), request)
+
+    async def _update(self, gate: Gate, change: Callable[[Gate], None], request: Request, *, due: bool = True) -> None:
+        with suppress(GateNotFound):  # deleted meanwhile
+            await self.gates.update(gate.project, gate.id, change, request=request)
+            if due:
                 self.enqueue(ResourceKey(project=gate.project, id=gate.id))
 
     async def _live(self, caller: Caller, deployment: str) -> str:

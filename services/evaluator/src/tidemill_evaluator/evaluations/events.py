@@ -56,6 +56,7 @@ class RolloutEnded(BaseModel):
     """Fields read from rollout.promoted and rollout.rolled_back."""
 
     deployment: str
+    candidate: str = ""
 
 
 class RemoteModelChanged(BaseModel):
@@ -87,6 +88,10 @@ def candidates(
     async def ended(event: EventContext, body: RolloutEnded) -> None:
         await triggers.rollout_ended(event.caller, body.deployment)
 
+    async def promoted(event: EventContext, body: RolloutEnded) -> None:
+        await ended(event, body)
+        await provider_changed.promoted(event.caller, body.deployment, body.candidate, request=event.request)
+
     async def changed(event: EventContext, body: RemoteModelChanged) -> None:
         await provider_changed(event.caller, body.model, request=event.request)
 
@@ -99,7 +104,7 @@ def candidates(
             READY: Route(IndexBecameReady, ready),
             PROMPT_VERSION: Route(PromptVersionCreated, prompt_version),
             REFUSED: Route(RolloutRefused, refused),
-            PROMOTED: Route(RolloutEnded, ended),
+            PROMOTED: Route(RolloutEnded, promoted),
             ROLLED_BACK: Route(RolloutEnded, ended),
             PROVIDER_CHANGED: Route(RemoteModelChanged, changed),
         },

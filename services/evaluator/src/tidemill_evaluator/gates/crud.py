@@ -18,6 +18,7 @@ CHANGEABLE: Final = fields_of(Gate) - {
     "last_reevaluation",
     "last_reevaluation_time",
     "provider_changed",
+    "changed_candidate",
 }
 
 

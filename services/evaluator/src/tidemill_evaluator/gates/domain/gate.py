@@ -87,6 +87,8 @@ class Gate(Aggregate):
     """When it was queued."""
     provider_changed: bool = False
     """Whether the one that is due is to see a change of the live model's provider."""
+    changed_candidate: str = ""
+    """The candidate whose provider has changed before it went live, which is evaluated again once it has."""
 
     @property
     def follows(self) -> str:
@@ -118,7 +120,7 @@ class Gate(Aggregate):
     def schedule(self, now: datetime) -> None:
         """Set when it is evaluated again, as `reevaluate` says; a time that is set already stays if it is sooner."""
         if not (self.reevaluate and self.reevaluate.on_provider_change):
-            self.provider_changed = False
+            self.provider_changed, self.changed_candidate = False, ""
         if not self.provider_changed and (self.reevaluate is None or self.reevaluate.every == NEVER):
             self.reevaluation_due = None
         elif self.reevaluate and self.reevaluate.every != NEVER:
@@ -136,6 +138,17 @@ class Gate(Aggregate):
             soonest = max(now, last + min_interval) if last else now
             self.reevaluation_due = min(self.reevaluation_due or soonest, soonest)
             self.provider_changed = True
+
+    def change_of_candidate(self, model: str) -> None:
+        """Remember that the provider of a candidate, which is not live, answers as another model than before."""
+        if self.reevaluate and self.reevaluate.on_provider_change:
+            self.changed_candidate = model
+
+    def changed_candidate_is_live(self, model: str, now: datetime, min_interval: timedelta) -> None:
+        """Have it evaluated again, as by a change of its provider now."""
+        if self.changed_candidate == model:
+            self.changed_candidate = ""
+            self.change_of_provider(now, min_interval)
 
     def reevaluated(self, due: datetime, now: datetime, *, evaluation: str, seen_change: bool) -> None:
         """Set the next time, once what was due then is done; times that have passed meanwhile are left out.
