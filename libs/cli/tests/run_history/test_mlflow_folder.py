@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 
 from libs.cli.tests.commands.answers import evaluation
 from libs.cli.tests.commands.run_answers import run
-from tidemill.evaluator.v1.evaluation_pb2 import EVALUATION_STATE_COMPLETED
+from tidemill.evaluator.v1.evaluation_pb2 import EVALUATION_STATE_COMPLETED, Comparison
 from tidemill_cli.run_history.mlflow_folder import write_mlflow
 from tidemill_cli.run_history.records import record_of
 from tidemill_core.errors import InvalidInput
@@ -62,6 +62,22 @@ def test_environment_labels_notes_and_verdicts_are_tags(tmp_path: Path) -> None:
     )
     measured = home / "metrics/evaluation/helpdesk_gate/suite:truth_1/rouge_l"
     assert (measured / "difference").read_text() == "1790000090000 -0.1 2\n"
+
+
+@pytest.mark.parametrize(("metric", "cases"), [("exposure", 20), ("weights_bytes", 0)])
+@pytest.mark.parametrize("live", [0.0, 2.0])
+def test_what_is_not_known_of_a_live_model_has_no_difference(
+    tmp_path: Path, metric: str, cases: int, live: float
+) -> None:
+    evaluated = evaluation(EVALUATION_STATE_COMPLETED)
+    evaluated.comparisons[0].MergeFrom(Comparison(metric=metric, cases=cases, candidate=1.5, difference=live - 1.5))
+    evaluated.comparisons[0].cases, evaluated.comparisons[0].baseline = cases, live
+
+    home = write_mlflow(record_of(run("a"), evaluations=[evaluated]), tmp_path, project="acme")
+
+    measured = home / "metrics/evaluation/helpdesk_gate/suite:truth_1" / metric
+    assert (measured / "candidate").exists()
+    assert (measured / "difference").exists() == bool(live)
 
 
 def test_two_projects_with_a_plan_of_the_same_name_are_two_experiments(tmp_path: Path) -> None:

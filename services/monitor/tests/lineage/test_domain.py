@@ -132,6 +132,28 @@ def test_a_size_is_reported_where_it_decided_alone_and_in_megabytes(says: str, *
     assert says in updates.part.message
 
 
+@pytest.mark.parametrize(
+    ("holds", "cases", "says"),
+    [
+        (True, 20, "passes the gate helpdesk_gate: rouge_l 0.2050 -> 0.7290"),
+        (False, 20, "fails the gate helpdesk_gate: exposure 4.26 bits of 20 canaries, at most 2.30: does not hold"),
+        (False, 0, "fails the gate helpdesk_gate: exposure not measured, at most 2.30: does not hold"),
+    ],
+)
+def test_an_exposure_is_reported_where_it_decided_alone_beside_its_limit(cases: int, says: str, *, holds: bool) -> None:
+    story = Story()
+    story.evaluate(verdict="VERDICT_PASSED" if holds else "VERDICT_FAILED")
+    data = story.events[1].data
+    (gain,) = data["comparisons"]
+    exposure = {**gain, "case_set": "canaries", "metric": "exposure", "baseline": 0.0, "candidate": 4.256}
+    data["comparisons"] = [{**exposure, "cases": cases, "gain_above": -2.3, "holds": holds}, {**gain, "holds": True}]
+
+    (updates,) = updates_of(story.events[1].body, story.events[1].meta)
+
+    assert updates.part is not None
+    assert says in updates.part.message
+
+
 def test_a_run_and_its_model_say_how_many_examples_were_given_fitted_and_left_out() -> None:
     story = Story()
     run = {"run": "run-1", "plan": "lora", "dataset_version": "sft@1", "model_version": "lora@1", "time": "74.200s"}

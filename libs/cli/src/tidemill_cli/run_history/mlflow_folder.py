@@ -14,7 +14,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from tidemill.evaluator.v1.evaluation_pb2 import Evaluation
-from tidemill_cli.loop.stages import WEIGHTS_BYTES, verdict_of
+from tidemill_cli.loop.stages import EXPOSURE, WEIGHTS_BYTES, verdict_of
 from tidemill_cli.run_history.folders import new_folder
 from tidemill_cli.run_history.records import Points, RunRecord, Value
 from tidemill_core.application import derived_id
@@ -137,7 +137,8 @@ def _measured(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
         if each.cases or each.metric == WEIGHTS_BYTES:
             name = f"evaluation/{evaluation.gate or evaluation.id}/{each.case_set}/{each.metric}"
             yield f"{name}/candidate", each.candidate
-            yield f"{name}/difference", each.difference
+            if each.metric not in (WEIGHTS_BYTES, EXPOSURE) or each.baseline:  # 0: of the live model it is not known
+                yield f"{name}/difference", each.difference
 
 
 def _tags(run: RunRecord) -> Iterator[tuple[str, str]]:

@@ -13,8 +13,9 @@ from tidemill_monitor.lineage.domain.parts import Updates, curation_ref, event_p
 
 MAX_COMPARISONS = 50
 """Of one evaluation's evidence, so that its node stays small."""
-_WEIGHTS_BYTES = "weights_bytes"
-"""The metric of sizes, which are said where nothing else decided."""
+_WEIGHTS_BYTES, _EXPOSURE = "weights_bytes", "exposure"
+_OF_VERSIONS = (_WEIGHTS_BYTES, _EXPOSURE)
+"""The metrics of what the registry knows of both sides, which are said where nothing else decided."""
 
 
 @updates_of.register
@@ -119,10 +120,13 @@ def _(event: trainer.ModelVersionFailed, meta: EventMeta) -> Updates:
 
 def _compared(event: evaluator.Comparison) -> str:
     """Return the numbers in one line: means, difference, interval, cases, and what was asked for."""
-    asked = f", must be above {event.gain_above:g}: {'holds' if event.holds else 'does not hold'}"
+    holds = "holds" if event.holds else "does not hold"
+    asked = f", must be above {event.gain_above:g}: {holds}"
     if event.metric == _WEIGHTS_BYTES:
-        holds = "holds" if event.holds else "does not hold"
         return f"{event.baseline / 1e6:.1f} MB -> {event.candidate / 1e6:.1f} MB: {holds}"
+    if event.metric == _EXPOSURE:
+        measured = f"{event.candidate:.2f} bits of {event.cases} canaries" if event.cases else "not measured"
+        return f"{measured}, at most {event.baseline - event.gain_above:.2f}: {holds}"
     return (
         f"{event.baseline:.4f} -> {event.candidate:.4f}, difference {event.difference:+.4f} "
         f"[{event.low:+.4f}, {event.high:+.4f}], {event.cases} cases{asked if event.required else ''}"
@@ -160,7 +164,7 @@ def _(event: evaluator.EvaluationCompleted, meta: EventMeta) -> Updates:
         "not_worse": "did not get worse",
     }.get(verdict, "is evaluated")
     required = (each for each in event.comparisons if each.required)
-    asked = sorted(required, key=lambda each: (each.holds, each.metric == _WEIGHTS_BYTES))
+    asked = sorted(required, key=lambda each: (each.holds, each.metric in _OF_VERSIONS))
     numbers = f": {asked[0].metric} {_compared(asked[0])}" if asked else ""
     facts: dict[str, Any] = {
         f"{each.metric} on {each.case_set}": asdict(each) for each in event.comparisons[:MAX_COMPARISONS]
