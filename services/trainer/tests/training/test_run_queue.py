@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -15,11 +15,15 @@ from tidemill_kit.workers.controller import Controller
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.errors import TrainingFailed
+from tidemill_trainer.registry.domain.memorisation import Memorisation
 from tidemill_trainer.training import train_run
+from tidemill_trainer.training.domain.memorisation import MemorisationCheck
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
 from tidemill_trainer.training.domain.waiting import Waiting
+from tidemill_trainer.training.ports import Begun, Memorised, Report
 from tidemill_trainer.training.run_capacity import RunCapacity
 from tidemill_trainer.training.run_queue import QueueRules, RunQueue
+from tidemill_trainer.training.run_reports import RunReports
 
 WAITS = QueueRules().waits
 
@@ -86,6 +90,45 @@ async def test_a_run_gives_way_at_its_checkpoint_and_goes_on_later(harness: Harn
     for key in (high, low):
         assert await harness.train(key)
         assert (await harness.run(key)).state is RunState.SUCCEEDED
+
+
+async def test_a_run_that_only_measures_what_it_memorised_gives_way_and_measures_again(harness: Harness) -> None:
+    harness.trainings.saves, harness.trainings.gate, harness.trainings.losses = True, asyncio.Event(), (1.0,)
+    harness.trainings.memorisation = Memorisation(candidates=99, planted=1)
+    low = await harness.queued(plan="low", memorisation=MemorisationCheck())
+    first = asyncio.create_task(harness.train(low))
+    await harness.trainings.begun.wait()
+    high = await harness.queued(plan="high", priority=5)
+    await harness.queue_of_runs.rank(high)
+    harness.registry.clock.advance(WAITS)
+
+    assert not await first
+
+    run = await harness.run(low)
+    assert (run.state, run.progress.step, run.progress.memorisation) == (RunState.QUEUED, 1, None)
+    harness.trainings.gate.set()
+    for key in (high, low):
+        assert await harness.train(key)
+    assert (await harness.run(low)).progress.memorisation == harness.trainings.memorisation
+
+
+@pytest.mark.parametrize(
+    ("memorises", "measured", "may"), [(False, False, False), (True, False, True), (True, True, False)]
+)
+async def test_a_run_that_only_has_to_be_saved_gives_way_to_none(
+    harness: Harness, *, memorises: bool, measured: bool, may: bool
+) -> None:
+    key = await harness.queued(memorisation=MemorisationCheck() if memorises else None)
+    watch = RunReports(await harness.run(key), base_digest="")
+
+    async def reports() -> AsyncIterator[Report]:
+        yield Begun(step=2, steps=2, versions={})
+        if measured:
+            yield Memorised(memorisation=Memorisation(candidates=99))
+
+    await watch.read(reports())
+
+    assert watch.may_stop == may
 
 
 async def test_the_place_of_a_run_that_gave_way_stays_in_its_project(harness: Harness) -> None:

@@ -21,8 +21,18 @@ class RunReports:
         """The step of the last checkpoint."""
         self.estimated_bytes = 0
         """The memory that this attempt was estimated to need, once that is known."""
+        self.memorised = False
+        """Whether this attempt has measured what its recipe plants."""
         self.notified = 0
         """Held-out losses that the run's sweep knows of."""
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether more than saving is left: steps, or measuring what was memorised, which a next attempt does again."""
+        progress = self.progress
+        if not 0 < progress.steps <= progress.step:
+            return True
+        return bool(self.run.recipe.memorisation and not self.run.trial and not self.memorised)
 
     async def read(self, reports: AsyncIterator[Report]) -> None:
         """Read reports until the process is done; raises its failure."""
@@ -50,6 +60,7 @@ class RunReports:
                 case Scored():
                     self.progress = replace(self.progress, accuracy=report.accuracy)
                 case Memorised():
+                    self.memorised = True
                     self.progress = replace(self.progress, memorisation=report.memorisation)
                 case Stepped():
                     self.progress = _stepped(self.progress, report)

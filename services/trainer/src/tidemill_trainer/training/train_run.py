@@ -363,7 +363,7 @@ class _Stopping:
     async def stops_for(self, watch: RunReports, computed_s: float, now: datetime) -> TrainingRun | None:
         """Return the run that it stops for now; None if it goes on."""
         progress, other = watch.progress, None
-        if not 0 < progress.steps <= progress.step:
+        if watch.may_stop:
             other = await self._queue.ahead_of(self._key, computed_s=computed_s)
         if other is None:
             self._since = None
