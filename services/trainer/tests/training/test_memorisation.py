@@ -167,7 +167,7 @@ async def test_a_run_that_plants_nothing_says_nothing_of_it(tmp_path: Path) -> N
     assert not version_message(await harness.registry.versions.get("acme", "lora@1")).HasField("memorisation")
 
 
-async def test_a_trial_plants_what_its_plan_plants_and_is_not_measured_by_it(tmp_path: Path) -> None:
+async def test_a_plan_keeps_what_it_plants_by_default(tmp_path: Path) -> None:
     harness = await Harness(folder=tmp_path).with_base()
     plan = await harness.plan(memorisation=MemorisationCheck())
 
