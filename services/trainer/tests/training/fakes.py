@@ -322,7 +322,7 @@ class Harness:
             register=self.registry.register_version, inspector=FileInspector(), folders=self.folders
         )
         self.bases = FakeBases(self.folder)
-        self.capacity = RunCapacity(clock=clock, memory_bytes=2**34)
+        self.capacity = RunCapacity(clock=clock, memory_bytes=2**34, places=4)
         self.queue_of_runs = RunQueue(runs=self.runs, clock=clock, capacity=self.capacity, default_memory_bytes=2**32)
         self.train_run = TrainRun(
             runs=self.runs,

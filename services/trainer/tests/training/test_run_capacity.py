@@ -12,6 +12,7 @@ from services.trainer.tests.registry.fakes import ADA
 from services.trainer.tests.training.fakes import Harness, request
 from tidemill_core.application import Page, Requeue, ResourceKey
 from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.fair_share import Turns
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.errors import TrainingFailed
@@ -27,8 +28,10 @@ from tidemill_trainer.training.worker_devices import visible_devices
 GIB = 1024**3
 
 
-def capacity(*, devices: tuple[str, ...] = (), on_left: Callable[[], None] = lambda: None) -> RunCapacity:
-    return RunCapacity(clock=FixedClock(), memory_bytes=10 * GIB, devices=devices, on_left=on_left)
+def capacity(
+    *, places: int = 4, devices: tuple[str, ...] = (), on_left: Callable[[], None] = lambda: None
+) -> RunCapacity:
+    return RunCapacity(clock=FixedClock(), memory_bytes=10 * GIB, places=places, devices=devices, on_left=on_left)
 
 
 def key(name: str, *, project: str = "acme") -> ResourceKey:
@@ -89,19 +92,73 @@ def test_after_a_while_nothing_smaller_begins_before_a_large_run() -> None:
     assert there.take(key("small"))
 
 
-def test_capacity_is_not_kept_for_a_run_that_another_worker_may_compute_or_that_waits_for_its_project() -> None:
-    there = capacity()
+def test_capacity_is_kept_for_no_run_that_another_worker_may_compute_or_whose_project_may_have_no_more_places() -> None:
+    there = capacity(places=2)
     clock: Any = there.clock
+    other = key("small", project="other")
+    there.expect(other, Need(memory_bytes=GIB))
     assert taken(there, "first", Need(memory_bytes=4 * GIB))
     assert not taken(there, "elsewhere", Need(memory_bytes=8 * GIB, reserves=False))
-    assert not taken(there, "crowded", Need(memory_bytes=8 * GIB))
-    there.reconsider()
+    assert not taken(there, "large", Need(memory_bytes=8 * GIB))
     clock.advance(there.reserve_after)
-    assert not taken(there, "small", Need(memory_bytes=GIB))
+    assert not there.take(other)
 
-    there.reconsider()  # "crowded" was not asked in this round, since its project has all that it may have
+    there.places = 1
+    assert there.take(other)
+    there.give_back(other)
+    there.places = 2
+    there.expect(other, Need(memory_bytes=GIB))
+    assert not there.take(other)
+    there.expect(key("large"), Need(memory_bytes=8 * GIB, reserves=False))  # its worker was lost
 
-    assert there.take(key("small"))
+    assert there.take(other)
+
+
+@pytest.mark.parametrize("project", ["acme", "other"])
+async def test_a_large_run_begins_also_where_all_places_are_full_until_a_run_ends(project: str) -> None:
+    there, turns = capacity(places=2), Turns(2)
+    clock: Any = there.clock
+    begun, ends = list[str](), dict[str, asyncio.Event]()
+
+    async def work(name: ResourceKey, gib: int, rank: float) -> None:
+        there.expect(name, Need(memory_bytes=gib * GIB))
+        async with turns.of(name.project, rank=rank, needs=Part(there, name)):
+            begun.append(name.id)
+            await ends.setdefault(name.id, asyncio.Event()).wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(work(key("small-0"), 2, 0))
+        tasks.create_task(work(key("small-1"), 2, 1))
+        tasks.create_task(work(key("large", project=project), 9, 2))
+        waiting = [tasks.create_task(work(key(f"small-{n}"), 2, n + 1)) for n in range(2, 40)]
+        await asyncio.sleep(0)
+        for n in range(6):
+            for _ in range(60):
+                clock.advance(timedelta(seconds=10))
+                turns.serve()
+            ends[begun[n]].set()
+            for _ in range(4):
+                await asyncio.sleep(0)
+            if "large" in begun:
+                break
+        assert begun[2].startswith("small")
+        assert begun[-1] == "large"
+        for each in waiting:
+            each.cancel()
+        for end in ends.values():
+            end.set()
+
+
+@dataclass(frozen=True)
+class Part:
+    there: RunCapacity
+    name: ResourceKey
+
+    def take(self) -> bool:
+        return self.there.take(self.name)
+
+    def give_back(self) -> None:
+        self.there.give_back(self.name)
 
 
 def test_each_run_has_gpus_of_its_own() -> None:

@@ -236,7 +236,7 @@ async def test_of_several_workers_one_stops_a_run_for_one_that_waits_until_it_ha
     low, high = await with_one_ahead(harness)
     other = await harness.queued(plan="other")
     here, rules = harness.queue_of_runs, QueueRules()
-    capacity = RunCapacity(clock=harness.registry.clock, memory_bytes=2**34)
+    capacity = RunCapacity(clock=harness.registry.clock, memory_bytes=2**34, places=4)
     there = RunQueue(runs=harness.runs, clock=harness.registry.clock, capacity=capacity, default_memory_bytes=2**32)
     await there.rank(high)
     harness.registry.clock.advance(WAITS)

@@ -10,6 +10,8 @@ from typing import Protocol, Self, TypeVar
 R = TypeVar("R")
 
 _CROWD = 100
+_ASKED = 16
+"""Works of one project that are asked at a time whether what they need is there."""
 
 
 class Needs(Protocol):
@@ -22,16 +24,21 @@ class Needs(Protocol):
         """Give back what was taken."""
 
 
+def places_of_project(places: int) -> int:
+    """Return how many of so many places one project gets at most."""
+    return max(1, places - places // 4)
+
+
 class Turns:
     """Places that are given to one waiting project after the other; within one by rank, then in the order of arrival.
 
     One project gets three quarters of them at most, so that what others have never waits for what one has. A work that
-    needs more than a place is passed over as long as that is not there.
+    needs more than a place is passed over as long as that is not there; of each project so many are asked, in order.
     """
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._of_project = max(1, places - places // 4)
+        self._of_project = places_of_project(places)
         self._working: dict[str, int] = {}
         self._total = 0
         self._waiting: dict[str, list[tuple[float, int, asyncio.Future[None], Needs | None]]] = {}
@@ -94,7 +101,7 @@ class Turns:
     def _serve(self, project: str) -> bool:
         """Give a place to the project's first that has what it needs, and let other projects be first the next time."""
         line, passed, served = self._waiting.pop(project), [], False
-        while line and not served and self._may(project):
+        while line and not served and len(passed) < _ASKED and self._may(project):
             first = heapq.heappop(line)
             _, _, place, needs = first
             if place.done():

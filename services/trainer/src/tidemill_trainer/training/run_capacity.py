@@ -1,10 +1,12 @@
 """What a worker has for runs beside places: memory and GPUs, which runs in work take and waiting ones wait for."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tidemill_core.application import Clock, ResourceKey
+from tidemill_kit.workers.fair_share import places_of_project
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +30,15 @@ class RunCapacity:
     """The memory and the GPUs of this worker, and which runs have them. Implements `controller.Capacity`.
 
     A smaller run may begin before a larger one that came earlier, until that one has been short of capacity for
-    `reserve_after`: then no other begins before it. Of several, the one that has been short for longest is first.
+    `reserve_after`: then no other begins before it, unless its project has all the places that it may have. Of several,
+    the one that has been short for longest is first.
     """
 
     clock: Clock
     memory_bytes: int
     """What all runs together may take."""
+    places: int
+    """How many runs may be in work, of one project three quarters of them."""
     devices: tuple[str, ...] = ()
     """GPUs by their name in CUDA_VISIBLE_DEVICES; without any, runs compute on the CPU."""
     reserve_after: timedelta = timedelta(minutes=5)
@@ -42,8 +47,7 @@ class RunCapacity:
     _needs: dict[ResourceKey, Need] = field(default_factory=dict)
     _taken: dict[ResourceKey, _Taken] = field(default_factory=dict)
     _short: dict[ResourceKey, datetime] = field(default_factory=dict)
-    """Since when a waiting run has been short of capacity."""
-    _asked: set[ResourceKey] = field(default_factory=set)
+    """Since when a waiting run has been short of capacity, the first that was being the first here."""
 
     @property
     def waiting(self) -> Collection[ResourceKey]:
@@ -68,6 +72,8 @@ class RunCapacity:
             devices=min(need.devices, len(self.devices)),
             reserves=need.reserves,
         )
+        if not need.reserves:
+            self._short.pop(key, None)
 
     def forget(self, key: ResourceKey) -> None:
         """Know that a run waits no more: it needs nothing."""
@@ -78,7 +84,6 @@ class RunCapacity:
         """Take what a run needs if it is there and not kept for another; return whether it was."""
         need, now = self._needs.get(key, Need()), self.clock.now()
         first = self._reserving(now)
-        self._asked.add(key)
         if not self._fits(need) and need.reserves:
             self._short.setdefault(key, now)
         if not self._fits(need) or (first not in {None, key} and need != Need()):
@@ -126,12 +131,6 @@ class RunCapacity:
         need = self._needs.get(waiting, Need())
         return taken is None or self._fits(need, beside=taken)
 
-    def reconsider(self) -> None:
-        """Begin a round of asking all that may have a place; what the last one did not ask is not short of capacity."""
-        for key in set(self._short) - self._asked:  # it waits for a place of its project
-            del self._short[key]
-        self._asked.clear()
-
     def _fits(self, need: Need, *, beside: _Taken | None = None) -> bool:
         memory, devices = self.free_bytes, len(self.free_devices)
         if beside:
@@ -139,8 +138,12 @@ class RunCapacity:
         return need.memory_bytes <= memory and need.devices <= devices
 
     def _reserving(self, now: datetime) -> ResourceKey | None:
-        """Return the run that the capacity is kept for, if there is one."""
-        if not self._short:
-            return None
-        first = min(self._short, key=self._short.__getitem__)
-        return first if now - self._short[first] >= self.reserve_after else None
+        """Return the run that the capacity is kept for, if there is one; none whose project may have no more places."""
+        most = places_of_project(self.places)
+        crowded = {project for project, n in Counter(key.project for key in self._taken).items() if n >= most}
+        for key, since in self._short.items():
+            if now - since < self.reserve_after:
+                return None
+            if key.project not in crowded:
+                return key
+        return None

@@ -141,7 +141,6 @@ class RunQueue:
                     self.leave(key)
                 elif key in self.capacity.waiting:
                     self._expect(key, run)
-        self.capacity.reconsider()
 
     def _expect(self, key: ResourceKey, run: TrainingRun) -> _Place:
         """Know how a run waits here: for a place, or only for capacity where another worker may be computing it."""

@@ -156,6 +156,7 @@ def _worker_capacity(settings: TrainerSettings) -> RunCapacity:
     return RunCapacity(
         clock=SystemClock(),
         memory_bytes=memory,
+        places=settings.run_max_concurrent,
         devices=() if settings.run_device == "cpu" else settings.run_devices or visible_devices(),
         reserve_after=timedelta(seconds=settings.run_reserve_after_s),
     )
