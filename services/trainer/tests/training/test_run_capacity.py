@@ -296,6 +296,51 @@ async def test_a_run_that_is_cancelled_while_it_waits_keeps_no_capacity(harness:
         await eventually(lambda: here.has("first", "large", "small"))  # the cancelled one needs nothing, and ends
 
 
+async def test_a_run_that_is_retried_while_it_waits_as_cancelled_needs_what_it_did(harness: Harness) -> None:
+    harness.capacity.devices = ("4", "5", "6", "7")
+    async with worker(harness) as here:
+        keys = [await queued(harness, plan, 2) for plan in ("one", "two", "three", "large")]
+        for each in keys:
+            await here.add(each)
+        assert await here.has("one", "two", "three")  # which are all that one project may have
+        await harness.run_crud.cancel(ADA, keys[3].id, request=request())
+        await harness.queue_of_runs.refresh()
+        await harness.run_crud.retry(ADA, keys[3].id, request=request())
+        await harness.queue_of_runs.refresh()
+
+        here.gates["one"].set()
+        await eventually(lambda: here.has("one", "two", "three", "large"))
+
+        assert harness.capacity.free_bytes == 2 * GIB
+        assert harness.capacity.devices_of(keys[3]) == ("4",)
+
+
+async def test_a_run_that_is_retried_once_it_was_begun_as_cancelled_begins_again_with_capacity(
+    harness: Harness,
+) -> None:
+    name = await queued(harness, "lora", 2)
+    await harness.run_crud.cancel(ADA, name.id, request=request())
+    await harness.queue_of_runs.rank(name)
+    assert harness.capacity.take(name)
+    await harness.run_crud.retry(ADA, name.id, request=request())
+
+    assert await harness.train_run(name, epoch=1) == Requeue(after=timedelta(0))
+
+    assert (await harness.run(name)).state is RunState.QUEUED
+    assert not harness.trainings.jobs
+    harness.capacity.give_back(name)
+    await harness.queue_of_runs.rank(name)
+    assert harness.capacity.take(name)
+    assert harness.capacity.free_bytes == 6 * GIB
+
+
+async def test_a_run_that_does_not_exist_takes_nothing_and_ends(harness: Harness) -> None:
+    await harness.queue_of_runs.rank(key("none"))
+    assert harness.capacity.take(key("none"))
+
+    assert await harness.train_run(key("none"), epoch=1) is None
+
+
 async def test_what_a_run_does_not_need_is_given_to_the_next_as_soon_as_it_is_estimated(harness: Harness) -> None:
     fit = Fit(choice=Choice(batch_size=1, accumulation_steps=1, checkpointing=False), needed_bytes=GIB, limit_bytes=0)
     harness.trainings.fitted = Fitted(fit=fit, examples=ExampleCounts(offered=9, fitted=9))
@@ -379,3 +424,23 @@ async def test_a_run_gives_way_only_where_that_makes_enough_capacity(harness: Ha
 
     assert ahead
     assert ahead.id == high.id
+
+
+async def test_a_waiting_run_that_another_worker_has_begun_needs_what_it_did(harness: Harness) -> None:
+    low, high = await queued(harness, "low", 6), await queued(harness, "high", 5, priority=5)
+    queue = harness.queue_of_runs
+    for each in (low, high):
+        await queue.rank(each)
+    assert [harness.capacity.take(each) for each in (low, high)] == [True, False]
+    harness.registry.clock.advance(QueueRules().waits)
+    await harness.runs.update(
+        "acme", high.id, lambda run: run.claim(7, now=harness.registry.clock.now()), request=request()
+    )
+
+    with queue.working(low, await harness.run(low)):
+        assert await queue.ahead_of(low, computed_s=0.0) is None
+
+    assert harness.capacity.waiting == {high}
+    harness.capacity.give_back(low)
+    assert harness.capacity.take(high)
+    assert harness.capacity.free_bytes == 3 * GIB

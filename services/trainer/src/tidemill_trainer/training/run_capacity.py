@@ -18,6 +18,11 @@ class Need:
     reserves: bool = True
     """Whether capacity is kept for it where it has waited long: not for one that another worker may be computing."""
 
+    @property
+    def takes(self) -> bool:
+        """Whether it takes anything."""
+        return bool(self.memory_bytes or self.devices)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Taken:
@@ -52,7 +57,7 @@ class RunCapacity:
     @property
     def waiting(self) -> Collection[ResourceKey]:
         """The runs that wait for capacity or for a place."""
-        return tuple(self._needs)
+        return self._needs.keys()
 
     @property
     def free_bytes(self) -> int:
@@ -86,12 +91,17 @@ class RunCapacity:
         first = self._reserving(now)
         if not self._fits(need) and need.reserves:
             self._short.setdefault(key, now)
-        if not self._fits(need) or (first not in {None, key} and need != Need()):
+        if not self._fits(need) or (first not in {None, key} and need.takes):
             return False
         self.forget(key)
         taken = tuple(self.free_devices[: need.devices])
         self._taken[key] = _Taken(memory_bytes=need.memory_bytes, devices=taken)
         return True
+
+    def has_nothing(self, key: ResourceKey) -> bool:
+        """Return whether a run was begun as one that needs nothing."""
+        taken = self._taken.get(key)
+        return taken is not None and not (taken.memory_bytes or taken.devices)
 
     def give_back(self, key: ResourceKey, /) -> None:
         """Give back what a run has taken."""

@@ -88,7 +88,7 @@ class RunQueue:
         try:
             run = await self.runs.get(key.project, key.id)
         except NotFound:
-            self.leave(key)
+            self._expect_none(key)
             return now.timestamp()
         return self._expect(key, run).rank
 
@@ -137,21 +137,31 @@ class RunQueue:
             runs = await self.runs.get_many(project, waiting)
             for name in waiting:
                 run, key = runs.get(name), ResourceKey(project=project, id=name)
-                if run is None or not run.is_in_work:
-                    self.leave(key)
-                elif key in self.capacity.waiting:
+                if key not in self.capacity.waiting:  # it has begun meanwhile
+                    continue
+                if run is None:
+                    self._expect_none(key)
+                else:
                     self._expect(key, run)
 
     def _expect(self, key: ResourceKey, run: TrainingRun) -> _Place:
-        """Know how a run waits here: for a place, or only for capacity where another worker may be computing it."""
+        """Know how a run waits here: for a place, or only for capacity where another worker may be computing it.
+
+        One that is over needs nothing. It is still asked, and known: by then it may have been retried.
+        """
         before = self._waiting.get(key)
         place = self._place(run, since=before.since if before else self.clock.now())
         if run.state is RunState.QUEUED:
             self._waiting[key] = place
         else:
             self.leave(key)
-        self.capacity.expect(key, self._need(run))
+        self.capacity.expect(key, self._need(run) if run.is_in_work else Need(reserves=False))
         return place
+
+    def _expect_none(self, key: ResourceKey) -> None:
+        """Know that there is no such run: what asks for its place finds that, and needs nothing."""
+        self.leave(key)
+        self.capacity.expect(key, Need(reserves=False))
 
     def _need(self, run: TrainingRun) -> Need:
         """Return what a run takes: as estimated before, else its limit."""
@@ -210,12 +220,14 @@ class RunQueue:
             if run.state is RunState.QUEUED and not run.waiting.is_given(now):
                 run = await self.runs.update(other.project, other.id, give, request=Request.internal())
         except NotFound:
-            self.leave(other)
+            self._expect_none(other)
             return None
         except DependencyUnavailable:
             return None
+        if other not in self.capacity.waiting:  # it has begun here meanwhile
+            return None
         if run.state is not RunState.QUEUED:
-            self.leave(other)
+            self._expect(other, run)
             return None
         by = ResourceKey(project=other.project, id=run.waiting.given_by)
         self._given[other] = _Given(by=by, until=run.waiting.given_until or now)

@@ -54,6 +54,10 @@ SAVING_S = 600.0
 """Minimum time for a run after its last step, to load the last checkpoint and save the adapter."""
 
 
+class _HasNothing(Exception):
+    """A run was begun when it was over, and was retried before that was found: it has no capacity."""
+
+
 class _GivesWay(Exception):
     """A run stops for another one of higher priority, with what it has computed."""
 
@@ -107,6 +111,8 @@ class TrainRun:
             return await self._attempt(key, epoch)
         except NotFound:
             return None
+        except _HasNothing:
+            return Requeue(after=timedelta(0))
         except RunLost:
             await self._tidy(key)
             return None
@@ -116,7 +122,13 @@ class TrainRun:
 
     async def _attempt(self, key: ResourceKey, epoch: int) -> Requeue | None:
         now = self.clock.now()
-        run = await self._write(key, lambda run: run.claim(epoch, now=now))
+
+        def claim(run: TrainingRun) -> None:
+            run.claim(epoch, now=now)
+            if self.queue.capacity.has_nothing(key):
+                raise _HasNothing
+
+        run = await self._write(key, claim)
         try:
             with isolated(), self.queue.working(key, run):
                 await self._train(key, run, epoch)
