@@ -62,7 +62,52 @@ def test_what_a_run_was_estimated_not_to_need_is_free_for_others() -> None:
     for needed in (9 * GIB, 3 * GIB, 3 * GIB):
         there.estimated(key("first"), needed)
 
-    assert (there.free_bytes, there.left_for(key("first")), left) == (7 * GIB, 10 * GIB, ["capacity"])
+    assert (there.free_bytes, left) == (7 * GIB, ["capacity"])
+
+
+def test_a_run_in_work_has_what_it_was_estimated_to_need_also_where_that_is_more_than_before() -> None:
+    there = capacity()
+    assert taken(there, "first", Need(memory_bytes=2 * GIB))
+    assert taken(there, "second", Need(memory_bytes=7 * GIB))
+
+    there.estimated(key("first"), 5 * GIB)
+
+    assert there.free_bytes == -2 * GIB
+    assert not taken(there, "third", Need(memory_bytes=1))
+    assert there.take_more(key("first"), 9 * GIB) == 5 * GIB
+
+
+def test_a_run_gives_way_to_none_that_could_not_begin_then_as_capacity_is_kept_for_another() -> None:
+    there = capacity()
+    clock: Any = there.clock
+    low, high, reserved = key("low"), key("high"), key("reserved", project="other")
+    assert taken(there, "low", Need(memory_bytes=5 * GIB))
+    assert taken(there, "third", Need(memory_bytes=3 * GIB))
+    there.expect(reserved, Need(memory_bytes=10 * GIB))
+    assert not there.take(reserved)
+    assert not taken(there, "high", Need(memory_bytes=4 * GIB))
+    assert there.fits_without(high, low)
+
+    clock.advance(there.reserve_after)
+
+    assert not there.fits_without(high, low)
+    there.forget(reserved)
+    assert there.fits_without(high, low)
+    there.give_back(low)
+    assert there.take(high)
+
+
+def test_capacity_is_kept_for_a_run_whose_project_may_have_a_place_more_once_another_has_left() -> None:
+    there = capacity(places=1)
+    clock: Any = there.clock
+    assert taken(there, "low", Need(memory_bytes=5 * GIB))
+    assert not taken(there, "reserved", Need(memory_bytes=10 * GIB))
+    clock.advance(timedelta(seconds=1))
+    assert not taken(there, "high", Need(memory_bytes=6 * GIB))
+    clock.advance(there.reserve_after)
+
+    assert not there.fits_without(key("high"), key("low"))
+    assert there.fits_without(key("reserved"), key("low"))
 
 
 def test_a_run_that_is_larger_than_the_worker_waits_for_all_of_it() -> None:
@@ -407,6 +452,24 @@ async def test_memory_auto_has_what_other_runs_left(harness: Harness) -> None:
     assert await harness.train(name)
 
     assert harness.trainings.jobs[0].memory_bytes == 3 * GIB
+
+
+async def test_memory_auto_takes_what_it_may_choose_from_until_it_is_estimated_again(harness: Harness) -> None:
+    fit = Fit(choice=Choice(batch_size=1, accumulation_steps=4, checkpointing=True), needed_bytes=GIB, limit_bytes=GIB)
+    name = await harness.queued(limits=RunLimits(memory_bytes=6 * GIB, memory_auto=True))
+
+    def gave_way(run: TrainingRun) -> None:
+        run.fit = fit
+
+    await harness.runs.update("acme", name.id, gave_way, request=request())
+    await harness.queue_of_runs.rank(name)
+    assert harness.capacity.take(name)
+
+    assert harness.queue_of_runs.memory_of(name, await harness.run(name)) == 6 * GIB
+
+    assert not taken(harness.capacity, "other", Need(memory_bytes=6 * GIB))
+    harness.capacity.estimated(name, 2 * GIB)
+    assert harness.capacity.take(key("other"))
 
 
 async def test_a_run_gives_way_only_where_that_makes_enough_capacity(harness: Harness) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from tidemill_core.application import Clock, ResourceKey
@@ -108,12 +108,13 @@ class RunCapacity:
         self._taken.pop(key, None)
 
     def estimated(self, key: ResourceKey, needed_bytes: int) -> None:
-        """Know the estimate of a run in work, which leaves the rest to others. On GPUs it is of their memory."""
+        """Know the estimate of a run in work: it has so much, the rest is for others. On GPUs it is of their memory."""
         taken = self._taken.get(key)
-        if taken is None or taken.devices or needed_bytes >= taken.memory_bytes:
+        if taken is None or taken.devices or needed_bytes == taken.memory_bytes:
             return
-        self._taken[key] = _Taken(memory_bytes=needed_bytes, devices=())
-        self.on_left()
+        self._taken[key] = replace(taken, memory_bytes=needed_bytes)
+        if needed_bytes < taken.memory_bytes:
+            self.on_left()
 
     def refusal(self, processes: int) -> str:
         """Return why a run of so many processes can never begin here; "" if it can."""
@@ -130,15 +131,20 @@ class RunCapacity:
         taken = self._taken.get(key)
         return taken.devices if taken else ()
 
-    def left_for(self, key: ResourceKey) -> int:
-        """Return how much memory a run in work may take: what no other one has."""
+    def take_more(self, key: ResourceKey, limit: int) -> int:
+        """Have a run in work take what no other one has, up to its limit; return how much it has by that."""
         taken = self._taken.get(key)
-        return self.free_bytes + (taken.memory_bytes if taken else 0)
+        left = min(limit, max(0, self.free_bytes) + (taken.memory_bytes if taken else 0))
+        if taken:
+            self._taken[key] = replace(taken, memory_bytes=left)
+        return left
 
     def fits_without(self, waiting: ResourceKey, leaving: ResourceKey) -> bool:
-        """Return whether a waiting run has the capacity that it needs once another one in work has left."""
+        """Return whether a waiting run has what it needs once another one in work has left: it is kept for no third."""
         taken = self._taken.get(leaving)
         need = self._needs.get(waiting, Need())
+        if need.takes and self._reserving(self.clock.now(), without=leaving) not in {None, waiting}:
+            return False
         return taken is None or self._fits(need, beside=taken)
 
     def _fits(self, need: Need, *, beside: _Taken | None = None) -> bool:
@@ -147,10 +153,12 @@ class RunCapacity:
             memory, devices = memory + beside.memory_bytes, devices + len(beside.devices)
         return need.memory_bytes <= memory and need.devices <= devices
 
-    def _reserving(self, now: datetime) -> ResourceKey | None:
+    def _reserving(self, now: datetime, *, without: ResourceKey | None = None) -> ResourceKey | None:
         """Return the run that the capacity is kept for, if there is one; none whose project may have no more places."""
         most = places_of_project(self.places)
-        crowded = {project for project, n in Counter(key.project for key in self._taken).items() if n >= most}
+        crowded = {
+            project for project, n in Counter(key.project for key in self._taken if key != without).items() if n >= most
+        }
         for key, since in self._short.items():
             if now - since < self.reserve_after:
                 return None
