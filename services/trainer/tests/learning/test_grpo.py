@@ -94,7 +94,7 @@ def test_fewer_prompts_than_a_step_needs_are_too_few(tmp_path: Path, base: Path)
     assert stopped.value.reason == "DATASET_TOO_SMALL"
 
 
-def test_longer_answers_and_more_of_them_are_estimated_to_take_more_memory(tmp_path: Path, base: Path) -> None:
+def test_longer_answers_and_more_of_them_are_estimated_to_enlarge_memory(tmp_path: Path, base: Path) -> None:
     needed = []
     settings: list[dict[str, Any]] = [{}, {"max_completion_length": 64}, {"gradient_accumulation_steps": 64}]
     for number, each in enumerate(settings):

@@ -131,7 +131,7 @@ class RunCapacity:
         taken = self._taken.get(key)
         return taken.devices if taken else ()
 
-    def take_more(self, key: ResourceKey, limit: int) -> int:
+    def enlarge(self, key: ResourceKey, limit: int) -> int:
         """Have a run in work take what no other one has, up to its limit; return how much it has by that."""
         taken = self._taken.get(key)
         left = min(limit, max(0, self.free_bytes) + (taken.memory_bytes if taken else 0))

@@ -95,7 +95,7 @@ class RunQueue:
     def memory_of(self, key: ResourceKey, run: TrainingRun) -> int:
         """Return the limit of a run in work: with `memory_auto` it takes what no other has, until it is estimated."""
         limit = self.limit_of(run)
-        return self.capacity.take_more(key, limit) if run.limits.memory_auto else limit
+        return self.capacity.enlarge(key, limit) if run.limits.memory_auto else limit
 
     def explained(self, run: TrainingRun, failed: TrainingFailed) -> str:
         """Return why a run failed, with what its limit comes from where that is not its own."""
