@@ -24,6 +24,10 @@ class Needs(Protocol):
         """Give back what was taken."""
 
 
+_Waiting = tuple[float, int, asyncio.Future[None], Needs | None]
+"""One that waits: its rank, when it came, its place, and what it needs beside that."""
+
+
 def places_of_project(places: int) -> int:
     """Return how many of so many places one project gets at most."""
     return max(1, places - places // 4)
@@ -41,7 +45,7 @@ class Turns:
         self._of_project = places_of_project(places)
         self._working: dict[str, int] = {}
         self._total = 0
-        self._waiting: dict[str, list[tuple[float, int, asyncio.Future[None], Needs | None]]] = {}
+        self._waiting: dict[str, list[_Waiting]] = {}
         self._arrived = itertools.count()
 
     @property
@@ -100,7 +104,8 @@ class Turns:
 
     def _serve(self, project: str) -> bool:
         """Give a place to the project's first that has what it needs, and let other projects be first the next time."""
-        line, passed, served = self._waiting.pop(project), [], False
+        line, served = self._waiting.pop(project), False
+        passed: list[_Waiting] = []
         while line and not served and len(passed) < _ASKED and self._may(project):
             first = heapq.heappop(line)
             _, _, place, needs = first
