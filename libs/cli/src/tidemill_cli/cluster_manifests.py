@@ -1,6 +1,7 @@
 """Manifests of trainings on several machines, for kubectl."""
 
-from io import StringIO
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -49,7 +50,7 @@ def render_manifest(
     else:
         asked.plan = name
     objects = call(lambda c: Training(c).manifest(asked))
-    text = _yaml(list(objects))
+    text = _list(objects)
     if to is not None:
         with writing(to):
             to.write_text(text, encoding="utf-8")
@@ -69,12 +70,6 @@ def _is_run(name: str) -> bool:
     return True
 
 
-def _yaml(objects: list[Any]) -> str:
-    from ruamel.yaml import YAML  # noqa: PLC0415 - read by few commands
-
-    written = StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.width = 4096
-    yaml.dump_all(objects, written)
-    return written.getvalue()
+def _list(objects: Sequence[Mapping[str, Any]]) -> str:
+    """Return a List in JSON: as YAML, which kubectl reads by version 1.1, a name such as `no` would be a boolean."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2) + "\n"

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from libs.cli.tests.commands.answers import evaluation
 from libs.cli.tests.commands.conftest import Terminal, check_reports
@@ -209,11 +209,12 @@ async def test_a_manifest_is_written_for_a_run_or_a_plan(terminal: Terminal, run
 
     def rendered(request: rpc.RenderTrainingManifestRequest) -> rpc.RenderTrainingManifestResponse:
         asked.append(request)
-        return rpc.RenderTrainingManifestResponse(objects=['{"kind": "Service"}', json.dumps(job)])
+        return rpc.RenderTrainingManifestResponse(objects=[json.dumps(service), json.dumps(job)])
 
+    service = {"kind": "Service", "metadata": {"namespace": "no"}}
     job = {"kind": "Job", "nodes": 2, "text": "[red]a line that is longer than any terminal[/red] " * 9}
     running.answers["trainer.v1.training_service:RenderTrainingManifest"] = rendered
-    run, file = "1f0311b2-7f9b-4124-b57e-7e23126bac0f", tmp_path / "job.yaml"
+    run, file = "1f0311b2-7f9b-4124-b57e-7e23126bac0f", tmp_path / "job.json"
     cluster = ("--nodes", "2", "--secret", "keys", "--volume-claim", "training", "--memory-mb-per-node", "512")
 
     said = await asyncio.to_thread(terminal, "runs", "manifest", "helpdesk_lora", *cluster)
@@ -222,8 +223,9 @@ async def test_a_manifest_is_written_for_a_run_or_a_plan(terminal: Terminal, run
 
     assert (said.code, written.code) == (0, 0), said.text
     assert said.text == file.read_text(encoding="utf-8")
-    assert list(YAML(typ="safe").load_all(said.text)) == [{"kind": "Service"}, job]
+    read_by_kubectl = yaml.safe_load(said.text)  # by version 1.1, in which a bare `no` is a boolean
+    assert read_by_kubectl == {"apiVersion": "v1", "kind": "List", "items": [service, job]}
     assert f"kubectl apply -f {file}" in "".join(written.text.split("\n"))
-    assert data.data == {"objects": [{"kind": "Service"}, job]}
+    assert data.data == {"objects": [service, job]}
     assert [(each.plan, each.run) for each in asked] == [("helpdesk_lora", ""), ("", run), ("", run)]
     assert (asked[0].nodes, asked[0].memory_bytes_per_node, asked[0].secret) == (2, 2**29, "keys")
