@@ -1,4 +1,4 @@
-"""What a manifest of a training uses of Kubernetes' API (v1, batch/v1), by its reference; all else is refused."""
+"""What a manifest of a training uses of Kubernetes' API by its reference; all else is refused."""
 
 from typing import Annotated, Literal
 
@@ -51,6 +51,31 @@ class Service(Strict):
     kind: Literal["Service"]
     metadata: Meta
     spec: ServiceSpec
+
+
+class Selector(Strict):
+    match_labels: dict[Key, LabelValue]
+
+
+class Peer(Strict):
+    pod_selector: Selector
+
+
+class Ingress(Strict):
+    from_: list[Peer] = Field(alias="from", min_length=1)
+
+
+class NetworkPolicySpec(Strict):
+    pod_selector: Selector
+    policy_types: list[Literal["Ingress", "Egress"]]
+    ingress: list[Ingress]
+
+
+class NetworkPolicy(Strict):
+    api_version: Literal["networking.k8s.io/v1"]
+    kind: Literal["NetworkPolicy"]
+    metadata: Meta
+    spec: NetworkPolicySpec
 
 
 class SecretKey(Strict):
@@ -121,7 +146,7 @@ class ConfigMapVolume(Strict):
 
 
 class EmptyDir(Strict):
-    pass
+    medium: Literal["", "Memory"] = ""
 
 
 class Claim(Strict):

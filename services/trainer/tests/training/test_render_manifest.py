@@ -1,6 +1,6 @@
 import json
 from collections.abc import AsyncIterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -51,16 +51,19 @@ def spec_of(objects: dict[str, dict[str, Any]], folder: Path) -> ClusterSpec:
     return ClusterSpec.read(path)
 
 
-async def test_a_plan_is_a_config_map_a_headless_service_and_an_indexed_job(harness: Harness, tmp_path: Path) -> None:
+async def test_a_plan_is_a_policy_a_config_map_a_service_and_an_indexed_job(harness: Harness, tmp_path: Path) -> None:
     await harness.plan(args=BATCH, limits=RunLimits(time=timedelta(hours=2), memory_bytes=2**31))
 
     objects = await rendered(harness, nodes=2, processes_per_node=2, cpus_per_node=8, namespace="ml")
 
     kubernetes_api.ConfigMap.model_validate(objects["ConfigMap"])
     kubernetes_api.Service.model_validate(objects["Service"])
+    policy = kubernetes_api.NetworkPolicy.model_validate(objects["NetworkPolicy"])
     job = kubernetes_api.Job.model_validate(objects["Job"])
     name = job.metadata.name
-    assert {each["metadata"]["name"] for each in objects.values()} == {name}
+    assert {each["metadata"]["labels"]["app.kubernetes.io/instance"] for each in objects.values()} == {name}
+    (volume,) = [each.config_map for each in job.spec.template.spec.volumes if each.config_map]
+    assert volume.name == objects["ConfigMap"]["metadata"]["name"]
     assert (job.spec.completions, job.spec.parallelism, job.metadata.namespace) == (2, 2, "ml")
     assert job.spec.active_deadline_seconds == 2 * 3600 + 600
     (container,) = job.spec.template.spec.containers
@@ -68,7 +71,11 @@ async def test_a_plan_is_a_config_map_a_headless_service_and_an_indexed_job(harn
     values = {each.name: each.value for each in container.env}
     assert values["TIDEMILL_MAIN_ADDRESS"] == f"{name}-0.{job.spec.template.spec.subdomain}"
     assert int(values["TIDEMILL_MAIN_PORT"] or 0) == objects["Service"]["spec"]["ports"][0]["port"]
-    assert objects["Service"]["spec"]["selector"] == {"batch.kubernetes.io/job-name": name}
+    own = {"app.kubernetes.io/instance": name}
+    assert own.items() <= job.spec.template.metadata.labels.items()
+    assert objects["Service"]["spec"]["selector"] == own == policy.spec.pod_selector.match_labels
+    assert [peer.pod_selector.match_labels for each in policy.spec.ingress for peer in each.from_] == [own]
+    assert policy.spec.policy_types == ["Ingress"]
     spec = spec_of(objects, tmp_path)
     assert (spec.name, spec.nodes, spec.processes_per_node) == (name, 2, 2)
     assert spec.examples == dataset_version().train
@@ -98,6 +105,9 @@ async def test_on_gpus_each_process_takes_one(harness: Harness, tmp_path: Path) 
 
     objects = await rendered(harness, processes_per_node=2, gpus=True)
 
+    pod = kubernetes_api.Job.model_validate(objects["Job"]).spec.template.spec
+    (shared,) = [each.name for each in pod.volumes if each.empty_dir and each.empty_dir.medium == "Memory"]
+    assert [each.mount_path for each in pod.containers[0].volume_mounts if each.name == shared] == ["/dev/shm"]  # noqa: S108
     taken = objects["Job"]["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert taken["limits"]["nvidia.com/gpu"] == taken["requests"]["nvidia.com/gpu"] == "2"
     assert spec_of(objects, tmp_path).job["device"] == "cuda"
@@ -112,6 +122,23 @@ async def test_the_same_training_has_the_same_name_and_another_one_another(harne
 
     assert names[0] == names[1]
     assert len(set(names)) == 3
+
+
+async def test_with_more_memory_it_has_the_name_and_folder_of_before_and_a_config_map_of_its_own(
+    harness: Harness, tmp_path: Path
+) -> None:
+    await harness.plan(args=BATCH)
+    before = await rendered(harness)
+    await harness.change(limits=RunLimits(time=timedelta(hours=9), memory_auto=True))
+    defaults = replace(harness.render_manifest.defaults, checkpoint_steps=3, rank_timeout_s=5.0)
+    harness.render_manifest = replace(harness.render_manifest, defaults=defaults)
+
+    after = await rendered(harness, memory_bytes_per_node=2**33, cpus_per_node=16, image="trainer:2", namespace="ml")
+
+    for kind in ("NetworkPolicy", "Service", "Job"):
+        assert after[kind]["metadata"]["name"] == before[kind]["metadata"]["name"]
+    assert spec_of(after, tmp_path).name == spec_of(before, tmp_path).name == after["Job"]["metadata"]["name"]
+    assert after["ConfigMap"]["metadata"]["name"] != before["ConfigMap"]["metadata"]["name"]
 
 
 async def test_a_run_is_rendered_as_it_was_queued(harness: Harness, tmp_path: Path) -> None:
@@ -233,7 +260,7 @@ async def test_the_api_returns_the_objects_as_json(api: ApiClient) -> None:
 
     objects = [json.loads(each) for each in (await api.stub.RenderTrainingManifest(asked)).objects]
 
-    assert [each["kind"] for each in objects] == ["ConfigMap", "Service", "Job"]
-    job = kubernetes_api.Job.model_validate(objects[2])
+    assert [each["kind"] for each in objects] == ["NetworkPolicy", "ConfigMap", "Service", "Job"]
+    job = kubernetes_api.Job.model_validate(objects[3])
     assert job.spec.template.spec.containers[0].resources.limits["cpu"] == "4"
-    assert json.loads(objects[0]["data"]["training.json"])["nodes"] == 2
+    assert json.loads(objects[1]["data"]["training.json"])["nodes"] == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -58,7 +59,7 @@ class _Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderManifest:
-    """Stores and starts nothing. The same training on the same machines has the same name, and goes on where it was."""
+    """Stores and starts nothing. The same training by as many processes has the same name, and goes on where it was."""
 
     plans: Plans
     runs: Runs
@@ -67,7 +68,7 @@ class RenderManifest:
     defaults: ClusterDefaults
 
     async def __call__(self, caller: Caller, source: TrainingSource, cluster: Cluster) -> Sequence[dict[str, Any]]:
-        """Return a ConfigMap, a Service and a Job.
+        """Return a NetworkPolicy, a ConfigMap, a Service and a Job.
 
         Raises:
             InvalidInput: names field, value and what is allowed.
@@ -129,8 +130,7 @@ class RenderManifest:
             examples=training.dataset.train,
             job=self._job(training, cluster),
         )
-        digest = hashlib.sha256(f"{project} {spec.as_json()}".encode()).hexdigest()
-        name = f"tidemill-training-{digest[:16]}"
+        name = _name_of(project, training, spec, gpus=cluster.gpus)
         text = replace(spec, name=name).as_json()
         if len(text) > MAX_SPEC_BYTES:
             why = f"is {training.base.id}, whose {len(spec.base)} files are too many for a ConfigMap"
@@ -158,3 +158,15 @@ class RenderManifest:
             "memory_auto": training.limits.memory_auto,
             "rank_timeout_s": defaults.rank_timeout_s,
         }
+
+
+def _name_of(project: str, training: _Training, spec: ClusterSpec, *, gpus: bool) -> str:
+    """Return the name of what is trained and what divides it: with more memory it goes on from its checkpoints."""
+    trained = {
+        "project": project,
+        "base": [training.base.id, {path: ref.sha256 for path, ref in spec.base.items()}],
+        "examples": spec.examples.sha256,
+        "recipe": training.recipe.declared,
+        "machines": [spec.nodes, spec.processes_per_node, gpus],
+    }
+    return f"tidemill-training-{hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()[:16]}"

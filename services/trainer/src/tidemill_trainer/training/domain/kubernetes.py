@@ -2,8 +2,10 @@
 
 Its pods find the first one by a headless Service (kubernetes.io, "Job with Pod-to-Pod Communication"). Where one fails,
 torch.distributed ends the others; the Job starts them again, and they go on from the checkpoint in the volume of all.
+What ranks send one another is unpickled: a NetworkPolicy lets no other pod reach their ports.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -14,7 +16,7 @@ SPEC_FILE, SPEC_FOLDER = "training.json", "/etc/tidemill"
 WORK_FOLDER, SHARED_FOLDER = "/work", "/shared"
 PORT = 29400
 ATTEMPTS = 3
-"""How often all pods may be started again."""
+"""How often each pod may be started again: the Job counts those of all together."""
 TO_FETCH_AND_SAVE = timedelta(minutes=10)
 """What a training takes beside its limit of time."""
 SECRETS = {
@@ -24,6 +26,8 @@ SECRETS = {
     "TRAINER_S3_SECURE": True,
 }
 """The keys of the Secret, which are variables of the pods; True of those that may be missing."""
+INSTANCE = "app.kubernetes.io/instance"
+"""The label of all that belongs to one training."""
 _USER = 10001
 """Of the trainer's image."""
 
@@ -31,14 +35,34 @@ _USER = 10001
 def objects_of(
     cluster: Cluster, *, name: str, spec: str, time: timedelta, annotations: Mapping[str, str]
 ) -> Sequence[dict[str, Any]]:
-    """Return the objects in the order in which they are applied; `spec` is the text that the pods read."""
+    """Return the objects in the order in which they are applied; `spec` is the text that the pods read.
+
+    The ConfigMap is named by the text, too: pods of a Job that is there already read what they were started with.
+    """
+    own, config_name = {INSTANCE: name}, f"{name}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
     meta = {
         "name": name,
         "namespace": cluster.namespace,
-        "labels": {"app.kubernetes.io/name": "tidemill-trainer", "app.kubernetes.io/instance": name},
+        "labels": {"app.kubernetes.io/name": "tidemill-trainer"} | own,
         "annotations": dict(annotations),
     }
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "immutable": True, "data": {SPEC_FILE: spec}}
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": meta | {"name": config_name},
+        "immutable": True,
+        "data": {SPEC_FILE: spec},
+    }
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": meta,
+        "spec": {
+            "podSelector": {"matchLabels": own},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": {"matchLabels": own}}]}],
+        },
+    }
     service = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -46,7 +70,7 @@ def objects_of(
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": {"batch.kubernetes.io/job-name": name},
+            "selector": own,
             "ports": [{"name": "rendezvous", "port": PORT}],
         },
     }
@@ -60,13 +84,17 @@ def objects_of(
             "parallelism": cluster.nodes,
             "backoffLimit": ATTEMPTS * cluster.nodes,
             "activeDeadlineSeconds": int((time + TO_FETCH_AND_SAVE).total_seconds()),
-            "template": {"metadata": {"labels": meta["labels"]}, "spec": _pod(cluster, name)},
+            "template": {
+                "metadata": {"labels": meta["labels"]},
+                "spec": _pod(cluster, name, config_name),
+            },
         },
     }
-    return [config, service, job]
+    return [policy, config, service, job]
 
 
-def _pod(cluster: Cluster, name: str) -> dict[str, Any]:
+def _pod(cluster: Cluster, name: str, config: str) -> dict[str, Any]:
+    shared_memory = [{"name": "shared-memory", "emptyDir": {"medium": "Memory"}}] if cluster.gpus else []
     return {
         "restartPolicy": "Never",
         "subdomain": name,
@@ -80,10 +108,11 @@ def _pod(cluster: Cluster, name: str) -> dict[str, Any]:
         },
         "containers": [_container(cluster, name)],
         "volumes": [
-            {"name": "spec", "configMap": {"name": name}},
+            {"name": "spec", "configMap": {"name": config}},
             {"name": "work", "emptyDir": {}},
             {"name": "temporary", "emptyDir": {}},
             {"name": "shared", "persistentVolumeClaim": {"claimName": cluster.volume_claim}},
+            *shared_memory,
         ],
     }
 
@@ -92,6 +121,8 @@ def _container(cluster: Cluster, name: str) -> dict[str, Any]:
     taken: dict[str, Any] = {"cpu": str(cluster.cpus_per_node), "memory": str(cluster.memory_bytes_per_node)}
     if cluster.gpus:
         taken["nvidia.com/gpu"] = str(cluster.processes_per_node)
+    # nccl's processes of one machine exchange through it; a container has 64 MiB of it otherwise
+    shared_memory = [{"name": "shared-memory", "mountPath": "/dev/shm"}] if cluster.gpus else []  # noqa: S108 - ditto
     return {
         "name": "training",
         "image": cluster.image,
@@ -114,6 +145,7 @@ def _container(cluster: Cluster, name: str) -> dict[str, Any]:
             {"name": "work", "mountPath": WORK_FOLDER},
             {"name": "temporary", "mountPath": "/tmp"},  # noqa: S108 - of the pod alone
             {"name": "shared", "mountPath": SHARED_FOLDER},
+            *shared_memory,
         ],
     }
 
