@@ -916,7 +916,9 @@ class RenderTrainingManifestResponse(_message.Message):
     OBJECTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def objects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. A ConfigMap, a headless Service and an Indexed Job as JSON, in the order in which they are applied."""
+        """Output only. A NetworkPolicy, a ConfigMap, a headless Service and an Indexed Job as JSON, in the order in which they
+        are applied.
+        """
 
     def __init__(
         self,
