@@ -83,7 +83,7 @@ class TrainerSettings(ModelSettings):
     """Memory of all trainings of this worker together; 0 for that of its machine or control group, without
     `run_memory_spare_bytes`."""
     run_devices: Separated = ()
-    """GPUs of this worker, by their names in CUDA_VISIBLE_DEVICES and separated by commas; "" for all that it sees."""
+    """GPUs of this worker, by their names in CUDA_VISIBLE_DEVICES, separated by commas; "" for all that torch sees."""
     run_reserve_after_s: float = Field(default=300.0, ge=0)
     """How long a run is short of memory or GPUs until no other run begins before it."""
     run_memory_spare_bytes: int = Field(default=512 * 1024**2, ge=0)
@@ -148,6 +148,17 @@ class TrainerSettings(ModelSettings):
     """How long what a model has memorised is measured after its last step; canaries that are left over are not."""
     run_checkpoint_steps: int = Field(default=10, ge=1)
     """Steps between checkpoints."""
+
+    @field_validator("run_devices")
+    @classmethod
+    def _each_device_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value) or any(name.startswith("-") for name in value):
+            message = (
+                f"{','.join(value)} names a GPU twice or a negative number: name each once, as CUDA_VISIBLE_DEVICES "
+                "does; TRAINER_RUN_DEVICE=cpu has none used"
+            )
+            raise ValueError(message)
+        return value
 
     @field_validator("hugging_face_hosts")
     @classmethod

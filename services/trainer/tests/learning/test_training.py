@@ -246,6 +246,17 @@ def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "adapter").exists()
 
 
+def test_a_training_on_gpus_that_are_not_there_does_not_compute_on_the_processor(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+
+    with pytest.raises(TrainingStopped, match="takes 1 GPUs here, one for each process, and finds 0") as stopped:
+        trained(replace(job_in(tmp_path / "run", base), device="cuda"), RecordedReports())
+
+    assert stopped.value.reason == "TOO_MANY_PROCESSES"
+
+
 def test_modules_that_the_base_does_not_have_are_named(tmp_path: Path, base: Path) -> None:
     with pytest.raises(TrainingStopped) as stopped:
         trained(job_in(tmp_path / "run", base, lora={"target_modules": ["nowhere"]}), RecordedReports())

@@ -27,7 +27,7 @@ def main() -> None:
     versions = {"torch": "2"}
     if what == COMPUTES:
         versions = {"format": job.numeric_format, "kernels": os.environ.get("ATEN_CPU_CAPABILITY", "")}
-        versions["gpus"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        versions["gpus"] = f"{job.device} " + os.environ.get("CUDA_VISIBLE_DEVICES", "")
     curves = [{"name": "grad_norm", "steps": [1], "values": [3.0]}] if what == SUCCEEDS else []
     reports.report("begun", step=0, steps=2, versions=versions, losses=[], curves=curves)
     if what == CHATTERS:

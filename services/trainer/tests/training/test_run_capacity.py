@@ -1,8 +1,7 @@
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from tidemill_core.application import ResourceKey
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_testkit.clocks import FixedClock
 from tidemill_trainer.training.run_capacity import Need, RunCapacity
-from tidemill_trainer.training.worker_devices import visible_devices
 
 GIB = 1024**3
 
@@ -211,17 +209,3 @@ def test_a_run_with_more_processes_than_the_worker_has_gpus_is_refused_by_both_n
     assert capacity(devices=("0", "1")).refusal(2) == capacity().refusal(9) == ""
     assert "has 3 processes" in (why := capacity(devices=("0", "1")).refusal(3))
     assert "this worker has 2 (TRAINER_RUN_DEVICES)" in why
-
-
-@pytest.mark.parametrize(
-    ("named", "found"), [(None, ("0", "1")), ("1", ("1",)), ("GPU-a, GPU-b", ("GPU-a", "GPU-b")), ("", ()), ("-1", ())]
-)
-def test_gpus_are_those_that_the_driver_and_the_variable_name(
-    tmp_path: Path, named: str | None, found: Sequence[str]
-) -> None:
-    for each in ("0000:01:00.0", "0000:02:00.0"):
-        (tmp_path / each).mkdir()
-    variables = {} if named is None else {"CUDA_VISIBLE_DEVICES": named}
-
-    assert visible_devices(variables=variables, driver=tmp_path) == tuple(found)
-    assert visible_devices(variables=variables, driver=tmp_path / "none") == ()

@@ -170,7 +170,7 @@ async def test_a_process_computes_as_the_service_is_configured(tmp_path: Path, m
 
     begun = (await reports_of(job))[0]
 
-    assert begun == Begun(step=0, steps=2, versions={"format": "float32", "kernels": "avx2", "gpus": "1,GPU-a"})
+    assert begun == Begun(step=0, steps=2, versions={"format": "float32", "kernels": "avx2", "gpus": "cuda 1,GPU-a"})
 
 
 async def test_why_a_process_stops_is_passed_on(tmp_path: Path) -> None:

@@ -239,14 +239,20 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> Sequence[Curve]:
 
 
 def _device(choice: str, rank: Rank) -> str:
-    """Return the kind of device; on GPUs each rank of a machine takes one of its own."""
+    """Return the kind of device; on GPUs each rank of a machine takes one of its own.
+
+    Raises:
+        TrainingStopped: there are too few GPUs.
+
+    """
     kind = choice if choice != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "cuda" and rank.local_count > (there := torch.cuda.device_count()):
+        message = (
+            f"the training takes {rank.local_count} GPUs here, one for each process, and finds {there}: use as many "
+            "processes, name GPUs that are there (TRAINER_RUN_DEVICES), or set TRAINER_RUN_DEVICE=cpu"
+        )
+        raise TrainingStopped(message, reason="TOO_MANY_PROCESSES")
     if kind == "cuda" and rank.count > 1:
-        if rank.local_count > torch.cuda.device_count():
-            message = (
-                f"the training has {rank.local_count} processes here and {torch.cuda.device_count()} GPUs: use as many"
-            )
-            raise TrainingStopped(message, reason="TOO_MANY_PROCESSES")
         torch.cuda.set_device(rank.local_index)
     return kind
 

@@ -123,7 +123,8 @@ class RunCapacity:
             return ""
         return (
             f"the run has {processes} processes, each of which takes a GPU; this worker has {there} "
-            "(TRAINER_RUN_DEVICES): retry it where more are, or start a run of a plan with fewer"
+            "(TRAINER_RUN_DEVICES): retry it where more are, start a run of a plan with fewer, or have the worker "
+            "compute on the CPU (TRAINER_RUN_DEVICE=cpu)"
         )
 
     def devices_of(self, key: ResourceKey) -> Sequence[str]:

@@ -102,7 +102,7 @@ class TrainingProcesses:
             **recipe_fields(job.recipe),
             min_examples=self._settings.min_examples,
             checkpoint_steps=self._settings.checkpoint_steps,
-            device=self._settings.device,
+            device="cuda" if job.devices else self._settings.device,
             numeric_format=self._settings.numeric_format,
             threads=self._settings.threads,
             processes=job.processes,
