@@ -295,7 +295,7 @@ SECONDS: Mapping[str, float] = {
     AGGREGATES: 25,
     VECTORS: 60,
     GENERATE: 120,
-    EVALUATION: 240,
+    EVALUATION: 570,
     STORE_CALLS: 15,
     ACCESS: 20,
     AUDIT: 30,

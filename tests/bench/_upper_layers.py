@@ -19,7 +19,7 @@ from tidemill_kit.models.numeric_format import computes_bfloat16
 UPPER, BATCH, RATE, WARM_UP, SEED = 2, 32, 6e-4, 0.05, 11
 READING = 1 / 3
 """Of the time, what the lower layers may take."""
-MAX_BATCHES, REPORTED = 400, 25
+MAX_BATCHES, REPORTED, MIN_S = 400, 25, 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +56,17 @@ def learn(
     lower.to(computed := torch.bfloat16 if computes_bfloat16() else torch.float32).eval()
     read = list[tuple[torch.Tensor, Batch]]()
     network.eval()
-    while len(read) < MAX_BATCHES and time.monotonic() - began < seconds * READING:
+    while not read or (len(read) < MAX_BATCHES and time.monotonic() - began < seconds * READING):
         batch = next(batches)
         with torch.inference_mode():
             read.append((_passed(lower, _embedded(network, batch).to(computed), batch), batch))
     begun, step = time.monotonic() - began, 0
+    left = max(seconds - begun, MIN_S)  # reading the first batch may have taken all of it
     network.train()
     taught = [each for layer in layers[-UPPER:] for each in layer.parameters()]
     taught += [each for name, each in network.named_parameters() if name.startswith(("classifier", "bert.pooler"))]
     optimizer = torch.optim.AdamW(taught, lr=RATE)
-    while (done := (time.monotonic() - began - begun) / (seconds - begun)) < 1:
+    while (done := (time.monotonic() - began - begun) / left) < 1:
         if step % len(read) == 0:
             random.shuffle(read)
         hidden, batch = read[step % len(read)]

@@ -89,8 +89,7 @@ async def main(cases: int, alone: int, rounds: int) -> None:
         await comparing.one_by_one(texts[:1])  # for warming up
         ratios = []
         for _ in range(rounds):
-            fresh = [f"Document {uuid4().hex[:6]}: {text}" for text in texts]  # no prompt is known from before
-            one, many = await comparing.one_by_one(fresh[:alone]), await comparing.evaluated(fresh)
+            one, many = await comparing.one_by_one(_fresh(texts[:alone])), await comparing.evaluated(_fresh(texts))
             ratios.append((many.cases / many.seconds) / (one.cases / one.seconds))
             effort = (many.cases / many.processor_s) / (one.cases / one.processor_s)
             say(
@@ -100,6 +99,11 @@ async def main(cases: int, alone: int, rounds: int) -> None:
     report("evaluation", median(ratios), "x")
     load = os.getloadavg()[0]
     say(f"median {median(ratios):.2f}; {TOKENS} tokens an answer, {computed_format('auto')}, load {load:.1f}")
+
+
+def _fresh(texts: Sequence[str]) -> list[str]:
+    """Return the texts as prompts whose beginning was never asked before; both sides of a case are asked the same."""
+    return [f"Document {uuid4().hex[:6]}: {text}" for text in texts]
 
 
 def _asked(text: str, variant: str) -> GenerateRequest:

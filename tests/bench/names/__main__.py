@@ -1,7 +1,7 @@
 """Makes a model of names and measures it: `python -m tests.bench.names FOLDER`.
 
 The packaged encoder (all-MiniLM-L6-v2) learns to find persons, places and organisations in sentences that are made of
-templates in eight languages. What it writes is a folder as `tidemill models add names FOLDER` takes it. Measured are
+templates in eight languages. What it writes is a folder as `tidemill models import names FOLDER` takes it. Measured are
 sentences of other templates with names of other words, and the hand-written ones of `tests.bench._names`, whose names
 were kept out of what is learnt, too. Nothing was chosen by either. Some of both go ingest's own way, too: a model that
 is verified by its manifest, in a process of its own, behind the kinds that have a structure. `--measure` makes nothing
@@ -21,6 +21,7 @@ import torch
 
 from services.ingest.tests.documents.test_names import Models, prepared
 from tests.bench import _names
+from tests.bench._folders import refuse_filled
 from tests.bench._labelled import Counts, Line
 from tests.bench.masking import MIN_NAMES_PRECISION, MIN_NAMES_RECALL, say
 from tests.bench.names.made import collected, held_out_lines
@@ -52,6 +53,8 @@ def main() -> int:
     parser.add_argument("--measure", action="store_true", help="measure a folder that is there")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"how long it learns ({SECONDS:g})")
     given = parser.parse_args()
+    if not given.measure:
+        refuse_filled(parser, given.folder)
     names = collected()
     if not given.measure:
         torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """Makes a cross-encoder and measures whether it refuses: `python -m tests.bench.reranker FOLDER`.
 
 The packaged encoder (all-MiniLM-L6-v2) learns from Python's library which passage answers a question (`training`). What
-it writes is a folder as `tidemill models add reranker FOLDER` takes it. Measured are the harbour's questions of
+it writes is a folder as `tidemill models import reranker FOLDER` takes it. Measured are the harbour's questions of
 `tests.bench.retrieval`, another domain, through rag's own search and reranker: what is found, nDCG@10, and how many of
 the unanswerable questions find nothing where at most 5 % of the others do. `--measure` makes nothing and measures a
 folder that is there, made here or elsewhere. Prints a JSON line for each way.
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from tests.bench._folders import refuse_filled
 from tests.bench.reranker.training import NAME, opened, train
 from tests.bench.retrieval import Built, harbour, indexed, measured, opened_model, print_line, python_library
 from tidemill_local.models import EMBEDDINGS
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"how long it learns ({SECONDS:g})")
     given = parser.parse_args()
     if not given.measure:
+        refuse_filled(parser, given.folder)
         torch.set_num_threads(1)
         documents = [(each.key, each.title, each.text) for each in python_library()[0]]
         learnt, separates = train(MODELS / EMBEDDINGS, given.folder, documents, seconds=given.seconds)

@@ -1,9 +1,17 @@
 """The pairs that a cross-encoder learns from."""
 
 import asyncio
-from itertools import islice
+import time
+from collections.abc import Iterator
+from itertools import islice, repeat
 from random import Random
+from typing import Any
 
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from tests.bench._upper_layers import Batch, learn
 from tests.bench.reranker.training import made, nearest, passages
 
 DOCUMENTS = [
@@ -28,3 +36,21 @@ def test_a_passage_without_the_sentence_asked_for_does_not_answer_and_neither_do
     assert {word for word in first.question.split() if word in left_out}
     assert without.passage == document.text(without=left_out)
     assert not others[0].passage.startswith(document.title)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01])
+def test_learning_ends_where_the_first_batch_takes_longer_than_the_time(seconds: float) -> None:
+    sizes = {"hidden_size": 4, "intermediate_size": 4, "num_attention_heads": 1, "vocab_size": 8}
+    network: Any = BertForSequenceClassification(BertConfig(num_hidden_layers=3, num_labels=1, **sizes))
+    network.set_attn_implementation("eager")
+    ones = torch.ones(2, 3, dtype=torch.long)
+
+    def batches() -> Iterator[Batch]:
+        for each in repeat(Batch(ones, ones, ones, torch.ones(2))):
+            time.sleep(0.03)
+            yield each
+
+    learnt = learn(network, batches(), lambda hidden, _: hidden.sum(), seconds=seconds)
+
+    assert learnt.texts > 0
+    assert learnt.batches < 50
