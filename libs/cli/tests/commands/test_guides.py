@@ -43,7 +43,7 @@ LOOP = GUIDE[GUIDE.index("## 6. The loop") :]
 
 
 def shown(text: str) -> list[str]:
-    return re.findall(r"^    tidemill (.+?)(?:\s+#.*)?$", text, flags=re.MULTILINE)
+    return re.findall(r"^ +tidemill (.+?)(?:\s+#.*)?$", text, flags=re.MULTILINE)
 
 
 def test_the_guide_shows_commands() -> None:
@@ -61,25 +61,16 @@ def test_the_guide_shows_commands() -> None:
     assert len(shown(DATA)) > 20
 
 
-SHOWN = {
-    command: None
-    for guide in (
-        GUIDE,
-        ACCESS,
-        RUNS,
-        SECRETS,
-        AUDIT,
-        ERASURE,
-        CONVERSATIONS,
-        SERVING,
-        LEARNING,
-        FEEDBACK,
-        REVIEWS,
-        DATA,
-        EXPERIMENTS,
-    )
-    for command in shown(guide)
-}
+EVERY = {each.name: each.read_text(encoding="utf-8") for each in sorted(GUIDES.glob("*.md"))}
+EXAMPLES = (GUIDES.parents[1] / "examples" / "README.md").read_text(encoding="utf-8")
+SHOWN = dict.fromkeys(command for guide in (*EVERY.values(), EXAMPLES) for command in shown(guide))
+
+
+@pytest.mark.parametrize("guide", [*EVERY.values(), EXAMPLES], ids=[*EVERY, "examples"])
+def test_what_each_guide_shows_is_tried(guide: str) -> None:
+    lines = re.findall(r"^ +tidemill ", guide, flags=re.MULTILINE)
+
+    assert len(lines) == len(shown(guide)) > 0
 
 
 @pytest.mark.parametrize("command", SHOWN)

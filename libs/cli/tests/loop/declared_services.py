@@ -1,6 +1,7 @@
 # ruff: noqa: ANN401 - one keeper serves messages of any kind
 """Everything that a loop declares, kept in memory behind one gRPC server: all kinds have the same five methods."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -110,7 +111,11 @@ def registrations(method_of: Callable[[str], Callable[..., Any]]) -> list[Regist
         name = f"{file.replace('/', '.')}:{method.name}"
 
         async def stream(request: Any, context: Any) -> Any:
-            async for piece in method_of(name)(request, context):
+            answered = method_of(name)(request, context)
+            if inspect.isawaitable(answered):
+                await answered  # it aborts: a stream has pieces
+                return
+            async for piece in answered:
                 yield piece
 
         async def answer(request: Any, context: Any) -> Any:

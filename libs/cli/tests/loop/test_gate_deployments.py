@@ -59,3 +59,22 @@ def test_a_gate_of_a_rollout_names_no_other_deployment(file: Path) -> None:
     )
 
     assert "several deployments (helpdesk, other)" in found["gates.helpdesk_gate"]
+
+
+def test_what_is_never_live_is_not_evaluated_again(file: Path) -> None:
+    weekly = (
+        "    deployment: helpdesk\n    require",
+        "    deployment: helpdesk\n    reevaluate: {every: 7d}\n    require",
+    )
+
+    found = problems(file, ("training:\n", PREFERRED), ("gates:\n", PREFERRED_GATE), weekly)
+
+    assert set(found) == {"gates.preferred_gate.reevaluate"}
+    assert "helpdesk does not follow helpdesk_preferred" in found["gates.preferred_gate.reevaluate"]
+
+
+def test_what_a_gate_s_own_deployment_follows_is_evaluated_again(file: Path) -> None:
+    own, text = "    candidate: helpdesk_lora\n", file.read_text()
+    file.write_text(text.replace(own, f"{own}    deployment: helpdesk\n    reevaluate: {{every: 7d}}\n"))
+
+    assert read_loop(file).gates["helpdesk_gate"].reevaluate

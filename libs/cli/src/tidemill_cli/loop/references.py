@@ -207,6 +207,12 @@ def _gate_problems(document: Document, loop: Loop) -> Iterator[Problem]:
         deployments = gate_deployments(loop, name)
         if len(deployments) != 1:
             yield document.problem(("gates", name), _gate_without_deployment(gate, deployments))
+        compared = loop.deployments.get(gate.deployment or "")
+        if gate.reevaluate and compared and not _follows(compared, gate):
+            message = (
+                f"{gate.deployment} does not follow {gate.candidate}, so that none of it is ever live: leave it out"
+            )
+            yield document.problem(("gates", name, "reevaluate"), message)
 
 
 def _training_of(loop: Loop, name: str) -> Training | None:

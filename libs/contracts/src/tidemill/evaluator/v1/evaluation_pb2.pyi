@@ -148,7 +148,9 @@ class Gate(_message.Message):
     etag: _builtins.str
     """Output only. Changes with every update of the resource."""
     deployment: _builtins.str
-    """Required. The deployment that the candidate would answer for."""
+    """Required. The deployment whose live model, prompt or index is the baseline. A candidate that passes goes live there only
+    by a rollout that names this gate, so the deployment of a gate of models may follow another model, or none.
+    """
     candidate: _builtins.str
     """Required, unless `collection` or `candidate_prompt` is set. The model whose new versions are evaluated."""
     confidence: _builtins.float
