@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tidemill_core.canaries import Canary
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_trainer.learning.job import Planted
-from tidemill_trainer.learning.memorisation import Ranks, log_likelihoods
+from tidemill_trainer.learning.memorisation import Ranks, likelihoods_of, ranks_of
 from tidemill_trainer.registry.domain.memorisation import group_of
 from tidemill_trainer.training.domain.memorisation import MemorisationCheck
 from tidemill_trainer.training.domain.recipe import recipe_of
@@ -60,7 +60,9 @@ def main() -> None:
         for seed in given.seeds:
             for kind in given.only:
                 name = f"seed {seed}, {kind}"
-                place = (given.keep or Path(folder)) / f"{seed} {'clean' if kind == 'clean' else 'planted'}"
+                trained_as = "clean" if kind == "clean" else "planted"
+                of = f"{seed} {trained_as} {given.base.resolve().name} {given.sentences}"
+                place = (given.keep or Path(folder)) / of
                 trained = _trained(
                     given.base,
                     place,
@@ -94,7 +96,7 @@ async def _trained(  # noqa: PLR0913 - all of it is of one training
         memory_bytes=8 * 1024**3,
         canary_origin=str(seed),
     )
-    if job.folder.adapter.exists():
+    if all((job.folder.adapter / name).exists() for name in ("adapter_config.json", "adapter_model.safetensors")):
         return job.folder.adapter
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     await asyncio.to_thread(job.folder.examples.write_text, "\n".join(_sentences()[:sentences]), encoding="utf-8")
@@ -129,7 +131,7 @@ def _measure(name: str, base: Path, adapter: Path, planted: Planted) -> None:
     model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=dtype), adapter).eval()
     began = time.monotonic()
     with torch.inference_mode():
-        found = {canary: _found(model, tokenizer, canary, planted.origin) for canary, _ in planted.canaries}
+        found = {canary: _found(model, tokenizer, canary, planted) for canary, _ in planted.canaries}
         answers = _answers(model, tokenizer, list(found))
     _say(f"{name}: measured in {time.monotonic() - began:.0f} s")
     for repeats in CHECK.repeats:
@@ -147,22 +149,16 @@ def _measure(name: str, base: Path, adapter: Path, planted: Planted) -> None:
             f"published: {group.found_alone} by rank ({group.exposure_alone:.1f}), "
             f"{sum(each >= FOUND_BITS for each in bits)} by a skew-normal fit ({sum(bits) / len(bits):.1f}); "
             f"by the base {group.exposure_of_base:.1f} bits; "
-            f"{sum(each.number in answers[each] for each in those)} by asking"
+            f"{sum(any(form in answers[each] for form in each.forms) for each in those)} by asking"
         )
 
 
-def _found(model: Any, tokenizer: Any, canary: Canary, origin: str) -> tuple[Ranks, float]:  # noqa: ANN401 - of peft
+def _found(model: Any, tokenizer: Any, canary: Canary, planted: Planted) -> tuple[Ranks, float]:  # noqa: ANN401 - of peft
     """Return the ranks of a canary among others, and its exposure by a skew-normal fit to their log-perplexities."""
-    texts = [_text(tokenizer, canary) + each.answer for each in (canary, *canary.others(OTHERS, seed=origin))]
-    tokens = tokenizer([text + tokenizer.eos_token for text in texts])["input_ids"]
-    begin = next(n for n, each in enumerate(zip(*tokens, strict=False)) if len(set(each)) > 1)
-    trained, base = (log_likelihoods(model, tokens, begin=begin, adapted=adapted).tolist() for adapted in (True, False))
-    gained = [after - before for after, before in zip(trained, base, strict=True)]
+    trained, base = likelihoods_of(model, tokenizer, canary, planted)
     own, *others = (-each / math.log(2) for each in trained)
     share = float(skewnorm.cdf(own, *skewnorm.fit(others)))
-    ranks = (1 + sum(other >= scores[0] for other in scores[1:]) for scores in (gained, trained, base))
-    calibrated, alone, of_base = ranks
-    return Ranks(repeats=0, calibrated=calibrated, alone=alone, of_base=of_base), -math.log2(max(share, 1e-12))
+    return ranks_of(trained, base, repeats=0), -math.log2(max(share, 1e-12))
 
 
 def _text(tokenizer: Any, canary: Canary) -> str:  # noqa: ANN401 - of transformers

@@ -241,3 +241,11 @@ def test_what_there_is_no_time_for_is_left_out(base: Path) -> None:
 
     assert (found.groups, found.canaries, found.planted, found.extraction) == ((), 0, 3, None)
     assert (found.exposure, found.p_value, found.alarm) == (0.0, 1.0, False)
+
+
+def test_a_canary_is_ranked_behind_candidates_that_are_as_likely() -> None:
+    from tidemill_trainer.learning.memorisation import ranks_of  # noqa: PLC0415 - seconds of imports
+
+    found = ranks_of([2.0, 1.0, 3.0], [1.0, 1.0, 1.0], repeats=4)
+
+    assert (found.repeats, found.calibrated, found.alone, found.of_base) == (4, 2, 2, 3)

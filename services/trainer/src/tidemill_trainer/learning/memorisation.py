@@ -108,15 +108,7 @@ class MeasureMemorisation:
             )
 
     def _ranks(self, canary: Canary, repeats: int, planted: Planted) -> Ranks:
-        others = canary.others(planted.check.candidates, seed=planted.origin)
-        texts, _ = rows_of([_example(each) for each in (canary, *others)], self._tokenizer, max_length=2**31)
-        tokens = [list(each.tokens) for each in texts]
-        begin = _shared(tokens)
-        trained, base = (
-            log_likelihoods(self._model, tokens, begin=begin, adapted=adapted).tolist() for adapted in (True, False)
-        )
-        gained = [after - before for after, before in zip(trained, base, strict=True)]
-        return Ranks(repeats=repeats, calibrated=_rank(gained), alone=_rank(trained), of_base=_rank(base))
+        return ranks_of(*likelihoods_of(self._model, self._tokenizer, canary, planted), repeats=repeats)
 
     def _extraction(self, rows: Sequence[AnyRow], check: MemorisationCheck) -> Extraction | None:
         long = {_digest(row): row for row in map(_learnt, rows) if _continuation(row) >= MIN_CONTINUATION}
@@ -130,6 +122,27 @@ class MeasureMemorisation:
             extracted += goes_on(self._model, row.tokens, count=count, adapted=True)
             by_base += goes_on(self._model, row.tokens, count=count, adapted=False)
         return Extraction(examples=examined, extracted=extracted, extracted_by_base=by_base) if examined else None
+
+
+def likelihoods_of(
+    model: Any,  # noqa: ANN401 - of peft
+    tokenizer: Any,  # noqa: ANN401 - of transformers
+    canary: Canary,
+    planted: Planted,
+) -> tuple[list[float], list[float]]:
+    """Return the log-likelihoods, in nats, of a canary and then of its candidates: by the model, and by its base."""
+    others = canary.others(planted.check.candidates, seed=planted.origin)
+    texts, _ = rows_of([_example(each) for each in (canary, *others)], tokenizer, max_length=2**31)
+    tokens = [list(each.tokens) for each in texts]
+    begin = _shared(tokens)
+    trained, base = (log_likelihoods(model, tokens, begin=begin, adapted=adapted).tolist() for adapted in (True, False))
+    return trained, base
+
+
+def ranks_of(trained: Sequence[float], base: Sequence[float], *, repeats: int) -> Ranks:
+    """Return the ranks of a canary, the first, among its candidates, by their log-likelihoods."""
+    gained = [after - before for after, before in zip(trained, base, strict=True)]
+    return Ranks(repeats=repeats, calibrated=_rank(gained), alone=_rank(trained), of_base=_rank(base))
 
 
 def facts_of(found: Memorisation) -> Mapping[str, Any]:
