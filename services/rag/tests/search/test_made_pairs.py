@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers.models.bert import BertConfig, BertForSequenceClassification
 
 from tests.bench._upper_layers import Batch, learn
 from tests.bench.reranker.training import made, nearest, passages
