@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -297,6 +298,27 @@ def test_an_adapter_that_says_more_than_is_served_is_refused(
     with pytest.raises(ModelRefused, match=f"adapter@1 is refused.*{why}"):
         LoraAdapter.read(folder, name="adapter@1", base="base@1").put_into(tree, dtype=torch.float32)
     assert time.thread_time() - began < 5
+
+
+def test_small_magnitudes_count_in_bfloat16(tmp_path: Path) -> None:
+    base = write_tiny_model(tmp_path / "base")
+    folder = write_tiny_adapter(tmp_path / "adapter", base, use_dora=True)
+    weights = load_file(folder / WEIGHTS)
+    scale = 1.002  # which bfloat16 rounds to 1, as it does most of what is scaled by it
+    for key, stored in load_file(base / "model.safetensors").items():
+        adapted = f"base_model.model.{key.removesuffix('.weight')}"
+        if f"{adapted}.lora_magnitude_vector" in weights:
+            weights[f"{adapted}.lora_B.weight"].zero_()
+            weights[f"{adapted}.lora_magnitude_vector"] = scale * stored.float().norm(dim=1)
+    save_file(weights, folder / WEIGHTS)
+    trees = [ModelWeights(base, name="base@1", dtype=torch.bfloat16).tree() for _ in range(2)]
+    LoraAdapter.read(folder, name="a@1", base="base@1").put_into(trees[1], dtype=torch.bfloat16)
+    name = next(name for name, each in trees[1].named_modules() if isinstance(each, LoraLayer))
+
+    given = torch.randn(64, trees[0].get_submodule(name).in_features, dtype=torch.bfloat16)
+    plain, scaled = (tree.get_submodule(name)(given).float() for tree in trees)
+
+    assert 1.0003 < (scaled * plain).sum() / (plain * plain).sum() <= scale
 
 
 @pytest.mark.parametrize("kept", [0, 1], ids=["no magnitude", "one magnitude"])

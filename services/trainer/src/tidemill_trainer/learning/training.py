@@ -37,7 +37,7 @@ from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.loading import load_config, load_model, load_tokenizer, scoring_config
 from tidemill_trainer.learning.measuring import measure, planted
 from tidemill_trainer.learning.methods import METHODS
-from tidemill_trainer.learning.packing import packed
+from tidemill_trainer.learning.packing import packed, refuse_mixed
 from tidemill_trainer.learning.ranks import Rank, Ranks, together
 from tidemill_trainer.learning.reports import Reports, Unreported
 from tidemill_trainer.registry.domain.reward_model import HEAD
@@ -96,6 +96,8 @@ def train(job: Job, reports: Reports) -> None:
         job = replace(job, args=decided["args"])
         transformers.set_seed(job.args["seed"])  # before the adapter is initialized with random weights
         trainer = _trainer(job, rows, base, device=device, dtype=dtype, held_out=held_out)
+        if job.args.get("packing"):
+            refuse_mixed(trainer, name=job.base_name)
         reporter = _ProgressReporter(
             job, reports if rank.leads else Unreported(), versions=_versions(job, device, dtype), ranks=ranks
         )
