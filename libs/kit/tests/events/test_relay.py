@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from bson.errors import InvalidBSON
 
 from libs.kit.tests.events.harness import FlakyPublisher
 from libs.kit.tests.events.relay_harness import Office, by_subject, running, write
@@ -256,3 +257,24 @@ async def test_a_broken_entry_holds_up_its_own_aggregate_only(office: Office, pu
         await eventually(lambda: relay.outbox_length() == 0)
     assert by_subject(await office.published()) == {"sound": [1]}
     assert await office.waiting() == 1
+
+
+async def test_an_outbox_that_cannot_be_read_holds_up_its_own_aggregate_only(
+    office: Office, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = type(office.notes).find
+
+    def finding(notes: Collection, chosen: Document, fields: Document) -> Any:  # noqa: ANN401 - what the driver returns
+        if "outbox" in fields and "acme/n1" in chosen["_id"]["$in"]:
+            raise InvalidBSON
+        return find(notes, chosen, fields)
+
+    monkeypatch.setattr(type(office.notes), "find", finding)
+    relay = office.relay(publisher)
+    notes = office.aggregates(relay.enqueuer(office.notes))
+    for note in (0, 0, 1, 1, 2, 2):
+        await write(notes, f"n{note}", "read with another one")
+    async with running(relay):
+        await eventually(lambda: relay.outbox_length() == 0)
+
+    assert by_subject(await office.published()) == {f"n{note}": [1, 2] for note in (0, 2)}
