@@ -111,31 +111,6 @@ async def test_a_work_that_needs_more_than_there_is_is_passed_over_until_it_is_t
     assert (begun[-1], memory.free) == ("late", 6)
 
 
-async def test_of_many_works_of_a_project_the_first_in_order_are_asked_for_what_they_need() -> None:
-    turns, asked = Turns(4), list[int]()
-
-    class Asked:
-        def __init__(self, number: int) -> None:
-            self._number = number
-
-        def take(self) -> bool:
-            asked.append(self._number)
-            return False
-
-        def give_back(self) -> None:
-            raise AssertionError
-
-    waiting = [asyncio.create_task(turns.take("one", rank=-n, needs=Asked(n))) for n in range(200)]
-    await asyncio.sleep(0)
-    asked.clear()
-    turns.serve()
-
-    assert asked == list(range(199, 199 - 16, -1))
-    for each in waiting:
-        each.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-
-
 async def test_what_was_taken_for_a_work_that_is_cancelled_before_it_begins_is_given_back() -> None:
     turns, memory = Turns(1), Memory(4)
     async with turns.of("one", needs=memory.of(3)):

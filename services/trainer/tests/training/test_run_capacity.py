@@ -180,6 +180,32 @@ async def test_a_large_run_begins_also_where_all_places_are_full_until_a_run_end
             end.set()
 
 
+async def test_a_run_that_capacity_is_kept_for_begins_however_many_of_its_project_are_before_it() -> None:
+    there, turns = capacity(), Turns(4)
+    clock: Any = there.clock
+    assert taken(there, "first", Need(memory_bytes=4 * GIB))
+
+    def waits(name: str, gib: int, rank: float) -> asyncio.Task[None]:
+        there.expect(key(name), Need(memory_bytes=gib * GIB))
+        return asyncio.create_task(turns.take("acme", rank=rank, needs=Part(there, key(name))))
+
+    large = waits("large", 9, 0)
+    await asyncio.sleep(0)
+    clock.advance(there.reserve_after)
+    before = [waits(f"before-{n}", 8, -1) for n in range(200)]
+    await asyncio.sleep(0)
+
+    there.give_back(key("first"))
+    turns.serve()
+    await asyncio.sleep(0)
+
+    assert large.done()
+    assert not any(each.done() for each in before)
+    for each in before:
+        each.cancel()
+    await asyncio.gather(*before, return_exceptions=True)
+
+
 @dataclass(frozen=True)
 class Part:
     there: RunCapacity

@@ -10,8 +10,6 @@ from typing import Protocol, Self, TypeVar
 R = TypeVar("R")
 
 _CROWD = 100
-_ASKED = 16
-"""Works of one project that are asked at a time whether what they need is there."""
 
 
 class Needs(Protocol):
@@ -37,7 +35,7 @@ class Turns:
     """Places that are given to one waiting project after the other; within one by rank, then in the order of arrival.
 
     One project gets three quarters of them at most, so that what others have never waits for what one has. A work that
-    needs more than a place is passed over as long as that is not there; of each project so many are asked, in order.
+    needs more than a place is passed over as long as that is not there.
     """
 
     def __init__(self, places: int) -> None:
@@ -106,7 +104,7 @@ class Turns:
         """Give a place to the project's first that has what it needs, and let other projects be first the next time."""
         line, served = self._waiting.pop(project), False
         passed: list[_Waiting] = []
-        while line and not served and len(passed) < _ASKED and self._may(project):
+        while line and not served and self._may(project):
             first = heapq.heappop(line)
             _, _, place, needs = first
             if place.done():
