@@ -53,16 +53,6 @@ def objects_of(
         "immutable": True,
         "data": {SPEC_FILE: spec},
     }
-    policy = {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": meta,
-        "spec": {
-            "podSelector": {"matchLabels": own},
-            "policyTypes": ["Ingress"],
-            "ingress": [{"from": [{"podSelector": {"matchLabels": own}}]}],
-        },
-    }
     service = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -90,7 +80,17 @@ def objects_of(
             },
         },
     }
-    return [policy, config, service, job]
+    return [_policy(meta, own), config, service, job]
+
+
+def _policy(meta: Mapping[str, Any], own: Mapping[str, str]) -> dict[str, Any]:
+    pods = {"matchLabels": own}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": meta,
+        "spec": {"podSelector": pods, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": pods}]}]},
+    }
 
 
 def _pod(cluster: Cluster, name: str, config: str) -> dict[str, Any]:
