@@ -20,7 +20,8 @@ from tests.bench._labelled import Line
 from tests.bench._upper_layers import BATCH, SEED, Batch, Learnt, learn, padded
 from tests.bench.names.made import Made
 
-LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG")
+LABELS = ("O", "PER", "LOC", "ORG")
+"""Without marks of where a name begins: words of one kind side by side are one name."""
 _SHORT: Mapping[str, str] = {"person": "PER", "place": "LOC", "organisation": "ORG"}
 CAPITAL = 0.7
 """Of the spread of the tokens' vectors, that of the one for a capital letter."""
@@ -100,8 +101,7 @@ def label_numbers(encoding: Encoding, line: Line) -> list[int]:
             numbers.append(NONE)
             continue
         inside = [label for label in line.labels if label[0] <= start and stop <= label[1]]
-        label = f"{'B' if inside[0][0] == start else 'I'}-{_SHORT[inside[0][2]]}" if inside else "O"
-        numbers.append(LABELS.index(label))
+        numbers.append(LABELS.index(_SHORT[inside[0][2]] if inside else "O"))
     return numbers
 
 

@@ -74,7 +74,7 @@ def test_words_have_the_label_of_their_name_at_their_first_token_with_case_and_w
     encoding = known.tokenizer.encode(line.text)
     labels = [LABELS[number] for number in label_numbers(encoding, line) if number != NONE]
 
-    assert labels == ["O", "B-PER", "I-PER", "O", "O", "B-PER", "O"]
+    assert labels == ["O", "PER", "PER", "O", "O", "PER", "O"]
     upper, lower = (known.tokenizer.encode(text, add_special_tokens=False).ids for text in ("Ask", "ask"))
     assert upper != lower
     assert known.bases[upper].tolist() == lower
