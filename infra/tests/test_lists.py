@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 FILTERS = {
+    "evaluator/evaluations/after_provider_change.py": [{"deployment"}],
     "evaluator/evaluations/triggers.py": [{"candidate"}, {"collection"}],
     "evaluator/evaluations/estimate_power.py": [{"gate"}],
     "evaluator/evaluations/compare_prompts.py": [{"gate", "candidate"}],

@@ -97,6 +97,7 @@ class Others:
         for partition, records in batches.items():
             for record in records:
                 headers = {name: raw.decode() for name, raw in record.headers}
-                if headers.get("ce_project") == self.project:
+                known = {(of, each.get("ce_id")) for of, each, _ in self.received}  # events may be delivered again
+                if headers.get("ce_project") == self.project and (partition.topic, headers.get("ce_id")) not in known:
                     self.received.append((partition.topic, headers, json.loads(record.value)))
         return [(headers, body) for of, headers, body in self.received if of == topic]

@@ -70,12 +70,16 @@ class Curated:
         )
 
     async def reported(self, count: int, *, topic: str = EVENTS) -> list[ConsumerRecord]:
-        """Return the records of this project, once there are so many."""
+        """Return the records of this project, once there are so many; those that are delivered again count once."""
 
         async def are_there() -> bool:
             for partition, records in (await self.consumer.getmany(timeout_ms=100)).items():
-                mine = [each for each in records if dict(each.headers).get("ce_project") == self.name.encode()]
-                self.received[partition.topic] += mine
+                known = {dict(each.headers).get("ce_id") for each in self.received[partition.topic]}
+                for each in records:
+                    headers = dict(each.headers)
+                    if headers.get("ce_project") == self.name.encode() and headers.get("ce_id") not in known:
+                        known.add(headers.get("ce_id"))
+                        self.received[partition.topic].append(each)
             return len(self.received[topic]) >= count
 
         await eventually(are_there)
