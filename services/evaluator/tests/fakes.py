@@ -9,6 +9,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from services.evaluator.tests.builders import BASE, DEADLINE_S, DIGEST, TUNED
+from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound, TidemillError
 from tidemill_evaluator.errors import EvaluationLost
@@ -27,7 +28,8 @@ from tidemill_evaluator.evaluations.ports import (
     Question,
     Version,
 )
-from tidemill_evaluator.suites.domain.cases import CaseSet, DocumentVersion
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet, DocumentVersion
+from tidemill_evaluator.suites.ports import Origin
 
 R = TypeVar("R")
 
@@ -221,6 +223,36 @@ class InMemoryReaders:
         if self.away:
             raise self.away
         return frozenset(versions) & self.secret
+
+
+class InMemoryOrigins:
+    """Implements `suites.ports.CaseOrigins`."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, tuple[Origin, Sequence[Case]]] = {}
+
+    async def keep(self, project: str, suite: str, content: ObjectRef, cases: Sequence[Case]) -> None:
+        if any(case.end_user or case.corrected_by or case.rests_on for case in cases):
+            origin = Origin(project=project, suite=suite, content=content, size=len(cases))
+            self.kept[content.key] = (origin, cases)
+
+    async def of_user(self, project: str, end_user: str) -> Sequence[Origin]:
+        found = self.kept.values()
+        return [origin for origin, cases in found if origin.project == project and _any_of(cases, end_user)][:1]
+
+    async def of_document(self, document: str) -> Sequence[Origin]:
+        rest = [
+            (origin, {each.document for case in cases for each in case.rests_on})
+            for origin, cases in self.kept.values()
+        ]
+        return [origin for origin, documents in rest if document in documents][:1]
+
+    async def forget(self, origin: Origin) -> None:
+        self.kept.pop(origin.content.key, None)
+
+
+def _any_of(cases: Sequence[Case], end_user: str) -> bool:
+    return any(case.is_of(end_user) for case in cases)
 
 
 class ProcessesHere:

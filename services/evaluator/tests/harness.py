@@ -24,6 +24,7 @@ from services.evaluator.tests.fakes import (
     InMemoryDatasets,
     InMemoryInference,
     InMemoryModels,
+    InMemoryOrigins,
     InMemoryReaders,
     InMemoryResults,
     InMemoryRetrievalComparisons,
@@ -74,6 +75,7 @@ from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_evaluator.suites.mongo import SUITES
+from tidemill_evaluator.suites.ports import CaseOrigins
 from tidemill_evaluator.suites.schemas import BoundedSchemas
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_kit.workers import fair_share
@@ -130,7 +132,8 @@ class Evaluator:
         self.datasets = InMemoryDatasets()
         self.enqueue = Steps()
         self.metrics = registry(ExpectationMetrics(fair_share.Turns(1)), *families)
-        self.cases = exchange_cases(self.objects)
+        self.origins = InMemoryOrigins()
+        self.cases = exchange_cases(self.objects, self.origins)
         self.start = StartEvaluation(
             evaluations=self.evaluations,
             gates=self.gates,
@@ -149,6 +152,7 @@ class Evaluator:
             enqueue=self.enqueue,
         )
         self._add_reevaluations()
+        self.readers = InMemoryReaders()
         self._add_crud(limits)
         self.evaluation_crud = EvaluationCrud(evaluations=self.evaluations, retrieval=self.retrieval, clock=self.clock)
         self._add_results()
@@ -178,7 +182,6 @@ class Evaluator:
         )
 
     def _add_results(self) -> None:
-        self.readers = InMemoryReaders()
         self.list_case_results = ListCaseResults(
             evaluations=self.evaluations,
             cases=self.cases,
@@ -201,6 +204,7 @@ class Evaluator:
             schemas=BoundedSchemas(ProcessesHere()),
             gates_of=self.gate_crud.requiring,
             shipped=ShippedFiles(),
+            restricted=self.readers.restricted,
             limits=limits,
         )
 
@@ -330,8 +334,12 @@ def registry(*families: MetricFamily) -> Registry:
     return Registry(families=(OwnMetrics(fair_share.Turns(1)), LibraryMetrics(ProcessesHere()), *families))
 
 
-def exchange_cases(objects: InMemoryObjects) -> ExchangeCases:
-    return ExchangeCases(ExchangeBucket(objects, BUCKET), of_datasets={DATASETS: ExchangeBucket(objects, DATASETS)})
+def exchange_cases(objects: InMemoryObjects, origins: CaseOrigins | None = None) -> ExchangeCases:
+    return ExchangeCases(
+        ExchangeBucket(objects, BUCKET),
+        of_datasets={DATASETS: ExchangeBucket(objects, DATASETS)},
+        origins=origins or InMemoryOrigins(),
+    )
 
 
 async def ready(**settings: int) -> Evaluator:

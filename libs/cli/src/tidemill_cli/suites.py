@@ -13,6 +13,13 @@ from tidemill.evaluator.v1.suite_service_pb2 import ListShippedSuitesRequest, Li
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, plain, progress, show, table
 from tidemill_cli.pages import lists
+from tidemill_cli.suite_proposals import (
+    accept_proposal,
+    list_proposals,
+    propose_cases,
+    refuse_proposal,
+    show_proposal,
+)
 from tidemill_client.canaries import Canary, canaries, case_of
 from tidemill_client.connection import Connection
 from tidemill_client.declared import Suites
@@ -21,6 +28,11 @@ from tidemill_client.question_generation import Generated, QuestionGeneration
 from tidemill_core.errors import InvalidInput, PreconditionFailed
 
 suites = Commands(help="Suites of trusted cases and of judged questions.")
+suites.command("propose")(propose_cases)
+suites.command("proposals")(list_proposals)
+suites.command("proposal")(show_proposal)
+suites.command("accept")(accept_proposal)
+suites.command("refuse")(refuse_proposal)
 
 SuiteArgument = Annotated[str, typer.Argument(help="The suite.")]
 SHOWN = 20

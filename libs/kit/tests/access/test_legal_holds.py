@@ -20,6 +20,7 @@ REFUSED = (grpc.StatusCode.FAILED_PRECONDITION, "LEGAL_HOLD")
 KEEPS = {
     "tidemill.evaluator.v1.EvaluationService/DeleteGate": "the gate's evaluations stay",
     "tidemill.evaluator.v1.JudgeService/DeleteJudge": "the scores that it gave stay",
+    "tidemill.evaluator.v1.SuiteProposalService/DeleteSuiteProposal": "answers, reactions and accepted cases stay",
     "tidemill.evaluator.v1.SuiteService/DeleteSuite": "the suite's versions stay",
     "tidemill.feedback.v1.CurationService/DeleteCuration": "its examples stay",
     "tidemill.feedback.v1.FeedbackMetricService/DeleteFeedbackMetric": "its feedback stays",

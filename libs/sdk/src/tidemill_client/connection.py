@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.evaluator.v1.judge_service_pb2_grpc import JudgeServiceStub
     from tidemill.evaluator.v1.prompt_test_service_pb2_grpc import PromptTestServiceStub
     from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import RetrievalEvaluationServiceStub
+    from tidemill.evaluator.v1.suite_proposal_service_pb2_grpc import SuiteProposalServiceStub
     from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
     from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
     from tidemill.feedback.v1.feedback_metric_service_pb2_grpc import FeedbackMetricServiceStub
@@ -352,6 +353,8 @@ class Connection:
     """Review queues and their items."""
     suites: "_Stub[SuiteServiceStub]" = _Stub("evaluator", "suite")
     """Suites of trusted cases."""
+    suite_proposals: "_Stub[SuiteProposalServiceStub]" = _Stub("evaluator", "suite_proposal")
+    """Cases that suites take once an operator accepts them."""
     judges: "_Stub[JudgeServiceStub]" = _Stub("evaluator", "judge")
     """Models that score answers by a rubric."""
     evaluations: "_Stub[EvaluationServiceStub]" = _Stub("evaluator", "evaluation")

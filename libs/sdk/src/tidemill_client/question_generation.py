@@ -1,6 +1,5 @@
 """Questions that a deployment generates from the passages of a collection, kept where they can be judged by."""
 
-import random
 import re
 import uuid
 from collections import Counter
@@ -8,28 +7,22 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from tidemill.content.v1.content_pb2 import Passage
 from tidemill.inference.v1.inference_pb2 import Purpose
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest
 from tidemill.ingest.v1.document_pb2 import Document
-from tidemill.rag.v1.collection_pb2 import Collection, SearchSettings
+from tidemill.rag.v1.collection_pb2 import SearchSettings
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
 from tidemill_client.concurrency import concurrently
 from tidemill_client.connection import Connection
-from tidemill_client.declared import Collections
-from tidemill_client.documents import Documents
 from tidemill_client.judged_questions import JudgedQuestion
+from tidemill_client.sampled_passages import SampledPassages
 from tidemill_client.values import text_of, user
-from tidemill_core.errors import InvalidInput
 
 INSTRUCTION = (
     "Write one question whose answer is in the text below, as someone would ask it who does not know the text and does "
     "not use its words. Ask in the language of the text, do not mention it, and reply with the question alone.\n\n"
 )
-MIN_PASSAGE_CHARS = 120
-MAX_DOCUMENTS = 20_000
-"""Documents of the collection's sources that are listed."""
-_PASSAGES, _FOUND_WITHIN, _QUERY_CHARS = 20, 20, 400
+_FOUND_WITHIN = 20
 _MAX_CONCURRENT = 4
 _LENGTHS = range(10, 301)
 _COPIED_WORDS = 8
@@ -67,7 +60,7 @@ class QuestionGeneration:
 
     def __init__(self, connection: Connection, collection: str, deployment: str) -> None:
         self._connection, self._name, self._deployment = connection, collection, deployment
-        self._documents_of = Documents(connection)
+        self._passages = SampledPassages(connection, collection)
 
     async def __call__(
         self, count: int, *, seed: int = 0, watch: Callable[[Generated], None] = lambda _generated: None
@@ -78,8 +71,7 @@ class QuestionGeneration:
             InvalidInput: the sources of the collection have no documents.
 
         """
-        documents = await self._documents(await Collections(self._connection).get(self._name))
-        random.Random(seed).shuffle(documents)  # noqa: S311 - not for security
+        documents = await self._passages.documents(seed=seed)
         generated, known = Generated(), set[str]()
 
         async def offered() -> AsyncIterator[Document]:
@@ -100,21 +92,9 @@ class QuestionGeneration:
                 watch(generated)
         return generated
 
-    async def _documents(self, collection: Collection) -> list[Document]:
-        found = list[Document]()
-        for source in collection.sources:
-            async for document in self._documents_of.all(source=source):
-                found.append(document)
-                if len(found) >= MAX_DOCUMENTS:
-                    return found
-        if not found:
-            message = f"the sources of {collection.id} have no documents: add some (tidemill documents add)"
-            raise InvalidInput(message)
-        return found
-
     async def _ask(self, document: Document) -> JudgedQuestion | str:
         """Return the question of a document, or why there is none."""
-        passage = await self._passage(document)
+        passage = await self._passages.of(document)
         if passage is None:
             return NO_PASSAGE
         request = GenerateRequest(
@@ -130,20 +110,6 @@ class QuestionGeneration:
         if not await self._finds(text, document.id):
             return NOT_FOUND
         return JudgedQuestion(id=document.id, text=text, grades={document.id: 1})
-
-    async def _passage(self, document: Document) -> Passage | None:
-        """Return the passage that a place of the document's text finds: the longest, where that finds several."""
-        text = await self._documents_of.text(document.id)
-        begin = random.Random(document.id).randrange(max(len(text) - _QUERY_CHARS, 1))  # noqa: S311 - not for security
-        request = SearchRequest(
-            collection=self._name,
-            query=text[begin : begin + _QUERY_CHARS].strip() or document.key,
-            top_k=_PASSAGES,
-            sources=[document.source],
-        )
-        passages = (await self._connection.retrieval.Search(request)).passages
-        own = [each for each in passages if each.document == document.id and len(each.text) >= MIN_PASSAGE_CHARS]
-        return max(own, key=lambda each: len(each.text), default=None)
 
     async def _finds(self, text: str, document: str) -> bool:
         for settings in _WAYS:

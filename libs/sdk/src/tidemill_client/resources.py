@@ -1,7 +1,7 @@
 """The resources of one kind in a project, by the RPCs that each kind has: Create, Get, List, Update and Delete."""
 
-from collections.abc import AsyncIterator
-from types import ModuleType
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType, ModuleType
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -25,6 +25,8 @@ class Resources(Generic[R]):
     """As in `Get<noun>`."""
     field: str
     """As in `GetResponse.<field>`."""
+    on_update: Mapping[str, object] = MappingProxyType({})
+    """Further fields of each Update request."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -52,7 +54,7 @@ class Resources(Generic[R]):
     async def update(self, resource: R, *fields: str, validate_only: bool = False) -> R:
         """Update the named fields; a set etag makes the update conditional."""
         requested = {self.field: resource, "update_mask": FieldMask(paths=fields)}
-        return await self._call("Update", **requested, validate_only=validate_only)
+        return await self._call("Update", **requested, **self.on_update, validate_only=validate_only)
 
     async def delete(self, name: str, *, etag: str = "") -> R:
         """Delete a resource; a set etag makes the deletion conditional."""

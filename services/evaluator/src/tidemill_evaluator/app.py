@@ -9,12 +9,13 @@ from tidemill.evaluator.v1.prompt_test_service_pb2_grpc import add_PromptTestSer
 from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import (
     add_RetrievalEvaluationServiceServicer_to_server,
 )
+from tidemill.evaluator.v1.suite_proposal_service_pb2_grpc import add_SuiteProposalServiceServicer_to_server
 from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_evaluator.erasure import erased_by, erasures
 from tidemill_evaluator.errors import GateNotFound, SpentLevelNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.events import candidates
-from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, wire_evaluations
+from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, WiredEvaluations, wire_evaluations
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.mongo import GATE_LISTS, GATES, SPENT_LEVELS
 from tidemill_evaluator.harness_runs.wiring import wire_harness_runs
@@ -23,6 +24,7 @@ from tidemill_evaluator.metrics import library_scores
 from tidemill_evaluator.metrics.registry import Registry
 from tidemill_evaluator.metrics.wiring import wire_metrics
 from tidemill_evaluator.prompt_tests.wiring import OfOthers, wire_prompt_tests
+from tidemill_evaluator.proposals.wiring import wire_proposals
 from tidemill_evaluator.retrieval_evaluations.wiring import wire_retrieval_evaluations
 from tidemill_evaluator.safety.expectation_metrics import ExpectationMetrics
 from tidemill_evaluator.safety.shipped_files import ShippedFiles
@@ -31,9 +33,10 @@ from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.suites import schema_checks
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.domain.limits import Limits
+from tidemill_evaluator.suites.erasure import EraseCases
 from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
-from tidemill_evaluator.suites.mongo import SUITES
+from tidemill_evaluator.suites.mongo import SUITES, MongoCaseOrigins
 from tidemill_evaluator.suites.ports import Suites
 from tidemill_evaluator.suites.schemas import BoundedSchemas
 from tidemill_kit.access.grants import Shared
@@ -49,8 +52,10 @@ async def build_app(settings: EvaluatorSettings) -> App:
     suites = backend.aggregates("suites", SUITES, missing=SuiteNotFound, quota=settings.quota("suites"))
     gates = backend.aggregates("gates", GATES, missing=GateNotFound, lists=GATE_LISTS, quota=settings.quota("gates"))
     levels = backend.aggregates("spent_levels", SPENT_LEVELS, missing=SpentLevelNotFound)
+    origins = backend.indexed(MongoCaseOrigins(backend.database["suite_origins"]))
     cases = ExchangeCases(
         backend.own_bucket(settings.exchange_bucket),
+        origins=origins,
         of_datasets={name: backend.bucket(name) for name in settings.dataset_buckets},
         shared=backend.shared(Shared.DATASET),
     )
@@ -73,11 +78,13 @@ async def build_app(settings: EvaluatorSettings) -> App:
     evaluations = wire_evaluations(settings, backend, others)
     changed = evaluations.triggers.gate_changed
     gate_crud = GateCrud(gates=gates, changed=changed, metrics=metrics, limits=limits, clock=SystemClock())
-    suite_crud = _suite_crud(suites, cases, processes, gates=gate_crud, limits=limits)
-    erased = erased_by(cases, evaluations, retrieval, prompt_tests, judges, harness_runs)
+    suite_crud = _suite_crud(suites, cases, processes, evaluations, gates=gate_crud, limits=limits)
+    erase = EraseCases(suites=suites, cases=cases, origins=origins)
+    erased = erased_by(erase, cases, evaluations, retrieval, prompt_tests, judges, harness_runs)
     return backend.app(
         servicers=[
             (add_SuiteServiceServicer_to_server, GrpcSuiteService(suites=suite_crud)),
+            (add_SuiteProposalServiceServicer_to_server, wire_proposals(settings, backend, suites, cases, processes)),
             (add_EvaluationServiceServicer_to_server, evaluations.servicer(gate_crud)),
             (add_JudgeServiceServicer_to_server, judges.servicer(gate_crud.measuring)),
             (add_RetrievalEvaluationServiceServicer_to_server, retrieval.servicer),
@@ -101,8 +108,14 @@ async def build_app(settings: EvaluatorSettings) -> App:
     )
 
 
-def _suite_crud(
-    suites: Suites, cases: ExchangeCases, processes: BoundedProcesses, *, gates: GateCrud, limits: Limits
+def _suite_crud(  # noqa: PLR0913 - what it is made of
+    suites: Suites,
+    cases: ExchangeCases,
+    processes: BoundedProcesses,
+    evaluations: WiredEvaluations,
+    *,
+    gates: GateCrud,
+    limits: Limits,
 ) -> SuiteCrud:
     return SuiteCrud(
         suites=suites,
@@ -110,6 +123,7 @@ def _suite_crud(
         schemas=BoundedSchemas(processes),
         gates_of=gates.requiring,
         shipped=ShippedFiles(),
+        restricted=evaluations.list_case_results.readers.restricted,
         limits=limits,
     )
 

@@ -20,11 +20,14 @@ from tidemill_evaluator.judges.erasure import StopMeasurements
 from tidemill_evaluator.judges.mongo_items import items_of_user
 from tidemill_evaluator.judges.ports import Judges
 from tidemill_evaluator.judges.wiring import WiredJudges
+from tidemill_evaluator.prompt_tests.mongo_results import prompt_results_of_user
 from tidemill_evaluator.prompt_tests.ports import PromptTests
 from tidemill_evaluator.prompt_tests.wiring import WiredPromptTests
+from tidemill_evaluator.proposals.mongo import candidates_of_user, candidates_with_document
 from tidemill_evaluator.retrieval_evaluations.ports import RetrievalEvaluations
 from tidemill_evaluator.retrieval_evaluations.wiring import WiredRetrievalEvaluations
 from tidemill_evaluator.settings import EvaluatorSettings
+from tidemill_evaluator.suites.erasure import EraseCases
 from tidemill_evaluator.suites.ports import Cases
 from tidemill_kit.erasure.documents import documents, documents_of_jobs
 from tidemill_kit.erasure.objects import objects
@@ -40,6 +43,7 @@ class Erased:
     evaluations: Evaluations
     leases: Leases
     cases: Cases
+    erase_cases: EraseCases
     retrieval_evaluations: RetrievalEvaluations
     retrieval_leases: Leases
     prompt_tests: PromptTests
@@ -50,6 +54,7 @@ class Erased:
 
 
 def erased_by(  # noqa: PLR0913, PLR0917 - all features that store something
+    erase_cases: EraseCases,
     cases: Cases,
     evaluations: WiredEvaluations,
     retrieval: WiredRetrievalEvaluations,
@@ -60,6 +65,7 @@ def erased_by(  # noqa: PLR0913, PLR0917 - all features that store something
     """Return what the steps need of what `app.py` has wired."""
     return Erased(
         cases=cases,
+        erase_cases=erase_cases,
         evaluations=evaluations.evaluations,
         leases=evaluations.leases,
         retrieval_evaluations=retrieval.evaluations,
@@ -76,6 +82,7 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
     """Return the steps: first what starts work and has work done, then what that leaves."""
     database, clock = backend.database, SystemClock()
     collection, results = database["evaluations"], database["case_results"]
+    proposed = database["proposed_cases"]
     cancel = CancelEvaluations(evaluations=parts.evaluations, clock=clock)
     cancel_retrieval = CancelEvaluations(evaluations=parts.retrieval_evaluations, clock=clock)
     cancel_tests = CancelEvaluations(evaluations=parts.prompt_tests, clock=clock)
@@ -107,15 +114,26 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
             documents_of_jobs("prompt tests", database["prompt_tests"], end=cancel_tests, leases=parts.prompt_leases),
             documents("results of prompt tests", database["prompt_results"]),
             documents("suites", database["suites"]),
+            documents("names of versions with cases of people", database["suite_origins"]),
+            documents("proposals of cases", database["suite_proposals"]),
+            documents("proposed cases", database["proposed_cases"]),
             documents("harness runs", database["harness_runs"]),
             reports,
             objects("cases of suites and reports of harness runs", backend.objects, settings.exchange_bucket),
         ],
         Scope.END_USER: [
             Step(kind="evaluations that were ended", erase=of_user),
+            documents("proposed cases", proposed, where=candidates_of_user),
+            Step(kind="versions of suites with cases", erase=parts.erase_cases.of_user),
             documents("case results", results, where=results_of_user),
+            documents("results of prompt tests", database["prompt_results"], where=prompt_results_of_user),
             Step(kind="measurements of judges that were stopped", erase=stop.of_user),
             documents("judged answers", database["judged_items"], where=items_of_user),
         ],
-        Scope.DOCUMENT: [documents("case results with passages", results, where=results_with_document), reports],
+        Scope.DOCUMENT: [
+            documents("case results with passages", results, where=results_with_document),
+            documents("proposed cases", proposed, where=candidates_with_document),
+            Step(kind="versions of suites with cases", erase=parts.erase_cases.of_document),
+            reports,
+        ],
     }

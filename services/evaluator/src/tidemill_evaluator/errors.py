@@ -7,6 +7,7 @@ NotFound
 ├── SpentLevelNotFound
 ├── EvaluationNotFound
 ├── HarnessRunNotFound
+├── ProposalNotFound
 ├── HarnessReportGone       none was sent with a run, or it was erased
 └── CasesErased             the held-out split that an evaluation has begun with is not there any more
 Conflict
@@ -19,6 +20,9 @@ PreconditionFailed
 ├── CandidateNotReady
 ├── NoJudgements
 ├── EvaluationFinished
+├── ProposalDecided         it was accepted or refused before
+├── ProposalInterrupted     its request, or its acceptance, was interrupted: sent again, it goes on
+├── NothingProposed         a proposal has no case that a suite could take
 ├── HarnessRunsDiffer       two runs have nothing to compare
 └── NoVerdict               why a comparison came to no verdict; ends as an evaluation's reason
 """
@@ -80,6 +84,44 @@ class SuiteNotFound(NotFound):
 
     def __init__(self, suite: str) -> None:
         super().__init__(f"suite {suite} does not exist in this project: create it first", suite=suite)
+
+
+class ProposalNotFound(NotFound):
+    """The caller's project has no such proposal."""
+
+    reason = "PROPOSAL_NOT_FOUND"
+
+    def __init__(self, proposal: str) -> None:
+        super().__init__(f"proposal {proposal} does not exist in this project", proposal=proposal)
+
+
+class ProposalDecided(PreconditionFailed):
+    """A proposal is decided once."""
+
+    reason = "PROPOSAL_DECIDED"
+
+    def __init__(self, proposal: str, *, state: str) -> None:
+        super().__init__(f"proposal {proposal} is {state} already: make another one", proposal=proposal)
+
+
+class ProposalInterrupted(PreconditionFailed):
+    """What made a proposal, or accepted it, was interrupted."""
+
+    reason = "PROPOSAL_INTERRUPTED"
+
+    def __init__(self, proposal: str) -> None:
+        message = f"proposal {proposal}: a request for it was interrupted: send that request again first"
+        super().__init__(message, proposal=proposal)
+
+
+class NothingProposed(PreconditionFailed):
+    """A proposal has no case that a suite could take."""
+
+    reason = "NOTHING_PROPOSED"
+
+    def __init__(self, proposal: str) -> None:
+        message = f"proposal {proposal} has no case left: its candidates were refused, left out or erased; refuse it"
+        super().__init__(message, proposal=proposal)
 
 
 class SpentLevelNotFound(NotFound):

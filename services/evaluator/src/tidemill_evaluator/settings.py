@@ -9,6 +9,7 @@ from pydantic_settings import SettingsConfigDict
 from tidemill_evaluator.evaluations.domain.comparison import Evidence
 from tidemill_evaluator.metrics.domain.code import CodeLimits
 from tidemill_evaluator.prompt_tests.domain.grid import GridLimits
+from tidemill_evaluator.proposals.domain.candidate import ProposalLimits
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.runtime.settings import ServiceSettings
@@ -19,6 +20,7 @@ _LIMITS = Limits()
 _CODE = CodeLimits()
 _EVIDENCE = Evidence()
 _GRID = GridLimits()
+_PROPOSAL = ProposalLimits()
 _WALL_SHARE = 12
 """Of the processor time: how long it may take on a busy machine."""
 _MAX_WAITING_SCORES = 1000
@@ -45,7 +47,7 @@ class EvaluatorSettings(ServiceSettings):
     trainer_address: str
     """trainer's gRPC host:port."""
     feedback_address: str = ""
-    """feedback's gRPC host:port; without it no judge is measured."""
+    """feedback's gRPC host:port; without it no judge is measured, and no live answers are proposed."""
     rag_address: str
     """rag's gRPC host:port."""
     exchange_bucket: str = "tidemill-evaluator-exchange"
@@ -149,6 +151,16 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum number of judged documents per case."""
     max_report_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=15 * 1024 * 1024)
     """Maximum size of the compressed report of a run of a harness."""
+    max_suite_proposals: int = Field(default=1000, ge=1)
+    """Maximum number of proposals of cases per project."""
+    max_proposed_cases: int = Field(default=_PROPOSAL.candidates, ge=1, le=1000)
+    """Maximum number of candidates per proposal."""
+    max_proposal_characters: int = Field(default=_PROPOSAL.characters, ge=1, le=1_000_000)
+    """Maximum length of all candidates of a proposal together, in characters."""
+    near_duplicate_share: float = Field(default=_PROPOSAL.near, gt=0, le=1)
+    """Share of common words from which two questions are near duplicates (Jaccard)."""
+    supported_share: float = Field(default=_PROPOSAL.supported, ge=0, le=1)
+    """Share of a generated reference's words that have to be in the passage that it was generated from."""
     max_requirements: int = Field(default=_LIMITS.requirements, ge=1, le=40)
     """Maximum number of requirements per gate."""
 
@@ -171,6 +183,16 @@ class EvaluatorSettings(ServiceSettings):
             cells=self.max_prompt_test_cells,
             questions=self.max_prompt_test_questions,
             characters=self.max_prompt_test_characters,
+        )
+
+    @property
+    def proposal_limits(self) -> ProposalLimits:
+        """How large a proposal may be, and when a candidate is refused."""
+        return ProposalLimits(
+            candidates=self.max_proposed_cases,
+            characters=self.max_proposal_characters,
+            near=self.near_duplicate_share,
+            supported=self.supported_share,
         )
 
     @property

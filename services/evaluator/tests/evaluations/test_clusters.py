@@ -20,9 +20,10 @@ from tidemill_evaluator.evaluations.domain.clusters import (
 from tidemill_evaluator.evaluations.domain.comparison import Asked, Comparison, Evidence, Interval, compared, impossible
 from tidemill_evaluator.evaluations.domain.power import Bound, Counted, Power, RequirementPower
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
+from tidemill_evaluator.evaluations.domain.slices import slices_of
 from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.statistics.intervals import BettingIntervals
-from tidemill_evaluator.suites.domain.cases import Case, CaseSet, DocumentVersion, Judgement
+from tidemill_evaluator.suites.domain.cases import VARIANT_OF, Case, CaseSet, DocumentVersion, Judgement
 
 TRUTH = CaseSet(suite="truth", number=3, size=3, content=ObjectRef(bucket="b", key="acme/x/y", size=1, sha256=""))
 
@@ -91,6 +92,14 @@ def test_a_document_of_another_project_is_another_one() -> None:
     cases = [Case(id=str(n), question=str(n), reference="x", rests_on=(each,)) for n, each in enumerate([own, shared])]
 
     assert len({each.cluster for each in numbered(cases, ["document"]).values()}) == 2
+
+
+def test_a_case_and_its_variants_are_one_observation_and_no_slice() -> None:
+    variants = [Case(id=name, question=f"{name}?", reference="x", labels={VARIANT_OF: "c1"}) for name in ("v1", "v2")]
+    cases = [*(Case(id=name, question=f"{name}?", reference="x") for name in ("c1", "c2")), *variants]
+
+    assert [each.cluster for each in numbered(cases, []).values()] == [0, 1, 0, 0]
+    assert {name for values in slices_of(cases, held_out=False).values() for name in values} == set()
 
 
 def test_repeats_of_a_question_count_once_and_so_do_the_questions_of_a_cluster() -> None:

@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToJson
 from services.evaluator.tests.builders import ADA as ADA_CALLS
 from services.evaluator.tests.builders import BUCKET, DATASETS, cases, example, passage, request
 from services.evaluator.tests.evaluations.test_events import comparison, running
+from services.evaluator.tests.fakes import InMemoryOrigins
 from services.evaluator.tests.harness import Evaluator
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.resources import owner_of
@@ -150,7 +151,11 @@ async def test_an_evaluation_that_asks_what_an_erased_user_asked_ends_and_others
         size=3,
         content=ObjectRef(bucket="datasets", key="acme/sft/gone", size=1, sha256="0" * 64),
     )
-    for origin, case_set in (("ada", asked_by_ada), ("suite", suite), ("gone", gone), ("queued", None)):
+    live = [replace(case, proposal="p1", end_user="ada") for case in cases(1)]
+    content = await evaluator.cases.put("acme", "live", live)
+    of_suite = CaseSet(suite="live", number=1, size=1, content=content)
+    sets = (("ada", asked_by_ada), ("live", of_suite), ("suite", suite), ("gone", gone), ("queued", None))
+    for origin, case_set in sets:
         await stores.add(origin, cases=case_set)
     end = EndEvaluationsOfUser(
         evaluations=stores.evaluations,
@@ -160,8 +165,9 @@ async def test_an_evaluation_that_asks_what_an_erased_user_asked_ends_and_others
     )
 
     assert [await end(BOB), await end(BOB)] == [1, 0], "its cases are gone, whose they were is not known"
-    assert [await end(ADA), await end(ADA)] == [1, 0]
-    assert await stores.states() == {"ada": "failed", "suite": "running", "gone": "failed", "queued": "queued"}
+    assert [await end(ADA), await end(ADA)] == [2, 0]
+    states = {"ada": "failed", "live": "failed", "suite": "running", "gone": "failed", "queued": "queued"}
+    assert await stores.states() == states
     document = await stores.database["evaluations"].find_one({"state.origin": "ada"})
     assert document is not None
     failed = await stores.evaluations.get("acme", document["id"])
@@ -175,6 +181,7 @@ async def test_evaluations_of_other_projects_on_a_shared_dataset_end_with_its_us
     shared = ExchangeCases(
         ExchangeBucket(objects, BUCKET),
         of_datasets={DATASETS: ExchangeBucket(objects, DATASETS)},
+        origins=InMemoryOrigins(),
         shared=lambda project, name: (owner_of(name, project), name),
     )
     line = MessageToJson(example(cases(1)[0]), indent=None, preserving_proto_field_name=True).encode()

@@ -121,7 +121,8 @@ def test_a_suite_is_stored_as_it_always_was() -> None:
     stored = {"number": 2, "digest": "d", "size": 3, "content": OBJECT}
 
     counts = {"judged": 0, "without_reference": 0, "unanswerable": 0, "expecting": 0, "unscored": None}
-    assert SUITES.encode(suite) == {**stored, **counts, "generated_by": "", "shipped": None}
+    grown = {"proposed": 0, "accepted": []}
+    assert SUITES.encode(suite) == {**stored, **counts, **grown, "generated_by": "", "shipped": None}
     assert SUITES.decode(identity(suite), stored, 1) == suite
 
 

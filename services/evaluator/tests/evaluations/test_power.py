@@ -28,7 +28,7 @@ class CountedReads(ExchangeCases):
 
     def __init__(self, evaluator: Evaluator) -> None:
         stores = {DATASETS: ExchangeBucket(evaluator.objects, DATASETS)}
-        super().__init__(ExchangeBucket(evaluator.objects, BUCKET), of_datasets=stores)
+        super().__init__(ExchangeBucket(evaluator.objects, BUCKET), of_datasets=stores, origins=evaluator.origins)
         self.read_with: list[tuple[str, Sequence[str]]] = []
         self._powers = evaluator.powers
 

@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToJson
 
 from services.evaluator.tests.builders import cases, example, gate_of, passage, request
 from services.evaluator.tests.evaluations.test_events import comparison, running
-from services.evaluator.tests.fakes import InMemoryResults
+from services.evaluator.tests.fakes import InMemoryOrigins, InMemoryResults
 from services.evaluator.tests.harness import Evaluator
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import PageRequest, ResourceKey
@@ -259,7 +259,7 @@ async def store(stack: Addresses) -> AsyncIterator[tuple[ObjectStore, str]]:
 async def test_cases_go_through_the_real_bucket_and_are_verified(store: tuple[ObjectStore, str]) -> None:
     objects, bucket = store
     own = ExchangeBucket(objects, bucket)
-    contents = ExchangeCases(own, of_datasets={bucket: own})
+    contents = ExchangeCases(own, of_datasets={bucket: own}, origins=InMemoryOrigins())
     content = await contents.put("acme", "truth", cases(3))
     truth = CaseSet(suite="truth", number=1, size=3, content=content)
     data = "\n".join(line_of(case_id) for case_id in ("a", "b")).encode()

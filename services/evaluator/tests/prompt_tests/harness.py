@@ -160,6 +160,7 @@ class PromptTester:
             schemas=BoundedSchemas(ProcessesHere()),
             gates_of=_no_gates,
             shipped=ShippedFiles(),
+            restricted=self.readers.restricted,
             limits=Limits(),
         )
         self.start = StartPromptTest(

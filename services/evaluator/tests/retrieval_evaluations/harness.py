@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from services.evaluator.tests.builders import ADA, BUCKET, request, write
-from services.evaluator.tests.fakes import ProcessesHere, WholeRange
+from services.evaluator.tests.fakes import InMemoryReaders, ProcessesHere, WholeRange
 from services.evaluator.tests.harness import Steps, exchange_cases
 from tidemill_core.application import Caller, PageRequest, Requeue
 from tidemill_core.errors import NotFound, TidemillError
@@ -122,6 +122,7 @@ class RetrievalEvaluator:
             schemas=BoundedSchemas(ProcessesHere()),
             gates_of=no_gates,
             shipped=ShippedFiles(),
+            restricted=InMemoryReaders().restricted,
             limits=limits or Limits(),
         )
         self.start = StartRetrievalEvaluation(

@@ -5,6 +5,7 @@ from google.protobuf.json_format import MessageToJson
 
 from services.evaluator.tests import builders
 from services.evaluator.tests.builders import BUCKET, DATASETS, example
+from services.evaluator.tests.fakes import InMemoryOrigins
 from services.evaluator.tests.harness import exchange_cases, registry
 from tidemill_core.errors import InvalidInput, PermissionDenied
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement
@@ -26,6 +27,7 @@ async def test_cases_of_a_shared_dataset_are_read_until_it_is_shared_no_more() -
     cases = ExchangeCases(
         ExchangeBucket(objects, BUCKET),
         of_datasets={DATASETS: ExchangeBucket(objects, DATASETS)},
+        origins=InMemoryOrigins(),
         shared=lambda project, name: grants.resolve(project, Shared.DATASET, name),
     )
     (one,) = builders.cases(1)

@@ -123,8 +123,12 @@ def task_of(suite: Suite) -> str:
 
 
 def askable(suite: Suite) -> list[Case]:
-    """Return the cases that a task can ask: with a reference answer, and without earlier turns or variables."""
-    return [each for each in suite.cases if each.reference.strip() and not each.earlier and not each.variables.fields]
+    """Return the cases that a task can ask: with a reference answer, and without earlier turns or variables.
+
+    Those of end users are left out: a report has questions and answers, and is not erased with a person.
+    """
+    asked = [each for each in suite.cases if not (each.end_user or each.corrected_by)]
+    return [each for each in asked if each.reference.strip() and not each.earlier and not each.variables.fields]
 
 
 def counted(test: str, samples: Sequence[Mapping[str, Any]]) -> Iterator[HarnessScore]:

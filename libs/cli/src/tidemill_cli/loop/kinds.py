@@ -20,7 +20,7 @@ KINDS: Mapping[str, type[Resources[Any]]] = {
     "dataset": declared.DeclaredDatasets,
     "curation": declared.Curations,
     "training": declared.TrainingPlans,
-    "suite": declared.Suites,
+    "suite": declared.DeclaredSuites,
     "judge": Judges,
     "gate": declared.Gates,
     "experiment": declared.Experiments,

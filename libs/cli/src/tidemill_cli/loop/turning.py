@@ -193,10 +193,11 @@ def _suite(name: str, part: TrustedSuite, labels: dict[str, str]) -> Desired:
         shipped = ShippedCases(suite=part.shipped, languages=part.languages, max_cases=part.max_cases)
         return Desired.of("suite", Suite, name, labels=labels, shipped=shipped)
     cases = part.cases if isinstance(part.cases, list) else []
-    return Desired.of("suite", Suite, name, labels=labels, cases=[_case(case) for case in cases])
+    return Desired.of("suite", Suite, name, labels=labels, cases=[case_message(case) for case in cases])
 
 
-def _case(case: TrustedCase) -> Case:
+def case_message(case: TrustedCase) -> Case:
+    """Return the message of a case of loop.yaml or of a file."""
     turns = [
         Message(role=Role.Value(f"ROLE_{turn.role.upper()}"), parts=[Part(text=turn.text)]) for turn in case.earlier
     ]

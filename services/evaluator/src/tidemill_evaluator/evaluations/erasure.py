@@ -54,9 +54,9 @@ class EndEvaluationsOfUser:
         return await _end_all(self.evaluations, asking, lambda each: each.withdraw(now))
 
     async def _asks(self, evaluation: Evaluation, target: Target) -> bool:
-        """Return whether its held-out cases have one of the user's, or are gone by now."""
+        """Return whether its cases have one of the user's, or are gone by now."""
         for case_set in evaluation.case_sets:
-            if not case_set.dataset or owner_of(case_set.dataset, evaluation.project) != target.project:
+            if owner_of(case_set.dataset, evaluation.project) != target.project:
                 continue
             try:
                 cases = await self.cases.read(evaluation.project, case_set)

@@ -123,7 +123,8 @@ class ListCaseResults:
         restricted = await self.readers.restricted(caller, sorted(own, key=astuple)) if own else frozenset()
         readable = list[Shown]()
         for shown, name, rests_on in zip(items, names, sources, strict=True):
-            case, of_suite = asked[name], name.case_set.startswith("suite:")
+            case = asked[name]
+            of_suite = name.case_set.startswith("suite:") and not case.proposal
             if case.end_user and case.end_user == caller.subject and not case.owner:
                 readable.append(shown)
             elif rests_on is None or any(each.collection or each in restricted for each in rests_on):

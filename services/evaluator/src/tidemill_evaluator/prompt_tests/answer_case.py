@@ -57,6 +57,7 @@ class GridAsking:
             passages=passages,
             prompt=variant.prompt,
             unsaved=variant.unsaved,
+            end_user=case.end_user,
             sampling=variant.sampling,
         )
 
@@ -100,7 +101,8 @@ class AnswerCase:
         return CaseCells(
             case=case.id,
             cells=tuple(found[number][0] for number in range(len(variants))),
-            rests_on=tuple(sorted(rests_on, key=astuple)),
+            rests_on=tuple(sorted({*rests_on, *case.rests_on}, key=astuple)),
+            end_users=tuple(sorted({case.end_user, case.corrected_by} - {""})),
         )
 
     async def _cell(

@@ -90,7 +90,7 @@ class ListPromptResults:
                 break
             shown.append(ShownCells(result=each, question=case.question, reference=case.reference))
         token = token_of(place(shown[-1].result), places) if len(ordered) > len(shown) else ""
-        return Page(items=await self._readable(caller, shown), next_token=token)
+        return Page(items=await self._readable(caller, shown, asked), next_token=token)
 
     async def _asked(self, test: PromptTest) -> Mapping[str, Case]:
         cases: Sequence[Case] = test.grid.questions
@@ -101,7 +101,9 @@ class ListPromptResults:
                 cases = ()
         return {case.id: case for case in cases}
 
-    async def _readable(self, caller: Caller, shown: Sequence[ShownCells]) -> Sequence[ShownCells]:
+    async def _readable(
+        self, caller: Caller, shown: Sequence[ShownCells], asked: Mapping[str, Case]
+    ) -> Sequence[ShownCells]:
         """Return what is shown: to who does not act for users, answers on what they may read now."""
         if has_right(caller, ACT_FOR_USERS):
             return shown
@@ -111,7 +113,8 @@ class ListPromptResults:
         def hidden(each: ShownCells) -> bool:
             return any(source.collection or source in restricted for source in each.result.rests_on)
 
-        return [_without_texts(each) if hidden(each) else each for each in shown]
+        live = {each.id for each in asked.values() if each.proposal}
+        return [_without_texts(each, of_user=each.result.case in live) if hidden(each) else each for each in shown]
 
 
 def _usual(test: PromptTest, found: Sequence[CaseCells]) -> str:
@@ -120,6 +123,8 @@ def _usual(test: PromptTest, found: Sequence[CaseCells]) -> str:
     return next((name for name in (*test.grid.metrics, ROUGE_L, *sorted(scored)) if name in scored), ROUGE_L)
 
 
-def _without_texts(shown: ShownCells) -> ShownCells:
+def _without_texts(shown: ShownCells, *, of_user: bool) -> ShownCells:
+    """Return a result without its answers, and without what a user asked; what a suite asks stays."""
     cells = tuple(replace(cell, text="") for cell in shown.result.cells)
-    return replace(shown, result=replace(shown.result, cells=cells), restricted=True)
+    found = replace(shown, result=replace(shown.result, cells=cells), restricted=True)
+    return replace(found, question="", reference="") if of_user else found

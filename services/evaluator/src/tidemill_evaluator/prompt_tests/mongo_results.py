@@ -7,6 +7,7 @@ from tidemill_core.application import derived_id
 from tidemill_evaluator.errors import EvaluationLost
 from tidemill_evaluator.prompt_tests.domain.cells import CaseCells, Cell
 from tidemill_evaluator.suites.domain.cases import DocumentVersion
+from tidemill_kit.erasure.steps import Target
 from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
 
 
@@ -20,9 +21,10 @@ class MongoPromptResults:
         self._collection = collection
 
     async def ensure_indexes(self) -> None:
-        """Create the index by which results are read and erased."""
+        """Create the indexes by which results are read and erased."""
         with translated():
             await self._collection.create_index([("project", 1), ("evaluation", 1)])
+            await self._collection.create_index([("project", 1), ("end_users", 1)])
 
     async def read(self, project: str, test: str) -> Mapping[str, CaseCells]:
         """See `PromptResults.read`."""
@@ -38,6 +40,7 @@ class MongoPromptResults:
             "case": result.case,
             "cells": [asdict(cell) | {"scores": dict(cell.scores)} for cell in result.cells],
             "rests_on": [asdict(each) for each in result.rests_on],
+            "end_users": [*result.end_users],
             "epoch": epoch,
         }
         fenced: Document = {"_id": f"{project}/{derived_id(test, result.case)}", "epoch": {"$not": {"$gt": epoch}}}
@@ -50,4 +53,10 @@ def _result(document: Document) -> CaseCells:
         case=document["case"],
         cells=tuple(Cell(**(cell | {"missing": tuple(cell["missing"])})) for cell in document["cells"]),
         rests_on=tuple(DocumentVersion(**each) for each in document["rests_on"]),
+        end_users=tuple(document.get("end_users", ())),
     )
+
+
+def prompt_results_of_user(target: Target) -> Document:
+    """Return what finds the answers to an end user's questions, which a suite took from live traffic."""
+    return {"project": target.project, "end_users": target.subject}

@@ -2,21 +2,22 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Final
 
 from tidemill_core import resources
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Page, PageRequest
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import Conflict, InvalidInput, Violation
 from tidemill_core.paging import numbered_page
 from tidemill_core.resources import Write, copy_fields
+from tidemill_core.rights import ACT_FOR_USERS, has_right
 from tidemill_evaluator.errors import SuiteInUse
-from tidemill_evaluator.suites.domain.cases import SHOWN, Case, schema_text
+from tidemill_evaluator.suites.domain.cases import SHOWN, Case, schema_text, with_origins
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.shipped import ShippedSuite
 from tidemill_evaluator.suites.domain.suite import Suite
-from tidemill_evaluator.suites.ports import Cases, GatesOfSuite, Schemas, ShippedSuites, Suites
+from tidemill_evaluator.suites.ports import Cases, GatesOfSuite, Restricted, Schemas, ShippedSuites, Suites
 
 CHANGEABLE: Final = frozenset({"labels", "cases", "generated_by", "shipped"})
 _CASES: Final = frozenset({"cases", "shipped"})
@@ -32,17 +33,36 @@ class SuiteCrud:
     schemas: Schemas
     gates_of: GatesOfSuite
     shipped: ShippedSuites
+    restricted: Restricted
     limits: Limits
 
     async def get(self, caller: Caller, suite_id: str) -> tuple[Suite, Sequence[Case]]:
         """Return a suite with its current cases.
 
+        Those of proposals that rest on documents which the caller may not read are left out, and those of others are
+        shown without the messages before the question: as recorded answers are.
+
         Raises:
             SuiteNotFound: there is none.
+            DependencyUnavailable: ingest, which knows the readers, does not answer.
 
         """
         suite = await self.suites.get(caller.project, suite_id)
-        return suite, await self.cases.read(caller.project, suite.case_set)
+        cases = await self.cases.read(caller.project, suite.case_set)
+        if not suite.proposed or has_right(caller, ACT_FOR_USERS):
+            return suite, cases
+        return suite, await self._readable(caller, cases)
+
+    async def _readable(self, caller: Caller, cases: Sequence[Case]) -> Sequence[Case]:
+        sources = {each for case in cases for each in case.rests_on}
+        restricted = await self.restricted(caller, sorted(sources, key=astuple)) if sources else frozenset()
+        readable = list[Case]()
+        for case in cases:
+            if not case.proposal or (case.end_user and case.end_user == caller.subject):
+                readable.append(case)
+            elif restricted.isdisjoint(case.rests_on):
+                readable.append(replace(case, context=replace(case.context, earlier=())))
+        return readable
 
     async def list(self, caller: Caller, page: PageRequest) -> Page[Suite]:
         """Return a page of suites without cases."""
@@ -73,12 +93,20 @@ class SuiteCrud:
 
         return await resources.create(self.suites, Suite(id=given.id, project=caller.project), write, begin=begin)
 
-    async def update(
-        self, caller: Caller, given: Suite, cases: Sequence[Case], fields: frozenset[str], write: Write
+    async def update(  # noqa: PLR0913 - what is changed, and how
+        self,
+        caller: Caller,
+        given: Suite,
+        cases: Sequence[Case],
+        fields: frozenset[str],
+        write: Write,
+        *,
+        keep_proposed: bool = False,
     ) -> Suite:
         """Return the updated suite; changed cases create the next version.
 
-        Cases that are sent end what it took from a shipped suite.
+        Cases that are sent end what it took from a shipped suite; of those that it took from proposals it keeps where
+        they come from. `keep_proposed` keeps those that are not sent, too.
 
         Raises:
             InvalidInput: naming field, value and limit.
@@ -86,11 +114,14 @@ class SuiteCrud:
             Conflict: it changed since the etag.
 
         """
-        await self.suites.get(caller.project, given.id)
+        stored = await self.suites.get(caller.project, given.id)
         new_cases = bool(fields & _CASES)
         if new_cases:  # what the mask does not name is as if it were not sent
             given.shipped = given.shipped if "shipped" in fields else None
             cases = await self._cases(caller, given, cases if "cases" in fields else ())
+            if stored.proposed:
+                known = await self.cases.read(caller.project, stored.case_set)
+                cases = with_origins(cases, known, keep=keep_proposed and not given.shipped)
         await asyncio.to_thread(given.check, self.limits, cases if new_cases else None)
         await self._check_schemas(caller, cases if new_cases else ())
         content = await self._put(caller, given.id, cases, write) if new_cases else None
@@ -98,6 +129,9 @@ class SuiteCrud:
         def change(suite: Suite) -> None:
             copy_fields(given, suite, fields - _CASES)
             if new_cases:
+                if stored.proposed and keep_proposed and suite.number != stored.number:
+                    message = f"suite {suite.id} has another version meanwhile: repeat the change"
+                    raise Conflict(message)
                 suite.shipped = given.shipped
                 suite.take(cases, content)
 

@@ -16,7 +16,8 @@ from tidemill_core.resources import ResolveShared, nothing_shared, owner_of
 from tidemill_evaluator.errors import CasesErased
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, DocumentVersion, Judgement, Turn, sample_of
 from tidemill_evaluator.suites.domain.expectations import Expectation
-from tidemill_evaluator.suites.messages import ROLES, case_message
+from tidemill_evaluator.suites.messages import ROLES, case_message, origin_of
+from tidemill_evaluator.suites.ports import CaseOrigins
 from tidemill_kit.mapping import from_message
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 
@@ -47,16 +48,27 @@ class ExchangeCases:
     """
 
     def __init__(
-        self, own: ExchangeBucket, *, of_datasets: Mapping[str, ExchangeBucket], shared: ResolveShared = nothing_shared
+        self,
+        own: ExchangeBucket,
+        *,
+        of_datasets: Mapping[str, ExchangeBucket],
+        origins: CaseOrigins,
+        shared: ResolveShared = nothing_shared,
     ) -> None:
         self._own = own
+        self._origins = origins
         self._of_datasets = of_datasets
         self._shared = shared
 
     async def put(self, project: str, suite: str, cases: Sequence[Case]) -> ObjectRef:
         """See `Cases.put`."""
         data = await asyncio.to_thread(_lines, cases)
+        await self._origins.keep(project, suite, await self._own.ref_of(project, suite, data), cases)
         return await self._own.put(project, suite, data, media_type=MEDIA_TYPE)
+
+    async def remove(self, content: ObjectRef) -> None:
+        """See `Cases.remove`."""
+        await self._own.remove(content)
 
     async def read(self, project: str, case_set: CaseSet) -> Sequence[Case]:
         """See `Cases.read`."""
@@ -119,6 +131,7 @@ def _case(line: bytes, case_set: CaseSet, *, owner: str) -> Case:
             schema=MessageToDict(case.schema) if case.HasField("schema") else None,
             code_tests=case.code_tests,
             context=context,
+            **origin_of(case),
         )
     example = _parsed(line, curation_pb2.Example(), case_set)
     context = _context(example, example.earlier or _turns_of_prompt(example), case_set)

@@ -49,7 +49,8 @@ class GrpcSuiteService(SuiteServiceServicer):
         caller = current_caller()
         suite, cases = suite_of(request.suite, caller.project), cases_of(request.suite)
         fields, write = paths_of(request.update_mask, allowed=CHANGEABLE), write_of(request, etag=request.suite.etag)
-        updated = await self.suites.update(caller, suite, cases, fields, write)
+        kept = request.keep_proposed_cases
+        updated = await self.suites.update(caller, suite, cases, fields, write, keep_proposed=kept)
         return pb.UpdateSuiteResponse(suite=suite_message(updated))
 
     async def DeleteSuite(self, request: pb.DeleteSuiteRequest, _context: object) -> pb.DeleteSuiteResponse:

@@ -1,11 +1,12 @@
 """Mapping between suites and their messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tidemill.content.v1 import content_pb2
 from tidemill.evaluator.v1 import suite_pb2
 from tidemill_core.errors import InvalidInput
-from tidemill_evaluator.suites.domain.cases import Case, Context, Role, Turn
+from tidemill_evaluator.suites.domain.cases import Case, Context, DocumentVersion, Role, Turn
 from tidemill_evaluator.suites.domain.shipped import ShippedSuite
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_kit.mapping import from_message, from_struct, to_message
@@ -16,6 +17,8 @@ ROLES = {
     content_pb2.ROLE_ASSISTANT: Role.ASSISTANT,
 }
 _ROLE_NUMBERS = {role: number for number, role in ROLES.items()}
+_ORIGIN: Mapping[str, Any] = {"proposal": "", "end_user": "", "corrected_by": "", "rests_on": ()}
+"""What the evaluator alone says of a case."""
 
 
 def suite_of(message: suite_pb2.Suite, project: str) -> Suite:
@@ -27,6 +30,7 @@ def suite_of(message: suite_pb2.Suite, project: str) -> Suite:
         ignore={
             *("cases", "version", "digest"),
             *("case_count", "judged_case_count", "unanswerable_case_count", "expecting_case_count"),
+            "proposed_case_count",
         },
     )
 
@@ -52,6 +56,7 @@ def suite_message(suite: Suite, cases: Sequence[Case] = ()) -> suite_pb2.Suite:
         judged_case_count=suite.judged,
         unanswerable_case_count=suite.unanswerable,
         expecting_case_count=suite.expecting,
+        proposed_case_count=suite.proposed,
     )
 
 
@@ -71,8 +76,8 @@ def shipped_message(shipped: ShippedSuite) -> suite_pb2.ShippedSuite:
     return to_message(suite_pb2.ShippedSuite, shipped, case_count=len(shipped.cases))
 
 
-def case_of(message: suite_pb2.Case, path: str) -> Case:
-    """Return the case of a request or a file.
+def case_of(message: suite_pb2.Case, path: str, **origin: Any) -> Case:  # noqa: ANN401 - fields of a case
+    """Return the case of a request or a file; `origin` is what is known of where it comes from.
 
     Raises:
         InvalidInput: as `cases_of`.
@@ -84,8 +89,15 @@ def case_of(message: suite_pb2.Case, path: str) -> Case:
         principals=tuple(message.principals),
     )
     schema = from_struct(message.schema, field=f"{path}.schema") if message.HasField("schema") else None
-    ignored = {"earlier", "variables", "principals"}
-    return from_message(Case, message, context=context, schema=schema, ignore=ignored)
+    ignored = {"earlier", "variables", "principals", *_ORIGIN}
+    return from_message(Case, message, context=context, schema=schema, ignore=ignored, **{**_ORIGIN, **origin})
+
+
+def origin_of(message: suite_pb2.Case) -> Mapping[str, Any]:
+    """Return where a stored case comes from."""
+    rests_on = tuple(DocumentVersion(each.document, each.version, each.collection) for each in message.rests_on)
+    said = {"proposal": message.proposal, "end_user": message.end_user, "corrected_by": message.corrected_by}
+    return {**said, "rests_on": rests_on}
 
 
 def turn_of(message: content_pb2.Message, path: str) -> Turn:

@@ -1,15 +1,18 @@
 """Ports of suites."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Aggregates, Caller
-from tidemill_evaluator.suites.domain.cases import Case, CaseSet
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet, DocumentVersion
 from tidemill_evaluator.suites.domain.shipped import ShippedSuite
 from tidemill_evaluator.suites.domain.suite import Suite
 
 R = TypeVar("R")
+Restricted = Callable[[Caller, Sequence[DocumentVersion]], Awaitable[frozenset[DocumentVersion]]]
+"""Returns which of these document versions the caller may not read; raises DependencyUnavailable."""
 Suites = Aggregates[Suite]
 GatesOfSuite = Callable[[Caller, str], Awaitable[Sequence[str]]]
 """Returns the names of the gates that require a suite."""
@@ -45,11 +48,46 @@ class Schemas(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """An object with cases of end users or of documents, as one version of a suite."""
+
+    project: str
+    suite: str
+    content: ObjectRef
+    size: int
+    """Number of cases."""
+
+
+class CaseOrigins(Protocol):
+    """Names the objects that have cases of an end user or of a document, so that an erasure finds all versions."""
+
+    async def keep(self, project: str, suite: str, content: ObjectRef, cases: Sequence[Case]) -> None:
+        """Record whose cases an object has, before it is stored; nothing where it has only cases that were sent."""
+        ...
+
+    async def of_user(self, project: str, end_user: str) -> Sequence[Origin]:
+        """Return some of the objects with cases that an end user asked or corrected."""
+        ...
+
+    async def of_document(self, document: str) -> Sequence[Origin]:
+        """Return some of the objects with cases that rest on a document."""
+        ...
+
+    async def forget(self, origin: Origin) -> None:
+        """Remove one, whose object is gone."""
+        ...
+
+
 class Cases(Protocol):
     """Stores the cases of suites as immutable objects, and reads sets of cases."""
 
     async def put(self, project: str, suite: str, cases: Sequence[Case]) -> ObjectRef:
         """Store the cases; idempotent."""
+        ...
+
+    async def remove(self, content: ObjectRef) -> None:
+        """Remove the cases of one version of a suite; idempotent."""
         ...
 
     async def read(self, project: str, case_set: CaseSet) -> Sequence[Case]:

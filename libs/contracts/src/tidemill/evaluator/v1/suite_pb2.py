@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tidemill.content.v1 import content_pb2 as tidemill_dot_content_dot_v1_dot_content__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/evaluator/v1/suite.proto\x12\x15tidemill.evaluator.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/content/v1/content.proto\"\x91\x04\n\x05Suite\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x38\n\x06labels\x18\x05 \x03(\x0b\x32(.tidemill.evaluator.v1.Suite.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05\x63\x61ses\x18\x08 \x03(\x0b\x32\x1b.tidemill.evaluator.v1.Case\x12\x0f\n\x07version\x18\t \x01(\x05\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x12\n\ncase_count\x18\x0b \x01(\x05\x12\x14\n\x0cgenerated_by\x18\x0c \x01(\t\x12\x19\n\x11judged_case_count\x18\r \x01(\x05\x12\x1f\n\x17unanswerable_case_count\x18\x0e \x01(\x05\x12\x34\n\x07shipped\x18\x0f \x01(\x0b\x32#.tidemill.evaluator.v1.ShippedCases\x12\x1c\n\x14\x65xpecting_case_count\x18\x10 \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x0cShippedCases\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x11\n\tlanguages\x18\x02 \x03(\t\x12\x11\n\tmax_cases\x18\x03 \x01(\x05\"f\n\x0cShippedSuite\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x12\n\ncase_count\x18\x03 \x01(\x05\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\"\xcb\x03\n\x04\x43\x61se\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12\x37\n\x06labels\x18\x04 \x03(\x0b\x32\'.tidemill.evaluator.v1.Case.LabelsEntry\x12-\n\x07\x65\x61rlier\x18\x05 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12*\n\tvariables\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nprincipals\x18\x07 \x03(\t\x12\x34\n\njudgements\x18\x08 \x03(\x0b\x32 .tidemill.evaluator.v1.Judgement\x12\x14\n\x0cunanswerable\x18\t \x01(\x08\x12\'\n\x06schema\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\x06\x65xpect\x18\x0b \x01(\x0b\x32\".tidemill.evaluator.v1.Expectation\x12\x12\n\ncode_tests\x18\x0c \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"{\n\x0b\x45xpectation\x12\x18\n\x10must_not_contain\x18\x01 \x03(\t\x12\x12\n\nmust_match\x18\x02 \x01(\t\x12\x13\n\x0bmust_refuse\x18\x03 \x01(\x08\x12\x13\n\x0bmust_answer\x18\x04 \x01(\x08\x12\x14\n\x0cmust_be_json\x18\x05 \x01(\x08\",\n\tJudgement\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\r\n\x05grade\x18\x02 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/evaluator/v1/suite.proto\x12\x15tidemill.evaluator.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/content/v1/content.proto\"\xae\x04\n\x05Suite\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x38\n\x06labels\x18\x05 \x03(\x0b\x32(.tidemill.evaluator.v1.Suite.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05\x63\x61ses\x18\x08 \x03(\x0b\x32\x1b.tidemill.evaluator.v1.Case\x12\x0f\n\x07version\x18\t \x01(\x05\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x12\n\ncase_count\x18\x0b \x01(\x05\x12\x14\n\x0cgenerated_by\x18\x0c \x01(\t\x12\x19\n\x11judged_case_count\x18\r \x01(\x05\x12\x1f\n\x17unanswerable_case_count\x18\x0e \x01(\x05\x12\x34\n\x07shipped\x18\x0f \x01(\x0b\x32#.tidemill.evaluator.v1.ShippedCases\x12\x1c\n\x14\x65xpecting_case_count\x18\x10 \x01(\x05\x12\x1b\n\x13proposed_case_count\x18\x11 \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x0cShippedCases\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x11\n\tlanguages\x18\x02 \x03(\t\x12\x11\n\tmax_cases\x18\x03 \x01(\x05\"f\n\x0cShippedSuite\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x12\n\ncase_count\x18\x03 \x01(\x05\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\"\xb7\x04\n\x04\x43\x61se\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12\x37\n\x06labels\x18\x04 \x03(\x0b\x32\'.tidemill.evaluator.v1.Case.LabelsEntry\x12-\n\x07\x65\x61rlier\x18\x05 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12*\n\tvariables\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nprincipals\x18\x07 \x03(\t\x12\x34\n\njudgements\x18\x08 \x03(\x0b\x32 .tidemill.evaluator.v1.Judgement\x12\x14\n\x0cunanswerable\x18\t \x01(\x08\x12\'\n\x06schema\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\x06\x65xpect\x18\x0b \x01(\x0b\x32\".tidemill.evaluator.v1.Expectation\x12\x12\n\ncode_tests\x18\x0c \x01(\t\x12\x10\n\x08proposal\x18\r \x01(\t\x12\x10\n\x08\x65nd_user\x18\x0e \x01(\t\x12\x14\n\x0c\x63orrected_by\x18\x0f \x01(\t\x12\x30\n\x08rests_on\x18\x10 \x03(\x0b\x32\x1e.tidemill.evaluator.v1.RestsOn\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\x07RestsOn\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x12\n\ncollection\x18\x03 \x01(\t\"{\n\x0b\x45xpectation\x12\x18\n\x10must_not_contain\x18\x01 \x03(\t\x12\x12\n\nmust_match\x18\x02 \x01(\t\x12\x13\n\x0bmust_refuse\x18\x03 \x01(\x08\x12\x13\n\x0bmust_answer\x18\x04 \x01(\x08\x12\x14\n\x0cmust_be_json\x18\x05 \x01(\x08\",\n\tJudgement\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\r\n\x05grade\x18\x02 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,19 +39,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CASE_LABELSENTRY']._loaded_options = None
   _globals['_CASE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SUITE']._serialized_start=159
-  _globals['_SUITE']._serialized_end=688
-  _globals['_SUITE_LABELSENTRY']._serialized_start=643
-  _globals['_SUITE_LABELSENTRY']._serialized_end=688
-  _globals['_SHIPPEDCASES']._serialized_start=690
-  _globals['_SHIPPEDCASES']._serialized_end=757
-  _globals['_SHIPPEDSUITE']._serialized_start=759
-  _globals['_SHIPPEDSUITE']._serialized_end=861
-  _globals['_CASE']._serialized_start=864
-  _globals['_CASE']._serialized_end=1323
-  _globals['_CASE_LABELSENTRY']._serialized_start=643
-  _globals['_CASE_LABELSENTRY']._serialized_end=688
-  _globals['_EXPECTATION']._serialized_start=1325
-  _globals['_EXPECTATION']._serialized_end=1448
-  _globals['_JUDGEMENT']._serialized_start=1450
-  _globals['_JUDGEMENT']._serialized_end=1494
+  _globals['_SUITE']._serialized_end=717
+  _globals['_SUITE_LABELSENTRY']._serialized_start=672
+  _globals['_SUITE_LABELSENTRY']._serialized_end=717
+  _globals['_SHIPPEDCASES']._serialized_start=719
+  _globals['_SHIPPEDCASES']._serialized_end=786
+  _globals['_SHIPPEDSUITE']._serialized_start=788
+  _globals['_SHIPPEDSUITE']._serialized_end=890
+  _globals['_CASE']._serialized_start=893
+  _globals['_CASE']._serialized_end=1460
+  _globals['_CASE_LABELSENTRY']._serialized_start=672
+  _globals['_CASE_LABELSENTRY']._serialized_end=717
+  _globals['_RESTSON']._serialized_start=1462
+  _globals['_RESTSON']._serialized_end=1526
+  _globals['_EXPECTATION']._serialized_start=1528
+  _globals['_EXPECTATION']._serialized_end=1651
+  _globals['_JUDGEMENT']._serialized_start=1653
+  _globals['_JUDGEMENT']._serialized_end=1697
 # @@protoc_insertion_point(module_scope)

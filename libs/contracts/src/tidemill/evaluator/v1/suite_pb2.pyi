@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Suite(_message.Message):
-    """Suite is a versioned set of trusted cases, independent of feedback; changed cases make a new version."""
+    """Suite is a versioned set of trusted cases, which no feedback changes by itself; changed cases make a new version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -63,6 +63,7 @@ class Suite(_message.Message):
     UNANSWERABLE_CASE_COUNT_FIELD_NUMBER: _builtins.int
     SHIPPED_FIELD_NUMBER: _builtins.int
     EXPECTING_CASE_COUNT_FIELD_NUMBER: _builtins.int
+    PROPOSED_CASE_COUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -85,6 +86,8 @@ class Suite(_message.Message):
     """Output only. How many cases are unanswerable."""
     expecting_case_count: _builtins.int
     """Output only. How many cases have an expectation."""
+    proposed_case_count: _builtins.int
+    """Output only. How many cases were taken from proposals."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -126,10 +129,11 @@ class Suite(_message.Message):
         unanswerable_case_count: _builtins.int = ...,
         shipped: Global___ShippedCases | None = ...,
         expecting_case_count: _builtins.int = ...,
+        proposed_case_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "shipped", b"shipped", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_count", b"case_count", "cases", b"cases", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "expecting_case_count", b"expecting_case_count", "generated_by", b"generated_by", "id", b"id", "judged_case_count", b"judged_case_count", "labels", b"labels", "project", b"project", "seq", b"seq", "shipped", b"shipped", "unanswerable_case_count", b"unanswerable_case_count", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_count", b"case_count", "cases", b"cases", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "expecting_case_count", b"expecting_case_count", "generated_by", b"generated_by", "id", b"id", "judged_case_count", b"judged_case_count", "labels", b"labels", "project", b"project", "proposed_case_count", b"proposed_case_count", "seq", b"seq", "shipped", b"shipped", "unanswerable_case_count", b"unanswerable_case_count", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -245,6 +249,10 @@ class Case(_message.Message):
     SCHEMA_FIELD_NUMBER: _builtins.int
     EXPECT_FIELD_NUMBER: _builtins.int
     CODE_TESTS_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    END_USER_FIELD_NUMBER: _builtins.int
+    CORRECTED_BY_FIELD_NUMBER: _builtins.int
+    RESTS_ON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Unique in the suite."""
     question: _builtins.str
@@ -257,6 +265,14 @@ class Case(_message.Message):
     """Optional. Python that has to run without an error after the code of an answer, as assertions of what it defines: the
     metric "code_runs", where the operator allows code to run.
     """
+    proposal: _builtins.str
+    """Output only. The proposal that it was taken from; empty where it was sent. An update that sends a case of the same id
+    keeps this and the fields below.
+    """
+    end_user: _builtins.str
+    """Output only. The pseudonym of the person who asked it, of a case from live traffic: it is erased with that person."""
+    corrected_by: _builtins.str
+    """Output only. The pseudonym of the person who wrote its reference, where that is another one: erased with that person."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the owner."""
@@ -285,6 +301,12 @@ class Case(_message.Message):
     def expect(self) -> Global___Expectation:
         """Optional. What an answer has to be, decided without a judge: the metric "expectation_met"."""
 
+    @_builtins.property
+    def rests_on(self) -> _containers.RepeatedCompositeFieldContainer[Global___RestsOn]:
+        """Output only. The document versions that its answer rested on, or that it was generated from: it is erased with them,
+        and shown to those who may read them.
+        """
+
     def __init__(
         self,
         *,
@@ -300,14 +322,48 @@ class Case(_message.Message):
         schema: _struct_pb2.Struct | None = ...,
         expect: Global___Expectation | None = ...,
         code_tests: _builtins.str = ...,
+        proposal: _builtins.str = ...,
+        end_user: _builtins.str = ...,
+        corrected_by: _builtins.str = ...,
+        rests_on: _abc.Iterable[Global___RestsOn] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expect", b"expect", "schema", b"schema", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_tests", b"code_tests", "earlier", b"earlier", "expect", b"expect", "id", b"id", "judgements", b"judgements", "labels", b"labels", "principals", b"principals", "question", b"question", "reference", b"reference", "schema", b"schema", "unanswerable", b"unanswerable", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_tests", b"code_tests", "corrected_by", b"corrected_by", "earlier", b"earlier", "end_user", b"end_user", "expect", b"expect", "id", b"id", "judgements", b"judgements", "labels", b"labels", "principals", b"principals", "proposal", b"proposal", "question", b"question", "reference", b"reference", "rests_on", b"rests_on", "schema", b"schema", "unanswerable", b"unanswerable", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Case: _TypeAlias = Case  # noqa: Y015
+
+@_typing.final
+class RestsOn(_message.Message):
+    """RestsOn names a version of a document that a case rests on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """Required. The document's id."""
+    version: _builtins.int
+    """Required. The document's version."""
+    collection: _builtins.str
+    """Output only. The collection of another project that shares it, `project/collection`; empty for one's own."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+        version: _builtins.int = ...,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "document", b"document", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestsOn: _TypeAlias = RestsOn  # noqa: Y015
 
 @_typing.final
 class Expectation(_message.Message):

@@ -256,10 +256,13 @@ class UpdateSuiteRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    KEEP_PROPOSED_CASES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
     """Optional. True validates the request and stores nothing."""
+    keep_proposed_cases: _builtins.bool
+    """Optional. True keeps the cases that were taken from proposals beside those that are sent, which a file does not know."""
     @_builtins.property
     def suite(self) -> _suite_pb2.Suite:
         """Required. The suite with its new values."""
@@ -275,10 +278,11 @@ class UpdateSuiteRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        keep_proposed_cases: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["suite", b"suite", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "suite", b"suite", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_proposed_cases", b"keep_proposed_cases", "request_id", b"request_id", "suite", b"suite", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

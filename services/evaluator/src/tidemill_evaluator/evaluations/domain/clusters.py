@@ -7,7 +7,7 @@ from statistics import fmean
 
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.gates.domain.dependence import DOCUMENT, END_USER, LABEL
-from tidemill_evaluator.suites.domain.cases import PAIR, Case
+from tidemill_evaluator.suites.domain.cases import PAIR, VARIANT_OF, Case
 
 Repeats = Sequence[CaseResult]
 """All results of one question that both sides answered (at least one)."""
@@ -85,11 +85,16 @@ def averages(clusters: Sequence[Cluster], value: Callable[[CaseResult], float]) 
 def numbered(cases: Sequence[Case], cluster_by: Sequence[str]) -> Mapping[str, Traits]:
     """Return the traits of a set's cases by id, slices left out.
 
-    Cases that share a question, a pair, or what `cluster_by` names, are in one cluster, also by way of others.
+    Cases that share a question, a pair, a case that they are variants of, or what `cluster_by` names, are in one
+    cluster, also by way of others.
     """
     asked = [case.asked for case in cases]
     shared = [
-        {("question", text), *_shared(case, [*cluster_by, f"{LABEL}{PAIR}"])}
+        {
+            ("question", text),
+            ("variants", case.labels.get(VARIANT_OF, case.id)),
+            *_shared(case, [*cluster_by, f"{LABEL}{PAIR}"]),
+        }
         for case, text in zip(cases, asked, strict=True)
     ]
     questions = dict[str, str]()

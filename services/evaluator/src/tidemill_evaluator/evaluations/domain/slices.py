@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tidemill_evaluator.suites.domain.cases import PAIR, Case
+from tidemill_evaluator.suites.domain.cases import PAIR, VARIANT_OF, Case
 
 LENGTH = "length"
 """Label by the characters of the question, unless a case of the set has one of that name."""
@@ -58,14 +58,15 @@ def slices_of(cases: Sequence[Case], *, held_out: bool) -> Mapping[str, Mapping[
     """Return the values by label of each case (by id).
 
     A label whose values all cases share slices nothing, nor does one with a value of its own for most of them, nor the
-    one of pairs. Values of few people's held-out cases are not named; one without an end user is another person's.
+    ones of pairs and variants. Values of few people's held-out cases are not named; one without an end user is another
+    person's.
     """
     people = {case.id: (case.end_user, "" if case.end_user else case.id) for case in cases} if held_out else {}
     values = defaultdict[str, dict[str, str]](dict)
     own = any(LENGTH in case.labels for case in cases)
     for case in cases:
         for label, value in {**({} if own else {LENGTH: _length(case.question)}), **case.labels}.items():
-            if label != PAIR:
+            if label not in {PAIR, VARIANT_OF}:
                 values[label][case.id] = value
     most = sorted(values, key=lambda label: (-len(values[label]), label))[:MAX_LABELS]
     found: dict[str, dict[str, str]] = {case.id: {} for case in cases}

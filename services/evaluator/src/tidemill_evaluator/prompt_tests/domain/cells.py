@@ -35,6 +35,8 @@ class CaseCells:
     case: str
     cells: tuple[Cell, ...]
     rests_on: tuple[DocumentVersion, ...] = ()
+    end_users: tuple[str, ...] = ()
+    """Who asked the case or wrote its reference: erased with them."""
 
     def mean(self, metric: str) -> float | None:
         """Return the mean of a metric over the variants that have a value; None where none has."""

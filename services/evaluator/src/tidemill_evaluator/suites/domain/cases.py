@@ -21,6 +21,9 @@ MAX_GRADE = 100
 PAIR = "tidemill.dev/pair"
 """The label that cases share which differ in a group of people only; they are one observation."""
 
+VARIANT_OF = "tidemill.dev/variant_of"
+"""The label of a case that asks what another one asks: the id of that one; they are one observation."""
+
 
 class Role(Enum):
     """Who speaks."""
@@ -89,14 +92,16 @@ class Case:
     """Python that has to run after the code of an answer."""
     labels: Mapping[str, str] = field(default_factory=dict)
     context: Context = field(default_factory=Context)
+    proposal: str = ""
+    """The proposal that a suite took it from; "" where it was sent."""
     end_user: str = ""
-    """Who asked it, of a held-out case: erased with that person."""
+    """Who asked it, of a case from live traffic: erased with that person."""
     corrected_by: str = ""
     """Who wrote its reference, where that is another end user: erased with that person as well."""
     owner: str = ""
     """The project that shares its dataset, whose end users they are; "" for the own one."""
     rests_on: tuple[DocumentVersion, ...] = ()
-    """What the answer rested on that a held-out case was made of."""
+    """What the answer rested on that a case was made of, or what it was generated from: erased with it."""
 
     @property
     def relevant(self) -> Mapping[str, int]:
@@ -154,6 +159,27 @@ def sample_of(cases: Sequence[Case], size: int) -> Sequence[Case]:
     lowest = nsmallest(size, cases, key=lambda case: hashlib.sha256(case.id.encode()).digest())
     chosen = {case.id for case in lowest}
     return [case for case in cases if case.id in chosen]
+
+
+def with_origins(cases: Sequence[Case], known: Sequence[Case], *, keep: bool) -> Sequence[Case]:
+    """Return the cases that are sent with what is known of where those of the same ids come from.
+
+    `keep` adds the known ones of proposals that are not sent.
+    """
+    origins = {case.id: case for case in known if case.proposal}
+    sent = [_as_from(case, origins[case.id]) if case.id in origins else case for case in cases]
+    ids = {case.id for case in cases}
+    return [*sent, *(case for name, case in origins.items() if name not in ids)] if keep else sent
+
+
+def _as_from(case: Case, known: Case) -> Case:
+    return replace(
+        case,
+        proposal=known.proposal,
+        end_user=known.end_user,
+        corrected_by=known.corrected_by,
+        rests_on=known.rests_on,
+    )
 
 
 def check_cases(cases: Sequence[Case], limits: Limits) -> None:

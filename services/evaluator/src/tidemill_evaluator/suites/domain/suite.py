@@ -1,4 +1,4 @@
-"""A suite: curated cases, never changed by feedback."""
+"""A suite: curated cases, which only people change; feedback can propose some."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,18 @@ from tidemill_evaluator.errors import SuiteNotFound
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, check_cases, digest_of
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.shipped import ShippedCases
+
+REMEMBERED = 50
+"""Accepted proposals that a suite names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedProposal:
+    """A proposal, the version that has its cases, and how many that took."""
+
+    proposal: str
+    number: int
+    cases: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +50,10 @@ class Suite(Aggregate):
     """The deployment that generated its questions."""
     shipped: ShippedCases | None = None
     """What it took its cases from; None where they were sent."""
+    proposed: int = 0
+    """Number of cases that were taken from proposals."""
+    accepted: tuple[AcceptedProposal, ...] = ()
+    """The latest proposals that it took cases from."""
 
     def check(self, limits: Limits, cases: Sequence[Case] | None) -> None:
         """Validate all fields; None for unchanged cases.
@@ -80,6 +96,17 @@ class Suite(Aggregate):
             self.without_reference = sum(not case.reference.strip() for case in cases)
             self.expecting = sum(case.expect is not None for case in cases)
             self.unscored = sum(not case.comparable for case in cases)
+            self.proposed = sum(bool(case.proposal) for case in cases)
+
+    def grow(self, cases: Sequence[Case], content: ObjectRef | None, *, proposal: str, taken: int) -> None:
+        """Take the cases of an accepted proposal beside its own, which are `cases` together."""
+        self.take(cases, content)
+        grown = AcceptedProposal(proposal=proposal, number=self.number, cases=taken)
+        self.accepted = (*self.accepted, grown)[-REMEMBERED:]
+
+    def accepted_of(self, proposal: str) -> AcceptedProposal | None:
+        """Return what it took of a proposal; None where that is nothing."""
+        return next((each for each in self.accepted if each.proposal == proposal), None)
 
     @property
     def incomparable(self) -> str:

@@ -1,0 +1,197 @@
+"""Which candidates are worth a decision: by their form, by what is there already, and by what slices need."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tidemill_core.errors import InvalidInput
+from tidemill_core.words import words_of
+from tidemill_evaluator.proposals.domain.candidate import Candidate, CandidateFlaw, ProposalLimits
+from tidemill_evaluator.proposals.domain.proposal import Coverage, SliceCoverage
+from tidemill_evaluator.suites.domain.cases import Case, check_cases
+from tidemill_evaluator.suites.domain.limits import Limits
+
+COMPARED_CHARACTERS = 500
+"""Of each question, by which near duplicates are found; so the comparison costs the same for long ones."""
+_COPIED_WORDS = 12
+"""In a row: a question with so many of its passage is copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What two questions are compared by."""
+
+    case: str
+    asked: str
+    reference: tuple[str, ...]
+    context: str
+    words: frozenset[str]
+    numbers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """All candidates, the proposed ones first, and the slices that they fill."""
+
+    candidates: Sequence[Candidate]
+    slices: Sequence[SliceCoverage] = ()
+
+
+def selected(
+    candidates: Sequence[Candidate],
+    existing: Sequence[Case],
+    coverage: Coverage | None,
+    limits: Limits,
+    rules: ProposalLimits,
+) -> Selected:
+    """Return the candidates, each that is refused with the first reason that there is.
+
+    In this order: what a client found, form, support by the passage, ids, contradictions, repeats, near duplicates,
+    and coverage. Of candidates that repeat one another the first is proposed, and none of those that differ.
+    """
+    checked = [_checked(each, limits, rules) for each in candidates]
+    compared = _compared(checked, existing, rules)
+    found, slices = _covering(compared, existing, coverage)
+    proposed = [each for each in found if each.flaw is None]
+    return Selected(candidates=[*proposed, *(each for each in found if each.flaw)], slices=slices)
+
+
+def not_there(cases: Sequence[Case], existing: Sequence[Case]) -> list[Case]:
+    """Return the cases whose id and question are not there by now."""
+    ids, asked = {each.id for each in existing}, {each.asked for each in existing}
+    return [case for case in cases if case.id not in ids and case.asked not in asked]
+
+
+def _checked(candidate: Candidate, limits: Limits, rules: ProposalLimits) -> Candidate:
+    if candidate.flaw is not None:
+        return candidate
+    case = candidate.case
+    try:
+        check_cases([case], limits)
+    except InvalidInput as error:
+        return candidate.refused(CandidateFlaw.FORM, error.message.replace("suite.cases[0].", ""))
+    if not words_of(case.question[:COMPARED_CHARACTERS]):
+        return candidate.refused(CandidateFlaw.FORM, "question: has no word")
+    if not (case.comparable or case.judgements or case.unanswerable):
+        return candidate.refused(CandidateFlaw.FORM, "reference: is empty, and nothing else decides the case")
+    return _supported(candidate, rules) if candidate.passage else candidate
+
+
+def _supported(candidate: Candidate, rules: ProposalLimits) -> Candidate:
+    """Refuse what is copied from its passage, or whose reference the passage does not say.
+
+    The share of the reference's words that are in the passage is precision as of ROUGE-1 (Lin 2004): it finds what a
+    model made up, and not what it turned into its opposite.
+    """
+    passage, question = words_of(candidate.passage), words_of(candidate.case.question)
+    if _runs(passage) & _runs(question):
+        return candidate.refused(CandidateFlaw.COPIED, f"has {_COPIED_WORDS} words in a row of its passage")
+    reference = words_of(candidate.case.reference)
+    known = set(passage)
+    share = sum(word in known for word in reference) / len(reference) if reference else 1.0
+    if share < rules.supported:
+        why = f"its passage has {share:.0%} of the reference's words; {rules.supported:.0%} is needed"
+        return candidate.refused(CandidateFlaw.UNSUPPORTED, why)
+    return candidate
+
+
+def _runs(words: Sequence[str]) -> set[tuple[str, ...]]:
+    return {tuple(words[start : start + _COPIED_WORDS]) for start in range(len(words) - _COPIED_WORDS + 1)}
+
+
+def _compared(candidates: Sequence[Candidate], existing: Sequence[Case], rules: ProposalLimits) -> list[Candidate]:
+    """Refuse what is there already, or contradicts what is."""
+    ids = {case.id for case in existing}
+    known = [_question(case) for case in existing]
+    by_asked = defaultdict[str, list[_Question]](list)
+    for question in known:
+        by_asked[question.asked].append(question)
+    ours = {place: _question(each.case) for place, each in enumerate(candidates) if each.flaw is None}
+    among = defaultdict[str, list[_Question]](list)
+    for question in ours.values():
+        among[question.asked].append(question)
+    found = list[Candidate]()
+    for place, candidate in enumerate(candidates):
+        if place in ours:
+            candidate = _against(candidate, ours[place], ids, [*by_asked[ours[place].asked]], among, known, rules)  # noqa: PLW2901
+        found.append(candidate)
+        if candidate.flaw is None:
+            ids.add(candidate.case.id)
+            known.append(ours[place])
+            by_asked[ours[place].asked].append(ours[place])
+    return found
+
+
+def _against(  # noqa: PLR0913, PLR0917 - one candidate, and all that it is compared with
+    candidate: Candidate,
+    question: _Question,
+    ids: set[str],
+    same: Sequence[_Question],
+    among: Mapping[str, Sequence[_Question]],
+    known: Sequence[_Question],
+    rules: ProposalLimits,
+) -> Candidate:
+    if question.case in ids:
+        return candidate.refused(CandidateFlaw.REPEATED, f"case {question.case} is there already")
+    if repeated := next((each for each in same if each.reference == question.reference), None):
+        return candidate.refused(CandidateFlaw.REPEATED, f"case {repeated.case} has the question")
+    if other := next((each for each in (*same, *among[question.asked]) if each.reference != question.reference), None):
+        return candidate.refused(CandidateFlaw.CONTRADICTS, f"case {other.case} has another reference")
+    if near := next((each for each in known if _near(question, each, rules.near)), None):
+        return candidate.refused(CandidateFlaw.NEAR_DUPLICATE, f"case {near.case} has nearly the question")
+    return candidate
+
+
+def _question(case: Case) -> _Question:
+    words = frozenset(words_of(case.question[:COMPARED_CHARACTERS]))
+    asked = case.asked
+    return _Question(
+        case=case.id,
+        asked=asked,
+        reference=tuple(words_of(case.reference)),
+        context="".join(asked.split("\n")[:-1]),
+        words=words,
+        numbers=frozenset(word for word in words if any(map(str.isdigit, word))),
+    )
+
+
+def _near(one: _Question, other: _Question, near: float) -> bool:
+    """Return whether the sets of words are near: Jaccard's coefficient. Another number is another question."""
+    shorter, longer = sorted((len(one.words), len(other.words)))
+    if shorter < near * longer or one.numbers != other.numbers or one.context != other.context:
+        return False
+    common = len(one.words & other.words)
+    return common >= near * (shorter + longer - common)
+
+
+def _covering(
+    candidates: Sequence[Candidate], existing: Sequence[Case], coverage: Coverage | None
+) -> tuple[list[Candidate], list[SliceCoverage]]:
+    """Refuse candidates of slices that have enough different questions; return the slices by value."""
+    if coverage is None:
+        return [*candidates], []
+    asked = defaultdict[str, set[str]](set)
+    for case in existing:
+        asked[coverage.value_of(case)].add(case.asked)
+    slices = {value: SliceCoverage(value=value, existing=len(questions)) for value, questions in asked.items()}
+    found = list[Candidate]()
+    for candidate in candidates:
+        if candidate.flaw is None:
+            value = coverage.value_of(candidate.case)
+            now = slices.setdefault(value, SliceCoverage(value=value))
+            if now.existing + now.proposed >= coverage.at_least:
+                why = f"slice {coverage.label}={value or '(none)'} has {now.existing + now.proposed} cases"
+                found.append(candidate.refused(CandidateFlaw.COVERED, why))
+                continue
+            slices[value] = replace(now, proposed=now.proposed + 1)
+        found.append(candidate)
+    return found, [slices[value] for value in sorted(slices)]
+
+
+def counted(candidates: Iterable[Candidate]) -> Mapping[str, int]:
+    """Return how many candidates were refused, by flaw."""
+    counts = defaultdict[str, int](int)
+    for each in candidates:
+        if each.flaw is not None:
+            counts[each.flaw.name] += 1
+    return dict(sorted(counts.items()))

@@ -1,0 +1,126 @@
+"""Use case: propose cases for a suite."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tidemill_core.application import Caller, Request, derived_id
+from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, RequestIdReused
+from tidemill_core.resources import Write, refuse, repeated
+from tidemill_evaluator.proposals.domain.candidate import Candidate, ProposalLimits, characters_of
+from tidemill_evaluator.proposals.domain.proposal import Proposal, ProposalState
+from tidemill_evaluator.proposals.domain.quality import Selected, counted
+from tidemill_evaluator.proposals.live_candidates import LiveCandidates
+from tidemill_evaluator.proposals.ports import Proposals, ProposedCases, Select
+from tidemill_evaluator.suites.domain.cases import Case
+from tidemill_evaluator.suites.ports import Cases, Suites
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposeCases:
+    """The id derives from the request id. Its candidates are named by the proposal before they are stored.
+
+    So a request that was interrupted goes on when it is sent again, and nothing is stored that no erasure finds.
+    """
+
+    proposals: Proposals
+    proposed: ProposedCases
+    suites: Suites
+    cases: Cases
+    live: LiveCandidates
+    select: Select
+    rules: ProposalLimits
+
+    async def __call__(
+        self, caller: Caller, given: Proposal, candidates: Sequence[Candidate], write: Write
+    ) -> tuple[Proposal, Sequence[Candidate]]:
+        """Return the proposal with its candidates, those that are refused with the reason.
+
+        Raises:
+            InvalidInput: naming every field that breaks its rule; the suite has a shipped one's cases; there is no
+                candidate.
+            RateLimited: too much work of the project waits already.
+            DependencyUnavailable: feedback or inference, which have live answers, is unavailable.
+
+        """
+        refuse(given.violations(self.rules, candidates=len(candidates)))
+        self._check_size(candidates)
+        proposal_id = derived_id(caller.project, "CreateSuiteProposal", write.request.id)
+        if not write.validate_only:
+            stored = await repeated(self.proposals, caller.project, proposal_id, write.request)
+            if stored is not None and stored.state is not ProposalState.PREPARING:
+                return stored, await self.proposed.read(caller.project, proposal_id)
+        existing, version = await self._existing(caller, given.suite)
+        found = await self._selected(caller, given, candidates, existing)
+        fresh = replace(
+            given,
+            id=proposal_id,
+            project=caller.project,
+            asked_by=write.request.digest,
+            proposed_by=caller.proven_subject,
+            pending=[],
+        )
+        if write.validate_only:
+            _propose(fresh, found.candidates, found, version)
+            return fresh, found.candidates
+        return await self._store(fresh, found, version, write.request)
+
+    async def _store(
+        self, fresh: Proposal, found: Selected, version: int, request: Request
+    ) -> tuple[Proposal, Sequence[Candidate]]:
+        project, proposal_id = fresh.project, fresh.id
+        stored = await self._add(fresh, request)
+        if stored.state is ProposalState.PREPARING:
+            await self.proposed.keep(project, proposal_id, found.candidates)
+
+            def propose(proposal: Proposal) -> None:
+                _propose(proposal, found.candidates, found, version)
+
+            stored = await self.proposals.update(project, proposal_id, propose, request=Request.internal())
+        return stored, await self.proposed.read(project, proposal_id)
+
+    async def _add(self, fresh: Proposal, request: Request) -> Proposal:
+        try:
+            return await self.proposals.add(fresh, request=request)
+        except AlreadyExists:  # the aggregate's request log has expired
+            stored = await self.proposals.get(fresh.project, fresh.id)
+            if stored.asked_by != request.digest:
+                raise RequestIdReused(request.id) from None
+            return stored
+
+    async def _existing(self, caller: Caller, suite_id: str) -> tuple[Sequence[Case], int]:
+        try:
+            suite = await self.suites.get(caller.project, suite_id)
+        except NotFound:
+            return [], 0
+        if suite.shipped:
+            text = f"takes its cases from {suite.shipped.suite}, which a release replaces: name a suite of your own"
+            raise InvalidInput.at(field="proposal.suite", text=text)
+        return await self.cases.read(caller.project, suite.case_set), suite.number
+
+    async def _selected(
+        self, caller: Caller, given: Proposal, candidates: Sequence[Candidate], existing: Sequence[Case]
+    ) -> Selected:
+        if given.live:
+            known = {case.id for case in existing}
+            candidates = await self.live(caller, given.live, given.coverage, known=known)
+            if not candidates:
+                text = "has no answer that was corrected or reviewed and is no case of the suite yet"
+                raise InvalidInput.at(field="proposal.live", text=text)
+        return await self.select(caller, candidates, existing, given.coverage)
+
+    def _check_size(self, candidates: Sequence[Candidate]) -> None:
+        length = sum(characters_of(each.case) + len(each.why) for each in candidates)
+        if length > self.rules.characters:
+            text = f"have {length} characters together; the limit is {self.rules.characters}: send them in parts"
+            raise InvalidInput.at(field="candidates", text=text)
+        seen = set[str]()
+        for number, each in enumerate(candidates):
+            if not each.case.id or each.case.id in seen:
+                text = "is empty or a duplicate: candidates are known by their ids"
+                raise InvalidInput.at(field=f"candidates[{number}].case.id", text=text)
+            seen.add(each.case.id)
+
+
+def _propose(proposal: Proposal, candidates: Sequence[Candidate], found: Selected, version: int) -> None:
+    cases = sum(each.flaw is None for each in candidates)
+    proposal.propose(cases=cases, refused=counted(candidates), slices=found.slices, compared_version=version)
