@@ -152,14 +152,20 @@ def _unsaved(path: str, live: PromptContent) -> Unsaved:
     if Path(f"{path}.user.jinja").exists():
         system = Path(f"{path}.system.jinja")
         return Unsaved(
-            user=_text(Path(f"{path}.user.jinja")),
-            system=_text(system) if system.exists() else "",
+            user=text_of(Path(f"{path}.user.jinja")),
+            system=text_of(system) if system.exists() else "",
             variables_schema=schema,
         )
-    return Unsaved(user=_text(Path(path)), system=live.system, variables_schema=schema)
+    return Unsaved(user=text_of(Path(path)), system=live.system, variables_schema=schema)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        InvalidInput: it cannot be read.
+
+    """
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -37,7 +37,8 @@ from tidemill_cli.memorising import memorised_in_words
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, chosen_project, plain, progress, run, show, table, word, writing
 from tidemill_cli.pages import lists
-from tidemill_cli.prompt_history import label_version, show_diff, show_log
+from tidemill_cli.prompt_branches import branch, merge
+from tidemill_cli.prompt_history import label_version, origins, show_diff, show_log
 from tidemill_cli.prompt_optimising import optimise
 from tidemill_cli.prompt_testing import cancel_test, compare_prompts, list_tests, show_results, try_prompts
 from tidemill_client.connection import Connection
@@ -55,6 +56,8 @@ models.command("export")(export)
 prompts.command("label")(label_version)
 prompts.command("log")(show_log)
 prompts.command("diff")(show_diff)
+prompts.command("branch")(branch)
+prompts.command("merge")(merge)
 prompts.command("test")(compare_prompts)
 prompts.command("optimise")(optimise)
 prompts.command("try")(try_prompts)
@@ -200,10 +203,11 @@ def list_prompts() -> ListPromptsRequest:
 
 @prompts.command("show")
 def show_prompt(name: NameArgument) -> None:
-    """Show a prompt with all its versions."""
-    prompt = plain(call(lambda c: c.prompts.GetPrompt(GetPromptRequest(id=name))).prompt)
+    """Show a prompt with all its versions, and where they come from."""
+    found = call(lambda c: c.prompts.GetPrompt(GetPromptRequest(id=name))).prompt
+    prompt = plain(found)
     newest = {"prompt": f"{prompt['id']}@{prompt['latest_version']}", **prompt["content"]}
-    show(prompt, Group(card(newest), "", _approvals(prompt["id"], prompt["versions"])))
+    show(prompt, Group(card(newest), "", _approvals(prompt["id"], prompt["versions"]), *origins(found)))
 
 
 @prompts.command("approve")

@@ -213,6 +213,31 @@ async def repeated(resources: Aggregates[A], project: str, resource_id: str, req
         return None
 
 
+class _NotApplied(Exception):
+    """The request has not changed the aggregate."""
+
+
+async def applied(resources: Aggregates[A], project: str, resource_id: str, request: Request) -> A | None:
+    """Return the resource where it was this request that created or changed it, else None; nothing is changed.
+
+    So a repeated request is answered as `repeated` does it, where what it names was chosen by the caller.
+
+    Raises:
+        RequestIdReused: this request had another body.
+
+    """
+
+    def refuse_change(_: A) -> None:
+        raise _NotApplied
+
+    if not request.named:
+        return None
+    try:
+        return await resources.update(project, resource_id, refuse_change, request=request)
+    except (NotFound, _NotApplied):
+        return None
+
+
 def restored(fresh: A, fields: AbstractSet[str]) -> Callable[[A], None]:
     """Return a `begin` of `create`: a deleted resource comes back with these fields of `fresh`, and keeps its others.
 

@@ -1,5 +1,6 @@
 """Declared resources: sources, collections, prompts, deployments, and the others that a loop has."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from tidemill.evaluator.v1 import evaluation_service_pb2 as evaluations
@@ -19,7 +20,7 @@ from tidemill.inference.v1.budget_pb2 import Budget, BudgetUsage
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.experiment_pb2 import Experiment
 from tidemill.inference.v1.price_pb2 import Price
-from tidemill.inference.v1.prompt_pb2 import Prompt
+from tidemill.inference.v1.prompt_pb2 import Prompt, PromptOrigin
 from tidemill.ingest.v1 import dataset_service_pb2 as datasets
 from tidemill.ingest.v1 import source_service_pb2 as sources
 from tidemill.ingest.v1.dataset_pb2 import Dataset
@@ -72,6 +73,38 @@ class Prompts(Resources[Prompt]):
         """Approve a version that another person made."""
         request = prompts.ApprovePromptVersionRequest(id=prompt, version=version, rationale=rationale)
         return (await self._connection.prompts.ApprovePromptVersion(request)).prompt
+
+    async def branch(self, prompt: str, name: str, *, version: int = 0) -> Prompt:
+        """Create the prompt `name` as a branch of a version of another one, 0 being its newest."""
+        return await self.create(Prompt(id=name, forked_from=PromptOrigin(prompt=prompt, version=version)))
+
+    async def merge(  # noqa: PLR0913 - keyword-only
+        self,
+        prompt: str,
+        *,
+        source: str,
+        version: int = 0,
+        resolutions: Mapping[str, str] | None = None,
+        etag: str = "",
+        validate_only: bool = False,
+    ) -> Prompt:
+        """Merge what a version of the source changed, 0 being its newest; `resolutions` decide fields in conflict.
+
+        With `validate_only` return a preview.
+
+        Raises:
+            PreconditionFailed: `PROMPT_MERGE_CONFLICT`, names the fields that both changed in different ways.
+
+        """
+        request = prompts.MergePromptRequest(
+            id=prompt,
+            source=source,
+            source_version=version,
+            resolutions=resolutions or {},
+            etag=etag,
+            validate_only=validate_only,
+        )
+        return (await self._connection.prompts.MergePrompt(request)).prompt
 
 
 class Deployments(Resources[Deployment]):

@@ -11,6 +11,7 @@ from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.experiments.wiring import ExperimentParts, wire_experiments
+from tidemill_inference.prompts.branches import PromptBranches
 from tidemill_inference.prompts.crud import PromptCrud
 from tidemill_inference.prompts.grpc import GrpcPromptService
 from tidemill_inference.rollouts.commands import RolloutCommands
@@ -58,10 +59,10 @@ def wire_declared(
 
 
 def _prompt_service(stores: Stores, answering: Answering) -> GrpcPromptService:
-    crud = PromptCrud(
-        prompts=stores.prompts, templates=answering.templates, deployments=stores.deployments, clock=SystemClock()
-    )
-    return GrpcPromptService(answering.prompts, crud)
+    prompts, templates, clock = stores.prompts, answering.templates, SystemClock()
+    crud = PromptCrud(prompts=prompts, templates=templates, deployments=stores.deployments, clock=clock)
+    branches = PromptBranches(prompts=prompts, readable=answering.prompts, templates=templates, crud=crud, clock=clock)
+    return GrpcPromptService(answering.prompts, crud, branches=branches)
 
 
 def _resolve(answering: Answering) -> ResolveConfiguration:

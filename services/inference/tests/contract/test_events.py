@@ -33,6 +33,7 @@ from tidemill_inference.generation.domain.inference import (
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_inference.prices.domain.price import Cost, CostItem
+from tidemill_inference.prompts.domain.origins import Inherited, VersionOrigin
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_inference.providers.domain.remote_model import RemoteModelRecord
@@ -171,9 +172,10 @@ def exhausted() -> tuple[str, ProtoMessage]:
 
 
 def written() -> tuple[str, ProtoMessage]:
-    prompt = Prompt(id="answer", project="acme")
-    for digest in ("c" * 64, "d" * 64):
-        prompt.write(PromptContent(user=SAID), digest=digest, now=NOON)
+    prompt, origin = Prompt(id="answer", project="acme"), VersionOrigin(prompt="brief", version=3, digest="b" * 64)
+    prompt.write(PromptContent(user=SAID), digest="c" * 64, now=NOON)
+    merged = Inherited(origin=origin, contains=(origin,))
+    prompt.write(PromptContent(user=SAID), digest="d" * 64, now=NOON, inherited=merged)
     return PROMPTS.event(prompt, prompt.pending[1], 2)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from tidemill.inference.v1 import prompt_pb2
 from tidemill_core.approvals import Approval, ApprovalPolicy
+from tidemill_inference.prompts.domain.origins import VersionOrigin
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent, PromptVersion
 from tidemill_inference.prompts.messages import prompt_message
 from tidemill_inference.prompts.mongo import PROMPTS
@@ -44,10 +45,20 @@ def test_a_prompt_is_stored_as_it_always_was() -> None:
     assert PROMPTS.encode(prompt) == now
     assert PROMPTS.decode(IDENTITY, now, 1) == prompt
 
+    origin = VersionOrigin(prompt="main", version=2, digest="m")
+    prompt.forked_from = origin
+    prompt.versions = [replace(prompt.latest, merged_from=(origin,), contains=(origin,), contributors=("user:eve",))]
+    stored = {"prompt": "main", "version": 2, "digest": "m"}
+    inherited = {"merged_from": [stored], "contains": [stored], "contributors": ["user:eve"]}
+    branch = {**now, "forked_from": stored, "versions": [{**now["versions"][0], **inherited}]}
+    assert PROMPTS.encode(prompt) == branch
+    assert PROMPTS.decode(IDENTITY, branch, 1) == prompt
+
 
 def test_a_prompt_is_sent_whole() -> None:
     assert unsent(prompt_pb2.Prompt, Prompt) == set()
-    assert unsent(prompt_pb2.PromptVersion, PromptVersion) == set()
+    assert unsent(prompt_pb2.PromptVersion, PromptVersion) == {"contains"}  # what merges need
+    assert unsent(prompt_pb2.PromptOrigin, VersionOrigin) == set()
     assert unsent(prompt_pb2.PromptContent, PromptContent) == set()
 
 

@@ -174,6 +174,18 @@ async def test_a_prompt_that_is_saved_nowhere_is_a_fact_and_no_thing_of_the_grap
     assert found.nodes[0].facts["prompt"] == f"unsaved:{'0' * 64}"
 
 
+async def test_a_prompt_version_comes_from_the_one_that_was_forked_or_merged_into_it() -> None:
+    monitor, story = Monitor(), Story()
+    for number, (name, version, origin) in enumerate([("brief", 1, "answer@2"), ("answer", 3, "brief@1")], start=1):
+        written = {"prompt": name, "version": version, "origin": origin}
+        story.record("inference.prompt.version_created", name, seq=number, **written)
+    await monitor.consume(story)
+
+    found = await monitor.lineage("prompt_version", "answer@3")
+
+    assert words(found) == {("brief@1", "came_into", "answer@3"), ("answer@2", "came_into", "brief@1")}
+
+
 async def test_an_answer_comes_from_the_dataset_version_whose_examples_it_was_given() -> None:
     monitor, story = Monitor(), Story()
     story.answer("inf-1", model="m@1")

@@ -10,6 +10,7 @@ from tidemill_core.resources import Write, check_labels, check_slug, create, del
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.prompts.domain.errors import PromptInUse
 from tidemill_inference.prompts.domain.labels import NO_PROTECTION, LabelProtection
+from tidemill_inference.prompts.domain.origins import Inherited
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import Prompts, Templates
@@ -35,9 +36,10 @@ class PromptCrud:
         labels: Mapping[str, str],
         approval: ApprovalPolicy = _NO_POLICY,
         label_protection: LabelProtection = NO_PROTECTION,
+        inherited: Inherited | None = None,
         write: Write,
     ) -> Prompt:
-        """Return a new prompt with its first version.
+        """Return a new prompt with its first version, which may be that of another prompt.
 
         Raises:
             InvalidInput: the id is no slug, or the policy or the labels are out of bounds.
@@ -57,7 +59,8 @@ class PromptCrud:
             approval=approval,
             label_protection=label_protection,
         )
-        prompt.write(checked.content, digest=checked.digest, now=self.clock.now(), creator=caller.proven_subject)
+        creator = caller.proven_subject
+        prompt.write(checked.content, digest=checked.digest, now=self.clock.now(), creator=creator, inherited=inherited)
         return await create(self.prompts, prompt, write)
 
     async def update(  # noqa: PLR0913 - keyword-only, and each of another kind

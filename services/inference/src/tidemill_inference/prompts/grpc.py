@@ -2,6 +2,8 @@
 
 from tidemill.inference.v1 import prompt_pb2, prompt_service_pb2_grpc
 from tidemill.inference.v1 import prompt_service_pb2 as pb
+from tidemill_core.errors import InvalidInput
+from tidemill_inference.prompts.branches import PromptBranches
 from tidemill_inference.prompts.crud import PromptCrud
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.messages import approval_of_message, prompt_message, protection_of_message
@@ -13,12 +15,15 @@ from tidemill_kit.mapping import from_message
 class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
     """Serves prompts; errors are mapped by the kit's interceptor."""
 
-    def __init__(self, prompts: ReadPrompts, crud: PromptCrud) -> None:
+    def __init__(self, prompts: ReadPrompts, crud: PromptCrud, *, branches: PromptBranches) -> None:
         self._prompts = prompts
         self._crud = crud
+        self._branches = branches
 
     async def CreatePrompt(self, request: pb.CreatePromptRequest, _context: object) -> pb.CreatePromptResponse:
-        """Create a prompt."""
+        """Create a prompt, or a branch of one."""
+        if request.prompt.HasField("forked_from"):
+            return pb.CreatePromptResponse(prompt=_message(await self._fork(request)))
         content = from_message(PromptContent, request.prompt.content)
         prompt = await self._crud.create(
             current_caller(),
@@ -30,6 +35,22 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
             write=write_of(request),
         )
         return pb.CreatePromptResponse(prompt=_message(prompt))
+
+    async def _fork(self, request: pb.CreatePromptRequest) -> Prompt:
+        asked = request.prompt
+        if asked.HasField("content"):
+            text = "is that of the version which is forked: leave it out, and change it with an update"
+            raise InvalidInput.at(field="prompt.content", text=text)
+        return await self._branches.fork(
+            current_caller(),
+            asked.id,
+            source=asked.forked_from.prompt,
+            version=asked.forked_from.version,
+            labels=asked.labels,
+            approval=approval_of_message(asked.approval),
+            label_protection=protection_of_message(asked.label_protection),
+            write=write_of(request),
+        )
 
     async def GetPrompt(self, request: pb.GetPromptRequest, _context: object) -> pb.GetPromptResponse:
         """Return one prompt."""
@@ -71,6 +92,18 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
             current_caller(), request.id, request.label, version=request.version, write=write_of(request)
         )
         return pb.LabelPromptResponse(prompt=_message(prompt))
+
+    async def MergePrompt(self, request: pb.MergePromptRequest, _context: object) -> pb.MergePromptResponse:
+        """Merge a version of another prompt into this one."""
+        prompt = await self._branches.merge(
+            current_caller(),
+            request.id,
+            source=request.source,
+            version=request.source_version,
+            resolutions=dict(request.resolutions),
+            write=write_of(request),
+        )
+        return pb.MergePromptResponse(prompt=_message(prompt))
 
     async def ApprovePromptVersion(
         self, request: pb.ApprovePromptVersionRequest, _context: object

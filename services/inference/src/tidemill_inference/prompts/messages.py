@@ -13,20 +13,22 @@ TOPIC = "tidemill.inference.prompt.v1"
 
 
 def prompt_message(prompt: Prompt, *, asking: str) -> prompt_pb2.Prompt:
-    """Return the whole resource; of another project's than the one that asks, who made and approved it is left out."""
-    latest = prompt.latest
-    unnamed: dict[str, object] = {} if prompt.project == asking else {"creator": "", "approvals": ()}
+    """Return the whole resource; another project than its own does not see who made and approved it, or where from."""
+    latest, own = prompt.latest, prompt.project == asking
+    people = {"creator": "", "approvals": (), "contributors": ()}
+    unnamed: dict[str, object] = {} if own else {**people, "merged_from": ()}
     versions = [
         to_message(prompt_pb2.PromptVersion, each, missing_approvals=prompt.missing_approvals(each), **unnamed)
         for each in prompt.versions
     ]
-    hidden: dict[str, object] = {} if prompt.project == asking else {"mover": ""}
+    hidden: dict[str, object] = {} if own else {"mover": ""}
     return to_message(
         prompt_pb2.Prompt,
         prompt,
         content=latest.content,
         latest_version=latest.number,
         versions=versions,
+        forked_from=prompt.forked_from if own else None,
         label_protection=prompt.label_protection if prompt.label_protection.labels else None,
         label_moves=[to_message(prompt_pb2.LabelMove, each, **hidden) for each in prompt.label_moves],
     )

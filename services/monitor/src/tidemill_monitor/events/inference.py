@@ -181,6 +181,8 @@ class PromptVersionCreated:
     seq: int
     version: int
     digest: str = ""
+    origin: str = ""
+    """`prompt@version` of another prompt that was forked or merged into it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -683,6 +683,7 @@ class PromptVersionCreated(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """Output only. The prompt."""
     seq: _builtins.int
@@ -691,6 +692,8 @@ class PromptVersionCreated(_message.Message):
     """Output only. The number of the version."""
     digest: _builtins.str
     """Output only. The digest of its normalised content."""
+    origin: _builtins.str
+    """Output only. `prompt@version` of another prompt that was forked or merged into this version; empty otherwise."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was made."""
@@ -703,10 +706,11 @@ class PromptVersionCreated(_message.Message):
         version: _builtins.int = ...,
         digest: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "prompt", b"prompt", "seq", b"seq", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "origin", b"origin", "prompt", b"prompt", "seq", b"seq", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tidemill.inference.v1 import rollout_pb2 as tidemill_dot_inference_dot_v1_dot_rollout__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/inference/v1/prompt.proto\x12\x15tidemill.inference.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tidemill/inference/v1/rollout.proto\"\xc5\x05\n\x06Prompt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x39\n\x06labels\x18\x05 \x03(\x0b\x32).tidemill.inference.v1.Prompt.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07\x63ontent\x18\x08 \x01(\x0b\x32$.tidemill.inference.v1.PromptContent\x12\x16\n\x0elatest_version\x18\t \x01(\x05\x12\x36\n\x08versions\x18\n \x03(\x0b\x32$.tidemill.inference.v1.PromptVersion\x12H\n\x0eversion_labels\x18\x0b \x03(\x0b\x32\x30.tidemill.inference.v1.Prompt.VersionLabelsEntry\x12\x37\n\x08\x61pproval\x18\x0c \x01(\x0b\x32%.tidemill.inference.v1.ApprovalPolicy\x12@\n\x10label_protection\x18\r \x01(\x0b\x32&.tidemill.inference.v1.LabelProtection\x12\x35\n\x0blabel_moves\x18\x0e \x03(\x0b\x32 .tidemill.inference.v1.LabelMove\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"4\n\x0fLabelProtection\x12\x0e\n\x06labels\x18\x01 \x03(\t\x12\x11\n\tapprovals\x18\x02 \x01(\x05\"{\n\tLabelMove\x12\r\n\x05label\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x10\n\x08previous\x18\x03 \x01(\x05\x12\r\n\x05mover\x18\x04 \x01(\t\x12-\n\tmove_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\rPromptContent\x12\x0e\n\x06system\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x18\n\x10variables_schema\x18\x03 \x01(\t\"\xf7\x01\n\rPromptVersion\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07\x63ontent\x18\x04 \x01(\x0b\x32$.tidemill.inference.v1.PromptContent\x12\x0f\n\x07\x63reator\x18\x05 \x01(\t\x12\x32\n\tapprovals\x18\x06 \x03(\x0b\x32\x1f.tidemill.inference.v1.Approval\x12\x19\n\x11missing_approvals\x18\x07 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/inference/v1/prompt.proto\x12\x15tidemill.inference.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tidemill/inference/v1/rollout.proto\"\xff\x05\n\x06Prompt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x39\n\x06labels\x18\x05 \x03(\x0b\x32).tidemill.inference.v1.Prompt.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07\x63ontent\x18\x08 \x01(\x0b\x32$.tidemill.inference.v1.PromptContent\x12\x16\n\x0elatest_version\x18\t \x01(\x05\x12\x36\n\x08versions\x18\n \x03(\x0b\x32$.tidemill.inference.v1.PromptVersion\x12H\n\x0eversion_labels\x18\x0b \x03(\x0b\x32\x30.tidemill.inference.v1.Prompt.VersionLabelsEntry\x12\x37\n\x08\x61pproval\x18\x0c \x01(\x0b\x32%.tidemill.inference.v1.ApprovalPolicy\x12@\n\x10label_protection\x18\r \x01(\x0b\x32&.tidemill.inference.v1.LabelProtection\x12\x35\n\x0blabel_moves\x18\x0e \x03(\x0b\x32 .tidemill.inference.v1.LabelMove\x12\x38\n\x0b\x66orked_from\x18\x0f \x01(\x0b\x32#.tidemill.inference.v1.PromptOrigin\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"?\n\x0cPromptOrigin\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"4\n\x0fLabelProtection\x12\x0e\n\x06labels\x18\x01 \x03(\t\x12\x11\n\tapprovals\x18\x02 \x01(\x05\"{\n\tLabelMove\x12\r\n\x05label\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x10\n\x08previous\x18\x03 \x01(\x05\x12\r\n\x05mover\x18\x04 \x01(\t\x12-\n\tmove_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\rPromptContent\x12\x0e\n\x06system\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x18\n\x10variables_schema\x18\x03 \x01(\t\"\xc7\x02\n\rPromptVersion\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07\x63ontent\x18\x04 \x01(\x0b\x32$.tidemill.inference.v1.PromptContent\x12\x0f\n\x07\x63reator\x18\x05 \x01(\t\x12\x32\n\tapprovals\x18\x06 \x03(\x0b\x32\x1f.tidemill.inference.v1.Approval\x12\x19\n\x11missing_approvals\x18\x07 \x01(\x05\x12\x38\n\x0bmerged_from\x18\x08 \x03(\x0b\x32#.tidemill.inference.v1.PromptOrigin\x12\x14\n\x0c\x63ontributors\x18\t \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROMPT_VERSIONLABELSENTRY']._loaded_options = None
   _globals['_PROMPT_VERSIONLABELSENTRY']._serialized_options = b'8\001'
   _globals['_PROMPT']._serialized_start=132
-  _globals['_PROMPT']._serialized_end=841
-  _globals['_PROMPT_LABELSENTRY']._serialized_start=742
-  _globals['_PROMPT_LABELSENTRY']._serialized_end=787
-  _globals['_PROMPT_VERSIONLABELSENTRY']._serialized_start=789
-  _globals['_PROMPT_VERSIONLABELSENTRY']._serialized_end=841
-  _globals['_LABELPROTECTION']._serialized_start=843
-  _globals['_LABELPROTECTION']._serialized_end=895
-  _globals['_LABELMOVE']._serialized_start=897
-  _globals['_LABELMOVE']._serialized_end=1020
-  _globals['_PROMPTCONTENT']._serialized_start=1022
-  _globals['_PROMPTCONTENT']._serialized_end=1093
-  _globals['_PROMPTVERSION']._serialized_start=1096
-  _globals['_PROMPTVERSION']._serialized_end=1343
+  _globals['_PROMPT']._serialized_end=899
+  _globals['_PROMPT_LABELSENTRY']._serialized_start=800
+  _globals['_PROMPT_LABELSENTRY']._serialized_end=845
+  _globals['_PROMPT_VERSIONLABELSENTRY']._serialized_start=847
+  _globals['_PROMPT_VERSIONLABELSENTRY']._serialized_end=899
+  _globals['_PROMPTORIGIN']._serialized_start=901
+  _globals['_PROMPTORIGIN']._serialized_end=964
+  _globals['_LABELPROTECTION']._serialized_start=966
+  _globals['_LABELPROTECTION']._serialized_end=1018
+  _globals['_LABELMOVE']._serialized_start=1020
+  _globals['_LABELMOVE']._serialized_end=1143
+  _globals['_PROMPTCONTENT']._serialized_start=1145
+  _globals['_PROMPTCONTENT']._serialized_end=1216
+  _globals['_PROMPTVERSION']._serialized_start=1219
+  _globals['_PROMPTVERSION']._serialized_end=1546
 # @@protoc_insertion_point(module_scope)

@@ -80,6 +80,7 @@ class Prompt(_message.Message):
     APPROVAL_FIELD_NUMBER: _builtins.int
     LABEL_PROTECTION_FIELD_NUMBER: _builtins.int
     LABEL_MOVES_FIELD_NUMBER: _builtins.int
+    FORKED_FROM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -104,7 +105,7 @@ class Prompt(_message.Message):
 
     @_builtins.property
     def content(self) -> Global___PromptContent:
-        """Required. The content of the newest version."""
+        """Required, unless it is forked. The content of the newest version."""
 
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptVersion]:
@@ -126,6 +127,12 @@ class Prompt(_message.Message):
     def label_moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelMove]:
         """Output only. The last 200 times that a label came to point to another version, oldest first."""
 
+    @_builtins.property
+    def forked_from(self) -> Global___PromptOrigin:
+        """Optional. The version of another prompt that this one is a branch of; it never changes. Version 1 has the content of
+        that version: leave out `content` then. Unset in a shared prompt.
+        """
+
     def __init__(
         self,
         *,
@@ -143,14 +150,45 @@ class Prompt(_message.Message):
         approval: _rollout_pb2.ApprovalPolicy | None = ...,
         label_protection: Global___LabelProtection | None = ...,
         label_moves: _abc.Iterable[Global___LabelMove] | None = ...,
+        forked_from: Global___PromptOrigin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "content", b"content", "create_time", b"create_time", "label_protection", b"label_protection", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "content", b"content", "create_time", b"create_time", "forked_from", b"forked_from", "label_protection", b"label_protection", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "content", b"content", "create_time", b"create_time", "etag", b"etag", "id", b"id", "label_moves", b"label_moves", "label_protection", b"label_protection", "labels", b"labels", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_labels", b"version_labels", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "content", b"content", "create_time", b"create_time", "etag", b"etag", "forked_from", b"forked_from", "id", b"id", "label_moves", b"label_moves", "label_protection", b"label_protection", "labels", b"labels", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_labels", b"version_labels", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Prompt: _TypeAlias = Prompt  # noqa: Y015
+
+@_typing.final
+class PromptOrigin(_message.Message):
+    """PromptOrigin is a version of a prompt whose content came into another prompt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """Required. The prompt's id; `<project>/<id>` for one that another project shares with this one."""
+    version: _builtins.int
+    """Optional. The version's number; 0 means the newest one."""
+    digest: _builtins.str
+    """Output only. The digest of the version's normalised content."""
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.str = ...,
+        version: _builtins.int = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "prompt", b"prompt", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromptOrigin: _TypeAlias = PromptOrigin  # noqa: Y015
 
 @_typing.final
 class LabelProtection(_message.Message):
@@ -265,6 +303,8 @@ class PromptVersion(_message.Message):
     CREATOR_FIELD_NUMBER: _builtins.int
     APPROVALS_FIELD_NUMBER: _builtins.int
     MISSING_APPROVALS_FIELD_NUMBER: _builtins.int
+    MERGED_FROM_FIELD_NUMBER: _builtins.int
+    CONTRIBUTORS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Output only. Counted from 1."""
     digest: _builtins.str
@@ -285,6 +325,18 @@ class PromptVersion(_message.Message):
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[_rollout_pb2.Approval]:
         """Output only. The first 10 approvals, in order; policies require no more. None in a shared prompt."""
 
+    @_builtins.property
+    def merged_from(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptOrigin]:
+        """Output only. Of each other prompt that was merged into it the last version; none in a shared prompt. A merge that
+        brought nothing that this version had not is recorded here as well.
+        """
+
+    @_builtins.property
+    def contributors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The creators of this project's versions that were forked or merged into it, the last 50, whose approvals do
+        not count either; none in a shared prompt.
+        """
+
     def __init__(
         self,
         *,
@@ -295,10 +347,12 @@ class PromptVersion(_message.Message):
         creator: _builtins.str = ...,
         approvals: _abc.Iterable[_rollout_pb2.Approval] | None = ...,
         missing_approvals: _builtins.int = ...,
+        merged_from: _abc.Iterable[Global___PromptOrigin] | None = ...,
+        contributors: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "content", b"content", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "missing_approvals", b"missing_approvals", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "content", b"content", "contributors", b"contributors", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "merged_from", b"merged_from", "missing_approvals", b"missing_approvals", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

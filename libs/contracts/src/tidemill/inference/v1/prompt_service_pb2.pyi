@@ -367,6 +367,98 @@ class LabelPromptResponse(_message.Message):
 Global___LabelPromptResponse: _TypeAlias = LabelPromptResponse  # noqa: Y015
 
 @_typing.final
+class MergePromptRequest(_message.Message):
+    """MergePromptRequest names two prompts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ResolutionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_VERSION_FIELD_NUMBER: _builtins.int
+    RESOLUTIONS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The id of the prompt that gets the next version."""
+    source: _builtins.str
+    """Required. The id of the prompt whose changes are taken; `<project>/<id>` for one that another project shares."""
+    source_version: _builtins.int
+    """Optional. The number of the source's version; 0 means the newest one."""
+    etag: _builtins.str
+    """Optional. Rejected if the prompt has changed since."""
+    request_id: _builtins.str
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
+    validate_only: _builtins.bool
+    """Optional. True validates the request and stores nothing."""
+    @_builtins.property
+    def resolutions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Optional. The content of fields in conflict, by the names of `PromptContent` (system, user, variables_schema)."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        source_version: _builtins.int = ...,
+        resolutions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "request_id", b"request_id", "resolutions", b"resolutions", "source", b"source", "source_version", b"source_version", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergePromptRequest: _TypeAlias = MergePromptRequest  # noqa: Y015
+
+@_typing.final
+class MergePromptResponse(_message.Message):
+    """MergePromptResponse carries the prompt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def prompt(self) -> _prompt_pb2.Prompt:
+        """Output only. The prompt."""
+
+    def __init__(
+        self,
+        *,
+        prompt: _prompt_pb2.Prompt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergePromptResponse: _TypeAlias = MergePromptResponse  # noqa: Y015
+
+@_typing.final
 class ApprovePromptVersionRequest(_message.Message):
     """ApprovePromptVersionRequest names a version."""
 

@@ -65,6 +65,11 @@ class PromptServiceStub:
                 request_serializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptRequest.SerializeToString,
                 response_deserializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptResponse.FromString,
                 _registered_method=True)
+        self.MergePrompt = channel.unary_unary(
+                '/tidemill.inference.v1.PromptService/MergePrompt',
+                request_serializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.MergePromptRequest.SerializeToString,
+                response_deserializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.MergePromptResponse.FromString,
+                _registered_method=True)
         self.ApprovePromptVersion = channel.unary_unary(
                 '/tidemill.inference.v1.PromptService/ApprovePromptVersion',
                 request_serializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.ApprovePromptVersionRequest.SerializeToString,
@@ -77,7 +82,7 @@ class PromptServiceServicer:
     """
 
     def CreatePrompt(self, request, context):
-        """Creates a prompt.
+        """Creates a prompt, or a branch of one (`forked_from`), which is a prompt of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +118,15 @@ class PromptServiceServicer:
 
     def LabelPrompt(self, request, context):
         """Points a label, for example "production", to a version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergePrompt(self, request, context):
+        """Merges a version of another prompt into this one: what differs from the last version that both have in common, field by
+        field of the content. The result is the next version; what this prompt has already changes nothing. A field that both
+        have changed in different ways is a conflict (FAILED_PRECONDITION `PROMPT_MERGE_CONFLICT`), which `resolutions` decide.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,6 +171,11 @@ def add_PromptServiceServicer_to_server(servicer, server):
                     servicer.LabelPrompt,
                     request_deserializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptRequest.FromString,
                     response_serializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptResponse.SerializeToString,
+            ),
+            'MergePrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergePrompt,
+                    request_deserializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.MergePromptRequest.FromString,
+                    response_serializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.MergePromptResponse.SerializeToString,
             ),
             'ApprovePromptVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.ApprovePromptVersion,
@@ -327,6 +346,33 @@ class PromptService:
             '/tidemill.inference.v1.PromptService/LabelPrompt',
             tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptRequest.SerializeToString,
             tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergePrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.inference.v1.PromptService/MergePrompt',
+            tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.MergePromptRequest.SerializeToString,
+            tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.MergePromptResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -17,7 +17,7 @@ class PromptServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.CreatePromptRequest, _prompt_service_pb2.CreatePromptResponse]
-    """Creates a prompt."""
+    """Creates a prompt, or a branch of one (`forked_from`), which is a prompt of its own."""
     GetPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.GetPromptRequest, _prompt_service_pb2.GetPromptResponse]
     """Returns one prompt."""
     ListPrompts: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptsRequest, _prompt_service_pb2.ListPromptsResponse]
@@ -28,6 +28,11 @@ class PromptServiceStub:
     """Deletes a prompt that no deployment uses."""
     LabelPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.LabelPromptRequest, _prompt_service_pb2.LabelPromptResponse]
     """Points a label, for example "production", to a version."""
+    MergePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.MergePromptRequest, _prompt_service_pb2.MergePromptResponse]
+    """Merges a version of another prompt into this one: what differs from the last version that both have in common, field by
+    field of the content. The result is the next version; what this prompt has already changes nothing. A field that both
+    have changed in different ways is a conflict (FAILED_PRECONDITION `PROMPT_MERGE_CONFLICT`), which `resolutions` decide.
+    """
     ApprovePromptVersion: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ApprovePromptVersionRequest, _prompt_service_pb2.ApprovePromptVersionResponse]
     """Approves a version. The policy's role is checked as well; the version's creator may not approve it."""
 
@@ -40,7 +45,7 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prompt_service_pb2.CreatePromptRequest,
         context: _aio.ServicerContext[_prompt_service_pb2.CreatePromptRequest, _abc.Awaitable[_prompt_service_pb2.CreatePromptResponse]],
     ) -> _abc.Awaitable[_prompt_service_pb2.CreatePromptResponse]:
-        """Creates a prompt."""
+        """Creates a prompt, or a branch of one (`forked_from`), which is a prompt of its own."""
 
     @_abc_1.abstractmethod
     def GetPrompt(
@@ -81,6 +86,17 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_prompt_service_pb2.LabelPromptRequest, _abc.Awaitable[_prompt_service_pb2.LabelPromptResponse]],
     ) -> _abc.Awaitable[_prompt_service_pb2.LabelPromptResponse]:
         """Points a label, for example "production", to a version."""
+
+    @_abc_1.abstractmethod
+    def MergePrompt(
+        self,
+        request: _prompt_service_pb2.MergePromptRequest,
+        context: _aio.ServicerContext[_prompt_service_pb2.MergePromptRequest, _abc.Awaitable[_prompt_service_pb2.MergePromptResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.MergePromptResponse]:
+        """Merges a version of another prompt into this one: what differs from the last version that both have in common, field by
+        field of the content. The result is the next version; what this prompt has already changes nothing. A field that both
+        have changed in different ways is a conflict (FAILED_PRECONDITION `PROMPT_MERGE_CONFLICT`), which `resolutions` decide.
+        """
 
     @_abc_1.abstractmethod
     def ApprovePromptVersion(

@@ -7,6 +7,7 @@ NotFound
 └── PromptVersionNotFound
 PreconditionFailed
 ├── PromptInUse
+├── PromptMergeConflict     fields that two prompts changed in different ways
 └── TooManyPromptVersions
 """
 
@@ -51,6 +52,22 @@ class PromptInUse(PreconditionFailed):
     def __init__(self, prompt: str, *, deployments: Sequence[str]) -> None:
         users = ", ".join(deployments)
         super().__init__(f"prompt {prompt} is used by {users}: change or delete these first", deployments=users)
+
+
+class PromptMergeConflict(PreconditionFailed):
+    """Two prompts have changed a field in different ways."""
+
+    reason = "PROMPT_MERGE_CONFLICT"
+
+    def __init__(self, target: str, source: str, *, fields: Sequence[str], since: Sequence[str]) -> None:
+        named = ", ".join(fields)
+        what = f"both changed {named} since {' and '.join(since)}" if since else f"have no version in common: {named}"
+        super().__init__(
+            f"prompts {target} and {source} {what}: give the content of {named} in `resolutions`",
+            target=target,
+            source=source,
+            fields=named,
+        )
 
 
 class TooManyPromptVersions(PreconditionFailed):

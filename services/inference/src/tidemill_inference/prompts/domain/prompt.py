@@ -9,6 +9,7 @@ from tidemill_core.application import Caller
 from tidemill_core.approvals import Approval, ApprovalMissing, ApprovalPolicy, check_may_lower, with_approval
 from tidemill_inference.prompts.domain.errors import PromptVersionNotFound, TooManyPromptVersions
 from tidemill_inference.prompts.domain.labels import MAX_MOVES, NO_PROTECTION, LabelMove, LabelProtection
+from tidemill_inference.prompts.domain.origins import Inherited, VersionOrigin, with_origins
 
 MAX_VERSIONS = 1000
 MAX_CHARACTERS = 3 * 1024 * 1024
@@ -45,11 +46,17 @@ class PromptVersion:
     creator: str = ""
     """The subject of the credential that made it; "" where none proved it."""
     approvals: tuple[Approval, ...] = ()
+    merged_from: tuple[VersionOrigin, ...] = ()
+    """The last versions of other prompts that were merged into it."""
+    contains: tuple[VersionOrigin, ...] = ()
+    """The last versions of other prompts that it goes on from, and the version before it did not."""
+    contributors: tuple[str, ...] = ()
+    """The subjects that made what was forked or merged into it."""
 
     @property
     def authors(self) -> frozenset[str]:
         """The subjects whose approvals do not count."""
-        return frozenset({self.creator} - {""})
+        return frozenset({self.creator, *self.contributors} - {""})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +65,8 @@ class PromptVersionWasCreated(Event):
 
     version: int
     digest: str
+    origin: str = ""
+    """`prompt@version` of another prompt that was forked or merged into it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,14 +80,32 @@ class Prompt(Aggregate):
     label_protection: LabelProtection = NO_PROTECTION
     label_moves: list[LabelMove] = field(default_factory=list)
     """The last ones, oldest first."""
+    forked_from: VersionOrigin | None = None
+    """The version that it is a branch of, which its first version has the content of."""
+
+    @property
+    def full_name(self) -> str:
+        """Its name among the prompts of all projects."""
+        return f"{self.project}/{self.id}"
 
     @property
     def latest(self) -> PromptVersion:
         """The newest version; a saved prompt has one."""
         return self.versions[-1]
 
-    def write(self, content: PromptContent, *, digest: str, now: datetime, creator: str = "") -> None:
+    def write(
+        self,
+        content: PromptContent,
+        *,
+        digest: str,
+        now: datetime,
+        creator: str = "",
+        inherited: Inherited | None = None,
+    ) -> None:
         """Make the content the newest version, unless it is that already. A, B, A is three versions.
+
+        What the first version inherits it was forked from; what a later one inherits was merged into it, and is
+        recorded also where the content is that of the newest version already.
 
         Emits PromptVersionWasCreated.
 
@@ -87,14 +114,42 @@ class Prompt(Aggregate):
 
         """
         if self.versions and self.latest.digest == digest:
+            self._record_merge(inherited)
             return
         characters = sum(each.content.characters for each in self.versions) + content.characters
         if len(self.versions) >= MAX_VERSIONS or characters > MAX_CHARACTERS:
             raise TooManyPromptVersions(self.id, versions=len(self.versions), characters=characters)
         number = len(self.versions) + 1
         made = PromptVersion(number=number, digest=digest, content=content, create_time=now, creator=creator)
+        if inherited is not None:
+            made = replace(made, contributors=tuple(each for each in inherited.contributors if each != creator))
         self.versions.append(made)
-        self.pending.append(PromptVersionWasCreated(occurred_at=now, version=number, digest=digest))
+        if number > 1:
+            self._record_merge(inherited)
+        elif inherited is not None:
+            self.forked_from, self.versions = inherited.origin, [replace(made, contains=inherited.contains)]
+        origin = inherited.origin.text if inherited else ""
+        self.pending.append(PromptVersionWasCreated(occurred_at=now, version=number, digest=digest, origin=origin))
+
+    def _record_merge(self, inherited: Inherited | None) -> None:
+        if inherited is None:
+            return
+        merged_from = with_origins(self.latest.merged_from, inherited.origin)
+        contains = with_origins(self.latest.contains, *inherited.contains)
+        self.versions[-1] = replace(self.latest, merged_from=merged_from, contains=contains)
+
+    def has(self, origin: VersionOrigin) -> bool:
+        """Return whether this version is one of its own, and not of a prompt of this name that was there before."""
+        number = origin.version
+        return 1 <= number <= len(self.versions) and self.versions[number - 1].digest == origin.digest
+
+    def contained(self, number: int) -> dict[str, VersionOrigin]:
+        """Return the last version of each prompt that a version goes on from, by full name; of its own, itself."""
+        found: dict[str, VersionOrigin] = {}
+        for version in self.versions[:number]:
+            found |= {each.prompt: each for each in (one.named_in_full(self.project) for one in version.contains)}
+        own = VersionOrigin(prompt=self.full_name, version=number, digest=self.versions[number - 1].digest)
+        return found | {self.full_name: own}
 
     def approve(self, number: int, approval: Approval, *, caller: Caller) -> None:
         """Record a person's approval of a version, once.

@@ -114,7 +114,7 @@ def _(event: inference.RemoteModelChanged, meta: EventMeta) -> Updates:
 def _(event: inference.PromptVersionCreated, meta: EventMeta) -> Updates:
     version = version_id(event.prompt, event.version)
     part = event_part(meta, event, f"{version} is written", "digest", state="ready")
-    return (update(Ref(Kind.PROMPT_VERSION, version), part),)
+    return (update(Ref(Kind.PROMPT_VERSION, version), part, (kinds.CAME_INTO, event.origin)),)
 
 
 def _rollout(event: inference.RolloutEvent, meta: EventMeta, message: str, **facts: Fact | None) -> Updates:
