@@ -4,12 +4,14 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, NodeEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, NodeEvent, ScalarEvent
 from ruamel.yaml.parser import RoundTripParser
+from ruamel.yaml.scanner import Scanner
 
 from tidemill_cli.loop.problems import Problem
 
@@ -38,19 +40,28 @@ def parsed(text: str) -> Any:  # noqa: ANN401 - any YAML value
         MarkedYAMLError: it is not YAML.
 
     """
+    return parsed_with_scalars(text)[0]
+
+
+def parsed_with_scalars(text: str) -> tuple[Any, list[ScalarEvent]]:
+    """Return a document as `parsed` does, and its plain scalars, of a document that is read as YAML 1.2."""
     if len(text) > MAX_CHARS:
         raise OutOfBounds(_problem(None, f"has {len(text)} characters; the limit is {MAX_CHARS}: split the loop"))
     yaml = YAML(typ="rt")
-    yaml.Parser = _BoundedParser
-    return yaml.load(text)
+    yaml.Scanner = Scanner  # the one of the round trip gathers comments, and nothing here writes them again
+    scalars: list[ScalarEvent] = []
+    yaml.Parser = partial(_BoundedParser, scalars=scalars)
+    root = yaml.load(text)
+    return root, [] if yaml.version == (1, 1) else scalars
 
 
 class _BoundedParser(RoundTripParser):
     """Checks each event on its way: values are built, and aliases expanded, when all events have passed."""
 
-    def __init__(self, loader: YAML) -> None:
+    def __init__(self, loader: YAML, scalars: list[ScalarEvent]) -> None:
         super().__init__(loader)
         self._measure = _Measure()
+        self._scalars = scalars
 
     def get_event(self) -> Event:
         event: Event = super().get_event()
@@ -63,7 +74,12 @@ class _BoundedParser(RoundTripParser):
         if not _PLAIN_TAG.fullmatch(tag := str(getattr(event, "tag", None) or "")):
             message = f"has the type {tag[:80]!r}: only plain YAML values are allowed"
             raise OutOfBounds(_problem(event, message))
+        if isinstance(event, ScalarEvent) and event.implicit[0]:
+            self._scalars.append(event)
         return event
+
+    def move_token_comment(self, token: object, nt: object = None, empty: object = False) -> None:  # noqa: FBT002
+        """Leave comments out."""
 
 
 @dataclass(slots=True)

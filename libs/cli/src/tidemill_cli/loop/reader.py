@@ -1,19 +1,19 @@
 """Reads and validates loop.yaml; reports all problems at once, with line, expected values and the nearest match."""
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import ScalarEvent
 
-from tidemill_cli.loop.bounds import OutOfBounds, is_near, outside, parsed
+from tidemill_cli.loop.bounds import OutOfBounds, is_near, outside, parsed_with_scalars
 from tidemill_cli.loop.declaration import Loop
+from tidemill_cli.loop.dialects import dialect_problems
 from tidemill_cli.loop.problems import Document, LoopErrors, Problem, matching, nearest
 from tidemill_cli.loop.references import reference_problems, turn_problems
 from tidemill_cli.loop.shapes import FromFile
@@ -27,9 +27,9 @@ def read_loop(file: Path) -> Loop:
         LoopErrors: anything is wrong; all of it is named.
 
     """
-    document = _parse(file)
+    document, scalars = _parse(file)
     problems = [
-        *_dialect_problems(document),
+        *dialect_problems(document, scalars),
         *reference_problems(document),
         *_model_problems(document),
         *_file_problems(document),
@@ -44,7 +44,8 @@ def read_loop(file: Path) -> Loop:
     return _with_files(file, loop)
 
 
-def _parse(file: Path) -> Document:
+def _parse(file: Path) -> tuple[Document, list[ScalarEvent]]:
+    """Return a file's document, and its plain scalars."""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -52,7 +53,7 @@ def _parse(file: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise LoopErrors(file, [_at_start(f"cannot be read as UTF-8 text: {type(error).__name__}")]) from error
     try:
-        root = parsed(text)
+        root, scalars = parsed_with_scalars(text)
     except OutOfBounds as error:
         raise LoopErrors(file, [error.problem]) from None
     except MarkedYAMLError as error:
@@ -61,41 +62,15 @@ def _parse(file: Path) -> Document:
         raise LoopErrors(
             file, [Problem(line=line + 1, column=column + 1, path="(yaml)", message=str(error.problem or "not YAML"))]
         ) from None
+    except (YAMLError, ValueError, LookupError) as error:  # a character that may not be in YAML; a date that is none
+        raise LoopErrors(file, [_at_start(f"cannot be read as YAML: {' '.join(str(error).split())}")]) from None
     if not isinstance(root, CommentedMap):
         raise LoopErrors(file, [_at_start("expected a map with apiVersion, kind, metadata and the loop's sections")])
-    return Document(file=file, root=root)
+    return Document(file=file, root=root), scalars
 
 
 def _at_start(message: str) -> Problem:
     return Problem(line=1, column=1, path="(file)", message=message)
-
-
-def _dialect_problems(document: Document) -> Iterator[Problem]:
-    """Yield scalars that YAML 1.1 and 1.2 parse differently, such as `on` or `1e-3`."""
-    old = YAML(typ="safe", pure=True)
-    old.version = (1, 1)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        read_as_1_1 = old.load(document.file.read_text(encoding="utf-8"))
-    for warning in caught:
-        if isinstance(warning.message, MantissaNoDotYAML1_1Warning):
-            mark, number = warning.message.node.start_mark, warning.message.flt
-            message = f"YAML 1.1 reads {number} as text: write a decimal point, such as 1.0e-3"
-            yield Problem(line=mark.line + 1, column=mark.column + 1, path="(yaml)", message=message)
-    yield from _differences(document, read_as_1_1, document.root, ())
-
-
-def _differences(document: Document, old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[Problem]:  # noqa: ANN401 - any YAML value
-    if isinstance(new, Mapping) and isinstance(old, Mapping):
-        for (old_key, old_value), (new_key, new_value) in zip(old.items(), new.items(), strict=False):
-            if old_key != new_key:
-                yield document.problem((*path, new_key), f"YAML 1.1 reads this key as {old_key!r}: quote it")
-            yield from _differences(document, old_value, new_value, (*path, new_key))
-    elif isinstance(new, list) and isinstance(old, list):
-        for index, (old_item, new_item) in enumerate(zip(old, new, strict=False)):
-            yield from _differences(document, old_item, new_item, (*path, index))
-    elif old != new:
-        yield document.problem(path, f"YAML 1.1 reads this as {old!r}, YAML 1.2 as {new!r}: quote it or spell it out")
 
 
 def _shape_problems(document: Document, error: ValidationError) -> list[Problem]:
