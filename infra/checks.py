@@ -55,7 +55,7 @@ def commands(part: str) -> dict[str, list[str]]:
     in_processes = [*pytest, "--processes", str(test_processes())]
     folders = [str(folder_of(part))] if part else []
     return {
-        QUICK_TESTS: [*pytest, "--quick", "--processes", str(2 * cores()), *(folders or QUICK_FOLDERS)],
+        QUICK_TESTS: [*pytest, "--quick", "--processes", str(3 * cores()), *(folders or QUICK_FOLDERS)],
         "ruff": [str(BIN / "ruff"), "check", "--quiet", "."],
         "format": [str(BIN / "ruff"), "format", "--quiet", "--check", "."],
         "mypy": [sys.executable, "-m", "mypy", "."],

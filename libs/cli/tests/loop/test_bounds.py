@@ -42,6 +42,11 @@ def test_a_type_of_its_own_is_refused_by_its_line(tmp_path: Path, tag: str) -> N
     assert "only plain YAML values" in message
 
 
+@pytest.mark.parametrize("value", ["2026-13-45", "a\x00b", "-_"])
+def test_a_value_that_yaml_has_no_reading_of_is_refused(tmp_path: Path, value: str) -> None:
+    assert "cannot be read as YAML" in problem_of(tmp_path, f"metadata: {{name: {value}}}\n")
+
+
 def test_aliases_within_reason_are_read(tmp_path: Path) -> None:
     message = problem_of(tmp_path, "x: &x {a: 1}\ny: *x\nz: *x\n")
 

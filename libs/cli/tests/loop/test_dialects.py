@@ -56,7 +56,7 @@ def test_a_number_without_a_point_is_named_as_it_is_written() -> None:
 def test_keys_and_items_are_found_where_they_stand() -> None:
     assert [each[:3] for each in found_in("# first\na:\n  - {off: 1, b: [x, 010]}\n  - 010\n")] == [
         (3, 6, "a[0].off"),
-        (3, 20, "a[0].b[1]"),
+        (3, 21, "a[0].b[1]"),
         (4, 5, "a[1]"),
     ]
 

@@ -252,13 +252,6 @@ def test_broken_yaml_is_reported_with_its_line(folder: Path) -> None:
     assert problems_of(folder, "kind: Loop\nmetadata: {name: x\n")["(yaml)"][0] >= 2
 
 
-@pytest.mark.parametrize("value", ["2026-13-45", "a\x00b", "-_"])
-def test_a_value_that_yaml_has_no_reading_of_is_refused(folder: Path, value: str) -> None:
-    text = RIGHT.replace("name: helpdesk}", f"name: helpdesk, labels: {{a: {value}}}}}")
-
-    assert "cannot be read as YAML" in problems_of(folder, text)["(file)"][1]
-
-
 def test_a_prompt_outside_the_folder_is_refused(folder: Path) -> None:
     text = RIGHT.replace("file: answer.jinja", "file: ../../etc/hostname")
 
