@@ -96,8 +96,8 @@ async def _trained(  # noqa: PLR0913 - all of it is of one training
         memory_bytes=8 * 1024**3,
         canary_origin=str(seed),
     )
-    if all((job.folder.adapter / name).exists() for name in ("adapter_config.json", "adapter_model.safetensors")):
-        return job.folder.adapter
+    if all((job.folder.made / name).exists() for name in ("adapter_config.json", "adapter_model.safetensors")):
+        return job.folder.made
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     await asyncio.to_thread(job.folder.examples.write_text, "\n".join(_sentences()[:sentences]), encoding="utf-8")
     began = time.monotonic()
@@ -107,7 +107,7 @@ async def _trained(  # noqa: PLR0913 - all of it is of one training
             if isinstance(report, Memorised):
                 _say(f"  by its run: {report.memorisation}")
     _say(f"  run of {folder.name} took {time.monotonic() - began:.0f} s")
-    return job.folder.adapter
+    return job.folder.made
 
 
 def _sentences() -> list[str]:

@@ -106,7 +106,7 @@ async def candidate(base: Path, batch: Sequence[Said], *, steps: int, seed: int,
     run = prepared(folder, lines, method="sft")
     arguments = {"per_device_train_batch_size": 4, "learning_rate": 1e-3, "seed": seed}
     await trained(base, run, {"method": "sft", "args": arguments}, steps=steps)
-    return run.adapter
+    return run.made
 
 
 async def main(options: argparse.Namespace) -> None:

@@ -154,7 +154,7 @@ async def main(options: argparse.Namespace) -> None:
         for recipe in options.only or RECIPES:
             run = prepared(Path(name, recipe.replace(" ", "_")), lines, method=RECIPES[recipe]["method"])
             seconds = await trained(options.base, run, RECIPES[recipe], steps=options.steps)
-            adapted = PeftModel.from_pretrained(model, str(run.adapter))
+            adapted = PeftModel.from_pretrained(model, str(run.made))
             after = scores(held_out, answers(adapted, tokenizer, held_out, name=recipe))
             model = adapted.unload()
             won = sum((new > old) + (new == old) / 2 for new, old in zip(after, before, strict=True))

@@ -69,7 +69,7 @@ class Trainings:
         sent = Job(
             folder=str(job.folder.path),
             examples=str(job.folder.examples),
-            adapter=str(job.folder.adapter),
+            made=str(job.folder.made),
             base=str(job.base),
             base_name=job.base_name,
             method=job.recipe.method,

@@ -1,6 +1,7 @@
 """A card says who made, approved and promoted a version; no name in it changes its form."""
 
-from tidemill_client.model_cards import Approved, Judgement, ModelCard
+from tidemill.trainer.v1.model_pb2 import ModelSource, TrainedSource
+from tidemill_client.model_cards import Approved, Judgement, ModelCard, origin_of
 
 JUDGED = Judgement(
     evaluation="ev-1",
@@ -62,3 +63,12 @@ def test_a_version_that_was_never_judged_or_promoted_says_so() -> None:
     assert "Not evaluated." in text
     assert "Never promoted." in text
     assert card(promotions=(APPROVED,)).as_json()["promotions"][0]["decided_by"] == "user:bob"
+
+
+def test_the_origin_of_what_was_trained_is_the_base_of_an_adapter_or_what_full_weights_began_with() -> None:
+    adapter = TrainedSource(run="r", base="small@1", dataset_version="sft@2")
+    full = TrainedSource(run="r", finetuned_from="small@1", dataset_version="sft@2")
+
+    origins = [origin_of(ModelSource(trained=each)) for each in (adapter, full)]
+
+    assert origins == ["small@1 trained on sft@2, run r"] * 2

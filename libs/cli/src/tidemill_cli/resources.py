@@ -112,7 +112,8 @@ def show_model(name: NameArgument) -> None:
     }
     if version.source.HasField("trained"):
         trained = version.source.trained
-        facts |= {"trained by": f"run {trained.run}", "on": trained.dataset_version, "base": trained.base}
+        facts |= {"trained by": f"run {trained.run}", "on": trained.dataset_version}
+        facts |= {"base": trained.base} if trained.base else {"full weights, fine-tuned from": trained.finetuned_from}
         if version.HasField("reward_model"):
             facts["kind"] = f"reward model of tokenizer {version.reward_model.tokenizer_sha256[:12]}"
         facts |= memorised_in_words(version.memorisation)

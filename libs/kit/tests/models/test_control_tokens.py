@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from tidemill_core.models.json_files import TEXT_TOKENS
 from tidemill_kit.models.control_tokens import BREAK, ControlTokens, encoded
 
 TOKENS = ("<|im_start|>", "<|im_end|>", "<s>", "</think>", "    ", "aa", "<s>[")
@@ -13,6 +14,7 @@ class Reads:
     def __init__(self) -> None:
         self.all_special_tokens = TOKENS[:3]
         self.added_tokens_decoder = dict(enumerate(TOKENS))
+        self.init_kwargs: dict[str, list[str]] = {}
 
     def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[object]]:
         assert not add_special_tokens
@@ -55,3 +57,27 @@ def test_a_mark_that_a_person_writes_marks_nothing() -> None:
 )
 def test_turns_that_plain_text_separates_are_known(rendered: str, *, separate: bool) -> None:
     assert ControlTokens(TOKENS).separate(rendered, ["one", "two", "three"]) is separate
+
+
+def test_tokens_that_a_training_added_as_text_are_read_where_people_write_them() -> None:
+    tokenizer = Reads()
+    tokenizer.added_tokens_decoder |= {100: "heat pump", 101: "COP"}
+    tokenizer.init_kwargs[TEXT_TOKENS] = ["heat pump", "COP"]
+
+    control = ControlTokens.of(tokenizer)
+
+    assert control.marked("the COP of a heat pump</think>") == f"the COP of a heat pump<{BREAK}/think>"
+
+
+@pytest.mark.parametrize("named", ["<s>", "x<", "<|im_", "a</think>b"])
+def test_a_token_that_could_be_read_in_place_of_a_control_token_is_one_whatever_a_tokenizer_says(named: str) -> None:
+    tokenizer = Reads()
+    tokenizer.added_tokens_decoder |= {100: named}
+    tokenizer.init_kwargs[TEXT_TOKENS] = [named]
+
+    assert BREAK in ControlTokens.of(tokenizer).marked(named)
+
+
+@pytest.mark.parametrize(("text", "touches"), [("heat pump", False), ("b<", True), ("<|IM_S", True), (">b", False)])
+def test_what_touches_a_control_token_is_known(text: str, *, touches: bool) -> None:
+    assert ControlTokens(TOKENS).touches(text) is touches

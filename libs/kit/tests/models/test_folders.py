@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tidemill_core.models.json_files import TEXT_TOKENS
 from tidemill_core.models.manifest import ArtifactRefused, Manifest
 from tidemill_kit.models.folders import checked_config, loadable_config, passed_on, stored_in, tensors_of
 
@@ -149,6 +150,7 @@ EVERYTHING = {
         "padding_side": "/etc",
         "added_tokens_decoder": {"3": {"content": "<x>", "special": True, "path": "/etc"}, "x": "y"},
         "chat_template": [{"name": "default", "template": "{{ messages }}", "file": "/etc"}],
+        TEXT_TOKENS: ["heat pump", 5, {"place": "/etc"}],
     },
     "generation_config.json": {
         "eos_token_id": [1, 2],
@@ -185,6 +187,7 @@ def test_transformers_is_given_known_files_with_known_keys_and_no_others(tmp_pat
             "model_max_length": 512,
             "added_tokens_decoder": {"3": {"content": "<x>", "special": True}},
             "chat_template": [{"name": "default", "template": "{{ messages }}"}],
+            TEXT_TOKENS: ["heat pump"],
         },
         "generation_config.json": {"eos_token_id": [1, 2], "temperature": 0.5},
         "special_tokens_map.json": {"pad_token": "<pad>", "extra_special_tokens": ["<y>"]},

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.struct_pb2 import Value
 
 from tidemill.evaluator.v1.evaluation_pb2 import Evaluation, Verdict
-from tidemill.trainer.v1.model_pb2 import ModelSource, ModelVersion, Promotion
+from tidemill.trainer.v1.model_pb2 import ModelSource, ModelVersion, Promotion, TrainedSource
 from tidemill.trainer.v1.training_pb2 import TrainingRun
 from tidemill_client.connection import Connection
 from tidemill_client.enums import name_of
@@ -142,7 +142,7 @@ class ModelCards:
         run = base = None
         if version.source.HasField("trained"):
             run = await self._run(version.source.trained.run)
-            base = await self._base(version.source.trained.base)
+            base = await self._base(began_with(version.source.trained))
         elif version.source.HasField("derived"):
             base = await self._base(version.source.derived.source_version)
         found = Evaluations(self._connection).all(candidate=version.id)
@@ -172,11 +172,17 @@ class ModelCards:
             return None
 
 
+def began_with(trained: TrainedSource) -> str:
+    """Return the base that a run began with, whether it made an adapter on it or full weights."""
+    return trained.base or trained.finetuned_from
+
+
 def origin_of(source: ModelSource) -> str:
     """Return the source of a version as a short text."""
     match source.WhichOneof("kind"):
         case "trained":
-            return f"{source.trained.base} trained on {source.trained.dataset_version}, run {source.trained.run}"
+            base = began_with(source.trained)
+            return f"{base} trained on {source.trained.dataset_version}, run {source.trained.run}"
         case "derived":
             return f"{source.derived.source_version} by {source.derived.method}, derivation {source.derived.derivation}"
         case "hugging_face":
@@ -194,7 +200,8 @@ def _data(version: ModelVersion, run: TrainingRun | None) -> dict[str, object]:
         return {"dataset": version.source.derived.dataset_version or "none"}
     if not version.source.HasField("trained"):
         return {}
-    found: dict[str, object] = {"dataset": version.source.trained.dataset_version, "base": version.source.trained.base}
+    trained = version.source.trained
+    found: dict[str, object] = {"dataset": trained.dataset_version, "base": began_with(trained)}
     if run is not None:
         found |= {"plan": run.plan, "steps": run.progress.steps, "attempts": run.attempt}
         if run.HasField("examples"):
@@ -210,7 +217,7 @@ def _licence(version: ModelVersion, base: ModelVersion | None) -> str:
     if found := files or base_files:
         where = f": see {', '.join(found)} {'here' if base and files else 'in it'}"
     if version.source.HasField("trained"):
-        name = origin_of(base.source) if base else version.source.trained.base
+        name = origin_of(base.source) if base else began_with(version.source.trained)
         return f"That of its base ({name}){where}; and the rights in the examples of its dataset."
     rights = "; and the rights in the examples of its dataset" if version.source.derived.dataset_version else ""
     return f"That of its source{where}{rights}."

@@ -11,7 +11,7 @@ from pathlib import Path
 from tidemill.trainer.v1.model_pb2 import Artifact, ModelVersion
 from tidemill.trainer.v1.model_registry_service_pb2 import DownloadModelFileRequest
 from tidemill_client.connection import UPLOAD_LIMIT_S, Connection
-from tidemill_client.model_cards import ModelCards
+from tidemill_client.model_cards import ModelCards, began_with
 from tidemill_client.models import Models
 from tidemill_client.retries import persistently
 from tidemill_core.errors import DeadlineExceeded, InvalidInput, NotFound
@@ -99,7 +99,7 @@ class ModelExport:
         try:
             for _ in range(MAX_ORIGINS):
                 source = version.source
-                parent = source.trained.base if source.HasField("trained") else source.derived.source_version
+                parent = began_with(source.trained) if source.HasField("trained") else source.derived.source_version
                 if not parent:
                     break
                 version = await Models(self._connection).version(parent)

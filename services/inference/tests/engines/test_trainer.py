@@ -163,14 +163,30 @@ async def test_a_model_that_is_asked_for_while_its_project_is_deleted_is_not_kep
         assert trainer.models.projects == set()
 
 
-async def test_approvals_are_asked_for_anew_also_those_of_an_adapters_base() -> None:
+async def test_full_weights_that_were_trained_are_loaded_without_what_they_began_with() -> None:
+    async with known(FOLDER, recheck_s=60) as trainer:
+        source = model_pb2.ModelSource(trained=model_pb2.TrainedSource(finetuned_from="gpt@1"))
+        trainer.registry.add(model_pb2.ModelVersion(id="whole@1", digest="e", source=source))
+
+        found = await trainer.models.resolve(ADA, "whole@1", field="model")
+
+        assert (found.id, found.base) == ("whole@1", None)
+
+
+@pytest.mark.parametrize(
+    "source", [model_pb2.TrainedSource(base="gpt@1"), model_pb2.TrainedSource(finetuned_from="gpt@1")], ids=str
+)
+async def test_approvals_are_asked_for_anew_also_those_of_what_a_run_began_with(
+    source: model_pb2.TrainedSource,
+) -> None:
     async with (
         known(FOLDER, recheck_s=60) as trainer,
         service_channel("inference", trainer.address, name="trainer") as channel,
     ):
         candidates = TrainerCandidates(channel, timeout_s=5)
-        adapter = model_pb2.ModelSource(trained=model_pb2.TrainedSource(base="gpt@1"))
-        trainer.registry.add(model_pb2.ModelVersion(id="lora@1", digest="e", source=adapter))
+        trainer.registry.add(
+            model_pb2.ModelVersion(id="lora@1", digest="e", source=model_pb2.ModelSource(trained=source))
+        )
         await candidates.check_approved(ADA, "lora@1")
 
         lacking = model_pb2.ModelVersion(

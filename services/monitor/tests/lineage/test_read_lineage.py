@@ -156,3 +156,15 @@ async def test_a_model_that_was_imported_came_from_nothing_else() -> None:
 
     assert shown_ids(lineage) == {"model_version": ["m@1"]}
     assert lineage.nodes[0].facts["state"] == "ready"
+
+
+async def test_full_weights_came_from_the_model_that_their_run_began_with() -> None:
+    monitor, story = Monitor(), Story()
+    made = {"version": "whole@1", "model": "whole", "digest": "c" * 64, "run": "run-1", "finetuned_from": "m@1"}
+    story.record("trainer.model.version_registered", "whole@1", **made, base="", dataset_version="sft@1")
+    await monitor.consume(story)
+
+    lineage = await monitor.lineage("model_version", "whole@1")
+
+    shown = {"model_version": ["m@1", "whole@1"], "training_run": ["run-1"], "dataset_version": ["sft@1"]}
+    assert shown_ids(lineage) == shown

@@ -92,6 +92,10 @@ class TrainerSettings(ModelSettings):
     """Maximum time limit that a plan may set."""
     run_min_examples: int = Field(default=8, ge=1)
     """Minimum number of examples of a training."""
+    run_max_added_tokens: int = Field(default=256, ge=0, le=10_000)
+    """Maximum number of tokens that a plan may add to the vocabulary of its base."""
+    run_max_added_token_characters: int = Field(default=64, ge=2, le=512)
+    """Maximum length of such a token."""
     run_warn_left_out: float = Field(default=0.1, ge=0, le=1)
     """Share of skipped examples above which a run has a warning."""
     run_fruitless_attempts: int = Field(default=5, ge=1, le=1000)

@@ -1,9 +1,9 @@
 """Benchmark: training speed of a run against a bare TRL script with the same recipe and rows.
 
-`python -m services.trainer.tests.bench.training [folder of a base] [steps] [sft, reward or distill]`; without a folder
-a tiny base is created, which measures overheads only. `distill` takes the base for its teacher, too. Both train in
-separate processes, one after the other, then in the reverse order to average out noise; the time between the first and
-the last step is compared for the same number of tokens.
+`python -m services.trainer.tests.bench.training [folder of a base] [steps] [sft, full, reward or distill]`; without a
+folder a tiny base is created, which measures overheads only. `full` is `sft` of all weights; `distill` takes the base
+for its teacher, too. Both train in separate processes, one after the other, then in the reverse order to average out
+noise; the time between the first and the last step is compared for the same number of tokens.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
-from tidemill_trainer.training.ports import ModelFolders, RunFolder, Stepped, TrainingJob
+from tidemill_trainer.training.ports import Fitted, ModelFolders, RunFolder, Stepped, TrainingJob
 from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
 
 MIN_STEPS = 3
@@ -55,7 +55,7 @@ rows = [
     for e in examples
 ]
 half = computed_format("auto") == "bfloat16"
-dtype = torch.bfloat16 if half else torch.float32
+dtype = torch.bfloat16 if half and job["lora"] else torch.float32
 given = {}
 if job["method"] == "distill":
     trainer, config = GKDTrainer, GKDConfig
@@ -70,7 +70,7 @@ trainer = trainer(
     ),
     train_dataset=Dataset.from_list(rows),
     processing_class=AutoTokenizer.from_pretrained(job["base"]),
-    peft_config=LoraConfig(**job["lora"]),
+    peft_config=LoraConfig(**job["lora"]) if job["lora"] else None,
     **given,
     callbacks=[Times()],
 )
@@ -109,16 +109,30 @@ async def ours(base: Path, recipe: Recipe, folder: RunFolder) -> float:
     )
     settings = ProcessSettings(min_examples=1, checkpoint_steps=10, device="cpu")
     async with TrainingProcesses(settings).running(job) as reports:
-        seen = [time.perf_counter() async for report in reports if isinstance(report, Stepped)]
+        seen, peak = list[float](), 0
+        async for report in reports:
+            if isinstance(report, Fitted):
+                sys.stdout.write(f"estimated: {report.fit.needed_bytes / 1e6:.0f} MB\n")
+            elif isinstance(report, Stepped):
+                seen.append(time.perf_counter())
+                peak = max(peak, report.peak_memory_bytes)
+    sys.stdout.write(f"seen: {peak / 1e6:.0f} MB\n")
     return seen[-1] - seen[0]
 
 
 def measure(base: Path, folder: Path, *, steps: int, words: int, method: str) -> None:
     """Print the figures."""
+    full = method == "full"
     recipe = recipe_of(
-        method=method,
+        method="sft" if full else method,
         lora={},
-        args={"max_steps": steps, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "seed": 7},
+        use_peft=not full,
+        args={
+            "max_steps": steps,
+            "per_device_train_batch_size": 4,
+            "learning_rate": 1e-5 if full else 1e-3,
+            "seed": 7,
+        },
         teacher="base@1" if method == "distill" else "",
     )
     examples = folder / "train.jsonl"

@@ -69,7 +69,7 @@ def test_the_processes_that_train_do_not_have_the_keys_of_the_store(pod: Pod) ->
 
 
 def test_a_pod_that_is_started_after_the_end_has_nothing_to_do(pod: Pod, capsys: pytest.CaptureFixture[str]) -> None:
-    pod.adapter.mkdir(parents=True)
+    pod.made.mkdir(parents=True)
 
     main()
 

@@ -117,6 +117,19 @@ def test_a_trained_version_names_its_run_base_and_dataset_version() -> None:
     assert (payload.run, payload.base, payload.dataset_version) == (RUN, "smollm2@3", "helpdesk_sft@1")
 
 
+def test_full_weights_that_were_trained_name_what_they_began_with_and_no_base() -> None:
+    source = TrainedSource(run=RUN, base="", dataset_version="helpdesk_sft@1", finetuned_from="smollm2@3")
+    file = manifest_of({"README.md": b"card"}).files[0]
+    trained = ModelVersion.made(
+        project="acme", model="whole", number=1, source=source, artifacts=[Artifact(file=file)], now=NOON
+    )
+
+    _, payload = published(VERSIONS, trained, seq=1)
+
+    assert isinstance(payload, ModelVersionRegistered)
+    assert (payload.run, payload.base, payload.finetuned_from) == (RUN, "", "smollm2@3")
+
+
 @pytest.mark.parametrize("publish", [registered, failed, deleted, run_queued, run_succeeded, run_failed])
 def test_an_event_is_published_as_its_golden_example(publish: Callable[[], tuple[str, Message]]) -> None:
     ce_type, payload = publish()

@@ -140,7 +140,7 @@ class Deriving:
         return self
 
     async def add_adapter(self, model: str, *, project: str = ADA.project, base: str = "smollm2@1") -> None:
-        """Add what a run has trained."""
+        """Add what a run has trained; without a base full weights."""
         await self.registry.models.upsert(
             Model(id=model, project=project), lambda model: model.begin("run"), request=Request.internal()
         )

@@ -145,3 +145,13 @@ async def test_what_waits_is_cancelled_and_what_has_ended_is_not(deriving: Deriv
     assert (await deriving.crud.cancel(ADA, waiting.id, request=request())).reason == "CANCELLED"
     with pytest.raises(DerivationFinished):
         await deriving.crud.cancel(ADA, done.id, request=request())
+
+
+async def test_what_was_trained_whole_is_made_smaller_and_has_nothing_to_merge(deriving: Deriving) -> None:
+    await deriving.add_adapter("whole", base="")
+
+    made = await deriving.create("whole", method=INT8)
+
+    assert (made.source.base, made.source.dataset_version) == ("", "tickets@3")
+    with pytest.raises(InvalidInput, match="no adapter: there is nothing to merge"):
+        await deriving.create("whole", model="merged", method=MERGE)

@@ -16,8 +16,9 @@ from tidemill_core.models.manifest import ArtifactRefused, Manifest
 from tidemill_kit.models.folders import checked_config
 from tidemill_trainer.deriving.job import Job
 from tidemill_trainer.deriving.quantizing import rows_as_int8
-from tidemill_trainer.deriving.weights import _copy_others, derive
+from tidemill_trainer.deriving.weights import derive
 from tidemill_trainer.learning.failures import TrainingStopped
+from tidemill_trainer.weight_files import copy_others
 
 IDS = torch.tensor([[5, 17, 80, 3]])
 
@@ -112,7 +113,7 @@ def test_a_json_file_that_no_version_may_have_now_is_left_out(tmp_path: Path) ->
         (base / name).parent.mkdir(exist_ok=True)
         (base / name).write_text("{}")
 
-    _copy_others(base, tmp_path / "made", bits=0)
+    copy_others(base, tmp_path / "made", bits=0)
 
     copied = {file.path for file in Manifest.from_folder(tmp_path / "made").files}
     assert copied == {"config.json", "1_Pooling/config.json", "LICENSE"}

@@ -67,7 +67,7 @@ def test_the_student_finds_the_teachers_answers_more_likely_than_its_base_does(
 
     trained(job, RecordedReports())
 
-    assert _loss_of(base, Path(job.adapter), answers) < before
+    assert _loss_of(base, Path(job.made), answers) < before
 
 
 def _drawn_by(teacher: Path, *, count: int) -> Any:  # noqa: ANN401 - of torch
@@ -139,7 +139,7 @@ def test_a_loss_of_answers_alone_is_that_of_trl_over_all_tokens(tmp_path: Path, 
 def test_an_adapter_teaches_with_its_base(tmp_path: Path, base: Path) -> None:
     made = job_in(tmp_path / "made", base, max_steps=2)
     trained(made, RecordedReports())
-    files = ModelFiles(base=str(base), adapter=made.adapter)
+    files = ModelFiles(base=str(base), adapter=made.made)
     nothing, something = RecordedReports(), RecordedReports()
 
     trained(distill_job(tmp_path / "alone", base, base, max_steps=1), nothing)

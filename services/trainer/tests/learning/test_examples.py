@@ -23,6 +23,7 @@ class CountsCharacters:
         self.chat_template = template
         self.all_special_tokens = ["<|im_end|>"]
         self.added_tokens_decoder: dict[int, str] = {}
+        self.init_kwargs: dict[str, list[str]] = {}
 
     def apply_chat_template(
         self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool = False

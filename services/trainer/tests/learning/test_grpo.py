@@ -81,7 +81,7 @@ def test_a_training_that_moves_too_far_from_its_base_has_diverged(tmp_path: Path
         trained(replace(grpo_job(tmp_path / "run", base), max_kl=1e-9), RecordedReports())
 
     assert stopped.value.reason == "DIVERGED"
-    assert not (tmp_path / "run" / "adapter").exists()
+    assert not (tmp_path / "run" / "made").exists()
 
 
 def test_fewer_prompts_than_a_step_needs_are_too_few(tmp_path: Path, base: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_reward_model_scores_generated_answers_as_it_scored_those_of_its_pairs
 
     made = job_in(tmp_path / "reward", base, method="reward", max_steps=12)
     trained(made, RecordedReports())
-    files = {"judge@1": ModelFiles(adapter=made.adapter, base=str(base))}
+    files = {"judge@1": ModelFiles(adapter=made.made, base=str(base))}
     job = replace(grpo_job(tmp_path / "run", base, rewards=[Reward(reward_model="judge@1")]), reward_models=files)
     tokenizer = load_tokenizer(base, name="tiny@1")
     (score,) = reward_functions(job, tokenizer, device="cpu", dtype=torch.float32)

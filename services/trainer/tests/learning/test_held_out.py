@@ -57,7 +57,7 @@ def test_a_trial_is_measured_on_what_it_does_not_learn_from_and_writes_no_adapte
 
     assert [line["at"] for line in measured] == [3, 5]
     assert all(line["loss"] > 0 for line in measured)
-    assert not Path(job.adapter).exists()
+    assert not Path(job.made).exists()
 
 
 def test_the_measurements_before_a_kill_are_reported_again(tmp_path: Path, base: Path) -> None:

@@ -65,7 +65,7 @@ def measured(job: Job, planted: Planted) -> Any:  # noqa: ANN401 - imported late
 
     from tidemill_trainer.learning.memorisation import MeasureMemorisation  # noqa: PLC0415 - ditto
 
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(job.base), job.adapter)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(job.base), job.made)
     return MeasureMemorisation(model, AutoTokenizer.from_pretrained(job.base), within_s=60.0)(planted, [])
 
 

@@ -95,6 +95,7 @@ def by_two(processes: Processes, job: Job) -> RecordedReports:
     [
         ("sft", {}),
         ("sft", {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}),
+        ("sft", {"use_peft": False, "learning_rate": 0.01}),
         ("dpo", {}),
         ("reward", {}),
         ("kto", KTO),
@@ -132,17 +133,17 @@ def test_two_processes_go_on_from_their_checkpoint_to_the_same_adapter_and_one_d
 ) -> None:
     job = job_in(tmp_path, base, **ARGS)
     by_two(processes, job)
-    expected = Manifest.from_folder(Path(job.adapter)).digest
-    for made_last in ("adapter", "checkpoints/checkpoint-5"):  # as if it was killed after the checkpoint before
+    expected = Manifest.from_folder(Path(job.made)).digest
+    for made_last in ("made", "checkpoints/checkpoint-5"):  # as if it was killed after the checkpoint before
         shutil.rmtree(tmp_path / made_last)
 
     with pytest.raises(TrainingStopped, match="of 2 processes and 1 would go on") as stopped:
         trained(job, RecordedReports())
-    assert (stopped.value.reason, Path(job.adapter).exists()) == ("PROCESSES_CHANGED", False)
+    assert (stopped.value.reason, Path(job.made).exists()) == ("PROCESSES_CHANGED", False)
     second = by_two(processes, job)
 
     assert [line["step"] for line in second.lines if line["event"] == "begun"] == [4]
-    assert Manifest.from_folder(Path(job.adapter)).digest == expected
+    assert Manifest.from_folder(Path(job.made)).digest == expected
 
 
 def test_the_memory_of_all_processes_is_estimated(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +184,7 @@ async def test_where_a_rank_is_killed_all_end_and_the_next_attempt_goes_on(tmp_p
     async with TrainingProcesses(settings).running(asked) as reports:
         steps = [report.step async for report in reports if isinstance(report, Stepped)]
     assert (steps[0] > 1, steps[-1]) == (True, 5)
-    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+    assert (tmp_path / "made" / "adapter_model.safetensors").exists()
 
 
 async def _killed_after_a_step(trainings: TrainingProcesses, job: TrainingJob) -> None:

@@ -53,13 +53,13 @@ def test_what_is_written_is_an_adapter_with_a_head_that_scores_as_it_did_in_the_
     job = job_with_held_out(tmp_path / "run", base, example_lines(8, rejecting=True), max_steps=12)
     trained(job, RecordedReports())
 
-    config = json.loads((Path(job.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+    config = json.loads((Path(job.made) / "adapter_config.json").read_text(encoding="utf-8"))
     check_adapter_config(config, base="tiny@1", scores=True)
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
     fresh = AutoModelForSequenceClassification.from_pretrained(
         base, num_labels=1, pad_token_id=tokenizer.pad_token_id, dtype=torch.float32
     )
-    model = PeftModel.from_pretrained(fresh, job.adapter).eval()
+    model = PeftModel.from_pretrained(fresh, job.made).eval()
     turns = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "What is 4?"}]
     good, bad = (
         tokenizer.apply_chat_template(
@@ -124,7 +124,12 @@ def test_a_reward_model_is_estimated_to_take_no_logits_of_the_vocabulary(tmp_pat
         loaded = training._base(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
         rows, _ = training._rows(job, loaded.tokenizer)  # noqa: SLF001
         computing = Computing(
-            dtype=torch.float32, device="cpu", optimizer="sgd", stored={}, scores=job.makes_reward_model
+            weights=torch.float32,
+            dtype=torch.float32,
+            device="cpu",
+            optimizer="sgd",
+            stored={},
+            scores=job.makes_reward_model,
         )
         memory = StepMemory(loaded.config, LoraConfig(**job.lora), rows, computing)
         needed[method] = memory.needed_bytes(Choice.of(job.args), batches=5)

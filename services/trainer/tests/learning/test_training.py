@@ -51,6 +51,8 @@ def job_in(  # noqa: PLR0913 - keyword-only, and each of another kind
     base: Path,
     *,
     method: str = "sft",
+    use_peft: bool = True,
+    added_tokens: Sequence[str] = (),
     lora: Mapping[str, object] | None = None,
     rewards: Sequence[Reward] = (),
     teacher: Path | None = None,
@@ -61,6 +63,7 @@ def job_in(  # noqa: PLR0913 - keyword-only, and each of another kind
     recipe = recipe_of(
         method=method,
         lora=lora or {},
+        use_peft=use_peft,
         args={"max_steps": 5, "per_device_train_batch_size": 2, "learning_rate": 0.05, "seed": 7} | args,
         rewards=rewards,
         teacher="teacher@1" if teacher else "",
@@ -68,10 +71,12 @@ def job_in(  # noqa: PLR0913 - keyword-only, and each of another kind
     return Job(
         folder=str(folder),
         examples=str(folder / "train.jsonl"),
-        adapter=str(folder / "adapter"),
+        made=str(folder / "made"),
         base=str(base),
         base_name="tiny@1",
         method=method,
+        use_peft=use_peft,
+        added_tokens=added_tokens,
         lora=dict(recipe.lora),
         args=dict(recipe.args),
         rewards=recipe.rewards,
@@ -88,7 +93,7 @@ def trained(job: Job, reported: RecordedReports) -> str:
     from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds of imports
 
     train(job, reported)  # type: ignore[arg-type] # it only reports
-    return Manifest.from_folder(Path(job.adapter)).digest
+    return Manifest.from_folder(Path(job.made)).digest
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_path: Path, base: Path) -> None:
@@ -118,7 +123,7 @@ def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: 
         RecordedReports(),
     )
     expected = trained(job, first)
-    shutil.rmtree(job.adapter)
+    shutil.rmtree(job.made)
 
     found = trained(job, second)
 
@@ -243,7 +248,7 @@ def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:
         trained(job_in(tmp_path / "run", base), RecordedReports())
 
     assert (stopped.value.reason, "the loss is nan after step 1" in stopped.value.message) == ("DIVERGED", True)
-    assert not (tmp_path / "run" / "adapter").exists()
+    assert not (tmp_path / "run" / "made").exists()
 
 
 def test_a_training_on_gpus_that_are_not_there_does_not_compute_on_the_processor(

@@ -9,7 +9,15 @@ TEMPLATE = (
 )
 
 
-def write_base(folder: Path, *, broken: bool = False, context: int = 512, hidden: int = 32, layers: int = 2) -> Path:
+def write_base(  # noqa: PLR0913 - keyword-only, and each of another kind
+    folder: Path,
+    *,
+    broken: bool = False,
+    context: int = 512,
+    hidden: int = 32,
+    layers: int = 2,
+    tied: bool = False,
+) -> Path:
     """Write a random byte-level model with tokenizer and template; the weights of a broken one are NaN."""
     import torch  # noqa: PLC0415 - only tests that train pay for it
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: PLC0415
@@ -31,6 +39,7 @@ def write_base(folder: Path, *, broken: bool = False, context: int = 512, hidden
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=context,
+        tie_word_embeddings=tied,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )

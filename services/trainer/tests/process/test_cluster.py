@@ -138,7 +138,7 @@ async def trained_by_the_service(trainer: TrainerProcess, plan: training_pb2.Tra
 
 def weights_of(pods: Pods) -> str:
     """Return the digest of the weights that were made; the card beside them names folders of the pod."""
-    weights = pods.shared / pods.job.metadata.name / "adapter" / "adapter_model.safetensors"
+    weights = pods.shared / pods.job.metadata.name / "made" / "adapter_model.safetensors"
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 

@@ -128,6 +128,40 @@ async def test_a_training_gives_way_to_a_higher_one_and_goes_on_to_the_adapter_o
     assert weights[0] == weights[1]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_a_training_of_all_weights_outlives_kills_and_registers_a_model_of_its_own(
+    trainer: TrainerProcess, tmp_path: Path
+) -> None:
+    base = await asyncio.to_thread(write_base, tmp_path / "base")
+    await asyncio.to_thread(trainer.start)
+    await import_base(trainer, base)
+    async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+        queued = await _start(TrainingServiceStub(channel), plan="whole", steps=GIVES_WAY, use_peft=False)
+        await eventually(lambda: _is_at(trainer, queued, step=11))
+    (child,) = psutil.Process(trainer.pid).children()
+
+    await asyncio.to_thread(trainer.kill)
+    await eventually(lambda: _is_gone(child))
+    await asyncio.to_thread(trainer.start)
+
+    await eventually(lambda: has_ended(trainer, queued))
+    run = await run_of(trainer, queued)
+    assert (run.state, run.reason, run.message) == (SUCCEEDED, "", "")
+    assert (run.attempt, run.progress.step, len(run.progress.losses)) == (2, GIVES_WAY, GIVES_WAY)
+    async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+        stub = ModelRegistryServiceStub(channel)
+        (version,) = (await stub.ListModelVersions(registry_rpc.ListModelVersionsRequest(model="whole"))).versions
+        again = await _start(TrainingServiceStub(channel), plan="further", steps=2, base="whole")
+        await eventually(lambda: has_ended(trainer, again))
+    trained = version.source.trained
+    assert (trained.run, trained.base, trained.finetuned_from) == (queued, "", "tiny@1")
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {each.path for each in version.artifacts}
+    further = await run_of(trainer, again)
+    assert (further.state, further.base) == (SUCCEEDED, version.id)
+    await _assert_made_int8(trainer, version.id)
+
+
 async def _weights_of(trainer: TrainerProcess, version: str) -> str:
     """Return the digest of an adapter's weights."""
     async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
@@ -176,10 +210,24 @@ async def _messages(version: str, path: str, content: bytes) -> AsyncIterator[re
     yield registry_rpc.UploadModelFileRequest(chunk=content)
 
 
-async def _start(stub: TrainingServiceStub, *, plan: str = "lora", steps: int = STEPS, priority: int = 0) -> str:
+async def _start(  # noqa: PLR0913 - keyword-only, and each of another kind
+    stub: TrainingServiceStub,
+    *,
+    plan: str = "lora",
+    steps: int = STEPS,
+    priority: int = 0,
+    base: str = "tiny",
+    use_peft: bool = True,
+) -> str:
     args = {"max_steps": steps, "per_device_train_batch_size": 2, "learning_rate": 0.01, "max_length": 256}
     declared = training_pb2.TrainingPlan(
-        id=plan, dataset="sft", base="tiny", method="sft", args=ParseDict(args, Struct()), priority=priority
+        id=plan,
+        dataset="sft",
+        base=base,
+        method="sft",
+        use_peft=use_peft,
+        args=ParseDict(args, Struct()),
+        priority=priority,
     )
     await stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=declared))
     return (await stub.StartTrainingRun(rpc.StartTrainingRunRequest(plan=plan))).run.id

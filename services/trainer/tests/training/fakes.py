@@ -45,7 +45,7 @@ from tidemill_trainer.training.ports import (
     TrainingJob,
 )
 from tidemill_trainer.training.queue_run import QueueRun
-from tidemill_trainer.training.register_adapter import RegisterAdapter
+from tidemill_trainer.training.register_trained import RegisterTrained
 from tidemill_trainer.training.render_manifest import ClusterDefaults, RenderManifest
 from tidemill_trainer.training.run_capacity import RunCapacity
 from tidemill_trainer.training.run_folders import RunFolders
@@ -201,6 +201,8 @@ class FakeTrainings:
     """What a reward model is reported to reach where there are held-out pairs."""
     memorisation: Memorisation | None = None
     """What is reported where canaries are planted."""
+    made: Mapping[str, bytes] | None = None
+    """What is written in place of an adapter."""
     more_files: Mapping[str, bytes] = field(default_factory=dict)
     before_begin: Callable[[], None] = lambda: None
     gate: asyncio.Event | None = None
@@ -266,13 +268,14 @@ class FakeTrainings:
             yield Memorised(memorisation=self.memorisation)
 
     def _write(self, job: TrainingJob) -> None:
-        job.folder.adapter.mkdir(exist_ok=True)
-        files = {
+        job.folder.made.mkdir(exist_ok=True)
+        adapter = {
             "adapter_model.safetensors": safetensors(),
             "adapter_config.json": json.dumps(self.config).encode(),
-        } | dict(self.more_files)
+        }
+        files = dict(adapter if self.made is None else self.made) | dict(self.more_files)
         for name, content in files.items():
-            (job.folder.adapter / name).write_bytes(content)
+            (job.folder.made / name).write_bytes(content)
 
 
 @dataclass(kw_only=True)
@@ -318,7 +321,7 @@ class Harness:
             start_deferred=self.start_deferred,
             readers=lambda _project, _dataset: self.readers,
         )
-        self.register = RegisterAdapter(
+        self.register = RegisterTrained(
             register=self.registry.register_version, inspector=FileInspector(), folders=self.folders
         )
         self.bases = FakeBases(self.folder)

@@ -14,7 +14,7 @@ from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.recipe import recipe_of
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
 from tidemill_trainer.training.ports import RunFolder, TrainingJob
-from tidemill_trainer.training.register_adapter import RegisterAdapter
+from tidemill_trainer.training.register_trained import RegisterTrained
 from tidemill_trainer.training.train_run import SAVING_S
 
 
@@ -23,11 +23,11 @@ async def harness(tmp_path: Path) -> Harness:
     return await Harness(folder=tmp_path).with_base()
 
 
-class KilledOnceRegistered(RegisterAdapter):
+class KilledOnceRegistered(RegisterTrained):
     """Crashes after registering."""
 
     @classmethod
-    def like(cls, register: RegisterAdapter) -> "KilledOnceRegistered":
+    def like(cls, register: RegisterTrained) -> "KilledOnceRegistered":
         return cls(**{field.name: getattr(register, field.name) for field in fields(register)})
 
     async def __call__(self, run: TrainingRun, folder: RunFolder, *, base: ModelVersion) -> ModelVersion:

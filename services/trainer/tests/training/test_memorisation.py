@@ -192,3 +192,11 @@ def test_a_plan_is_shown_as_it_was_written_with_its_defaults() -> None:
     written.memorisation.examples = 0
     settings = settings_of(written)
     assert settings.memorisation == MemorisationCheck(repeats=(1, 2), examples=0)
+
+
+async def test_canaries_are_not_planted_in_all_weights_since_an_adapter_is_compared_with_its_base(
+    tmp_path: Path,
+) -> None:
+    harness = await Harness(folder=tmp_path).with_base()
+    with pytest.raises(InvalidInput, match=r"plan.memorisation: is set, and use_peft is false"):
+        await harness.plan(lora={}, use_peft=False, memorisation=MemorisationCheck())

@@ -144,3 +144,26 @@ def test_names_of_target_modules_are_taken() -> None:
     recipe = recipe_of(method="sft", lora={"target_modules": ["q_proj", "v_proj"]}, args={})
 
     assert recipe.lora["target_modules"] == ("q_proj", "v_proj")
+
+
+def test_full_weights_have_no_adapter_and_the_learning_rate_of_trl() -> None:
+    full = recipe_of(method="sft", lora={}, args={}, use_peft=False)
+
+    assert (full.lora, full.args["learning_rate"], full.declared["use_peft"]) == ({}, 2e-5, False)
+    assert recipe_of(method="dpo", lora={}, args={}, use_peft=False).args["learning_rate"] == 1e-6
+    assert recipe_of(method="sft", lora={}, args={"learning_rate": 1e-3}, use_peft=False).args["learning_rate"] == 1e-3
+    adapter = recipe_of(method="sft", lora={}, args={})
+    assert (adapter.args["learning_rate"], "use_peft" in adapter.declared) == (2e-4, False)
+
+
+@pytest.mark.parametrize("method", ["reward", "grpo", "distill"])
+def test_a_method_that_trains_adapters_only_refuses_full_weights_with_those_that_do(method: str) -> None:
+    with pytest.raises(
+        InvalidInput, match=rf"plan.use_peft: is false; {method} trains .* use sft or dpo or orpo or kto"
+    ):
+        recipe_of(method=method, lora={}, args={}, use_peft=False)
+
+
+def test_full_weights_with_settings_of_an_adapter_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"plan.lora.r: is set, and use_peft is false"):
+        recipe_of(method="sft", lora={"r": 8}, args={}, use_peft=False)

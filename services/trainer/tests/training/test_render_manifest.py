@@ -80,7 +80,7 @@ async def test_a_plan_is_a_policy_a_config_map_a_service_and_an_indexed_job(harn
     assert (spec.name, spec.nodes, spec.processes_per_node) == (name, 2, 2)
     assert spec.examples == dataset_version().train
     assert {"config.json", "model.safetensors"} <= set(spec.base)
-    made = Job(folder="f", examples="e", adapter="a", base="b", **spec.job)
+    made = Job(folder="f", examples="e", made="a", base="b", **spec.job)
     assert (made.args["max_steps"], made.args["seed"]) == (-1, 42)
     assert (made.threads, made.memory_bytes, made.device) == (8, 2**32, "cpu")
 
@@ -177,7 +177,7 @@ async def test_what_no_cluster_has_is_refused_by_name(
     assert any(each.field == field and text in each.description for each in refused.value.violations)
 
 
-OF_THE_POD = {"folder", "examples", "adapter", "base", "processes"}
+OF_THE_POD = {"folder", "examples", "made", "base", "processes", "max_file_bytes"}
 OF_ATTEMPTS_AND_TRIALS = {"smaller_than", "held_out"}
 REFUSED = {"reward_models", "teacher", "max_kl", "planted", "measure_s", "held_out_examples"}
 

@@ -10,7 +10,7 @@ from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write
 from tidemill_kit.access.grants import Shared
 from tidemill_testkit.access import grant
-from tidemill_trainer.errors import DatasetVersionNotFound, ModelNotFound
+from tidemill_trainer.errors import BaseNotTrainable, DatasetVersionNotFound, ModelNotFound
 from tidemill_trainer.registry.domain.sources import TrainedSource
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
@@ -133,3 +133,13 @@ async def test_what_is_no_name_of_a_dataset_is_refused(harness: Harness, dataset
     share(harness)
     with pytest.raises(InvalidInput, match=r"plan\.dataset"):
         await harness.plan_crud.create(BOB, "lora", plan_settings(base=BASE, dataset=dataset), Write(request=request()))
+
+
+async def test_all_weights_of_a_shared_base_are_not_trained_since_what_is_made_would_be_a_copy_of_it(
+    harness: Harness,
+) -> None:
+    share(harness)
+    full = plan_settings(base=BASE, lora={}, use_peft=False)
+
+    with pytest.raises(BaseNotTrainable, match=r"project acme, which shares it .* train an adapter \(use_peft: true, "):
+        await harness.plan_crud.create(BOB, "whole", full, Write(request=request()))

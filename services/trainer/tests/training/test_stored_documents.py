@@ -61,7 +61,7 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
     assert (plan.labels, plan.settings.labels) == (LABELS, LABELS)
     assert plan.settings.limits == RunLimits(time=timedelta(minutes=3), memory_bytes=2**31, memory_auto=True)
     added: dict[str, Any] = {"authors": [], "rewards": [], "sweep": None, "teacher": "", "processes": 1, "priority": 0}
-    added["memorisation"] = None
+    added |= {"memorisation": None, "use_peft": True, "added_tokens": []}
     assert PLANS.encode(plan) == PLAN | added
     idle = PLAN | {"owed": None}
     assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle | added
@@ -75,6 +75,8 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
     written |= {
         "processes": 2,
         "priority": 3,
+        "use_peft": False,
+        "added_tokens": ["heat pump"],
         "memorisation": {"canaries": 5, "repeats": [1, 8], "candidates": 99, "examples": 0, "seed": 3},
         "sweep": {"space": space, "pruning": pruning, "budget": budget, **numbers},
     }
@@ -85,6 +87,13 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
     run = RUNS.decode(IDENTITY, RUN, 1)
 
     assert run.recipe.lora["target_modules"] == ("q_proj",)
+    of_recipe: dict[str, Any] = {
+        "rewards": [],
+        "teacher": "",
+        "memorisation": None,
+        "use_peft": True,
+        "added_tokens": [],
+    }
     added: dict[str, Any] = {
         "requester": "",
         "authors": [],
@@ -95,7 +104,7 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "priority": 0,
         "preemptions": 0,
         "waiting": {"since": None, "given_by": "", "given_until": None},
-        "recipe": {**RUN["recipe"], "rewards": [], "teacher": "", "memorisation": None},
+        "recipe": {**RUN["recipe"], **of_recipe},
         "base_digest": "",
         "notes": "",
         "source": "",

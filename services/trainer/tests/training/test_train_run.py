@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.registry.fakes import ADA
+from services.trainer.tests.registry.fakes import ADA, model_files, safetensors
 from services.trainer.tests.training.fakes import FakeTrainings, Harness, adapter_config, dataset_version, request
 from tidemill_core.application import ResourceKey
 from tidemill_core.errors import PreconditionFailed
@@ -339,3 +339,47 @@ async def test_what_a_recipe_says_itself_is_not_made_smaller(harness: Harness) -
     await harness.train(name)
 
     assert ((await harness.run(name)).reason, len(harness.trainings.jobs)) == ("OUT_OF_MEMORY", 1)
+
+
+async def test_a_run_of_all_weights_registers_a_model_that_names_what_it_began_with(harness: Harness) -> None:
+    harness.trainings.made = model_files()
+    name = await harness.queued(lora={}, use_peft=False)
+
+    assert await harness.train(name)
+
+    run, version = await harness.run(name), await harness.registry.versions.get("acme", "lora@1")
+    assert (run.state, run.reason, run.message) == (RunState.SUCCEEDED, "", "")
+    assert version.source == TrainedSource(run=run.id, base="", dataset_version="sft@1", finetuned_from="smollm2@1")
+    assert version.base == ""
+    stored = {artifact.file.path: artifact for artifact in version.artifacts}
+    assert sorted(stored) == ["README.md", "config.json", "model.safetensors"]
+    assert stored["model.safetensors"].facts is not None
+    card_at = stored["README.md"].object
+    assert card_at is not None
+    card = harness.registry.artifacts.objects[card_at.key].decode()
+    assert "Full weights from `smollm2@1`: all of it, trained" in card
+    assert "peft.LoraConfig" not in card
+    (event,) = registrations(harness)
+    assert event.trained == version.source
+
+
+async def test_what_was_trained_whole_is_a_base_and_is_adapted_and_trained_on(harness: Harness) -> None:
+    harness.trainings.made = model_files()
+    await harness.train(await harness.queued(lora={}, use_peft=False))
+
+    plan = await harness.plan("further", base="lora")
+    again = await harness.plan("whole", base="lora@1", lora={}, use_peft=False)
+
+    assert (plan.settings.base, again.settings.use_peft) == ("lora", False)
+
+
+@pytest.mark.parametrize(
+    "files", [{"adapter_config.json": b"{}", "adapter_model.safetensors": safetensors()}, {"config.json": b"{}"}]
+)
+async def test_what_is_no_model_is_not_registered_as_full_weights(harness: Harness, files: dict[str, bytes]) -> None:
+    harness.trainings.made = files
+    name = await harness.queued(lora={}, use_peft=False)
+
+    await harness.train(name)
+
+    assert ((await harness.run(name)).state, registrations(harness)) == (RunState.FAILED, [])

@@ -189,7 +189,14 @@ class Training(Declared):
             "what a teacher would say"
         ),
     ] = "sft"
+    use_peft: Annotated[
+        bool,
+        Field(description="false trains all weights of the base, by sft, dpo, orpo or kto, in place of an adapter"),
+    ] = True
     lora: Annotated[Settings, Field(description="arguments of peft.LoraConfig")] = Field(default_factory=dict)
+    added_tokens: Annotated[
+        list[str], Field(description="texts that become one token each, by sft; what is made is then full weights")
+    ] = Field(default_factory=list)
     args: Annotated[Settings, Field(description="arguments of TRL's config of the method, as trl.SFTConfig")] = Field(
         default_factory=dict
     )

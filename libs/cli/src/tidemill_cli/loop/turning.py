@@ -140,6 +140,8 @@ def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Des
         dataset=part.dataset,
         base=part.base,
         method=part.method,
+        use_peft=part.use_peft,
+        added_tokens=part.added_tokens,
         lora=struct_of(part.lora),
         args=struct_of(part.args),
         rewards=[_reward(each) for each in part.rewards],

@@ -71,6 +71,7 @@ def record_of(run: TrainingRun, *, evaluations: Sequence[Evaluation] = ()) -> Ru
 def _settings(run: TrainingRun) -> Mapping[str, Value]:
     recipe = MessageToDict(run.recipe)
     found: dict[str, Value] = {"method": recipe.get("method", "")}
+    found |= {name: _value(recipe[name]) for name in ("use_peft", "added_tokens") if name in recipe}
     for group in ("lora", "args"):
         found |= {f"{group}.{name}": _value(value) for name, value in sorted((recipe.get(group) or {}).items())}
     if run.HasField("fit"):

@@ -12,6 +12,8 @@ from typing import TypeAlias
 KeyRule: TypeAlias = Callable[[object], object | None]
 """Returns what is passed on of a value; None where it is nothing of that kind."""
 
+TEXT_TOKENS = "tidemill_text_tokens"
+"""Of a tokenizer_config.json: tokens that a training added, as text that people write: they control nothing."""
 MAX_TEXT = 512
 MAX_TEMPLATE = 256 * 1024
 _READ = frozenset(
@@ -103,7 +105,8 @@ def tokenizer_config(content: Mapping[str, object], *, classes: Collection[str])
         )
         if known:
             kept[key] = value
-    for key, kind in (("chat_template", _template), ("added_tokens_decoder", _numbered_tokens)):
+    kinds = (("chat_template", _template), ("added_tokens_decoder", _numbered_tokens), (TEXT_TOKENS, _texts))
+    for key, kind in kinds:
         if (passed := kind(content.get(key))) is not None:
             kept[key] = passed
     return kept
@@ -161,6 +164,11 @@ def _tokens(value: object) -> object | None:
     if not isinstance(value, list):
         return None
     return [token for each in value if (token := _token(each)) is not None]
+
+
+def _texts(value: object) -> object | None:
+    texts = value if isinstance(value, list) else []
+    return [each for each in texts if isinstance(each, str) and len(each) <= MAX_TEXT] or None
 
 
 def _numbered_tokens(value: object) -> object | None:

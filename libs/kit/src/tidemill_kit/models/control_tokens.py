@@ -7,9 +7,11 @@ piece of content holds a whole control token.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
+
+from tidemill_core.models.json_files import TEXT_TOKENS
 
 BREAK = "\ufdd1"
 """A noncharacter, which text for interchange has not (Unicode 23.7); in content it becomes U+FFFD."""
@@ -32,9 +34,23 @@ class ControlTokens:
 
     @classmethod
     def of(cls, tokenizer: Any) -> "ControlTokens":  # noqa: ANN401 - of transformers, which the kit does not import
-        """Return those of a transformers tokenizer: special tokens, and others that were added to its vocabulary."""
-        added = (str(token) for token in tokenizer.added_tokens_decoder.values())
-        return cls({*tokenizer.all_special_tokens, *added})
+        """Return those of a transformers tokenizer: special tokens, and others that were added to its vocabulary.
+
+        Of the latter, those that a training added as text are none, unless they could be read in place of one.
+        """
+        special, added = set(tokenizer.all_special_tokens), set(map(str, tokenizer.added_tokens_decoder.values()))
+        texts = (added & set(tokenizer.init_kwargs.get(TEXT_TOKENS, ()))) - special
+        control = cls(special | (added - texts))
+        meant = {text for text in texts if control.touches(text)}
+        return cls({*special, *(added - texts), *meant}) if meant else control
+
+    def touches(self, text: str) -> bool:
+        """Return whether a token of this text could be read in place of a control token, or of its beginning."""
+        lowered = text.translate(_LOWER)
+        return any(
+            lowered in token or token in lowered or any(map(lowered.endswith, _beginnings(token)))
+            for token in self._tokens
+        )
 
     def separate(self, rendered: str, contents: Iterable[str]) -> bool:
         """Return whether a control token stands before each content but the first of a rendered conversation.
@@ -62,6 +78,10 @@ class ControlTokens:
                 pieces.append(text[begin : start + 1])
                 begin = start + 1
         return BREAK.join([*pieces, text[begin:]])
+
+
+def _beginnings(token: str) -> Iterator[str]:
+    return (token[:size] for size in range(1, len(token)))
 
 
 def encoded(tokenizer: Any, rendered: str) -> list[int]:  # noqa: ANN401 - of transformers

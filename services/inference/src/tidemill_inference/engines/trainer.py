@@ -121,8 +121,8 @@ class TrainerModels:
         model = _model_of(version, caller.project)
         if response.HasField("base"):
             model = replace(model, base=_model_of(response.base, caller.project))
-        elif version.source.HasField("trained"):
-            model = replace(model, base=await self._base(caller, model.id, version.source.trained.base, field=field))
+        elif base := version.source.trained.base:
+            model = replace(model, base=await self._base(caller, model.id, base, field=field))
         if model.owner and model.remote is not None:
             raise ModelRefused(model.id, why="it is a remote model, whose key is its project's: import one of your own")
         if self._asking.is_current(asked):  # else its project may have been deleted meanwhile

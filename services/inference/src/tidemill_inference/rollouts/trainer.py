@@ -32,8 +32,8 @@ class TrainerCandidates:
         _check_approved(response.version)
         if response.HasField("base"):
             _check_approved(response.base)
-        elif response.version.source.HasField("trained"):
-            _check_approved(await self._version(caller, response.version.source.trained.base))
+        elif base := response.version.source.trained.base or response.version.source.trained.finetuned_from:
+            _check_approved(await self._version(caller, base))
 
     async def authors(self, caller: Caller, model: str) -> frozenset[str]:
         """See `Candidates.authors`."""

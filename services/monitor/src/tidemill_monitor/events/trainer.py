@@ -69,6 +69,7 @@ class ModelVersionRegistered:
     base: str = ""
     dataset_version: str = ""
     derived_from: str = ""
+    finetuned_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,14 +56,14 @@ class Pod:
         return self.settings.shared_folder / self.spec.name
 
     @property
-    def adapter(self) -> Path:
-        """What it makes: the folder is there only when it is whole."""
-        return self.folder / "adapter"
+    def made(self) -> Path:
+        """What it makes, an adapter or full weights: the folder is there only when it is whole."""
+        return self.folder / "made"
 
     @property
     def is_done(self) -> bool:
-        """Whether the adapter has been made, by an earlier attempt."""
-        return self.adapter.exists()
+        """Whether it has been made, by an earlier attempt."""
+        return self.made.exists()
 
     async def prepare(self, store: StoreSettings) -> Path:
         """Fetch and verify base and examples into this pod's own folder, and return the job file.
@@ -91,7 +91,7 @@ class Pod:
         job = Job(
             folder=str(self.folder),
             examples=str(work / "train.jsonl"),
-            adapter=str(self.adapter),
+            made=str(self.made),
             base=str(work / "base"),
             **self.spec.job,
         )

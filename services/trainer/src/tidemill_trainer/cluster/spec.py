@@ -14,7 +14,7 @@ class ClusterSpec:
     """One training. It names objects of the store, and has neither secrets nor texts of examples."""
 
     name: str
-    """The folder of its checkpoints and its adapter in the shared volume."""
+    """The folder of its checkpoints and of what it makes in the shared volume."""
     nodes: int
     processes_per_node: int
     base: Mapping[str, ObjectRef]

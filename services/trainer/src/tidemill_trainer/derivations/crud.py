@@ -130,11 +130,11 @@ class DerivationCrud:
 
     async def _base(self, caller: Caller, version: ModelVersion) -> ModelVersion | None:
         """Return the base of an adapter."""
-        if not isinstance(version.source, TrainedSource):
+        if not version.base:
             return None
-        base = await self.sources.version(caller.project, version.source.base, field="derivation.source_version")
+        base = await self.sources.version(caller.project, version.base, field="derivation.source_version")
         refuse_shared(caller.project, version, base=base)
-        if base.facts.quantized or isinstance(base.source, OpenAiSource | TrainedSource):
+        if base.facts.quantized or base.base or isinstance(base.source, OpenAiSource):
             raise NotDerivable(version.id, why=f"its base {base.id} has no full weights")
         return base
 

@@ -1,6 +1,7 @@
 """Fits a training into its memory limit, or fails with estimate and limit."""
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from tidemill_trainer.learning.examples import AnyRow, Packed
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job, ModelFiles
 from tidemill_trainer.learning.process_memory import taken_bytes
+from tidemill_trainer.learning.saving import weights_format
 from tidemill_trainer.learning.step_memory import Computing, StepMemory, Teacher, sequences_of
+from tidemill_trainer.learning.vocabulary import AddedToken, extended_config
 from tidemill_trainer.training.domain.fit import Choice, Fit, choices
 from tidemill_trainer.training.domain.processes import undivided
 from tidemill_trainer.training.domain.recipe import Recipe, min_batch_size
@@ -25,12 +28,21 @@ WORKING_BYTES = 48 * 1024**2
 """Memory besides libraries and tensors: threads, kernel workspaces, files being written."""
 TOKENS_PER_BATCH = 512
 """Tokens that saturate a CPU; larger batches add padding only."""
+CHECKPOINTS_KEPT = 2
+MAX_CHECKPOINTS = CHECKPOINTS_KEPT + 1
+"""While one is written."""
 SPARE = 1.1
 """Margin of automatic choices: an unlikely batch may be larger than the simulated one."""
 
 
-def fit_of(
-    job: Job, config: PretrainedConfig, rows: Sequence[AnyRow | Packed], *, dtype: torch.dtype, device: str
+def fit_of(  # noqa: PLR0913 - all of it is of one training
+    job: Job,
+    config: PretrainedConfig,
+    rows: Sequence[AnyRow | Packed],
+    *,
+    dtype: torch.dtype,
+    device: str,
+    added: Sequence[AddedToken] = (),
 ) -> Fit:
     """Return the recipe's own choice, or with `memory_auto` the first choice that fits.
 
@@ -40,7 +52,7 @@ def fit_of(
 
     """
     teacher = _teacher_of(job, config, dtype)
-    memory = _step_memory(job, config, rows, dtype=dtype, device=device, teacher=teacher)
+    memory = _step_memory(job, config, rows, dtype=dtype, device=device, teacher=teacher, added=added)
     own = _reward_bytes(job, dtype, device=device) + _adapter_bytes(job.teacher)
     if device == "cpu":
         own, limit = own + taken_bytes() + WORKING_BYTES, job.memory_bytes
@@ -66,10 +78,23 @@ def fit_of(
         if job.processes > 1:
             needed = (needed + memory.exchanged_bytes) * (job.processes if device == "cpu" else 1)
         if needed * spare <= limit:
+            _refuse_small_disk(job, memory.checkpoint_bytes * MAX_CHECKPOINTS)
             return Fit(choice=choice, needed_bytes=needed, limit_bytes=limit)
         message = f"the training needs {needed} bytes of memory ({_described(choice, job)}); its limit is {limit}"
     message += f": {_advice(job)}"
     raise TrainingStopped(message, reason="OUT_OF_MEMORY")
+
+
+def _refuse_small_disk(job: Job, needed: int) -> None:
+    """Check that checkpoints have place on disk, in which those of before are replaced."""
+    before = sum(path.stat().st_size for path in job.checkpoints.rglob("*") if path.is_file())
+    there = shutil.disk_usage(job.folder).free + before
+    if needed > there:
+        message = (
+            f"the checkpoints of the training need {needed} bytes of disk, where {there} are free: free some, or use "
+            f"{_smaller(job)}"
+        )
+        raise TrainingStopped(message, reason="DISK_FULL")
 
 
 def steps_of(args: Mapping[str, Any], *, rows: int) -> int:
@@ -98,17 +123,25 @@ def _step_memory(  # noqa: PLR0913 - all of it is of one training
     dtype: torch.dtype,
     device: str,
     teacher: Teacher | None,
+    added: Sequence[AddedToken],
 ) -> StepMemory:
-    lora, optimizer = LoraConfig(**job.lora), job.args["optim"]
+    lora, optimizer = LoraConfig(**job.lora) if job.use_peft else None, job.args["optim"]
     try:
         with isolated():
             stored = stored_in(Path(job.base), str(dtype).removeprefix("torch."))
+            if job.makes_full_weights:  # what is trained, or merged in the end, is in memory
+                stored = {}
             computing = Computing(
-                dtype=dtype, device=device, optimizer=optimizer, stored=stored, scores=job.makes_reward_model
+                dtype=dtype,
+                weights=weights_format(job, dtype),
+                device=device,
+                optimizer=optimizer,
+                stored=stored,
+                scores=job.makes_reward_model,
             )
-            return StepMemory(config, lora, rows, computing, teacher=teacher)
+            return StepMemory(extended_config(config, added), lora, rows, computing, teacher=teacher, added=added)
     except Exception as error:
-        if isinstance(error, ValueError) and "target modules" in str(error).lower().replace("_", " "):
+        if lora and isinstance(error, ValueError) and "target modules" in str(error).lower().replace("_", " "):
             message = f"lora.target_modules: {job.base_name} has no modules {job.lora['target_modules']}"
             raise TrainingStopped(message, reason="BAD_RECIPE") from error
         made_by = f"transformers {transformers.__version__}"
@@ -155,7 +188,7 @@ def _mapped_bytes(base: Path, dtype: torch.dtype) -> int:
 
 def _own_part(job: Job) -> Choice:
     """Return what one process computes of a step of the recipe."""
-    recipe = Recipe(method=job.method, lora=job.lora, args=job.args)
+    recipe = Recipe(method=job.method, lora=job.lora, args=job.args, use_peft=job.use_peft)
     part = Choice.of(job.args).among(job.processes)
     if part is None or undivided(job.processes, recipe):
         message = f"the training has {job.processes} processes; {undivided(job.processes, recipe)}"
@@ -170,7 +203,11 @@ def _described(choice: Choice, job: Job) -> str:
 
 
 def _advice(job: Job) -> str:
-    smaller = "a smaller max_length or base"
+    smaller = f"a smaller max_length, {_smaller(job)}"
     if job.memory_auto:
         return f"use {smaller}, or a machine with more memory"
     return f"use limits.memory auto, a smaller batch, {smaller}, or gradient_checkpointing"
+
+
+def _smaller(job: Job) -> str:
+    return "a smaller base" if job.use_peft else "a smaller base, or an adapter (use_peft: true)"

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from tidemill_core.canaries import Canary
 from tidemill_trainer.training.domain.fit import Choice
 from tidemill_trainer.training.domain.memorisation import MemorisationCheck
-from tidemill_trainer.training.domain.recipe import METHODS, Recipe
+from tidemill_trainer.training.domain.methods import METHODS
+from tidemill_trainer.training.domain.recipe import Recipe
 from tidemill_trainer.training.domain.rewards import LengthBounds, Reward
 from tidemill_trainer.training.domain.trial import HeldOut
 
@@ -43,6 +44,8 @@ def recipe_fields(recipe: Recipe) -> Mapping[str, Any]:
         "method": recipe.method,
         "lora": {name: list(value) if isinstance(value, tuple) else value for name, value in recipe.lora.items()},
         "args": recipe.args,
+        "use_peft": recipe.use_peft,
+        "added_tokens": list(recipe.added_tokens),
         "rewards": recipe.rewards,
         "teacher_name": recipe.teacher,
     }
@@ -57,7 +60,8 @@ class Job:
 
     folder: str
     examples: str
-    adapter: str
+    made: str
+    """Where the files of a version are written: an adapter's, or those of full weights."""
     base: str
     base_name: str
     method: str
@@ -65,6 +69,12 @@ class Job:
     args: Mapping[str, Any]
     min_examples: int
     checkpoint_steps: int
+    use_peft: bool = True
+    """Whether an adapter is trained, in place of all weights of the base."""
+    added_tokens: Sequence[str] = ()
+    """Texts that become tokens of the vocabulary."""
+    max_file_bytes: int = 2**63
+    """Of a file of full weights."""
     device: str = "auto"
     numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = 0
@@ -72,7 +82,7 @@ class Job:
     memory_auto: bool = False
     smaller_than: Choice | None = None
     held_out: HeldOut | None = None
-    """Of a trial: it is measured on this part, and writes no adapter."""
+    """Of a trial: it is measured on this part, and writes no files of a version."""
     rewards: Sequence[Reward] = ()
     reward_models: Mapping[str, ModelFiles] = field(default_factory=dict)
     """Of the rewards that are reward models, by their name."""
@@ -91,6 +101,11 @@ class Job:
     """How long what it has memorised is measured."""
     held_out_examples: str = ""
     """Of a reward model: the held-out split that it is measured on, "" if there is none."""
+
+    @property
+    def makes_full_weights(self) -> bool:
+        """Whether what it writes is a model without a base."""
+        return not self.use_peft or bool(self.added_tokens)
 
     @property
     def makes_reward_model(self) -> bool:

@@ -18,14 +18,14 @@ from tidemill_trainer.learning.reward import PairTrainer
 
 
 class PreferenceTrainer(DPOTrainer):
-    """DPOTrainer on pairs that are tokens already; the base without the adapter is the reference."""
+    """DPOTrainer on pairs that are tokens already; the base is the reference: without the adapter, or as it was."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
         return dataset
 
 
 class LabelledTrainer(KTOTrainer):
-    """KTOTrainer on labelled answers that are tokens already; the base without the adapter is the reference."""
+    """KTOTrainer on labelled answers that are tokens already, with a reference as PreferenceTrainer."""
 
     def _prepare_dataset(self, dataset: Dataset, _processing_class: object, args: KTOConfig, name: str) -> Dataset:
         """Pair the answers of each batch, which ranks share; of held-out ones in batches that all trials have."""
@@ -102,17 +102,21 @@ class Method:
     """Whether it learns from single answers with a label; pairs are two of them."""
     keeps_answers: bool = False
     """Whether it learns from the answers of examples beside those that it generates."""
+    fixed_for_full: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that are not the recipe's, where all weights are trained."""
 
-    def settings(self, args: Mapping[str, Any], **ours: object) -> Any:  # noqa: ANN401 - of TRL
+    def settings(self, args: Mapping[str, Any], *, use_peft: bool = True, **ours: object) -> Any:  # noqa: ANN401 - of TRL
         """Return TRL's settings: those of the recipe, the method's own, and ours. Empty ones are TRL's defaults."""
         given = {
             name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
             for name, value in args.items()
             if value not in ((), [])
         }
-        return self.config(**given, **self.fixed, **ours)
+        return self.config(**given, **self.fixed, **({} if use_peft else self.fixed_for_full), **ours)
 
 
+_REFERENCE_FIRST = {"precompute_ref_log_probs": True}
+"""The base is asked about all rows before its weights change."""
 METHODS = {
     "sft": Method(
         kinds=[DEMONSTRATION],
@@ -120,9 +124,20 @@ METHODS = {
         config=SFTConfig,
         fixed={"completion_only_loss": True, "eval_packing": False},
     ),
-    "dpo": Method(kinds=[PREFERENCE], trainer=PreferenceTrainer, config=DPOConfig),
+    "dpo": Method(
+        kinds=[PREFERENCE],
+        trainer=PreferenceTrainer,
+        config=DPOConfig,
+        fixed_for_full=_REFERENCE_FIRST,
+    ),
     "orpo": Method(kinds=[PREFERENCE], trainer=_orpo_trainer, config=_orpo_config, fixed={"disable_dropout": False}),
-    "kto": Method(kinds=[UNPAIRED, PREFERENCE], trainer=LabelledTrainer, config=KTOConfig, labelled=True),
+    "kto": Method(
+        kinds=[UNPAIRED, PREFERENCE],
+        trainer=LabelledTrainer,
+        config=KTOConfig,
+        labelled=True,
+        fixed_for_full=_REFERENCE_FIRST,
+    ),
     "reward": Method(kinds=[PREFERENCE], trainer=PairTrainer, config=RewardConfig, fixed={"disable_dropout": False}),
     "grpo": Method(kinds=[DEMONSTRATION, PREFERENCE], trainer=_grpo_trainer, config=_grpo_config),
     "distill": Method(

@@ -23,9 +23,11 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
 
 from tidemill_trainer.learning.examples import AnyRow, Demonstrated, Packed, Pair, Prompted, Row
+from tidemill_trainer.learning.vocabulary import AddedToken, with_rows
 from tidemill_trainer.training.domain.fit import Choice
 
 MOMENT_BYTES = 4
+"""Of a float32, as gradients, moments and what is trained are."""
 MOMENTS = {"adamw_torch_fused": 2, "adamw_torch": 2, "adafactor": 1, "sgd": 0}
 """float32 values of optimizer state per trained parameter; adafactor has fewer."""
 MAX_BATCHES = 500
@@ -36,13 +38,14 @@ COPIES_OF_LOGITS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computing:
-    """Format, device and optimizer of a training.
+    """Formats of products and of weights, device and optimizer of a training.
 
     `stored` are the bytes of base files stored in that format, by name: on a CPU these files are memory-mapped and are
     not memory of the process.
     """
 
     dtype: torch.dtype
+    weights: torch.dtype
     device: str
     optimizer: str
     stored: Mapping[str, int]
@@ -65,19 +68,23 @@ class Teacher:
 class StepMemory:
     """Estimates the memory of a choice on these rows; about three CPU seconds each."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all of it is of one training
         self,
         config: PretrainedConfig,
-        lora: LoraConfig,
+        lora: LoraConfig | None,
         rows: Sequence[AnyRow | Packed],
         computing: Computing,
         *,
         teacher: Teacher | None = None,
+        added: Sequence[AddedToken] = (),
     ) -> None:
-        """Build base, adapter and teacher without data; raises the errors of transformers and PEFT."""
+        """Build base, adapter and teacher without data; raises the errors of transformers and PEFT.
+
+        Without `lora` all weights are trained.
+        """
         with torch.device("meta"):
             auto: Any = AutoModelForSequenceClassification if computing.scores else AutoModelForCausalLM
-            base = auto.from_config(config, dtype=computing.dtype, attn_implementation="sdpa")
+            base = auto.from_config(config, dtype=computing.weights, attn_implementation="sdpa")
             self._teacher = _teacher_model(teacher, computing.dtype) if teacher else None
             self._beta = teacher.beta if teacher else 0.0
             if computing.scores:
@@ -87,7 +94,9 @@ class StepMemory:
             self._text: Any = config.get_text_config()
             self._wide = int(self._text.hidden_size) * int(self._text.num_hidden_layers)
             names = {name for name, _ in base.named_parameters()}
-            self._model: Any = get_peft_model(base, lora, low_cpu_mem_usage=True)
+            self._model: Any = base
+            if lora:
+                self._model = get_peft_model(base, with_rows(lora, base, added), low_cpu_mem_usage=True)
         self._model.enable_input_require_grads()
         self._rows, self._dtype, self._device = rows, computing.dtype, computing.device
         self._scores = computing.scores
@@ -96,10 +105,13 @@ class StepMemory:
         self._able &= isinstance(
             rows[0], Row | Prompted | Demonstrated | Packed
         )  # of other rows, TRL computes logits for all positions
-        trained = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
+        trained: int = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
         self._optimizer_bytes = trained * MOMENTS[computing.optimizer] * MOMENT_BYTES
+        self.checkpoint_bytes = trained * MOMENT_BYTES + self._optimizer_bytes
+        """Of one checkpoint on disk."""
         self.exchanged_bytes = trained * MOMENT_BYTES
         """Of one of several processes: gradients on their way to the others."""
+        self._kept_gradients = 0 if lora else trained * MOMENT_BYTES
         mapped = sum(size for name, size in computing.stored.items() if name in names)
         if teacher and self._teacher:
             self._able &= "logits_to_keep" in signature(type(self._teacher).forward).parameters
@@ -108,7 +120,7 @@ class StepMemory:
         self.mapped_bytes = mapped if computing.device == "cpu" else 0
 
     def needed_bytes(self, choice: Choice, *, batches: int) -> int:
-        """Return the bytes of weights, adapter, optimizer and the largest sampled batch, without mapped files."""
+        """Return the bytes of weights, gradients, optimizer and the largest sampled batch, without mapped files."""
         length, learnt = self._largest(choice, batches)
         if choice.checkpointing:
             self._model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
@@ -120,6 +132,8 @@ class StepMemory:
             peak = max(peak, self._generating(choice.batch_size * choice.accumulation_steps))
         if isinstance(self._rows[0], Demonstrated):
             peak = max(peak, self._generating(choice.batch_size) + self._teacher_bytes)
+        if choice.accumulation_steps > 1:  # those of the batch before are there while the next one is computed
+            peak += self._kept_gradients
         return self._optimizer_bytes + peak - self.mapped_bytes
 
     @property

@@ -1,9 +1,7 @@
-"""Training of a LoRA adapter by TRL and PEFT, from demonstrations or preferences."""
+"""Training of a LoRA adapter or of all weights by TRL and PEFT, from demonstrations or preferences."""
 
-import json
 import math
 import platform
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +12,7 @@ from typing import Any
 import torch
 import transformers
 from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
-from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
+from peft import LoraConfig
 from torch.nn.parallel import DistributedDataParallel
 from transformers import (
     PretrainedConfig,
@@ -31,7 +29,7 @@ from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_co
 from tidemill_trainer.learning.environment import code_digest, processor_name
 from tidemill_trainer.learning.examples import AnyRow, labelled, read_examples, refuse_too_few, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
-from tidemill_trainer.learning.fitting import fit_of, prompts_of_step, steps_of
+from tidemill_trainer.learning.fitting import CHECKPOINTS_KEPT, fit_of, prompts_of_step, steps_of
 from tidemill_trainer.learning.held_out import split
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.loading import load_config, load_model, load_tokenizer, scoring_config
@@ -40,15 +38,16 @@ from tidemill_trainer.learning.methods import METHODS
 from tidemill_trainer.learning.packing import packed, refuse_mixed
 from tidemill_trainer.learning.ranks import Rank, Ranks, together
 from tidemill_trainer.learning.reports import Reports, Unreported
-from tidemill_trainer.registry.domain.reward_model import HEAD
+from tidemill_trainer.learning.saving import NOT_TRAINABLE, read_weights, refuse_broken_weights, save, weights_format
+from tidemill_trainer.learning.vocabulary import AddedToken, add_tokens, extend, with_rows
 from tidemill_trainer.training.domain.curves import Curve, extended, numbers_of
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.domain.recipe import answer_tokens, min_batch_size
+from tidemill_trainer.weight_files import format_of, refuse_unknown
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors", "tidemill-trainer")
 MAX_LOGGED = 1000
-CHECKPOINTS_KEPT = 2
 _MEASURED = "eval_loss"
 """How transformers logs the loss on held-out rows."""
 
@@ -59,10 +58,12 @@ class _Base:
 
     tokenizer: Any
     config: PretrainedConfig
+    added: Sequence[AddedToken] = ()
+    """What the tokenizer has more than the base's."""
 
 
 def train(job: Job, reports: Reports) -> None:
-    """Train, from the last checkpoint if there is one, and write the adapter.
+    """Train, from the last checkpoint if there is one, and write the adapter or the full weights.
 
     Raises:
         TrainingStopped: with the reason.
@@ -85,7 +86,7 @@ def train(job: Job, reports: Reports) -> None:
     decided: Mapping[str, Any] = {}
     if rank.leads:
         stepped = packed(rows, max_length=job.args["max_length"]) if job.args.get("packing") else rows
-        fit = fit_of(job, base.config, stepped, dtype=dtype, device=device)
+        fit = fit_of(job, base.config, stepped, dtype=dtype, device=device, added=base.added)
         reports.report("fitted", fit=asdict(fit), examples=asdict(counts))
         args = {**_logged(job.args, rows=len(stepped)), **fit.choice.args}
         decided = {"args": args, "checkpoint": _checkpoint(job)}
@@ -101,13 +102,13 @@ def train(job: Job, reports: Reports) -> None:
         reporter = _ProgressReporter(
             job, reports if rank.leads else Unreported(), versions=_versions(job, device, dtype), ranks=ranks
         )
-        _compute(trainer, reporter, decided["checkpoint"])
+        _compute(job, trainer, reporter, decided["checkpoint"])
     if not rank.leads:
         return
-    _refuse_broken_weights(trainer.model)
+    refuse_broken_weights(trainer.model)
     if not job.held_out:
         measure(job, trainer, base.tokenizer, examples, reports)
-        _save(job, trainer)
+        save(job, trainer.model, base.tokenizer)
 
 
 def _checkpoint(job: Job) -> str:
@@ -130,11 +131,11 @@ def _checkpoint(job: Job) -> str:
     return str(checkpoint)
 
 
-def _compute(trainer: Trainer, reporter: "_ProgressReporter", checkpoint: str) -> None:
+def _compute(job: Job, trainer: Trainer, reporter: "_ProgressReporter", checkpoint: str) -> None:
     """Train from a checkpoint, or from the start; of one at the last step, take the weights."""
     if checkpoint and (state := _whole(Path(checkpoint))):
         reporter.on_train_begin(trainer.args, state, trainer.control)
-        set_peft_model_state_dict(trainer.model, load_peft_weights(checkpoint, device="cpu"))
+        read_weights(job, trainer.model, Path(checkpoint))
         return
     model: Any = trainer.model
     frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
@@ -270,7 +271,9 @@ def _base(job: Job) -> _Base:
     tokenizer, config = load_tokenizer(folder, name=job.base_name), load_config(folder, name=job.base_name)
     if job.makes_reward_model:
         config = scoring_config(config, tokenizer, base=job.base_name)
-    return _Base(tokenizer, config)
+    if job.makes_full_weights:
+        format_of(folder, reason=NOT_TRAINABLE)  # that what is trained can be stored as the base is
+    return _Base(tokenizer, config, add_tokens(tokenizer, job.added_tokens, base=job.base_name))
 
 
 def _rows(job: Job, tokenizer: Any) -> tuple[list[AnyRow], ExampleCounts]:  # noqa: ANN401 - of transformers
@@ -291,7 +294,11 @@ def _rows(job: Job, tokenizer: Any) -> tuple[list[AnyRow], ExampleCounts]:  # no
 def _trainer(  # noqa: PLR0913 - all of it is of one training
     job: Job, rows: list[AnyRow], base: _Base, *, device: str, dtype: torch.dtype, held_out: Sequence[AnyRow] = ()
 ) -> Trainer:
-    model = load_model(Path(job.base), base.config, dtype, name=job.base_name, scores=job.makes_reward_model)
+    kept = weights_format(job, dtype)
+    model = load_model(Path(job.base), base.config, kept, name=job.base_name, scores=job.makes_reward_model)
+    if job.makes_full_weights:
+        refuse_unknown(model, Path(job.base), name=job.base_name, reason=NOT_TRAINABLE)
+    extend(model, base.added)
     model.name_or_path = model.config._name_or_path = job.base  # noqa: SLF001 - PEFT reads the config there when it saves
     trainer: Trainer = METHODS[job.method].trainer(
         model=model,
@@ -299,7 +306,7 @@ def _trainer(  # noqa: PLR0913 - all of it is of one training
         train_dataset=Dataset.from_list([dict(row.columns) for row in rows]),
         eval_dataset=Dataset.from_list([dict(row.columns) for row in held_out]) if held_out else None,
         processing_class=base.tokenizer,
-        peft_config=LoraConfig(**job.lora),
+        peft_config=with_rows(LoraConfig(**job.lora), model, base.added) if job.use_peft else None,
         **_rewards(job, base, device=device, dtype=dtype),
         **_teacher(job, dtype),
     )
@@ -330,6 +337,7 @@ def _logged(args: Mapping[str, Any], *, rows: int) -> dict[str, Any]:
 def _settings(job: Job, *, device: str, dtype: torch.dtype) -> TrainingArguments:
     settings: TrainingArguments = METHODS[job.method].settings(
         job.args,
+        use_peft=job.use_peft,
         output_dir=str(job.checkpoints),
         bf16=dtype is torch.bfloat16,
         dataloader_num_workers=0,
@@ -368,27 +376,3 @@ def _versions(job: Job, device: str, dtype: torch.dtype) -> dict[str, str]:
         "processes": str(job.processes),
         "threads": str(torch.get_num_threads()),
     }
-
-
-def _refuse_broken_weights(model: Any) -> None:  # noqa: ANN401 - of peft
-    for name, weight in model.named_parameters():
-        if weight.requires_grad and not torch.isfinite(weight).all():
-            message = f"the weights of {name} are not finite: use a lower learning_rate"
-            raise TrainingStopped(message, reason="DIVERGED")
-
-
-def _save(job: Job, trainer: Trainer) -> None:
-    """Write the adapter, rename it into place, and remove local paths from its config."""
-    adapter = Path(job.adapter)
-    partial = adapter.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(adapter, ignore_errors=True)
-    model: Any = trainer.model
-    model.save_pretrained(partial)
-    config = partial / "adapter_config.json"
-    content = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": job.base_name}
-    content["target_modules"] = sorted(content["target_modules"])  # PEFT stores a set; sorted for reproducible files
-    if job.makes_reward_model:
-        content["modules_to_save"] = [HEAD]  # PEFT names what any model might have
-    config.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
-    partial.rename(adapter)

@@ -92,6 +92,7 @@ def version_event(version: ModelVersion, event: Event, seq: int) -> tuple[str, M
                 dataset_version=trained.dataset_version or derived.dataset_version,
                 derived_from=derived.source_version,
                 derivation=derived.derivation,
+                finetuned_from=trained.finetuned_from,
                 version=version.id,
                 seq=seq,
             )

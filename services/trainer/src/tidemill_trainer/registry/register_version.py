@@ -26,7 +26,7 @@ class MadeVersion:
     creator: str
     authors: Sequence[str]
     facts: Mapping[str, FileFacts] = field(default_factory=dict)
-    """By path; an adapter's files have none."""
+    """By path; of full weights, which may be a base."""
     reward_model: RewardModel | None = None
     memorisation: Memorisation | None = None
 

@@ -47,9 +47,9 @@ class SharedVersions:
 
         What the owner may read only because a third project shares it is not shared on.
         """
-        if version.project == project or not isinstance(version.source, TrainedSource):
+        if version.project == project or not version.base:
             return None
-        owner, _, base = version.source.base.partition("/")
+        owner, _, base = version.base.partition("/")
         return _as_shared(await self.references.version(owner, base)) if owner == version.project else None
 
 
@@ -58,7 +58,7 @@ def _as_shared(version: ModelVersion) -> ModelVersion:
     source, owner = version.source, version.project
     match source:
         case TrainedSource():
-            base = source.base if "/" in source.base else f"{owner}/{source.base}"
+            base = source.base if "/" in source.base or not source.base else f"{owner}/{source.base}"
             source = TrainedSource(run="", base=base, dataset_version="")
         case DerivedSource():
             method = source.method.partition(" ")[0]  # without the dataset whose examples were read

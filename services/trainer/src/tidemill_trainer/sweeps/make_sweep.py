@@ -7,8 +7,8 @@ from tidemill_core.approvals import with_author
 from tidemill_core.errors import InvalidInput
 from tidemill_trainer.sweeps.domain.sweep import Sweep
 from tidemill_trainer.training.check_plan import CheckPlan
+from tidemill_trainer.training.domain.methods import METHODS
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
-from tidemill_trainer.training.domain.recipe import METHODS
 from tidemill_trainer.training.domain.search import Search
 
 

@@ -10,10 +10,11 @@ from tidemill_trainer.errors import BaseNotTrainable, RecipeNotForBase, RewardMo
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.registry.domain.model_version import ModelVersion, VersionState
 from tidemill_trainer.registry.domain.reward_model import tokenizer_digest
-from tidemill_trainer.registry.domain.sources import OpenAiSource, TrainedSource
+from tidemill_trainer.registry.domain.sources import OpenAiSource
 from tidemill_trainer.training.domain.guidance import Guidance
 from tidemill_trainer.training.domain.plan import PlanSettings
 from tidemill_trainer.training.domain.rewards import Reward
+from tidemill_trainer.training.domain.vocabulary import DEFAULT_LIMITS, VocabularyLimits
 from tidemill_trainer.training.ports import References
 
 
@@ -28,6 +29,7 @@ class CheckPlan:
     max_time: timedelta
     max_memory_bytes: int
     max_processes: int = 1
+    vocabulary: VocabularyLimits = DEFAULT_LIMITS
 
     async def __call__(self, project: str, plan_id: str, settings: PlanSettings) -> None:
         """Return if a run of the plan could start.
@@ -46,6 +48,7 @@ class CheckPlan:
             max_time=self.max_time,
             max_memory_bytes=self.max_memory_bytes,
             max_processes=self.max_processes,
+            vocabulary=self.vocabulary,
         )
         base = await self.base_of(project, settings)
         await self.guidance(project, settings, base)
@@ -60,6 +63,7 @@ class CheckPlan:
 
         Raises:
             RecipeNotForBase: names what the base does not have, and what it has.
+            BaseNotTrainable: it has no chat template, or another project shares it and all its weights are trained.
             Others: as `base`.
 
         """
@@ -67,6 +71,12 @@ class CheckPlan:
         facts = base.facts
         if facts.chat_template is False:
             raise BaseNotTrainable(base.id, why="it has no chat template")
+        if base.project != project and settings.recipe.makes_full_weights:
+            why = (
+                f"it belongs to project {base.project}, which shares it for use, and full weights trained from it "
+                "would be a copy of its weights: train an adapter (use_peft: true, no added_tokens), or do it there"
+            )
+            raise BaseNotTrainable(base.id, why=why)
         if violations := await to_thread(_not_for, base.id, facts, settings):
             raise RecipeNotForBase.of(*violations)
         return base
@@ -153,8 +163,8 @@ class CheckPlan:
             raise BaseNotTrainable(version.id, why=f"it is {version.state.value}")
         if isinstance(version.source, OpenAiSource):
             raise BaseNotTrainable(version.id, why="it is a remote model, without weights in this registry")
-        if isinstance(version.source, TrainedSource):
-            raise BaseNotTrainable(version.id, why=f"it is an adapter on {version.source.base}: use that base")
+        if version.base:
+            raise BaseNotTrainable(version.id, why=f"it is an adapter on {version.base}: use that base")
         if version.facts.quantized:
             raise BaseNotTrainable(version.id, why="its weights are quantized: use what it was derived from")
         return version

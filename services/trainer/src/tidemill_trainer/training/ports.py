@@ -165,9 +165,9 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
-    def adapter(self) -> Path:
-        """The trained adapter."""
-        return self.path / "adapter"
+    def made(self) -> Path:
+        """The files of the version: an adapter's, or those of full weights."""
+        return self.path / "made"
 
 
 class Folders(Protocol):
@@ -194,11 +194,11 @@ class Folders(Protocol):
         ...
 
     async def write_card(self, folder: RunFolder, text: str) -> None:
-        """Write the model card beside the adapter."""
+        """Write the model card beside what was trained."""
         ...
 
-    async def adapter_files(self, folder: RunFolder) -> Sequence[ArtifactFile]:
-        """Return the files of the adapter's folder with sizes and digests.
+    async def made_files(self, folder: RunFolder) -> Sequence[ArtifactFile]:
+        """Return the files of what was trained with sizes and digests.
 
         Raises:
             ArtifactRefused: a file may not be part of a model.
@@ -234,7 +234,7 @@ class TrainingJob:
     smaller_than: Choice | None = None
     """The choice that ran out of memory before, if any."""
     held_out: HeldOut | None = None
-    """Of a trial, which writes no adapter."""
+    """Of a trial, which makes no version."""
     reward_models: Mapping[str, ModelFolders] = field(default_factory=dict)
     """Of the recipe's rewards that are reward models, by their name."""
     teacher: ModelFolders | None = None

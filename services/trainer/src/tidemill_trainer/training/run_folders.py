@@ -1,4 +1,4 @@
-"""Working folders of runs on local disk: train split, checkpoints and adapter."""
+"""Working folders of runs on local disk: train split, checkpoints and what was trained."""
 
 import asyncio
 import shutil
@@ -66,11 +66,11 @@ class RunFolders:
     async def write_card(self, folder: RunFolder, text: str) -> None:
         """See `Folders.write_card`."""
         with disk_errors():
-            await asyncio.to_thread((folder.adapter / "README.md").write_text, text, encoding="utf-8")
+            await asyncio.to_thread((folder.made / "README.md").write_text, text, encoding="utf-8")
 
-    async def adapter_files(self, folder: RunFolder) -> Sequence[ArtifactFile]:
-        """See `Folders.adapter_files`."""
-        return (await asyncio.to_thread(Manifest.from_folder, folder.adapter)).files
+    async def made_files(self, folder: RunFolder) -> Sequence[ArtifactFile]:
+        """See `Folders.made_files`."""
+        return (await asyncio.to_thread(Manifest.from_folder, folder.made)).files
 
     def _sweep(self, run: ResourceKey) -> None:
         path = self._root / run.project / run.id

@@ -40,7 +40,7 @@ from tidemill_trainer.training.ports import (
     TrainingJob,
     Trainings,
 )
-from tidemill_trainer.training.register_adapter import RegisterAdapter
+from tidemill_trainer.training.register_trained import RegisterTrained
 from tidemill_trainer.training.run_queue import RunQueue
 from tidemill_trainer.training.run_reports import RunReports
 
@@ -82,7 +82,7 @@ class TrainingNeeds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRun:
-    """Emits RunHasSucceeded or RunHasFailed, and ModelVersionWasRegistered through RegisterAdapter.
+    """Emits RunHasSucceeded or RunHasFailed, and ModelVersionWasRegistered through RegisterTrained.
 
     Writes of an earlier epoch of the run's lease or for a cancelled run are refused; leaving the process's context then
     kills it.
@@ -95,7 +95,7 @@ class TrainRun:
     bases: Bases
     folders: Folders
     trainings: Trainings
-    register: RegisterAdapter
+    register: RegisterTrained
     needs: TrainingNeeds
     queue: RunQueue
     clock: Clock

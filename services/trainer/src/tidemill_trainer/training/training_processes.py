@@ -47,6 +47,8 @@ class ProcessSettings:
     max_kl: float = NO_LIMIT
     measure_s: float = 1800.0
     """How long what a model has memorised is measured after its last step."""
+    max_file_bytes: int = 2**63
+    """Of a file of full weights."""
     spare_bytes: int = 0
     """Available memory that a job with `memory_auto` leaves to other processes."""
     command: Sequence[str] = (sys.executable, "-m", "tidemill_trainer.learning")
@@ -96,7 +98,7 @@ class TrainingProcesses:
         sent = Job(
             folder=str(folder),
             examples=str(job.folder.examples),
-            adapter=str(job.folder.adapter),
+            made=str(job.folder.made),
             base=str(job.base),
             base_name=job.base_name,
             **recipe_fields(job.recipe),
@@ -117,6 +119,7 @@ class TrainingProcesses:
             held_out_examples=str(job.folder.held_out) if job.measures_accuracy else "",
             planted=Planted(check=check, origin=job.canary_origin) if (check := job.recipe.memorisation) else None,
             measure_s=self._settings.measure_s,
+            max_file_bytes=self._settings.max_file_bytes,
         )
         await asyncio.to_thread(sent.write, job_file)
         variables = {"CUDA_VISIBLE_DEVICES": ",".join(job.devices)} if job.devices else {}

@@ -23,6 +23,7 @@ from tidemill_trainer.settings import RUNS_FOLDER, TrainerSettings
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.domain.run import TrainingRun
+from tidemill_trainer.training.domain.vocabulary import VocabularyLimits
 from tidemill_trainer.training.events import datasets
 from tidemill_trainer.training.grpc import GrpcTrainingService
 from tidemill_trainer.training.import_run import ImportRun
@@ -31,7 +32,7 @@ from tidemill_trainer.training.mongo import PLANS, RUN_LISTS, RUNS, MongoImporte
 from tidemill_trainer.training.ports import Datasets, PlannedSweeps, Plans, Runs
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.reconcile import refresh_queue, sweep_folders
-from tidemill_trainer.training.register_adapter import RegisterAdapter
+from tidemill_trainer.training.register_trained import RegisterTrained
 from tidemill_trainer.training.render_manifest import ClusterDefaults, RenderManifest
 from tidemill_trainer.training.run_capacity import RunCapacity
 from tidemill_trainer.training.run_folders import RunFolders
@@ -177,6 +178,9 @@ def _check(settings: TrainerSettings, registry: Registry) -> CheckPlan:
         max_time=timedelta(seconds=settings.run_time_s),
         max_memory_bytes=settings.run_memory_bytes,
         max_processes=settings.run_max_processes,
+        vocabulary=VocabularyLimits(
+            tokens=settings.run_max_added_tokens, characters=settings.run_max_added_token_characters
+        ),
     )
 
 
@@ -242,7 +246,7 @@ def _train(  # noqa: PLR0913 - it is made of all of it
         bases=registry.files,
         folders=folders,
         trainings=TrainingProcesses(_process_settings(settings)),
-        register=RegisterAdapter(register=registry.register, inspector=registry.inspector, folders=folders),
+        register=RegisterTrained(register=registry.register, inspector=registry.inspector, folders=folders),
         needs=TrainingNeeds(
             min_examples=settings.run_min_examples,
             max_fruitless=settings.run_fruitless_attempts,
@@ -272,4 +276,5 @@ def _process_settings(settings: TrainerSettings) -> ProcessSettings:
         spare_bytes=settings.run_memory_spare_bytes,
         max_kl=settings.run_max_kl,
         measure_s=settings.run_measure_s,
+        max_file_bytes=settings.max_file_bytes,
     )

@@ -28,7 +28,7 @@ from tidemill.trainer.v1 import sweep_pb2 as tidemill_dot_trainer_dot_v1_dot_swe
 from tidemill.trainer.v1 import training_pb2 as tidemill_dot_trainer_dot_v1_dot_training__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tidemill/trainer/v1/events.proto\x12\x13tidemill.trainer.v1\x1a\x1egoogle/protobuf/duration.proto\x1a$tidemill/trainer/v1/derivation.proto\x1a\x1ftidemill/trainer/v1/sweep.proto\x1a\"tidemill/trainer/v1/training.proto\"\xc8\x01\n\x16ModelVersionRegistered\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x03\x12\x0b\n\x03run\x18\x06 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x07 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x08 \x01(\t\x12\x14\n\x0c\x64\x65rived_from\x18\t \x01(\t\x12\x12\n\nderivation\x18\n \x01(\t\"b\n\x12ModelVersionFailed\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"*\n\x0cModelDeleted\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"\x8a\x01\n\x11TrainingRunQueued\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x05 \x01(\t\x12\x15\n\rreward_models\x18\x06 \x03(\t\x12\x0f\n\x07teacher\x18\x07 \x01(\t\"\x9b\x02\n\x14TrainingRunSucceeded\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12\'\n\x04time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04loss\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12-\n\x03\x66it\x18\x08 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingFit\x12\x37\n\x08\x65xamples\x18\t \x01(\x0b\x32%.tidemill.trainer.v1.TrainingExamplesB\x07\n\x05_loss\"u\n\x11TrainingRunFailed\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\"\xc3\x01\n\nSweepEnded\x12\r\n\x05sweep\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\x12.\n\x05state\x18\x05 \x01(\x0e\x32\x1f.tidemill.trainer.v1.SweepState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06trials\x18\x07 \x01(\x05\x12\x0b\n\x03run\x18\x08 \x01(\t\x12\x15\n\rmodel_version\x18\t \x01(\t\"\xb5\x01\n\x0f\x44\x65rivationEnded\x12\x12\n\nderivation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x16\n\x0esource_version\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x33\n\x05state\x18\x05 \x01(\x0e\x32$.tidemill.trainer.v1.DerivationState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x15\n\rmodel_version\x18\x07 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tidemill/trainer/v1/events.proto\x12\x13tidemill.trainer.v1\x1a\x1egoogle/protobuf/duration.proto\x1a$tidemill/trainer/v1/derivation.proto\x1a\x1ftidemill/trainer/v1/sweep.proto\x1a\"tidemill/trainer/v1/training.proto\"\xe0\x01\n\x16ModelVersionRegistered\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x03\x12\x0b\n\x03run\x18\x06 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x07 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x08 \x01(\t\x12\x14\n\x0c\x64\x65rived_from\x18\t \x01(\t\x12\x12\n\nderivation\x18\n \x01(\t\x12\x16\n\x0e\x66inetuned_from\x18\x0b \x01(\t\"b\n\x12ModelVersionFailed\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"*\n\x0cModelDeleted\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"\x8a\x01\n\x11TrainingRunQueued\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x05 \x01(\t\x12\x15\n\rreward_models\x18\x06 \x03(\t\x12\x0f\n\x07teacher\x18\x07 \x01(\t\"\x9b\x02\n\x14TrainingRunSucceeded\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12\'\n\x04time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04loss\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12-\n\x03\x66it\x18\x08 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingFit\x12\x37\n\x08\x65xamples\x18\t \x01(\x0b\x32%.tidemill.trainer.v1.TrainingExamplesB\x07\n\x05_loss\"u\n\x11TrainingRunFailed\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\"\xc3\x01\n\nSweepEnded\x12\r\n\x05sweep\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\x12.\n\x05state\x18\x05 \x01(\x0e\x32\x1f.tidemill.trainer.v1.SweepState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06trials\x18\x07 \x01(\x05\x12\x0b\n\x03run\x18\x08 \x01(\t\x12\x15\n\rmodel_version\x18\t \x01(\t\"\xb5\x01\n\x0f\x44\x65rivationEnded\x12\x12\n\nderivation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x16\n\x0esource_version\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x33\n\x05state\x18\x05 \x01(\x0e\x32$.tidemill.trainer.v1.DerivationState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x15\n\rmodel_version\x18\x07 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,19 +36,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.trainer.v1.events_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELVERSIONREGISTERED']._serialized_start=197
-  _globals['_MODELVERSIONREGISTERED']._serialized_end=397
-  _globals['_MODELVERSIONFAILED']._serialized_start=399
-  _globals['_MODELVERSIONFAILED']._serialized_end=497
-  _globals['_MODELDELETED']._serialized_start=499
-  _globals['_MODELDELETED']._serialized_end=541
-  _globals['_TRAININGRUNQUEUED']._serialized_start=544
-  _globals['_TRAININGRUNQUEUED']._serialized_end=682
-  _globals['_TRAININGRUNSUCCEEDED']._serialized_start=685
-  _globals['_TRAININGRUNSUCCEEDED']._serialized_end=968
-  _globals['_TRAININGRUNFAILED']._serialized_start=970
-  _globals['_TRAININGRUNFAILED']._serialized_end=1087
-  _globals['_SWEEPENDED']._serialized_start=1090
-  _globals['_SWEEPENDED']._serialized_end=1285
-  _globals['_DERIVATIONENDED']._serialized_start=1288
-  _globals['_DERIVATIONENDED']._serialized_end=1469
+  _globals['_MODELVERSIONREGISTERED']._serialized_end=421
+  _globals['_MODELVERSIONFAILED']._serialized_start=423
+  _globals['_MODELVERSIONFAILED']._serialized_end=521
+  _globals['_MODELDELETED']._serialized_start=523
+  _globals['_MODELDELETED']._serialized_end=565
+  _globals['_TRAININGRUNQUEUED']._serialized_start=568
+  _globals['_TRAININGRUNQUEUED']._serialized_end=706
+  _globals['_TRAININGRUNSUCCEEDED']._serialized_start=709
+  _globals['_TRAININGRUNSUCCEEDED']._serialized_end=992
+  _globals['_TRAININGRUNFAILED']._serialized_start=994
+  _globals['_TRAININGRUNFAILED']._serialized_end=1111
+  _globals['_SWEEPENDED']._serialized_start=1114
+  _globals['_SWEEPENDED']._serialized_end=1309
+  _globals['_DERIVATIONENDED']._serialized_start=1312
+  _globals['_DERIVATIONENDED']._serialized_end=1493
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,7 @@ class ModelVersionRegistered(_message.Message):
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     DERIVED_FROM_FIELD_NUMBER: _builtins.int
     DERIVATION_FIELD_NUMBER: _builtins.int
+    FINETUNED_FROM_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Output only. The version, `model@number`."""
     seq: _builtins.int
@@ -58,6 +59,8 @@ class ModelVersionRegistered(_message.Message):
     """Output only. `model@version` that it was derived from; empty for others."""
     derivation: _builtins.str
     """Output only. The derivation that made it; empty for others."""
+    finetuned_from: _builtins.str
+    """Output only. `model@version` whose weights the run began with, for full weights that were trained; empty for others."""
     def __init__(
         self,
         *,
@@ -71,10 +74,11 @@ class ModelVersionRegistered(_message.Message):
         dataset_version: _builtins.str = ...,
         derived_from: _builtins.str = ...,
         derivation: _builtins.str = ...,
+        finetuned_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "derivation", b"derivation", "derived_from", b"derived_from", "digest", b"digest", "model", b"model", "run", b"run", "seq", b"seq", "total_bytes", b"total_bytes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "derivation", b"derivation", "derived_from", b"derived_from", "digest", b"digest", "finetuned_from", b"finetuned_from", "model", b"model", "run", b"run", "seq", b"seq", "total_bytes", b"total_bytes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

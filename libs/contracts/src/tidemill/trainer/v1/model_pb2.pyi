@@ -838,29 +838,33 @@ Global___OpenAiSource: _TypeAlias = OpenAiSource  # noqa: Y015
 
 @_typing.final
 class TrainedSource(_message.Message):
-    """TrainedSource names the run that produced a version: an adapter of a base."""
+    """TrainedSource names the run that produced a version: an adapter of a base, or full weights."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    FINETUNED_FROM_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     """Output only. The training run."""
     base: _builtins.str
-    """Output only. `model@version` that the adapter belongs to."""
+    """Output only. `model@version` that the adapter belongs to; empty for full weights."""
     dataset_version: _builtins.str
     """Output only. `dataset@number` that it was trained on."""
+    finetuned_from: _builtins.str
+    """Output only. `model@version` whose weights the run began with, for full weights; empty for an adapter."""
     def __init__(
         self,
         *,
         run: _builtins.str = ...,
         base: _builtins.str = ...,
         dataset_version: _builtins.str = ...,
+        finetuned_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "finetuned_from", b"finetuned_from", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -125,6 +125,8 @@ class TrainingPlan(_message.Message):
     PROCESSES_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     MEMORISATION_FIELD_NUMBER: _builtins.int
+    USE_PEFT_FIELD_NUMBER: _builtins.int
+    ADDED_TOKENS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -159,6 +161,10 @@ class TrainingPlan(_message.Message):
     """Optional. -10 to 10: of the project's runs that wait, those of the highest are first, and one of a lower priority
     that runs gives its place to one before it. A step is worth an hour of waiting, or what the service's setting says.
     """
+    use_peft: _builtins.bool
+    """Optional. As trl.ModelConfig; unset means true: the base's weights stay, and an adapter is trained. False trains all
+    weights of the base ("sft", "dpo", "orpo" and "kto"): `lora` is empty, and runs register full weights.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -173,7 +179,7 @@ class TrainingPlan(_message.Message):
 
     @_builtins.property
     def lora(self) -> _struct_pb2.Struct:
-        """Optional. Settings in the names of peft.LoraConfig."""
+        """Optional. Settings in the names of peft.LoraConfig; of an adapter alone."""
 
     @_builtins.property
     def args(self) -> _struct_pb2.Struct:
@@ -201,6 +207,12 @@ class TrainingPlan(_message.Message):
         memorised. Of "sft" and "distill" alone.
         """
 
+    @_builtins.property
+    def added_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Of "sft" alone: texts that become one token each, at most as many and as long as the service allows. What runs
+        register is then full weights, of an adapter too, with a tokenizer of its own.
+        """
+
     def __init__(
         self,
         *,
@@ -225,12 +237,16 @@ class TrainingPlan(_message.Message):
         processes: _builtins.int = ...,
         priority: _builtins.int = ...,
         memorisation: Global___MemorisationCheck | None = ...,
+        use_peft: _builtins.bool | None = ...,
+        added_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "create_time", b"create_time", "limits", b"limits", "lora", b"lora", "memorisation", b"memorisation", "sweep", b"sweep", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_use_peft", b"_use_peft", "args", b"args", "create_time", b"create_time", "limits", b"limits", "lora", b"lora", "memorisation", b"memorisation", "sweep", b"sweep", "update_time", b"update_time", "use_peft", b"use_peft"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "memorisation", b"memorisation", "method", b"method", "paused", b"paused", "priority", b"priority", "processes", b"processes", "project", b"project", "rewards", b"rewards", "seq", b"seq", "sweep", b"sweep", "teacher", b"teacher", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_use_peft", b"_use_peft", "added_tokens", b"added_tokens", "args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "memorisation", b"memorisation", "method", b"method", "paused", b"paused", "priority", b"priority", "processes", b"processes", "project", b"project", "rewards", b"rewards", "seq", b"seq", "sweep", b"sweep", "teacher", b"teacher", "update_time", b"update_time", "use_peft", b"use_peft"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__use_peft: _TypeAlias = _typing.Literal["use_peft"]  # noqa: Y015
+    _WhichOneofArgType__use_peft: _TypeAlias = _typing.Literal["_use_peft", b"_use_peft"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__use_peft) -> _WhichOneofReturnType__use_peft | None: ...
 
 Global___TrainingPlan: _TypeAlias = TrainingPlan  # noqa: Y015
 

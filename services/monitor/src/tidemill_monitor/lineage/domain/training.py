@@ -99,15 +99,16 @@ def _(event: trainer.RunFailed, meta: EventMeta) -> Updates:
 def _(event: trainer.ModelVersionRegistered, meta: EventMeta) -> Updates:
     ref = Ref(Kind.MODEL_VERSION, event.version)
     message = f"{event.version} is registered"
-    part = event_part(meta, event, message, "digest", "total_bytes", "base", "derived_from", state="ready")
+    fields = ("digest", "total_bytes", "base", "derived_from", "finetuned_from")
+    part = event_part(meta, event, message, *fields, state="ready")
     if event.derived_from:
         return (update(ref, part, (kinds.DERIVED, event.derived_from)),)
     if not event.run:
         return (update(ref, part, (kinds.ADAPTED, event.base)),)
-    run = Ref(Kind.TRAINING_RUN, event.run)
+    run, base = Ref(Kind.TRAINING_RUN, event.run), event.base or event.finetuned_from
     return (
         update(ref, part, (kinds.REGISTERED, event.run)),
-        update(run, None, (kinds.TRAINED_ON, event.dataset_version), (kinds.BASE_OF, event.base)),
+        update(run, None, (kinds.TRAINED_ON, event.dataset_version), (kinds.BASE_OF, base)),
     )
 
 

@@ -119,13 +119,15 @@ class OpenAiSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedSource:
-    """A training run: an adapter on a base."""
+    """A training run: an adapter on a base, or full weights."""
 
     run: str
     base: str
-    """`model@version`."""
+    """`model@version` that an adapter belongs to, "" of full weights."""
     dataset_version: str
     """`dataset@number`."""
+    finetuned_from: str = ""
+    """`model@version` whose weights full weights began with, "" of an adapter."""
 
     @property
     def key(self) -> str:

@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import refuse
+from tidemill_trainer.training.domain.methods import METHODS, Setting
 from tidemill_trainer.training.domain.plan import PlanSettings
 from tidemill_trainer.training.domain.processes import undivided
-from tidemill_trainer.training.domain.recipe import METHODS, Setting, recipe_of
 from tidemill_trainer.training.domain.search import Dimension, Range, plain
 
 Point: TypeAlias = tuple[float, ...]
@@ -122,7 +122,7 @@ class Space:
         for value in values:
             changed = _with(self.start, {dimension.setting: value})
             try:
-                recipe_of(method=changed.method, lora=changed.lora, args=changed.args, teacher=changed.teacher)
+                _ = changed.recipe
             except InvalidInput as refused:
                 yield from (Violation(field, f"{dimension.setting} {each.description}") for each in refused.violations)
                 return

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tidemill_core.errors import Violation
+from tidemill_trainer.training.domain.methods import METHODS
 from tidemill_trainer.training.domain.plan import MIN_MEMORY_BYTES
 from tidemill_trainer.training.domain.processes import undivided
-from tidemill_trainer.training.domain.recipe import METHODS, Recipe
+from tidemill_trainer.training.domain.recipe import Recipe
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")

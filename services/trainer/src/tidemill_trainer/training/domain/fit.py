@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tidemill_trainer.training.domain.recipe import Value
+from tidemill_trainer.training.domain.methods import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,12 +38,15 @@ def canary_origin(project: str, plan: str) -> str:
     return derived_id("canaries", project, plan)
 
 
-def check_violations(check: MemorisationCheck, *, method: str) -> Iterator[Violation]:
+def check_violations(check: MemorisationCheck, *, method: str, use_peft: bool = True) -> Iterator[Violation]:
     """Yield what breaks the rules of a check."""
     field = "plan.memorisation"
     if method not in PLANTED_BY:
         text = f"is set; canaries are answers to learn as they are: use {' or '.join(PLANTED_BY)}, or leave it out"
         yield Violation(field, f"{text} with {method[:40]}")
+    if not use_peft:
+        text = "is set, and use_peft is false: what is memorised is measured by an adapter and its base; leave one out"
+        yield Violation(field, text)
     for name, low, high in (
         ("canaries", 1, MAX_CANARIES),
         ("candidates", MIN_CANDIDATES, MAX_CANDIDATES),

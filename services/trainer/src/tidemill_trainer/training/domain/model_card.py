@@ -1,4 +1,4 @@
-"""Model card of a trained adapter, and checks of the adapter's config."""
+"""Model card of what was trained, and checks of an adapter's config."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_trainer.registry.domain.reward_model import HEAD
 from tidemill_trainer.training.domain.fit import Choice
 from tidemill_trainer.training.domain.losses import thinned
-from tidemill_trainer.training.domain.recipe import METHODS
+from tidemill_trainer.training.domain.methods import METHODS
 from tidemill_trainer.training.domain.run import TrainingRun
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json", "README.md"})
@@ -64,6 +64,9 @@ def _computed(run: TrainingRun) -> str:
 
 
 def _introduced(run: TrainingRun) -> str:
+    if run.recipe.makes_full_weights:
+        how = "all of it" if not run.recipe.use_peft else "a LoRA adapter on it, merged into it"
+        return f"Full weights from `{run.base}`: {how}, trained by Tidemill. They are loaded without that base."
     if not run.recipe.makes_reward_model:
         return f"A LoRA adapter on `{run.base}`, trained by Tidemill. Load it together with that base."
     return (
@@ -88,6 +91,11 @@ def _memorised(run: TrainingRun) -> str:
     return f"\n| Canaries planted | {planted}; none is of the dataset |\n| Memorised | {found or 'not measured'} |"
 
 
+def _added_tokens(run: TrainingRun) -> str:
+    count = len(run.recipe.added_tokens)
+    return f"\n| Added tokens | {count}, in the tokenizer that is with these weights |" if count else ""
+
+
 def _teacher(run: TrainingRun) -> str:
     return f"\n| Teacher | `{run.recipe.teacher}` |" if run.recipe.teacher else ""
 
@@ -107,9 +115,11 @@ def _of_sweep(run: TrainingRun) -> str:
 
 
 def model_card(run: TrainingRun) -> str:
-    """Return the model card (Markdown) with everything needed to reproduce the adapter."""
+    """Return the model card (Markdown) with everything needed to reproduce what was trained."""
     losses = ", ".join(f"{point.loss:.4f} at {point.step}" for point in thinned(run.progress.losses, SHOWN_LOSSES))
     recipe = json.dumps(run.recipe.declared, indent=2, sort_keys=True)
+    lora = "peft.LoraConfig and " if run.recipe.use_peft else ""
+    what = "these weights" if run.recipe.makes_full_weights else "the adapter"
     versions = "\n".join(f"- {name} {version}" for name, version in sorted(run.versions.items()))
     return f"""# {run.plan}
 
@@ -117,7 +127,7 @@ def model_card(run: TrainingRun) -> str:
 
 | | |
 |---|---|
-| Base | `{run.base}` |{_teacher(run)}
+| Base | `{run.base}` |{_added_tokens(run)}{_teacher(run)}
 | Dataset version | `{run.dataset.id}`, {run.dataset.examples} examples in the train split |
 | Examples | {_examples(run)} |
 | Train split | sha256 `{run.dataset.train.sha256}` |
@@ -128,7 +138,7 @@ def model_card(run: TrainingRun) -> str:
 
 ## Recipe
 
-Settings of peft.LoraConfig and {METHODS[run.recipe.method].config}, with all defaults. {_loss(run)}
+Settings of {lora}{METHODS[run.recipe.method].config}, with all defaults. {_loss(run)}
 
 ```json
 {recipe}
@@ -144,5 +154,5 @@ By step: {losses}
 
 ## Licence
 
-The base model's licence applies to the adapter; users must check it, and the rights in the examples.
+The base model's licence applies to {what}; users must check it, and the rights in the examples.
 """

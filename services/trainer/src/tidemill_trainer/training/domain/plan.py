@@ -15,6 +15,7 @@ from tidemill_trainer.training.domain.processes import process_violations
 from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
 from tidemill_trainer.training.domain.rewards import Reward
 from tidemill_trainer.training.domain.search import Search
+from tidemill_trainer.training.domain.vocabulary import DEFAULT_LIMITS, VocabularyLimits, vocabulary_violations
 
 DEFAULT_TIME = timedelta(hours=1)
 SHORTEST_TIME = timedelta(seconds=1)
@@ -89,19 +90,28 @@ class PlanSettings:
     """How many compute a run together."""
     memorisation: MemorisationCheck | None = None
     """What runs plant to measure what they memorise, and how."""
+    use_peft: bool = True
+    """Whether runs train an adapter, in place of all weights of the base."""
+    added_tokens: tuple[str, ...] = ()
+    """Texts that become tokens of the vocabulary."""
 
     @property
     def recipe(self) -> Recipe:
         """The recipe with every default filled in."""
         recipe = recipe_of(
-            method=self.method, lora=self.lora, args=self.args, rewards=self.rewards, teacher=self.teacher
+            method=self.method,
+            lora=self.lora,
+            args=self.args,
+            use_peft=self.use_peft,
+            rewards=self.rewards,
+            teacher=self.teacher,
         )
-        return replace(recipe, memorisation=self.memorisation)
+        return replace(recipe, memorisation=self.memorisation, added_tokens=self.added_tokens)
 
     @property
     def target_modules(self) -> Sequence[str]:
         """Modules named for LoRA; empty for all linear modules."""
-        modules = self.recipe.lora["target_modules"]
+        modules = self.recipe.lora.get("target_modules", "all-linear")
         return [] if isinstance(modules, str) else [str(name) for name in cast("Sequence[str]", modules)]
 
     def recipe_on(self, facts: BaseFacts) -> Recipe:
@@ -111,8 +121,15 @@ class PlanSettings:
             return recipe
         return replace(recipe, args={**recipe.args, "max_length": maximum})
 
-    def check(self, *, max_time: timedelta, max_memory_bytes: int, max_processes: int) -> None:
-        """Check dataset, labels, limits, processes, what is planted, and target modules.
+    def check(
+        self,
+        *,
+        max_time: timedelta,
+        max_memory_bytes: int,
+        max_processes: int,
+        vocabulary: VocabularyLimits = DEFAULT_LIMITS,
+    ) -> None:
+        """Check dataset, labels, limits, processes, what is planted, added tokens, and target modules.
 
         Raises:
             InvalidInput: names field, value and what is allowed.
@@ -131,7 +148,8 @@ class PlanSettings:
             raise InvalidInput.at(field="plan.limits.memory_bytes", text=description)
         check_priority("plan.priority", self.priority)
         if self.memorisation:
-            refuse(check_violations(self.memorisation, method=self.method))
+            refuse(check_violations(self.memorisation, method=self.method, use_peft=self.use_peft))
+        refuse(vocabulary_violations(self.added_tokens, method=self.method, limits=vocabulary))
         refuse(process_violations(self.processes, self.recipe, maximum=max_processes))
         for name in self.target_modules:
             if name.rpartition(".")[2] in VOCABULARY:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from tidemill_core.errors import Violation
 from tidemill_trainer.training.domain.fit import Choice
-from tidemill_trainer.training.domain.recipe import METHODS, Recipe, min_batch_size
+from tidemill_trainer.training.domain.methods import METHODS
+from tidemill_trainer.training.domain.recipe import Recipe, min_batch_size
 
 
 def process_violations(processes: int, recipe: Recipe, *, maximum: int) -> Iterator[Violation]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from tidemill_trainer.training.domain.recipe import METHODS, Setting, Value
+from tidemill_trainer.training.domain.methods import METHODS, Setting, Value
 
 DEFAULT_TRIALS, DEFAULT_HELD_OUT, DEFAULT_MEASUREMENTS = 12, 0.2, 5
 
