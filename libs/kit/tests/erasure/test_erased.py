@@ -1,5 +1,7 @@
 """What is known of subjects that were erased, on the real store."""
 
+import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -68,3 +70,19 @@ async def test_what_came_of_a_subject_is_erased_until_its_erasure_is_complete(da
     assert await erased("acme", Scope.DOCUMENT, asked) == {"d1": early}
     assert await erased("acme", Scope.END_USER, []) == {}
     assert await erased.end_users("acme", asked) == users
+    await _each_gets_its_own(erased, users, early)
+
+
+async def _each_gets_its_own(erased: ErasedSubjects, users: Mapping[str, datetime], early: datetime) -> None:
+    """Ask one by one at the same time, of several projects and scopes."""
+    of_each = await asyncio.gather(
+        *(erased("acme", Scope.END_USER, [each]) for each in (*users, "held")),
+        erased("acme", Scope.DOCUMENT, ["d1"]),
+        erased("globex", Scope.END_USER, ["theirs"]),
+    )
+    assert [*map(dict, of_each)] == [
+        *({each: until} for each, until in users.items()),
+        {},
+        {"d1": early},
+        {"theirs": early},
+    ]

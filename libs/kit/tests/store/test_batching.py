@@ -9,7 +9,7 @@ from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
 from tidemill_core.application import Request
 from tidemill_core.errors import AlreadyExists, DependencyUnavailable
 from tidemill_kit.store.aggregates import MongoAggregates
-from tidemill_kit.store.batching import Batched, each_of
+from tidemill_kit.store.batching import Batched, BatchedByKey, each_of
 from tidemill_kit.store.mongo import Database
 
 
@@ -155,3 +155,31 @@ async def test_aggregates_that_are_added_at_the_same_time_are_each_there_and_an_
     assert sorted(stored) == sorted(f"n{number}" for number in range(20))
     assert [type(each) for each in refused] == [AlreadyExists] * 10
     assert await database["notes"].count_documents({}) == 20
+
+
+async def test_what_comes_for_one_key_waits_for_no_other_key_and_a_key_is_forgotten_after_its_calls() -> None:
+    gates, calls = {"a": asyncio.Event(), "b": asyncio.Event()}, list[tuple[str, list[int]]]()
+
+    async def call(key: str, items: Sequence[int]) -> Sequence[str]:
+        calls.append((key, list(items)))
+        await gates[key].wait()
+        return [f"{key}{item}" for item in items]
+
+    batched = BatchedByKey(call, max_concurrent=1)
+
+    async def one(key: str, item: int) -> str:
+        return await batched(key, item)
+
+    tasks = []
+    for key, item in (("a", 1), ("a", 2), ("b", 3)):
+        tasks.append(asyncio.create_task(one(key, item)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert calls == [("a", [1]), ("b", [3])]
+    gates["b"].set()
+    assert await tasks[2] == "b3"
+    gates["a"].set()
+    assert await asyncio.gather(*tasks) == ["a1", "a2", "b3"]
+
+    assert calls[2] == ("a", [2])
+    assert not batched._of_key  # noqa: SLF001 - or each project that ever came would be kept

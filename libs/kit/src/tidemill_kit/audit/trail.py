@@ -23,6 +23,7 @@ from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_core.tracing import traceparent
 from tidemill_kit.audit.calls import AuditedCall
 from tidemill_kit.audit.refusals import Refusals
+from tidemill_kit.store.batching import Batched
 from tidemill_kit.store.mongo import Collection, Document, document_id, translated, update_each
 from tidemill_kit.store.outbox import WITH_EVENTS, NewEvents
 from tidemill_kit.workers.worker import Worker
@@ -117,6 +118,7 @@ class MongoAuditTrail:
         self._more = asyncio.Event()
         self._refusals = Refusals()
         self._worker = Worker(self.name, self._run)
+        self._intents = Batched(self._begin_all)
 
     async def ensure_indexes(self) -> None:
         """Create what the sweeps need."""
@@ -157,11 +159,16 @@ class MongoAuditTrail:
             "record": record.SerializeToString(),
         }
         try:
-            with translated():
-                await self._collection.insert_one(intent)
+            await self._intents(intent)
         except DependencyUnavailable as error:
             raise AuditUnavailable from error
         call.begun = True
+
+    async def _begin_all(self, intents: Sequence[Document]) -> Sequence[None]:
+        """Store the intents of calls that begin at the same time by one command; their ids are their own."""
+        with translated():
+            await self._collection.insert_many(intents, ordered=False)
+        return [None] * len(intents)
 
     async def finish(self, call: AuditedCall) -> None:
         """See `AuditTrail`."""

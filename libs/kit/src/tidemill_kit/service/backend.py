@@ -116,11 +116,15 @@ class Backend:
         topic: str = "",
         lists: Sequence[Sequence[str]] = (),
         usually_new: bool = False,
+        in_rounds: bool = False,
         quota: Quota | None = None,
     ) -> MongoAggregates[A]:
-        """Return the aggregates in the collection `name`: their indexes are created, and events go out to `topic`."""
+        """Return the aggregates in the collection `name`: their indexes are created, and events go out to `topic`.
+
+        `in_rounds` is for what comes in numbers: events that come shortly after one another go out together.
+        """
         collection = self.database[name]
-        enqueue = self.relay.enqueuer(collection, in_rounds=usually_new) if topic else lambda _: None
+        enqueue = self.relay.enqueuer(collection, in_rounds=in_rounds or usually_new) if topic else lambda _: None
         return self.indexed(
             MongoAggregates(
                 collection,

@@ -127,6 +127,7 @@ class MongoAggregates(Generic[A]):
         self._outbox = Outbox(codec, topic=topic, source=source, collection=collection.name, limits=self._limits)
         self._clock = clock or SystemClock()
         self._insert = Batched(self._insert_all)
+        self._find = Batched(self._find_all, repeatable=True)
 
     async def ensure_indexes(self) -> None:
         """Create what lists and the relay's sweep need; repeating it changes nothing."""
@@ -138,12 +139,19 @@ class MongoAggregates(Generic[A]):
                 await self._collection.drop_index(name)
 
     async def get(self, project: str, aggregate_id: str) -> A:
-        """See `Aggregates.get`."""
-        with translated():
-            document = await self._collection.find_one({"_id": document_id(project, aggregate_id)}, FOR_READING)
+        """See `Aggregates.get`. What is read at the same time is found by one command."""
+        document = await self._find(document_id(project, aggregate_id))
         if document is None or document["deleted"]:
             raise self._missing(aggregate_id)
         return self._decoded(document)
+
+    async def _find_all(self, keys: Sequence[str]) -> Sequence[Document | None]:
+        """Return the documents with these `_id`s, each as a read has it that begins now."""
+        with translated():
+            if len(keys) == 1:
+                return [await self._collection.find_one({"_id": keys[0]}, FOR_READING)]
+            found = await self._collection.find({"_id": {"$in": sorted(set(keys))}}, FOR_READING).to_list(None)
+        return [*map({document["_id"]: document for document in found}.get, keys)]
 
     async def get_many(self, project: str, aggregate_ids: Sequence[str]) -> dict[str, A]:
         """See `Aggregates.get_many`."""

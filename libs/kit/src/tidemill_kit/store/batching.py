@@ -1,13 +1,16 @@
 """Calls of a store that come while others are in progress, made together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from tidemill_core.errors import TRANSIENT, isolated
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Key = TypeVar("Key", bound=Hashable)
 
 _MAX_CONCURRENT = 2
 _MAX_BATCH = 100
@@ -82,6 +85,46 @@ class Batched(Generic[Item, Result]):
     def _ended(self, running: asyncio.Task[None]) -> None:
         self._running.discard(running)
         self._begin()
+
+
+class BatchedByKey(Generic[Key, Item, Result]):
+    """`Batched` for each key, such as a project, while it has calls: what comes for one waits for no other.
+
+    `call` gets the key first; the rest is as for `Batched`.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        max_concurrent: int = _MAX_CONCURRENT,
+        max_batch: int = _MAX_BATCH,
+        repeatable: bool = False,
+    ) -> None:
+        self._call = call
+        self._max_concurrent = max_concurrent
+        self._max_batch = max_batch
+        self._repeatable = repeatable
+        self._calls = Counter[Key]()
+        self._of_key: dict[Key, Batched[Item, Result]] = {}
+
+    async def __call__(self, key: Key, item: Item) -> Result:
+        """Return the result of one item of a key."""
+        batched = self._of_key.get(key)
+        if batched is None:
+            batched = self._of_key[key] = Batched(
+                partial(self._call, key),
+                max_concurrent=self._max_concurrent,
+                max_batch=self._max_batch,
+                repeatable=self._repeatable,
+            )
+        self._calls[key] += 1
+        try:
+            return await batched(item)
+        finally:
+            self._calls[key] -= 1
+            if not self._calls[key]:
+                del self._calls[key], self._of_key[key]
 
 
 async def each_of(
