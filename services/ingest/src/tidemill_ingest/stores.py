@@ -62,6 +62,7 @@ def _documents(backend: Backend) -> Documents:
         missing=DocumentNotFound,
         topic=TOPIC,
         lists=[("source",), ("state",), ("source", "state"), ("source", "withheld"), ("parent",)],
+        in_rounds=True,
     )
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
+from services.ingest.tests.fakes import ACME, QUARANTINE, Ingest, deletion, spec, submitted
 from tidemill_core.application import Caller, derived_id
 from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput, RequestIdReused
 from tidemill_ingest.documents.domain.document import Document, DocumentState
@@ -331,6 +331,17 @@ async def test_a_crash_after_the_put_leaves_quarantine_empty_and_the_retry_succe
 
     assert await text_of(ingest, document) == "A"
     assert ingest.quarantined() == []
+
+
+async def test_bytes_without_members_are_stored_nowhere_before_they_are_masked() -> None:
+    ingest = await Ingest().with_source()
+    del ingest.objects.buckets[QUARANTINE]
+
+    document = await ingest.accept(ACME, submitted("Write to ada@acme.example."))
+
+    assert await text_of(ingest, document) == "Write to [EMAIL]."
+    (stored,) = [data for objects in ingest.objects.buckets.values() for data in objects.values()]
+    assert b"ada@acme.example" not in stored
 
 
 class _Unseen(InMemoryAggregates[Document]):

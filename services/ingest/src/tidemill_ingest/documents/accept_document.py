@@ -1,7 +1,7 @@
 """Take a document in, by whichever API it comes."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -22,7 +22,7 @@ from tidemill_ingest.documents.domain.submission import (
 )
 from tidemill_ingest.documents.domain.version import Prepared, text_name
 from tidemill_ingest.documents.duplicates import CompareDocuments
-from tidemill_ingest.documents.ports import Documents, Preparation, Quarantine, Texts, ignored
+from tidemill_ingest.documents.ports import Documents, HeldBytes, Preparation, Quarantine, Texts, ignored
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
 from tidemill_ingest.errors import (
     DocumentNotFound,
@@ -78,6 +78,15 @@ class _Made:
     held: HeldFile | None = None
 
 
+class _NotHeld:
+    """Implements `HeldBytes` for bytes that nothing is read from later."""
+
+    key = ""
+
+    def keep(self, *, keep: bool = True) -> None:
+        """Do nothing: they are nowhere."""
+
+
 _HAS_VERSIONS = (DocumentState.ACTIVE, DocumentState.WITHHELD)
 
 
@@ -89,8 +98,9 @@ class _TextNeededError(Exception):
 class AcceptDocument:
     """Emits DocumentIngested or DocumentUpdated, or nothing where the submission changes nothing.
 
-    The order is the law: bytes to quarantine, masked text to the exchange bucket, state and event in one save, then
-    the quarantined bytes go, then the reply. The same request again returns the same document and has no effect.
+    The order is the law: a file with members to quarantine, which they are read from later, masked text to the exchange
+    bucket, state and event in one save, then the reply. The same request again returns the same document and has no
+    effect.
     """
 
     sources: Sources
@@ -160,12 +170,12 @@ class AcceptDocument:
     ) -> Document:
         project, is_new = fresh.project, stored is fresh
         given_up_before = stored.texts.given_up
-        async with self.quarantine.hold(project, fresh.id, command.content) as bytes_:
-            prepared = await self._prepared(caller, source, command, document_id=fresh.id)
-            require_project(self.projects, project)
-            duplicate = await self.compare.original_of(project, fresh.id, prepared, source.quality)
-            facts = replace(facts, duplicate=duplicate)
-            prepared = await self.boilerplate(source, fresh.id, prepared)
+        prepared = await self._prepared(caller, source, command, document_id=fresh.id)
+        require_project(self.projects, project)
+        duplicate = await self.compare.original_of(project, fresh.id, prepared, source.quality)
+        facts = replace(facts, duplicate=duplicate)
+        prepared = await self.boilerplate(source, fresh.id, prepared)
+        async with self._held(fresh, command.content, prepared) as bytes_:
             save_until = self.clock.now() + self.limits.save_within
             ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
             compared = not is_new and await self.compare.changing(project, fresh.id)
@@ -206,6 +216,15 @@ class AcceptDocument:
             if needless := (uses.given_up - given_up_before) | own:
                 await self.texts.delete(sorted(needless))
             return document
+
+    @asynccontextmanager
+    async def _held(self, document: Document, content: bytes, prepared: Prepared) -> AsyncIterator[HeldBytes]:
+        """Hold the bytes of a file with members; those of another one, which are not masked, are stored nowhere."""
+        if prepared.members:
+            async with self.quarantine.hold(document.project, document.id, content) as held:
+                yield held
+        else:
+            yield _NotHeld()
 
     async def _forget(self, document: Document) -> None:
         """Remove what was kept of a text that no version has, to compare it with others and to count its blocks."""
