@@ -9,7 +9,7 @@ from typing import TypeVar
 from tidemill_core.application import Clock, ResourceKey
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.limits import Limits
-from tidemill_ingest.processes import Processes
+from tidemill_ingest.processes import Processes, Refused
 from tidemill_ingest.profiles.count_versions import CountVersions, ExpectVersions
 from tidemill_ingest.profiles.domain.period import Period
 from tidemill_ingest.profiles.domain.sketch import Distinct, Distribution, Sketch
@@ -121,6 +121,18 @@ class ProcessesHere(Processes):
 
     def __init__(self) -> None:
         """Start none."""
+        self.together: list[int] = []
+
+    @property
+    def share(self) -> int:
+        return 1
+
+    async def run_together(
+        self, project: str, work: Callable[..., Sequence[R | Refused]], *arguments: object
+    ) -> Sequence[R | Refused] | None:
+        found = await self.run(project, work, *arguments)
+        self.together.append(len(found))
+        return found
 
     async def run(self, project: str, work: Callable[..., R], *arguments: object) -> R:
         assert project

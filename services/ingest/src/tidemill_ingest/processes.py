@@ -1,6 +1,6 @@
 """Parsing and masking in processes of their own: what takes too long, or kills its process, harms nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -31,6 +31,20 @@ class ProcessingBroke(Internal):
     def __init__(self, why: str) -> None:
         super().__init__(f"processing the document {why}: try again, then send it in parts")
         self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A DocumentRefused on its way between processes: an error that cannot be copied would break the pool."""
+
+    reason: str
+    field: str
+    description: str
+
+    @property
+    def error(self) -> DocumentRefused:
+        """What it was."""
+        return DocumentRefused(reason=self.reason, field=self.field, description=self.description)
 
 
 class Processes:
@@ -65,7 +79,7 @@ class Processes:
 
         """
         try:
-            outcome = await self._processes.run(project, _refusable, work, *arguments)
+            outcome = await self._processes.run(project, refusable, work, *arguments)
         except WorkEndedError as ended:
             if ended.cause == "crashed":
                 description = "ended the process that read it: open it in its program and save it anew"
@@ -74,23 +88,32 @@ class Processes:
                 raise ProcessingBroke(ended.why) from ended
             description = f"{ended.why} to extract and mask: split it, or simplify its markup"
             raise DocumentRefused(reason="DOCUMENT_TOO_COMPLEX", field="content", description=description) from ended
-        if isinstance(outcome, _Refused):
-            raise DocumentRefused(reason=outcome.reason, field=outcome.field, description=outcome.description)
+        if isinstance(outcome, Refused):
+            raise outcome.error
         return cast("R", outcome)
 
+    @property
+    def share(self) -> int:
+        """How many of the processes one project may have."""
+        return self._processes.limits.share
 
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """A DocumentRefused on its way between processes: an error that cannot be copied would break the pool."""
+    async def run_together(
+        self, project: str, work: Callable[..., Sequence[R | Refused]], *arguments: object
+    ) -> Sequence[R | Refused] | None:
+        """Return what the work returns for each of several documents; None where it came to no end for one of them.
 
-    reason: str
-    field: str
-    description: str
+        Which one that is, the work shows that is done for each alone.
+        """
+        try:
+            return await self._processes.run(project, work, *arguments)
+        except WorkEndedError:
+            return None
 
 
-def _refusable(work: Callable[..., R], *arguments: object) -> R | _Refused:
+def refusable(work: Callable[..., R], *arguments: object) -> R | Refused:
+    """Return what the work returns, or why it refused the document."""
     try:
         return work(*arguments)
     except DocumentRefused as refused:
         (violation,) = refused.violations
-        return _Refused(refused.reason, violation.field, violation.description)
+        return Refused(refused.reason, violation.field, violation.description)

@@ -3,8 +3,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import psutil
 import pytest
@@ -14,11 +15,14 @@ from services.ingest.tests.fakes import ACME, NamesHere, spec
 from services.ingest.tests.parsing.files import PDF, pdf
 from services.ingest.tests.profiled import ProcessesHere
 from tidemill_core.errors import Internal
+from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.masking.kinds import Masking
-from tidemill_ingest.processes import Processes
+from tidemill_ingest.processes import Processes, Refused
 from tidemill_ingest.quality.policy import BoilerplatePolicy, DuplicatePolicy, Quality
+
+R = TypeVar("R")
 
 
 @asynccontextmanager
@@ -63,6 +67,60 @@ async def test_what_texts_are_compared_by_is_made_of_the_text_without_names() ->
     assert masked.text == unnamed
     assert len(masked.blocks) == 2
     assert (masked.fingerprint, masked.traits, masked.blocks) == (same.fingerprint, same.traits, same.blocks)
+
+
+TEXTS = [f"# {number}\n\n{'words and ' * number}more, ask ada@acme.example".encode() for number in range(20)]
+COMPARED = Quality(duplicates=DuplicatePolicy.LINK, boilerplate=BoilerplatePolicy.REMOVE)
+
+
+async def prepared_together(
+    preparation: ProcessPreparation, contents: Sequence[bytes]
+) -> list[Prepared | DocumentRefused]:
+    """Return what becomes of documents that come at the same time."""
+    prepared = (preparation.prepare(ACME, spec(), each, masking=Masking(), quality=COMPARED) for each in contents)
+    outcomes = await asyncio.gather(*prepared, return_exceptions=True)
+    return [each for each in outcomes if isinstance(each, Prepared | DocumentRefused)]
+
+
+async def test_small_documents_that_wait_are_prepared_in_few_calls_as_each_alone_would_be() -> None:
+    processes = ProcessesHere()
+    preparation = ProcessPreparation(processes, names=NamesHere(), phone_regions=("US",))
+    alone = [await preparation.prepare(ACME, spec(), each, masking=Masking(), quality=COMPARED) for each in TEXTS]
+    assert processes.together == []
+
+    refused, *others = await prepared_together(preparation, [b"\xff", *TEXTS, b"long " * 10_000])
+
+    assert processes.together == [16, 5]
+    assert isinstance(refused, DocumentRefused)
+    assert others[:-1] == alone
+    assert isinstance(others[-1], Prepared)
+
+
+class _Breaking(ProcessesHere):
+    """Comes to no end with several documents."""
+
+    async def run_together(
+        self, project: str, work: Callable[..., Sequence[R | Refused]], *arguments: object
+    ) -> Sequence[R | Refused] | None:
+        await super().run_together(project, work, *arguments)
+        return None
+
+
+async def test_where_one_of_several_documents_breaks_their_call_each_is_prepared_alone() -> None:
+    preparation = ProcessPreparation(_Breaking(), names=NamesHere(), phone_regions=("US",))
+
+    refused, *others = await prepared_together(preparation, [b"\xff", *TEXTS])
+
+    assert isinstance(refused, DocumentRefused)
+    assert [each.masked for each in others if isinstance(each, Prepared)] == [{"email": 1}] * len(TEXTS)
+
+
+async def test_a_call_of_several_that_kills_its_process_says_so_and_harms_no_other(
+    preparation: ProcessPreparation,
+) -> None:
+    assert await preparation._processes.run_together("acme", die) is None  # type: ignore[arg-type]  # noqa: SLF001 - see below
+
+    assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
 
 
 async def test_a_heavy_document_of_one_project_does_not_hold_up_another_project() -> None:

@@ -1,7 +1,7 @@
 """Bytes in, what may be stored out: extraction, cleaning and masking, in processes of their own."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tidemill_core.application import Caller
@@ -15,17 +15,61 @@ from tidemill_ingest.limits import ConversionLimits
 from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking
 from tidemill_ingest.members import Allowance, ReadMember
 from tidemill_ingest.metrics import PREPARATION
-from tidemill_ingest.processes import Processes
+from tidemill_ingest.processes import Processes, Refused, refusable
 from tidemill_ingest.quality.boilerplate import TextBlock, blocks_of
 from tidemill_ingest.quality.fingerprint import Fingerprint
 from tidemill_ingest.quality.policy import BoilerplatePolicy, Measures, Quality
 from tidemill_ingest.quality.traits import Traits
+from tidemill_kit.store.batching import BatchedByKey
 
 if TYPE_CHECKING:
     from tidemill_ingest.masking.stage import MaskingStage
 
 _TITLE_LENGTH = 500
 _NAME_LENGTH = 200
+_TEXTS = frozenset({"text/plain", "text/markdown", "text/html"})
+_SMALL_BYTES = 32 * 1024
+_MAX_TOGETHER = 16
+"""Small documents that a process prepares in one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A document on its way to the process that prepares it, with the rules of its source."""
+
+    spec: DocumentSpec
+    content: bytes
+    masking: Masking
+    limits: ConversionLimits
+    quality: Quality | None
+    tokens_key: bytes | None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is read so soon that several in one call hold each other up by milliseconds."""
+        return self.spec.media_type in _TEXTS and len(self.content) <= _SMALL_BYTES
+
+    def undigested(self, phone_regions: Sequence[str]) -> Prepared:
+        """Return what may be stored, without what its text is compared, counted and profiled by."""
+        return _undigested(
+            self.spec, self.content, self.masking, phone_regions, self.limits, self.quality, self.tokens_key
+        )
+
+
+def prepare_documents(
+    submitted: Sequence[Submitted],
+    phone_regions: Sequence[str],
+    profiled: bool,  # noqa: FBT001 - positional, because it goes to another process
+) -> list[Prepared | Refused]:
+    """Return what may be stored of each document, or why it is refused; their texts are sketched together."""
+    outcomes = [refusable(each.undigested, phone_regions) for each in submitted]
+    made = {
+        place: (prepared, each.quality, each.limits)
+        for place, (each, prepared) in enumerate(zip(submitted, outcomes, strict=True))
+        if isinstance(prepared, Prepared) and _is_digested(each.spec, each.masking)
+    }
+    finished = dict(zip(made, _digested([*made.values()], profiled=profiled), strict=True))
+    return [finished.get(place, outcome) for place, outcome in enumerate(outcomes)]
 
 
 def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to another process
@@ -47,18 +91,35 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
         DocumentRefused: the bytes are not what the media type says, hold no text, or exceed the limits.
 
     """
+    limits = limits or ConversionLimits()
+    prepared = _undigested(spec, content, masking, phone_regions, limits, quality, tokens_key)
+    return digested(prepared, quality, limits, profiled) if _is_digested(spec, masking) else prepared
+
+
+def _is_digested(spec: DocumentSpec, masking: Masking) -> bool:
+    return not masking.model and not is_listing(spec.media_type)
+
+
+def _undigested(  # noqa: PLR0913, PLR0917 - positional, like `prepare_document`
+    spec: DocumentSpec,
+    content: bytes,
+    masking: Masking,
+    phone_regions: Sequence[str],
+    limits: ConversionLimits,
+    quality: Quality | None,
+    tokens_key: bytes | None,
+) -> Prepared:
     from tidemill_ingest.masking.pseudonyms import Pseudonyms  # noqa: PLC0415 - libraries that only the processes use
     from tidemill_ingest.masking.stage import MaskingStage  # noqa: PLC0415
     from tidemill_ingest.parsing import members  # noqa: PLC0415
     from tidemill_ingest.parsing.text import extract  # noqa: PLC0415
 
-    limits = limits or ConversionLimits()
     extracted = extract(content, spec.media_type, limits)
     pseudonyms = Pseudonyms(tokens_key, phone_regions) if tokens_key else None
     stage = MaskingStage(masking, phone_regions, pseudonyms)
     title = stage.mask(clean_line(spec.title) or _shortened(extracted.title))
     text, starts = stage.mask_with_places(extracted.text, [anchor.start for anchor in extracted.anchors])
-    prepared = Prepared(
+    return Prepared(
         media_type=extracted.media_type,
         text=text,
         title=title,
@@ -80,9 +141,6 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
         members=members.planned(extracted.entries, limits, MaskingStage(masking, phone_regions).mask),
         pseudonyms=pseudonyms.values if pseudonyms else {},
     )
-    if masking.model or is_listing(spec.media_type):
-        return prepared
-    return digested(prepared, quality, limits, profiled)
 
 
 def digested(
@@ -92,12 +150,20 @@ def digested(
     profiled: bool = True,  # noqa: FBT001, FBT002 - positional, because it goes to another process
 ) -> Prepared:
     """Return it with what its text is compared, counted and profiled by."""
-    return replace(
-        prepared,
-        fingerprint=_fingerprint(prepared.text, quality, limits),
-        traits=_traits(prepared.text, prepared.language, limits) if profiled else None,
-        blocks=_blocks(prepared.text, quality, limits),
-    )
+    return _digested([(prepared, quality, limits)], profiled=profiled)[0]
+
+
+def _digested(texts: Sequence[tuple[Prepared, Quality | None, ConversionLimits]], *, profiled: bool) -> list[Prepared]:
+    sketched = _fingerprints(texts)
+    return [
+        replace(
+            prepared,
+            fingerprint=sketched.get(place),
+            traits=_traits(prepared.text, prepared.language, limits) if profiled else None,
+            blocks=_blocks(prepared.text, quality, limits),
+        )
+        for place, (prepared, quality, limits) in enumerate(texts)
+    ]
 
 
 def _measures(text: str, language: str, quality: Quality | None, limits: ConversionLimits) -> Measures | None:
@@ -108,12 +174,17 @@ def _measures(text: str, language: str, quality: Quality | None, limits: Convers
     return measure(text, language=language, within=limits.measured_characters)
 
 
-def _fingerprint(text: str, quality: Quality | None, limits: ConversionLimits) -> Fingerprint | None:
-    if not (quality and quality.duplicates):
-        return None
-    from tidemill_ingest.quality.shingling import fingerprint  # noqa: PLC0415 - ditto
+def _fingerprints(texts: Sequence[tuple[Prepared, Quality | None, ConversionLimits]]) -> Mapping[int, Fingerprint]:
+    """Return the fingerprints of the texts that are compared with others, by their places; all have the same limit."""
+    compared = {
+        place: prepared.text for place, (prepared, quality, _) in enumerate(texts) if quality and quality.duplicates
+    }
+    if not compared:
+        return {}
+    from tidemill_ingest.quality.shingling import fingerprints  # noqa: PLC0415 - ditto
 
-    return fingerprint(text, within=limits.measured_characters)
+    (within,) = {limits.measured_characters for _, _, limits in texts}
+    return dict(zip(compared, fingerprints([*compared.values()], within=within), strict=True))
 
 
 def _traits(text: str, language: str, limits: ConversionLimits) -> Traits:
@@ -179,6 +250,7 @@ class ProcessPreparation:
         self._names = names
         self._phone_regions = tuple(phone_regions)
         self._limits = limits or ConversionLimits()
+        self._together = BatchedByKey(self._prepare_all, max_concurrent=processes.share, max_batch=_MAX_TOGETHER)
 
     async def start(self) -> None:
         """Start the processes, so that the first document does not wait for them."""
@@ -199,19 +271,34 @@ class ProcessPreparation:
         allowance: Allowance | None = None,
         tokens_key: bytes | None = None,
     ) -> Prepared:
-        """See `ports.Preparation.prepare`."""
+        """See `ports.Preparation.prepare`. Small documents that wait for a process are prepared by one call."""
         limits = self._limits.within(allowance)
-        more = (limits, quality, tokens_key, self._profiled)
+        submitted = Submitted(spec, content, masking, limits, quality, tokens_key)
         with PREPARATION.time():
-            prepared = await self._processes.run(
-                caller.project, prepare_document, spec, content, masking, self._phone_regions, *more
-            )
+            outcome = await self._together(caller.project, submitted) if submitted.is_small else None
+            if isinstance(outcome, Refused):
+                raise outcome.error
+            prepared = await self._prepare_alone(caller.project, submitted) if outcome is None else outcome
             if not masking.model:
                 return prepared
             masked = await self._names.mask(caller, prepared, masking, tokens_key=tokens_key)
             if is_listing(spec.media_type):
                 return masked
             return await self._processes.run(caller.project, digested, masked, quality, limits, self._profiled)
+
+    async def _prepare_all(self, project: str, submitted: Sequence[Submitted]) -> Sequence[Prepared | Refused | None]:
+        """Prepare small documents; None of each where one has broken the call of all, so that each is to be alone."""
+        if len(submitted) == 1:
+            return [await self._prepare_alone(project, submitted[0])]
+        arguments = (prepare_documents, submitted, self._phone_regions, self._profiled)
+        return await self._processes.run_together(project, *arguments) or [None] * len(submitted)
+
+    async def _prepare_alone(self, project: str, submitted: Submitted) -> Prepared:
+        each = submitted
+        more = (each.limits, each.quality, each.tokens_key, self._profiled)
+        return await self._processes.run(
+            project, prepare_document, each.spec, each.content, each.masking, self._phone_regions, *more
+        )
 
     async def read_members(
         self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking
