@@ -115,6 +115,34 @@ async def test_a_head_that_a_crash_left_behind_is_caught_up_with(chained: Chaine
     assert verify(await chained.export()).records == 4
 
 
+async def test_a_process_goes_on_where_another_one_has_appended_meanwhile(chained: Chained) -> None:
+    other = AppendRecord(chains=chained.another())
+    await chained.calls(1, 2)
+    assert await other.call(event_of(3), recorded(3))
+    assert await other.call(event_of(4), recorded(4))
+
+    assert not await chained.append.call(event_of(3), recorded(3))
+    await chained.calls(5, 6)
+
+    found = verify(await chained.export())
+    assert (found.defect, found.records) == (None, 6)
+
+
+async def test_the_end_of_a_chain_is_not_read_for_each_record(
+    chained: Chained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await chained.calls(1)
+
+    async def never(_: str) -> Head:
+        pytest.fail("it was read")
+
+    monkeypatch.setattr(chained.chains, "head", never)
+    await chained.calls(2, 3)
+    monkeypatch.undo()
+
+    assert (await chained.chains.head("acme")).seq == 3
+
+
 async def test_what_is_changed_in_the_database_shows_in_the_export(chained: Chained) -> None:
     await chained.calls(1, 2, 3)
     records = chained.database["audit_records"]

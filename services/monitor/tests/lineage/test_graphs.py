@@ -26,7 +26,8 @@ from tidemill_monitor.lineage.domain.kinds import (
 )
 from tidemill_monitor.lineage.domain.parts import sources_of, updates_of
 from tidemill_monitor.lineage.mongo import MongoGraph
-from tidemill_monitor.lineage.mongo_edges import End, MongoEdges
+from tidemill_monitor.lineage.mongo_edges import MongoEdges
+from tidemill_monitor.lineage.mongo_ends import End
 from tidemill_monitor.lineage.ports import Graph
 from tidemill_monitor.lineage.read_lineage import LineageLimits, LineageQuery, ReadLineage
 from tidemill_monitor.lineage.read_timeline import ReadTimeline

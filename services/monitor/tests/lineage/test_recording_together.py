@@ -8,10 +8,11 @@ from typing import Any
 from services.monitor.tests.lineage.test_graphs import FORWARD, PROMPT, answer, counted, mongo_graph, only
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.store.mongo import Database
-from tidemill_monitor.lineage.domain.graph import NodeUpdate, Part, Ref
-from tidemill_monitor.lineage.domain.kinds import PROMPTED, Kind
+from tidemill_monitor.lineage.domain.graph import STATE, Edge, NodeUpdate, Part, Ref
+from tidemill_monitor.lineage.domain.kinds import PROMPTED, VERSION_OF, Kind
 from tidemill_monitor.lineage.mongo import MongoGraph
-from tidemill_monitor.lineage.mongo_edges import End, MongoEdges
+from tidemill_monitor.lineage.mongo_edges import MongoEdges
+from tidemill_monitor.lineage.mongo_ends import End
 from tidemill_testkit.clocks import NOON
 
 MODEL = Ref(Kind.MODEL_VERSION, "m@1")
@@ -115,6 +116,30 @@ async def test_answers_that_come_again_together_cost_few_calls_for_their_edges(d
 
     assert calls.total() <= 2 * 3, calls  # the first event goes alone
     assert [(await only(graph, ref, FORWARD)).count for ref in (PROMPT, MODEL)] == [48, 48]
+
+
+async def test_first_neighbours_of_many_things_are_written_by_one_call_and_none_is_written_twice(
+    database: Database,
+) -> None:
+    calls = Counter[str]()
+    edges = MongoEdges(counted(database["edges"], calls), database["places"], list_length=50)
+    graph = MongoGraph(database["nodes"], edges, database["counts"], count_s=60, max_parts=20)
+
+    def version(document: int, number: int) -> NodeUpdate:
+        ref = Ref(Kind.DOCUMENT_VERSION, f"d{document}@{number}")
+        part = Part(key=STATE, event="e", seq=number, time=NOON)
+        return NodeUpdate(ref=ref, part=part, sources=(Edge(VERSION_OF, f"d{document}", ref.id),))
+
+    await together(graph, version(0, 1), *(version(document, 1) for document in range(1, 30)))
+    assert calls.total() <= 2, calls  # the first event goes alone
+    await together(graph, *(version(document, number) for document in range(31) for number in (1, 2)))
+
+    for document, versions in ((0, 2), (29, 2), (30, 2)):
+        found = await only(graph, Ref(Kind.DOCUMENT, f"d{document}"), FORWARD)
+        assert (found.count, found.ids) == (
+            versions,
+            tuple(f"d{document}@{number}" for number in range(1, versions + 1)),
+        )
 
 
 async def test_different_things_of_a_batch_are_written_at_the_same_time(database: Database) -> None:

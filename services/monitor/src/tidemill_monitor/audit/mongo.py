@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from itertools import combinations
 
+from cachetools import TTLCache
+
 from tidemill_core.application import Page, PageRequest
 from tidemill_core.audit import GENESIS, Head, Record, canonical, hash_of
 from tidemill_core.errors import DependencyUnavailable
@@ -19,6 +21,8 @@ from tidemill_monitor.audit.domain import ChainedRecord, ChainEnd, RecordFilter
 
 _TRIES = 20
 _BATCH = 1000
+_REMEMBERED, _REMEMBERED_S = 1000, 60.0
+"""Chains whose ends are in memory, and for how long: much shorter than records are kept, whose numbers stay taken."""
 _FILTERS = ("subject", "method", "resource")
 _BEGINNING = Head(seq=0, hash=GENESIS)
 
@@ -29,6 +33,8 @@ class MongoChains:
     def __init__(self, records: Collection, heads: Collection) -> None:
         self._records = records
         self._heads = heads
+        self._ends: TTLCache[str, Head] = TTLCache(_REMEMBERED, _REMEMBERED_S)
+        """Where this process ended a chain last. Of one that another process appended to since, the number is taken."""
 
     async def ensure_indexes(self) -> None:
         """Create what appending and reading need."""
@@ -43,7 +49,7 @@ class MongoChains:
     async def append(self, chain: str, event: str, record: Record) -> bool:
         """See `Chains.append`."""
         for _ in range(_TRIES):
-            head = await self.head(chain)
+            head = self._ends.pop(chain, None) or await self.head(chain)
             seq = head.seq + 1
             text = canonical({**record, "seq": seq})
             own = Head(seq=seq, hash=hash_of(head.hash, text))
@@ -69,6 +75,7 @@ class MongoChains:
                     return False
                 continue
             await self._advance(chain, head, own)
+            self._ends[chain] = own
             return True
         message = f"others append to the chain {chain} all the time"
         raise DependencyUnavailable(message, dependency="mongodb")

@@ -40,7 +40,8 @@ from tidemill_monitor.lineage.domain.kinds import (
     Relation,
     relations_from,
 )
-from tidemill_monitor.lineage.mongo_edges import End, MongoEdges
+from tidemill_monitor.lineage.mongo_edges import MongoEdges
+from tidemill_monitor.lineage.mongo_ends import End
 
 _QUERY_BATCH = 1000
 _TOGETHER = 2

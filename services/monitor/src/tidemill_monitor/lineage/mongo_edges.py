@@ -10,7 +10,6 @@ edge again, and taking one out, cost what it costs to add the first. The first l
 none, as it is looked through by itself; `unplaced` says how many lists of a slot are older than such documents.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,45 +19,14 @@ from cachetools import LRUCache
 from tidemill_kit.store.batching import each_of
 from tidemill_kit.store.mongo import Collection as MongoCollection
 from tidemill_kit.store.mongo import Document, DuplicateId, insert_new, translated, update_fitting
-from tidemill_monitor.lineage.domain.graph import Ref
-from tidemill_monitor.lineage.domain.kinds import Direction, Relation
+from tidemill_monitor.lineage.mongo_ends import End
 
-_SLOTS_OF_HUB = 16
 _QUERY_BATCH = 1000
 _REMEMBERED = 10_000
+_TOGETHER = 2
+"""Lists from which on it is worth beginning them by one call: a single one is begun, or added to, by one as well."""
 _WHOLE = 1000
 """Neighbours to a list where all of them are written together."""
-_MARK = {Direction.FORWARD: ">", Direction.BACK: "<"}
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """One end of edges: a thing, and one relation in one direction."""
-
-    project: str
-    ref: Ref
-    relation: Relation
-    direction: Direction
-
-    @property
-    def hub(self) -> bool:
-        """Return whether there may be very many."""
-        return self.relation.hub and self.direction is Direction.FORWARD
-
-    @property
-    def slots(self) -> int:
-        """Over how many slots its edges are spread; never changed, or edges would be written twice."""
-        return _SLOTS_OF_HUB if self.hub else 1
-
-    def slot_of(self, other: str) -> str:
-        """Return the slot of a neighbour."""
-        number = hashlib.sha256(other.encode()).digest()[0] % self.slots
-        return self.slot(number)
-
-    def slot(self, number: int) -> str:
-        """Return what the `_id` of the slot's lists begins with."""
-        name = f"{_MARK[self.direction]}{self.relation.name}"
-        return f"{self.project}/{self.ref.kind}/{self.ref.id}/{name}/{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +79,7 @@ class MongoEdges:
         await self._put(slot, other, level, head=head, fresh=fresh)
 
     async def add_all(self, added: Iterable[tuple[End, str]]) -> None:
-        """Add neighbours as `add` does: those of hubs, of which many come at the same time, in few calls."""
+        """Add neighbours as `add` does, in few calls those of hubs, of which many come at once, and first ones."""
         new, alone = dict[str, _New](), dict[str, tuple[End, str]]()
         for end, other in added:
             slot = end.slot_of(other)
@@ -127,6 +95,8 @@ class MongoEdges:
                 await self._put(each.slot, each.other, each.head.level, head=each.head, fresh=True)
             missing = taken - await self._held({key: new[key] for key in taken})
             alone = {key: each for key, each in alone.items() if key not in new or key in missing}
+        begun = await self._begun_lists(alone)
+        alone = {key: each for key, each in alone.items() if key not in begun}
         of_slot: dict[str, list[tuple[End, str]]] = {}
         for end, other in alone.values():
             of_slot.setdefault(end.slot_of(other), []).append((end, other))
@@ -136,6 +106,21 @@ class MongoEdges:
                 await self.add(end, other)
 
         await each_of(add, list(of_slot.values()))
+
+    async def _begun_lists(self, added: Mapping[str, tuple[End, str]]) -> set[str]:
+        """Begin the lists of things that have had no neighbour, one of each; return which of these are added so."""
+        first: dict[str, tuple[str, str]] = {}
+        for place, (end, other) in added.items():
+            slot = end.slot_of(other)
+            if not end.hub and slot not in self._heads:
+                first.setdefault(f"{slot}/0", (place, other))
+        if len(first) < _TOGETHER or self._list_length < _TOGETHER:
+            return set()
+        lists: list[Document] = [
+            {"_id": key, "refs": [other], "n": 1, "placed": False} for key, (_, other) in first.items()
+        ]
+        taken = await insert_new(self._lists, lists)
+        return {place for key, (place, _) in first.items() if key not in taken}
 
     async def _held(self, placed: Mapping[str, _New]) -> set[str]:
         """Return those of the places whose lists have the neighbour: all of an event that comes again."""
