@@ -36,7 +36,8 @@ from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Client, Database, Document
 from tidemill_monitor.lineage.domain.graph import Ref
 from tidemill_monitor.lineage.domain.kinds import ANSWERED, Direction, Kind
-from tidemill_monitor.lineage.mongo_edges import End, MongoEdges
+from tidemill_monitor.lineage.mongo_edges import MongoEdges
+from tidemill_monitor.lineage.mongo_ends import End
 from tidemill_rag.collections.domain.collection import IndexRef
 from tidemill_rag.indexing.domain.ledger import DesiredDocument
 from tidemill_rag.indexing.mongo import MongoLedger as RagLedger

@@ -16,7 +16,7 @@ from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_core.resources import Write
 from tidemill_rag.collections.crud import CollectionCrud
 from tidemill_rag.collections.domain.collection import Collection, GoLive, IndexRef, Keep
-from tidemill_rag.collections.mongo import COLLECTIONS
+from tidemill_rag.collections.mongo import COLLECTIONS, SharedReads
 from tidemill_rag.collections.promote_index import PromoteIndex
 from tidemill_rag.collections.rebuild_index import RebuildIndex
 from tidemill_rag.collections.resolve_settings import ChunkingSpec, CollectionSpec, ResolveSettings
@@ -286,7 +286,7 @@ class Rag:
         self.promote = PromoteIndex(
             collections=self.collections, ledger=self.ledger, clock=self.clock, enqueue=enqueue, keep=KEEP
         )
-        self.record = RecordDocument(collections=self.collections, ledger=self.ledger, enqueue=enqueue)
+        self.record = RecordDocument(collections=SharedReads(self.collections), ledger=self.ledger, enqueue=enqueue)
         self.index_documents = IndexDocuments(
             ledger=self.ledger,
             contents=self.ingest,

@@ -1,6 +1,7 @@
 """Aggregates that are read at the same time."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ async def test_what_is_read_at_the_same_time_is_found_by_one_command(
         await notes.add(note, request=Request.internal())
     found, find = list[Document](), type(database["notes"]).find
 
-    def counted(self: object, query: Document, *rest: object) -> object:
+    def counted(self: Any, query: Document, *rest: Any) -> Any:  # noqa: ANN401 - the collection's
         found.append(query)
         return find(self, query, *rest)
 

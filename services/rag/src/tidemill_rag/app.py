@@ -11,7 +11,7 @@ from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.leases import Leases
 from tidemill_rag.collections.crud import CollectionCrud
 from tidemill_rag.collections.grpc import GrpcCollectionService
-from tidemill_rag.collections.mongo import COLLECTIONS
+from tidemill_rag.collections.mongo import COLLECTIONS, SharedReads
 from tidemill_rag.collections.ports import Collections, Enqueue
 from tidemill_rag.collections.promote_index import PromoteIndex
 from tidemill_rag.collections.rebuild_index import RebuildIndex
@@ -78,7 +78,7 @@ async def build_app(settings: RagSettings) -> App:
     )
     texts = GrpcTextEmbeddingService(embed=EmbedTexts(collections=parts.collections, models=parts.models))
     similarity = wire_similarity(settings, backend, vectors=parts.vectors, models=parts.models)
-    record = RecordDocument(collections=parts.collections, ledger=parts.ledger, enqueue=indexes.enqueue)
+    record = RecordDocument(collections=SharedReads(parts.collections), ledger=parts.ledger, enqueue=indexes.enqueue)
     return backend.app(
         servicers=[
             (add_CollectionServiceServicer_to_server, _collection_service(settings, parts, indexes.enqueue)),

@@ -1,6 +1,6 @@
 """Ports of collections."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -11,6 +11,14 @@ from tidemill_rag.errors import CollectionNotFound
 Collections = Aggregates[Collection]
 Enqueue = Callable[[IndexRef], None]
 """Enqueues an index version for reconciliation."""
+
+
+class CollectionsOf(Protocol):
+    """Reads the collections of a project for several callers at once."""
+
+    async def __call__(self, project: str) -> Sequence[Collection]:
+        """Return all that are not deleted, as a read finds them that begins after this call; change none of them."""
+        ...
 
 
 class IndexLeases(Protocol):

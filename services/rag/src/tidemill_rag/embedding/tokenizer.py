@@ -5,16 +5,21 @@ Chunking whole documents takes long and has processes of its own, so that querie
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
+from tidemill_kit.store.batching import BatchedByKey
 from tidemill_rag.embedding.domain import MIN_KNOWN
 from tidemill_rag.indexing.domain.chunking import Chunk, Cut, known_chunks
 from tidemill_rag.indexing.domain.content import DocumentContent
 
 Tokens = list[int]
+Passages = tuple[Sequence[Chunk], int]
+"""Of a document, and how many of it were left out."""
+_MAX_CUT_TOGETHER = 8
+"""Documents that are cut by one call: as many as are fetched together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +47,7 @@ class KeyRule:
     closing: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class EmbeddingTokenizer:
     """One model's tokenizer; `project` is the owner of the text, which has its share of the processes."""
 
@@ -50,6 +55,11 @@ class EmbeddingTokenizer:
     file: Path
     name: str
     facts: TokenizerFacts
+    _together: BatchedByKey[str, tuple[DocumentContent, Cut], Passages] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Have documents that come at the same time cut by one call; where that fails, each by one of its own."""
+        self._together = BatchedByKey(self._cut_all, max_batch=_MAX_CUT_TOGETHER, repeatable=True)
 
     @classmethod
     async def open(
@@ -60,10 +70,13 @@ class EmbeddingTokenizer:
         facts = await tokenizers.reading.run(project, file, facts_of, prompt, name=name)
         return cls(tokenizers=tokenizers, file=file, name=name, facts=facts)
 
-    async def cut(self, project: str, content: DocumentContent, cut: Cut) -> tuple[Sequence[Chunk], int]:
+    async def cut(self, project: str, content: DocumentContent, cut: Cut) -> Passages:
         """See `EmbeddingModel.cut`."""
-        arguments = (content, cut, self.facts.unknown)
-        return await self.tokenizers.cutting.run(project, self.file, passages_of, *arguments, name=self.name)
+        return await self._together(project, (content, cut))
+
+    async def _cut_all(self, project: str, documents: Sequence[tuple[DocumentContent, Cut]]) -> Sequence[Passages]:
+        arguments = (passages_of_all, list(documents), self.facts.unknown)
+        return await self.tokenizers.cutting.run(project, self.file, *arguments, name=self.name)
 
     async def encode(self, project: str, texts: Sequence[str], *, limit: int) -> list[Tokens]:
         """Return token ids with special tokens, truncated at the limit; the closing special token is kept."""
@@ -144,6 +157,15 @@ def known_share(tokenizer: Any, text: str, unknown: int | None) -> float:  # noq
         elif any(character.isalnum() for character in text[start:end]):
             known += 1
     return known / (known + lacking) if known + lacking else float(bool(read.ids))
+
+
+def passages_of_all(
+    tokenizer: Any,  # noqa: ANN401 - ditto
+    documents: Sequence[tuple[DocumentContent, Cut]],
+    unknown: int | None,
+) -> list[tuple[list[Chunk], int]]:
+    """Return `passages_of` each document."""
+    return [passages_of(tokenizer, content, cut, unknown) for content, cut in documents]
 
 
 def passages_of(

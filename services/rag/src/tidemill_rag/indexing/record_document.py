@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller
-from tidemill_core.resources import list_all
 from tidemill_rag.collections.domain.collection import IndexRef
-from tidemill_rag.collections.ports import Collections, Enqueue
+from tidemill_rag.collections.ports import CollectionsOf, Enqueue
 from tidemill_rag.indexing.domain.ledger import DesiredDocument
 from tidemill_rag.indexing.ports import Ledger
 
@@ -17,17 +16,17 @@ class RecordDocument:
     Duplicate and out-of-order events have no effect: only a higher `seq` is recorded.
     """
 
-    collections: Collections
+    collections: CollectionsOf
     ledger: Ledger
     enqueue: Enqueue
 
     async def __call__(self, caller: Caller, desired: DesiredDocument) -> None:
         """Record the desired state of the document.
 
-        The collections are read for every event. An index version that is created after this read lists the source
-        afterwards, so no document is missed between its creation and its listing.
+        The collections are read after each event came. An index version that is created after this read lists the
+        source afterwards, so no document is missed between its creation and its listing.
         """
-        async for collection in list_all(self.collections, caller.project):
+        for collection in await self.collections(caller.project):
             for ref in collection.refs:
                 index = collection.searching(ref)[0]
                 if not index.receives_updates or desired.source not in index.sources:
