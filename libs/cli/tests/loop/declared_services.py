@@ -20,6 +20,7 @@ class Keeper:
         self.kind = kind
         self.stored: dict[str, Any] = {}
         self.written: list[str] = []
+        self.updates: list[Any] = []
         self.refused: TidemillError | None = None
         self.normalise = normalise
         self.left_out: tuple[str, ...] = ()
@@ -62,6 +63,7 @@ class Keeper:
         return getattr(self._requests, f"List{self.kind.noun}sResponse")(**found)
 
     async def _update(self, request: Any, _context: object) -> Any:
+        self.updates.append(request)
         requested = getattr(request, self.kind.field)
         changed = type(requested)()
         changed.CopyFrom(self.stored[requested.id])

@@ -93,6 +93,21 @@ async def test_shipped_cases_are_applied_once_and_again_when_a_release_has_other
     assert later.details["cases"] == ("0 cases", "8 cases that the evaluator ships")
 
 
+async def test_what_was_accepted_of_a_proposal_is_no_difference_to_the_file(
+    connection: Connection, running: Running, file: Path
+) -> None:
+    await applied(connection, file)
+    stored = running.keepers["suite"].stored["truth"]
+    stored.cases.add(id="i1", question="How?", reference="So", proposal="p1")
+    truth = file.parent / "truth.jsonl"
+    truth.write_text(truth.read_text() + '{"id": "q9", "question": "Why?", "reference": "So"}\n')
+
+    (change,) = await applied(connection, file)
+
+    assert change.details["cases"] == ("2 cases", "3 cases: 1 new, 0 gone, 0 changed")
+    assert all(each.keep_proposed_cases for each in running.keepers["suite"].updates)
+
+
 async def test_a_suite_that_comes_to_have_cases_of_its_own_takes_no_shipped_ones_any_more(
     connection: Connection, running: Running, file: Path
 ) -> None:

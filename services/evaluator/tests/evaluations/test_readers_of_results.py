@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 from google.protobuf.json_format import MessageToJson
 
-from services.evaluator.tests.builders import ADA, DATASETS, cases, example, passage
+from services.evaluator.tests.builders import ADA, DATASETS, cases, example, passage, write
 from services.evaluator.tests.harness import Evaluator, ready
 from tidemill.content.v1 import content_pb2
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_evaluator.evaluations.list_case_results import ListCommand, Shown
 from tidemill_evaluator.suites.domain.cases import DocumentVersion
+from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_kit.store.objects import ExchangeBucket
 
 EVE = Caller(project="acme", subject="user:eve", roles=frozenset({"viewer"}))
@@ -56,6 +57,25 @@ async def test_answers_on_a_document_are_for_its_readers_and_for_who_acts_for_us
     assert hidden.result.candidate.scores == operator.result.candidate.scores
     for each in (operator, service):
         assert (texts(each), each.restricted) == ([True] * 4, False)
+
+
+async def test_a_suites_case_from_live_traffic_is_shown_as_a_held_out_one() -> None:
+    evaluator = Evaluator()
+    live = replace(cases(1)[0], proposal="p1", end_user="bob", corrected_by="ada", rests_on=(SECRET,))
+    await evaluator.suite_crud.create(ADA, Suite(id="truth", project="acme"), [live, *cases(3)[1:]], write())
+    evaluator.candidate_is_right()
+    evaluation = await evaluator.finish(await evaluator.by_hand())
+    by_other = await first(evaluator, evaluation.id, EVE, of_suite=True)
+    evaluator.readers.secret = {SECRET}
+
+    hidden = await first(evaluator, evaluation.id, EVE, of_suite=True)
+    asker = await first(evaluator, evaluation.id, replace(EVE, subject="bob"), of_suite=True)
+
+    assert texts(by_other) == texts(asker) == [True] * 4
+    assert (texts(hidden), hidden.restricted) == ([False] * 4, True)
+    kept = [stored for stored, _ in evaluator.results.stored.values()]
+    assert [(each.end_user, each.corrected_by) for each in kept if each.end_user] == [("bob", "ada")]
+    assert {each.end_user for each in evaluator.inference.asked if each.text == live.question} == {"bob"}
 
 
 async def test_who_asked_a_held_out_case_sees_its_texts() -> None:

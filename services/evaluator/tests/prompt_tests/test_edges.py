@@ -27,9 +27,11 @@ from tidemill_evaluator.prompt_tests.domain.prompt_test import PromptTest
 from tidemill_evaluator.prompt_tests.grpc import GrpcPromptTestService
 from tidemill_evaluator.prompt_tests.list_prompt_results import ListPromptResultsCommand
 from tidemill_evaluator.prompt_tests.mongo import PROMPT_TESTS
-from tidemill_evaluator.prompt_tests.mongo_results import MongoPromptResults
+from tidemill_evaluator.prompt_tests.mongo_results import MongoPromptResults, prompt_results_of_user
 from tidemill_evaluator.prompt_tests.ports import PromptResults
 from tidemill_evaluator.suites.domain.cases import Case, Context, DocumentVersion, Role, Turn
+from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.steps import Scope, Target
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local import Addresses
@@ -219,6 +221,34 @@ async def test_texts_on_documents_that_a_viewer_may_not_read_are_left_out() -> N
     assert all(not cell.text and each.restricted for each in hidden.items for cell in each.result.cells)
     assert all(cell.scores and each.question for each in hidden.items for cell in each.result.cells)
     assert managed.items == readable.items
+
+
+async def test_a_case_from_live_traffic_is_left_out_with_its_answers_and_erased_with_its_people(
+    database: Database,
+) -> None:
+    tester = PromptTester()
+    live = replace(
+        cases(1)[0], proposal="p1", end_user="bob", corrected_by="ada", rests_on=(DocumentVersion("doc", 2),)
+    )
+    await tester.with_suite(live, *cases(3)[1:])
+    test = (await tester.finish(await tester.begun())).id
+    tester.readers.secret = {DocumentVersion("doc", 2)}
+    results = MongoPromptResults(database["prompt_results"])
+    await results.ensure_indexes()
+
+    shown = {
+        each.result.case: each
+        for each in (await tester.list_results(VIEWER, ListPromptResultsCommand(test=test, page=PageRequest()))).items
+    }
+    for kept in (await tester.results.read("acme", test)).values():
+        await results.keep("acme", test, kept, epoch=1)
+    erase = documents("results", database["prompt_results"], where=prompt_results_of_user)
+
+    assert (shown["c1"].question, shown["c1"].reference, shown["c1"].restricted) == ("", "", True)
+    assert (shown["c2"].question, shown["c2"].restricted) == ("what is 2?", False)
+    assert {each.end_user for each in tester.inference.asked if each.text == live.question} == {"bob"}
+    assert await erase.erase(Target(project="acme", scope=Scope.END_USER, subject="ada")) == 1
+    assert (await results.read("acme", test)).keys() == {"c2", "c3"}
 
 
 async def test_cases_that_are_not_in_the_test_any_more_are_not_shown() -> None:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Page, PageRequest
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_core.rankings import NDCG
+from tidemill_core.rights import ACT_FOR_USERS, has_right
 from tidemill_evaluator.evaluations.domain.places import Place, behind, place_of, token_of
 from tidemill_evaluator.retrieval_evaluations.domain.results import MEASURED, RetrievalResult
 from tidemill_evaluator.retrieval_evaluations.ports import RetrievalEvaluations, RetrievalResults
@@ -62,7 +63,12 @@ class ListRetrievalResults:
         evaluation = await self.evaluations.get(caller.project, command.evaluation)
         if evaluation.pinned is None:
             return Page(items=[])
-        asked = {case.id: case for case in await self.cases.read(caller.project, evaluation.pinned.case_set)}
+        try:
+            cases = await self.cases.read(caller.project, evaluation.pinned.case_set)
+        except NotFound:  # one of its cases was erased, and that version with it
+            return Page(items=[])
+        asked = {case.id: case for case in cases}
+        shows_all = has_right(caller, ACT_FOR_USERS)
         found = [
             each for each in (await self.results.read(caller.project, evaluation.id)).values() if each.case in asked
         ]
@@ -77,6 +83,8 @@ class ListRetrievalResults:
             capacity -= len(asked[each.case].question) + CHARS_OF_RANKING
             if shown and capacity < 0:
                 break
-            shown.append(ShownResult(result=each, question=asked[each.case].question))
+            case = asked[each.case]
+            question = case.question if shows_all or not case.proposal else ""
+            shown.append(ShownResult(result=each, question=question))
         token = token_of(place(shown[-1].result), command.places) if len(ordered) > len(shown) else ""
         return Page(items=shown, next_token=token)
