@@ -1,15 +1,17 @@
-"""inference passes the crash suite: each question has one answer, whenever its process is killed.
+"""inference passes the crash suite: each question has one answer, and each branch one merge, whenever it is killed.
 
 It computes as a weaker processor does.
 """
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.inference.tests.process.harness import BUCKET, CONTENT, asked, deployment
 from services.inference.tests.process.stub_services import stub_services
@@ -19,8 +21,13 @@ from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceS
 from tidemill.inference.v1.inference_pb2 import INFERENCE_STATE_COMPLETED
 from tidemill.inference.v1.inference_service_pb2 import ListInferencesRequest
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
-from tidemill.inference.v1.prompt_pb2 import Prompt
-from tidemill.inference.v1.prompt_service_pb2 import CreatePromptRequest
+from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent, PromptOrigin
+from tidemill.inference.v1.prompt_service_pb2 import (
+    CreatePromptRequest,
+    GetPromptRequest,
+    MergePromptRequest,
+    UpdatePromptRequest,
+)
 from tidemill.inference.v1.prompt_service_pb2_grpc import PromptServiceStub
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
@@ -55,11 +62,11 @@ class InferenceProcess(ServiceProcess):
 
 @dataclass(frozen=True)
 class Questions:
-    """Questions of a product, which repeats those that got no answer."""
+    """Questions of a product, and branches of its prompt that are merged; what got no answer is repeated."""
 
     process: InferenceProcess
     project: str
-    topics: Sequence[str] = ("tidemill.inference.inference.v1",)
+    topics: Sequence[str] = ("tidemill.inference.inference.v1", "tidemill.inference.prompt.v1")
     answered: dict[str, str] = field(default_factory=dict)
 
     async def declare(self) -> None:
@@ -72,14 +79,29 @@ class Questions:
     async def send(self, piece: str) -> None:
         async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=60) as channel:
             answer = await InferenceServiceStub(channel).Generate(asked(f"What is {piece}?", request_id=piece))
+            await _merge_a_branch(PromptServiceStub(channel), piece)
         assert "float32" in answer.inference.variant.engine
         self.answered[answer.inference.id] = piece
 
     async def done(self) -> Sequence[str]:
         async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=60) as channel:
             listed = await InferenceServiceStub(channel).ListInferences(ListInferencesRequest())
+            prompt = (await PromptServiceStub(channel).GetPrompt(GetPromptRequest(id="answer"))).prompt
         completed = [each.id for each in listed.inferences if each.state == INFERENCE_STATE_COMPLETED]
-        return [self.answered.get(each, each) for each in completed]
+        answered = Counter(self.answered.get(each, each) for each in completed)
+        merged = Counter(each.prompt for version in prompt.versions for each in version.merged_from)
+        assert len(prompt.versions) == 1 + merged.total()
+        both = Counter({each: max(count, merged[each]) for each, count in answered.items() if merged[each]})
+        return [*both.elements(), *(answered.keys() - set(self.answered.values()))]
+
+
+async def _merge_a_branch(prompts: PromptServiceStub, piece: str) -> None:
+    branch = Prompt(id=piece, forked_from=PromptOrigin(prompt="answer"))
+    await prompts.CreatePrompt(CreatePromptRequest(prompt=branch, request_id=f"fork-{piece}"))
+    changed = Prompt(id=piece, content=PromptContent(system=f"Answer as {piece}.", user=CONTENT.user))
+    mask = FieldMask(paths=["content"])
+    await prompts.UpdatePrompt(UpdatePromptRequest(prompt=changed, update_mask=mask, request_id=f"change-{piece}"))
+    await prompts.MergePrompt(MergePromptRequest(id="answer", source=piece, request_id=f"merge-{piece}"))
 
 
 @pytest.fixture
