@@ -30,7 +30,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
 CALLS: Mapping[str, tuple[str, ...]] = {
     "ingest": ("trainer", "feedback"),
     "rag": ("ingest", "trainer"),
-    "trainer": ("ingest",),
+    "trainer": ("ingest", "evaluator"),
     "inference": ("rag", "trainer", "ingest", "feedback"),
     "feedback": ("inference",),
     "evaluator": ("inference", "ingest", "rag", "trainer", "feedback"),

@@ -22,7 +22,7 @@ from tidemill_client.connection import Connection
 
 KINDS = (
     "document, document_version, inference, feedback, curation, dataset_version, training_run, model_version, "
-    "evaluation, retrieval_evaluation, harness_run, rollout, deployment, prompt_version or index_version"
+    "evaluation, retrieval_evaluation, harness_run, judge_version, rollout, deployment, prompt_version or index_version"
 )
 SHOWN_OF_KIND = 10
 

@@ -82,12 +82,16 @@ def start(
     priority: Annotated[
         int | None, typer.Option(help="-10 to 10: runs of a higher one are first. Default: the plan's.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it, and start nothing.")] = False,
     wait: WaitOption = False,
 ) -> None:
     """Start a run of a plan now."""
+    wait = wait and not dry_run
 
     async def work(connection: Connection) -> TrainingRun:
-        started = await Training(connection).start(plan, dataset_version=dataset_version, priority=priority)
+        started = await Training(connection).start(
+            plan, dataset_version=dataset_version, priority=priority, validate_only=dry_run
+        )
         return await _followed(connection, started) if wait else started
 
     _ended(call(work), waited=wait)
@@ -142,6 +146,17 @@ def _accuracy(found: PairAccuracy) -> str:
     )
 
 
+def _judged(found: TrainingRun) -> str:
+    """Return what the judge of a run was asked, "" where it has none."""
+    if not found.judge_version:
+        return ""
+    done, up_to = found.progress, f"of up to {found.estimated_judge_calls} calls"
+    without = (
+        f", {done.unscored_answers} of {done.judged_answers} answers without a score" if done.judged_answers else ""
+    )
+    return f"{found.judge_version}, {done.judge_calls} {up_to}{without}"
+
+
 def _peak(found: TrainingProgress) -> str:
     """Return what it took at most; "" if that is not known."""
     taken = f"{found.peak_memory_bytes / GIGABYTE:.2f} GB" if found.peak_memory_bytes else ""
@@ -182,6 +197,7 @@ def show_found(found: TrainingRun) -> None:
         "losses": ", ".join(f"{point.loss:.3f}" for point in steps.losses[-LOSSES:]),
         "held-out losses": ", ".join(f"{point.loss:.3f}" for point in steps.held_out_losses[-LOSSES:]),
         "accuracy": _accuracy(steps.accuracy),
+        "judge": _judged(found),
         **memorised_in_words(steps.memorisation),
         "left": f"{steps.remaining.ToTimedelta().total_seconds():.0f} s" if steps.HasField("remaining") else "",
         "attempt": found.attempt or "",

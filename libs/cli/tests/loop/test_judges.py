@@ -8,6 +8,7 @@ from google.protobuf.json_format import MessageToDict
 
 from libs.cli.tests.loop.conftest import LOOP, TRUTH
 from tidemill.evaluator.v1 import judge_pb2 as pb
+from tidemill.trainer.v1.training_pb2 import TrainingPlan
 from tidemill_cli.loop.judges import Judge
 from tidemill_cli.loop.problems import LoopErrors
 from tidemill_cli.loop.reader import read_loop
@@ -96,3 +97,16 @@ def test_a_jury_comes_behind_its_members(tmp_path: Path) -> None:
     assert [each.name for each in made] == ["other", "tone", "all"]
     assert made[2].refers_to == (("judge", "tone"), ("judge", "other"))
     assert MessageToDict(made[2].message)["members"] == ["tone", "other"]
+
+
+def test_a_training_names_the_judge_that_rewards_its_answers(tmp_path: Path) -> None:
+    rewards = "[{judge: {id: tone, max_calls: 900}, weight: 2}, {rouge_l: true}]"
+    text = LOOP.replace("method: sft", f"method: grpo\n    rewards: {rewards}")
+
+    made = desired_resources(read_loop(written(tmp_path, text)))
+
+    (training,) = (each for each in made if each.kind == "training")
+    assert isinstance(training.message, TrainingPlan)
+    judged = training.message.rewards[0]
+    assert (judged.judge.id, judged.judge.max_calls, judged.weight) == ("tone", 900, 2.0)
+    assert ("judge", "tone") in training.refers_to

@@ -84,6 +84,11 @@ def test_rewards_of_generated_answers_are_declared_with_their_training(file: Pat
 @pytest.mark.parametrize(
     ("training", "path", "message"),
     [
+        (
+            "method: grpo\n    rewards: [{judge: {id: tome}}]",
+            "training.helpdesk_lora.rewards[0].judge.id",
+            "there is no judge 'tome' in this file",
+        ),
         ("method: grpo", "training.helpdesk_lora", "rewards belong to method: grpo, which needs at least one"),
         ("method: sft\n    rewards: [{citation: true}]", "training.helpdesk_lora", "rewards belong to method: grpo"),
         (

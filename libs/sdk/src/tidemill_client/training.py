@@ -53,11 +53,24 @@ class Training:
         return each(self._connection.training.ListTrainingPlans, ListTrainingPlansRequest(), lambda page: page.plans)
 
     async def start(
-        self, plan: str, *, dataset_version: str = "", priority: int | None = None, request_id: str = ""
+        self,
+        plan: str,
+        *,
+        dataset_version: str = "",
+        priority: int | None = None,
+        request_id: str = "",
+        validate_only: bool = False,
     ) -> TrainingRun:
-        """Start a run now, on the newest or the given `dataset@number`; with the plan's priority if it is None."""
+        """Start a run now, on the newest or the given `dataset@number`; with the plan's priority if it is None.
+
+        With `validate_only` nothing is started, and the run is returned as it would be queued.
+        """
         request = StartTrainingRunRequest(
-            plan=plan, dataset_version=dataset_version, priority=priority, request_id=request_id
+            plan=plan,
+            dataset_version=dataset_version,
+            priority=priority,
+            request_id=request_id,
+            validate_only=validate_only,
         )
         return (await self._connection.training.StartTrainingRun(request)).run
 

@@ -88,6 +88,8 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum length of the questions and unsaved prompts of a prompt test together."""
     max_concurrent_judgements: int = Field(default=4, ge=1, le=64)
     """Maximum number of judgements in flight, over all evaluations of the process."""
+    max_scored_characters: int = Field(default=64_000, ge=1000, le=1_000_000)
+    """Maximum length of the texts of an answer that a judge scores for a training, in characters."""
     max_measured_items: int = Field(default=200, ge=10, le=5000)
     """Reviewed answers that a measurement of a judge has judged, the latest ones."""
     judge_drift_cases: int = Field(default=20, ge=0, le=200)

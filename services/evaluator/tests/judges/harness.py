@@ -27,6 +27,7 @@ from tidemill_evaluator.judges.ports import (
     Record,
     ReviewField,
 )
+from tidemill_evaluator.judges.score_answer import ScoreAnswer
 from tidemill_evaluator.judges.watch_drift import WatchDrift
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Pair
 from tidemill_evaluator.statistics.intervals import BettingIntervals
@@ -157,6 +158,7 @@ class Judging:
         self.metrics = JudgeMetrics(judges=self.store, pins=self.pins, ask=self.ask, watch_drift=self.watch_drift)
         self.enqueued: list[ResourceKey] = []
         self.start = StartMeasurement(judges=self.store, queues=self.queues, enqueue=self.enqueued.append)
+        self.score = ScoreAnswer(pins=self.pins, ask=self.ask, max_characters=1000)
         self.measure = MeasureJudge(
             judges=self.store,
             pins=self.pins,

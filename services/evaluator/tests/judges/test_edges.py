@@ -28,7 +28,7 @@ from tidemill_testkit.stubs.inference import StubDeployments, StubInferences
 
 async def test_a_judge_is_declared_changed_and_deleted_over_grpc() -> None:
     judging = Judging()
-    service = GrpcJudgeService(judges=judging.crud, measure=judging.start)
+    service = GrpcJudgeService(judges=judging.crud, measure=judging.start, score=judging.score)
     server = GrpcServer(
         settings(), [(add_JudgeServiceServicer_to_server, service)], access=access_of(), audit=RecordedCalls()
     )
@@ -66,6 +66,35 @@ async def test_a_judge_is_declared_changed_and_deleted_over_grpc() -> None:
     assert (measured.min_agreement, measured.measurement.state) == (0.7, pb.JUDGE_MEASUREMENT_STATE_RUNNING)
     assert (measured.measurement.queue, measured.measurement.field) == ("answers", "right")
     assert [each.id for each in judging.enqueued] == ["blind"]
+
+
+async def test_an_answer_is_scored_over_grpc_and_one_that_is_not_judged_has_no_score() -> None:
+    judging = Judging()
+    await judging.with_judge()
+    judging.review(*(1.0, 0.0) * 20)
+    await judging.measured()
+    service = GrpcJudgeService(judges=judging.crud, measure=judging.start, score=judging.score)
+    server = GrpcServer(
+        settings(), [(add_JudgeServiceServicer_to_server, service)], access=access_of(), audit=RecordedCalls()
+    )
+    await server.start()
+    said = iter([points(4), "fine", "very fine"])
+    judging.models.says = lambda _: next(said)
+    earlier = content_pb2.Message(role=content_pb2.ROLE_USER, parts=[content_pb2.Part(text="Hello.")])
+    async with admin_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
+        api = JudgeServiceStub(channel)
+        pinned = await api.PinJudge(rpc.PinJudgeRequest(id="tone", model="smollm2@1"))
+        request = rpc.ScoreAnswerRequest(
+            id="tone", version=pinned.version, question="Why?", answer="So.", earlier=[earlier]
+        )
+        good, unjudged = [await api.ScoreAnswer(request) for _ in range(2)]
+        request.earlier[0].role = content_pb2.ROLE_TOOL
+        with pytest.raises(InvalidInput, match=r"earlier\[0\].role"):
+            await api.ScoreAnswer(request)
+    await server.stop(1.0)
+
+    assert (pinned.version.startswith("tone@1-"), pinned.calls_per_answer) == (True, 1)
+    assert (good.score, unjudged.HasField("score")) == (0.75, False)
 
 
 async def test_a_form_is_asked_as_guided_json_whose_record_keeps_no_text() -> None:

@@ -79,7 +79,7 @@ async def test_a_jury_is_another_version_where_a_member_is() -> None:
     before = await judging.pair("jury")
     await judging.crud.update(ADA, judge_of("kind", rubric="Be kinder."), frozenset({"rubric"}), write())
 
-    with pytest.raises(NoVerdict, match="judge jury was jury@1-") as ended:
+    with pytest.raises(NoVerdict, match="judge jury was pinned as jury@1-") as ended:
         await judging.metrics.scores(ADA, METRIC, before)
     assert ended.value.reason == "JUDGE_CHANGED"
 

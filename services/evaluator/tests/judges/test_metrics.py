@@ -139,5 +139,5 @@ async def test_the_deployment_of_a_judge_is_not_read_for_each_case_but_where_it_
     judging.models.deployments["acme", "grader"] = replace(GRADER, configuration="g2")
     again = await judging.pair()
     await judging.metrics.scores(ADA, ["judge:tone"], replace(again, name="c3"))
-    with pytest.raises(NoVerdict, match="judge tone was tone@1-"):
+    with pytest.raises(NoVerdict, match="judge tone was pinned as tone@1-"):
         await judging.metrics.scores(ADA, ["judge:tone"], replace(pair, name="c4"))

@@ -57,6 +57,16 @@ def test_a_run_comes_from_the_models_that_reward_its_answers_too() -> None:
     }
 
 
+def test_a_run_comes_from_the_version_of_the_judge_that_rewards_its_answers_too() -> None:
+    story = Story()
+    story.record("trainer.run.queued", "run-1", run="run-1", base="smollm2@1", judge_version="tone@2-0123456789ab")
+
+    (updates,) = updates_of(story.events[0].body, story.events[0].meta)
+
+    (judge,) = (edge for edge in updates.sources if edge.relation.name == "judged")
+    assert (judge.relation.source, judge.source) == (Kind.JUDGE_VERSION, "tone@2-0123456789ab")
+
+
 def test_a_distilled_run_comes_from_its_teacher_too() -> None:
     story = Story()
     story.record("trainer.run.queued", "run-1", run="run-1", base="small@1", teacher="large@2")

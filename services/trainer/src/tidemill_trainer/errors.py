@@ -32,6 +32,7 @@ PreconditionFailed
 ├── BaseNotTrainable
 ├── RewardModelRefused
 ├── TeacherRefused
+├── JudgeRefused            `reason` is evaluator's
 ├── PlanPaused
 ├── RunFinished
 ├── RunNotImported
@@ -262,6 +263,14 @@ class TeacherRefused(PreconditionFailed):
 
     def __init__(self, version: str, *, why: str) -> None:
         super().__init__(f"plan.teacher: {version} cannot teach: {why}", version=version)
+
+
+class JudgeRefused(PreconditionFailed):
+    """A judge may not decide what a run learns, as evaluator says."""
+
+    def __init__(self, field: str, cause: TidemillError) -> None:
+        super().__init__(f"{field}: {cause.message}", **cause.metadata)
+        self.reason = cause.reason
 
 
 class PlanPaused(PreconditionFailed):

@@ -32,6 +32,8 @@ class TrainerSettings(ModelSettings):
     """The database, used by trainer only."""
     ingest_address: str
     """ingest's gRPC host:port."""
+    evaluator_address: str = ""
+    """evaluator's gRPC host:port; without it no judge rewards answers."""
     data_dir: Path
     """A folder used by this process only, for uploads and downloads in progress, bases and training runs."""
     dataset_buckets: str = "tidemill-ingest-datasets,tidemill-ingest-exchange"
@@ -148,6 +150,16 @@ class TrainerSettings(ModelSettings):
     """Maximum number of processes of such a training, on all machines together."""
     run_max_kl: float = Field(default=10.0, gt=0)
     """Divergence from the base in nats per token, above which a training on generated answers fails."""
+    judge_max_calls: int = Field(default=20_000, ge=1)
+    """Maximum number of calls of models that a run makes for its judge; a plan may set a lower one."""
+    judge_max_concurrent: int = Field(default=4, ge=1, le=64)
+    """Answers of one run that are judged at the same time."""
+    judge_timeout_s: float = Field(default=600.0, gt=0)
+    """How long one answer is judged, with what evaluator repeats."""
+    judge_wait_s: float = Field(default=300.0, ge=0)
+    """How long a run stays in memory while its judge does not answer; then it waits as for any other service."""
+    judge_max_unscored: float = Field(default=0.1, ge=0, le=1)
+    """Share of its answers without a score above which a run fails."""
     run_measure_s: float = Field(default=1800.0, ge=1)
     """How long what a model has memorised is measured after its last step; canaries that are left over are not."""
     run_checkpoint_steps: int = Field(default=10, ge=1)

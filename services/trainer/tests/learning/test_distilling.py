@@ -119,11 +119,15 @@ def test_a_loss_of_answers_alone_is_that_of_trl_over_all_tokens(tmp_path: Path, 
 
     from tidemill_trainer.learning import training  # noqa: PLC0415 - ditto
     from tidemill_trainer.learning.examples import read_examples, rows_of  # noqa: PLC0415 - ditto
+    from tidemill_trainer.learning.guiding import guided_by  # noqa: PLC0415 - ditto
+    from tidemill_trainer.learning.reports import Unreported  # noqa: PLC0415 - ditto
 
     job = distill_job(tmp_path / "run", base, teacher, beta=0.3)
     own = training._base(job)  # noqa: SLF001 - what a training is built of
     rows, _ = rows_of(read_examples(Path(job.examples)), own.tokenizer, max_length=512)
-    trainer: Any = training._trainer(job, rows, own, device="cpu", dtype=torch.float32)  # noqa: SLF001 - ditto
+    on: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
+    guided = guided_by(job, own.tokenizer, Unreported(), **on)
+    trainer: Any = training._trainer(job, rows, own, guided=guided, **on)  # noqa: SLF001 - ditto
     batch = trainer.data_collator([dict(row.columns) for row in rows[:3]])
     with torch.no_grad():
         expected = GKDTrainer.compute_loss(trainer, trainer.model, batch)

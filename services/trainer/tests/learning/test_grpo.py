@@ -1,5 +1,7 @@
 """Trainings on generated answers: they learn what is rewarded, go on after a kill, and end where they diverge."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from services.trainer.tests.learning.test_training import RecordedReports, job_i
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job, ModelFiles
-from tidemill_trainer.training.domain.rewards import LengthBounds, Reward
+from tidemill_trainer.training.domain.rewards import JudgeReward, LengthBounds, Reward
 
 LETTERS = (Reward(pattern="[a-z]"),)
 SMALL: dict[str, Any] = {
@@ -154,13 +156,14 @@ def test_a_reward_model_scores_generated_answers_as_it_scored_those_of_its_pairs
 
     from tidemill_trainer.learning.answer_rewards import reward_functions  # noqa: PLC0415 - ditto
     from tidemill_trainer.learning.loading import load_tokenizer  # noqa: PLC0415 - ditto
+    from tidemill_trainer.learning.reports import Unreported  # noqa: PLC0415 - ditto
 
     made = job_in(tmp_path / "reward", base, method="reward", max_steps=12)
     trained(made, RecordedReports())
     files = {"judge@1": ModelFiles(adapter=made.made, base=str(base))}
     job = replace(grpo_job(tmp_path / "run", base, rewards=[Reward(reward_model="judge@1")]), reward_models=files)
     tokenizer = load_tokenizer(base, name="tiny@1")
-    (score,) = reward_functions(job, tokenizer, device="cpu", dtype=torch.float32)
+    (score,) = reward_functions(job, tokenizer, Unreported(), device="cpu", dtype=torch.float32)
     turns = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "What is 4?"}]
     prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
     answers = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("It is 1.", "It is unknown.")]
@@ -188,3 +191,96 @@ def test_a_reward_that_is_no_number_ends_the_training() -> None:
         broken(prompts=[[1]], completion_ids=[[2]])
 
     assert stopped.value.reason == "DIVERGED"
+
+
+class JudgedReports(RecordedReports):
+    """Scores answers by a digest of them, or not at all, and counts how often each pair is asked about."""
+
+    def __init__(self, *, ends_after: int = 0, unscored: str = "") -> None:
+        super().__init__(ends_after=ends_after)
+        self.known: dict[str, float | None] = {}
+        """As the worker keeps them, for all attempts."""
+        self.calls: list[str] = []
+        self._unscored = unscored
+
+    def ask(self, event: str, **facts: Any) -> Any:  # noqa: ANN401 - JSON
+        assert event == "judge"
+        scores = []
+        for each in facts["answers"]:
+            pair = json.dumps(each, sort_keys=True)
+            if pair not in self.known:
+                self.calls.append(pair)
+                digest = hashlib.sha256(pair.encode()).digest()[0]
+                self.known[pair] = None if self._unscored and digest < 128 else digest / 255
+            scores.append(self.known[pair])
+        return {"scores": scores}
+
+
+@pytest.mark.long
+def test_a_killed_training_by_a_judge_goes_on_to_the_same_adapter_and_asks_about_no_answer_twice(
+    tmp_path: Path, base: Path
+) -> None:
+    rewards = (Reward(judge=JudgeReward(id="tone")),)
+    whole, first, second = JudgedReports(), JudgedReports(ends_after=3), JudgedReports()
+    second.known = first.known
+    expected = trained(grpo_job(tmp_path / "whole", base, rewards=rewards), whole)
+    with pytest.raises(KeyboardInterrupt):
+        trained(grpo_job(tmp_path / "killed", base, rewards=rewards), first)
+
+    assert trained(grpo_job(tmp_path / "killed", base, rewards=rewards), second) == expected
+
+    assert second.lines[1]["step"] == 2
+    assert sorted([*first.calls, *second.calls]) == sorted(whole.calls)
+    asked = json.loads(whole.calls[0])
+    assert [turn["role"] for turn in asked["asked"]][-1] == "user"
+    assert whole.of("rewards/judge/mean") == pytest.approx(rewards_of(whole))
+    assert whole.of("judge/unscored") == [0.0] * 5
+
+
+def test_nothing_is_learnt_from_an_answer_that_is_not_judged_whatever_else_rewards_it(
+    tmp_path: Path, base: Path
+) -> None:
+    rewards = (Reward(judge=JudgeReward(id="tone")), Reward(length=LengthBounds(max_characters=4000)))
+    reports = JudgedReports(unscored="half")
+    steps: dict[str, Any] = {"max_steps": 3, "per_device_train_batch_size": 8, "num_generations": 8}
+
+    trained(grpo_job(tmp_path / "run", base, rewards=rewards, **steps), reports)
+
+    scored = [score for score in reports.known.values() if score is not None]
+    share = 1 - len(scored) / len(reports.known)
+    assert 0 < share < 1
+    assert sum(reports.of("judge/unscored")) / 3 == pytest.approx(share)
+    assert reports.of("rewards/length/mean") == [1.0] * 3
+    expected = [judged + 1.0 for judged in reports.of("rewards/judge/mean")]
+    assert rewards_of(reports) == pytest.approx(expected)
+
+
+def test_answers_are_sent_in_bounded_lines_and_one_too_long_for_any_has_no_score() -> None:
+    from tidemill_trainer.learning.judge_reward import MAX_ANSWERS, MAX_BYTES, JudgedReward  # noqa: PLC0415 - ditto
+
+    sizes: list[int] = []
+
+    class Counted(JudgedReports):
+        def ask(self, event: str, **facts: Any) -> Any:  # noqa: ANN401 - ditto
+            sizes.append(len(facts["answers"]))
+            return super().ask(event, **facts)
+
+    reports = Counted()
+    answers = [
+        *map(str, range(MAX_ANSWERS + 1)),
+        "x" * MAX_BYTES,
+        *["y" * (MAX_BYTES // 2 + number) for number in (1, 2)],
+    ]
+    logged: dict[str, float] = {}
+    reward = JudgedReward(reports, name="judge")  # type: ignore[arg-type] # it only asks
+
+    scores = reward(
+        completions=answers,
+        reference=[""] * len(answers),
+        asked=["[]"] * len(answers),
+        log_metric=logged.__setitem__,
+    )
+
+    assert sizes == [MAX_ANSWERS, 2, 1]
+    assert [place for place, score in enumerate(scores) if score is None] == [MAX_ANSWERS + 1]
+    assert logged == {"judge/unscored": 1 / len(answers)}

@@ -23,7 +23,7 @@ def trainer_of(folder: Path, method: str, **args: Any) -> Any:  # noqa: ANN401 -
     job = job_in(folder / "run", write_base(folder / "base"), method=method, **args)
     base = training._base(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
     rows, _ = training._rows(job, base.tokenizer)  # noqa: SLF001
-    return training._trainer(job, rows, base, device="cpu", dtype=torch.float32)  # noqa: SLF001
+    return training._trainer(job, rows, base, device="cpu", dtype=torch.float32, guided={})  # noqa: SLF001
 
 
 def test_a_pair_is_a_good_answer_and_a_bad_one() -> None:

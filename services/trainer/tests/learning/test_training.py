@@ -198,7 +198,7 @@ def test_only_the_answers_are_learnt(tmp_path: Path, base: Path) -> None:
     base_of = training._base(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
     tokenizer = base_of.tokenizer
     rows, _ = training._rows(job, tokenizer)  # noqa: SLF001
-    trainer: Any = training._trainer(job, rows, base_of, device="cpu", dtype=torch.float32)  # noqa: SLF001
+    trainer: Any = training._trainer(job, rows, base_of, device="cpu", dtype=torch.float32, guided={})  # noqa: SLF001
 
     row = trainer.data_collator([trainer.train_dataset[1]])
     learnt = [token for token, label in zip(row["input_ids"][0], row["labels"][0], strict=True) if label != -100]

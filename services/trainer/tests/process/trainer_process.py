@@ -14,6 +14,7 @@ class TrainerProcess(ServiceProcess):
 
     hub: str = "http://127.0.0.1:9"
     ingest: str = "127.0.0.1:9"
+    evaluator: str = "127.0.0.1:9"
     lease_s: float = 4.0
 
     @property
@@ -30,6 +31,7 @@ class TrainerProcess(ServiceProcess):
             "DATA_DIR": str(self.data_dir),
             "DATASET_BUCKETS": self.bucket,
             "INGEST_ADDRESS": self.ingest,
+            "EVALUATOR_ADDRESS": self.evaluator,
             "RUN_CHECKPOINT_STEPS": "10",
             "RUN_DEVICE": "cpu",
             "RUN_POLL_INTERVAL_S": "0.3",

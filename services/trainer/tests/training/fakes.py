@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from services.trainer.tests.registry.fakes import ADA, Registry, model_files, safetensors
+from services.trainer.tests.training.fake_imported_runs import FakeImportedRuns
+from services.trainer.tests.training.fake_judges import FakeJudges
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, PermissionDenied
@@ -29,12 +31,14 @@ from tidemill_trainer.registry.file_inspector import FileInspector
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
-from tidemill_trainer.training.domain.run import RunState, TrainingRun, run_id
+from tidemill_trainer.training.domain.run import TrainingRun, run_id
 from tidemill_trainer.training.import_run import ImportRun
+from tidemill_trainer.training.judge_answers import JudgeAnswers, JudgingLimits
 from tidemill_trainer.training.mongo import PLANS, RUNS
 from tidemill_trainer.training.ports import (
     Begun,
     Fitted,
+    JudgedAnswer,
     Measured,
     Memorised,
     PlannedSweeps,
@@ -134,21 +138,6 @@ class FakeDatasets:
         return True
 
 
-class FakeImportedRuns:
-    """Counts what a store in memory has."""
-
-    def __init__(self, runs: InMemoryAggregates[TrainingRun]) -> None:
-        self._runs = runs
-
-    async def count(self, project: str, *, up_to: int) -> int:
-        found = [
-            run
-            for run in self._runs.all()
-            if run.project == project and run.state is RunState.IMPORTED and not run.deleted
-        ]
-        return min(up_to, len(found))
-
-
 class LatePlannedSweeps:
     """The sweeps that a test builds on training; plans without one need none."""
 
@@ -214,6 +203,9 @@ class FakeTrainings:
     numbers: Mapping[str, float] = field(default_factory=dict)
     """What each step logs beside its loss."""
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+    generates: Callable[[int], Sequence[JudgedAnswer]] = lambda _step: ()
+    """The answers of each step that are judged."""
+    scores: list[Sequence[float | None]] = field(default_factory=list)
 
     @asynccontextmanager
     async def running(self, job: TrainingJob) -> AsyncIterator[AsyncIterator[Report]]:  # noqa: C901 - as it is scripted
@@ -242,13 +234,13 @@ class FakeTrainings:
                 self.begun.set()
                 if self.gate:
                     await self.gate.wait()
+                for judging in [job.judging] if job.judging else []:
+                    self.scores.append(await judging.scores(self.generates(step)))
+                    yield judging.counted
             for loss in self.held_out(job) if job.held_out else ():
                 yield Measured(step=len(self.losses), loss=loss)
-            if self.error:
-                raise self.error
-            if len(self.jobs) <= self.out_of_memory:
-                message = "took too much"
-                raise TrainingFailed(message, reason="OUT_OF_MEMORY")
+            if failure := self._failure():
+                raise failure
             for report in self._measured(job):
                 yield report
             if not job.held_out:
@@ -259,6 +251,11 @@ class FakeTrainings:
             yield reports()
         finally:
             self.killed += not finished
+
+    def _failure(self) -> Exception | None:
+        if self.error or len(self.jobs) > self.out_of_memory:
+            return self.error
+        return TrainingFailed("took too much", reason="OUT_OF_MEMORY")
 
     def _measured(self, job: TrainingJob) -> Iterator[Report]:
         if job.measures_accuracy and self.accuracy:
@@ -294,11 +291,15 @@ class Harness:
         self.runs = InMemoryAggregates[TrainingRun](codec=RUNS, missing=TrainingRunNotFound, clock=clock)
         self.datasets, self.trainings = FakeDatasets(), FakeTrainings()
         self.folders = RunFolders(self.folder / "runs", keep_s=3600.0)
+        self.judges = FakeJudges()
+        self.judging = JudgeAnswers(judges=self.judges, limits=JudgingLimits(max_calls=1000, wait_s=0.0))
         check = CheckPlan(
             references=self.registry.shared,
+            judges=self.judges,
             max_time=timedelta(days=1),
             max_memory_bytes=2**33,
             max_processes=4,
+            max_judge_calls=1000,
         )
         queue = QueueRun(runs=self.runs, check=check, clock=clock, enqueue=self.enqueued.append)
         self.planned_sweeps = LatePlannedSweeps()
@@ -336,6 +337,7 @@ class Harness:
             folders=self.folders,
             trainings=self.trainings,
             register=self.register,
+            judging=self.judging,
             queue=self.queue_of_runs,
             needs=TrainingNeeds(min_examples=8, max_fruitless=3, max_processes=4),
             clock=clock,

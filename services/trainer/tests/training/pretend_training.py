@@ -5,19 +5,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.lifeline import die_with_parent
 from tidemill_trainer.learning.reports import Reports
 
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS, STARTS = range(10)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS, STARTS, ASKS = range(11)
 STARTED_BYTES = 400 * 1024**2
 """What a process that it starts takes."""
 
 
 def main() -> None:
-    die_with_parent()
-    reports = Reports()
+    answers = SimpleQueue[str]()
+    die_with_parent(received=answers.put)
+    reports = Reports(answers.get)
     job = Job.read(Path(sys.argv[1]))
     what = job.args["seed"]
     if what == FITS:
@@ -55,6 +57,10 @@ def main() -> None:
 
 
 def _measure(job: Job, reports: Reports) -> None:
+    for answer in ("a", "b") if job.args["seed"] == ASKS else ():
+        answers = [{"asked": [{"role": "user", "content": "Why?"}], "answer": answer, "reference": "c"}]
+        (score,) = reports.ask("judge", answers=answers)["scores"]
+        reports.report("step", step=1, steps=2, loss=-1.0 if score is None else score, remaining_s=1.0)
     if job.held_out:
         reports.report("measured", at=1, loss=job.held_out.share)
     if job.planted:

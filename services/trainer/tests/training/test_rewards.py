@@ -19,7 +19,8 @@ from tidemill_trainer.errors import ModelNotFound, RewardModelRefused
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.training.domain.recipe import recipe_of
 from tidemill_trainer.training.domain.rewards import LengthBounds, Reward, check_names
-from tidemill_trainer.training.domain.run import RunState, RunWasQueued, run_id
+from tidemill_trainer.training.domain.run import RunState, run_id
+from tidemill_trainer.training.domain.run_events import RunWasQueued
 from tidemill_trainer.training.messages import plan_message, run_event, run_message, settings_of
 
 JUDGE = Reward(reward_model="judge")

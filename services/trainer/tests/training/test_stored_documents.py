@@ -66,7 +66,7 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
     idle = PLAN | {"owed": None}
     assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle | added
     reward = {**dict.fromkeys(("reward_model", "pattern", "json_schema"), ""), "weight": 0.5, "length": None}
-    rewards = [{**reward, "rouge_l": True, "citation": False}]
+    rewards = [{**reward, "rouge_l": True, "citation": False, "judge": {"id": "tone", "max_calls": 9}}]
     written = PLAN | {"authors": ["user:ada"], "rewards": rewards, "teacher": "large@1"}
     space = [{"setting": "lora.r", "range": None, "choices": [4, 8]}]
     pruning = {"keep_percent": 25.0, "startup_trials": 3, "warmup_measurements": 0}
@@ -109,6 +109,7 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "notes": "",
         "source": "",
         "parameters": [],
+        "judge": None,
     }
     of_progress: dict[str, Any] = {
         "held_out_losses": [],
@@ -117,6 +118,9 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "curves": [],
         "peak_memory_bytes": 0,
         "peak_device_memory_bytes": 0,
+        "judge_calls": 0,
+        "judged_answers": 0,
+        "unscored_answers": 0,
     }
     assert RUNS.encode(run) == {**RUN, **added, "progress": {**RUN["progress"], **of_progress}}
 
@@ -144,4 +148,5 @@ def test_what_is_not_sent_is_of_training_itself() -> None:
         "smaller_than",
         "requester",
         "waiting",
+        "judge",
     }

@@ -14,7 +14,8 @@ from tidemill_core.errors import InvalidInput
 from tidemill_testkit.clocks import NOON
 from tidemill_trainer.errors import ModelNotFound, TeacherRefused
 from tidemill_trainer.registry.domain.model_version import ModelVersion
-from tidemill_trainer.training.domain.run import RunState, RunWasQueued, run_id
+from tidemill_trainer.training.domain.run import RunState, run_id
+from tidemill_trainer.training.domain.run_events import RunWasQueued
 from tidemill_trainer.training.messages import plan_message, run_event, run_message, settings_of
 
 DISTILL: dict[str, Any] = {"method": "distill", "teacher": "large"}

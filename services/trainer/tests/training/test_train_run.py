@@ -17,7 +17,8 @@ from tidemill_trainer.registry.domain.sources import TrainedSource
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import RunLimits
-from tidemill_trainer.training.domain.run import RunHasFailed, RunHasSucceeded, RunState
+from tidemill_trainer.training.domain.run import RunState
+from tidemill_trainer.training.domain.run_events import RunHasFailed, RunHasSucceeded
 from tidemill_trainer.training.ports import Fitted, RunFolder
 
 

@@ -22,7 +22,8 @@ from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import TrainingPlanNotFound
 from tidemill_trainer.registry.domain.sources import OpenAiSource
 from tidemill_trainer.training.domain.plan import RunLimits, TrainingPlan
-from tidemill_trainer.training.domain.run import RunState, RunWasQueued, run_id
+from tidemill_trainer.training.domain.run import RunState, run_id
+from tidemill_trainer.training.domain.run_events import RunWasQueued
 from tidemill_trainer.training.mongo import PLANS
 
 BOB = Caller(project="other", subject="bob")

@@ -3,12 +3,14 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.registry.domain.memorisation import CanaryGroup, Memorisation
@@ -22,6 +24,8 @@ from tidemill_trainer.training.domain.trial import HeldOut
 from tidemill_trainer.training.ports import (
     Begun,
     Fitted,
+    Judged,
+    JudgedAnswer,
     Measured,
     Memorised,
     ModelFolders,
@@ -34,7 +38,7 @@ from tidemill_trainer.training.ports import (
 from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
 
 PRETENDS = Path(__file__).with_name("pretend_training.py")
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS, STARTS = range(10)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS, STARTS, ASKS = range(11)
 STARTED_BYTES = 400 * 1024**2
 GIGABYTE = 1024**3
 SAVING_AFTER_S = 5.0
@@ -273,3 +277,65 @@ async def test_a_process_dies_with_its_parent(tmp_path: Path) -> None:
     await parent.wait()
 
     await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+class Judging:
+    """Scores answers as scripted, with an end or a failure in place of a score."""
+
+    def __init__(self, *scores: float | Exception | None) -> None:
+        self._scores = [*scores]
+        self.asked: list[JudgedAnswer] = []
+        self.waiting = asyncio.Event()
+
+    async def scores(self, answers: Sequence[JudgedAnswer]) -> Sequence[float | None]:
+        self.asked += answers
+        if not self._scores:
+            self.waiting.set()
+            await asyncio.Event().wait()
+        score = self._scores.pop(0)
+        if isinstance(score, Exception):
+            raise score
+        return [score]
+
+    @property
+    def counted(self) -> Judged:
+        return Judged(calls=len(self.asked), answers=len(self.asked), unscored=0)
+
+
+async def test_a_process_is_given_the_scores_of_the_answers_that_it_sends(tmp_path: Path) -> None:
+    judging = Judging(0.5, None)
+
+    reports = await reports_of(replace(job_in(tmp_path, what=ASKS), judging=judging))
+
+    said = [each.loss for each in reports if isinstance(each, Stepped)]
+    assert said == [2.5, 0.5, -1.0]
+    assert [each.calls for each in reports if isinstance(each, Judged)] == [1, 2]
+    assert judging.asked[0] == JudgedAnswer(asked=[("user", "Why?")], answer="a", reference="c")
+    assert not children()
+
+
+async def test_a_process_that_is_not_judged_ends_with_the_reason(tmp_path: Path) -> None:
+    away = DependencyUnavailable("down", dependency="evaluator")
+
+    with pytest.raises(DependencyUnavailable):
+        await reports_of(replace(job_in(tmp_path, what=ASKS), judging=Judging(0.5, away)))
+
+    assert not children()
+
+
+async def test_a_process_that_ends_while_its_answers_are_judged_is_not_waited_for(tmp_path: Path) -> None:
+    judging = Judging()
+    job = replace(job_in(tmp_path, what=ASKS), judging=judging)
+    failing = asyncio.create_task(failure_of(job))
+    await asyncio.wait_for(judging.waiting.wait(), 60)
+    (child,) = children()
+
+    child.kill()
+
+    assert (await asyncio.wait_for(failing, 60)).reason == "CRASHED"
+
+
+async def test_the_time_limit_of_a_process_holds_while_its_answers_are_judged(tmp_path: Path) -> None:
+    failed = await failure_of(replace(job_in(tmp_path, what=ASKS, seconds=3.0), judging=Judging()))
+
+    assert failed.reason == "TIME_LIMIT"

@@ -140,6 +140,13 @@ class LengthReward(Declared):
     max_characters: Annotated[int, Field(ge=0, description="0 means unlimited")] = 0
 
 
+class JudgeOfAnswers(Declared):
+    """A judge that is asked about each generated answer."""
+
+    id: Annotated[Slug, Field(description="pointwise, and measured: `tidemill judges measure`")]
+    max_calls: Annotated[int, Field(ge=0, description="of models, by one run; 0 means what the trainer allows")] = 0
+
+
 class Reward(Declared):
     """One thing that generated answers are rewarded for."""
 
@@ -153,10 +160,11 @@ class Reward(Declared):
     ] = None
     rouge_l: Annotated[Literal[True] | None, Field(description="ROUGE-L to the example's answer")] = None
     citation: Annotated[Literal[True] | None, Field(description="a marker of a passage, as [1]")] = None
+    judge: JudgeOfAnswers | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        kinds = ("reward_model", "pattern", "length", "json_schema", "rouge_l", "citation")
+        kinds = ("reward_model", "pattern", "length", "json_schema", "rouge_l", "citation", "judge")
         if sum(getattr(self, kind) is not None for kind in kinds) != 1:
             message = f"has exactly one of {', '.join(kinds)}"
             raise ValueError(message)

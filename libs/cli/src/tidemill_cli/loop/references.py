@@ -40,6 +40,7 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("training", "*", "base"): ("models", "derived"),
     ("training", "*", "teacher"): ("models", "training", "derived"),
     ("training", "*", "rewards", "*", "reward_model"): ("training",),
+    ("training", "*", "rewards", "*", "judge", "id"): ("judges",),
     ("derived", "*", "source"): ("training", "models", "derived"),
     ("judges", "*", "deployment"): ("deployments",),
     ("judges", "*", "members", "*"): ("judges",),

@@ -23,6 +23,7 @@ from tidemill.trainer.v1.sweep_pb2 import SweepBudget, SweepDimension, SweepPrun
 from tidemill.trainer.v1.training_pb2 import (
     MemorisationCheck,
     PlannedSweep,
+    TrainingJudge,
     TrainingLengthBounds,
     TrainingLimits,
     TrainingPlan,
@@ -135,7 +136,11 @@ def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Des
         "training",
         TrainingPlan,
         name,
-        (("dataset", part.dataset), *(("model", each.partition("@")[0]) for each in (part.base, part.teacher) if each)),
+        (
+            ("dataset", part.dataset),
+            *(("model", each.partition("@")[0]) for each in (part.base, part.teacher) if each),
+            *(("judge", each.judge.id) for each in part.rewards if each.judge),
+        ),
         labels=labels,
         dataset=part.dataset,
         base=part.base,
@@ -155,7 +160,9 @@ def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Des
 
 
 def _reward(part: learning.Reward) -> TrainingReward:
-    said = part.model_dump(exclude_none=True, exclude={"json_schema", "length"})
+    said = part.model_dump(exclude_none=True, exclude={"json_schema", "length", "judge"})
+    if part.judge:
+        said["judge"] = TrainingJudge(**part.judge.model_dump())
     if part.length:
         said["length"] = TrainingLengthBounds(**part.length.model_dump())
     if part.json_schema is not None:

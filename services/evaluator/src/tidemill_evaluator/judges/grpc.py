@@ -6,7 +6,8 @@ from tidemill.evaluator.v1 import judge_service_pb2 as pb
 from tidemill.evaluator.v1.judge_service_pb2_grpc import JudgeServiceServicer
 from tidemill_evaluator.judges.crud import CHANGEABLE, JudgeCrud
 from tidemill_evaluator.judges.measure_judge import StartMeasurement
-from tidemill_evaluator.judges.messages import judge_message, judge_of
+from tidemill_evaluator.judges.messages import judge_message, judge_of, material_of
+from tidemill_evaluator.judges.score_answer import ScoreAnswer
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, required, write_of
 
 
@@ -16,6 +17,7 @@ class GrpcJudgeService(JudgeServiceServicer):
 
     judges: JudgeCrud
     measure: StartMeasurement
+    score: ScoreAnswer
 
     async def CreateJudge(self, request: pb.CreateJudgeRequest, _context: object) -> pb.CreateJudgeResponse:
         """See the contract."""
@@ -47,6 +49,18 @@ class GrpcJudgeService(JudgeServiceServicer):
             current_caller(), request.id, queue=request.queue, field=request.field, write=write_of(request)
         )
         return pb.MeasureJudgeResponse(judge=judge_message(measured))
+
+    async def PinJudge(self, request: pb.PinJudgeRequest, _context: object) -> pb.PinJudgeResponse:
+        """See the contract."""
+        pinned = await self.score.pin(current_caller(), request.id, model=request.model)
+        return pb.PinJudgeResponse(version=pinned.version, calls_per_answer=len(pinned.judging))
+
+    async def ScoreAnswer(self, request: pb.ScoreAnswerRequest, _context: object) -> pb.ScoreAnswerResponse:
+        """See the contract."""
+        score = await self.score.score(
+            current_caller(), request.id, version=request.version, material=material_of(request)
+        )
+        return pb.ScoreAnswerResponse(score=score)
 
     async def DeleteJudge(self, request: pb.DeleteJudgeRequest, _context: object) -> pb.DeleteJudgeResponse:
         """See the contract."""

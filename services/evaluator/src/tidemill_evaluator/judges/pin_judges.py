@@ -74,7 +74,7 @@ class PinJudges:
         for pinned in panel:
             version = versions[pinned.judge.id]
             if version != pinned.version:
-                message = f"judge {pinned.judge.id} was {version} when the evaluation began, and is {pinned.version}"
+                message = f"judge {pinned.judge.id} was pinned as {version}, and is {pinned.version}"
                 raise NoVerdict(JUDGE_CHANGED, message)
         return panel
 

@@ -16,6 +16,7 @@ from tidemill_evaluator.judges.mongo import JUDGES, measured_judges
 from tidemill_evaluator.judges.mongo_items import MongoJudgedItems
 from tidemill_evaluator.judges.pin_judges import PinJudges
 from tidemill_evaluator.judges.ports import DisagreementIntervals, JudgedItems, Judges, ReviewQueues
+from tidemill_evaluator.judges.score_answer import ScoreAnswer
 from tidemill_evaluator.judges.watch_drift import WatchDrift
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_kit.service.backend import Backend
@@ -33,13 +34,13 @@ class WiredJudges:
     leases: Leases
     controller: Controller[ResourceKey]
     start: StartMeasurement
+    score: ScoreAnswer
     judged: JudgedItems
 
     def servicer(self, gates_of: GatesOfJudge) -> GrpcJudgeService:
         """Return the RPCs."""
-        return GrpcJudgeService(
-            judges=JudgeCrud(judges=self.judges, judged=self.judged, gates_of=gates_of), measure=self.start
-        )
+        crud = JudgeCrud(judges=self.judges, judged=self.judged, gates_of=gates_of)
+        return GrpcJudgeService(judges=crud, measure=self.start, score=self.score)
 
 
 def wire_judges(settings: EvaluatorSettings, backend: Backend, *, intervals: DisagreementIntervals) -> WiredJudges:
@@ -90,6 +91,7 @@ def wire_judges(settings: EvaluatorSettings, backend: Backend, *, intervals: Dis
         leases=leases,
         controller=controller,
         start=StartMeasurement(judges=judges, queues=queues, enqueue=controller.enqueue),
+        score=ScoreAnswer(pins=pins, ask=ask, max_characters=settings.max_scored_characters),
         judged=judged,
     )
 

@@ -17,6 +17,7 @@ class RunQueued:
     base: str = ""
     reward_models: tuple[str, ...] = ()
     teacher: str = ""
+    judge_version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

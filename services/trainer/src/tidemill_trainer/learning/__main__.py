@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from queue import SimpleQueue
 
 from tidemill_core.errors import isolated
 from tidemill_trainer.learning.failures import stopped_by
@@ -18,8 +19,10 @@ def main() -> None:
     One of several ranks exits at once, without waiting for the threads of torch.distributed. Where it failed it exits
     with 1: torchrun, or rank 0, ends the others by that.
     """
-    die_with_parent(holds_input="TORCHELASTIC_RUN_ID" not in os.environ)  # torchrun holds none of its ranks' inputs
-    reports = Reports()
+    answers = SimpleQueue[str]()
+    holds_input = "TORCHELASTIC_RUN_ID" not in os.environ  # torchrun holds none of its ranks' inputs
+    die_with_parent(holds_input=holds_input, received=answers.put)
+    reports = Reports(answers.get)
     try:
         with isolated():
             with without_collections():

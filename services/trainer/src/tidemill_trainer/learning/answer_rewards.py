@@ -15,13 +15,17 @@ from peft import PeftModel
 from tidemill_core.rouge import rouge_l
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.judge_reward import JudgedReward
 from tidemill_trainer.learning.loading import load_config, load_model, load_tokenizer, scoring_config
+from tidemill_trainer.learning.reports import Reports, Unreported
 from tidemill_trainer.training.domain.rewards import LengthBounds, Reward, check_names, compiled, read_json
 
 CITATION = r"\[[1-9][0-9]{0,2}\]"
 _ANSWER = "answer"
 Check = Callable[[str, str], float]
 """Of an answer, and that of the example."""
+RewardFunction = Callable[..., list[Any]]
+"""Returns a number for each answer; a judge, None for one that it has not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +86,29 @@ class ModelReward:
         return bool(self._model.dtype is torch.bfloat16)
 
 
-def reward_functions(job: Job, tokenizer: Any, *, device: str, dtype: torch.dtype) -> list[Callable[..., list[float]]]:  # noqa: ANN401 - of transformers
-    """Return the rewards of a job; its reward models are loaded.
+def reward_functions(
+    job: Job,
+    tokenizer: Any,  # noqa: ANN401 - of transformers
+    reports: Reports | Unreported,
+    *,
+    device: str,
+    dtype: torch.dtype,
+) -> list[RewardFunction]:
+    """Return the rewards of a job; its reward models are loaded, and its judge is asked by way of `reports`.
 
     Raises:
         TrainingStopped: BAD_RECIPE, where a JSON Schema is none; BASE_NOT_TRAINABLE, of a reward model.
 
     """
-    return [
-        _model_reward(job, reward, tokenizer, device=device, dtype=dtype)
-        if reward.reward_model
-        else CheckReward(_check(reward), name)
-        for reward, name in zip(job.rewards, check_names(job.rewards), strict=True)
-    ]
+    found: list[RewardFunction] = []
+    for reward, name in zip(job.rewards, check_names(job.rewards), strict=True):
+        if reward.reward_model:
+            found.append(_model_reward(job, reward, tokenizer, device=device, dtype=dtype))
+        elif reward.judge:
+            found.append(JudgedReward(reports, name=name))
+        else:
+            found.append(CheckReward(_check(reward), name))
+    return found
 
 
 def _check(reward: Reward) -> Check:

@@ -111,6 +111,8 @@ class Prompted:
     row: Row
     reference: str
     """The answer of the example, which checks may compare with."""
+    asked: Turns
+    """The prompt, which a judge reads."""
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -125,7 +127,8 @@ class Prompted:
     @property
     def columns(self) -> Mapping[str, Any]:
         """The prompt as it is generated for, beside what rewards need."""
-        return {"prompt": self.row.tokens[: self.prompt], "reference": self.reference}
+        prompt = self.row.tokens[: self.prompt]
+        return {"prompt": prompt, "reference": self.reference, "asked": json.dumps(self.asked)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +304,7 @@ def _row(
     if answer_tokens and not keeps_answers:
         prompt = encoded(tokenizer, _begun(_marked(example.prompt, control), tokenizer))
         reference = "".join(turn["content"] for turn in example.completion)
-        return Prompted(Row([*prompt, *[0] * answer_tokens], len(prompt)), reference)
+        return Prompted(Row([*prompt, *[0] * answer_tokens], len(prompt)), reference, example.prompt)
     chosen = _answered(example.prompt, example.completion, tokenizer, control)
     if example.good is not None:
         return Labelled(chosen, good=example.good)

@@ -2,9 +2,8 @@
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -23,6 +22,7 @@ from tidemill_trainer.learning.vocabulary import AddedToken, extended_config
 from tidemill_trainer.training.domain.fit import Choice, Fit, choices
 from tidemill_trainer.training.domain.processes import undivided
 from tidemill_trainer.training.domain.recipe import Recipe, min_batch_size
+from tidemill_trainer.training.domain.steps import steps_of
 
 WORKING_BYTES = 48 * 1024**2
 """Memory besides libraries and tensors: threads, kernel workspaces, files being written."""
@@ -95,24 +95,6 @@ def _refuse_small_disk(job: Job, needed: int) -> None:
             f"{_smaller(job)}"
         )
         raise TrainingStopped(message, reason="DISK_FULL")
-
-
-def steps_of(args: Mapping[str, Any], *, rows: int) -> int:
-    """Return the number of steps of a training."""
-    if args["max_steps"] > 0:
-        return int(args["max_steps"])
-    if "num_generations" in args:
-        return math.ceil(float(args["num_train_epochs"]) * (rows // prompts_of_step(args)))
-    return math.ceil(float(args["num_train_epochs"]) * rows / _rows_of_step(args))
-
-
-def prompts_of_step(args: Mapping[str, Any]) -> int:
-    """Return how many prompts a step needs: of a method that generates, all answers to one are in it."""
-    return int(_rows_of_step(args) // args["num_generations"]) if "num_generations" in args else 1
-
-
-def _rows_of_step(args: Mapping[str, Any]) -> int:
-    return int(args["per_device_train_batch_size"] * args["gradient_accumulation_steps"])
 
 
 def _step_memory(  # noqa: PLR0913 - all of it is of one training

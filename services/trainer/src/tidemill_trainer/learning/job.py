@@ -11,7 +11,7 @@ from tidemill_trainer.training.domain.fit import Choice
 from tidemill_trainer.training.domain.memorisation import MemorisationCheck
 from tidemill_trainer.training.domain.methods import METHODS
 from tidemill_trainer.training.domain.recipe import Recipe
-from tidemill_trainer.training.domain.rewards import LengthBounds, Reward
+from tidemill_trainer.training.domain.rewards import JudgeReward, LengthBounds, Reward
 from tidemill_trainer.training.domain.trial import HeldOut
 
 NO_LIMIT = 1e9
@@ -127,10 +127,7 @@ class Job:
         received = json.loads(path.read_text(encoding="utf-8"))
         before, held_out, teacher = received["smaller_than"], received["held_out"], received["teacher"]
         planted = received["planted"]
-        rewards = [
-            Reward(**each | {"length": LengthBounds(**each["length"]) if each["length"] else None})
-            for each in received["rewards"]
-        ]
+        rewards = [_reward(each) for each in received["rewards"]]
         models = {name: ModelFiles(**each) for name, each in received["reward_models"].items()}
         return cls(
             **received
@@ -143,6 +140,17 @@ class Job:
                 "planted": _planted(planted) if planted else None,
             }
         )
+
+
+def _reward(received: Mapping[str, Any]) -> Reward:
+    length, judge = received["length"], received["judge"]
+    return Reward(
+        **{
+            **received,
+            "length": LengthBounds(**length) if length else None,
+            "judge": JudgeReward(**judge) if judge else None,
+        }
+    )
 
 
 def _planted(received: Mapping[str, Any]) -> Planted:

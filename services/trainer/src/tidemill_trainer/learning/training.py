@@ -1,5 +1,6 @@
 """Training of a LoRA adapter or of all weights by TRL and PEFT, from demonstrations or preferences."""
 
+import logging
 import math
 import platform
 import time
@@ -29,7 +30,8 @@ from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_co
 from tidemill_trainer.learning.environment import code_digest, processor_name
 from tidemill_trainer.learning.examples import AnyRow, labelled, read_examples, refuse_too_few, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
-from tidemill_trainer.learning.fitting import CHECKPOINTS_KEPT, fit_of, prompts_of_step, steps_of
+from tidemill_trainer.learning.fitting import CHECKPOINTS_KEPT, fit_of
+from tidemill_trainer.learning.guiding import guided_by
 from tidemill_trainer.learning.held_out import split
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.loading import load_config, load_model, load_tokenizer, scoring_config
@@ -44,6 +46,7 @@ from tidemill_trainer.training.domain.curves import Curve, extended, numbers_of
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.domain.recipe import answer_tokens, min_batch_size
+from tidemill_trainer.training.domain.steps import prompts_of_step, steps_of
 from tidemill_trainer.weight_files import format_of, refuse_unknown
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors", "tidemill-trainer")
@@ -71,6 +74,7 @@ def train(job: Job, reports: Reports) -> None:
     """
     transformers.utils.logging.set_verbosity_error()  # its warnings quote examples
     transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("trl").setLevel(logging.ERROR)  # ditto
     rank = Rank.of_process(job)
     job = replace(job, processes=rank.count)
     threads = max(1, (job.threads or torch.get_num_threads()) // rank.local_count)
@@ -96,7 +100,8 @@ def train(job: Job, reports: Reports) -> None:
         decided = ranks.shared(decided)
         job = replace(job, args=decided["args"])
         transformers.set_seed(job.args["seed"])  # before the adapter is initialized with random weights
-        trainer = _trainer(job, rows, base, device=device, dtype=dtype, held_out=held_out)
+        guided = guided_by(job, base.tokenizer, reports, device=device, dtype=dtype)
+        trainer = _trainer(job, rows, base, device=device, dtype=dtype, held_out=held_out, guided=guided)
         if job.args.get("packing"):
             refuse_mixed(trainer, name=job.base_name)
         reporter = _ProgressReporter(
@@ -292,7 +297,14 @@ def _rows(job: Job, tokenizer: Any) -> tuple[list[AnyRow], ExampleCounts]:  # no
 
 
 def _trainer(  # noqa: PLR0913 - all of it is of one training
-    job: Job, rows: list[AnyRow], base: _Base, *, device: str, dtype: torch.dtype, held_out: Sequence[AnyRow] = ()
+    job: Job,
+    rows: list[AnyRow],
+    base: _Base,
+    *,
+    device: str,
+    dtype: torch.dtype,
+    held_out: Sequence[AnyRow] = (),
+    guided: Mapping[str, Any],
 ) -> Trainer:
     kept = weights_format(job, dtype)
     model = load_model(Path(job.base), base.config, kept, name=job.base_name, scores=job.makes_reward_model)
@@ -307,26 +319,9 @@ def _trainer(  # noqa: PLR0913 - all of it is of one training
         eval_dataset=Dataset.from_list([dict(row.columns) for row in held_out]) if held_out else None,
         processing_class=base.tokenizer,
         peft_config=with_rows(LoraConfig(**job.lora), model, base.added) if job.use_peft else None,
-        **_rewards(job, base, device=device, dtype=dtype),
-        **_teacher(job, dtype),
+        **guided,
     )
     return trainer
-
-
-def _rewards(job: Job, base: _Base, *, device: str, dtype: torch.dtype) -> dict[str, Any]:
-    if not job.rewards:
-        return {}
-    from tidemill_trainer.learning.answer_rewards import reward_functions  # noqa: PLC0415 - with what only it needs
-
-    return {"reward_funcs": reward_functions(job, base.tokenizer, device=device, dtype=dtype)}
-
-
-def _teacher(job: Job, dtype: torch.dtype) -> dict[str, Any]:
-    if not job.teacher:
-        return {}
-    from tidemill_trainer.learning.teacher import load_teacher  # noqa: PLC0415 - with what only it needs
-
-    return {"teacher_model": load_teacher(job.teacher, dtype, name=job.teacher_name)}
 
 
 def _logged(args: Mapping[str, Any], *, rows: int) -> dict[str, Any]:

@@ -5,17 +5,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from tidemill_core.errors import InvalidInput, Violation
-from tidemill_trainer.errors import BaseNotTrainable, RecipeNotForBase, RewardModelRefused, TeacherRefused, listed
+from tidemill_core.application import Caller
+from tidemill_core.errors import InvalidInput, PreconditionFailed, Violation
+from tidemill_trainer.errors import (
+    BaseNotTrainable,
+    JudgeRefused,
+    RecipeNotForBase,
+    RewardModelRefused,
+    TeacherRefused,
+    listed,
+)
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.registry.domain.model_version import ModelVersion, VersionState
 from tidemill_trainer.registry.domain.reward_model import tokenizer_digest
 from tidemill_trainer.registry.domain.sources import OpenAiSource
-from tidemill_trainer.training.domain.guidance import Guidance
+from tidemill_trainer.training.domain.guidance import Guidance, PinnedJudge
 from tidemill_trainer.training.domain.plan import PlanSettings
-from tidemill_trainer.training.domain.rewards import Reward
+from tidemill_trainer.training.domain.rewards import JudgeReward, Reward, judge_of
+from tidemill_trainer.training.domain.run import TrainingRun
 from tidemill_trainer.training.domain.vocabulary import DEFAULT_LIMITS, VocabularyLimits
-from tidemill_trainer.training.ports import References
+from tidemill_trainer.training.ports import Judges, References
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +35,12 @@ class CheckPlan:
     """
 
     references: References
+    judges: Judges
     max_time: timedelta
     max_memory_bytes: int
     max_processes: int = 1
     vocabulary: VocabularyLimits = DEFAULT_LIMITS
+    max_judge_calls: int = 20_000
 
     async def __call__(self, project: str, plan_id: str, settings: PlanSettings) -> None:
         """Return if a run of the plan could start.
@@ -40,7 +51,7 @@ class CheckPlan:
             ModelVersionNotFound: names the versions that exist.
             BaseNotTrainable: the base is no set of full weights, or not ready.
             RecipeNotForBase: the recipe asks for what the base does not have.
-            RewardModelRefused, TeacherRefused: as `guidance`.
+            RewardModelRefused, TeacherRefused, JudgeRefused: as `guidance`.
 
         """
         await to_thread(
@@ -85,7 +96,7 @@ class CheckPlan:
         """Return the rewards and the teacher of a plan on a base, each model as `model@version`.
 
         Raises:
-            RewardModelRefused, TeacherRefused: as `guidance_of`.
+            RewardModelRefused, TeacherRefused, JudgeRefused: as `guidance_of`.
             ModelNotFound, ModelVersionNotFound: names those that exist.
 
         """
@@ -103,11 +114,15 @@ class CheckPlan:
         Raises:
             RewardModelRefused: it is none, is not ready, or scores tokens of another tokenizer than the base's.
             TeacherRefused: it has no weights here, or those are of another tokenizer, or of fewer tokens of context.
+            JudgeRefused: it may not decide, or would judge answers of its own model.
+            DependencyUnavailable: evaluator does not answer.
             ModelNotFound, ModelVersionNotFound: names those that exist.
 
         """
-        found, authors, teacher = list[Reward](), list[str](), given.teacher
+        found, authors, teacher, judge = list[Reward](), list[str](), given.teacher, None
         for index, each in enumerate(given.rewards):
+            if each.judge:
+                judge = await self._judge(project, index, each.judge, base)
             if not each.reward_model:
                 found.append(each)
                 continue
@@ -118,7 +133,37 @@ class CheckPlan:
             version = await self._teacher(project, teacher, base, max_length=int(str(args["max_length"])))
             teacher = version.id
             authors += version.authors
-        return Guidance(rewards=tuple(found), teacher=teacher, authors=tuple(authors))
+        return Guidance(rewards=tuple(found), teacher=teacher, authors=tuple(authors), judge=judge)
+
+    def within_calls(self, run: TrainingRun) -> TrainingRun:
+        """Return a run whose judge may be called as often as it is estimated to be.
+
+        Raises:
+            InvalidInput: names the estimate and the limit.
+
+        """
+        rewards = run.recipe.rewards
+        judge = judge_of(rewards)
+        limit = (judge.max_calls if judge else 0) or self.max_judge_calls
+        if (calls := run.estimated_judge_calls) > limit:
+            text = (
+                f"is {limit}, and a run on {run.dataset.examples} examples calls models up to {calls} times for its "
+                f"judge: raise it (the service allows {self.max_judge_calls}), or use fewer num_generations, steps or "
+                "epochs"
+            )
+            place = next(index for index, each in enumerate(rewards) if each.judge)
+            raise InvalidInput.at(field=f"plan.rewards[{place}].judge.max_calls", text=text)
+        return run
+
+    async def _judge(self, project: str, index: int, judge: JudgeReward, base: ModelVersion) -> PinnedJudge:
+        field = f"plan.rewards[{index}].judge"
+        if judge.max_calls > self.max_judge_calls:
+            text = f"is {judge.max_calls}; the limit is {self.max_judge_calls} (TRAINER_JUDGE_MAX_CALLS)"
+            raise InvalidInput.at(field=f"{field}.max_calls", text=text)
+        try:
+            return await self.judges.pin(Caller.of_service(project, "trainer"), judge.id, model=base.id)
+        except PreconditionFailed as error:
+            raise JudgeRefused(field, error) from error
 
     async def _teacher(self, project: str, reference: str, base: ModelVersion, *, max_length: int) -> ModelVersion:
         version = await self.references.version(project, reference, field="plan.teacher")

@@ -16,7 +16,8 @@ from tidemill_trainer.training.domain.imported_run import ImportedRun
 from tidemill_trainer.training.domain.memorisation import MemorisationCheck
 from tidemill_trainer.training.domain.plan import PlanSettings, TrainingPlan
 from tidemill_trainer.training.domain.progress import Progress
-from tidemill_trainer.training.domain.run import RunHasFailed, RunHasSucceeded, RunState, RunWasQueued, TrainingRun
+from tidemill_trainer.training.domain.run import RunState, TrainingRun
+from tidemill_trainer.training.domain.run_events import RunHasFailed, RunHasSucceeded, RunWasQueued
 from tidemill_trainer.training.domain.run_notes import RunNotes
 from tidemill_trainer.training.search_messages import search_message, search_of
 

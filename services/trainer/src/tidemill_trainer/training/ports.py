@@ -13,6 +13,7 @@ from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.reward_model import PairAccuracy
 from tidemill_trainer.training.domain.curves import Curve
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
+from tidemill_trainer.training.domain.guidance import PinnedJudge
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
 from tidemill_trainer.training.domain.recipe import Recipe
@@ -160,6 +161,11 @@ class RunFolder:
         return self.path / "held_out.jsonl"
 
     @property
+    def judged(self) -> Path:
+        """What a judge has said of generated answers, by digest, so that no checkpoint has it asked again."""
+        return self.path / "judged.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """Checkpoints from which a training resumes."""
         return self.path / "checkpoints"
@@ -182,7 +188,7 @@ class Folders(Protocol):
         ...
 
     async def clean(self, run: ResourceKey) -> None:
-        """Delete everything in the run's folder except checkpoints: the rest contains users' texts."""
+        """Delete everything in the run's folder except checkpoints and scores: the rest contains users' texts."""
         ...
 
     async def found(self) -> Sequence[ResourceKey]:
@@ -216,6 +222,57 @@ class ModelFolders:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedAnswer:
+    """A generated answer for a judge; `asked` are the turns before it, as role and text."""
+
+    asked: Sequence[tuple[str, str]]
+    answer: str
+    reference: str
+
+
+class Judges(Protocol):
+    """The judges of evaluator. Raises DependencyUnavailable, RateLimited if it, or what judges, does not answer."""
+
+    async def pin(self, caller: Caller, judge: str, *, model: str) -> PinnedJudge:
+        """Return the version that a judge is now, if it may score answers of `model@version`.
+
+        Raises:
+            PreconditionFailed: it may not, with evaluator's reason, or evaluator is not named here.
+
+        """
+        ...
+
+    async def score(self, caller: Caller, judge: str, *, version: str, answer: JudgedAnswer) -> float | None:
+        """Return the score, 0 to 1; None where it has not judged.
+
+        Raises:
+            InvalidInput: no judge is asked about such an answer.
+            PreconditionFailed: it is another version by now, or gone, or agrees too little with people.
+
+        """
+        ...
+
+
+class Judging(Protocol):
+    """What scores the answers of a run."""
+
+    async def scores(self, answers: Sequence[JudgedAnswer]) -> Sequence[float | None]:
+        """Return the score of each, None where it has none; what is known already is not asked again.
+
+        Raises:
+            TrainingFailed: the judge may not judge any more, does not judge, or its calls are spent.
+            DependencyUnavailable: it does not answer.
+
+        """
+        ...
+
+    @property
+    def counted(self) -> "Judged":
+        """What was asked so far."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
     """Input of a training process."""
 
@@ -243,6 +300,8 @@ class TrainingJob:
     """Of a reward model: whether the folder has a held-out split to measure it on."""
     canary_origin: str = ""
     """What canaries are drawn by, where the recipe plants any."""
+    judging: Judging | None = None
+    """Of the recipe's judge, if it has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,7 +366,16 @@ class Memorised:
     memorisation: Memorisation
 
 
-Report = Fitted | Begun | Stepped | Saved | Measured | Scored | Memorised
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Reported when answers were judged: how many calls and answers there are so far, and those without a score."""
+
+    calls: int
+    answers: int
+    unscored: int
+
+
+Report = Fitted | Begun | Stepped | Saved | Measured | Scored | Memorised | Judged
 
 
 class Trainings(Protocol):

@@ -66,9 +66,10 @@ class QueueRun:
         """Return the run without saving it; raises as `CheckPlan.base_of`."""
         base, now = await self.check.base_of(plan.project, plan.settings), self.clock.now()
         guidance = await self.check.guidance(plan.project, plan.settings, base)
-        return TrainingRun.queue(
+        run = TrainingRun.queue(
             run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts, guidance=guidance
         )
+        return self.check.within_calls(run)
 
     async def retry(self, caller: Caller, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
         """Queue a failed or cancelled run again; until it has begun, its base is resolved again.

@@ -85,7 +85,7 @@ class RunFolders:
 
 def _clean(folder: RunFolder) -> None:
     for path in folder.path.glob("*"):
-        if path == folder.checkpoints:
+        if path in {folder.checkpoints, folder.judged}:
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

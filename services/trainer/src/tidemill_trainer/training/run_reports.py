@@ -7,7 +7,7 @@ from tidemill_trainer.training.domain.curves import extended
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.run import TrainingRun
-from tidemill_trainer.training.ports import Begun, Fitted, Measured, Memorised, Report, Saved, Scored, Stepped
+from tidemill_trainer.training.ports import Begun, Fitted, Judged, Measured, Memorised, Report, Saved, Scored, Stepped
 
 
 class RunReports:
@@ -62,6 +62,13 @@ class RunReports:
                 case Memorised():
                     self.memorised = True
                     self.progress = replace(self.progress, memorisation=report.memorisation)
+                case Judged():
+                    self.progress = replace(
+                        self.progress,
+                        judge_calls=report.calls,
+                        judged_answers=report.answers,
+                        unscored_answers=report.unscored,
+                    )
                 case Stepped():
                     self.progress = _stepped(self.progress, report)
 

@@ -28,6 +28,7 @@ from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, RunState, TrainingRun
 from tidemill_trainer.training.domain.trial import DATASET_CHANGED
 from tidemill_trainer.training.fetch_models import FetchModels
+from tidemill_trainer.training.judge_answers import JudgeAnswers
 from tidemill_trainer.training.ports import (
     Bases,
     Datasets,
@@ -96,6 +97,7 @@ class TrainRun:
     folders: Folders
     trainings: Trainings
     register: RegisterTrained
+    judging: JudgeAnswers
     needs: TrainingNeeds
     queue: RunQueue
     clock: Clock
@@ -270,6 +272,7 @@ class TrainRun:
             teacher=await models.teacher(run),
             measures_accuracy=measures_accuracy,
             canary_origin=canary_origin(run.project, run.plan),
+            judging=await self.judging.of(run, folder),
         )
         try:
             async with self.trainings.running(job) as reports:

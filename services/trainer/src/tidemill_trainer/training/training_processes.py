@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.ports import (
     Begun,
     Fitted,
+    JudgedAnswer,
+    Judging,
     Measured,
     Memorised,
     ModelFolders,
@@ -86,7 +88,7 @@ class TrainingProcesses:
         ending = _Ending()
         watching = asyncio.create_task(_watch(process, job, ending))
         try:
-            yield _reports(process, ending)
+            yield _reports(process, ending, job.judging)
         finally:
             watching.cancel()
             kill_all(process)
@@ -130,7 +132,9 @@ def _files(folders: ModelFolders) -> ModelFiles:
     return ModelFiles(base=str(folders.base), adapter=str(folders.adapter or ""))
 
 
-async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> AsyncIterator[Report]:
+async def _reports(
+    process: asyncio.subprocess.Process, ending: _Ending, judging: Judging | None
+) -> AsyncIterator[Report]:
     """Yield the process's reports until it exits; raise unless it succeeded."""
     assert process.stdout is not None  # noqa: S101 - it was asked for
     async for line in process.stdout:
@@ -142,6 +146,9 @@ async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> Asyn
                 ending.saw(taken_by_all(process.pid))
                 report = replace(report, peak_memory_bytes=ending.peak_memory_bytes)
             yield report
+        elif received["event"] == "judge" and judging:
+            await _judge(process, judging, received["answers"])
+            yield judging.counted
         elif received["event"] == "failed":
             ending.why = ending.why or TrainingFailed(received["message"], reason=received["reason"])
         elif received["event"] == "done":
@@ -151,6 +158,29 @@ async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> Asyn
         raise ending.why
     if status or not ending.done:
         raise TrainingFailed(described_exit(status, what="the training process"), reason="CRASHED")
+
+
+async def _judge(process: asyncio.subprocess.Process, judging: Judging, answers: Sequence[Mapping[str, Any]]) -> None:
+    """Send the process the scores that it waits for; one that has exited waits no more."""
+    asked = [
+        JudgedAnswer(
+            asked=[(turn["role"], turn["content"]) for turn in each["asked"]],
+            answer=each["answer"],
+            reference=each["reference"],
+        )
+        for each in answers
+    ]
+    scoring, exiting = asyncio.ensure_future(judging.scores(asked)), asyncio.ensure_future(process.wait())
+    try:
+        await asyncio.wait({scoring, exiting}, return_when=asyncio.FIRST_COMPLETED)
+        if scoring.done() and process.stdin:
+            process.stdin.write(json.dumps({"scores": [*scoring.result()]}).encode() + b"\n")
+            with suppress(ConnectionError):  # it has exited, which its output says
+                await process.stdin.drain()
+    finally:
+        scoring.cancel()
+        exiting.cancel()
+        await asyncio.wait({scoring, exiting})
 
 
 def _report_of(received: Mapping[str, Any]) -> Report | None:

@@ -24,12 +24,14 @@ from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.domain.run import TrainingRun
 from tidemill_trainer.training.domain.vocabulary import VocabularyLimits
+from tidemill_trainer.training.evaluator_judges import EvaluatorJudges, UnknownJudges
 from tidemill_trainer.training.events import datasets
 from tidemill_trainer.training.grpc import GrpcTrainingService
 from tidemill_trainer.training.import_run import ImportRun
 from tidemill_trainer.training.ingest_datasets import IngestDatasets
+from tidemill_trainer.training.judge_answers import JudgeAnswers, JudgingLimits
 from tidemill_trainer.training.mongo import PLANS, RUN_LISTS, RUNS, MongoImportedRuns, deferring_plans, pending_runs
-from tidemill_trainer.training.ports import Datasets, PlannedSweeps, Plans, Runs
+from tidemill_trainer.training.ports import Datasets, Judges, PlannedSweeps, Plans, Runs
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.reconcile import refresh_queue, sweep_folders
 from tidemill_trainer.training.register_trained import RegisterTrained
@@ -72,6 +74,7 @@ class _Stores:
     plans: Plans
     runs: Runs
     datasets: Datasets
+    judges: Judges
 
 
 def wire_training(
@@ -100,7 +103,7 @@ def wire_training(
     )
     waiting.capacity.on_left = runs.serve
     refresh = Worker("run_queue", lambda: refresh_queue(waiting, runs.serve, every_s=settings.run_poll_interval_s))
-    check = _check(settings, registry)
+    check = _check(settings, registry, stores.judges)
     queue = QueueRun(runs=stores.runs, check=check, clock=SystemClock(), enqueue=runs.enqueue)
     start_deferred = StartDeferredRun(plans=stores.plans, queue=queue, sweeps=planned_sweeps)
     deferred: Controller[ResourceKey] = Controller(
@@ -172,15 +175,17 @@ def _queue_rules(settings: TrainerSettings) -> QueueRules:
     )
 
 
-def _check(settings: TrainerSettings, registry: Registry) -> CheckPlan:
+def _check(settings: TrainerSettings, registry: Registry, judges: Judges) -> CheckPlan:
     return CheckPlan(
         references=registry.shared,
+        judges=judges,
         max_time=timedelta(seconds=settings.run_time_s),
         max_memory_bytes=settings.run_memory_bytes,
         max_processes=settings.run_max_processes,
         vocabulary=VocabularyLimits(
             tokens=settings.run_max_added_tokens, characters=settings.run_max_added_token_characters
         ),
+        max_judge_calls=settings.judge_max_calls,
     )
 
 
@@ -219,7 +224,25 @@ def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:
             {name: backend.bucket(name) for name in settings.dataset_buckets.split(",")},
             shared=backend.shared(Shared.DATASET),
         ),
+        judges=_judges(backend, settings),
     )
+
+
+def _judges(backend: Backend, settings: TrainerSettings) -> Judges:
+    if not settings.evaluator_address:
+        return UnknownJudges()
+    channel = backend.channel("evaluator", settings.evaluator_address)
+    return EvaluatorJudges(channel, timeout_s=settings.judge_timeout_s)
+
+
+def _judging(settings: TrainerSettings, judges: Judges) -> JudgeAnswers:
+    limits = JudgingLimits(
+        max_calls=settings.judge_max_calls,
+        max_concurrent=settings.judge_max_concurrent,
+        wait_s=settings.judge_wait_s,
+        max_unscored=settings.judge_max_unscored,
+    )
+    return JudgeAnswers(judges=judges, limits=limits)
 
 
 def _train(  # noqa: PLR0913 - it is made of all of it
@@ -247,6 +270,7 @@ def _train(  # noqa: PLR0913 - it is made of all of it
         folders=folders,
         trainings=TrainingProcesses(_process_settings(settings)),
         register=RegisterTrained(register=registry.register, inspector=registry.inspector, folders=folders),
+        judging=_judging(settings, stores.judges),
         needs=TrainingNeeds(
             min_examples=settings.run_min_examples,
             max_fruitless=settings.run_fruitless_attempts,

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from tidemill.content.v1 import content_pb2 as tidemill_dot_content_dot_v1_dot_content__pb2
 from tidemill.evaluator.v1 import judge_pb2 as tidemill_dot_evaluator_dot_v1_dot_judge__pb2
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidemill/evaluator/v1/judge_service.proto\x12\x15tidemill.evaluator.v1\x1a google/protobuf/field_mask.proto\x1a!tidemill/evaluator/v1/judge.proto\x1a!tidemill/options/v1/options.proto\"l\n\x12\x43reateJudgeRequest\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"B\n\x13\x43reateJudgeResponse\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\"\x1d\n\x0fGetJudgeRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x10GetJudgeResponse\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\"\\\n\x11ListJudgesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"[\n\x12ListJudgesResponse\x12,\n\x06judges\x18\x01 \x03(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x12UpdateJudgeRequest\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"B\n\x13UpdateJudgeResponse\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\"j\n\x13MeasureJudgeRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"C\n\x14MeasureJudgeResponse\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\"Y\n\x12\x44\x65leteJudgeRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"B\n\x13\x44\x65leteJudgeResponse\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge2\xcf\x05\n\x0cJudgeService\x12z\n\x0b\x43reateJudge\x12).tidemill.evaluator.v1.CreateJudgeRequest\x1a*.tidemill.evaluator.v1.CreateJudgeResponse\"\x14\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08judge.id\x12k\n\x08GetJudge\x12&.tidemill.evaluator.v1.GetJudgeRequest\x1a\'.tidemill.evaluator.v1.GetJudgeResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12k\n\nListJudges\x12(.tidemill.evaluator.v1.ListJudgesRequest\x1a).tidemill.evaluator.v1.ListJudgesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12z\n\x0bUpdateJudge\x12).tidemill.evaluator.v1.UpdateJudgeRequest\x1a*.tidemill.evaluator.v1.UpdateJudgeResponse\"\x14\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08judge.id\x12w\n\x0cMeasureJudge\x12*.tidemill.evaluator.v1.MeasureJudgeRequest\x1a+.tidemill.evaluator.v1.MeasureJudgeResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12t\n\x0b\x44\x65leteJudge\x12).tidemill.evaluator.v1.DeleteJudgeRequest\x1a*.tidemill.evaluator.v1.DeleteJudgeResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidemill/evaluator/v1/judge_service.proto\x12\x15tidemill.evaluator.v1\x1a google/protobuf/field_mask.proto\x1a!tidemill/content/v1/content.proto\x1a!tidemill/evaluator/v1/judge.proto\x1a!tidemill/options/v1/options.proto\"l\n\x12\x43reateJudgeRequest\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"B\n\x13\x43reateJudgeResponse\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\"\x1d\n\x0fGetJudgeRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x10GetJudgeResponse\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\"\\\n\x11ListJudgesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"[\n\x12ListJudgesResponse\x12,\n\x06judges\x18\x01 \x03(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x12UpdateJudgeRequest\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"B\n\x13UpdateJudgeResponse\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\"j\n\x13MeasureJudgeRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"C\n\x14MeasureJudgeResponse\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge\",\n\x0fPinJudgeRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"=\n\x10PinJudgeResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x18\n\x10\x63\x61lls_per_answer\x18\x02 \x01(\x05\"\x95\x01\n\x12ScoreAnswerRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12-\n\x07\x65\x61rlier\x18\x03 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12\x10\n\x08question\x18\x04 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x05 \x01(\t\x12\x11\n\treference\x18\x06 \x01(\t\"3\n\x13ScoreAnswerResponse\x12\x12\n\x05score\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score\"Y\n\x12\x44\x65leteJudgeRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"B\n\x13\x44\x65leteJudgeResponse\x12+\n\x05judge\x18\x01 \x01(\x0b\x32\x1c.tidemill.evaluator.v1.Judge2\xc8\x07\n\x0cJudgeService\x12z\n\x0b\x43reateJudge\x12).tidemill.evaluator.v1.CreateJudgeRequest\x1a*.tidemill.evaluator.v1.CreateJudgeResponse\"\x14\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08judge.id\x12k\n\x08GetJudge\x12&.tidemill.evaluator.v1.GetJudgeRequest\x1a\'.tidemill.evaluator.v1.GetJudgeResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12k\n\nListJudges\x12(.tidemill.evaluator.v1.ListJudgesRequest\x1a).tidemill.evaluator.v1.ListJudgesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12z\n\x0bUpdateJudge\x12).tidemill.evaluator.v1.UpdateJudgeRequest\x1a*.tidemill.evaluator.v1.UpdateJudgeResponse\"\x14\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08judge.id\x12w\n\x0cMeasureJudge\x12*.tidemill.evaluator.v1.MeasureJudgeRequest\x1a+.tidemill.evaluator.v1.MeasureJudgeResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12v\n\x08PinJudge\x12&.tidemill.evaluator.v1.PinJudgeRequest\x1a\'.tidemill.evaluator.v1.PinJudgeResponse\"\x19\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\xa2\xb5\x18\x07trainer\x12\x7f\n\x0bScoreAnswer\x12).tidemill.evaluator.v1.ScoreAnswerRequest\x1a*.tidemill.evaluator.v1.ScoreAnswerResponse\"\x19\x88\xb5\x18\x04\x90\xb5\x18\x01\x9a\xb5\x18\x02id\xa2\xb5\x18\x07trainer\x12t\n\x0b\x44\x65leteJudge\x12).tidemill.evaluator.v1.DeleteJudgeRequest\x1a*.tidemill.evaluator.v1.DeleteJudgeResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,32 +45,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JUDGESERVICE'].methods_by_name['UpdateJudge']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\010judge.id'
   _globals['_JUDGESERVICE'].methods_by_name['MeasureJudge']._loaded_options = None
   _globals['_JUDGESERVICE'].methods_by_name['MeasureJudge']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\002id'
+  _globals['_JUDGESERVICE'].methods_by_name['PinJudge']._loaded_options = None
+  _globals['_JUDGESERVICE'].methods_by_name['PinJudge']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\002id\242\265\030\007trainer'
+  _globals['_JUDGESERVICE'].methods_by_name['ScoreAnswer']._loaded_options = None
+  _globals['_JUDGESERVICE'].methods_by_name['ScoreAnswer']._serialized_options = b'\210\265\030\004\220\265\030\001\232\265\030\002id\242\265\030\007trainer'
   _globals['_JUDGESERVICE'].methods_by_name['DeleteJudge']._loaded_options = None
   _globals['_JUDGESERVICE'].methods_by_name['DeleteJudge']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\002id'
-  _globals['_CREATEJUDGEREQUEST']._serialized_start=172
-  _globals['_CREATEJUDGEREQUEST']._serialized_end=280
-  _globals['_CREATEJUDGERESPONSE']._serialized_start=282
-  _globals['_CREATEJUDGERESPONSE']._serialized_end=348
-  _globals['_GETJUDGEREQUEST']._serialized_start=350
-  _globals['_GETJUDGEREQUEST']._serialized_end=379
-  _globals['_GETJUDGERESPONSE']._serialized_start=381
-  _globals['_GETJUDGERESPONSE']._serialized_end=444
-  _globals['_LISTJUDGESREQUEST']._serialized_start=446
-  _globals['_LISTJUDGESREQUEST']._serialized_end=538
-  _globals['_LISTJUDGESRESPONSE']._serialized_start=540
-  _globals['_LISTJUDGESRESPONSE']._serialized_end=631
-  _globals['_UPDATEJUDGEREQUEST']._serialized_start=634
-  _globals['_UPDATEJUDGEREQUEST']._serialized_end=791
-  _globals['_UPDATEJUDGERESPONSE']._serialized_start=793
-  _globals['_UPDATEJUDGERESPONSE']._serialized_end=859
-  _globals['_MEASUREJUDGEREQUEST']._serialized_start=861
-  _globals['_MEASUREJUDGEREQUEST']._serialized_end=967
-  _globals['_MEASUREJUDGERESPONSE']._serialized_start=969
-  _globals['_MEASUREJUDGERESPONSE']._serialized_end=1036
-  _globals['_DELETEJUDGEREQUEST']._serialized_start=1038
-  _globals['_DELETEJUDGEREQUEST']._serialized_end=1127
-  _globals['_DELETEJUDGERESPONSE']._serialized_start=1129
-  _globals['_DELETEJUDGERESPONSE']._serialized_end=1195
-  _globals['_JUDGESERVICE']._serialized_start=1198
-  _globals['_JUDGESERVICE']._serialized_end=1917
+  _globals['_CREATEJUDGEREQUEST']._serialized_start=207
+  _globals['_CREATEJUDGEREQUEST']._serialized_end=315
+  _globals['_CREATEJUDGERESPONSE']._serialized_start=317
+  _globals['_CREATEJUDGERESPONSE']._serialized_end=383
+  _globals['_GETJUDGEREQUEST']._serialized_start=385
+  _globals['_GETJUDGEREQUEST']._serialized_end=414
+  _globals['_GETJUDGERESPONSE']._serialized_start=416
+  _globals['_GETJUDGERESPONSE']._serialized_end=479
+  _globals['_LISTJUDGESREQUEST']._serialized_start=481
+  _globals['_LISTJUDGESREQUEST']._serialized_end=573
+  _globals['_LISTJUDGESRESPONSE']._serialized_start=575
+  _globals['_LISTJUDGESRESPONSE']._serialized_end=666
+  _globals['_UPDATEJUDGEREQUEST']._serialized_start=669
+  _globals['_UPDATEJUDGEREQUEST']._serialized_end=826
+  _globals['_UPDATEJUDGERESPONSE']._serialized_start=828
+  _globals['_UPDATEJUDGERESPONSE']._serialized_end=894
+  _globals['_MEASUREJUDGEREQUEST']._serialized_start=896
+  _globals['_MEASUREJUDGEREQUEST']._serialized_end=1002
+  _globals['_MEASUREJUDGERESPONSE']._serialized_start=1004
+  _globals['_MEASUREJUDGERESPONSE']._serialized_end=1071
+  _globals['_PINJUDGEREQUEST']._serialized_start=1073
+  _globals['_PINJUDGEREQUEST']._serialized_end=1117
+  _globals['_PINJUDGERESPONSE']._serialized_start=1119
+  _globals['_PINJUDGERESPONSE']._serialized_end=1180
+  _globals['_SCOREANSWERREQUEST']._serialized_start=1183
+  _globals['_SCOREANSWERREQUEST']._serialized_end=1332
+  _globals['_SCOREANSWERRESPONSE']._serialized_start=1334
+  _globals['_SCOREANSWERRESPONSE']._serialized_end=1385
+  _globals['_DELETEJUDGEREQUEST']._serialized_start=1387
+  _globals['_DELETEJUDGEREQUEST']._serialized_end=1476
+  _globals['_DELETEJUDGERESPONSE']._serialized_start=1478
+  _globals['_DELETEJUDGERESPONSE']._serialized_end=1544
+  _globals['_JUDGESERVICE']._serialized_start=1547
+  _globals['_JUDGESERVICE']._serialized_end=2515
 # @@protoc_insertion_point(module_scope)

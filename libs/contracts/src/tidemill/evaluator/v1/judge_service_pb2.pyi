@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from tidemill.content.v1 import content_pb2 as _content_pb2
 from tidemill.evaluator.v1 import judge_pb2 as _judge_pb2
 import builtins as _builtins
 import sys
@@ -309,6 +310,126 @@ class MeasureJudgeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MeasureJudgeResponse: _TypeAlias = MeasureJudgeResponse  # noqa: Y015
+
+@_typing.final
+class PinJudgeRequest(_message.Message):
+    """PinJudgeRequest names a judge, and whose answers it is to score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The judge's id. It has to be POINTWISE, and must not read passages."""
+    model: _builtins.str
+    """Optional. `model@version` that answers."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinJudgeRequest: _TypeAlias = PinJudgeRequest  # noqa: Y015
+
+@_typing.final
+class PinJudgeResponse(_message.Message):
+    """PinJudgeResponse carries the version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    CALLS_PER_ANSWER_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Output only. The version, as ScoreAnswer takes it."""
+    calls_per_answer: _builtins.int
+    """Output only. How many models are asked about each answer: 1, or the members of a jury."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        calls_per_answer: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls_per_answer", b"calls_per_answer", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinJudgeResponse: _TypeAlias = PinJudgeResponse  # noqa: Y015
+
+@_typing.final
+class ScoreAnswerRequest(_message.Message):
+    """ScoreAnswerRequest carries an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The judge's id."""
+    version: _builtins.str
+    """Required. The version, of PinJudge: refused (JUDGE_CHANGED) where the judge is another one by now."""
+    question: _builtins.str
+    """Required. The question. All texts together have at most as many characters as the evaluator's setting says."""
+    answer: _builtins.str
+    """Optional. The answer that is scored; an empty one is scored, too."""
+    reference: _builtins.str
+    """Optional. What judges that read references compare with."""
+    @_builtins.property
+    def earlier(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
+        """Optional. The turns before the question, of text alone."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        version: _builtins.str = ...,
+        earlier: _abc.Iterable[_content_pb2.Message] | None = ...,
+        question: _builtins.str = ...,
+        answer: _builtins.str = ...,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "earlier", b"earlier", "id", b"id", "question", b"question", "reference", b"reference", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreAnswerRequest: _TypeAlias = ScoreAnswerRequest  # noqa: Y015
+
+@_typing.final
+class ScoreAnswerResponse(_message.Message):
+    """ScoreAnswerResponse carries the score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """Output only. 0 to 1; unset where the judge did not judge: nonsense twice, or no answer in time."""
+    def __init__(
+        self,
+        *,
+        score: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___ScoreAnswerResponse: _TypeAlias = ScoreAnswerResponse  # noqa: Y015
 
 @_typing.final
 class DeleteJudgeRequest(_message.Message):

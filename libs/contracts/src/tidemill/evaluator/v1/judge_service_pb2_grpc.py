@@ -60,6 +60,16 @@ class JudgeServiceStub:
                 request_serializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.MeasureJudgeRequest.SerializeToString,
                 response_deserializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.MeasureJudgeResponse.FromString,
                 _registered_method=True)
+        self.PinJudge = channel.unary_unary(
+                '/tidemill.evaluator.v1.JudgeService/PinJudge',
+                request_serializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.PinJudgeRequest.SerializeToString,
+                response_deserializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.PinJudgeResponse.FromString,
+                _registered_method=True)
+        self.ScoreAnswer = channel.unary_unary(
+                '/tidemill.evaluator.v1.JudgeService/ScoreAnswer',
+                request_serializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.ScoreAnswerRequest.SerializeToString,
+                response_deserializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.ScoreAnswerResponse.FromString,
+                _registered_method=True)
         self.DeleteJudge = channel.unary_unary(
                 '/tidemill.evaluator.v1.JudgeService/DeleteJudge',
                 request_serializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.DeleteJudgeRequest.SerializeToString,
@@ -107,6 +117,21 @@ class JudgeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PinJudge(self, request, context):
+        """Returns the version that a judge is now, if it may reward what a model is trained on. Refused as gates refuse it: not
+        measured in this version, drifted, below the agreement that it was declared with, or to judge its own model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScoreAnswer(self, request, context):
+        """Has a judge score one answer, and stores nothing of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteJudge(self, request, context):
         """Deletes a judge; its history stays.
         """
@@ -141,6 +166,16 @@ def add_JudgeServiceServicer_to_server(servicer, server):
                     servicer.MeasureJudge,
                     request_deserializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.MeasureJudgeRequest.FromString,
                     response_serializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.MeasureJudgeResponse.SerializeToString,
+            ),
+            'PinJudge': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinJudge,
+                    request_deserializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.PinJudgeRequest.FromString,
+                    response_serializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.PinJudgeResponse.SerializeToString,
+            ),
+            'ScoreAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScoreAnswer,
+                    request_deserializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.ScoreAnswerRequest.FromString,
+                    response_serializer=tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.ScoreAnswerResponse.SerializeToString,
             ),
             'DeleteJudge': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteJudge,
@@ -284,6 +319,60 @@ class JudgeService:
             '/tidemill.evaluator.v1.JudgeService/MeasureJudge',
             tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.MeasureJudgeRequest.SerializeToString,
             tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.MeasureJudgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinJudge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.evaluator.v1.JudgeService/PinJudge',
+            tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.PinJudgeRequest.SerializeToString,
+            tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.PinJudgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.evaluator.v1.JudgeService/ScoreAnswer',
+            tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.ScoreAnswerRequest.SerializeToString,
+            tidemill_dot_evaluator_dot_v1_dot_judge__service__pb2.ScoreAnswerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,6 +28,12 @@ class JudgeServiceStub:
     """Measures in the background how far a judge agrees with people, on the resolved answers of a review queue. The
     result is in the judge.
     """
+    PinJudge: _aio.UnaryUnaryMultiCallable[_judge_service_pb2.PinJudgeRequest, _judge_service_pb2.PinJudgeResponse]
+    """Returns the version that a judge is now, if it may reward what a model is trained on. Refused as gates refuse it: not
+    measured in this version, drifted, below the agreement that it was declared with, or to judge its own model.
+    """
+    ScoreAnswer: _aio.UnaryUnaryMultiCallable[_judge_service_pb2.ScoreAnswerRequest, _judge_service_pb2.ScoreAnswerResponse]
+    """Has a judge score one answer, and stores nothing of it."""
     DeleteJudge: _aio.UnaryUnaryMultiCallable[_judge_service_pb2.DeleteJudgeRequest, _judge_service_pb2.DeleteJudgeResponse]
     """Deletes a judge; its history stays."""
 
@@ -75,6 +81,24 @@ class JudgeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Measures in the background how far a judge agrees with people, on the resolved answers of a review queue. The
         result is in the judge.
         """
+
+    @_abc_1.abstractmethod
+    def PinJudge(
+        self,
+        request: _judge_service_pb2.PinJudgeRequest,
+        context: _aio.ServicerContext[_judge_service_pb2.PinJudgeRequest, _abc.Awaitable[_judge_service_pb2.PinJudgeResponse]],
+    ) -> _abc.Awaitable[_judge_service_pb2.PinJudgeResponse]:
+        """Returns the version that a judge is now, if it may reward what a model is trained on. Refused as gates refuse it: not
+        measured in this version, drifted, below the agreement that it was declared with, or to judge its own model.
+        """
+
+    @_abc_1.abstractmethod
+    def ScoreAnswer(
+        self,
+        request: _judge_service_pb2.ScoreAnswerRequest,
+        context: _aio.ServicerContext[_judge_service_pb2.ScoreAnswerRequest, _abc.Awaitable[_judge_service_pb2.ScoreAnswerResponse]],
+    ) -> _abc.Awaitable[_judge_service_pb2.ScoreAnswerResponse]:
+        """Has a judge score one answer, and stores nothing of it."""
 
     @_abc_1.abstractmethod
     def DeleteJudge(

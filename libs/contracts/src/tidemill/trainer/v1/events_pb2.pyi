@@ -161,6 +161,7 @@ class TrainingRunQueued(_message.Message):
     BASE_FIELD_NUMBER: _builtins.int
     REWARD_MODELS_FIELD_NUMBER: _builtins.int
     TEACHER_FIELD_NUMBER: _builtins.int
+    JUDGE_VERSION_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     """Output only. The run."""
     seq: _builtins.int
@@ -173,6 +174,8 @@ class TrainingRunQueued(_message.Message):
     """Output only. `model@version` of the base."""
     teacher: _builtins.str
     """Output only. `model@version` of the teacher that it is distilled from; empty for other methods."""
+    judge_version: _builtins.str
+    """Output only. The version of the judge that rewards its answers, as the evaluator pins it; empty where none does."""
     @_builtins.property
     def reward_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. `model@version` of each reward model that its answers are rewarded by."""
@@ -187,10 +190,11 @@ class TrainingRunQueued(_message.Message):
         base: _builtins.str = ...,
         reward_models: _abc.Iterable[_builtins.str] | None = ...,
         teacher: _builtins.str = ...,
+        judge_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "plan", b"plan", "reward_models", b"reward_models", "run", b"run", "seq", b"seq", "teacher", b"teacher"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "judge_version", b"judge_version", "plan", b"plan", "reward_models", b"reward_models", "run", b"run", "seq", b"seq", "teacher", b"teacher"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -311,6 +311,7 @@ class TrainingReward(_message.Message):
     JSON_SCHEMA_FIELD_NUMBER: _builtins.int
     ROUGE_L_FIELD_NUMBER: _builtins.int
     CITATION_FIELD_NUMBER: _builtins.int
+    JUDGE_FIELD_NUMBER: _builtins.int
     weight: _builtins.float
     """Optional. What its number is multiplied by, above 0, to 100; unset means 1."""
     reward_model: _builtins.str
@@ -329,6 +330,12 @@ class TrainingReward(_message.Message):
     def length(self) -> Global___TrainingLengthBounds:
         """1 where the answer has so many characters."""
 
+    @_builtins.property
+    def judge(self) -> Global___TrainingJudge:
+        """A judge of the project, at most one of a plan: its score of the answer, 0 to 1. An answer that it does not judge has no
+        reward, and nothing is learnt from it.
+        """
+
     def __init__(
         self,
         *,
@@ -339,14 +346,15 @@ class TrainingReward(_message.Message):
         json_schema: _builtins.str = ...,
         rouge_l: _builtins.bool = ...,
         citation: _builtins.bool = ...,
+        judge: Global___TrainingJudge | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "citation", b"citation", "json_schema", b"json_schema", "kind", b"kind", "length", b"length", "pattern", b"pattern", "reward_model", b"reward_model", "rouge_l", b"rouge_l", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "citation", b"citation", "json_schema", b"json_schema", "judge", b"judge", "kind", b"kind", "length", b"length", "pattern", b"pattern", "reward_model", b"reward_model", "rouge_l", b"rouge_l", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "citation", b"citation", "json_schema", b"json_schema", "kind", b"kind", "length", b"length", "pattern", b"pattern", "reward_model", b"reward_model", "rouge_l", b"rouge_l", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "citation", b"citation", "json_schema", b"json_schema", "judge", b"judge", "kind", b"kind", "length", b"length", "pattern", b"pattern", "reward_model", b"reward_model", "rouge_l", b"rouge_l", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["reward_model", "pattern", "length", "json_schema", "rouge_l", "citation"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["reward_model", "pattern", "length", "json_schema", "rouge_l", "citation", "judge"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
@@ -354,6 +362,34 @@ class TrainingReward(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___TrainingReward: _TypeAlias = TrainingReward  # noqa: Y015
+
+@_typing.final
+class TrainingJudge(_message.Message):
+    """TrainingJudge is a judge that generated answers are sent to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The judge's id. It has to be POINTWISE, measured, and as much in agreement with people as it was declared with."""
+    max_calls: _builtins.int
+    """Optional. How many calls of models a run may make for it, one for each answer, of a jury one for each member; 0 means the
+    service's setting.
+    """
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        max_calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "max_calls", b"max_calls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingJudge: _TypeAlias = TrainingJudge  # noqa: Y015
 
 @_typing.final
 class TrainingLengthBounds(_message.Message):
@@ -571,6 +607,8 @@ class TrainingRun(_message.Message):
     PROCESSES_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     PREEMPTIONS_FIELD_NUMBER: _builtins.int
+    JUDGE_VERSION_FIELD_NUMBER: _builtins.int
+    ESTIMATED_JUDGE_CALLS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -616,6 +654,10 @@ class TrainingRun(_message.Message):
     """Output only. Its priority among the runs of the project."""
     preemptions: _builtins.int
     """Output only. How often it gave its place to a run of higher priority since it was queued."""
+    judge_version: _builtins.str
+    """Output only. The version of the judge that rewards its answers, as the evaluator pins it; empty where none does."""
+    estimated_judge_calls: _builtins.int
+    """Output only. How many calls of models its judge was estimated to take, when it was queued; 0 where it has none."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -707,10 +749,12 @@ class TrainingRun(_message.Message):
         processes: _builtins.int = ...,
         priority: _builtins.int = ...,
         preemptions: _builtins.int = ...,
+        judge_version: _builtins.str = ...,
+        estimated_judge_calls: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "progress", b"progress", "recipe", b"recipe", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "base_digest", b"base_digest", "create_time", b"create_time", "dataset_digest", b"dataset_digest", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "notes", b"notes", "parameters", b"parameters", "plan", b"plan", "preemptions", b"preemptions", "priority", b"priority", "processes", b"processes", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "source", b"source", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "trial", b"trial", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "base_digest", b"base_digest", "create_time", b"create_time", "dataset_digest", b"dataset_digest", "dataset_version", b"dataset_version", "estimated_judge_calls", b"estimated_judge_calls", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "judge_version", b"judge_version", "labels", b"labels", "message", b"message", "model_version", b"model_version", "notes", b"notes", "parameters", b"parameters", "plan", b"plan", "preemptions", b"preemptions", "priority", b"priority", "processes", b"processes", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "source", b"source", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "trial", b"trial", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -814,6 +858,9 @@ class TrainingProgress(_message.Message):
     PEAK_DEVICE_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     CURVES_FIELD_NUMBER: _builtins.int
     MEMORISATION_FIELD_NUMBER: _builtins.int
+    JUDGE_CALLS_FIELD_NUMBER: _builtins.int
+    JUDGED_ANSWERS_FIELD_NUMBER: _builtins.int
+    UNSCORED_ANSWERS_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Output only. Steps that are done."""
     steps: _builtins.int
@@ -824,6 +871,12 @@ class TrainingProgress(_message.Message):
     """Output only. The most memory that its process was seen to take, as its limit counts it; 0 before that is known."""
     peak_device_memory_bytes: _builtins.int
     """Output only. The most memory that it allocated on a GPU; 0 where it has none."""
+    judge_calls: _builtins.int
+    """Output only. Calls of models for its judge, over all attempts."""
+    judged_answers: _builtins.int
+    """Output only. Answers that its judge has scored, or should have."""
+    unscored_answers: _builtins.int
+    """Output only. Of these, answers without a score: nonsense, no answer in time, or too long."""
     @_builtins.property
     def remaining(self) -> _duration_pb2.Duration:
         """Output only. An estimate of what is left; unset before the first step."""
@@ -846,7 +899,7 @@ class TrainingProgress(_message.Message):
 
     @_builtins.property
     def curves(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainingCurve]:
-        """Output only. What the method logs beside the loss, such as `learning_rate` and `grad_norm`, sorted by name: at most 16
+        """Output only. What the method logs beside the loss, such as `learning_rate` and `grad_norm`, sorted by name: at most 17
         curves, of an imported run 64. Empty in lists.
         """
 
@@ -869,10 +922,13 @@ class TrainingProgress(_message.Message):
         peak_device_memory_bytes: _builtins.int = ...,
         curves: _abc.Iterable[Global___TrainingCurve] | None = ...,
         memorisation: _model_pb2.Memorisation | None = ...,
+        judge_calls: _builtins.int = ...,
+        judged_answers: _builtins.int = ...,
+        unscored_answers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "loss", b"loss", "memorisation", b"memorisation", "remaining", b"remaining", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "curves", b"curves", "held_out_losses", b"held_out_losses", "loss", b"loss", "losses", b"losses", "memorisation", b"memorisation", "peak_device_memory_bytes", b"peak_device_memory_bytes", "peak_memory_bytes", b"peak_memory_bytes", "remaining", b"remaining", "step", b"step", "steps", b"steps", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "accuracy", b"accuracy", "curves", b"curves", "held_out_losses", b"held_out_losses", "judge_calls", b"judge_calls", "judged_answers", b"judged_answers", "loss", b"loss", "losses", b"losses", "memorisation", b"memorisation", "peak_device_memory_bytes", b"peak_device_memory_bytes", "peak_memory_bytes", b"peak_memory_bytes", "remaining", b"remaining", "step", b"step", "steps", b"steps", "time", b"time", "unscored_answers", b"unscored_answers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
     _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015

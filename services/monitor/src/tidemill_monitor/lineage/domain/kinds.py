@@ -23,6 +23,8 @@ class Kind(StrEnum):
     ROLLOUT = "rollout"
     RETRIEVAL_EVALUATION = "retrieval_evaluation"
     HARNESS_RUN = "harness_run"
+    JUDGE_VERSION = "judge_version"
+    """A judge with the configuration that judges, as the evaluator pins it: `tone@2-0123456789ab`."""
 
 
 class Direction(Enum):
@@ -61,6 +63,7 @@ PUBLISHED_AS = Relation("published_as", Kind.CURATION, Kind.DATASET_VERSION)
 TRAINED_ON = Relation("trained_on", Kind.DATASET_VERSION, Kind.TRAINING_RUN)
 BASE_OF = Relation("base_of", Kind.MODEL_VERSION, Kind.TRAINING_RUN)
 REWARDED = Relation("rewarded", Kind.MODEL_VERSION, Kind.TRAINING_RUN)
+JUDGED = Relation("judged", Kind.JUDGE_VERSION, Kind.TRAINING_RUN)
 TAUGHT = Relation("taught", Kind.MODEL_VERSION, Kind.TRAINING_RUN)
 REGISTERED = Relation("registered", Kind.TRAINING_RUN, Kind.MODEL_VERSION)
 ADAPTED = Relation("adapted", Kind.MODEL_VERSION, Kind.MODEL_VERSION)

@@ -46,7 +46,7 @@ def _(event: trainer.RunQueued, meta: EventMeta) -> Updates:
     message = f"training of {event.plan} on {event.dataset_version} waits for its turn"
     part = event_part(meta, event, message, "plan", "dataset_version", state="queued")
     models = [(kinds.BASE_OF, event.base), *((kinds.REWARDED, each) for each in event.reward_models)]
-    models.append((kinds.TAUGHT, event.teacher))
+    models += [(kinds.TAUGHT, event.teacher), (kinds.JUDGED, event.judge_version)]
     return (update(ref, part, (kinds.TRAINED_ON, event.dataset_version), *models),)
 
 

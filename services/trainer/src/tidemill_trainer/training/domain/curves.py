@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-MAX_CURVES = 16
+MAX_CURVES = 17
 MAX_POINTS = 256
 MAX_NAME_LENGTH = 64
 _NOT_CURVES = frozenset({"loss", "epoch", "step", "total_flos"})

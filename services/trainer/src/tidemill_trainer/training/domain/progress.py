@@ -29,6 +29,11 @@ class Progress:
     """The most that its process was seen to take, as its limit counts it."""
     peak_device_memory_bytes: int = 0
     """The most that it allocated on a GPU."""
+    judge_calls: int = 0
+    """Calls of models for its judge, over all attempts."""
+    judged_answers: int = 0
+    unscored_answers: int = 0
+    """Of the judged ones, those without a score."""
 
     @property
     def loss(self) -> float | None:

@@ -1,4 +1,4 @@
-"""What generated answers are rewarded for: a reward model, or checks of a fixed list; no code of a project is run."""
+"""What generated answers are rewarded for: a model, a judge, or checks of a fixed list; no code of a project is run."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from tidemill_core.errors import Violation
+from tidemill_core.resources import slug_violations
 
 MAX_REWARDS = 8
 MAX_WEIGHT = 100.0
@@ -41,8 +42,16 @@ class LengthBounds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeReward:
+    """A judge of the evaluator, and how many calls of models a run may make for it; 0 is the service's limit."""
+
+    id: str = ""
+    max_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reward:
-    """One thing that is rewarded, of exactly one kind. All checks give 0 to 1; a reward model any number."""
+    """One thing that is rewarded, of exactly one kind. Checks and judges give 0 to 1; a reward model any number."""
 
     weight: float = 1.0
     reward_model: str = ""
@@ -57,6 +66,8 @@ class Reward:
     """ROUGE-L of the answer to that of the example."""
     citation: bool = False
     """1 where the answer has a marker of a passage: [1]."""
+    judge: JudgeReward | None = None
+    """What a judge scores it; an answer that it does not judge has no reward."""
 
     @property
     def kind(self) -> str:
@@ -68,7 +79,8 @@ class Reward:
     def settings(self) -> Mapping[str, object]:
         """What it was declared as."""
         value = getattr(self, self.kind)
-        return {self.kind: asdict(value) if isinstance(value, LengthBounds) else value, "weight": self.weight}
+        is_plain = not isinstance(value, LengthBounds | JudgeReward)
+        return {self.kind: value if is_plain else asdict(value), "weight": self.weight}
 
 
 def compiled(pattern: str) -> Any:  # noqa: ANN401 - of re2, which has no types
@@ -86,14 +98,26 @@ def reward_violations(rewards: Sequence[Reward], *, generates: bool) -> Iterator
         return
     if not 0 < len(rewards) <= MAX_REWARDS:
         yield Violation("plan.rewards", f"are {len(rewards)}; grpo needs 1 to {MAX_REWARDS}")
+    if len(judges := [each.judge.id for each in rewards if each.judge]) > 1:
+        text = f"name {len(judges)} judges; the limit is 1: name a jury, whose members are judges"
+        yield Violation("plan.rewards", text)
     for index, reward in enumerate(rewards):
         if why := _wrong_with(reward):
             yield Violation(f"plan.rewards[{index}]", why)
+        if reward.judge:
+            yield from _judge_violations(reward.judge, field=f"plan.rewards[{index}].judge")
+
+
+def _judge_violations(judge: JudgeReward, *, field: str) -> Iterator[Violation]:
+    yield from slug_violations(f"{field}.id", judge.id)
+    if judge.max_calls < 0:
+        text = f"is {judge.max_calls}; allowed: 1 or more, or 0 for what the service allows"
+        yield Violation(f"{field}.max_calls", text)
 
 
 def _wrong_with(reward: Reward) -> str:
     if not reward.kind:
-        return "must have exactly one of reward_model, pattern, length, json_schema, rouge_l, citation"
+        return "must have exactly one of reward_model, pattern, length, json_schema, rouge_l, citation, judge"
     if not 0 < reward.weight <= MAX_WEIGHT:
         return f"weight is {reward.weight}; allowed: above 0, to {MAX_WEIGHT:g}"
     if "/" in reward.reward_model:
@@ -175,3 +199,8 @@ def check_names(rewards: Sequence[Reward]) -> Sequence[str]:
     return [
         f"{kind}_{kinds[:index].count(kind) + 1}" if kinds.count(kind) > 1 else kind for index, kind in enumerate(kinds)
     ]
+
+
+def judge_of(rewards: Sequence[Reward]) -> JudgeReward | None:
+    """Return the judge among the rewards, None where there is none."""
+    return next((each.judge for each in rewards if each.judge), None)

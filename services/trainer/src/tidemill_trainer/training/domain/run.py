@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
-from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import derived_id
 from tidemill_core.approvals import with_author
 from tidemill_trainer.errors import (
@@ -20,38 +20,15 @@ from tidemill_trainer.errors import (
 )
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
-from tidemill_trainer.training.domain.guidance import Guidance
+from tidemill_trainer.training.domain.guidance import Guidance, PinnedJudge
 from tidemill_trainer.training.domain.losses import thinned
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.recipe import Recipe
+from tidemill_trainer.training.domain.run_events import RunHasFailed, RunHasSucceeded, RunWasQueued
 from tidemill_trainer.training.domain.run_notes import RunNotes
 from tidemill_trainer.training.domain.trial import Trial
 from tidemill_trainer.training.domain.waiting import Waiting
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunWasQueued(Event):
-    """The run waits for a worker, for the first time or again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunHasSucceeded(Event):
-    """The run registered a version."""
-
-    model_version: str
-    seconds: float
-    loss: float | None
-    fit: Fit | None = None
-    examples: ExampleCounts | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunHasFailed(Event):
-    """The run failed or was cancelled."""
-
-    reason: str
-    message: str
 
 
 class RunState(Enum):
@@ -139,6 +116,8 @@ class TrainingRun(Aggregate):
     waiting: Waiting = field(default_factory=Waiting)
     processes: int = 1
     """How many compute it together."""
+    judge: PinnedJudge | None = None
+    """The version of the judge that rewards its answers, if one does."""
     trial: Trial | None = None
     """None for all that are no trial. A trial registers nothing and emits no events: its sweep does."""
 
@@ -176,6 +155,7 @@ class TrainingRun(Aggregate):
             authors=plan.authors,
             sweep=sweep,
             trial=trial,
+            judge=guidance.judge if guidance else None,
         )
         queued._credit(guidance.authors if guidance else ())
         if trial is None:
@@ -194,6 +174,16 @@ class TrainingRun(Aggregate):
     def reward_models(self) -> Sequence[str]:
         """The versions, `model@version`, that reward its answers."""
         return tuple(dict.fromkeys(each.reward_model for each in self.recipe.rewards if each.reward_model))
+
+    @property
+    def judge_version(self) -> str:
+        """The version of its judge, "" where it has none."""
+        return self.judge.version if self.judge else ""
+
+    @property
+    def estimated_judge_calls(self) -> int:
+        """How many calls of models its judge takes at most, if every judgement can be read; 0 without one."""
+        return self.judge.calls_of(self.recipe.args, rows=self.dataset.examples) if self.judge else 0
 
     @property
     def dataset_digest(self) -> str:
@@ -352,6 +342,7 @@ class TrainingRun(Aggregate):
         if not self.has_begun:
             self.base = base
             self.recipe = replace(self.recipe, rewards=guidance.rewards, teacher=guidance.teacher)
+            self.judge = guidance.judge
             self._credit(guidance.authors)
         if self.reason == OUT_OF_MEMORY:
             self.smaller_than = self.fit.choice if self.fit and limits.memory_auto else None
