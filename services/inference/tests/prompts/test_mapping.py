@@ -47,9 +47,15 @@ def test_a_prompt_is_stored_as_it_always_was() -> None:
 
     origin = VersionOrigin(prompt="main", version=2, digest="m")
     prompt.forked_from = origin
-    prompt.versions = [replace(prompt.latest, merged_from=(origin,), contains=(origin,), contributors=("user:eve",))]
+    prompt.versions = [replace(prompt.latest, merged_from=(origin,), contains=(origin,), contains_after=(origin,))]
+    prompt.versions = [replace(prompt.latest, contributors=("user:eve",))]
     stored = {"prompt": "main", "version": 2, "digest": "m"}
-    inherited = {"merged_from": [stored], "contains": [stored], "contributors": ["user:eve"]}
+    inherited = {
+        "merged_from": [stored],
+        "contains": [stored],
+        "contains_after": [stored],
+        "contributors": ["user:eve"],
+    }
     branch = {**now, "forked_from": stored, "versions": [{**now["versions"][0], **inherited}]}
     assert PROMPTS.encode(prompt) == branch
     assert PROMPTS.decode(IDENTITY, branch, 1) == prompt
@@ -57,7 +63,7 @@ def test_a_prompt_is_stored_as_it_always_was() -> None:
 
 def test_a_prompt_is_sent_whole() -> None:
     assert unsent(prompt_pb2.Prompt, Prompt) == set()
-    assert unsent(prompt_pb2.PromptVersion, PromptVersion) == {"contains"}  # what merges need
+    assert unsent(prompt_pb2.PromptVersion, PromptVersion) == {"contains", "contains_after"}  # what merges need
     assert unsent(prompt_pb2.PromptOrigin, VersionOrigin) == set()
     assert unsent(prompt_pb2.PromptContent, PromptContent) == set()
 

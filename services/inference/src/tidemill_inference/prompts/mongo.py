@@ -8,7 +8,7 @@ PROMPTS = DocumentCodec(
     Prompt,
     {
         Prompt: Form(sparse={"label_protection", "label_moves", "forked_from"}),
-        PromptVersion: Form(sparse={"merged_from", "contains", "contributors"}),
+        PromptVersion: Form(sparse={"merged_from", "contains", "contains_after", "contributors"}),
     },
     event=event_message,
 )

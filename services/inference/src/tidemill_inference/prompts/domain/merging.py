@@ -41,7 +41,7 @@ class Merge:
 
     def bases(self) -> list[VersionOrigin]:
         """Return the last versions that both go on from, named in full."""
-        mine = self.target.contained(self.target.latest.number)
+        mine = self.target.contained()
         theirs = self.source.contained(self.version.number)
         shared = (self._older(mine[name], theirs[name]) for name in sorted(mine.keys() & theirs.keys()))
         common = [each for each in shared if each is not None]
@@ -89,12 +89,12 @@ class Merge:
             self.version,
             project=self.target.project,
             after=known.version if known else 0,
-            known=self.target.contained(self.target.latest.number),
+            known=self.target.contained(),
         )
 
     def _known(self) -> VersionOrigin | None:
         """Return the last version of the source that the target goes on from."""
-        found = self.target.contained(self.target.latest.number).get(self.source.full_name)
+        found = self.target.contained().get(self.source.full_name)
         return found if found is not None and self.source.has(found) else None
 
     def _older(self, one: VersionOrigin, other: VersionOrigin) -> VersionOrigin | None:

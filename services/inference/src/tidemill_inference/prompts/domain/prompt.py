@@ -50,6 +50,11 @@ class PromptVersion:
     """The last versions of other prompts that were merged into it."""
     contains: tuple[VersionOrigin, ...] = ()
     """The last versions of other prompts that it goes on from, and the version before it did not."""
+    contains_after: tuple[VersionOrigin, ...] = ()
+    """Further ones that were merged when it was the newest, and changed nothing: the next version goes on from them.
+
+    What it went on from itself stays as it was, since other prompts may go on from it by then.
+    """
     contributors: tuple[str, ...] = ()
     """The subjects that made what was forked or merged into it."""
 
@@ -114,7 +119,10 @@ class Prompt(Aggregate):
 
         """
         if self.versions and self.latest.digest == digest:
-            self._record_merge(inherited)
+            if inherited is not None:
+                after = with_origins(self.latest.contains_after, *inherited.contains)
+                merged_from = with_origins(self.latest.merged_from, inherited.origin)
+                self.versions[-1] = replace(self.latest, merged_from=merged_from, contains_after=after)
             return
         characters = sum(each.content.characters for each in self.versions) + content.characters
         if len(self.versions) >= MAX_VERSIONS or characters > MAX_CHARACTERS:
@@ -122,33 +130,34 @@ class Prompt(Aggregate):
         number = len(self.versions) + 1
         made = PromptVersion(number=number, digest=digest, content=content, create_time=now, creator=creator)
         if inherited is not None:
-            made = replace(made, contributors=tuple(each for each in inherited.contributors if each != creator))
+            contributors = tuple(each for each in inherited.contributors if each != creator)
+            made = replace(made, contains=inherited.contains, contributors=contributors)
+            if number == 1:
+                self.forked_from = inherited.origin
+            else:
+                made = replace(made, merged_from=(inherited.origin,))
         self.versions.append(made)
-        if number > 1:
-            self._record_merge(inherited)
-        elif inherited is not None:
-            self.forked_from, self.versions = inherited.origin, [replace(made, contains=inherited.contains)]
         origin = inherited.origin.text if inherited else ""
         self.pending.append(PromptVersionWasCreated(occurred_at=now, version=number, digest=digest, origin=origin))
-
-    def _record_merge(self, inherited: Inherited | None) -> None:
-        if inherited is None:
-            return
-        merged_from = with_origins(self.latest.merged_from, inherited.origin)
-        contains = with_origins(self.latest.contains, *inherited.contains)
-        self.versions[-1] = replace(self.latest, merged_from=merged_from, contains=contains)
 
     def has(self, origin: VersionOrigin) -> bool:
         """Return whether this version is one of its own, and not of a prompt of this name that was there before."""
         number = origin.version
         return 1 <= number <= len(self.versions) and self.versions[number - 1].digest == origin.digest
 
-    def contained(self, number: int) -> dict[str, VersionOrigin]:
-        """Return the last version of each prompt that a version goes on from, by full name; of its own, itself."""
+    def contained(self, number: int = 0) -> dict[str, VersionOrigin]:
+        """Return the last version of each prompt that a version goes on from, by full name; of its own, itself.
+
+        Without a number, those that the next version goes on from.
+        """
+        last = number or len(self.versions)
         found: dict[str, VersionOrigin] = {}
-        for version in self.versions[:number]:
-            found |= {each.prompt: each for each in (one.named_in_full(self.project) for one in version.contains)}
-        own = VersionOrigin(prompt=self.full_name, version=number, digest=self.versions[number - 1].digest)
+        for version in self.versions[:last]:
+            after = version.contains_after if version.number < last or not number else ()
+            for each in (*version.contains, *after):
+                origin = each.named_in_full(self.project)
+                found[origin.prompt] = origin
+        own = VersionOrigin(prompt=self.full_name, version=last, digest=self.versions[last - 1].digest)
         return found | {self.full_name: own}
 
     def approve(self, number: int, approval: Approval, *, caller: Caller) -> None:
