@@ -1,5 +1,6 @@
 """The table of bars: what it reads, what it says, and that measurements hand on what it asks for."""
 
+import ast
 import re
 import subprocess
 from importlib.util import find_spec
@@ -77,3 +78,37 @@ def test_lines_at_a_commit_are_those_that_git_shows_file_by_file(monkeypatch: py
 
     assert len(begun) == 1
     assert counted == [bars._git("show", f"{ref}:{path}").count("\n") for path in paths]  # noqa: SLF001 - ditto
+
+
+NESTED = """
+def a():
+    def b(): pass
+class C:
+    async def c(self): pass
+if 1:
+    def d(): pass
+else:
+    def e(): pass
+try:
+    def f(): pass
+except A:
+    def g(): pass
+else:
+    def h(): pass
+finally:
+    def i(): pass
+match 1:
+    case 1:
+        def j(): pass
+for x in y:
+    def k(): pass
+while 1:
+    with z:
+        def l(): pass
+"""
+
+
+def test_functions_are_found_wherever_they_are_defined() -> None:
+    found = [function.name for function in bars._functions(ast.parse(NESTED))]  # noqa: SLF001 - the rest reads files
+
+    assert sorted(found) == list("abcdefghijkl")

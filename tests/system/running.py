@@ -74,8 +74,8 @@ class Platform:
     addresses: Addresses
     project: str
 
-    def tidemill(self, *arguments: str, piped: str | None = None) -> Outcome:
-        """Run the command as a user would."""
+    def tidemill(self, *arguments: str, piped: str | None = None, at: Path = ROOT) -> Outcome:
+        """Run the command as a user would, in a folder."""
         named = {f"TIDEMILL_{name.upper()}_ADDRESS": address for name, address in self.addresses.services.items()}
         environment = os.environ | named
         environment |= {
@@ -90,7 +90,7 @@ class Platform:
             read.write((piped or "").encode())
             for each in (read, output, errors):
                 each.seek(0)
-            call = Call(environment=environment, arguments=arguments, folder=str(ROOT))
+            call = Call(environment=environment, arguments=arguments, folder=str(at))
             process = ImportedProgram.start(COMMAND, call, (read, output, errors))
             late, code = "", -1
             try:

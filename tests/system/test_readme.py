@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -22,9 +23,19 @@ def _project(platform: Platform) -> None:
     platform.tidemill("projects", "create", platform.project)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a reader's folder: the repository's examples, and documents of their own."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "docs" / "accounts").mkdir(parents=True)
+    (folder / "docs" / "accounts" / "passwords.md").write_text("# Passwords\n\nChoose `Reset` on the login page.\n")
+    return folder
+
+
 @pytest.mark.parametrize("command", [shown for shown in SHOWN if not shown.startswith(NEEDS_MORE)])
-def test_a_shown_command_works(platform: Platform, command: str) -> None:
+def test_a_shown_command_works(platform: Platform, folder: Path, command: str) -> None:
     piped = "sk-of-the-reader" if command.startswith("secrets set") else None
-    outcome = platform.tidemill(*shlex.split(command), piped=piped)
+    outcome = platform.tidemill(*shlex.split(command), piped=piped, at=folder)
 
     assert outcome.code == 0, outcome.output + outcome.errors
