@@ -10,6 +10,8 @@ same stack. What takes longest begins first, so that all processes end at about 
 what is heavy or needs servers, then the rest. Fixtures of the scope `package` in such a folder end with its last test.
 """
 
+import sys
+from collections.abc import Generator
 from collections.abc import Set as AbstractSet
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -24,6 +26,8 @@ SERVERS = frozenset({"stack", "stack_folder"})
 """Fixtures that start servers."""
 TOGETHER = ("system", "process")
 """Folders whose tests run in one process; the longest first."""
+
+_SLOW = frozenset({"torch"})
 
 
 class Together(pytest.Package):
@@ -50,6 +54,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave out what is heavy without importing it, which would load what it tests."""
     heavy = config.getoption("quick") and collection_path in config.getini("heavy_tests")
     return True if heavy else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail a file that imports a library that no quick test may: it takes longer than most of them together."""
+    known = _SLOW.isdisjoint(sys.modules)
+    report = yield
+    if collector.config.getoption("quick") and known and (slow := _SLOW.intersection(sys.modules)):
+        report.outcome = "failed"
+        report.longrepr = f"it imports {', '.join(slow)}, and no quick test may: name the file in heavy_tests"
+    return report
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

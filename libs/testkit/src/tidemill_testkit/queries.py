@@ -218,12 +218,16 @@ def declared_indexes() -> Iterator[Indexes]:
         yield indexes
 
 
-@pytest.fixture(autouse=True)
-def queries(request: pytest.FixtureRequest, declared_indexes: Indexes) -> Iterator[Recorder | None]:
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give the recorder to each test of a database: as a fixture of all, it cost the others more than they do."""
+    names: list[str] = getattr(item, "fixturenames", [])
+    if "queries" not in names and not {"stack", "database"}.isdisjoint(names):
+        names.insert(0, "queries")
+
+
+@pytest.fixture
+def queries(declared_indexes: Indexes) -> Iterator[Recorder]:
     """Record what the code under test asks MongoDB for, and fail the test where no index covers it."""
-    if not {"stack", "database"} & set(request.fixturenames):
-        yield None
-        return
     recorder = Recorder(declared_indexes)
     with pytest.MonkeyPatch.context() as patched:
         for name in _FILTERED:
