@@ -19,7 +19,10 @@ from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.evaluator.v1.evaluation_pb2 import Evaluation, EvaluationState, Gate, Reevaluate, Requirement, Verdict
 from tidemill.evaluator.v1.judge_pb2 import Judge, JudgeMeasurementState
 from tidemill.evaluator.v1.suite_pb2 import Case, Suite
+from tidemill.evaluator.v1.suite_proposal_pb2 import LiveAnswers, SuiteProposal
 from tidemill.feedback.v1 import review_pb2 as reviews
+from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
+from tidemill.feedback.v1.feedback_service_pb2 import SubmitFeedbackRequest
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest
@@ -27,6 +30,7 @@ from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill_client.connection import Addresses
 from tidemill_client.declared import Gates, Suites
 from tidemill_client.judges import Judges
+from tidemill_client.suite_proposals import SuiteProposals
 from tidemill_client.tidemill import Tidemill
 from tidemill_core.errors import PreconditionFailed
 from tidemill_testkit.stack import unique_name
@@ -223,3 +227,35 @@ async def test_judges_decide_as_far_as_they_agree_with_people(tidemill: Tidemill
         "judge:fair",
         "judge:jury",
     ]
+
+
+@RUNS
+@pytest.mark.timeout(900)
+async def test_reviewed_and_corrected_answers_become_cases_that_an_evaluation_asks(tidemill: Tidemill) -> None:
+    await reviewed(tidemill)
+    message = Message(role=Role.ROLE_USER, parts=[Part(text="Where is the odd key?")])
+    request = GenerateRequest(deployment="helpdesk", messages=[message], end_user="ada")
+    answer = (await tidemill.connection.inferences.Generate(request, timeout=60)).inference
+    right = Message(role=Role.ROLE_ASSISTANT, parts=[Part(text="In the drawer.")])
+    correction = Feedback(
+        inference=answer.id, metric="correction", end_user="ada", correction=Correction(output=[right])
+    )
+    await tidemill.connection.feedback.SubmitFeedback(SubmitFeedbackRequest(feedback=correction))
+    proposals = SuiteProposals(tidemill.connection)
+
+    of_queue = LiveAnswers(deployment="helpdesk", queue="answers", right_field="right")
+    by_review = await proposals.propose(SuiteProposal(suite="grown", live=of_queue))
+    corrected = LiveAnswers(deployment="helpdesk", corrections=True)
+    by_user = await proposals.propose(SuiteProposal(suite="grown", live=corrected))
+    accepted = [await proposals.accept(each.id, note="seen") for each in (by_review, by_user)]
+    suite = await Suites(tidemill.connection).get("grown")
+    started = await tidemill.evaluations.compare("helpdesk", ["grown"], candidate="writer@1")
+    done = await tidemill.evaluations.wait(started.id, within_s=240)
+
+    assert (by_review.case_count, by_user.case_count) == (REVIEWED // 2, 1), (by_review, by_user)
+    assert [(each.accepted_version, each.accepted_case_count) for each in accepted] == [(1, REVIEWED // 2), (2, 1)]
+    live = next(each for each in suite.cases if each.id == answer.id)
+    assert (live.question, live.reference, live.end_user) == ("Where is the odd key?", "In the drawer.", "ada")
+    assert {each.reference for each in suite.cases} == {GOOD, "In the drawer."}
+    assert done.state == EvaluationState.EVALUATION_STATE_COMPLETED, done
+    assert {(each.case_set, each.cases) for each in done.comparisons} >= {("suite:grown@2", REVIEWED // 2 + 1)}
