@@ -22,7 +22,7 @@ from tidemill_rag.collections.rebuild_index import RebuildIndex
 from tidemill_rag.collections.resolve_settings import ChunkingSpec, CollectionSpec, ResolveSettings
 from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.embedding.domain import MIN_KNOWN
-from tidemill_rag.embedding.ports import EmbeddedText, ResolvedModel
+from tidemill_rag.embedding.ports import EmbeddedText, ResolvedModel, TokenMatch
 from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable, GraphMissing, RerankerUnusable, TextTooLong
 from tidemill_rag.indexing.compare_points import ComparePoints
 from tidemill_rag.indexing.domain.chunking import Chunk, Cut, known_chunks
@@ -90,6 +90,10 @@ class WordModel:
             if each.tokens > self.max_tokens:
                 raise TextTooLong(number, limit=self.max_tokens)
         return embedded
+
+    async def match_tokens(self, project: str, pairs: Sequence[tuple[str, str]]) -> Sequence[TokenMatch]:
+        assert project
+        return [TokenMatch(precision=float(text == reference), recall=1.0) for text, reference in pairs]
 
     async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
         assert project

@@ -10,7 +10,7 @@ from tidemill.rag.v1.text_embedding_service_pb2_grpc import TextEmbeddingService
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, NotFound, TidemillError, Violation
 from tidemill_core.words import words_of
-from tidemill_evaluator.metrics.ports import MAX_TEXTS, TextRefused
+from tidemill_evaluator.metrics.ports import MAX_TEXTS, TextRefused, TokenMatch
 from tidemill_testkit.stubs.calls import Context, errors_of, with_reason
 
 _DIMENSIONS = 256
@@ -44,6 +44,7 @@ class InMemoryEmbedder:
         self.fails: list[TidemillError] = []
         """One for each call."""
         self.unusable: set[str] = set()
+        self.matched: list[tuple[str, str]] = []
         self.going_on: asyncio.Event | None = None
         """What calls wait for."""
         self.called = asyncio.Event()
@@ -56,6 +57,17 @@ class InMemoryEmbedder:
             message = f"{model} does not exist"
             raise NotFound(message)
         return self.versions[model]
+
+    async def match(self, caller: Caller, version: str, pairs: Sequence[tuple[str, str]]) -> Sequence[TokenMatch]:
+        """See `TokenMatcher.match`: equal words are near, others are not at all."""
+        assert caller.project
+        if self.fails:
+            raise self.fails.pop(0)
+        if version not in self.versions.values():
+            message = f"{version} does not exist"
+            raise NotFound(message)
+        self.matched += pairs
+        return [matched(*pair) for pair in pairs]
 
     async def embed(self, caller: Caller, version: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         assert caller.project
@@ -74,6 +86,14 @@ class InMemoryEmbedder:
                 raise TextRefused(number, too_long=too_long)
         self.calls.append(texts)
         return [self.words.of(text) for text in texts]
+
+
+def matched(text: str, reference: str) -> TokenMatch:
+    """Return the shares of words that the other text has."""
+    one, other = words_of(text), words_of(reference)
+    shares = (sum(word in there for word in here) / len(here) for here, there in ((one, other), (other, one)))
+    precision, recall = shares
+    return TokenMatch(precision=precision, recall=recall)
 
 
 class StubTextEmbeddings(TextEmbeddingServiceServicer):
@@ -96,3 +116,16 @@ class StubTextEmbeddings(TextEmbeddingServiceServicer):
                     raise with_reason(refused, reason="TEXT_TOO_LONG")
         vectors = [pb.Embedding(values=self.words.of(text)) for text in request.texts]
         return pb.EmbedResponse(model="minilm@2", embeddings=vectors)
+
+    async def CompareTokens(  # noqa: N802 - the RPC's
+        self, request: pb.CompareTokensRequest, context: Context
+    ) -> pb.CompareTokensResponse:
+        """Return how near the words of texts and references are."""
+        async with errors_of(context):
+            if not request.model.startswith("minilm"):
+                message = f"{request.model} does not exist"
+                raise NotFound(message)
+        found = [matched(each.text, each.reference) for each in request.pairs]
+        return pb.CompareTokensResponse(
+            model="minilm@2", matches=[pb.TokenMatch(precision=each.precision, recall=each.recall) for each in found]
+        )

@@ -1,6 +1,7 @@
 """Metrics of what texts mean: what is embedded, by which version, and what keeps them from a value."""
 
 import asyncio
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -26,7 +27,8 @@ SIMILARITY, FAITHFULNESS = "embedding_similarity:minilm", "faithfulness:collecti
 
 
 def family(embedder: InMemoryEmbedder) -> EmbeddingMetrics:
-    return EmbeddingMetrics(embedder=embedder, vectors=TextVectors(embedder=embedder), turns=Turns(1), max_sentences=64)
+    vectors = TextVectors(embedder=embedder)
+    return EmbeddingMetrics(embedder=embedder, matcher=embedder, vectors=vectors, turns=Turns(1), max_sentences=64)
 
 
 def pair(baseline: str | None, candidate: str | None, *passages: str) -> Pair:
@@ -46,6 +48,27 @@ async def test_both_sides_are_scored_by_the_pinned_versions_and_texts_are_embedd
     assert scores.baseline == pytest.approx(ones)
     assert scores.candidate == dict.fromkeys(ones, 0.0)
     assert [sorted(texts) for texts in embedder.calls] == [["it is number 1", "no"]] * 2  # of each model
+
+
+async def test_bert_score_is_the_f1_of_matched_tokens_and_a_blank_answer_matches_none() -> None:
+    embedder, name = InMemoryEmbedder(), "bert_score:minilm"
+    given = replace(pair("it is number 1 or 2", " "), pins={name: "minilm@2", SIMILARITY: "minilm@2"})
+
+    scores = await family(embedder).scores(ADA, [name, SIMILARITY], given)
+    of_one = await family(embedder).scores(ADA, [name], replace(given, baseline=None))
+
+    assert scores.baseline[name] == pytest.approx(2 * (4 / 6) * 1.0 / (4 / 6 + 1.0))
+    assert scores.candidate == {name: 0.0, SIMILARITY: 0.0}
+    assert scores.baseline.keys() == {name, SIMILARITY}
+    assert (of_one.baseline, of_one.candidate) == ({}, {name: 0.0})
+    assert embedder.matched == [("it is number 1 or 2", "it is number 1")]
+
+
+async def test_bert_score_of_a_model_that_is_gone_ends_the_evaluation() -> None:
+    embedder, name = InMemoryEmbedder(), "bert_score:minilm"
+
+    with pytest.raises(NoVerdict, match=f"{name} cannot be computed"):
+        await family(embedder).scores(ADA, [name], replace(pair("yes", "no"), pins={name: "lost@1"}))
 
 
 async def test_a_side_that_failed_has_no_scores_and_is_not_embedded() -> None:
@@ -234,6 +257,9 @@ async def test_rag_is_asked_by_the_pinned_version_and_its_refusals_are_those_of_
         embedder = RagEmbedder(channel, timeout_s=20.0)
         versions = [await embedder.version(ADA, each) for each in ("minilm", "collection:handbook")]
         vectors = await embedder.embed(ADA, "minilm@2", ["one", "two"])
+        (match,) = await embedder.match(ADA, "minilm@2", [("one two", "two")])
+        with pytest.raises(NotFound):
+            await embedder.match(ADA, "lost@1", [("one", "two")])
         with pytest.raises(NotFound):
             await embedder.version(ADA, "lost")
         with pytest.raises(TextRefused) as refused:
@@ -241,6 +267,7 @@ async def test_rag_is_asked_by_the_pinned_version_and_its_refusals_are_those_of_
     await server.stop(1.0)
 
     assert versions == ["minilm@2", "minilm@2"]
+    assert (match.precision, match.recall) == (0.5, 1.0)
     assert [*vectors[0], *vectors[1]] == pytest.approx([*stub.words.of("one"), *stub.words.of("two")])
     assert (refused.value.number, refused.value.too_long) == (1, True)
     assert [(each.model, each.collection, list(each.texts)) for each in stub.asked[:3]] == [

@@ -4,7 +4,7 @@ import pytest
 
 from services.rag.tests.fakes import ADA, EVE, Rag, spec, write
 from tidemill_core.errors import InvalidInput, NotFound
-from tidemill_rag.embedding.embed import MAX_TEXTS, EmbedTexts
+from tidemill_rag.embedding.embed import MAX_PAIRS, MAX_TEXTS, EmbedTexts
 from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable, IndexNotReady, TextTooLong
 
 
@@ -47,6 +47,37 @@ async def test_what_cannot_be_embedded_is_refused_by_name() -> None:
         await embed(ADA, model="remote", collection="", texts=["a"])
     with pytest.raises(NotFound):
         await embed(ADA, model="absent", collection="", texts=["a"])
+
+
+async def test_tokens_are_compared_by_a_model_or_by_that_of_a_collection() -> None:
+    rag = Rag()
+    await rag.handbook()
+    compare, pairs = embedding(rag).match_tokens, [("a tree", "a tree"), ("a tree", "a bush")]
+
+    model, by_model = await compare(ADA, model="words", collection="", pairs=pairs)
+    same, by_collection = await compare(ADA, model="", collection="handbook", pairs=pairs)
+
+    assert (model, same) == ("words@1", "words@1")
+    assert [each.precision for each in by_model] == [each.precision for each in by_collection] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("model", "pairs", "field"),
+    [
+        ("", [("a", "b")], "model"),
+        ("words", [], "pairs"),
+        ("words", [("a", "b")] * (MAX_PAIRS + 1), "pairs"),
+        ("words", [("a", "b"), ("a", " ")], "pairs[1]"),
+    ],
+)
+async def test_pairs_that_cannot_be_compared_are_refused_by_name(
+    model: str, pairs: list[tuple[str, str]], field: str
+) -> None:
+    rag = Rag()
+
+    with pytest.raises(InvalidInput) as refused:
+        await embedding(rag).match_tokens(ADA, model=model, collection="", pairs=pairs)
+    assert [each.field for each in refused.value.violations] == [field]
 
 
 async def test_a_collection_of_another_project_is_not_there() -> None:

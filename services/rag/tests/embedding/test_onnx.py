@@ -88,6 +88,11 @@ async def test_a_graph_has_the_vectors_of_torch_whatever_a_text_is_batched_with(
         alone = await exported.embed_query("acme", text)
         assert alone is not None
         assert cosine(alone, other) > 0.999
+    pairs = [(TEXTS[0], TEXTS[1]), (TEXTS[1], TEXTS[1])]
+    matches = [await model.match_tokens("acme", pairs) for model in (plain, exported)]
+    for before, after in zip(*matches, strict=True):
+        known = (before.precision, before.recall)
+        assert (after.precision, after.recall) == pytest.approx(known, abs=0.02)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])

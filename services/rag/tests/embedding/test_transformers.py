@@ -60,6 +60,31 @@ async def test_whole_texts_have_the_vectors_of_passages_and_are_refused_beyond_t
     assert refused.value.violations[0].field == "texts[1]"
 
 
+async def test_tokens_are_matched_as_bert_score_is_defined(model: TransformersEmbedding) -> None:
+    text, reference = "the weather is cold today", "it is freezing today"
+    matched, same, blank, long = await model.match_tokens(
+        "acme", [(text, reference), (text, text), ("\u200b", text), ("a " * 900, "a")]
+    )
+
+    states = [await states_of(model, each) for each in (text, reference)]
+    cosines = [[cosine(one, other) for other in states[1]] for one in states[0]]
+    assert matched.precision == pytest.approx(sum(map(max, cosines)) / len(cosines), abs=1e-4)
+    assert matched.recall == pytest.approx(sum(map(max, zip(*cosines, strict=True))) / len(states[1]), abs=1e-4)
+    assert (same.precision, same.recall) == pytest.approx((1.0, 1.0), abs=1e-4)
+    assert (blank.precision, blank.recall) == (0.0, 0.0), "it has no token but special ones"
+    assert 0 < long.precision <= 1
+
+
+async def states_of(model: TransformersEmbedding, text: str) -> list[list[float]]:
+    """Return the states of a text's tokens without the first and last one, of length 1, by the network alone."""
+    torch, network = model._torch, model._network  # noqa: SLF001 - what the definition is computed by
+    (ids,) = await model._tokenizer.encode("acme", [text], limit=256)  # noqa: SLF001 - ditto
+    with torch.inference_mode():
+        hidden = network(input_ids=torch.tensor([ids])).last_hidden_state[0, 1:-1].float()
+        found: list[list[float]] = torch.nn.functional.normalize(hidden, dim=1).tolist()
+    return found
+
+
 def test_a_model_without_sentence_transformers_files_is_pooled_by_mean_up_to_its_positions() -> None:
     config = EmbeddingConfig.read({"config.json": b'{"max_position_embeddings": 128}'})
 

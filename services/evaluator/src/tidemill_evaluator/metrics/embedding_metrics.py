@@ -12,11 +12,12 @@ from tidemill_evaluator.metrics.domain.embedding import (
     NAMES,
     EmbeddedTexts,
     EmbeddingMetric,
+    EmbeddingScore,
     embedding_metric_in,
 )
 from tidemill_evaluator.metrics.domain.metric import GivenAnswer, Metric, Pair, PairScores, Scores
 from tidemill_evaluator.metrics.embedding_scores import embedding_score
-from tidemill_evaluator.metrics.ports import Embedder
+from tidemill_evaluator.metrics.ports import Embedder, TokenMatch, TokenMatcher
 from tidemill_evaluator.metrics.text_vectors import TextVectors, Vectors
 from tidemill_kit.workers.fair_share import Turns
 
@@ -31,6 +32,7 @@ class EmbeddingMetrics:
     """
 
     embedder: Embedder
+    matcher: TokenMatcher
     vectors: TextVectors
     turns: Turns
     max_sentences: int
@@ -108,10 +110,35 @@ class EmbeddingMetrics:
         ]
         try:
             vectors = await self.vectors(caller, version, needed) if needed else {}
+            of_tokens = await self._of_tokens(caller, version, metrics, (baseline, candidate))
         except _UNUSABLE as error:
             raise _unavailable(next(iter(metrics)), error) from error
-        work = partial(_of_sides, metrics, baseline, candidate, vectors)
-        return await self.turns.in_thread(caller.project, work)
+        of_texts = {name: each for name, each in metrics.items() if each.score is not EmbeddingScore.BERT_SCORE}
+        work = partial(_of_sides, of_texts, baseline, candidate, vectors)
+        return of_tokens | await self.turns.in_thread(caller.project, work)
+
+    async def _of_tokens(
+        self,
+        caller: Caller,
+        version: str,
+        metrics: Mapping[str, EmbeddingMetric],
+        sides: Sequence[EmbeddedTexts | None],
+    ) -> PairScores:
+        """Return what compares tokens: rag does, so that their states need not be sent."""
+        names = [name for name, each in metrics.items() if each.score is EmbeddingScore.BERT_SCORE]
+        pairs = [(side.answer, side.reference) for side in sides if side and side.answer and side.reference]
+        found = iter(await self.matcher.match(caller, version, pairs) if names and pairs else ())
+
+        def scored(side: EmbeddedTexts | None) -> Scores:
+            if side is None or not side.reference:
+                return {}
+            match = next(found) if side.answer else TokenMatch(precision=0.0, recall=0.0)
+            return dict.fromkeys(names, match.f1)
+
+        if not names:
+            return PairScores()
+        baseline, candidate = map(scored, sides)
+        return PairScores(baseline=baseline, candidate=candidate)
 
     def _texts(self, pair: Pair, answered: GivenAnswer | None) -> EmbeddedTexts | None:
         if answered is None:

@@ -1,6 +1,7 @@
 """Ports of metrics."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from tidemill_core.application import Caller
@@ -53,6 +54,34 @@ class Embedder(Protocol):
         Raises:
             TextRefused: naming the first one.
             NotFound, InvalidInput, PreconditionFailed, DependencyUnavailable: as `version`.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenMatch:
+    """How near the tokens of a text and of a reference are, each to its nearest of the other; -1 to 1."""
+
+    precision: float
+    recall: float
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of both, 0 to 1; 0 where one is not positive."""
+        if min(self.precision, self.recall) <= 0:
+            return 0.0
+        return min(1.0, 2 * self.precision * self.recall / (self.precision + self.recall))
+
+
+class TokenMatcher(Protocol):
+    """Compares texts token by token, by models of the registry, or by those of collections."""
+
+    async def match(self, caller: Caller, version: str, pairs: Sequence[tuple[str, str]]) -> Sequence[TokenMatch]:
+        """Return how near each text and its reference are, by a `model@version`.
+
+        Raises:
+            NotFound, InvalidInput, PreconditionFailed, DependencyUnavailable: as `Embedder.version`.
 
         """
         ...

@@ -10,7 +10,7 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Internal, InvalidInput
 from tidemill_core.grpc.context import acting_as
 from tidemill_evaluator.metrics.domain.embedding import COLLECTION
-from tidemill_evaluator.metrics.ports import TextRefused
+from tidemill_evaluator.metrics.ports import TextRefused, TokenMatch
 
 _PROBE = "?"
 """Asks for the version of a model, which comes with a vector only."""
@@ -18,7 +18,7 @@ _TOO_LONG = "TEXT_TOO_LONG"
 
 
 class RagEmbedder:
-    """Implements `ports.Embedder`."""
+    """Implements `ports.Embedder` and `ports.TokenMatcher`."""
 
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
         self._rag = TextEmbeddingServiceStub(channel)
@@ -43,13 +43,28 @@ class RagEmbedder:
             raise TextRefused(number, too_long=error.reason == _TOO_LONG) from error
         return [list(each.values) for each in reply.embeddings]
 
+    async def match(self, caller: Caller, version: str, pairs: Sequence[tuple[str, str]]) -> Sequence[TokenMatch]:
+        """See `TokenMatcher.match`."""
+        asked = [pb.TextPair(text=text, reference=reference) for text, reference in pairs]
+        request = pb.CompareTokensRequest(model=version, pairs=asked)
+        try:
+            with acting_as(caller):
+                reply = await self._rag.CompareTokens(request, timeout=self._timeout_s)
+        except (DeadlineExceeded, Internal) as error:
+            raise _away(error) from error
+        return [TokenMatch(precision=each.precision, recall=each.recall) for each in reply.matches]
+
     async def _call(self, caller: Caller, request: pb.EmbedRequest) -> pb.EmbedResponse:
         try:
             with acting_as(caller):
                 return await self._rag.Embed(request, timeout=self._timeout_s)
         except (DeadlineExceeded, Internal) as error:
-            message = f"rag does not answer: {error.message}"
-            raise DependencyUnavailable(message, dependency="rag") from error
+            raise _away(error) from error
+
+
+def _away(error: DeadlineExceeded | Internal) -> DependencyUnavailable:
+    message = f"rag does not answer: {error.message}"
+    return DependencyUnavailable(message, dependency="rag")
 
 
 def _number_in(error: InvalidInput) -> int | None:

@@ -30,6 +30,7 @@ def wire_metrics(
     embedder = RagEmbedder(rag, timeout_s=settings.answer_timeout_s)
     embeddings = EmbeddingMetrics(
         embedder=embedder,
+        matcher=embedder,
         vectors=TextVectors(embedder=embedder),
         turns=turns,
         max_sentences=settings.max_embedded_sentences,

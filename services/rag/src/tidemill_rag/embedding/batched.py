@@ -4,11 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 from cachetools import LRUCache
+from numpy.typing import NDArray
 
 from tidemill_rag.embedding.config import EmbeddingConfig
 from tidemill_rag.embedding.domain import MIN_KNOWN
-from tidemill_rag.embedding.ports import EmbeddedText
+from tidemill_rag.embedding.ports import EmbeddedText, TokenMatch
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer
 from tidemill_rag.errors import TextTooLong
@@ -43,6 +45,10 @@ class BatchedEmbedding(ABC):
     def _embed(self, batch: Sequence[Sequence[int]]) -> Vectors:
         """Return the vectors of texts, which are pooled as configured and have length 1; blocks."""
 
+    @abstractmethod
+    def _states(self, batch: Sequence[Sequence[int]]) -> Sequence[NDArray[np.float32]]:
+        """Return the states of the last layer of each text's tokens, shape (tokens, dimensions); blocks."""
+
     async def cut(self, project: str, content: DocumentContent, cut: Cut) -> tuple[Sequence[Chunk], int]:
         """See `EmbeddingModel.cut`."""
         return await self._tokenizer.cut(project, content, cut)
@@ -62,6 +68,22 @@ class BatchedEmbedding(ABC):
         return [
             EmbeddedText(vector=vector, tokens=len(tokens)) for vector, tokens in zip(vectors, encoded, strict=True)
         ]
+
+    async def match_tokens(self, project: str, pairs: Sequence[tuple[str, str]]) -> Sequence[TokenMatch]:
+        """See `EmbeddingModel.match_tokens`."""
+        texts = [text for pair in pairs for text in pair]
+        special, *encoded = await self._tokenizer.encode(project, ["", *texts], limit=self._config.max_tokens)
+        both = [(encoded[place], encoded[place + 1]) for place in range(0, len(encoded), 2)]
+        return await self._threads.run_all(project, [partial(self._match, each, frozenset(special)) for each in both])
+
+    def _match(self, pair: tuple[Sequence[int], Sequence[int]], special: frozenset[int]) -> TokenMatch:
+        text, reference = (
+            _of_words(states, tokens, special) for states, tokens in zip(self._states(pair), pair, strict=True)
+        )
+        if not (len(text) and len(reference)):
+            return TokenMatch(precision=0.0, recall=0.0)
+        cosines = text @ reference.T
+        return TokenMatch(precision=float(cosines.max(axis=1).mean()), recall=float(cosines.max(axis=0).mean()))
 
     async def _encoded(self, project: str, texts: Sequence[str], *, limit: int) -> Sequence[Sequence[int]]:
         prompted = [self._config.passage_prompt + text for text in texts]
@@ -98,6 +120,14 @@ class BatchedEmbedding(ABC):
             vector = (await self._threads.run(project, lambda: self._embed([ids]), urgent=True))[0]
         self._asked[asked] = vector
         return vector
+
+
+def _of_words(states: NDArray[np.float32], tokens: Sequence[int], special: frozenset[int]) -> NDArray[np.float32]:
+    """Return the states of the tokens that are not special, of length 1."""
+    kept = states[[token not in special for token in tokens]]
+    lengths = np.linalg.norm(kept, axis=1, keepdims=True)
+    found: NDArray[np.float32] = kept / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return found
 
 
 def micro_batches(encoded: Sequence[Sequence[int]], *, max_tokens: int = TOKENS_PER_BATCH) -> list[list[int]]:

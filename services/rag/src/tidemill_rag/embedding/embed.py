@@ -8,10 +8,10 @@ from tidemill_core.errors import Violation
 from tidemill_core.resources import refuse
 from tidemill_rag.collections.domain.index_version import IndexVersion
 from tidemill_rag.collections.ports import Collections, found
-from tidemill_rag.embedding.ports import EmbeddedText, EmbeddingModels
+from tidemill_rag.embedding.ports import EmbeddedText, EmbeddingModel, EmbeddingModels, TokenMatch
 from tidemill_rag.errors import IndexNotReady
 
-MAX_TEXTS = 128
+MAX_TEXTS, MAX_PAIRS = 128, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +34,29 @@ class EmbedTexts:
 
         """
         refuse(_violations(model, collection, texts))
+        reference, loaded = await self._loaded(caller, model=model, collection=collection)
+        return reference, await loaded.embed_whole(caller.project, texts)
+
+    async def match_tokens(
+        self, caller: Caller, *, model: str, collection: str, pairs: Sequence[tuple[str, str]]
+    ) -> tuple[str, Sequence[TokenMatch]]:
+        """Return `model@version` that embedded, and how near the tokens of each text and its reference are.
+
+        Raises:
+            InvalidInput, NotFound, IndexNotReady, EmbeddingUnusable: as for vectors.
+
+        """
+        refuse(_pair_violations(model, collection, pairs))
+        reference, loaded = await self._loaded(caller, model=model, collection=collection)
+        return reference, await loaded.match_tokens(caller.project, pairs)
+
+    async def _loaded(self, caller: Caller, *, model: str, collection: str) -> tuple[str, EmbeddingModel]:
         if collection:
             index = await self._live_index(caller, collection)
             reference, quantized = index.embedding, index.quantized
         else:
             reference, quantized = (await self.models.resolve(caller, model)).reference, None
-        loaded = await self.models.load(caller, reference, quantized=quantized)
-        return reference, await loaded.embed_whole(caller.project, texts)
+        return reference, await self.models.load(caller, reference, quantized=quantized)
 
     async def _live_index(self, caller: Caller, name: str) -> IndexVersion:
         collection = await found(self.collections, caller.project, name)
@@ -49,9 +65,23 @@ class EmbedTexts:
         return collection.live
 
 
-def _violations(model: str, collection: str, texts: Sequence[str]) -> Iterator[Violation]:
+def _pair_violations(model: str, collection: str, pairs: Sequence[tuple[str, str]]) -> Iterator[Violation]:
+    yield from _source_violations(model, collection)
+    if not 0 < len(pairs) <= MAX_PAIRS:
+        yield Violation("pairs", f"has {len(pairs)}; send 1 to {MAX_PAIRS}")
+    for number, pair in enumerate(pairs):
+        if not all(map(str.strip, pair)):
+            yield Violation(f"pairs[{number}]", "has an empty text")
+            return
+
+
+def _source_violations(model: str, collection: str) -> Iterator[Violation]:
     if bool(model) == bool(collection):
         yield Violation("model", "name a model or a collection, and not both")
+
+
+def _violations(model: str, collection: str, texts: Sequence[str]) -> Iterator[Violation]:
+    yield from _source_violations(model, collection)
     if not 0 < len(texts) <= MAX_TEXTS:
         yield Violation("texts", f"has {len(texts)}; send 1 to {MAX_TEXTS}")
     for number, text in enumerate(texts):

@@ -22,3 +22,14 @@ class GrpcTextEmbeddingService(TextEmbeddingServiceServicer):
         return pb.EmbedResponse(
             model=model, embeddings=[pb.Embedding(values=each.vector, tokens=each.tokens) for each in embedded]
         )
+
+    async def CompareTokens(self, request: pb.CompareTokensRequest, _context: object) -> pb.CompareTokensResponse:
+        """Return how near the tokens of texts and references are."""
+        model, matches = await self.embed.match_tokens(
+            current_caller(),
+            model=request.model,
+            collection=request.collection,
+            pairs=[(each.text, each.reference) for each in request.pairs],
+        )
+        found = [pb.TokenMatch(precision=each.precision, recall=each.recall) for each in matches]
+        return pb.CompareTokensResponse(model=model, matches=found)

@@ -42,6 +42,10 @@ class OnnxEmbedding(BatchedEmbedding):
         vectors: Vectors = pooled(self._session, batch, self._config.pooling).tolist()
         return vectors
 
+    def _states(self, batch: Sequence[Sequence[int]]) -> Sequence[NDArray[np.float32]]:
+        hidden, lengths = hidden_states(self._session, batch)
+        return [states[:length] for states, length in zip(hidden, lengths, strict=True)]
+
 
 def opened_session(graph: "Path | bytes", threads_per_pass: int) -> Any:  # noqa: ANN401 - of a library without types
     """Return what runs a graph; several threads may at once."""
@@ -58,17 +62,26 @@ def opened_session(graph: "Path | bytes", threads_per_pass: int) -> Any:  # noqa
     return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
-def pooled(session: Any, batch: Sequence[Sequence[int]], pooling: str) -> NDArray[np.float32]:  # noqa: ANN401 - ditto
-    """Return a vector of length 1 for each text of a batch."""
+def hidden_states(
+    session: Any,  # noqa: ANN401 - ditto
+    batch: Sequence[Sequence[int]],
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Return the states of all tokens, padded ones too, and how many each text has."""
     lengths = np.array([len(tokens) for tokens in batch], dtype=np.int32)
     ids = np.zeros((len(batch), int(lengths.max())), dtype=np.int64)
     for row, tokens in enumerate(batch):
         ids[row, : len(tokens)] = tokens
     hidden: NDArray[np.float32] = session.run([HIDDEN], {IDS: ids, LENGTHS: lengths})[0]
+    return hidden, lengths
+
+
+def pooled(session: Any, batch: Sequence[Sequence[int]], pooling: str) -> NDArray[np.float32]:  # noqa: ANN401 - ditto
+    """Return a vector of length 1 for each text of a batch."""
+    hidden, lengths = hidden_states(session, batch)
     if pooling == "cls":
         vectors: NDArray[np.float32] = hidden[:, 0]
     else:
-        mask = np.arange(ids.shape[1]) < lengths[:, None]
+        mask = np.arange(hidden.shape[1]) < lengths[:, None]
         vectors = np.matmul(mask[:, None].astype(np.float32), hidden)[:, 0]
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return vectors

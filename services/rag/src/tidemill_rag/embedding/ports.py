@@ -30,6 +30,16 @@ class EmbeddedText:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenMatch:
+    """How near the tokens of a text and a reference are: each to its nearest of the other; -1 to 1."""
+
+    precision: float
+    """The mean over the tokens of the text."""
+    recall: float
+    """The mean over the tokens of the reference."""
+
+
 class EmbeddingModel(Protocol):
     """A loaded model; vectors have length 1."""
 
@@ -60,6 +70,14 @@ class EmbeddingModel(Protocol):
             TextTooLong: names the first text beyond the model's token limit.
             InvalidInput, DependencyUnavailable: as `cut`.
 
+        """
+        ...
+
+    async def match_tokens(self, project: str, pairs: Sequence[tuple[str, str]]) -> Sequence[TokenMatch]:
+        """Return how near the tokens of each text and reference are, by the states of the last layer.
+
+        After Zhang et al., BERTScore: Evaluating Text Generation with BERT (2020): greedy matching by cosine, without
+        special tokens and weights of words. Texts are truncated at the model's token limit; raises as `cut`.
         """
         ...
 

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tidemill_kit.models.folders import checked_config, passed_on
 from tidemill_kit.models.numeric_format import NumericFormat, log_computing
 from tidemill_kit.models.serving_imports import leave_out_training
@@ -44,15 +47,25 @@ class TransformersEmbedding(BatchedEmbedding):
         log_computing(numeric_format, self._torch.backends.cpu.get_cpu_capability())
         super().__init__(threads, tokenizer, config, dimensions=int(self._network.config.hidden_size))
 
-    def _embed(self, batch: Sequence[Sequence[int]]) -> Vectors:
+    def _states(self, batch: Sequence[Sequence[int]]) -> Sequence[NDArray[np.float32]]:
+        with self._torch.inference_mode():
+            hidden, _ = self._hidden(batch)
+            return [states[: len(tokens)].numpy() for states, tokens in zip(hidden, batch, strict=True)]
+
+    def _hidden(self, batch: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+        """Return the states of all tokens, padded ones too, and the mask of those that are a text's."""
         torch, longest = self._torch, max(map(len, batch))
         ids = torch.zeros((len(batch), longest), dtype=torch.long)
         mask = torch.zeros((len(batch), longest), dtype=torch.long)
         for row, tokens in enumerate(batch):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
+        return self._network(input_ids=ids, attention_mask=mask).last_hidden_state.float(), mask
+
+    def _embed(self, batch: Sequence[Sequence[int]]) -> Vectors:
+        torch = self._torch
         with torch.inference_mode():
-            hidden = self._network(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            hidden, mask = self._hidden(batch)
             if self._config.pooling == "cls":
                 pooled = hidden[:, 0]
             else:

@@ -25,21 +25,35 @@ _sym_db = _symbol_database.Default()
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tidemill/rag/v1/text_embedding_service.proto\x12\x0ftidemill.rag.v1\x1a!tidemill/options/v1/options.proto\"@\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\r\n\x05texts\x18\x03 \x03(\t\"N\n\rEmbedResponse\x12.\n\nembeddings\x18\x01 \x03(\x0b\x32\x1a.tidemill.rag.v1.Embedding\x12\r\n\x05model\x18\x02 \x01(\t\"+\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\x32\x9a\x01\n\x14TextEmbeddingService\x12\x81\x01\n\x05\x45mbed\x12\x1d.tidemill.rag.v1.EmbedRequest\x1a\x1e.tidemill.rag.v1.EmbedResponse\"9\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x05model\x9a\xb5\x18\ncollection\xa2\xb5\x18\tevaluator\xa2\xb5\x18\tinferenceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tidemill/rag/v1/text_embedding_service.proto\x12\x0ftidemill.rag.v1\x1a!tidemill/options/v1/options.proto\"@\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\r\n\x05texts\x18\x03 \x03(\t\"N\n\rEmbedResponse\x12.\n\nembeddings\x18\x01 \x03(\x0b\x32\x1a.tidemill.rag.v1.Embedding\x12\r\n\x05model\x18\x02 \x01(\t\"+\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\"c\n\x14\x43ompareTokensRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12(\n\x05pairs\x18\x03 \x03(\x0b\x32\x19.tidemill.rag.v1.TextPair\"5\n\x08TextPair\x12\x11\n\x04text\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x16\n\treference\x18\x02 \x01(\tB\x03\x80\x01\x01\"T\n\x15\x43ompareTokensResponse\x12,\n\x07matches\x18\x01 \x03(\x0b\x32\x1b.tidemill.rag.v1.TokenMatch\x12\r\n\x05model\x18\x02 \x01(\t\"/\n\nTokenMatch\x12\x11\n\tprecision\x18\x01 \x01(\x01\x12\x0e\n\x06recall\x18\x02 \x01(\x01\x32\xa9\x02\n\x14TextEmbeddingService\x12\x81\x01\n\x05\x45mbed\x12\x1d.tidemill.rag.v1.EmbedRequest\x1a\x1e.tidemill.rag.v1.EmbedResponse\"9\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x05model\x9a\xb5\x18\ncollection\xa2\xb5\x18\tevaluator\xa2\xb5\x18\tinference\x12\x8c\x01\n\rCompareTokens\x12%.tidemill.rag.v1.CompareTokensRequest\x1a&.tidemill.rag.v1.CompareTokensResponse\",\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x05model\x9a\xb5\x18\ncollection\xa2\xb5\x18\tevaluatorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.rag.v1.text_embedding_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_TEXTPAIR'].fields_by_name['text']._loaded_options = None
+  _globals['_TEXTPAIR'].fields_by_name['text']._serialized_options = b'\200\001\001'
+  _globals['_TEXTPAIR'].fields_by_name['reference']._loaded_options = None
+  _globals['_TEXTPAIR'].fields_by_name['reference']._serialized_options = b'\200\001\001'
   _globals['_TEXTEMBEDDINGSERVICE'].methods_by_name['Embed']._loaded_options = None
   _globals['_TEXTEMBEDDINGSERVICE'].methods_by_name['Embed']._serialized_options = b'\210\265\030\003\220\265\030\001\232\265\030\005model\232\265\030\ncollection\242\265\030\tevaluator\242\265\030\tinference'
+  _globals['_TEXTEMBEDDINGSERVICE'].methods_by_name['CompareTokens']._loaded_options = None
+  _globals['_TEXTEMBEDDINGSERVICE'].methods_by_name['CompareTokens']._serialized_options = b'\210\265\030\003\220\265\030\001\232\265\030\005model\232\265\030\ncollection\242\265\030\tevaluator'
   _globals['_EMBEDREQUEST']._serialized_start=100
   _globals['_EMBEDREQUEST']._serialized_end=164
   _globals['_EMBEDRESPONSE']._serialized_start=166
   _globals['_EMBEDRESPONSE']._serialized_end=244
   _globals['_EMBEDDING']._serialized_start=246
   _globals['_EMBEDDING']._serialized_end=289
-  _globals['_TEXTEMBEDDINGSERVICE']._serialized_start=292
-  _globals['_TEXTEMBEDDINGSERVICE']._serialized_end=446
+  _globals['_COMPARETOKENSREQUEST']._serialized_start=291
+  _globals['_COMPARETOKENSREQUEST']._serialized_end=390
+  _globals['_TEXTPAIR']._serialized_start=392
+  _globals['_TEXTPAIR']._serialized_end=445
+  _globals['_COMPARETOKENSRESPONSE']._serialized_start=447
+  _globals['_COMPARETOKENSRESPONSE']._serialized_end=531
+  _globals['_TOKENMATCH']._serialized_start=533
+  _globals['_TOKENMATCH']._serialized_end=580
+  _globals['_TEXTEMBEDDINGSERVICE']._serialized_start=583
+  _globals['_TEXTEMBEDDINGSERVICE']._serialized_end=880
 # @@protoc_insertion_point(module_scope)

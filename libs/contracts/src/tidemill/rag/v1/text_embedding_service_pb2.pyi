@@ -105,3 +105,117 @@ class Embedding(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Embedding: _TypeAlias = Embedding  # noqa: Y015
+
+@_typing.final
+class CompareTokensRequest(_message.Message):
+    """CompareTokensRequest has pairs of texts, and what embeds their tokens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Optional. `model` or `model@version` of the registry; exactly one of model and collection."""
+    collection: _builtins.str
+    """Optional. A collection, whose live index names the model."""
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextPair]:
+        """Required. 1 to 64 pairs; of a text beyond the model's token limit its beginning is compared."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        pairs: _abc.Iterable[Global___TextPair] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "model", b"model", "pairs", b"pairs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareTokensRequest: _TypeAlias = CompareTokensRequest  # noqa: Y015
+
+@_typing.final
+class TextPair(_message.Message):
+    """TextPair is a text and what it is compared with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Required. The text."""
+    reference: _builtins.str
+    """Required. The reference."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextPair: _TypeAlias = TextPair  # noqa: Y015
+
+@_typing.final
+class CompareTokensResponse(_message.Message):
+    """CompareTokensResponse has how near they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Output only. `model@version` that embedded."""
+    @_builtins.property
+    def matches(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenMatch]:
+        """Output only. One for each pair, in their order."""
+
+    def __init__(
+        self,
+        *,
+        matches: _abc.Iterable[Global___TokenMatch] | None = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matches", b"matches", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareTokensResponse: _TypeAlias = CompareTokensResponse  # noqa: Y015
+
+@_typing.final
+class TokenMatch(_message.Message):
+    """TokenMatch is how near the tokens of two texts are: each to its nearest of the other text, by the cosine of the states
+    of the model's last layer (Zhang et al., BERTScore, 2020), without special tokens.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRECISION_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    precision: _builtins.float
+    """Output only. The mean over the tokens of the text; -1 to 1."""
+    recall: _builtins.float
+    """Output only. The mean over the tokens of the reference; -1 to 1."""
+    def __init__(
+        self,
+        *,
+        precision: _builtins.float = ...,
+        recall: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["precision", b"precision", "recall", b"recall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenMatch: _TypeAlias = TokenMatch  # noqa: Y015

@@ -40,6 +40,11 @@ class TextEmbeddingServiceStub:
                 request_serializer=tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.CompareTokens = channel.unary_unary(
+                '/tidemill.rag.v1.TextEmbeddingService/CompareTokens',
+                request_serializer=tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.CompareTokensRequest.SerializeToString,
+                response_deserializer=tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.CompareTokensResponse.FromString,
+                _registered_method=True)
 
 
 class TextEmbeddingServiceServicer:
@@ -53,6 +58,13 @@ class TextEmbeddingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareTokens(self, request, context):
+        """Compares the tokens of texts with those of their references, as BERTScore does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TextEmbeddingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_TextEmbeddingServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.EmbedRequest.FromString,
                     response_serializer=tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.EmbedResponse.SerializeToString,
+            ),
+            'CompareTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareTokens,
+                    request_deserializer=tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.CompareTokensRequest.FromString,
+                    response_serializer=tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.CompareTokensResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class TextEmbeddingService:
             '/tidemill.rag.v1.TextEmbeddingService/Embed',
             tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.EmbedRequest.SerializeToString,
             tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.rag.v1.TextEmbeddingService/CompareTokens',
+            tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.CompareTokensRequest.SerializeToString,
+            tidemill_dot_rag_dot_v1_dot_text__embedding__service__pb2.CompareTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,6 +18,8 @@ class TextEmbeddingServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     Embed: _aio.UnaryUnaryMultiCallable[_text_embedding_service_pb2.EmbedRequest, _text_embedding_service_pb2.EmbedResponse]
     """Returns the vectors of texts."""
+    CompareTokens: _aio.UnaryUnaryMultiCallable[_text_embedding_service_pb2.CompareTokensRequest, _text_embedding_service_pb2.CompareTokensResponse]
+    """Compares the tokens of texts with those of their references, as BERTScore does."""
 
 class TextEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
     """TextEmbeddingService embeds texts by the models that rag has in memory for its collections."""
@@ -29,5 +31,13 @@ class TextEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_text_embedding_service_pb2.EmbedRequest, _abc.Awaitable[_text_embedding_service_pb2.EmbedResponse]],
     ) -> _abc.Awaitable[_text_embedding_service_pb2.EmbedResponse]:
         """Returns the vectors of texts."""
+
+    @_abc_1.abstractmethod
+    def CompareTokens(
+        self,
+        request: _text_embedding_service_pb2.CompareTokensRequest,
+        context: _aio.ServicerContext[_text_embedding_service_pb2.CompareTokensRequest, _abc.Awaitable[_text_embedding_service_pb2.CompareTokensResponse]],
+    ) -> _abc.Awaitable[_text_embedding_service_pb2.CompareTokensResponse]:
+        """Compares the tokens of texts with those of their references, as BERTScore does."""
 
 def add_TextEmbeddingServiceServicer_to_server(servicer: TextEmbeddingServiceServicer, server: _aio.Server) -> None: ...

@@ -21,6 +21,7 @@ class EmbeddingScore(Enum):
     """What is near what."""
 
     EMBEDDING_SIMILARITY = "embedding_similarity"
+    BERT_SCORE = "bert_score"
     ANSWER_RELEVANCE = "answer_relevance"
     FAITHFULNESS = "faithfulness"
     CONTEXT_PRECISION = "context_precision"
@@ -29,13 +30,19 @@ class EmbeddingScore(Enum):
 
 _SOURCES = {
     EmbeddingScore.EMBEDDING_SIMILARITY: "cosine of answer and reference (Reimers and Gurevych 2019)",
+    EmbeddingScore.BERT_SCORE: "F1 of the nearest tokens of answer and reference (Zhang et al. 2020)",
     EmbeddingScore.ANSWER_RELEVANCE: "cosine of answer and question",
     EmbeddingScore.FAITHFULNESS: "how near each sentence of the answer is to one of the passages, on average",
     EmbeddingScore.CONTEXT_PRECISION: "how near the passages are to the reference, the first ones first",
     EmbeddingScore.CONTEXT_RECALL: "how near each sentence of the reference is to one of the passages, on average",
 }
 _COMPARED_WITH_REFERENCE = frozenset(
-    {EmbeddingScore.EMBEDDING_SIMILARITY, EmbeddingScore.CONTEXT_PRECISION, EmbeddingScore.CONTEXT_RECALL}
+    {
+        EmbeddingScore.EMBEDDING_SIMILARITY,
+        EmbeddingScore.BERT_SCORE,
+        EmbeddingScore.CONTEXT_PRECISION,
+        EmbeddingScore.CONTEXT_RECALL,
+    }
 )
 NAMES = [f"{each.value}:MODEL" for each in EmbeddingScore]
 """Of all of them, for people: MODEL is `model`, `model@version`, or `collection:NAME`."""
@@ -95,6 +102,8 @@ class EmbeddedTexts:
         passages = [sentence for passage in self.passages for sentence in passage]
         both: tuple[Sequence[str], Sequence[str]]
         match score:
+            case EmbeddingScore.BERT_SCORE:
+                return []  # of tokens, not of texts
             case EmbeddingScore.EMBEDDING_SIMILARITY:
                 both = [self.answer], [self.reference]
             case EmbeddingScore.ANSWER_RELEVANCE:
