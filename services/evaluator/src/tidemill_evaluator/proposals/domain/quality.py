@@ -23,7 +23,7 @@ class _Question:
 
     case: str
     asked: str
-    reference: tuple[str, ...]
+    reference: str
     context: str
     words: frozenset[str]
     numbers: frozenset[str]
@@ -133,9 +133,9 @@ def _against(  # noqa: PLR0913, PLR0917 - one candidate, and all that it is comp
 ) -> Candidate:
     if question.case in ids:
         return candidate.refused(CandidateFlaw.REPEATED, f"case {question.case} is there already")
-    if repeated := next((each for each in same if each.reference == question.reference), None):
+    if repeated := next((each for each in same if _agree(each, question)), None):
         return candidate.refused(CandidateFlaw.REPEATED, f"case {repeated.case} has the question")
-    if other := next((each for each in (*same, *among[question.asked]) if each.reference != question.reference), None):
+    if other := next((each for each in (*same, *among[question.asked]) if not _agree(each, question)), None):
         return candidate.refused(CandidateFlaw.CONTRADICTS, f"case {other.case} has another reference")
     if near := next((each for each in known if _near(question, each, rules.near)), None):
         return candidate.refused(CandidateFlaw.NEAR_DUPLICATE, f"case {near.case} has nearly the question")
@@ -148,11 +148,16 @@ def _question(case: Case) -> _Question:
     return _Question(
         case=case.id,
         asked=asked,
-        reference=tuple(words_of(case.reference)),
+        reference=case.reference,
         context="".join(asked.split("\n")[:-1]),
         words=words,
         numbers=frozenset(word for word in words if any(map(str.isdigit, word))),
     )
+
+
+def _agree(one: _Question, other: _Question) -> bool:
+    """Return whether both have the same words as their reference."""
+    return one.reference == other.reference or words_of(one.reference) == words_of(other.reference)
 
 
 def _near(one: _Question, other: _Question, near: float) -> bool:
