@@ -32,7 +32,7 @@ class FeedbackReviews:
             deployment=deployment, page_size=_PAGE, order_by="create_time desc"
         )
         found = dict[str, Reviewed]()
-        async for page in _pages(caller, self._feedback.ListFeedback, request):
+        async for page in _pages(caller, self._reactions, request):
             for each in page.feedback:
                 if (said := _corrected(each)) is None:
                     continue
@@ -53,10 +53,20 @@ class FeedbackReviews:
             state=review_pb2.REVIEW_ITEM_STATE_RESOLVED,
         )
         found = list[Reviewed]()
-        async for page in _pages(caller, self._reviews.ListReviewItems, request):
+        async for page in _pages(caller, self._items, request):
             items = (_resolved(each, live) for each in page.items)
             found += [each for each in items if each is not None]
         return found
+
+    async def _reactions(
+        self, request: feedback_service_pb2.ListFeedbackRequest
+    ) -> feedback_service_pb2.ListFeedbackResponse:
+        return await self._feedback.ListFeedback(request)
+
+    async def _items(
+        self, request: review_service_pb2.ListReviewItemsRequest
+    ) -> review_service_pb2.ListReviewItemsResponse:
+        return await self._reviews.ListReviewItems(request)
 
     async def _check_fields(self, caller: Caller, live: LiveAnswers) -> None:
         try:
