@@ -108,8 +108,10 @@ class Idle(Consumer):
         return {ONE: list(self.given)} if self.given else {}
 
 
-def runner(limits: ConsumerLimits | None = None) -> ConsumerRunner:
-    subscription = Subscription(name="tests.poll", topics=("tests",), delivery=Delivery.ONCE, routes={})
+def runner(limits: ConsumerLimits | None = None, *, gather_s: float = 0.0) -> ConsumerRunner:
+    subscription = Subscription(
+        name="tests.poll", topics=("tests",), delivery=Delivery.ONCE, routes={}, gather_s=gather_s
+    )
     return ConsumerRunner(
         "nowhere", Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK), limits=limits
     )
@@ -193,3 +195,20 @@ async def test_kafka_waits_longer_for_records_where_all_partitions_are_asked_for
         waited.append(consumer.kafka_waits_ms)
 
     assert waited == [3000, 1000, 1000]
+
+
+async def test_a_poll_waits_after_few_records_where_they_are_gathered_and_after_none_or_many_it_does_not() -> None:
+    records = tuple(Unreadable(topic="tests", partition=0, offset=offset) for offset in range(2))
+    consumer, loop, member = Idle(nothing), asyncio.get_running_loop(), runner(gather_s=0.2)
+
+    async def seconds_of_poll(polling: ConsumerRunner, *given: Unreadable) -> float:
+        consumer.given, begun = given, loop.time()
+        assert len(await polling._poll(consumer)) == len(given)  # type: ignore[arg-type]  # noqa: SLF001 - what the pump calls
+        return loop.time() - begun
+
+    assert await seconds_of_poll(member, *records) < 0.2
+    assert await seconds_of_poll(member) >= 0.19
+    assert await seconds_of_poll(member) < 0.2
+    full = runner(ConsumerLimits(records=2), gather_s=60)
+    await seconds_of_poll(full, *records)
+    assert await seconds_of_poll(full) < 60

@@ -68,6 +68,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         self._lag = Lag(engine.subscription.name)
         self._next: dict[TopicPartition, int] = {}
         self._letting_go = self._stopping = False
+        self._gather_until = 0.0
 
     async def start(self) -> None:
         """Join the group, which takes as long as other members need to let go, and begin.
@@ -162,6 +163,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
         """Return the next records; one that cannot be read costs only itself."""
+        await asyncio.sleep(max(0.0, self._gather_until - time.monotonic()))
         takes, space = self._open_partitions(consumer), self._window.space
         space.clear()
         held = consumer.assignment() - takes - consumer.paused()  # what there may be space for in a moment
@@ -186,6 +188,8 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
             let_kafka_wait(consumer, self._limits.fetch_s)  # a partition without records holds the others up
             return await self._poll_one_by_one(consumer)
         self._failures = 0
+        if 0 < sum(map(len, polled.values())) < self._limits.records:
+            self._gather_until = time.monotonic() + self._engine.subscription.gather_s
         idle = not (polled or wait_for_space or consumer.paused())
         let_kafka_wait(consumer, self._limits.idle_fetch_s if idle else self._limits.fetch_s)
         if wait_for_space and not polled:

@@ -124,6 +124,9 @@ class Subscription:
     """
     of_deleted: bool = False
     """True where records of deleted projects are handled too; others are passed over, so that nothing comes back."""
+    gather_s: float = 0.0
+    """How long a poll waits after one that had few records: more come with it, and each costs less. For what is not
+    waited for; the first record after a while without any is handled at once."""
     group: str = field(init=False)
     dead_letter_topic: str = field(init=False)
 

@@ -12,7 +12,7 @@ from tidemill_monitor.audit.domain import DECISIONS, DecisionEvent
 from tidemill_monitor.events import monitor
 from tidemill_monitor.events.meta import EventMeta
 from tidemill_monitor.events.monitor import AuditRecorded
-from tidemill_monitor.events.subscription import EVENT_TYPES, TOPICS, model_of
+from tidemill_monitor.events.subscription import EVENT_TYPES, GATHER_S, TOPICS, model_of
 from tidemill_monitor.metrics import AUDIT_RECORDS
 
 _SOURCE = "/tidemill/"
@@ -37,6 +37,7 @@ def audit(append: AppendRecord, *, topics: tuple[str, ...] = (*TOPICS, REQUESTS,
         delivery=Delivery.ONCE,
         routes={**routes, RECORDED: Route(model_of(AuditRecorded), call)},
         order_by=_project,
+        gather_s=GATHER_S,
         of_deleted=True,  # the chain of a deleted project stays, and grows by its end
     )
 

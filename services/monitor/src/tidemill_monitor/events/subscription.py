@@ -25,6 +25,8 @@ TOPICS = (
     "tidemill.evaluator.evaluation.v1",
 )
 
+GATHER_S = 0.25
+"""What is seen of events may be so late, where many come."""
 EVENT_TYPES: Mapping[str, type] = {
     ce_type: body
     for service in (ingest, rag, inference, feedback, trainer, evaluator)
@@ -49,6 +51,7 @@ def projection(
         name=f"monitor.{name}",
         topics=topics,
         delivery=Delivery.ONCE,
+        gather_s=GATHER_S,
         routes={ce_type: Route(model_of(event_type), handled) for ce_type, event_type in types.items()},
     )
 

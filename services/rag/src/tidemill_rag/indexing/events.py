@@ -11,6 +11,8 @@ from tidemill_rag.indexing.domain.ledger import DesiredDocument
 from tidemill_rag.indexing.record_document import RecordDocument
 
 TOPIC = "tidemill.ingest.document.v1"
+_GATHER_S = 0.1
+"""Later than that nothing becomes searchable by it: many documents that come are embedded together anyway."""
 INGESTED = "tidemill.ingest.document.ingested.v1"
 
 
@@ -66,6 +68,7 @@ def documents(record: RecordDocument) -> Subscription:
         name="rag.documents",
         topics=(TOPIC,),
         delivery=Delivery.LATEST,
+        gather_s=_GATHER_S,
         routes={
             INGESTED: Route(DocumentUpdated, there),
             "tidemill.ingest.document.updated.v1": Route(DocumentUpdated, there),
