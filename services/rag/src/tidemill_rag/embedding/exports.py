@@ -18,7 +18,7 @@ from tidemill_rag.errors import GraphMissing
 
 R = TypeVar("R")
 
-_VERSION = 1
+_VERSION = 2
 """In the name of a graph: it changes with what is exported of a model."""
 _X86 = frozenset({"x86_64", "AMD64"})
 _ADDS_EXACTLY = frozenset({"avx512_vnni", "avx_vnni"})
