@@ -203,7 +203,7 @@ async def test_a_poll_waits_after_few_records_where_they_are_gathered_and_after_
 
     async def seconds_of_poll(polling: ConsumerRunner, *given: Unreadable) -> float:
         consumer.given, begun = given, loop.time()
-        assert len(await polling._poll(consumer)) == len(given)  # type: ignore[arg-type]  # noqa: SLF001 - what the pump calls
+        assert len(await polling._poll(consumer)) == len(given)  # noqa: SLF001 - what the pump calls
         return loop.time() - begun
 
     assert await seconds_of_poll(member, *records) < 0.2

@@ -146,7 +146,7 @@ async def test_a_graph_is_made_once_and_goes_with_the_projects_folder(folder: Pa
 
     both = await asyncio.gather(*(exports.graph_of("acme", folder, "minilm@1") for _ in range(2)))
 
-    assert both == [folder.parent / "digest.int8-1.onnx"] * 2
+    assert both == [folder.parent / "digest.int8-2.onnx"] * 2
     assert both[0].exists()
     assert await Exports(here, 8).graph_of("acme", folder, "minilm@1") == both[0]
     assert here.runs == 1
@@ -191,7 +191,7 @@ async def test_a_model_that_takes_too_much_to_export_is_not_tried_again(folder: 
 
 
 async def test_a_graph_that_cannot_be_read_is_made_anew_by_the_next_load(folder: Path) -> None:
-    graph = folder.parent / "digest.int8-1.onnx"
+    graph = folder.parent / "digest.int8-2.onnx"
     graph.write_bytes(b"half of a graph")
 
     with pytest.raises(GraphMissing, match="cannot be read"):
