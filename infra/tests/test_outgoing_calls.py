@@ -22,7 +22,7 @@ ALLOWED = {
     "services/inference/src/tidemill_inference/engines/endpoint.py": "connects to CheckedAddresses only",
     "services/inference/src/tidemill_inference/engines/vllm/process.py": "finds a free port; calls nothing",
     "services/ingest/src/tidemill_ingest/polling/git_repository.py": "connects to CheckedAddresses only",
-    "services/trainer/src/tidemill_trainer/deriving/weights.py": "writes files by its serialization; calls nothing",
+    "services/trainer/src/tidemill_trainer/weight_files.py": "writes files by its serialization; calls nothing",
 }
 """The modules that import one, and why that is safe."""
 NAMED = re.compile(rf"""(?:["',]|\b(?:from|import))\s*(?:{"|".join({name.partition(".")[0] for name in CLIENTS})})\b""")

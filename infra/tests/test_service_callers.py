@@ -9,7 +9,8 @@ from tidemill_testkit.contract import all_methods
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = re.compile(r"\b(\w+Service)Stub\b")
-CALL = re.compile(r"\.(\w+)\(")
+CALL = re.compile(r"\.(\w+)[(,]")
+"""Of a method, or of one that is handed on to what reads pages."""
 
 
 def declared() -> set[tuple[str, str]]:
