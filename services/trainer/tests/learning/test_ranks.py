@@ -19,6 +19,7 @@ from tidemill_core.models.manifest import Manifest
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.learning import ranks
+from tidemill_trainer.learning.checkpoints import last_complete, processes_of
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.ranks import Rank, together
@@ -163,28 +164,44 @@ def test_a_step_that_cannot_be_divided_is_refused(tmp_path: Path, base: Path) ->
     assert stopped.value.reason == "BAD_RECIPE"
 
 
-async def test_where_a_rank_is_killed_all_end_and_the_next_attempt_goes_on(tmp_path: Path, base: Path) -> None:
+async def test_where_a_rank_is_killed_all_end_and_a_whole_checkpoint_of_all_is_left(tmp_path: Path, base: Path) -> None:
     job = job_in(tmp_path, base, **ARGS)
-    recipe = Recipe(method="sft", lora=job.lora, args=job.args)
+
+    await _rank_lost(job)
+
+    left = last_complete(job.checkpoints)
+    assert left is not None
+    assert processes_of(left) == 2
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.long
+async def test_the_attempt_after_a_killed_rank_goes_on(tmp_path: Path, base: Path) -> None:
+    trainings, asked = await _rank_lost(job_in(tmp_path, base, **ARGS))
+
+    async with trainings.running(asked) as reports:
+        steps = [report.step async for report in reports if isinstance(report, Stepped)]
+    assert (steps[0] > 1, steps[-1]) == (True, 5)
+    assert (tmp_path / "made" / "adapter_model.safetensors").exists()
+
+
+async def _rank_lost(job: Job) -> tuple[TrainingProcesses, TrainingJob]:
+    """Kill a rank of two, see both end, and return what trains the job again."""
     asked = TrainingJob(
-        folder=RunFolder(path=tmp_path),
-        base=base,
+        folder=RunFolder(path=Path(job.folder)),
+        base=Path(job.base),
         base_name="tiny@1",
-        recipe=recipe,
+        recipe=Recipe(method="sft", lora=job.lora, args=job.args),
         processes=2,
         seconds_left=600.0,
         memory_bytes=2**40,
     )
     settings = ProcessSettings(min_examples=2, checkpoint_steps=1, device="cpu", threads=2)
-
+    trainings = TrainingProcesses(settings)
     with pytest.raises(TrainingFailed, match="rank 1 of 2 was killed") as failed:
-        await _killed_after_a_step(TrainingProcesses(settings), asked)
+        await _killed_after_a_step(trainings, asked)
     assert failed.value.reason == "RANK_LOST"
-
-    async with TrainingProcesses(settings).running(asked) as reports:
-        steps = [report.step async for report in reports if isinstance(report, Stepped)]
-    assert (steps[0] > 1, steps[-1]) == (True, 5)
-    assert (tmp_path / "made" / "adapter_model.safetensors").exists()
+    return trainings, asked
 
 
 async def _killed_after_a_step(trainings: TrainingProcesses, job: TrainingJob) -> None:
