@@ -119,6 +119,55 @@ async def test_refusals_of_unknown_callers_are_one_record_however_many(database:
     assert published.key == b"installation"
 
 
+class SlowAtFirst:
+    """The collection, whose first inserts wait for a gate."""
+
+    def __init__(self, collection: Any, *, slow: int) -> None:  # noqa: ANN401 - a collection
+        self._collection, self._slow, self.gate = collection, slow, asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the collection's
+        return getattr(self._collection, name)
+
+    async def insert_many(self, *given: Any, **options: Any) -> Any:  # noqa: ANN401 - ditto
+        self._slow -= 1
+        if self._slow >= 0:
+            await self.gate.wait()
+        return await self._collection.insert_many(*given, **options)
+
+
+@pytest.mark.parametrize("begun", [0, 1], ids=["waits for a command", "is on its way"])
+async def test_a_call_whose_caller_leaves_before_its_intent_is_stored_refuses_no_other_and_is_recorded_once(
+    database: Database, clock: Clock, begun: int
+) -> None:
+    slow: Any = SlowAtFirst(database["audit"], slow=2)
+    kept: list[Any] = []
+    trail = MongoAuditTrail(slow, service="ingest", enqueue=kept.append, hold=HOLD, now=clock)
+
+    async def beginning(*calls: AuditedCall) -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(trail.begin(each)) for each in calls]
+        await asyncio.sleep(0.01)
+        return tasks
+
+    first = [call() for _ in range(2 - begun)]
+    late, others = call(), [call() for _ in range(5)]
+    before = [task for each in first for task in await beginning(each)]
+    left, *after = await beginning(late, *others)
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    late.code = "CANCELLED"
+    trail.end(late)
+    await trail._write_some()  # noqa: SLF001 - the outcome is stored before the intent
+    if not begun:
+        await database["audit"].delete_one({"_id": f"acme/{late.id}"})  # as the relay does once it is published
+    slow.gate.set()
+
+    await asyncio.gather(*before, *after)
+    assert all(each.begun for each in (*first, *others))
+    assert [each.project for each in kept] == ["acme"]
+    stored = await database["audit"].find({"hold_until": {"$exists": True}}).to_list(None)
+    assert sorted(each["_id"] for each in stored) == sorted(f"acme/{each.id}" for each in (*first, *others))
+
+
 async def test_a_process_that_dies_in_between_leaves_an_outcome_unknown(
     database: Database, clock: Clock, process: Process
 ) -> None:

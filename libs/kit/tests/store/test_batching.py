@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -121,6 +122,75 @@ async def test_a_caller_that_leaves_takes_nothing_from_the_others() -> None:
     call.gate.set()
 
     assert await third == 6
+    assert call.calls == [[1], [3]], "what no caller waits for is not done"
+
+
+async def test_of_callers_that_have_all_left_nothing_is_done() -> None:
+    call = Doubling()
+    batched = Batched(call, max_concurrent=1)
+    first, *left = [*await begun(batched, 1), *await begun(batched, *range(2, 200))]
+    for each in left:
+        each.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    call.gate.set()
+    assert await first == 2
+
+    assert await asyncio.gather(*await begun(batched, 7)) == [14]
+    assert call.calls == [[1], [7]]
+
+
+async def test_what_is_repeated_alone_is_not_done_for_a_caller_that_has_left() -> None:
+    call = Doubling()
+    batched = Batched(call, max_concurrent=1, repeatable=True)
+    second, third = await begun(batched, -2, 3)
+    third.cancel()
+    call.gate.set()
+
+    with pytest.raises(ValueError, match="-2"):
+        await second
+    assert call.calls == [[-2, 3], [-2]]
+
+
+async def test_what_comes_at_once_is_spread_over_the_calls_that_may_run() -> None:
+    call = Doubling()
+    batched = Batched(call, max_concurrent=3, max_batch=16, spread=True)
+    tasks = await begun(batched, *range(8))
+    assert call.calls == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    call.gate.set()
+
+    assert await asyncio.gather(*tasks) == [2 * item for item in range(8)]
+
+
+async def test_a_call_holds_what_weighs_no_more_than_it_takes() -> None:
+    call = Doubling()
+    call.gate.set()
+    batched = Batched(call, max_concurrent=1, weigh=lambda item: item / 10)
+
+    await asyncio.gather(*await begun(batched, 4, 5, 3, 20, 1))
+
+    assert call.calls == [[4, 5], [3], [20], [1]]
+
+
+async def test_a_call_for_several_has_the_context_of_none() -> None:
+    seen: list[str] = []
+    asked = ContextVar("asked", default="")
+
+    async def call(items: Sequence[int]) -> Sequence[int]:
+        seen.append(asked.get())
+        await asyncio.sleep(0)
+        return items
+
+    batched = Batched(call, max_concurrent=1)
+
+    async def one(item: int) -> int:
+        asked.set(f"caller {item}")
+        return await batched(item)
+
+    await asyncio.create_task(one(1))
+    await asyncio.gather(one(2), one(3))
+    await asyncio.create_task(one(4))
+
+    assert seen == ["caller 1", "", "caller 4"]
 
 
 async def test_of_calls_that_are_made_together_all_have_ended_when_one_has_failed() -> None:
@@ -183,3 +253,36 @@ async def test_what_comes_for_one_key_waits_for_no_other_key_and_a_key_is_forgot
 
     assert calls[2] == ("a", [2])
     assert not batched._of_key  # noqa: SLF001 - or each project that ever came would be kept
+
+
+async def test_callers_of_a_key_that_leave_have_no_more_calls_begin_than_may_run() -> None:
+    gate, now, most = asyncio.Event(), 0, 0
+
+    async def call(_key: str, items: Sequence[int]) -> Sequence[int]:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await gate.wait()
+        now -= 1
+        return items
+
+    batched = BatchedByKey(call, max_concurrent=1)
+
+    async def one(item: int) -> int:
+        return await batched("a", item)
+
+    for number in range(5):
+        task = asyncio.create_task(one(number))
+        for _ in range(4):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    last = asyncio.create_task(one(7))
+    await asyncio.sleep(0)
+    gate.set()
+
+    assert await last == 7
+    assert most == 1
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not batched._of_key  # noqa: SLF001 - ditto

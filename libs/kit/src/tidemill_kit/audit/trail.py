@@ -24,7 +24,7 @@ from tidemill_core.tracing import traceparent
 from tidemill_kit.audit.calls import AuditedCall
 from tidemill_kit.audit.refusals import Refusals
 from tidemill_kit.store.batching import Batched
-from tidemill_kit.store.mongo import Collection, Document, document_id, translated, update_each
+from tidemill_kit.store.mongo import Collection, Document, document_id, insert_new, translated, update_each
 from tidemill_kit.store.outbox import WITH_EVENTS, NewEvents
 from tidemill_kit.workers.worker import Worker
 
@@ -165,9 +165,11 @@ class MongoAuditTrail:
         call.begun = True
 
     async def _begin_all(self, intents: Sequence[Document]) -> Sequence[None]:
-        """Store the intents of calls that begin at the same time by one command; their ids are their own."""
-        with translated():
-            await self._collection.insert_many(intents, ordered=False)
+        """Store the intents of calls that begin at the same time by one command.
+
+        A taken id is of a call whose caller left meanwhile and whose outcome is stored: it refuses none of the others.
+        """
+        await insert_new(self._collection, intents)
         return [None] * len(intents)
 
     async def finish(self, call: AuditedCall) -> None:

@@ -1,10 +1,11 @@
-"""Calls of a store that come while others are in progress, made together."""
+"""Calls of a store, or of processes, that come while others are in progress, made together."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+import math
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from contextvars import Context, copy_context
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack
 
 from tidemill_core.errors import TRANSIENT, isolated
 
@@ -17,74 +18,127 @@ _MAX_BATCH = 100
 _MAX_TOGETHER = 16
 
 
+class BatchOptions(TypedDict, total=False):
+    """What a call may hold, and how many there may be at the same time."""
+
+    max_concurrent: int
+    max_batch: int
+    repeatable: bool
+    """Whether a call of several that fails is made again for each alone, see `Batched`."""
+    spread: bool
+    """Whether what comes at once goes to all calls that may begin, where each makes use of a processor."""
+    weigh: Callable[[Any], float]
+    """The share of a call that an item takes up, 0 to 1: a call ends where the next one would be too much."""
+
+
+class _Waiting(NamedTuple, Generic[Item]):
+    item: Item
+    context: Context
+    """Of the caller: what is logged and traced of a call for it alone."""
+
+
+_Batch = Mapping[asyncio.Future[Result], _Waiting[Item]]
+
+
 class Batched(Generic[Item, Result]):
     """Gives `call` what comes: at once where nothing is in progress, else all that has come by the end of a call.
 
-    `call` returns a result for each item, in their order. What it raises is raised for each of its items, and a caller
-    that is cancelled leaves the call to go on: it is others' too. With `repeatable`, for what may be done twice, a call
-    of several that fails otherwise than by a store that is down is made again for each alone: one that cannot be stored
-    fails by itself.
+    `call` returns a result for each item, in their order. What it raises is raised for each of its items. Of a caller
+    that is cancelled nothing is done that has not begun; a call that runs goes on: it is others' too. With
+    `repeatable`, for what may be done twice, a call of several that fails otherwise than by a store that is down is
+    made again for each alone: one that cannot be stored fails by itself.
     """
 
     def __init__(
         self,
         call: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
-        max_concurrent: int = _MAX_CONCURRENT,
-        max_batch: int = _MAX_BATCH,
-        repeatable: bool = False,
+        idle: Callable[[], None] = lambda: None,
+        **options: Unpack[BatchOptions],
     ) -> None:
+        """Prepare; `idle` is called whenever nothing waits or runs any more."""
         self._call = call
-        self._repeatable = repeatable
-        self._max_concurrent = max_concurrent
-        self._max_batch = max_batch
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._idle = idle
+        self._repeatable = options.get("repeatable", False)
+        self._max_concurrent = options.get("max_concurrent", _MAX_CONCURRENT)
+        self._max_batch = options.get("max_batch", _MAX_BATCH)
+        self._spread = options.get("spread", False)
+        self._weigh = options.get("weigh", lambda _item: 0.0)
+        self._waiting: dict[asyncio.Future[Result], _Waiting[Item]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._beginning = False
         """Whether a call is about to begin, with what comes until then."""
 
     async def __call__(self, item: Item) -> Result:
         """Return the result of one item."""
-        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, result))
-        self._begin()
-        return await result
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[Result] = loop.create_future()
+        self._waiting[result] = _Waiting(item, copy_context())
+        self._begin(loop)
+        try:
+            return await result
+        finally:
+            self._waiting.pop(result, None)
 
-    def _begin(self) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._waiting or self._beginning or len(self._running) >= self._max_concurrent:
             return
         self._beginning = True
-        running = asyncio.create_task(self._next())
-        self._running.add(running)
-        running.add_done_callback(self._ended)
+        loop.call_soon(self._next, loop)
 
-    async def _next(self) -> None:
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         """Call with what has come by the time that the event loop gets to it: what comes at once is one batch."""
         self._beginning = False
-        batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
-        self._begin()
-        await self._run(batch)
+        while len(self._running) < self._max_concurrent and (batch := self._taken()):
+            # What several callers share is logged and traced for none of them.
+            context = next(iter(batch.values())).context if len(batch) == 1 else Context()
+            running = loop.create_task(self._run(batch), context=context)
+            self._running.add(running)
+            running.add_done_callback(self._ended)
+        self._end_if_idle()
 
-    async def _run(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    def _taken(self) -> _Batch[Result, Item]:
+        """Return what the next call is of, which waits no longer; what no caller waits for is left out."""
+        self._waiting = {result: each for result, each in self._waiting.items() if not result.done()}
+        most = self._max_batch
+        if self._spread:
+            most = min(most, math.ceil(len(self._waiting) / (self._max_concurrent - len(self._running))))
+        batch, weight = dict[asyncio.Future[Result], _Waiting[Item]](), 0.0
+        for result, each in self._waiting.items():
+            weight += self._weigh(each.item)
+            if batch and (len(batch) >= most or weight > 1):
+                break
+            batch[result] = each
+        for result in batch:
+            del self._waiting[result]
+        return batch
+
+    async def _run(self, batch: _Batch[Result, Item]) -> None:
         try:
             with isolated():
-                results = await self._call([item for item, _ in batch])
+                results = await self._call([each.item for each in batch.values()])
         except Exception as error:  # noqa: BLE001 - it is raised for each of the callers
             if self._repeatable and len(batch) > 1 and not isinstance(error, TRANSIENT):
-                for each in batch:
-                    await self._run([each])
+                for result, each in batch.items():
+                    if not result.done():
+                        await self._run({result: each})
                 return
-            for _, waiting in batch:
+            for waiting in batch:
                 if not waiting.done():
                     waiting.set_exception(error)
             return
-        for (_, waiting), result in zip(batch, results, strict=True):
+        for waiting, found in zip(batch, results, strict=True):
             if not waiting.done():
-                waiting.set_result(result)
+                waiting.set_result(found)
 
     def _ended(self, running: asyncio.Task[None]) -> None:
         self._running.discard(running)
-        self._begin()
+        self._begin(running.get_loop())
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if not (self._waiting or self._running or self._beginning):
+            self._idle()
 
 
 class BatchedByKey(Generic[Key, Item, Result]):
@@ -94,37 +148,23 @@ class BatchedByKey(Generic[Key, Item, Result]):
     """
 
     def __init__(
-        self,
-        call: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result]]],
-        *,
-        max_concurrent: int = _MAX_CONCURRENT,
-        max_batch: int = _MAX_BATCH,
-        repeatable: bool = False,
+        self, call: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result]]], **options: Unpack[BatchOptions]
     ) -> None:
         self._call = call
-        self._max_concurrent = max_concurrent
-        self._max_batch = max_batch
-        self._repeatable = repeatable
-        self._calls = Counter[Key]()
+        self._options = options
         self._of_key: dict[Key, Batched[Item, Result]] = {}
 
     async def __call__(self, key: Key, item: Item) -> Result:
         """Return the result of one item of a key."""
         batched = self._of_key.get(key)
         if batched is None:
-            batched = self._of_key[key] = Batched(
-                partial(self._call, key),
-                max_concurrent=self._max_concurrent,
-                max_batch=self._max_batch,
-                repeatable=self._repeatable,
-            )
-        self._calls[key] += 1
-        try:
-            return await batched(item)
-        finally:
-            self._calls[key] -= 1
-            if not self._calls[key]:
-                del self._calls[key], self._of_key[key]
+            # Forgotten only when no call runs: callers that leave would have calls of others begin beside theirs.
+            batched = Batched(partial(self._call, key), idle=partial(self._forget, key), **self._options)
+            self._of_key[key] = batched
+        return await batched(item)
+
+    def _forget(self, key: Key) -> None:
+        del self._of_key[key]
 
 
 async def each_of(
