@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -86,3 +87,25 @@ async def _each_gets_its_own(erased: ErasedSubjects, users: Mapping[str, datetim
         {"d1": early},
         {"theirs": early},
     ]
+
+
+async def test_what_is_asked_of_a_project_waits_for_no_other_project() -> None:
+    gate, begun = asyncio.Event(), list[str]()
+
+    class Slow:
+        def find(self, where: Mapping[str, Any], _fields: object) -> "Slow":
+            begun.append(where["project"])
+            return self
+
+        async def to_list(self, _length: None) -> list[Any]:
+            await gate.wait()
+            return []
+
+    rows: Any = Slow()
+    erased = ErasedSubjects(rows)
+    asked = [asyncio.create_task(erased(f"p{number}", Scope.END_USER, ["u"])) for number in range(20)]
+    await asyncio.sleep(0.01)
+
+    assert sorted(begun) == sorted(f"p{number}" for number in range(20))
+    gate.set()
+    await asyncio.gather(*asked)

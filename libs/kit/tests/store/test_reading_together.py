@@ -1,6 +1,7 @@
 """Aggregates that are read at the same time."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -34,3 +35,23 @@ async def test_what_is_read_at_the_same_time_is_found_by_one_command(
     ]  # fmt: skip
     assert read[0] is not read[3]
     assert len(found) == 1
+
+
+async def test_what_is_read_of_a_project_waits_for_no_documents_of_another(database: Database) -> None:
+    notes, gate = notes_in(database), asyncio.Event()
+    for project in ("acme", "globex"):
+        await notes.add(Note(id="n", project=project), request=Request.internal())
+    reads, find = notes._find, notes._find_all  # noqa: SLF001 - a store that is slow for one project
+
+    async def slow(project: str, keys: Sequence[str]) -> Sequence[Document | None]:
+        if project == "acme":
+            await gate.wait()
+        return await find(project, keys)
+
+    reads._call = slow  # noqa: SLF001 - ditto
+    theirs = [asyncio.create_task(notes.get("acme", "n")) for _ in range(5)]
+    await asyncio.sleep(0.01)
+
+    assert (await asyncio.wait_for(notes.get("globex", "n"), 20)).project == "globex"
+    gate.set()
+    assert {note.project for note in await asyncio.gather(*theirs)} == {"acme"}

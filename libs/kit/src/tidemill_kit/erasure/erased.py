@@ -8,7 +8,7 @@ from tidemill_kit.access.holds import Scope
 from tidemill_kit.erasure.erasures import State, digest_of_subject
 from tidemill_kit.erasure.steps import Target
 from tidemill_kit.store import mongo
-from tidemill_kit.store.batching import Batched
+from tidemill_kit.store.batching import BatchedByKey
 from tidemill_kit.store.mongo import translated
 
 _BATCH: Final = 500
@@ -16,10 +16,9 @@ _STILL: Final = datetime.max.replace(tzinfo=UTC)
 """Of an erasure that is under way: whatever comes now is removed with the rest."""
 
 
-class _Asked(NamedTuple):
+class _Of(NamedTuple):
     project: str
     scope: Scope
-    subject: str
 
 
 class ErasedSubjects:
@@ -27,7 +26,7 @@ class ErasedSubjects:
 
     def __init__(self, rows: mongo.Collection) -> None:
         self._rows = rows
-        self._read = Batched(self._read_all, repeatable=True)
+        self._read = BatchedByKey(self._read_all, repeatable=True)
 
     async def ensure_indexes(self) -> None:
         """Create the index by which subjects are found; idempotent."""
@@ -37,36 +36,31 @@ class ErasedSubjects:
     async def __call__(self, project: str, scope: Scope, subjects: Collection[str]) -> Mapping[str, datetime]:
         """Return the moment by subject, of those that were erased; a later one is of what came since.
 
-        What is asked at the same time is read by one command, which begins after the last was asked.
+        What is asked of a project at the same time is read by one command, which begins after the last was asked.
         """
-        asked = [_Asked(project, scope, each) for each in sorted({each for each in subjects if each})]
-        moments = [await self._read(asked[0])] if len(asked) == 1 else await self._read_all(asked)
-        return {each.subject: moment for each, moment in zip(asked, moments, strict=True) if moment is not None}
+        of, asked = _Of(project, scope), sorted({each for each in subjects if each})
+        moments = [await self._read(of, asked[0])] if len(asked) == 1 else await self._read_all(of, asked)
+        return {each: moment for each, moment in zip(asked, moments, strict=True) if moment is not None}
 
-    async def _read_all(self, asked: Sequence[_Asked]) -> Sequence[datetime | None]:
+    async def _read_all(self, of: _Of, asked: Sequence[str]) -> Sequence[datetime | None]:
         """Return the moment of each, None of one that was not erased."""
-        of = dict[tuple[str, Scope], list[_Asked]]()
-        for each in asked:
-            of.setdefault((each.project, each.scope), []).append(each)
-        until = dict[_Asked, datetime]()
-        for some in of.values():
-            for start in range(0, len(some), _BATCH):
-                until |= await self._found(some[start : start + _BATCH])
+        until = dict[str, datetime]()
+        for start in range(0, len(asked), _BATCH):
+            until |= await self._found(of, asked[start : start + _BATCH])
         return [until.get(each) for each in asked]
 
-    async def _found(self, asked: Sequence[_Asked]) -> Mapping[_Asked, datetime]:
-        """Return the moments of some of one project and scope."""
-        project, scope = asked[0].project, asked[0].scope
-        of = {each.subject: each for each in asked}
-        of |= {digest_of_subject(Target(project=project, scope=scope, subject=each.subject)): each for each in asked}
-        where = {"project": project, "state.scope": scope.value, "state.subject": {"$in": list(of)}}
+    async def _found(self, of: _Of, asked: Sequence[str]) -> Mapping[str, datetime]:
+        project, scope = of
+        stored = {each: each for each in asked}
+        stored |= {digest_of_subject(Target(project=project, scope=scope, subject=each)): each for each in asked}
+        where = {"project": project, "state.scope": scope.value, "state.subject": {"$in": list(stored)}}
         with translated():
             rows = await self._rows.find(where, {"state": True}).to_list(None)
-        until = dict[_Asked, datetime]()
+        until = dict[str, datetime]()
         for state in (row["state"] for row in rows):
             if state["start_time"] is None or state["state"] == State.HELD.value:
                 continue
-            subject, moment = of[state["subject"]], state["complete_time"] or _STILL
+            subject, moment = stored[state["subject"]], state["complete_time"] or _STILL
             until[subject] = max(moment, until.get(subject, moment))
         return until
 

@@ -19,16 +19,11 @@ from typing import Generic, NoReturn, Protocol, TypeVar
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Clock, Page, PageRequest, Request, SystemClock, Where
-from tidemill_core.errors import (
-    AlreadyExists,
-    Conflict,
-    InvalidInput,
-    NotFound,
-)
+from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_core.quotas import Quota
 from tidemill_core.resources import check_request_id
-from tidemill_kit.store.batching import Batched
+from tidemill_kit.store.batching import Batched, BatchedByKey
 from tidemill_kit.store.idempotency import entry_of, remembered, was_applied
 from tidemill_kit.store.labels import readable_labels, refuse_label_keys
 from tidemill_kit.store.mongo import (
@@ -50,6 +45,8 @@ from tidemill_kit.store.schema_versions import readable, with_unknown
 A = TypeVar("A", bound=Aggregate)
 
 _ATTEMPTS = 8
+_MAX_FOUND = 16
+"""Documents that are read by one command, of 8 MiB each at most: who reads a small one waits for all."""
 _FIRST_PAUSE_S = 0.005
 FOR_READING: Mapping[str, bool] = {"requests": False, "outbox": False}
 """The projection of reads: without what only writes need."""
@@ -127,7 +124,7 @@ class MongoAggregates(Generic[A]):
         self._outbox = Outbox(codec, topic=topic, source=source, collection=collection.name, limits=self._limits)
         self._clock = clock or SystemClock()
         self._insert = Batched(self._insert_all)
-        self._find = Batched(self._find_all, repeatable=True)
+        self._find = BatchedByKey(self._find_all, max_batch=_MAX_FOUND, repeatable=True)
 
     async def ensure_indexes(self) -> None:
         """Create what lists and the relay's sweep need; repeating it changes nothing."""
@@ -139,13 +136,13 @@ class MongoAggregates(Generic[A]):
                 await self._collection.drop_index(name)
 
     async def get(self, project: str, aggregate_id: str) -> A:
-        """See `Aggregates.get`. What is read at the same time is found by one command."""
-        document = await self._find(document_id(project, aggregate_id))
+        """See `Aggregates.get`. What is read of a project at the same time is found by one command."""
+        document = await self._find(project, document_id(project, aggregate_id))
         if document is None or document["deleted"]:
             raise self._missing(aggregate_id)
         return self._decoded(document)
 
-    async def _find_all(self, keys: Sequence[str]) -> Sequence[Document | None]:
+    async def _find_all(self, _project: str, keys: Sequence[str]) -> Sequence[Document | None]:
         """Return the documents with these `_id`s, each as a read has it that begins now."""
         with translated():
             if len(keys) == 1:
