@@ -214,7 +214,8 @@ class MongoEdges:
             )
             if taken and taken.get("full"):
                 await self._lists.update_one({"_id": f"{slot}/head"}, {"$inc": {"before": -1}})
-                await self._lists.delete_one({"_id": key, "n": 0, "full": True})
+                if level:  # the first one says, also when it is empty, that a slot has had neighbours
+                    await self._lists.delete_one({"_id": key, "n": 0, "full": True})
             await self._places.delete_one({"_id": f"{slot}/{other}"})
 
     async def read(self, ends: Collection[End], *, limit: int) -> Mapping[End, tuple[tuple[str, ...], int]]:
