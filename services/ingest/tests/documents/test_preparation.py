@@ -96,6 +96,30 @@ async def test_small_documents_that_wait_are_prepared_in_few_calls_as_each_alone
     assert isinstance(others[-1], Prepared)
 
 
+class _Many(ProcessesHere):
+    """Has seven processes for a project."""
+
+    share = 7
+
+
+async def test_small_documents_that_come_at_once_are_spread_over_all_processes_of_their_project() -> None:
+    processes = _Many()
+    preparation = ProcessPreparation(processes, names=NamesHere(), phone_regions=("US",))
+
+    await prepared_together(preparation, TEXTS[:16])
+
+    assert processes.together == [3, 3, 2, 2, 2, 2, 2]
+
+
+async def test_small_documents_are_prepared_by_one_call_as_far_as_they_are_one_small_document_together() -> None:
+    processes = ProcessesHere()
+    preparation = ProcessPreparation(processes, names=NamesHere(), phone_regions=("US",))
+
+    await prepared_together(preparation, [b"12 kB of" * 1500] * 5)
+
+    assert processes.together == [2, 2]
+
+
 class _Breaking(ProcessesHere):
     """Comes to no end with several documents."""
 

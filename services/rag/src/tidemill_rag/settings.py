@@ -64,7 +64,7 @@ class RagSettings(ModelSettings):
     tokenizer_cpu_s: float = Field(default=5.0, gt=0)
     """CPU time limit of tokenizing a query or a batch of passages; the wall-clock limit is ten times as much."""
     cutting_cpu_s: float = Field(default=120.0, gt=0)
-    """CPU time limit of chunking one document; the wall-clock limit is ten times as much."""
+    """CPU time limit of chunking one document, or several small ones; the wall-clock limit is ten times as much."""
     tokenizer_memory_mb: int = Field(default=2048, ge=512)
     """Memory (address space) of each tokenizer process."""
     tokenizers_waiting: int = Field(default=256, ge=1)

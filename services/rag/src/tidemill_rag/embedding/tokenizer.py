@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tidemill_core.errors import Blame, DependencyUnavailable
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
 from tidemill_kit.store.batching import BatchedByKey
 from tidemill_rag.embedding.domain import MIN_KNOWN
@@ -20,6 +21,12 @@ Passages = tuple[Sequence[Chunk], int]
 """Of a document, and how many of it were left out."""
 _MAX_CUT_TOGETHER = 8
 """Documents that are cut by one call: as many as are fetched together."""
+_MAX_CHARACTERS_TOGETHER = 64 * 1024
+"""Of the documents of one call, which have the limits of one; a longer document is cut alone."""
+
+
+class _TookTooLongTogetherError(Exception):
+    """Several documents took more time than there is for one, which says nothing of any of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +35,8 @@ class Tokenizers:
 
     reading: BoundedTokenizers
     cutting: BoundedTokenizers
+    share: int = 1
+    """How many of the processes of each pool one project may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +68,14 @@ class EmbeddingTokenizer:
 
     def __post_init__(self) -> None:
         """Have documents that come at the same time cut by one call; where that fails, each by one of its own."""
-        self._together = BatchedByKey(self._cut_all, max_batch=_MAX_CUT_TOGETHER, repeatable=True)
+        self._together = BatchedByKey(
+            self._cut_all,
+            max_concurrent=self.tokenizers.share,
+            max_batch=_MAX_CUT_TOGETHER,
+            spread=True,
+            weigh=lambda document: len(document[0].text) / _MAX_CHARACTERS_TOGETHER,
+            repeatable=True,
+        )
 
     @classmethod
     async def open(
@@ -76,7 +92,12 @@ class EmbeddingTokenizer:
 
     async def _cut_all(self, project: str, documents: Sequence[tuple[DocumentContent, Cut]]) -> Sequence[Passages]:
         arguments = (passages_of_all, list(documents), self.facts.unknown)
-        return await self.tokenizers.cutting.run(project, self.file, *arguments, name=self.name)
+        try:
+            return await self.tokenizers.cutting.run(project, self.file, *arguments, name=self.name)
+        except DependencyUnavailable as error:
+            if len(documents) > 1 and error.blame is Blame.VARIANT:
+                raise _TookTooLongTogetherError from error
+            raise
 
     async def encode(self, project: str, texts: Sequence[str], *, limit: int) -> list[Tokens]:
         """Return token ids with special tokens, truncated at the limit; the closing special token is kept."""

@@ -58,7 +58,8 @@ def wire_embedding(settings: RagSettings, backend: Backend) -> Models:
         max_bytes=settings.models_bytes,
         threads=EmbeddingThreads(passes),
     )
-    tokenizers = Tokenizers(reading=BoundedTokenizers(reading), cutting=BoundedTokenizers(cutting))
+    share = cutting.limits.share or cutting.limits.workers
+    tokenizers = Tokenizers(reading=BoundedTokenizers(reading), cutting=BoundedTokenizers(cutting), share=share)
     per_pass, numeric_format = threads // passes, computed_format(settings.numeric_format)
     return Models(
         embedding=TrainerModels(
