@@ -105,12 +105,12 @@ class ProposalDecided(PreconditionFailed):
 
 
 class ProposalInterrupted(PreconditionFailed):
-    """What made a proposal, or accepted it, was interrupted."""
+    """What made a proposal, or accepted it, was interrupted; `then` says how it is finished."""
 
     reason = "PROPOSAL_INTERRUPTED"
 
-    def __init__(self, proposal: str) -> None:
-        message = f"proposal {proposal}: a request for it was interrupted: send that request again first"
+    def __init__(self, proposal: str, *, then: str) -> None:
+        message = f"proposal {proposal}: a request for it was interrupted: {then}"
         super().__init__(message, proposal=proposal)
 
 
@@ -180,7 +180,7 @@ class HarnessReportGone(NotFound):
 
 
 class CasesErased(NotFound):
-    """The held-out split is not there any more: an erasure writes what it leaves of one as another object."""
+    """The cases are not there any more: an erasure writes what it leaves of a set as another object."""
 
     reason = DATA_ERASED
 

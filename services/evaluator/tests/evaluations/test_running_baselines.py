@@ -1,6 +1,8 @@
 """Baselines that change or disappear during an evaluation."""
 
-from services.evaluator.tests.builders import ADA, BASE, DIGEST, TUNED, name_of, request
+import pytest
+
+from services.evaluator.tests.builders import ADA, BASE, DIGEST, TUNED, cases, name_of, request, write
 from services.evaluator.tests.harness import away, ready
 from tidemill_core.application import Caller
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
@@ -126,7 +128,7 @@ async def test_without_a_deployment_there_is_no_verdict() -> None:
 
 
 async def test_without_cases_there_is_no_verdict() -> None:
-    for spoil in ("suite", "part", "empty", "erased", "elsewhere", "other dataset"):
+    for spoil in ("suite", "part", "empty", "elsewhere", "other dataset"):
         evaluator = await ready()
         part = evaluator.datasets.parts["sft@2"]
         match spoil:
@@ -139,8 +141,6 @@ async def test_without_cases_there_is_no_verdict() -> None:
                 evaluator.datasets.parts.clear()
             case "empty":
                 evaluator.publish("sft", 2, 0, part.content)
-            case "erased":
-                await evaluator.objects.delete(part.content.bucket, part.content.key)
             case "elsewhere":
                 await evaluator.with_held_out(bucket="elsewhere")
             case "other dataset":
@@ -149,6 +149,26 @@ async def test_without_cases_there_is_no_verdict() -> None:
         failed = await evaluator.finish()
 
         assert (spoil, failed.state, failed.reason) == (spoil, State.FAILED, "NO_CASES")
+
+
+@pytest.mark.parametrize("erased", ["suite", "part"])
+async def test_cases_that_are_erased_when_an_evaluation_begins_start_another_with_what_is_left(erased: str) -> None:
+    evaluator = await ready()
+    part = evaluator.datasets.parts["sft@2"]
+    suite = await evaluator.suites.get("acme", "truth")
+    content = part.content if erased == "part" else suite.case_set.content
+    await evaluator.objects.delete(content.bucket, content.key)
+
+    failed = await evaluator.finish()
+    if erased == "part":
+        await evaluator.with_held_out(count=part.size - 1)
+    else:
+        await evaluator.suite_crud.update(ADA, suite, cases(2), frozenset({"cases"}), write())
+    (again,) = [each for each in await evaluator.all() if each.id != failed.id]
+    done = await evaluator.finish(again)
+
+    assert (failed.state, failed.reason) == (State.FAILED, "DATA_ERASED")
+    assert (again.attempt, done.state) == (2, State.COMPLETED)
 
 
 async def test_a_held_out_split_that_is_rewritten_before_it_is_resumed_starts_another_with_what_is_left() -> None:

@@ -13,7 +13,7 @@ from services.evaluator.tests.harness import Evaluator
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import PageRequest, ResourceKey
 from tidemill_core.errors import PermissionDenied
-from tidemill_evaluator.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
+from tidemill_evaluator.errors import CasesErased, EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
@@ -36,7 +36,7 @@ from tidemill_evaluator.suites.exchange import CasesUnreadable, ExchangeCases
 from tidemill_evaluator.suites.mongo import SUITES
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
-from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged, ObjectMissing, ObjectStore
+from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged, ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.clocks import NOON
@@ -276,7 +276,7 @@ async def test_cases_go_through_the_real_bucket_and_are_verified(store: tuple[Ob
     with pytest.raises(ObjectDamaged):
         await contents.read("acme", truth)
     await objects.delete(bucket, content.key)
-    with pytest.raises(ObjectMissing):
+    with pytest.raises(CasesErased):
         await contents.read("acme", truth)
 
 

@@ -32,7 +32,7 @@ async def test_accepted_cases_are_the_next_version_of_the_suite_and_name_their_p
     assert (accepted.state, accepted.accepted_version, accepted.accepted_case_count) == (ProposalState.ACCEPTED, 2, 1)
     assert (accepted.decided_by, accepted.note) == ("user:mia", "it is asked often")
     assert accepted.decide_time == proposing.evaluator.clock.now()
-    assert (await proposing.crud.get(ADA, proposal.id))[1] == [], "its candidates are forgotten"
+    assert list((await proposing.crud.get(ADA, proposal.id))[1]) == [], "its candidates are forgotten"
     assert len(await proposing.cases.read("acme", (await proposing.evaluator.with_suite("other")).case_set)) == 3
 
 
@@ -55,7 +55,7 @@ async def test_a_refused_proposal_leaves_the_suite_as_it_is() -> None:
 
     assert (refused.state, refused.decided_by, refused.note) == (ProposalState.REFUSED, "user:mia", "not ours")
     assert (await proposing.suite())[0].number == 1
-    assert (await proposing.crud.get(ADA, proposal.id))[1] == []
+    assert list((await proposing.crud.get(ADA, proposal.id))[1]) == []
     with pytest.raises(ProposalDecided):
         await proposing.accepted(proposal)
 
@@ -129,10 +129,15 @@ async def test_a_proposal_whose_acceptance_was_interrupted_is_neither_refused_no
         with pytest.raises(Killed):
             await proposing.accepted(proposal, "mail")
 
-    with pytest.raises(ProposalDecided):
+    with pytest.raises(ProposalInterrupted, match="accept it again first"):
         await proposing.refuse(ADA, proposal.id, note="", write=write())
     with pytest.raises(ProposalInterrupted):
         await proposing.crud.delete(ADA, proposal.id, write())
+    with pytest.raises(ProposalInterrupted, match="accepted already without 1 of its cases"):
+        await proposing.accept(MIA, proposal.id, left_out=["vpn"], note="", write=write())
+    with pytest.raises(ProposalInterrupted):
+        await proposing.accept(MIA, proposal.id, left_out=[], note="all of it", write=write())
+    assert (await proposing.crud.get(ADA, proposal.id))[0].left_out == ("mail",)
     accepted = await proposing.accept(MIA, proposal.id, left_out=[], note="", write=write())
 
     assert (accepted.state, accepted.decided_by) == (ProposalState.ACCEPTED, ADA.proven_subject)
@@ -188,6 +193,54 @@ async def test_a_proposal_that_makes_a_suite_too_large_stays_proposed() -> None:
 
     assert (await proposing.crud.get(ADA, proposal.id))[0].state is ProposalState.PROPOSED
     assert (await proposing.accepted(proposal, "mail")).accepted_version == 2
+
+
+async def test_an_acceptance_that_was_answered_with_an_error_is_no_success_when_it_is_sent_again() -> None:
+    proposing = Proposing(limits=Limits(cases=4))
+    suite = await proposing.evaluator.with_suite()
+    await proposing.evaluator.with_suite("room")
+    proposal, _ = await proposing.sent(VPN)
+    put = proposing.cases.put
+
+    async def meanwhile(project: str, name: str, given: list[Case]) -> object:
+        proposing.cases.put = put  # type: ignore[method-assign]
+        await proposing.evaluator.suite_crud.update(ADA, suite, cases(4), frozenset({"cases"}), write())
+        return await put(project, name, given)
+
+    proposing.cases.put = meanwhile  # type: ignore[method-assign, assignment]
+    with pytest.raises(InvalidInput, match="send 1 to 4"):
+        await proposing.accepted(proposal, request_id="r1")
+    await proposing.evaluator.suite_crud.update(ADA, suite, cases(3), frozenset({"cases"}), write())
+
+    with pytest.raises(Conflict, match="is proposed: the suite could not take it: accept it anew"):
+        await proposing.accepted(proposal, request_id="r1")
+    assert (await proposing.accepted(proposal, request_id="r2")).state is ProposalState.ACCEPTED
+
+
+@pytest.mark.parametrize("decision", ["accept", "refuse"])
+async def test_candidates_whose_forgetting_was_interrupted_are_shown_no_more_and_forgotten_by_the_next_decision(
+    decision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposing = Proposing()
+    proposal, _ = await proposing.sent(VPN)
+
+    async def dies(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(proposing.proposed, "forget", dies)
+        deciding = (
+            proposing.accepted(proposal)
+            if decision == "accept"
+            else proposing.refuse(ADA, proposal.id, note="", write=write())
+        )
+        with pytest.raises(Killed):
+            await deciding
+    shown = (await proposing.crud.get(ADA, proposal.id))[1]
+
+    with pytest.raises(ProposalDecided):
+        await proposing.accepted(proposal)
+    assert list(shown) == await proposing.proposed.read("acme", proposal.id) == []
 
 
 async def test_bad_decisions_are_refused() -> None:

@@ -1,5 +1,6 @@
 """Where a suite's cases come from is kept with them: who may see them, and what erases them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from services.evaluator.tests.builders import BUCKET, write
 from services.evaluator.tests.proposals.harness import MANUAL, Proposing
 from tidemill_core.application import Caller
-from tidemill_core.errors import NotFound
+from tidemill_core.errors import Conflict, NotFound
 from tidemill_evaluator.suites.domain.cases import Case, Context, Role, Turn
 from tidemill_kit.erasure.steps import Scope, Target
 
@@ -115,3 +116,28 @@ async def test_a_file_that_is_applied_again_keeps_what_was_accepted_and_an_updat
     assert (same.number, more.number) == (suite.number, suite.number + 1)
     assert kept == ["c1", "c2", "c3", "new", "i1"]
     assert [each.id for each in (await proposing.suite())[1]] == ["c1", "c2", "c3"]
+
+
+async def test_a_first_proposal_that_is_accepted_while_a_file_is_applied_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    proposing = Proposing()
+    await proposing.evaluator.with_suite()
+    proposal, _ = await proposing.sent(new())
+    suite, known = await proposing.suite()
+    put = proposing.cases.put
+
+    async def meanwhile(project: str, name: str, given: Sequence[Case]) -> object:
+        content = await put(project, name, given)
+        monkeypatch.setattr(proposing.cases, "put", put)
+        await proposing.accepted(proposal)
+        return content
+
+    monkeypatch.setattr(proposing.cases, "put", meanwhile)
+    crud, changed = proposing.evaluator.suite_crud, known[:2]
+
+    with pytest.raises(Conflict, match="repeat the change"):
+        await crud.update(OPERATOR, suite, changed, frozenset({"cases"}), write(), keep_proposed=True)
+    await crud.update(OPERATOR, suite, changed, frozenset({"cases"}), write(), keep_proposed=True)
+
+    assert [each.id for each in (await proposing.suite())[1]] == ["c1", "c2", "new"]

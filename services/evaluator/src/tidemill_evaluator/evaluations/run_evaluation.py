@@ -145,8 +145,7 @@ class RunEvaluation:
 
     async def _compare(self, caller: Caller, evaluation: Evaluation) -> Requeue | None:
         live = await self._live(caller, evaluation)
-        begins = evaluation.state is State.QUEUED
-        if begins:
+        if evaluation.state is State.QUEUED:
             evaluation = await self._begin(caller, evaluation, live)
         evaluation.refuse_other(live.digest)
         known = await self.compare_versions(caller, evaluation)
@@ -164,7 +163,7 @@ class RunEvaluation:
             if not compared.comparison.holds:  # nothing has to be asked
                 await self._complete(evaluation, searches)
                 return None
-        results, reference = await self._answers(caller, evaluation, live, begins=begins)
+        results, reference = await self._answers(caller, evaluation, live)
         numbers = await self._counted(caller, evaluation, live)
         traits = await asyncio.to_thread(_traits, reference.asked, evaluation)
         results = await asyncio.to_thread(with_gaps, results, traits)
@@ -195,10 +194,10 @@ class RunEvaluation:
         return await self._write(evaluation, lambda e: e.record_baseline_index(index, epoch=epoch))
 
     async def _answers(
-        self, caller: Caller, evaluation: Evaluation, live: Live, *, begins: bool
+        self, caller: Caller, evaluation: Evaluation, live: Live
     ) -> tuple[Sequence[CaseResult], Reference]:
         """Return enough results for a verdict, and what was asked."""
-        reference = await self.reference(evaluation, await self._asked(evaluation, begins=begins))
+        reference = await self.reference(evaluation, await self._asked(evaluation))
         asked = reference.asked
         await self.compare_prompts.check(caller, evaluation, [case for _, case in asked])
         names = [CaseName(case_set, case.id) for case_set, case in asked]
@@ -280,18 +279,18 @@ class RunEvaluation:
             ),
         )
 
-    async def _asked(self, evaluation: Evaluation, *, begins: bool) -> Asked:
+    async def _asked(self, evaluation: Evaluation) -> Asked:
         """Return every case with its set; missing or invalid cases raise NoVerdict.
 
-        Where the split that it began with is not there any more, its answers are to other cases than those left.
+        Where cases that it began with were erased, its answers are to other cases than those left.
         """
         asked = list[tuple[str, Case]]()
         for case_set in evaluation.case_sets:
             try:
                 cases = await self.cases.read(evaluation.project, case_set)
             except (NotFound, InvalidInput, PermissionDenied) as error:
-                if isinstance(error, CasesErased) and not begins:
-                    message = f"examples of {case_set.name} were erased since the evaluation started"
+                if isinstance(error, CasesErased):
+                    message = f"cases of {case_set.name} were erased since the evaluation started"
                     raise NoVerdict(DATA_ERASED, message) from error
                 message = f"the cases of {case_set.name} cannot be read: {error.message}"
                 raise NoVerdict(NO_CASES, message) from error

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from tidemill_core import resources
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.resources import Write
-from tidemill_evaluator.errors import ProposalInterrupted
 from tidemill_evaluator.proposals.domain.candidate import Candidate
-from tidemill_evaluator.proposals.domain.proposal import Proposal, ProposalState
+from tidemill_evaluator.proposals.domain.proposal import Proposal
 from tidemill_evaluator.proposals.ports import Proposals, ProposedCases
 
 
@@ -27,7 +26,7 @@ class ProposalCrud:
 
         """
         proposal = await self.proposals.get(caller.project, proposal_id)
-        return proposal, await self.proposed.read(caller.project, proposal_id)
+        return proposal, () if proposal.decided else await self.proposed.read(caller.project, proposal_id)
 
     async def list(self, caller: Caller, page: PageRequest) -> Page[Proposal]:
         """Return a page."""
@@ -42,12 +41,9 @@ class ProposalCrud:
             Conflict: it changed since the etag.
 
         """
-
-        def check(proposal: Proposal) -> None:
-            if proposal.state is ProposalState.ACCEPTING:
-                raise ProposalInterrupted(proposal.id)
-
-        deleted = await resources.delete(self.proposals, caller.project, proposal_id, write, change=check)
+        deleted = await resources.delete(
+            self.proposals, caller.project, proposal_id, write, change=Proposal.refuse_interrupted
+        )
         if not write.validate_only:
             await self.proposed.forget(caller.project, proposal_id)
         return deleted

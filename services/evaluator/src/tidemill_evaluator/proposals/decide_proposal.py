@@ -1,7 +1,7 @@
 """Use cases: accept a proposal, or refuse it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -9,7 +9,7 @@ from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.errors import Conflict, InvalidInput, PreconditionFailed
 from tidemill_core.resources import Write, refuse
-from tidemill_evaluator.errors import PASSING, NothingProposed, ProposalInterrupted
+from tidemill_evaluator.errors import PASSING, NothingProposed, ProposalDecided
 from tidemill_evaluator.proposals.domain.proposal import Proposal, ProposalState, violations_of_note
 from tidemill_evaluator.proposals.domain.quality import not_there
 from tidemill_evaluator.proposals.ports import Proposals, ProposedCases
@@ -52,7 +52,9 @@ class AcceptProposal:
             ProposalNotFound: there is none.
             ProposalDecided: it is accepted or refused already.
             NothingProposed: no case of it is left.
-            Conflict: it changed since the etag, or the suite changed too often meanwhile.
+            ProposalInterrupted: another acceptance of it was, which leaves out others or has another note.
+            Conflict: it changed since the etag, the suite changed too often meanwhile, or this request was answered
+                with an error before, which took its decision back.
 
         """
         refuse(violations_of_note(note))
@@ -63,16 +65,17 @@ class AcceptProposal:
         now = self.clock.now()
 
         def decide(proposal: Proposal) -> None:
-            _refuse_preparing(proposal)
             proposal.begin_accepting(left_out=left_out, by=caller.proven_subject, note=note, now=now)
 
-        decided = await resources.update(self.proposals, caller.project, proposal_id, decide, write)
+        decided = await _decide(self, caller.project, proposal_id, decide, write)
         if write.validate_only:
             return decided
         if decided.state is ProposalState.ACCEPTING:
             decided = await self._take(decided)
-        if decided.state is ProposalState.ACCEPTED:
-            await self.proposed.forget(caller.project, proposal_id)
+        if decided.state is not ProposalState.ACCEPTED:  # as this request, or one at the same time, has opened it again
+            message = f"proposal {proposal_id} is {decided.state.value}: the suite could not take it: accept it anew"
+            raise Conflict(message)
+        await self.proposed.forget(caller.project, proposal_id)
         return decided
 
     async def _check(self, proposal: Proposal, left_out: Sequence[str]) -> None:
@@ -153,10 +156,7 @@ class AcceptProposal:
             text = f"takes its cases from {suite.shipped.suite}, which a release replaces: refuse the proposal"
             raise InvalidInput.at(field="suite", text=text)
         current = await self.cases.read(suite.project, suite.case_set) if suite is not None else []
-        fresh = not_there(chosen, current)
-        grown = [*current, *fresh]
-        await asyncio.to_thread(check_cases, grown, self.limits)
-        return grown, fresh
+        return await asyncio.to_thread(_together, current, chosen, self.limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,15 +181,32 @@ class RefuseProposal:
         now = self.clock.now()
 
         def decide(proposal: Proposal) -> None:
-            _refuse_preparing(proposal)
             proposal.refuse(by=caller.proven_subject, note=note, now=now)
 
-        decided = await resources.update(self.proposals, caller.project, proposal_id, decide, write)
+        decided = await _decide(self, caller.project, proposal_id, decide, write)
         if not write.validate_only:
             await self.proposed.forget(caller.project, proposal_id)
         return decided
 
 
-def _refuse_preparing(proposal: Proposal) -> None:
-    if proposal.state is ProposalState.PREPARING:
-        raise ProposalInterrupted(proposal.id)
+def _together(current: Sequence[Case], chosen: Sequence[Case], limits: Limits) -> tuple[list[Case], list[Case]]:
+    fresh = not_there(chosen, current)
+    grown = [*current, *fresh]
+    check_cases(grown, limits)
+    return grown, fresh
+
+
+async def _decide(
+    stores: AcceptProposal | RefuseProposal,
+    project: str,
+    proposal_id: str,
+    decide: Callable[[Proposal], None],
+    write: Write,
+) -> Proposal:
+    """Save a decision; of one that is decided already forget the candidates, which may have been interrupted."""
+    try:
+        return await resources.update(stores.proposals, project, proposal_id, decide, write)
+    except ProposalDecided:
+        if not write.validate_only:
+            await stores.proposed.forget(project, proposal_id)
+        raise

@@ -12,7 +12,7 @@ from tidemill_kit.mapping import from_message, to_message
 _SERVERS = frozenset(
     {
         *("state", "proposed_by", "compared_version", "case_count", "refused_counts", "slices", "candidates"),
-        *("decided_by", "decide_time", "note", "accepted_version", "accepted_case_count"),
+        *("decided_by", "decide_time", "note", "accepted_version", "accepted_case_count", "left_out"),
     }
 )
 
@@ -25,7 +25,7 @@ def proposal_of(message: pb.SuiteProposal, project: str) -> Proposal:
 
     """
     given = Proposal(id="", project=project, suite="")
-    ours = {name: getattr(given, name) for name in (_SERVERS - {"candidates"}) | {"asked_by", "left_out"}}
+    ours = {name: getattr(given, name) for name in (_SERVERS - {"candidates"}) | {"asked_by"}}
     return from_message(Proposal, message, prefix="proposal", ignore=_SERVERS, project=project, **ours)
 
 

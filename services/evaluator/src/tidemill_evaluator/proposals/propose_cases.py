@@ -48,7 +48,7 @@ class ProposeCases:
         if not write.validate_only:
             stored = await repeated(self.proposals, caller.project, proposal_id, write.request)
             if stored is not None and stored.state is not ProposalState.PREPARING:
-                return stored, await self.proposed.read(caller.project, proposal_id)
+                return stored, () if stored.decided else await self.proposed.read(caller.project, proposal_id)
         existing, version = await self._existing(caller, given.suite)
         found = await self._selected(caller, given, candidates, existing)
         fresh = replace(

@@ -129,7 +129,7 @@ class SuiteCrud:
         def change(suite: Suite) -> None:
             copy_fields(given, suite, fields - _CASES)
             if new_cases:
-                if stored.proposed and keep_proposed and suite.number != stored.number:
+                if keep_proposed and suite.number != stored.number:
                     message = f"suite {suite.id} has another version meanwhile: repeat the change"
                     raise Conflict(message)
                 suite.shipped = given.shipped

@@ -94,8 +94,7 @@ class Cases(Protocol):
         """Return the cases in order; a sample is deterministic.
 
         Raises:
-            CasesErased: they are held-out cases, and their split is another one by now.
-            ObjectMissing: they were lost.
+            CasesErased: an erasure has written what it leaves of them as another object.
             ObjectDamaged, PermissionDenied: the reference is not to be trusted.
             InvalidInput: they are too many bytes, or no cases.
 

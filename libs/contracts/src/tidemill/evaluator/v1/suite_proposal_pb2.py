@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tidemill.evaluator.v1 import suite_pb2 as tidemill_dot_evaluator_dot_v1_dot_suite__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/evaluator/v1/suite_proposal.proto\x12\x15tidemill.evaluator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/evaluator/v1/suite.proto\"\xa6\x07\n\rSuiteProposal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12@\n\x06labels\x18\x05 \x03(\x0b\x32\x30.tidemill.evaluator.v1.SuiteProposal.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05suite\x18\x08 \x01(\t\x12\x30\n\x04live\x18\t \x01(\x0b\x32\".tidemill.evaluator.v1.LiveAnswers\x12\x14\n\x0cgenerated_by\x18\n \x01(\t\x12\x31\n\x08\x63overage\x18\x0b \x01(\x0b\x32\x1f.tidemill.evaluator.v1.Coverage\x12\x38\n\x05state\x18\x0c \x01(\x0e\x32).tidemill.evaluator.v1.SuiteProposalState\x12\x13\n\x0bproposed_by\x18\r \x01(\t\x12\x18\n\x10\x63ompared_version\x18\x0e \x01(\x05\x12\x12\n\ncase_count\x18\x0f \x01(\x05\x12O\n\x0erefused_counts\x18\x10 \x03(\x0b\x32\x37.tidemill.evaluator.v1.SuiteProposal.RefusedCountsEntry\x12\x34\n\x06slices\x18\x11 \x03(\x0b\x32$.tidemill.evaluator.v1.SliceCoverage\x12\x37\n\ncandidates\x18\x12 \x03(\x0b\x32#.tidemill.evaluator.v1.ProposedCase\x12\x12\n\ndecided_by\x18\x13 \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04note\x18\x15 \x01(\tB\x03\x80\x01\x01\x12\x18\n\x10\x61\x63\x63\x65pted_version\x18\x16 \x01(\x05\x12\x1b\n\x13\x61\x63\x63\x65pted_case_count\x18\x17 \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12RefusedCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\x81\x01\n\x0bLiveAnswers\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x13\n\x0b\x63orrections\x18\x02 \x01(\x08\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x13\n\x0bright_field\x18\x04 \x01(\t\x12\x12\n\ntext_field\x18\x05 \x01(\t\x12\x11\n\tmax_cases\x18\x06 \x01(\x05\"+\n\x08\x43overage\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08\x61t_least\x18\x02 \x01(\x05\"B\n\rSliceCoverage\x12\r\n\x05value\x18\x01 \x01(\t\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x05\x12\x10\n\x08proposed\x18\x03 \x01(\x05\"\xad\x01\n\x0cProposedCase\x12)\n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Case\x12\x32\n\x04\x66law\x18\x02 \x01(\x0e\x32$.tidemill.evaluator.v1.CandidateFlaw\x12\x10\n\x03why\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07passage\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\x16\n\x0ereference_from\x18\x05 \x01(\t*\x9c\x02\n\rCandidateFlaw\x12\x1e\n\x1a\x43\x41NDIDATE_FLAW_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41NDIDATE_FLAW_FORM\x10\x01\x12\x1b\n\x17\x43\x41NDIDATE_FLAW_REPEATED\x10\x02\x12!\n\x1d\x43\x41NDIDATE_FLAW_NEAR_DUPLICATE\x10\x03\x12\x1e\n\x1a\x43\x41NDIDATE_FLAW_CONTRADICTS\x10\x04\x12\x1e\n\x1a\x43\x41NDIDATE_FLAW_UNSUPPORTED\x10\x05\x12\x1a\n\x16\x43\x41NDIDATE_FLAW_COVERED\x10\x06\x12\x1b\n\x17\x43\x41NDIDATE_FLAW_UNUSABLE\x10\x07\x12\x19\n\x15\x43\x41NDIDATE_FLAW_COPIED\x10\x08*\xea\x01\n\x12SuiteProposalState\x12$\n SUITE_PROPOSAL_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1eSUITE_PROPOSAL_STATE_PREPARING\x10\x01\x12!\n\x1dSUITE_PROPOSAL_STATE_PROPOSED\x10\x02\x12\"\n\x1eSUITE_PROPOSAL_STATE_ACCEPTING\x10\x03\x12!\n\x1dSUITE_PROPOSAL_STATE_ACCEPTED\x10\x04\x12 \n\x1cSUITE_PROPOSAL_STATE_REFUSED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/evaluator/v1/suite_proposal.proto\x12\x15tidemill.evaluator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/evaluator/v1/suite.proto\"\xb8\x07\n\rSuiteProposal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12@\n\x06labels\x18\x05 \x03(\x0b\x32\x30.tidemill.evaluator.v1.SuiteProposal.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05suite\x18\x08 \x01(\t\x12\x30\n\x04live\x18\t \x01(\x0b\x32\".tidemill.evaluator.v1.LiveAnswers\x12\x14\n\x0cgenerated_by\x18\n \x01(\t\x12\x31\n\x08\x63overage\x18\x0b \x01(\x0b\x32\x1f.tidemill.evaluator.v1.Coverage\x12\x38\n\x05state\x18\x0c \x01(\x0e\x32).tidemill.evaluator.v1.SuiteProposalState\x12\x13\n\x0bproposed_by\x18\r \x01(\t\x12\x18\n\x10\x63ompared_version\x18\x0e \x01(\x05\x12\x12\n\ncase_count\x18\x0f \x01(\x05\x12O\n\x0erefused_counts\x18\x10 \x03(\x0b\x32\x37.tidemill.evaluator.v1.SuiteProposal.RefusedCountsEntry\x12\x34\n\x06slices\x18\x11 \x03(\x0b\x32$.tidemill.evaluator.v1.SliceCoverage\x12\x37\n\ncandidates\x18\x12 \x03(\x0b\x32#.tidemill.evaluator.v1.ProposedCase\x12\x12\n\ndecided_by\x18\x13 \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04note\x18\x15 \x01(\tB\x03\x80\x01\x01\x12\x18\n\x10\x61\x63\x63\x65pted_version\x18\x16 \x01(\x05\x12\x1b\n\x13\x61\x63\x63\x65pted_case_count\x18\x17 \x01(\x05\x12\x10\n\x08left_out\x18\x18 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12RefusedCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\x81\x01\n\x0bLiveAnswers\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x13\n\x0b\x63orrections\x18\x02 \x01(\x08\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x13\n\x0bright_field\x18\x04 \x01(\t\x12\x12\n\ntext_field\x18\x05 \x01(\t\x12\x11\n\tmax_cases\x18\x06 \x01(\x05\"+\n\x08\x43overage\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08\x61t_least\x18\x02 \x01(\x05\"B\n\rSliceCoverage\x12\r\n\x05value\x18\x01 \x01(\t\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x05\x12\x10\n\x08proposed\x18\x03 \x01(\x05\"\xad\x01\n\x0cProposedCase\x12)\n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Case\x12\x32\n\x04\x66law\x18\x02 \x01(\x0e\x32$.tidemill.evaluator.v1.CandidateFlaw\x12\x10\n\x03why\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07passage\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\x16\n\x0ereference_from\x18\x05 \x01(\t*\x9c\x02\n\rCandidateFlaw\x12\x1e\n\x1a\x43\x41NDIDATE_FLAW_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41NDIDATE_FLAW_FORM\x10\x01\x12\x1b\n\x17\x43\x41NDIDATE_FLAW_REPEATED\x10\x02\x12!\n\x1d\x43\x41NDIDATE_FLAW_NEAR_DUPLICATE\x10\x03\x12\x1e\n\x1a\x43\x41NDIDATE_FLAW_CONTRADICTS\x10\x04\x12\x1e\n\x1a\x43\x41NDIDATE_FLAW_UNSUPPORTED\x10\x05\x12\x1a\n\x16\x43\x41NDIDATE_FLAW_COVERED\x10\x06\x12\x1b\n\x17\x43\x41NDIDATE_FLAW_UNUSABLE\x10\x07\x12\x19\n\x15\x43\x41NDIDATE_FLAW_COPIED\x10\x08*\xea\x01\n\x12SuiteProposalState\x12$\n SUITE_PROPOSAL_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1eSUITE_PROPOSAL_STATE_PREPARING\x10\x01\x12!\n\x1dSUITE_PROPOSAL_STATE_PROPOSED\x10\x02\x12\"\n\x1eSUITE_PROPOSAL_STATE_ACCEPTING\x10\x03\x12!\n\x1dSUITE_PROPOSAL_STATE_ACCEPTED\x10\x04\x12 \n\x1cSUITE_PROPOSAL_STATE_REFUSED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,22 +43,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROPOSEDCASE'].fields_by_name['why']._serialized_options = b'\200\001\001'
   _globals['_PROPOSEDCASE'].fields_by_name['passage']._loaded_options = None
   _globals['_PROPOSEDCASE'].fields_by_name['passage']._serialized_options = b'\200\001\001'
-  _globals['_CANDIDATEFLAW']._serialized_start=1496
-  _globals['_CANDIDATEFLAW']._serialized_end=1780
-  _globals['_SUITEPROPOSALSTATE']._serialized_start=1783
-  _globals['_SUITEPROPOSALSTATE']._serialized_end=2017
+  _globals['_CANDIDATEFLAW']._serialized_start=1514
+  _globals['_CANDIDATEFLAW']._serialized_end=1798
+  _globals['_SUITEPROPOSALSTATE']._serialized_start=1801
+  _globals['_SUITEPROPOSALSTATE']._serialized_end=2035
   _globals['_SUITEPROPOSAL']._serialized_start=138
-  _globals['_SUITEPROPOSAL']._serialized_end=1072
-  _globals['_SUITEPROPOSAL_LABELSENTRY']._serialized_start=973
-  _globals['_SUITEPROPOSAL_LABELSENTRY']._serialized_end=1018
-  _globals['_SUITEPROPOSAL_REFUSEDCOUNTSENTRY']._serialized_start=1020
-  _globals['_SUITEPROPOSAL_REFUSEDCOUNTSENTRY']._serialized_end=1072
-  _globals['_LIVEANSWERS']._serialized_start=1075
-  _globals['_LIVEANSWERS']._serialized_end=1204
-  _globals['_COVERAGE']._serialized_start=1206
-  _globals['_COVERAGE']._serialized_end=1249
-  _globals['_SLICECOVERAGE']._serialized_start=1251
-  _globals['_SLICECOVERAGE']._serialized_end=1317
-  _globals['_PROPOSEDCASE']._serialized_start=1320
-  _globals['_PROPOSEDCASE']._serialized_end=1493
+  _globals['_SUITEPROPOSAL']._serialized_end=1090
+  _globals['_SUITEPROPOSAL_LABELSENTRY']._serialized_start=991
+  _globals['_SUITEPROPOSAL_LABELSENTRY']._serialized_end=1036
+  _globals['_SUITEPROPOSAL_REFUSEDCOUNTSENTRY']._serialized_start=1038
+  _globals['_SUITEPROPOSAL_REFUSEDCOUNTSENTRY']._serialized_end=1090
+  _globals['_LIVEANSWERS']._serialized_start=1093
+  _globals['_LIVEANSWERS']._serialized_end=1222
+  _globals['_COVERAGE']._serialized_start=1224
+  _globals['_COVERAGE']._serialized_end=1267
+  _globals['_SLICECOVERAGE']._serialized_start=1269
+  _globals['_SLICECOVERAGE']._serialized_end=1335
+  _globals['_PROPOSEDCASE']._serialized_start=1338
+  _globals['_PROPOSEDCASE']._serialized_end=1511
 # @@protoc_insertion_point(module_scope)

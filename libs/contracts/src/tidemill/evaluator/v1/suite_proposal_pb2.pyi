@@ -174,6 +174,7 @@ class SuiteProposal(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     ACCEPTED_VERSION_FIELD_NUMBER: _builtins.int
     ACCEPTED_CASE_COUNT_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project and the request id."""
     project: _builtins.str
@@ -242,6 +243,10 @@ class SuiteProposal(_message.Message):
     def decide_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was decided."""
 
+    @_builtins.property
+    def left_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The ids of proposed cases that the suite does not take."""
+
     def __init__(
         self,
         *,
@@ -268,10 +273,11 @@ class SuiteProposal(_message.Message):
         note: _builtins.str = ...,
         accepted_version: _builtins.int = ...,
         accepted_case_count: _builtins.int = ...,
+        left_out: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "create_time", b"create_time", "decide_time", b"decide_time", "live", b"live", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_case_count", b"accepted_case_count", "accepted_version", b"accepted_version", "candidates", b"candidates", "case_count", b"case_count", "compared_version", b"compared_version", "coverage", b"coverage", "create_time", b"create_time", "decide_time", b"decide_time", "decided_by", b"decided_by", "etag", b"etag", "generated_by", b"generated_by", "id", b"id", "labels", b"labels", "live", b"live", "note", b"note", "project", b"project", "proposed_by", b"proposed_by", "refused_counts", b"refused_counts", "seq", b"seq", "slices", b"slices", "state", b"state", "suite", b"suite", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_case_count", b"accepted_case_count", "accepted_version", b"accepted_version", "candidates", b"candidates", "case_count", b"case_count", "compared_version", b"compared_version", "coverage", b"coverage", "create_time", b"create_time", "decide_time", b"decide_time", "decided_by", b"decided_by", "etag", b"etag", "generated_by", b"generated_by", "id", b"id", "labels", b"labels", "left_out", b"left_out", "live", b"live", "note", b"note", "project", b"project", "proposed_by", b"proposed_by", "refused_counts", b"refused_counts", "seq", b"seq", "slices", b"slices", "state", b"state", "suite", b"suite", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

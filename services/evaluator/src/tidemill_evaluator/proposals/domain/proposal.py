@@ -8,7 +8,7 @@ from enum import Enum
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import Violation
 from tidemill_core.resources import MAX_LABEL_LENGTH, label_violations, slug_violations
-from tidemill_evaluator.errors import ProposalDecided
+from tidemill_evaluator.errors import ProposalDecided, ProposalInterrupted
 from tidemill_evaluator.proposals.domain.candidate import ProposalLimits
 from tidemill_evaluator.suites.domain.cases import Case
 
@@ -136,10 +136,17 @@ class Proposal(Aggregate):
         """Decide that the suite takes its cases; one that is being accepted keeps its first decision.
 
         Raises:
-            ProposalDecided: it is not PROPOSED.
+            ProposalDecided: it is accepted or refused.
+            ProposalInterrupted: its request was, or it is being accepted without other cases or with another note.
 
         """
         if self.state is ProposalState.ACCEPTING:
+            if (left_out and set(left_out) != set(self.left_out)) or (note and note != self.note):
+                without = f" without {len(self.left_out)} of its cases" if self.left_out else ""
+                then = (
+                    f"it is accepted already{without}: accept it with no case left out and no note, which finishes it"
+                )
+                raise ProposalInterrupted(self.id, then=then)
             return
         self._decide(ProposalState.ACCEPTING, by=by, note=note, now=now)
         self.left_out = tuple(left_out)
@@ -159,12 +166,31 @@ class Proposal(Aggregate):
         """Decide that the suite takes none of its cases.
 
         Raises:
-            ProposalDecided: it is not PROPOSED.
+            ProposalDecided: it is accepted or refused.
+            ProposalInterrupted: its request was, or it is being accepted.
 
         """
         self._decide(ProposalState.REFUSED, by=by, note=note, now=now)
 
+    def refuse_interrupted(self) -> None:
+        """Refuse what an acceptance that was interrupted does not allow.
+
+        Raises:
+            ProposalInterrupted: it is being accepted.
+
+        """
+        if self.state is ProposalState.ACCEPTING:
+            raise ProposalInterrupted(self.id, then="accept it again first")
+
+    @property
+    def decided(self) -> bool:
+        """Whether it needs its candidates no more."""
+        return self.state in {ProposalState.ACCEPTED, ProposalState.REFUSED}
+
     def _decide(self, state: ProposalState, *, by: str, note: str, now: datetime) -> None:
+        self.refuse_interrupted()
+        if self.state is ProposalState.PREPARING:
+            raise ProposalInterrupted(self.id, then="send that request again, or delete it and make another one")
         if self.state is not ProposalState.PROPOSED:
             raise ProposalDecided(self.id, state=self.state.value)
         self.state, self.decided_by, self.note, self.decide_time = state, by, note, now
