@@ -3,9 +3,17 @@
 from typing import Annotated
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
 
-from tidemill.inference.v1.experiment_pb2 import ArmResult, ArmScore, Experiment, ExperimentState, ExperimentWeighting
+from tidemill.inference.v1.experiment_pb2 import (
+    ArmResult,
+    ArmScore,
+    CohortArmResult,
+    CohortResult,
+    Experiment,
+    ExperimentState,
+    ExperimentWeighting,
+)
 from tidemill.inference.v1.experiment_service_pb2 import GetExperimentRequest, ListExperimentsRequest
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, moment, plain, show, table, word
@@ -85,11 +93,35 @@ def _show(experiment: Experiment) -> None:
         )
         for arm in run.arms
     ]
-    picture = Group(card({name: value for name, value in facts.items() if value}), "", table(heads, rows))
-    show(plain(experiment), picture)
+    picture: list[RenderableType] = [
+        card({name: value for name, value in facts.items() if value}),
+        "",
+        table(heads, rows),
+    ]
+    if run.cohorts:
+        heads = ("cohort", "arm", "users", "answers", "failed", *measures, "p (Holm)")
+        picture += ["", table(heads, [_in_cohort(cohort, arm) for cohort in run.cohorts for arm in cohort.arms])]
+    show(plain(experiment), Group(*picture))
 
 
-def _scores(arm: ArmResult) -> list[ArmScore]:
+def _in_cohort(cohort: CohortResult, arm: CohortArmResult) -> tuple[str, ...]:
+    """Return a row; of what is not compared `few` says that a side has too few users."""
+    value = "(other)" if cohort.other else cohort.value or "(none)"
+    is_control = arm.arm == cohort.arms[0].arm
+    p_value = f"{arm.adjusted_p_value:.3f}" if arm.HasField("adjusted_p_value") else "-"
+    few = not (cohort.other or is_control or arm.enough)
+    return (
+        f"{cohort.label}: {value}",
+        arm.arm,
+        str(arm.users),
+        str(arm.answers),
+        str(arm.failures),
+        *(_score(each) for each in _scores(arm)),
+        "few" if few else p_value,
+    )
+
+
+def _scores(arm: ArmResult | CohortArmResult) -> list[ArmScore]:
     return [arm.goal, *arm.guardrails]
 
 

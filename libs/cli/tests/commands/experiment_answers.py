@@ -34,6 +34,28 @@ TONE = pb.Experiment(
                 goal=pb.ArmScore(measure="rating", mean=0.9, number=41, difference=DifferenceBounds(low=0.1, high=0.6)),
             ),
         ],
+        cohorts=[
+            pb.CohortResult(
+                label="plan",
+                value="pro",
+                arms=[
+                    pb.CohortArmResult(arm="now", users=12, goal=pb.ArmScore(measure="rating", mean=0.4, number=12)),
+                    pb.CohortArmResult(
+                        arm="lora",
+                        users=14,
+                        goal=pb.ArmScore(measure="rating", mean=0.9, number=14),
+                        enough=True,
+                        adjusted_p_value=0.021,
+                    ),
+                ],
+            ),
+            pb.CohortResult(
+                label="plan", arms=[pb.CohortArmResult(arm="now"), pb.CohortArmResult(arm="lora", users=3)]
+            ),
+            pb.CohortResult(
+                label="plan", other=True, arms=[pb.CohortArmResult(arm="now", users=9), pb.CohortArmResult(arm="lora")]
+            ),
+        ],
     ),
 )
 EXPERIMENTS: dict[str, Callable[[Any], Any]] = {

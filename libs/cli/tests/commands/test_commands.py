@@ -98,6 +98,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
             "experiments show tone",
             ["tone@2", "adaptive", "now", "0.500 of 40", "0.900 of 41, difference +0.10 to +0.60"],
         ),
+        ("experiments show tone", ["plan: pro", "0.900 of 14", "0.021", "plan: (none)", "few", "plan: (other)"]),
         ("experiments stop tone", ["tone@2", "lora", "GUARDRAIL: too slow"]),
         ("experiments delete tone", ["tone is deleted"]),
         ("prices list", ["small", "smollm2", "3", "0.15", "0.60"]),

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from tests.bench._figures import report
+from tidemill_core.multiplicity import holm
 from tidemill_evaluator.evaluations.domain.clusters import TraitsByCase, averages, clusters_of, numbered
 from tidemill_evaluator.evaluations.domain.power import Bound
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
-from tidemill_evaluator.evaluations.domain.slices import holm
 from tidemill_evaluator.gates.domain.dependence import DEFAULT
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
 from tidemill_evaluator.statistics.intervals import log_gains, log_weights

@@ -9,7 +9,7 @@ from services.evaluator.tests.builders import ADA, TUNED, cases, write
 from services.evaluator.tests.harness import TRUTH, Evaluator
 from tidemill_evaluator.evaluations.domain.comparison import Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.domain.slices import OTHER, holm, slices_of
+from tidemill_evaluator.evaluations.domain.slices import OTHER, slices_of
 from tidemill_evaluator.evaluations.messages import evaluation_message, listed_message
 from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.suites.domain.cases import PAIR, Case
@@ -90,20 +90,6 @@ def test_pairs_are_no_slices() -> None:
     given = labelled(*[f"pair {number // 2}" for number in range(20)], label=PAIR)
 
     assert values_of(given, label=PAIR) == [""] * 20
-
-
-@pytest.mark.parametrize(
-    ("given", "adjusted"),
-    [  # of R, p.adjust(..., "holm")
-        ([0.01, 0.02, 0.03, 0.04, 0.05], [0.05, 0.08, 0.09, 0.09, 0.09]),
-        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
-        ([0.5, 0.9, 0.4], [1.0, 1.0, 1.0]),
-        ([0.2], [0.2]),
-        ([], []),
-    ],
-)
-def test_p_values_are_adjusted_as_by_holm(given: list[float], adjusted: list[float]) -> None:
-    assert holm(given) == pytest.approx(adjusted)
 
 
 async def test_an_evaluation_says_in_which_slices_the_candidate_gains() -> None:

@@ -288,13 +288,14 @@ class InferenceSettings(QuestionSettings, ModelSettings, HttpSettings, Encryptio
     """Experiments that one replica counts at the same time."""
     experiment_max_answers: int = Field(100_000, ge=100, le=1_000_000)
     """Answers of an experiment that are kept and counted: with so many it ends."""
+    experiment_max_cohorts: int = Field(10, ge=1, le=50)
+    """The `max_values` that an experiment may declare: so many values of a label have results of their own."""
+    experiment_cohort_min_users: int = Field(10, ge=5)
+    """So many users of an arm, and of the control, are needed to compare them in a cohort."""
     shadow_max_concurrent: int = Field(1, ge=1, le=64)
     """Shadow requests that candidates answer at the same time."""
     shadows_waiting: int = Field(100, ge=1)
-    """Shadow requests that may wait, and outcomes that may wait to be recorded.
-
-    Further ones are dropped and counted.
-    """
+    """Shadow requests that may wait, and outcomes that may wait to be recorded; more are dropped and counted."""
     rewrite_timeout_s: float = Field(5.0, gt=0, le=60)
     """How long a search waits for the model that rewrites a question."""
     conversation_max_turns: int = Field(500, ge=2, le=5000)

@@ -88,6 +88,16 @@ async def test_outcomes_of_a_run_are_of_all_epochs_each_once_with_values_that_ca
     assert len(await outcomes.of_run("globex", "tone@1")) == 1
 
 
+async def test_outcomes_keep_the_cohorts_of_their_requests_whatever_is_in_a_label(outcomes: Outcomes) -> None:
+    cohorts = {"plan.of $user": "pro", "country": "fr"}
+    await outcomes.record("acme", replace(outcome("i1"), cohorts=cohorts, asked_at=NOON))
+    await outcomes.record("acme", outcome("i2"))
+
+    found = {each.inference: (each.cohorts, each.asked_at) for each in await outcomes.of_run("acme", "tone@1")}
+
+    assert found == {"i1": (cohorts, NOON), "i2": ({}, None)}
+
+
 async def test_of_an_erased_end_user_the_outcomes_go_whole(outcomes: Outcomes) -> None:
     for each in (outcome("i1", user="u"), outcome("i2", user="v"), outcome("i3")):
         await outcomes.record("acme", each)

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from services.inference.tests.experiments.simulated import run
-from tidemill_inference.experiments.domain.comparison import NANOS, counted
+from tidemill_inference.experiments.domain.comparison import counted
 from tidemill_inference.experiments.domain.plan import Measure, Measured
+from tidemill_inference.experiments.domain.scores import NANOS
 from tidemill_inference.experiments.domain.weights import adapted, default_min_weight
 from tidemill_inference.rollouts.domain.policy import StickyBy
 from tidemill_inference.rollouts.domain.step_counts import Outcome

@@ -13,7 +13,7 @@ from tidemill_core.errors import InvalidInput
 from tidemill_ingest.profiles import examples
 from tidemill_ingest.profiles.domain.period import Period
 from tidemill_ingest.profiles.domain.profile import merged, profile_of
-from tidemill_ingest.profiles.domain.shift import holm, shifts
+from tidemill_ingest.profiles.domain.shift import shifts
 from tidemill_ingest.profiles.domain.sketch import MAX_CATEGORIES, OTHER, Distribution, Sketch
 from tidemill_ingest.profiles.domain.versions import NewVersion, Outcome
 from tidemill_ingest.quality.traits import Traits
@@ -145,12 +145,6 @@ def test_few_of_a_category_are_taken_together() -> None:
 
 def test_nothing_is_tested_where_a_side_is_empty() -> None:
     assert shifts(Sketch(), lengths([100])) == ()
-
-
-def test_p_values_are_corrected_as_holm_has_it() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from tidemill_cli.loop.desired import Desired
 from tidemill_cli.loop.durations import duration_of
 from tidemill_cli.loop.shapes import Declared, Duration, Share, SharedReference, Slug
 
+_MAX_COHORTS = 5
+"""Values of a label, where a file does not say."""
+
 
 class ExperimentArm(Declared):
     """A variant of what is live: what it leaves out stays."""
@@ -52,6 +55,18 @@ class ExperimentGuardrail(Measured):
     loss_above: Share
 
 
+class ExperimentCohorts(Declared):
+    """By which labels of requests results are shown."""
+
+    labels: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256)]],
+        Field(min_length=1, max_length=3, description="of requests: those with the same value are of one cohort"),
+    ]
+    max_values: Annotated[
+        int, Field(ge=1, le=50, description="of each label that have results of their own; all others are one")
+    ] = _MAX_COHORTS
+
+
 class Experiment(Declared):
     """Arms of a deployment, compared on its live requests."""
 
@@ -64,6 +79,7 @@ class Experiment(Declared):
     alpha: Annotated[float, Field(ge=0.001, le=0.2)] = 0.05
     at_most: Duration = timedelta(days=14)
     sticky_by: Literal["end_user", "request"] = "end_user"
+    cohorts: ExperimentCohorts | None = None
 
     @model_validator(mode="after")
     def _has_one_control(self) -> Self:
@@ -102,7 +118,15 @@ def experiment_resource(name: str, part: Experiment, labels: dict[str, str]) -> 
         alpha=part.alpha,
         at_most=duration_of(part.at_most),
         sticky_by=StickyBy.Value(f"STICKY_BY_{part.sticky_by.upper()}"),
+        cohorts=_cohorts(part.cohorts),
     )
+
+
+def _cohorts(part: ExperimentCohorts | None) -> pb.ExperimentCohorts:
+    """Return them as the service keeps them, so that applying a file again changes nothing."""
+    if part is None:
+        return pb.ExperimentCohorts(max_values=_MAX_COHORTS)
+    return pb.ExperimentCohorts(labels=part.labels, max_values=part.max_values)
 
 
 def _arm(name: str, part: ExperimentArm) -> pb.ExperimentArm:

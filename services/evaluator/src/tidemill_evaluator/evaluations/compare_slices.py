@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from tidemill_core.multiplicity import holm
 from tidemill_evaluator.evaluations.domain.clusters import TraitsByCase, answered_of, averages, clusters_of
 from tidemill_evaluator.evaluations.domain.comparison import Asked, Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.results import CaseResult, scored_in
-from tidemill_evaluator.evaluations.domain.slices import ComparedSlices, SliceComparison, holm
+from tidemill_evaluator.evaluations.domain.slices import ComparedSlices, SliceComparison
 from tidemill_evaluator.evaluations.ports import Intervals
 from tidemill_evaluator.gates.domain.spending import corrected_confidence
 from tidemill_evaluator.metrics.registry import ALWAYS, Registry

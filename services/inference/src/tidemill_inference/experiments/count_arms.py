@@ -7,6 +7,7 @@ from functools import partial
 from cachetools import LRUCache
 
 from tidemill_core.application import Clock, ResourceKey
+from tidemill_inference.experiments.domain.cohorts import MIN_USERS
 from tidemill_inference.experiments.domain.comparison import Counts, counted
 from tidemill_inference.experiments.domain.experiment import Experiment
 from tidemill_inference.experiments.domain.run import ExperimentRun
@@ -31,6 +32,7 @@ class CountArms:
 
     outcomes: Outcomes
     clock: Clock
+    min_cohort_users: int = MIN_USERS
     known: LRUCache[ResourceKey, _Known] = field(default_factory=lambda: LRUCache(256))
     counting: dict[tuple[ResourceKey, str], asyncio.Task[_Known]] = field(default_factory=dict)
     """What is read and counted now, by experiment and run."""
@@ -91,6 +93,8 @@ class CountArms:
             guardrails=guardrails,
             now=now,
             sticky_by=experiment.sticky_by,
+            cohorts=experiment.cohorts,
+            min_cohort_users=self.min_cohort_users,
         )
         counts = count() if len(found) <= _FEW else await asyncio.to_thread(count)
         self.known[key] = fresh = _Known(mark=mark, counts=counts)

@@ -18,6 +18,7 @@ from tidemill_inference.experiments.arms import Arms
 from tidemill_inference.experiments.count_arms import CountArms
 from tidemill_inference.experiments.domain.errors import DeploymentBusy
 from tidemill_inference.experiments.domain.experiment import PLAN, Experiment
+from tidemill_inference.experiments.domain.plan import MAX_COHORTS
 from tidemill_inference.experiments.domain.run import RunArm
 from tidemill_inference.experiments.hand_over import HandOver
 from tidemill_inference.experiments.ports import Enqueue, Experiments
@@ -40,6 +41,7 @@ class ExperimentCrud:
     enqueue: Enqueue
     warm: Warm = warms_nothing
     limits: SamplingLimits = DEFAULT_SAMPLING
+    max_cohorts: int = MAX_COHORTS
 
     async def get(self, caller: Caller, experiment_id: str) -> Experiment:
         """Return an experiment, with what is known of its arms by now."""
@@ -59,7 +61,7 @@ class ExperimentCrud:
             AlreadyExists: the id is taken.
 
         """
-        given.check(self.limits)
+        given.check(self.limits, max_cohorts=self.max_cohorts)
         fresh, now = replace(given, project=caller.project, run=None), self.clock.now()
         arms = await self._checked(caller, fresh)
         restored = resources.restored(fresh, CHANGEABLE)
@@ -88,7 +90,7 @@ class ExperimentCrud:
             if arms:
                 stored.check_idle("changing it")
             copy_fields(given, stored, paths)
-            stored.check(self.limits)
+            stored.check(self.limits, max_cohorts=self.max_cohorts)
             if arms:
                 stored.start(arms, now=now)
 
@@ -141,7 +143,7 @@ class ExperimentCrud:
         current.check_idle("changing it")
         changed = deepcopy(current)
         copy_fields(given, changed, paths)
-        changed.check(self.limits)
+        changed.check(self.limits, max_cohorts=self.max_cohorts)
         return await self._checked(caller, changed)
 
     async def _checked(self, caller: Caller, experiment: Experiment) -> Sequence[RunArm]:

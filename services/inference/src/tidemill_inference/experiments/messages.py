@@ -2,8 +2,9 @@
 
 from tidemill.inference.v1 import configuration_pb2, experiment_pb2
 from tidemill_inference.deployments.messages import configuration_message, retrieval_message, retrieval_of
+from tidemill_inference.experiments.domain.cohorts import CohortArm, CohortCounts
 from tidemill_inference.experiments.domain.experiment import DEFAULT_ALPHA, Experiment
-from tidemill_inference.experiments.domain.plan import Arm
+from tidemill_inference.experiments.domain.plan import DEFAULT_MAX_COHORTS, Arm, CohortPlan
 from tidemill_inference.experiments.domain.run import ExperimentRun, RunArm
 from tidemill_kit.mapping import from_message, to_message
 
@@ -23,6 +24,9 @@ def experiment_of(message: experiment_pb2.Experiment, *, project: str) -> Experi
         run=None,
         arms=tuple(_arm_of(each, f"experiment.arms[{number}]") for number, each in enumerate(message.arms)),
         alpha=message.alpha or DEFAULT_ALPHA,
+        cohorts=CohortPlan(
+            labels=tuple(message.cohorts.labels), max_values=message.cohorts.max_values or DEFAULT_MAX_COHORTS
+        ),
     )
 
 
@@ -54,6 +58,7 @@ def _run_message(run: ExperimentRun) -> experiment_pb2.ExperimentRun:
         reason=run.reason.value if run.reason else "",
         arms=[_result(each) for each in run.arms],
         baseline_configuration=run.baseline,
+        cohorts=[_cohort(each) for each in run.cohorts],
     )
 
 
@@ -65,3 +70,11 @@ def _result(arm: RunArm) -> experiment_pb2.ArmResult:
         configuration=configuration_message(arm.configuration),
         stop_reason=arm.stop_reason.value if arm.stop_reason else "",
     )
+
+
+def _cohort(cohort: CohortCounts) -> experiment_pb2.CohortResult:
+    return to_message(experiment_pb2.CohortResult, cohort, arms=[_in_cohort(each) for each in cohort.arms])
+
+
+def _in_cohort(arm: CohortArm) -> experiment_pb2.CohortArmResult:
+    return to_message(experiment_pb2.CohortArmResult, arm, arm.counts)

@@ -70,7 +70,7 @@ def wire_experiments(  # noqa: PLR0913 - keyword-only, and each of another kind
     )
     running = backend.indexed(MongoRunningExperiments(backend.database["experiments"]))
     arms = Arms(resolve=resolve, prompts=prompts, candidates=candidates, indexes=indexes, searched=searched)
-    count = CountArms(outcomes=outcomes, clock=clock)
+    count = CountArms(outcomes=outcomes, clock=clock, min_cohort_users=settings.experiment_cohort_min_users)
     hand_over = HandOver(experiments=experiments, deployments=deployments, outcomes=outcomes, count=count, clock=clock)
     reconcile = ReconcileExperiment(
         experiments=experiments,
@@ -99,6 +99,7 @@ def wire_experiments(  # noqa: PLR0913 - keyword-only, and each of another kind
         enqueue=controller.enqueue,
         warm=warm,
         limits=settings.sampling_limits,
+        max_cohorts=settings.experiment_max_cohorts,
     )
     return ExperimentParts(
         servicer=(add_ExperimentServiceServicer_to_server, GrpcExperimentService(experiments=crud)),

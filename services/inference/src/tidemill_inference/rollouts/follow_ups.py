@@ -102,6 +102,7 @@ def outcome_of(answered: AnswerOutcome) -> Outcome | ServerEnd:
             total_s=answered.total_s,
             user=answered.question.end_user,
             cost_nanos=cost.nanos if cost else None,
+            cohorts=answered.question.labels,
         )
     if answered.ended:
         return ServerEnd(rollout=chosen.rollout, step=chosen.step, start=answered.ended)

@@ -28,7 +28,8 @@ class MongoOutcomes:
     A rating is {seq, number, metric, weight, user, mature_time}; those of earlier versions are {seq, number}. They are
     fields of their own, so that answer and reaction may come in any order; `noted` is the server's time of the later
     one. `users` are the digests of those who reacted, by which they are erased. Of an experiment `rollout` is the run,
-    `step` the epoch, and there are `user`, the digest of who asked, and `cost_nanos`.
+    `step` the epoch, and there are `user`, the digest of who asked, and `cost_nanos`;
+    of one that shows results by labels `cohorts`, the request's as pairs, and `asked_at`.
 
     The end of a server is {_id, rollout, step: "ends of <number>"}: no outcome, and as quick to find.
     """
@@ -54,6 +55,9 @@ class MongoOutcomes:
         }
         if outcome.cost_nanos is not None:
             known["cost_nanos"] = outcome.cost_nanos
+        if outcome.asked_at is not None:
+            known["asked_at"] = outcome.asked_at
+            known["cohorts"] = [[label, value] for label, value in outcome.cohorts.items()]
         change: Document = {"$set": known, **_NOW}
         if outcome.user:
             known["user"] = _digest(project, outcome.user)
@@ -246,6 +250,8 @@ def _outcome(document: Document) -> Outcome:
         values=tuple(_value(each) for each in given if each["number"] is not None),  # None was taken back
         user=document.get("user", ""),
         cost_nanos=document.get("cost_nanos"),
+        cohorts=dict(document.get("cohorts", ())),
+        asked_at=document.get("asked_at"),
     )
 
 

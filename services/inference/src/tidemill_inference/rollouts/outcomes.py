@@ -63,7 +63,10 @@ class RecordOutcome:
             case ServerEnd():
                 await self.outcomes.record_end(project, outcome)
             case Outcome():
-                await self.outcomes.record(project, outcome)
+                labels = run.cohorts.labels if run else ()
+                cohorts = {name: value for name in labels if (value := outcome.cohorts.get(name))}
+                kept = replace(outcome, cohorts=cohorts, asked_at=asked_at if labels else None)
+                await self.outcomes.record(project, kept)
                 await self._check_user(project, outcome, asked_at)
 
     async def _check_user(self, project: str, outcome: Outcome, asked_at: datetime | None) -> None:

@@ -148,6 +148,7 @@ class Experiment(_message.Message):
     AT_MOST_FIELD_NUMBER: _builtins.int
     STICKY_BY_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
+    COHORTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -202,6 +203,10 @@ class Experiment(_message.Message):
     def run(self) -> Global___ExperimentRun:
         """Output only. The run that is active, or the last one."""
 
+    @_builtins.property
+    def cohorts(self) -> Global___ExperimentCohorts:
+        """Optional. By which labels of requests its results are shown beside those of all users; nothing is decided by them."""
+
     def __init__(
         self,
         *,
@@ -222,10 +227,11 @@ class Experiment(_message.Message):
         at_most: _duration_pb2.Duration | None = ...,
         sticky_by: _rollout_pb2.StickyBy.ValueType = ...,
         run: Global___ExperimentRun | None = ...,
+        cohorts: Global___ExperimentCohorts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at_most", b"at_most", "create_time", b"create_time", "goal", b"goal", "run", b"run", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at_most", b"at_most", "cohorts", b"cohorts", "create_time", b"create_time", "goal", b"goal", "run", b"run", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "arms", b"arms", "at_most", b"at_most", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "goal", b"goal", "guardrails", b"guardrails", "id", b"id", "labels", b"labels", "min_weight", b"min_weight", "project", b"project", "run", b"run", "seq", b"seq", "sticky_by", b"sticky_by", "update_time", b"update_time", "weighting", b"weighting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "arms", b"arms", "at_most", b"at_most", "cohorts", b"cohorts", "create_time", b"create_time", "deployment", b"deployment", "etag", b"etag", "goal", b"goal", "guardrails", b"guardrails", "id", b"id", "labels", b"labels", "min_weight", b"min_weight", "project", b"project", "run", b"run", "seq", b"seq", "sticky_by", b"sticky_by", "update_time", b"update_time", "weighting", b"weighting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -352,6 +358,36 @@ class ExperimentGuardrail(_message.Message):
 Global___ExperimentGuardrail: _TypeAlias = ExperimentGuardrail  # noqa: Y015
 
 @_typing.final
+class ExperimentCohorts(_message.Message):
+    """ExperimentCohorts says by which labels of requests results are shown: those with the same value are of one cohort."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABELS_FIELD_NUMBER: _builtins.int
+    MAX_VALUES_FIELD_NUMBER: _builtins.int
+    max_values: _builtins.int
+    """Optional. How many values of each have results of their own: the first that come to have five users; all others are
+    one. The fewer, the smaller a difference may be to be shown. 0 means 5; INFERENCE_EXPERIMENT_MAX_COHORTS is the limit.
+    """
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Labels of GenerateRequest, at most 3."""
+
+    def __init__(
+        self,
+        *,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        max_values: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "max_values", b"max_values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExperimentCohorts: _TypeAlias = ExperimentCohorts  # noqa: Y015
+
+@_typing.final
 class ExperimentRun(_message.Message):
     """ExperimentRun is one run of an experiment."""
 
@@ -368,6 +404,7 @@ class ExperimentRun(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
     BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
+    COHORTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. `experiment@run`, which records of answers name."""
     state: Global___ExperimentState.ValueType
@@ -398,6 +435,10 @@ class ExperimentRun(_message.Message):
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmResult]:
         """Output only. The arms, the control first."""
 
+    @_builtins.property
+    def cohorts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CohortResult]:
+        """Output only. What is known by cohort, where the experiment declares labels."""
+
     def __init__(
         self,
         *,
@@ -412,14 +453,112 @@ class ExperimentRun(_message.Message):
         epoch: _builtins.int = ...,
         decided_by: _builtins.str = ...,
         baseline_configuration: _builtins.str = ...,
+        cohorts: _abc.Iterable[Global___CohortResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finish_time", b"finish_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "baseline_configuration", b"baseline_configuration", "best", b"best", "decided_by", b"decided_by", "epoch", b"epoch", "finish_time", b"finish_time", "id", b"id", "message", b"message", "reason", b"reason", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "baseline_configuration", b"baseline_configuration", "best", b"best", "cohorts", b"cohorts", "decided_by", b"decided_by", "epoch", b"epoch", "finish_time", b"finish_time", "id", b"id", "message", b"message", "reason", b"reason", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExperimentRun: _TypeAlias = ExperimentRun  # noqa: Y015
+
+@_typing.final
+class CohortResult(_message.Message):
+    """CohortResult is what is known of the users whose requests have one value of a label."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    """Output only. The label."""
+    value: _builtins.str
+    """Output only. Its value; empty for requests without the label, and of `other`."""
+    other: _builtins.bool
+    """Output only. True for all other values together, which are not compared."""
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___CohortArmResult]:
+        """Output only. The arms, the control first."""
+
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        value: _builtins.str = ...,
+        other: _builtins.bool = ...,
+        arms: _abc.Iterable[Global___CohortArmResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "label", b"label", "other", b"other", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CohortResult: _TypeAlias = CohortResult  # noqa: Y015
+
+@_typing.final
+class CohortArmResult(_message.Message):
+    """CohortArmResult is what is known of one arm in a cohort."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARM_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
+    GUARDRAILS_FIELD_NUMBER: _builtins.int
+    ENOUGH_FIELD_NUMBER: _builtins.int
+    ADJUSTED_P_VALUE_FIELD_NUMBER: _builtins.int
+    arm: _builtins.str
+    """Output only. Its name."""
+    answers: _builtins.int
+    """Output only. Its answers that count."""
+    failures: _builtins.int
+    """Output only. Those that failed."""
+    users: _builtins.int
+    """Output only. The end users, and the answers without one, that they went to."""
+    enough: _builtins.bool
+    """Output only. Whether it and the control have the users that a comparison needs; there is none without."""
+    adjusted_p_value: _builtins.float
+    """Output only. Two-sided, of no difference of the goal to the control, valid at any time and corrected by Holm for all
+    cohorts and arms: that any is ever at most alpha without a difference has a probability of alpha at most. Unset for
+    the control, where it is not compared, and in lists.
+    """
+    @_builtins.property
+    def goal(self) -> Global___ArmScore:
+        """Output only. Of the goal; its `difference` holds together with those of all cohorts and arms, at any time, with a
+        probability of 1 - alpha.
+        """
+
+    @_builtins.property
+    def guardrails(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmScore]:
+        """Output only. Of the guardrails, in their order, without differences."""
+
+    def __init__(
+        self,
+        *,
+        arm: _builtins.str = ...,
+        answers: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        users: _builtins.int = ...,
+        goal: Global___ArmScore | None = ...,
+        guardrails: _abc.Iterable[Global___ArmScore] | None = ...,
+        enough: _builtins.bool = ...,
+        adjusted_p_value: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "adjusted_p_value", b"adjusted_p_value", "goal", b"goal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "adjusted_p_value", b"adjusted_p_value", "answers", b"answers", "arm", b"arm", "enough", b"enough", "failures", b"failures", "goal", b"goal", "guardrails", b"guardrails", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__adjusted_p_value: _TypeAlias = _typing.Literal["adjusted_p_value"]  # noqa: Y015
+    _WhichOneofArgType__adjusted_p_value: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__adjusted_p_value) -> _WhichOneofReturnType__adjusted_p_value | None: ...
+
+Global___CohortArmResult: _TypeAlias = CohortArmResult  # noqa: Y015
 
 @_typing.final
 class ArmResult(_message.Message):

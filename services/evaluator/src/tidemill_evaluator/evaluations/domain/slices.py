@@ -95,16 +95,3 @@ def _named(values: Mapping[str, str], people: Mapping[str, tuple[str, str]]) -> 
 
 def _length(question: str) -> str:
     return next((name for limit, name in _LENGTHS if len(question) <= limit), "long")
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for their number, in the same order.
-
-    Holm, A simple sequentially rejective multiple test procedure (1979): those at most alpha are wrong, any of them,
-    with probability alpha at most, however they depend on one another.
-    """
-    adjusted, greatest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        greatest = max(greatest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = greatest
-    return adjusted

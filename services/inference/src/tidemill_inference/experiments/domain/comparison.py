@@ -7,63 +7,17 @@ first one count.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
-from tidemill_inference.experiments.domain.plan import Measure, Measured
-from tidemill_inference.rollouts.domain import evidence
-from tidemill_inference.rollouts.domain.evidence import Bounds
+from tidemill_inference.experiments.domain.cohorts import MIN_USERS, NO_COHORTS, Cohorts, counted_cohorts
+from tidemill_inference.experiments.domain.plan import WITHOUT_COHORTS, CohortPlan, Measured
+from tidemill_inference.experiments.domain.scores import ArmCounts, counts_of_arm
 from tidemill_inference.rollouts.domain.policy import StickyBy
 from tidemill_inference.rollouts.domain.step_counts import Outcome, is_less
-from tidemill_inference.rollouts.domain.values import GivenValue, SideValues, mature_times, side_values
-
-NANOS = 10**9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """What an arm has of a measure; where many scores differ, they are rounded down in `low`, and up in `high`."""
-
-    measure: str
-    low: SideValues = field(default_factory=SideValues)
-    high: SideValues = field(default_factory=SideValues)
-    difference: Bounds | None = None
-    """Of the means, arm less control, at any time; None where it was not asked for, or a side has no value."""
-
-    @property
-    def mean(self) -> float | None:
-        """The mean score."""
-        return self.low.mean
-
-    @property
-    def number(self) -> float:
-        """The effective number of users that it is of."""
-        return self.low.number
-
-    @property
-    def immature(self) -> int:
-        """Values that do not count yet."""
-        return self.low.immature
-
-    def with_difference(self, control: "Score", *, error: float) -> "Score":
-        """Return it with the bounds of the difference."""
-        if self.mean is None or control.mean is None:
-            return self
-        least = evidence.difference(self.low.samples, control.high.samples, error=error)
-        most = evidence.difference(self.high.samples, control.low.samples, error=error)
-        return replace(self, difference=Bounds(low=least.low, high=most.high))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmCounts:
-    """What counts of one arm."""
-
-    answers: int = 0
-    failures: int = 0
-    users: int = 0
-    goal: Score = field(default_factory=lambda: Score(measure=""))
-    guardrails: tuple[Score, ...] = ()
+from tidemill_inference.rollouts.domain.values import mature_times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +28,8 @@ class Counts:
     matures: datetime | None = None
     kept: int = 0
     """All outcomes of the run, also those of users who were moved, which do not count."""
+    cohorts: Cohorts = NO_COHORTS
+    """By labels of requests: no decision rests on them."""
 
     @property
     def answers(self) -> int:
@@ -98,6 +54,7 @@ class Counts:
                 name: arm if name == control else _with_differences(arm, theirs, each_error)
                 for name, arm in self.arms.items()
             },
+            cohorts=self.cohorts.compared(error=error),
         )
 
 
@@ -109,6 +66,8 @@ def counted(  # noqa: PLR0913 - keyword-only, and each of another kind
     guardrails: Sequence[Measured],
     now: datetime,
     sticky_by: StickyBy = StickyBy.END_USER,
+    cohorts: CohortPlan = WITHOUT_COHORTS,
+    min_cohort_users: int = MIN_USERS,
 ) -> Counts:
     """Return what the outcomes of a run come to, the control's name first; values before they mature do not count.
 
@@ -120,11 +79,13 @@ def counted(  # noqa: PLR0913 - keyword-only, and each of another kind
     for each in outcomes:
         if each.variant in by_arm and stays.get(each.user, each.variant) == each.variant:
             by_arm[each.variant].append(each)
+    count = partial(counts_of_arm, goal=goal, guardrails=guardrails, now=now)
     matures = mature_times((value for each in outcomes for value in each.values), after=now)
     return Counts(
-        arms={name: _arm(those, goal, guardrails, now) for name, those in by_arm.items()},
+        arms={name: count(those) for name, those in by_arm.items()},
         matures=min(matures, default=None),
         kept=len(outcomes),
+        cohorts=counted_cohorts(by_arm, cohorts, count=count, min_users=min_cohort_users),
     )
 
 
@@ -173,48 +134,6 @@ def _first_arms(outcomes: Sequence[Outcome]) -> Mapping[str, str]:
             seen = (each.step, each.variant)
             first[each.user] = min(first.get(each.user, seen), seen)
     return {user: arm for user, (_, arm) in first.items()}
-
-
-def _arm(outcomes: Sequence[Outcome], goal: Measured, guardrails: Sequence[Measured], now: datetime) -> ArmCounts:
-    return ArmCounts(
-        answers=len(outcomes),
-        failures=sum(each.failed for each in outcomes),
-        users=len({each.user or each.inference for each in outcomes}),
-        goal=_score(outcomes, goal, now),
-        guardrails=tuple(_score(outcomes, each, now) for each in guardrails),
-    )
-
-
-def _score(outcomes: Sequence[Outcome], measured: Measured, now: datetime) -> Score:
-    given = list(_values(outcomes, measured))
-    return Score(
-        measure=measured.name,
-        low=side_values(given, now, rounded=math.floor),
-        high=side_values(given, now, rounded=math.ceil),
-    )
-
-
-def _values(outcomes: Sequence[Outcome], measured: Measured) -> Iterator[tuple[str, GivenValue]]:
-    """Yield the scores of answers, each of the user who asked.
-
-    What is said of an answer that a fallback gave says nothing of the arm, whose model failed.
-    """
-    for each in outcomes:
-        match measured.measure:
-            case Measure.METRIC:
-                for value in each.values:
-                    if value.metric == measured.metric and not each.failed:
-                        yield each.inference, replace(value, user=each.user or value.user)
-                continue
-            case Measure.FAILURES:
-                score = float(not each.failed)
-            case Measure.LATENCY:
-                score = 0.0 if each.failed else measured.score(each.total_s)
-            case Measure.COST if not each.failed and each.cost_nanos is not None:
-                score = measured.score(each.cost_nanos / NANOS)
-            case _:
-                continue
-        yield each.inference, GivenValue(metric=measured.name, score=score, user=each.user)
 
 
 def _with_differences(arm: ArmCounts, control: ArmCounts, error: float) -> ArmCounts:

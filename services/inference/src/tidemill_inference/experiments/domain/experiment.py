@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from tidemill_core.aggregate import Aggregate
@@ -13,7 +13,9 @@ from tidemill_inference.experiments.domain.comparison import Counts, best_arm, b
 from tidemill_inference.experiments.domain.errors import ExperimentRunning, NoRunningExperiment
 from tidemill_inference.experiments.domain.plan import (
     ALL,
+    MAX_COHORTS,
     Arm,
+    CohortPlan,
     Guardrail,
     Measured,
     Weighting,
@@ -31,7 +33,7 @@ MIN_ALPHA, MAX_ALPHA = 0.001, 0.2
 DEFAULT_LENGTH = timedelta(days=14)
 MAX_LENGTH = timedelta(days=90)
 PLAN = frozenset(
-    {"deployment", "arms", "goal", "guardrails", "weighting", "min_weight", "alpha", "at_most", "sticky_by"}
+    {"deployment", "arms", "goal", "guardrails", "weighting", "min_weight", "alpha", "at_most", "sticky_by", "cohorts"}
 )
 """The fields that are declared, beside labels."""
 
@@ -49,6 +51,7 @@ class Experiment(Aggregate):
     alpha: float = DEFAULT_ALPHA
     at_most: timedelta = DEFAULT_LENGTH
     sticky_by: StickyBy = StickyBy.END_USER
+    cohorts: CohortPlan = field(default_factory=CohortPlan)
     run: ExperimentRun | None = None
 
     @property
@@ -75,14 +78,14 @@ class Experiment(Aggregate):
         named = [self.goal.metric, *(each.metric for each in self.guardrails)]
         return tuple(dict.fromkeys(each for each in named if each))
 
-    def check(self, limits: SamplingLimits = DEFAULT_SAMPLING) -> None:
+    def check(self, limits: SamplingLimits = DEFAULT_SAMPLING, *, max_cohorts: int = MAX_COHORTS) -> None:
         """Refuse what can never work, all of it at once.
 
         Raises:
             InvalidInput: names every field, its value and its limit.
 
         """
-        refuse(self._violations(limits))
+        refuse(self._violations(limits, max_cohorts))
 
     def check_idle(self, what: str) -> None:
         """Refuse a change of what runs.
@@ -132,6 +135,7 @@ class Experiment(Aggregate):
             epoch=run.epoch,
             sticky_by=self.sticky_by,
             metrics=self.metrics,
+            cohorts=self.cohorts,
             arms=tuple(
                 SplitArm(
                     name=arm.name,
@@ -212,7 +216,7 @@ class Experiment(Aggregate):
             for name, arm in counts.arms.items()
         )
 
-    def _violations(self, limits: SamplingLimits) -> Iterator[Violation]:
+    def _violations(self, limits: SamplingLimits, max_cohorts: int) -> Iterator[Violation]:
         path = "experiment"
         yield from slug_violations(f"{path}.id", self.id)
         yield from slug_violations(f"{path}.deployment", self.deployment)
@@ -220,6 +224,7 @@ class Experiment(Aggregate):
         yield from self.goal.violations(f"{path}.goal")
         yield from guardrail_violations(f"{path}.guardrails", self.guardrails)
         yield from label_violations(f"{path}.labels", self.labels)
+        yield from self.cohorts.violations(f"{path}.cohorts", max_values=max_cohorts)
         if not (math.isfinite(self.alpha) and MIN_ALPHA <= self.alpha <= MAX_ALPHA):
             yield Violation(f"{path}.alpha", f"is {self.alpha:g}; use {MIN_ALPHA:g} to {MAX_ALPHA:g}")
         if not timedelta() < self.at_most <= MAX_LENGTH:

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tidemill_core.errors import Violation
-from tidemill_core.resources import slug_violations
+from tidemill_core.resources import MAX_LABEL_LENGTH, slug_violations
 from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling, SamplingLimits
 from tidemill_inference.rollouts.domain.policy import RATING
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE
 
 MIN_ARMS, MAX_ARMS = 2, 8
 MAX_GUARDRAILS = 5
+MAX_COHORT_LABELS = 3
+DEFAULT_MAX_COHORTS, MAX_COHORTS = 5, 10
+"""Values of a label that have results of their own."""
 ALL = 100
 """Per cent."""
 _RESERVED = frozenset({LIVE, CANDIDATE})
@@ -124,6 +127,34 @@ class Arm:
             yield from self.sampling.violations(f"{path}.sampling", limits)
         if self.retrieval:
             yield from self.retrieval.violations(f"{path}.retrieval")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortPlan:
+    """By which labels of requests results are shown, and how many values of each have results of their own."""
+
+    labels: tuple[str, ...] = ()
+    max_values: int = DEFAULT_MAX_COHORTS
+
+    def family(self, arms: int) -> int:
+        """Return how many comparisons with the control there may ever be: of named values, and of no value."""
+        return len(self.labels) * (self.max_values + 1) * (arms - 1)
+
+    def violations(self, path: str, *, max_values: int) -> Iterator[Violation]:
+        """Yield what is out of bounds."""
+        if len(self.labels) > MAX_COHORT_LABELS:
+            yield Violation(f"{path}.labels", f"has {len(self.labels)}; use at most {MAX_COHORT_LABELS}")
+        for number, label in enumerate(self.labels[:MAX_COHORT_LABELS]):
+            if not 0 < len(label) <= MAX_LABEL_LENGTH:
+                text = f"has {len(label)} characters; use 1 to {MAX_LABEL_LENGTH}"
+                yield Violation(f"{path}.labels[{number}]", text)
+            elif label in self.labels[:number]:
+                yield Violation(f"{path}.labels[{number}]", f"is {label[:80]}, which is there twice: leave one out")
+        if self.labels and not 1 <= self.max_values <= max_values:
+            yield Violation(f"{path}.max_values", f"is {self.max_values}; use 1 to {max_values}")
+
+
+WITHOUT_COHORTS = CohortPlan()
 
 
 def arms_violations(

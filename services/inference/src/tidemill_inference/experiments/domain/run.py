@@ -6,7 +6,9 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_inference.deployments.domain.configuration import Configuration
-from tidemill_inference.experiments.domain.comparison import ArmCounts, Counts
+from tidemill_inference.experiments.domain.cohorts import CohortCounts
+from tidemill_inference.experiments.domain.comparison import Counts
+from tidemill_inference.experiments.domain.scores import ArmCounts
 
 
 class RunState(Enum):
@@ -70,14 +72,15 @@ class Change:
 class ExperimentRun:
     """A run, the control its first arm; `epoch` counts the changes of its arms and weights.
 
-    `released` says that its deployment has it no more, after which nothing is left to do. `adapted_users` is what was
-    known when weights moved last.
+    `cohorts` are counted with the arms, by labels of requests. `released` says that its deployment has it no more,
+    after which nothing is left to do. `adapted_users` is what was known when weights moved last.
     """
 
     id: str
     number: int
     baseline: str
     arms: tuple[RunArm, ...]
+    cohorts: tuple[CohortCounts, ...] = ()
     start_time: datetime
     state: RunState = RunState.RUNNING
     epoch: int = 0
@@ -115,7 +118,8 @@ class ExperimentRun:
 
     def with_counts(self, counts: Counts) -> "ExperimentRun":
         """Return it with what counts by now."""
-        return replace(self, arms=tuple(replace(arm, counts=counts.arms[arm.name]) for arm in self.arms))
+        arms = tuple(replace(arm, counts=counts.arms[arm.name]) for arm in self.arms)
+        return replace(self, arms=arms, cohorts=counts.cohorts.counts)
 
     def changed(self, change: Change, *, now: datetime) -> "ExperimentRun":
         """Return it with its arms as they are from the next epoch on, or at its end."""

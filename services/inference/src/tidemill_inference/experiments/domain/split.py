@@ -2,11 +2,12 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tidemill_core.aggregate import Event
 from tidemill_inference.deployments.domain.choice import ChosenConfiguration
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
+from tidemill_inference.experiments.domain.plan import CohortPlan
 from tidemill_inference.rollouts.domain.policy import StickyBy
 
 _PLACE_BITS = 52
@@ -28,7 +29,7 @@ class SplitArm:
 class Split:
     """The arms of a run, the control first; `epoch` counts its changes, `baseline` is the digest of what is live.
 
-    `metrics` are those whose values count.
+    `metrics` are those whose values count; `cohorts` says which labels of requests are kept with outcomes.
     """
 
     run: str
@@ -37,6 +38,7 @@ class Split:
     epoch: int = 0
     sticky_by: StickyBy = StickyBy.END_USER
     metrics: tuple[str, ...] = ()
+    cohorts: CohortPlan = field(default_factory=CohortPlan)
 
     @property
     def control(self) -> SplitArm:

@@ -1,7 +1,7 @@
 """What came of a step's requests, and when that is reason enough to take a candidate back."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -69,6 +69,10 @@ class Outcome:
     """Who asked, in an experiment: the pseudonym when it is recorded, its digest when it is read; "" without one."""
     cost_nanos: int | None = None
     """What it cost, in an experiment; None where that is not known."""
+    cohorts: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the request, in an experiment: those by which it shows results, once it is recorded."""
+    asked_at: datetime | None = None
+    """In an experiment that shows results by labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

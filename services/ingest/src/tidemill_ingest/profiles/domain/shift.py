@@ -1,9 +1,10 @@
 """Whether two sets of versions are distributed differently: a test for each column, corrected for their number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import sqrt
 
+from tidemill_core.multiplicity import holm
 from tidemill_ingest.profiles.domain.profile import OF_SOURCES, Columns
 from tidemill_ingest.profiles.domain.sketch import Distribution, Sketch
 
@@ -45,15 +46,6 @@ def shifts(
         replace(each, adjusted_p_value=p_value, shifted=p_value < significance)
         for each, p_value in zip(tested, adjusted, strict=True)
     )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return them as they count when so many are tested (Holm, A simple sequentially rejective procedure, 1979)."""
-    adjusted, highest = [1.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = highest
-    return adjusted
 
 
 def _kolmogorov_smirnov(name: str, one: Distribution, other: Distribution) -> ColumnShift:
