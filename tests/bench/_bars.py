@@ -31,7 +31,7 @@ class Bar:
     name: str
     what: str
     measured_by: str
-    before: str
+    before: str = "not measured"
     at_least: float | None = None
     at_most: float | None = None
 
@@ -181,21 +181,25 @@ BARS = (
         name="search_100k_p95",
         what="hybrid search among 100,000 chunks by readers, source and metadata, p95",
         measured_by=HYBRID,
-        before="not measured",
         at_most=25,
     ),
     Bar(
         name="search_100k_recall",
         what="recall@10 of these searches",
         measured_by=HYBRID,
-        before="not measured",
         at_least=0.99,
     ),
     Bar(
         name="near_duplicates_speed",
-        what="texts compared a second, 16 together / datasketch",
+        what="texts compared a second, one by one / datasketch",
         measured_by=DUPLICATES,
         before="8.9",
+        at_least=10,
+    ),
+    Bar(
+        name="near_duplicates_speed_together",
+        what="texts compared a second, 16 together / datasketch",
+        measured_by=DUPLICATES,
         at_least=10,
     ),
     Bar(
@@ -223,28 +227,24 @@ BARS = (
         name="gateway_recorded_rate",
         what="requests/s of one inference process / LiteLLM's proxy with one worker, 64 at once",
         measured_by=GATEWAY,
-        before="not measured",
         at_least=2,
     ),
     Bar(
         name="gateway_recorded_p50",
         what="latency that inference adds, records on / LiteLLM's proxy, p50",
         measured_by=GATEWAY,
-        before="not measured",
         at_most=1,
     ),
     Bar(
         name="gateway_recorded_p99",
         what="the same, p99",
         measured_by=GATEWAY,
-        before="not measured",
         at_most=1,
     ),
     Bar(
         name="gateway_unrecorded_p50",
         what="latency that inference adds, records off / LiteLLM's proxy, p50",
         measured_by=GATEWAY,
-        before="not measured",
         at_most=0.333,
     ),
     Bar(
@@ -279,14 +279,12 @@ BARS = (
         name="masking_recall",
         what="identifiers with a structure that masking finds whole, the worst kind",
         measured_by=MASKING,
-        before="not measured",
         at_least=0.98,
     ),
     Bar(
         name="masking_precision",
         what="of what it finds, the share that is one, the worst kind",
         measured_by=MASKING,
-        before="not measured",
         at_least=0.97,
     ),
 )

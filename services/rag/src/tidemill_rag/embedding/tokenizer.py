@@ -56,7 +56,7 @@ class KeyRule:
     closing: int
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingTokenizer:
     """One model's tokenizer; `project` is the owner of the text, which has its share of the processes."""
 
@@ -68,7 +68,7 @@ class EmbeddingTokenizer:
 
     def __post_init__(self) -> None:
         """Have documents that come at the same time cut by one call; where that fails, each by one of its own."""
-        self._together = BatchedByKey(
+        together: BatchedByKey[str, tuple[DocumentContent, Cut], Passages] = BatchedByKey(
             self._cut_all,
             max_concurrent=self.tokenizers.share,
             max_batch=_MAX_CUT_TOGETHER,
@@ -76,6 +76,7 @@ class EmbeddingTokenizer:
             weigh=lambda document: len(document[0].text) / _MAX_CHARACTERS_TOGETHER,
             repeatable=True,
         )
+        object.__setattr__(self, "_together", together)
 
     @classmethod
     async def open(

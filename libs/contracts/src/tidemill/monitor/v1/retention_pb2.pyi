@@ -31,7 +31,7 @@ class _RetentionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Retenti
     RETENTION_KIND_FEEDBACK: _RetentionKind.ValueType  # 2
     """RETENTION_KIND_FEEDBACK: feedback, with corrections."""
     RETENTION_KIND_QUARANTINE: _RetentionKind.ValueType  # 3
-    """RETENTION_KIND_QUARANTINE: the unmasked bytes of documents."""
+    """RETENTION_KIND_QUARANTINE: the unmasked bytes of files with members."""
     RETENTION_KIND_EVALUATION_RESULTS: _RetentionKind.ValueType  # 4
     """RETENTION_KIND_EVALUATION_RESULTS: the results of single cases, with answers."""
     RETENTION_KIND_DELETED_DOCUMENTS: _RetentionKind.ValueType  # 5
@@ -49,7 +49,7 @@ RETENTION_KIND_ANSWERS: RetentionKind.ValueType  # 1
 RETENTION_KIND_FEEDBACK: RetentionKind.ValueType  # 2
 """RETENTION_KIND_FEEDBACK: feedback, with corrections."""
 RETENTION_KIND_QUARANTINE: RetentionKind.ValueType  # 3
-"""RETENTION_KIND_QUARANTINE: the unmasked bytes of documents."""
+"""RETENTION_KIND_QUARANTINE: the unmasked bytes of files with members."""
 RETENTION_KIND_EVALUATION_RESULTS: RetentionKind.ValueType  # 4
 """RETENTION_KIND_EVALUATION_RESULTS: the results of single cases, with answers."""
 RETENTION_KIND_DELETED_DOCUMENTS: RetentionKind.ValueType  # 5
