@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 from services.evaluator.tests.builders import ADA, cases, write
 from tidemill_core.application import Caller, ResourceKey
@@ -158,7 +159,7 @@ class Judging:
         self.metrics = JudgeMetrics(judges=self.store, pins=self.pins, ask=self.ask, watch_drift=self.watch_drift)
         self.enqueued: list[ResourceKey] = []
         self.start = StartMeasurement(judges=self.store, queues=self.queues, enqueue=self.enqueued.append)
-        self.score = ScoreAnswer(pins=self.pins, ask=self.ask, max_characters=1000)
+        self.score = ScoreAnswer(pins=self.pins, ask=replace(self.ask, waits_for_models=True), max_characters=1000)
         self.measure = MeasureJudge(
             judges=self.store,
             pins=self.pins,

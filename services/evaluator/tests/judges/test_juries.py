@@ -1,13 +1,14 @@
 """Several judges as a jury."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from services.evaluator.tests.builders import ADA, write
 from services.evaluator.tests.judges.harness import Judging, judge_of, pairwise, points
 from tidemill_core.application import Request
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_evaluator.errors import JudgeInUse, NoVerdict
 from tidemill_evaluator.judges.domain.form import Form
 from tidemill_evaluator.judges.domain.judge import Judge, JudgeInput, JudgeMode
@@ -46,6 +47,19 @@ async def test_the_median_of_the_members_counts() -> None:
     found = await judging.metrics.scores(ADA, METRIC, await judging.pair("jury"))
 
     assert found == PairScores(baseline={"judge:jury": 0.75}, candidate={"judge:jury": 0.75})
+
+
+async def test_the_members_are_asked_at_the_same_time_and_one_that_is_down_is_no_reason_to_ask_on() -> None:
+    judging = await court()
+    pair = await judging.pair("jury", baseline=None)
+
+    await judging.metrics.scores(ADA, METRIC, pair)
+    judging.models.forms.clear()
+    judging.models.fails = [DependencyUnavailable("down", dependency="inference")] * 9
+    with pytest.raises(DependencyUnavailable):
+        await judging.metrics.scores(ADA, METRIC, replace(pair, name="e2/c1"))
+
+    assert (judging.models.max_in_flight, judging.models.in_flight, judging.models.forms) == (3, 0, [])
 
 
 @pytest.mark.parametrize(("fair", "score"), [(points(2), 0.125), ("nonsense", None)])

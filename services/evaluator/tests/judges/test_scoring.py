@@ -1,16 +1,17 @@
 """Judges that score answers for trainings: which may, and what they are asked."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from services.evaluator.tests.builders import ADA, request
 from services.evaluator.tests.judges.harness import GRADER, Judging, judge_of, material_of, pairwise, points
-from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput
+from tidemill_core.errors import Blame, DependencyTimedOut, DependencyUnavailable, InvalidInput
 from tidemill_evaluator.errors import NoVerdict
 from tidemill_evaluator.judges.domain.form import Material
 from tidemill_evaluator.judges.domain.judge import Judge, JudgeInput
-from tidemill_evaluator.judges.ports import PinnedJudge
+from tidemill_evaluator.judges.ports import JudgeAnswer, PinnedJudge
 
 ANSWER = Material(question="Why?", answer="So.", earlier=[("user", "Hello.")], reference="Because.")
 BASE = "smollm2@1"
@@ -48,16 +49,41 @@ async def test_an_answer_is_scored_by_the_version_that_was_pinned_and_asked_anew
     ] * 2
 
 
-async def test_nonsense_has_no_score_and_what_is_down_is_raised() -> None:
+@pytest.mark.parametrize("blame", [Blame.SHARED, Blame.VARIANT])
+async def test_nonsense_has_no_score_and_what_is_down_is_raised_also_the_judges_own_model(blame: Blame) -> None:
     judging = await measured()
     version = (await pinned_in(judging)).version
     judging.models.says = lambda _: "a fine answer"
     assert await judging.score.score(ADA, "tone", version=version, material=ANSWER) is None
 
-    judging.models.fails = [DependencyUnavailable("down", dependency="inference", blame=Blame.SHARED)] * 3
+    judging.models.fails = [DependencyUnavailable("down", dependency="inference", blame=blame)] * 3
 
     with pytest.raises(DependencyUnavailable):
         await judging.score.score(ADA, "tone", version=version, material=ANSWER)
+
+
+async def test_a_model_that_is_slow_about_an_answer_leaves_it_without_a_score() -> None:
+    judging = await measured()
+    version = (await pinned_in(judging)).version
+    judging.models.fails = [DependencyTimedOut("slow", dependency="model grader@1", blame=Blame.VARIANT)] * 3
+
+    assert await judging.score.score(ADA, "tone", version=version, material=ANSWER) is None
+
+
+async def test_a_silent_judge_has_no_score_before_its_caller_stops_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    judging = await measured()
+    version = (await pinned_in(judging)).version
+
+    async def silence(*_given: object, **_more: object) -> JudgeAnswer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(judging.models, "ask", silence)
+
+    async with asyncio.timeout(10):
+        score = await judging.score.score(ADA, "tone", version=version, material=ANSWER, within_s=0.05)
+
+    assert score is None
 
 
 @pytest.mark.parametrize(

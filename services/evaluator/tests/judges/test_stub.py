@@ -8,11 +8,13 @@ import pytest
 
 from services.evaluator.tests.evaluations.test_grpc import settings
 from services.evaluator.tests.judges.harness import Judging, material_of, points
+from tidemill.content.v1.content_pb2 import Message
 from tidemill.evaluator.v1 import judge_service_pb2 as rpc
 from tidemill.evaluator.v1.judge_service_pb2_grpc import JudgeServiceStub, add_JudgeServiceServicer_to_server
 from tidemill_core.errors import InvalidInput, PreconditionFailed
 from tidemill_evaluator.judges.domain.form import Form
 from tidemill_evaluator.judges.grpc import GrpcJudgeService
+from tidemill_evaluator.judges.messages import material_of as material_in
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
@@ -77,6 +79,13 @@ async def test_an_answer_has_the_score_of_the_pinned_judge_or_none(api: Api) -> 
 async def test_an_answer_without_a_question_is_refused(api: Api) -> None:
     with pytest.raises(InvalidInput, match="question"):
         await api.acme.ScoreAnswer(rpc.ScoreAnswerRequest(id="tone", version=await api.pinned(), answer="good"))
+
+
+async def test_more_turns_before_the_question_than_a_judge_reads_are_refused_by_their_number() -> None:
+    request = rpc.ScoreAnswerRequest(id="tone", version="tone@1", question="Why?", earlier=[Message()] * 1001)
+
+    with pytest.raises(InvalidInput, match="earlier: has 1001 turns; the limit is 1000"):
+        material_in(request)
 
 
 async def test_another_version_is_refused_by_the_names_of_both(api: Api) -> None:

@@ -1,15 +1,17 @@
 """Asks a judge: one answer by points, or two answers in both orders."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 from tidemill_core.application import Caller, derived_id
 from tidemill_core.errors import (
     Blame,
     Conflict,
     DeadlineExceeded,
+    DependencyTimedOut,
     DependencyUnavailable,
     InvalidInput,
     NotFound,
@@ -17,7 +19,7 @@ from tidemill_core.errors import (
     RateLimited,
     TidemillError,
 )
-from tidemill_evaluator.errors import JUDGE_CHANGED, JUDGE_UNAVAILABLE, NoVerdict
+from tidemill_evaluator.errors import JUDGE_CHANGED, JUDGE_UNAVAILABLE, NoVerdict, first_of
 from tidemill_evaluator.judges.domain.form import (
     Form,
     Material,
@@ -28,6 +30,8 @@ from tidemill_evaluator.judges.domain.form import (
 )
 from tidemill_evaluator.judges.ports import JudgeAnswer, JudgeModels, PinnedJudge
 from tidemill_kit.workers.fair_share import Turns
+
+T = TypeVar("T")
 
 _FORMS = 2
 """How often an answer that cannot be read is asked for."""
@@ -48,7 +52,8 @@ class Preference:
 class AskJudge:
     """A judge that answers nonsense twice, or not in time, has not judged: None.
 
-    What is unavailable or overloaded for all is raised, so that its caller waits and goes on later.
+    What is unavailable or overloaded for all is raised, so that its caller waits and goes on later. The members of a
+    jury are asked at the same time.
     """
 
     models: JudgeModels
@@ -56,6 +61,8 @@ class AskJudge:
     pause_s: float
     turns: Turns
     """Judgements in flight in this process: no project takes all places."""
+    waits_for_models: bool = False
+    """Whether a judge's own model that is down is raised, too: what cannot go on without this one score."""
 
     async def points(self, caller: Caller, pinned: PinnedJudge, material: Material, *, name: str) -> float | None:
         """Return the score of an answer, 0 to 1. Ids of requests derive from `name`.
@@ -66,11 +73,10 @@ class AskJudge:
 
         """
         if pinned.members:
-            scores = [
-                await self.points(caller, each, material, name=derived_id(name, each.judge.id))
-                for each in pinned.members
+            asked = [
+                self.points(caller, each, material, name=derived_id(name, each.judge.id)) for each in pinned.members
             ]
-            return _median(scores)
+            return _median(await _at_once(asked))
         form, criteria = pointwise_form(pinned.judge, material), pinned.judge.asked
         return await self._read(caller, pinned, form, lambda text: points_in(text, criteria), name=name)
 
@@ -86,10 +92,11 @@ class AskJudge:
         if material.answer == other.answer:
             return Preference(score=0.5)
         if pinned.members:
-            found = [
-                await self.preference(caller, each, material, other, name=derived_id(name, each.judge.id))
+            asked = [
+                self.preference(caller, each, material, other, name=derived_id(name, each.judge.id))
                 for each in pinned.members
             ]
+            found = await _at_once(asked)
             score = _median([each.score if each else None for each in found])
             consistent = all(each.consistent for each in found if each)
             return None if score is None else Preference(score=score, consistent=consistent)
@@ -142,7 +149,7 @@ class AskJudge:
                 if isinstance(error, RateLimited):
                     waits_s = max(waits_s, error.retry_after_s)
                 if attempt == self.attempts or waits_s > deadline_s:
-                    if error.blame in _OF_ALL or isinstance(error, RateLimited):
+                    if self._passes(error):
                         raise
                     return None
             except TidemillError as error:
@@ -153,6 +160,21 @@ class AskJudge:
             if attempt < self.attempts:
                 await asyncio.sleep(waits_s)
         return None
+
+    def _passes(self, error: TidemillError) -> bool:
+        """Return whether its caller is to wait, as this case is not judged for what says nothing about the judge."""
+        down = isinstance(error, DependencyUnavailable) and not isinstance(error, DependencyTimedOut)
+        return error.blame in _OF_ALL or isinstance(error, RateLimited) or (self.waits_for_models and down)
+
+
+async def _at_once(asked: Sequence[Coroutine[object, object, T]]) -> Sequence[T]:
+    """Return what all say; the first that fails ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            working = [group.create_task(each) for each in asked]
+    except ExceptionGroup as failures:
+        raise first_of(failures) from failures
+    return [each.result() for each in working]
 
 
 def _of_all_cases(error: TidemillError) -> str:

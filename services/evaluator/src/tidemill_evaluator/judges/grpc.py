@@ -8,7 +8,10 @@ from tidemill_evaluator.judges.crud import CHANGEABLE, JudgeCrud
 from tidemill_evaluator.judges.measure_judge import StartMeasurement
 from tidemill_evaluator.judges.messages import judge_message, judge_of, material_of
 from tidemill_evaluator.judges.score_answer import ScoreAnswer
-from tidemill_kit.grpc.server import current_caller, page_of, paths_of, required, write_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, remaining_s, required, write_of
+
+_NO_DEADLINE_S = 3600.0
+"""As good as none: a judgement has deadlines of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,11 @@ class GrpcJudgeService(JudgeServiceServicer):
     async def ScoreAnswer(self, request: pb.ScoreAnswerRequest, _context: object) -> pb.ScoreAnswerResponse:
         """See the contract."""
         score = await self.score.score(
-            current_caller(), request.id, version=request.version, material=material_of(request)
+            current_caller(),
+            request.id,
+            version=request.version,
+            material=material_of(request),
+            within_s=remaining_s(_NO_DEADLINE_S),
         )
         return pb.ScoreAnswerResponse(score=score)
 

@@ -1,5 +1,6 @@
 """Use cases: pin a judge for a training, and have it score one answer. Nothing of either is stored."""
 
+import asyncio
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -11,6 +12,9 @@ from tidemill_evaluator.judges.domain.form import Material
 from tidemill_evaluator.judges.domain.judge import JudgeInput, JudgeMode
 from tidemill_evaluator.judges.pin_judges import PinJudges, refuse_disagreeing
 from tidemill_evaluator.judges.ports import PinnedJudge
+
+_SHARE_OF_TIME = 0.95
+"""Of the time that a caller waits: an answer in the rest of it says that the judge was late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,19 +45,28 @@ class ScoreAnswer:
         refuse_disagreeing(pinned)
         return pinned
 
-    async def score(self, caller: Caller, judge_id: str, *, version: str, material: Material) -> float | None:
-        """Return the score, 0 to 1; None where the judge has not judged. Each call asks anew.
+    async def score(
+        self, caller: Caller, judge_id: str, *, version: str, material: Material, within_s: float | None = None
+    ) -> float | None:
+        """Return the score, 0 to 1; None where the judge has not judged within this time. Each call asks anew.
 
         Raises:
             InvalidInput: there is no question, or the texts are too long.
             NoVerdict: it is another version by now, or gone, or agrees too little with people.
-            DependencyUnavailable, RateLimited: inference is unavailable or overloaded.
+            DependencyUnavailable, RateLimited: inference, or a model that judges, is unavailable or overloaded.
 
         """
         self._refuse_texts(material)
         (pinned,) = await self.pins.unchanged(caller, {judge_id: version})
         refuse_disagreeing(pinned)
-        return await self.ask.points(caller, pinned, material, name=str(uuid4()))
+        until = asyncio.timeout(None if within_s is None else _SHARE_OF_TIME * within_s)
+        try:
+            async with until:
+                return await self.ask.points(caller, pinned, material, name=str(uuid4()))
+        except TimeoutError:
+            if not until.expired():
+                raise
+            return None
 
     def _refuse_texts(self, material: Material) -> None:
         if not material.question.strip():

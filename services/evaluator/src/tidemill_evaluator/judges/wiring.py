@@ -1,6 +1,6 @@
 """Wires the judges: their store and RPCs, what judges for evaluations, and what measures judges."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tidemill_core.application import Caller, ResourceKey, SystemClock
@@ -91,7 +91,9 @@ def wire_judges(settings: EvaluatorSettings, backend: Backend, *, intervals: Dis
         leases=leases,
         controller=controller,
         start=StartMeasurement(judges=judges, queues=queues, enqueue=controller.enqueue),
-        score=ScoreAnswer(pins=pins, ask=ask, max_characters=settings.max_scored_characters),
+        score=ScoreAnswer(
+            pins=pins, ask=replace(ask, waits_for_models=True), max_characters=settings.max_scored_characters
+        ),
         judged=judged,
     )
 
