@@ -97,6 +97,33 @@ async def test_who_wrote_what_was_merged_does_not_approve_it(library: Branching)
     assert forked.latest.authors == {"user:mia", "user:bob"}
 
 
+async def test_who_wrote_what_a_branch_of_a_branch_has_does_not_approve_what_is_merged_of_it(
+    library: Branching,
+) -> None:
+    await library.crud.update(MIA, "answer", approval=ApprovalPolicy(count=1), write=writing("policy"))
+    eve = replace(BOB, subject="user:eve", credential="jti-eve")
+    await library.set("brief", caller=BOB, system="Be brief.")
+    await library.set("brief", caller=eve, user="Now: {{ question }}")
+    await library.fork("brief", "second", caller=MIA)
+
+    merged = await library.merge("answer", "second", caller=MIA)
+
+    assert merged.latest.content.system == "Be brief."
+    assert merged.latest.authors == {"user:mia", "user:bob", "user:eve"}
+    with pytest.raises(ApproverNotAllowed):
+        await library.crud.approve(BOB, "answer", version=merged.latest.number, rationale="", write=writing("a0"))
+
+
+async def test_who_wrote_what_the_prompt_had_before_its_branch_may_approve_what_comes_back(library: Branching) -> None:
+    await library.set("answer", caller=BOB, system="Be kind to all.")
+    await library.fork("answer", "copy", caller=MIA)
+    await library.set("copy", caller=MIA, user="Now: {{ question }}")
+
+    merged = await library.merge("answer", "copy", caller=MIA)
+
+    assert merged.latest.authors == {"user:mia"}
+
+
 async def test_another_project_s_prompt_is_forked_and_merged_while_it_is_shared(library: Branching) -> None:
     for name, content in (("inner", TWO), ("tone", BASE)):
         await library.crud.create(GLOBEX, name, content, labels={}, write=writing(name))

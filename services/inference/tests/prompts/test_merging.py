@@ -1,20 +1,24 @@
 """Prompts merged into one another, by field from the last version in common."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from services.inference.tests.fakes import ADA, writing
-from services.inference.tests.prompts.branching import SCHEMA, Branching
+from services.inference.tests.prompts.branching import BASE, SCHEMA, Branching
 from services.inference.tests.prompts.test_crud import BOB, MIA
 from tidemill_core.errors import Conflict, InvalidInput
 from tidemill_inference.prompts.domain.errors import (
     PromptMergeConflict,
     PromptRefused,
+    TooManyPromptVersions,
 )
+from tidemill_inference.prompts.domain.origins import Inherited, VersionOrigin
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.messages import prompt_message
 from tidemill_inference.prompts.shared import SharedPrompts
+from tidemill_testkit.clocks import NOON
 
 
 async def test_fields_that_one_side_changed_are_taken_and_the_result_is_the_next_version(library: Branching) -> None:
@@ -85,6 +89,36 @@ async def test_what_both_changed_alike_is_no_conflict_and_layout_is_no_change(li
     await library.set("brief", user="Now: {{ question }}")
     again = await library.merge("answer", "brief")  # it is brief@2 that both have in common by now
     assert (again.latest.content.system, again.latest.content.user) == ("Be kind.", "Now: {{ question }}")
+
+
+async def test_a_number_of_a_schema_is_not_the_truth_value_that_it_equals(library: Branching) -> None:
+    one, true = (json.dumps({"type": "object", "properties": {"n": {"const": each}}}) for each in (1, True))
+    await library.set("answer", variables_schema=one)
+    await library.merge("brief", "answer")
+    await library.set("brief", variables_schema=true)
+
+    merged = await library.merge("answer", "brief")
+
+    assert merged.latest.content.variables_schema == true
+
+
+async def test_what_a_prompt_goes_on_from_counts_towards_its_limit_of_characters(library: Branching) -> None:
+    prompt = await library.prompts.get(ADA.project, "answer")
+    origins = tuple(VersionOrigin(prompt=f"acme/{number:050}", version=1, digest="d" * 64) for number in range(9_000))
+    before = len(prompt.versions)
+
+    def merge(content: PromptContent, digest: str) -> None:
+        brought = Inherited(origin=origins[0], contains=origins)
+        prompt.write(content, digest=digest, now=NOON, inherited=brought)
+
+    for number in range(2):
+        merge(replace(BASE, system=str(number)), str(number))
+    with pytest.raises(TooManyPromptVersions):
+        merge(replace(BASE, system="2"), "2")
+    with pytest.raises(TooManyPromptVersions):
+        merge(replace(BASE, system="1"), "1")
+
+    assert len(prompt.versions) == before + 2
 
 
 async def test_merging_works_both_ways_and_goes_on_from_the_last_merge_either_way(library: Branching) -> None:
@@ -198,3 +232,18 @@ async def test_a_merge_that_was_decided_on_an_older_state_is_refused_and_a_previ
     with pytest.raises(Conflict):
         await late.merge(MIA, "answer", source="brief", version=0, resolutions={}, write=writing("m3"))
     assert (await library.merge("answer", "brief", write=writing("m3"))).latest.content.system == "Be brief."
+
+
+async def test_a_label_that_is_moved_meanwhile_is_no_reason_to_refuse_a_merge(library: Branching) -> None:
+    await library.set("brief", system="Be brief.")
+
+    class Meanwhile(SharedPrompts):
+        async def get(self, project: str, name: str, /) -> Prompt:
+            await library.crud.label(MIA, "answer", "live", version=1, write=writing("l"))
+            return await super().get(project, name)
+
+    late = replace(library.branches, readable=Meanwhile(library.prompts, library.grants))
+
+    merged = await late.merge(MIA, "answer", source="brief", version=0, resolutions={}, write=writing("m"))
+
+    assert (merged.latest.content.system, merged.version_labels) == ("Be brief.", {"live": 1})

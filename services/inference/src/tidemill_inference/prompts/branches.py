@@ -64,7 +64,7 @@ class PromptBranches:
             labels=labels,
             approval=approval,
             label_protection=label_protection,
-            inherited=inherited(forked, found, project=caller.project, after=found.number - 1, known={}),
+            inherited=inherited(forked, found, project=caller.project, known={}),
             write=write,
         )
 
@@ -109,7 +109,8 @@ class PromptBranches:
 
         def change(stored: Prompt) -> None:
             # It was merged with the versions that were read: others meanwhile are decided on again.
-            check_etag(etag_of(target.version), stored.version)
+            if stored.latest != replace(target.latest, approvals=stored.latest.approvals):
+                check_etag(etag_of(target.version), stored.version)
             creator = caller.proven_subject
             stored.write(checked.content, digest=checked.digest, now=now, creator=creator, inherited=brought)
 

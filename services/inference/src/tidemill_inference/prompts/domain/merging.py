@@ -7,6 +7,7 @@ common. Bases are those common versions that no other of them goes on from; wher
 and a field is merged only where all of them say the same.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
@@ -90,12 +91,21 @@ class Merge:
             project=self.target.project,
             after=known.version if known else 0,
             known=self.target.contained(),
+            copied=self._has_first(),
         )
 
     def _known(self) -> VersionOrigin | None:
         """Return the last version of the source that the target goes on from."""
         found = self.target.contained().get(self.source.full_name)
         return found if found is not None and self.source.has(found) else None
+
+    def _has_first(self) -> bool:
+        """Return whether the source's first version is a copy of one that the target goes on from."""
+        if self.source.forked_from is None:
+            return False
+        forked = self.source.forked_from.named_in_full(self.source.project)
+        prompt = self._prompt(forked.prompt)
+        return prompt is not None and prompt.has(forked) and _is_in(self.target.contained(), forked)
 
     def _older(self, one: VersionOrigin, other: VersionOrigin) -> VersionOrigin | None:
         """Return the version that both have; None where the prompt was made anew between them.
@@ -140,13 +150,20 @@ def origin_of(prompt: Prompt, version: PromptVersion) -> VersionOrigin:
     return VersionOrigin(prompt=prompt.full_name, version=version.number, digest=version.digest)
 
 
-def inherited(
-    source: Prompt, version: PromptVersion, *, project: str, after: int, known: Mapping[str, VersionOrigin]
+def inherited(  # noqa: PLR0913 - keyword-only, and each of another kind
+    source: Prompt,
+    version: PromptVersion,
+    *,
+    project: str,
+    known: Mapping[str, VersionOrigin],
+    after: int = 0,
+    copied: bool = False,
 ) -> Inherited:
     """Return what a prompt of `project` has of a source that it forks or merges.
 
-    It has had its versions up to `after`, and goes on from `known` without it. Of another project's prompt neither who
-    made it is kept, nor what that project alone merged into it.
+    It has had its versions up to `after`, and goes on from `known` without it; `copied` says that the source's first
+    version is one of these, so that nothing of those who made that one comes in. Of another project's prompt neither
+    who made it is kept, nor what that project alone merged into it.
     """
     origin = origin_of(source, version)
     further = [
@@ -157,7 +174,8 @@ def inherited(
     authors: tuple[str, ...] = ()
     if source.project == project:
         for made in source.versions[after : version.number]:
-            for subject in sorted(made.authors):
+            by = {made.creator} if copied and made.number == 1 else made.authors
+            for subject in sorted(by):
                 authors = with_author(authors, subject)
     return Inherited(
         origin=origin.named_in(project),
@@ -183,5 +201,5 @@ def _changed(name: str, ours: PromptContent, theirs: PromptContent, base: Prompt
 def _same(name: str, one: PromptContent, other: PromptContent) -> bool:
     """Return whether a field says the same in both; space at its end, and the layout of a schema, do not count."""
     if name == "variables_schema":
-        return one.variables == other.variables
+        return json.dumps(one.variables, sort_keys=True) == json.dumps(other.variables, sort_keys=True)
     return str(getattr(one, name)).rstrip() == str(getattr(other, name)).rstrip()

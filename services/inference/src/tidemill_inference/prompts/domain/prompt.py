@@ -59,6 +59,12 @@ class PromptVersion:
     """The subjects that made what was forked or merged into it."""
 
     @property
+    def characters(self) -> int:
+        """How long it is, with the names of what it goes on from."""
+        origins = (*self.merged_from, *self.contains, *self.contains_after)
+        return self.content.characters + sum(len(each.text) + len(each.digest) for each in origins)
+
+    @property
     def authors(self) -> frozenset[str]:
         """The subjects whose approvals do not count."""
         return frozenset({self.creator, *self.contributors} - {""})
@@ -122,11 +128,10 @@ class Prompt(Aggregate):
             if inherited is not None:
                 after = with_origins(self.latest.contains_after, *inherited.contains)
                 merged_from = with_origins(self.latest.merged_from, inherited.origin)
-                self.versions[-1] = replace(self.latest, merged_from=merged_from, contains_after=after)
+                merged = replace(self.latest, merged_from=merged_from, contains_after=after)
+                self._refuse_more(merged.characters - self.latest.characters, versions=len(self.versions))
+                self.versions[-1] = merged
             return
-        characters = sum(each.content.characters for each in self.versions) + content.characters
-        if len(self.versions) >= MAX_VERSIONS or characters > MAX_CHARACTERS:
-            raise TooManyPromptVersions(self.id, versions=len(self.versions), characters=characters)
         number = len(self.versions) + 1
         made = PromptVersion(number=number, digest=digest, content=content, create_time=now, creator=creator)
         if inherited is not None:
@@ -136,9 +141,15 @@ class Prompt(Aggregate):
                 self.forked_from = inherited.origin
             else:
                 made = replace(made, merged_from=(inherited.origin,))
+        self._refuse_more(made.characters, versions=number)
         self.versions.append(made)
         origin = inherited.origin.text if inherited else ""
         self.pending.append(PromptVersionWasCreated(occurred_at=now, version=number, digest=digest, origin=origin))
+
+    def _refuse_more(self, further: int, *, versions: int) -> None:
+        characters = sum(each.characters for each in self.versions) + further
+        if versions > MAX_VERSIONS or characters > MAX_CHARACTERS:
+            raise TooManyPromptVersions(self.id, versions=len(self.versions), characters=characters)
 
     def has(self, origin: VersionOrigin) -> bool:
         """Return whether this version is one of its own, and not of a prompt of this name that was there before."""
