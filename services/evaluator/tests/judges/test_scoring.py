@@ -28,7 +28,7 @@ async def measured(judge: Judge | None = None) -> Judging:
 
 
 async def pinned_in(judging: Judging, *, name: str = "tone", model: str = BASE) -> PinnedJudge:
-    return await judging.score.pin(ADA, name, model=model)
+    return await judging.score.pin(ADA, name, models=[model])
 
 
 async def test_an_answer_is_scored_by_the_version_that_was_pinned_and_asked_anew_each_time() -> None:
@@ -142,7 +142,7 @@ async def test_a_judge_of_another_project_is_none_of_this_one() -> None:
     judging = await measured()
 
     with pytest.raises(NoVerdict, match="judge tone does not exist in this project"):
-        await judging.score.pin(replace(ADA, project="globex"), "tone", model=BASE)
+        await judging.score.pin(replace(ADA, project="globex"), "tone", models=[BASE])
 
 
 @pytest.mark.parametrize(

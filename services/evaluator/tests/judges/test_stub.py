@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import grpc
 import pytest
 
+from services.evaluator.tests.builders import ADA
 from services.evaluator.tests.evaluations.test_grpc import settings
 from services.evaluator.tests.judges.harness import Judging, material_of, points
 from tidemill.content.v1.content_pb2 import Message
 from tidemill.evaluator.v1 import judge_service_pb2 as rpc
 from tidemill.evaluator.v1.judge_service_pb2_grpc import JudgeServiceStub, add_JudgeServiceServicer_to_server
 from tidemill_core.errors import InvalidInput, PreconditionFailed
+from tidemill_core.grpc.context import bind_call
 from tidemill_evaluator.judges.domain.form import Form
 from tidemill_evaluator.judges.grpc import GrpcJudgeService
 from tidemill_evaluator.judges.messages import material_of as material_in
@@ -74,6 +76,19 @@ async def test_an_answer_has_the_score_of_the_pinned_judge_or_none(api: Api) -> 
     unjudged = await api.acme.ScoreAnswer(request)
 
     assert (good.score, unjudged.HasField("score")) == (1.0, False)
+
+
+async def test_a_judge_whose_own_model_would_be_trained_is_refused() -> None:
+    judging = Judging()
+    await judging.with_judge()
+    service = GrpcJudgeService(judges=judging.crud, measure=judging.start, score=judging.score)
+
+    bind_call(ADA, remaining_s=None)
+
+    with pytest.raises(PreconditionFailed, match="answers of its own model, grader") as refused:
+        await service.PinJudge(rpc.PinJudgeRequest(id="tone", model="smollm2@1", trained_model="grader"), None)
+
+    assert refused.value.reason == "JUDGES_ITSELF"
 
 
 async def test_an_answer_without_a_question_is_refused(api: Api) -> None:

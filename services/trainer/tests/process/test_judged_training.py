@@ -90,7 +90,8 @@ async def test_a_judged_training_that_is_killed_asks_about_each_answer_once_and_
 
     assert (run.state, run.reason) == (training_pb2.TRAINING_RUN_STATE_SUCCEEDED, "")
     assert (run.judge_version, run.estimated_judge_calls) == (VERSION, STEPS * OF_STEP)
-    assert len(set(judge.answered)) == len(judge.answered) == run.progress.judge_calls
+    assert len(set(judge.answered)) == len(judge.answered)
+    assert 1 <= run.progress.judge_calls - len(judge.answered) <= OF_STEP  # what was asked when it was killed
     assert (run.attempt, run.progress.unscored_answers) == (2, 0)
     curves: Mapping[str, int] = {curve.name: len(curve.values) for curve in run.progress.curves}
     assert (curves["rewards/judge/mean"], curves["judge/unscored"]) == (STEPS, STEPS)

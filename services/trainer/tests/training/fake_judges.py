@@ -25,13 +25,14 @@ class FakeJudges:
     callers: list[Caller] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     """Those that the judge was pinned for."""
+    takes_s: float = 0.0
     in_flight: int = 0
     max_in_flight: int = 0
 
-    async def pin(self, caller: Caller, judge: str, *, model: str) -> PinnedJudge:
+    async def pin(self, caller: Caller, judge: str, *, model: str, trained: str) -> PinnedJudge:
         assert judge
         self.callers.append(caller)
-        self.models.append(model)
+        self.models += [model, trained]
         if self.refuses:
             raise self.refuses
         return self.pinned
@@ -42,7 +43,7 @@ class FakeJudges:
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.takes_s)
             if self.fails:
                 raise self.fails.pop(0)
             if version != self.pinned.version:

@@ -55,7 +55,7 @@ async def _nothing(_request: rpc.ScoreAnswerRequest) -> float | None:
 async def test_a_judge_reads_the_last_question_and_the_turns_before_it(served: Served) -> None:
     served.stub.add("tone", version=VERSION, says=_half, project="acme", calls_per_answer=3)
 
-    pinned = await served.judges.pin(TRAINER, "tone", model="smollm2@1")
+    pinned = await served.judges.pin(TRAINER, "tone", model="smollm2@1", trained="lora")
     score = await served.judges.score(TRAINER, "tone", version=VERSION, answer=ANSWER)
 
     assert (pinned, score) == (PinnedJudge(version=VERSION, calls_per_answer=3), 0.5)
@@ -91,11 +91,11 @@ async def test_a_judge_of_another_project_is_refused_by_evaluators_reason(served
     served.stub.add("tone", version=VERSION, says=_half, project="globex")
 
     with pytest.raises(PreconditionFailed) as refused:
-        await served.judges.pin(TRAINER, "tone", model="smollm2@1")
+        await served.judges.pin(TRAINER, "tone", model="smollm2@1", trained="lora")
 
     assert refused.value.reason == "JUDGE_UNAVAILABLE"
 
 
 async def test_without_an_address_of_evaluator_no_judge_is_asked() -> None:
     with pytest.raises(PreconditionFailed, match="set TRAINER_EVALUATOR_ADDRESS"):
-        await UnknownJudges().pin(TRAINER, "tone", model="smollm2@1")
+        await UnknownJudges().pin(TRAINER, "tone", model="smollm2@1", trained="lora")

@@ -9,11 +9,12 @@ import pytest
 
 from services.trainer.tests.training.fake_judges import FakeJudges
 from services.trainer.tests.training.fakes import dataset_version, plan_settings
-from tidemill_core.errors import DependencyUnavailable, InvalidInput, RateLimited, TidemillError
+from tidemill_core.errors import DependencyTimedOut, DependencyUnavailable, InvalidInput, RateLimited, TidemillError
 from tidemill_testkit.clocks import NOON
 from tidemill_trainer.errors import TrainingFailed
 from tidemill_trainer.training.domain.guidance import Guidance, PinnedJudge
 from tidemill_trainer.training.domain.plan import TrainingPlan
+from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.rewards import JudgeReward, Reward
 from tidemill_trainer.training.domain.run import TrainingRun
 from tidemill_trainer.training.judge_answers import AnswerJudging, JudgeAnswers, JudgingLimits
@@ -85,7 +86,7 @@ async def test_answers_of_another_run_or_for_another_version_are_judged_anew(tmp
 
 
 async def test_so_many_answers_are_judged_at_once_and_no_more(tmp_path: Path) -> None:
-    judges = FakeJudges()
+    judges = FakeJudges(takes_s=0.1)
 
     await (await judging_in(tmp_path, judges, max_concurrent=2)).scores(answers(*"abcdef"))
 
@@ -141,6 +142,41 @@ async def test_calls_of_all_attempts_and_of_each_member_of_a_jury_count_towards_
     assert (len(judges.asked), judging.counted.calls) == (2, 6)
 
 
+async def test_calls_of_a_jury_that_does_not_answer_count_but_for_the_one_that_was_not_made(tmp_path: Path) -> None:
+    judges = FakeJudges(pinned=PinnedJudge(version="panel@1-0123456789ab", calls_per_answer=3), fails=[DOWN] * 2)
+    run = run_of(judges, max_calls=7)
+    for _ in range(2):
+        with pytest.raises(DependencyUnavailable):
+            await (await judging_in(tmp_path, judges, run)).scores(answers("a"))
+    judging = await judging_in(tmp_path, judges, run)
+
+    assert await judging.scores(answers("a")) == [0.5]
+    with pytest.raises(TrainingFailed, match="judge tone would be called 10 times; the limit is 7"):
+        await judging.scores(answers("b"))
+    assert (judging.counted.calls, len(judges.asked)) == (7, 1)
+
+
+async def test_a_try_beyond_the_limit_is_not_made_within_a_step_either(tmp_path: Path) -> None:
+    slow = DependencyTimedOut("slow", dependency="evaluator")
+    judges = FakeJudges(fails=[slow] * 9)
+    judging = await judging_in(tmp_path, judges, run_of(judges, max_calls=2), wait_s=60.0)
+
+    with pytest.raises(TrainingFailed, match=r"^judge tone would be called 3 times; the limit is 2") as failed:
+        await judging.scores(answers("a"))
+
+    assert (failed.value.reason, len(judges.fails)) == ("JUDGE_CALLS_SPENT", 7)
+
+
+async def test_calls_that_were_made_elsewhere_count(tmp_path: Path) -> None:
+    judges = FakeJudges()
+    run = run_of(judges, progress=Progress(judge_calls=5))
+
+    judging = await judging_in(tmp_path, judges, run)
+    await judging.scores(answers("a"))
+
+    assert judging.counted == Judged(calls=6, answers=1, unscored=0)
+
+
 async def test_too_many_answers_without_a_score_end_the_run_and_a_retry_asks_about_these_again(tmp_path: Path) -> None:
     judges = FakeJudges(says=lambda answer: None if answer.answer in "cde" else 0.75)
     judging = await judging_in(tmp_path, judges)
@@ -159,7 +195,13 @@ async def test_too_many_answers_without_a_score_end_the_run_and_a_retry_asks_abo
 async def test_an_answer_that_is_too_long_for_a_judge_has_no_score(tmp_path: Path) -> None:
     judges = FakeJudges(fails=[InvalidInput.at("answer", "too long")])
 
-    assert await (await judging_in(tmp_path, judges)).scores(answers("a")) == [None]
+    judging = await judging_in(tmp_path, judges)
+    assert await judging.scores(answers("a")) == [None]
+    assert judging.counted == Judged(calls=0, answers=1, unscored=1)
+
+    judges.fails = [InvalidInput.at("answer", "too long")] * 2
+    with pytest.raises(TrainingFailed, match=r"refused 3 of them.*EVALUATOR_MAX_SCORED_CHARACTERS"):
+        await judging.scores(answers("b", "c"))
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ async def test_a_run_pins_the_version_of_its_judge_and_its_event_names_it(harnes
     said = run_message(run)
     assert (said.judge_version, said.estimated_judge_calls) == ("tone@3-0123456789ab", 4 * 8 * 2)
     assert MessageToDict(said.recipe)["rewards"][0] == {"judge": {"id": "tone", "max_calls": 0.0}, "weight": 1.0}
-    assert set(harness.judges.models) == {"smollm2@1"}
+    assert set(harness.judges.models) == {"smollm2@1", run.plan}
     _, event = run_event(run, RunWasQueued(occurred_at=NOON), 1)
     assert isinstance(event, TrainingRunQueued)
     assert event.judge_version == "tone@3-0123456789ab"
@@ -99,6 +99,19 @@ async def test_a_run_of_a_judge_that_may_not_decide_any_more_fails_and_pins_the_
 
     assert (failed.state, failed.reason, failed.judge) == (RunState.FAILED, "JUDGE_UNMEASURED", None)
     assert retried.judge == harness.judges.pinned
+
+
+async def test_a_retry_of_a_run_that_never_began_is_held_to_its_calls_too(harness: Harness) -> None:
+    judge = Reward(judge=JudgeReward(id="tone", max_calls=5))
+    await harness.plan(plan="lora", **JUDGED | {"rewards": (judge,)})
+    await harness.consume(ADA, harness.datasets.publish(dataset_version()))
+    name = run_id("acme", "lora", "sft@1")
+
+    with pytest.raises(InvalidInput, match=r"max_calls: is 5, and a run on 100 examples calls models up to 32 times"):
+        await harness.run_crud.retry(ADA, name, request=request())
+
+    run = await harness.run(ResourceKey(project="acme", id=name))
+    assert (run.state, run.reason) == (RunState.FAILED, "INVALID_INPUT")
 
 
 async def test_a_run_waits_to_be_queued_while_evaluator_is_away(harness: Harness) -> None:
@@ -171,11 +184,13 @@ async def test_a_run_whose_judge_is_away_waits_and_goes_on_without_asking_anythi
     harness.judges.says = then_away
     assert not await harness.train(name)
     waiting = await harness.run(name)
+    assert not (await harness.folders.open(name)).examples.exists()
     harness.judges.says, harness.judges.fails = asked, []
 
     assert await harness.train(name)
 
     assert (waiting.state, waiting.message) == (RunState.RUNNING, "waits for evaluator: down")
+    assert (waiting.progress.seconds > 0, waiting.progress.judge_calls) == (True, 1)
     assert [each.answer for each in harness.judges.asked] == ["a1", "a2"]
     assert (await harness.run(name)).state is RunState.SUCCEEDED
 

@@ -317,9 +317,18 @@ async def test_a_process_is_given_the_scores_of_the_answers_that_it_sends(tmp_pa
 async def test_a_process_that_is_not_judged_ends_with_the_reason(tmp_path: Path) -> None:
     away = DependencyUnavailable("down", dependency="evaluator")
 
-    with pytest.raises(DependencyUnavailable):
-        await reports_of(replace(job_in(tmp_path, what=ASKS), judging=Judging(0.5, away)))
+    reports = list[Report]()
 
+    async def read() -> None:
+        async with processes().running(replace(job_in(tmp_path, what=ASKS), judging=Judging(0.5, away))) as reporting:
+            async for report in reporting:
+                reports.append(report)
+
+    with pytest.raises(DependencyUnavailable):
+        await read()
+
+    assert [each.calls for each in reports if isinstance(each, Judged)] == [1, 2]
+    assert (await failure_of(job_in(tmp_path, what=ASKS))).reason == "JUDGE_UNAVAILABLE"
     assert not children()
 
 

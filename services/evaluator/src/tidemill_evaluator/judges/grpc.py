@@ -55,7 +55,8 @@ class GrpcJudgeService(JudgeServiceServicer):
 
     async def PinJudge(self, request: pb.PinJudgeRequest, _context: object) -> pb.PinJudgeResponse:
         """See the contract."""
-        pinned = await self.score.pin(current_caller(), request.id, model=request.model)
+        models = [each for each in (request.model, request.trained_model) if each]
+        pinned = await self.score.pin(current_caller(), request.id, models=models)
         return pb.PinJudgeResponse(version=pinned.version, calls_per_answer=len(pinned.judging))
 
     async def ScoreAnswer(self, request: pb.ScoreAnswerRequest, _context: object) -> pb.ScoreAnswerResponse:

@@ -1,6 +1,7 @@
 """Use cases: pin a judge for a training, and have it score one answer. Nothing of either is stored."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -25,8 +26,8 @@ class ScoreAnswer:
     ask: AskJudge
     max_characters: int
 
-    async def pin(self, caller: Caller, judge_id: str, *, model: str) -> PinnedJudge:
-        """Return the judge that is to score answers of a model, in the version that it is now.
+    async def pin(self, caller: Caller, judge_id: str, *, models: Collection[str]) -> PinnedJudge:
+        """Return the judge that is to score answers of these models, in the version that it is now.
 
         Raises:
             NoVerdict: there is none, it compares two answers, reads passages or judges itself, or agrees too little
@@ -34,7 +35,7 @@ class ScoreAnswer:
             DependencyUnavailable: inference is unavailable.
 
         """
-        (pinned,) = await self.pins(caller, [judge_id], answering=[model] if model else [])
+        (pinned,) = await self.pins(caller, [judge_id], answering=models)
         for each in (pinned, *pinned.judging):
             if each.judge.mode is JudgeMode.PAIRWISE or JudgeInput.PASSAGES in each.judge.reads:
                 needs = "another answer" if each.judge.mode is JudgeMode.PAIRWISE else "passages"

@@ -44,7 +44,7 @@ class MakeSweep:
             raise InvalidInput.at(field="sweep.plan", text=text)
         base = await self.check.base_of(plan.project, plan.settings)
         length = plan.settings.recipe_on(base.facts).args["max_length"]
-        guidance = await self.check.guidance(plan.project, plan.settings, base)
+        guidance = await self.check.guidance(plan.project, plan.settings, base, trained=plan.id)
         authors = tuple(dict.fromkeys((*plan.authors, *guidance.authors)))
         args = {**plan.settings.args, "max_length": length}
         sweep = Sweep(

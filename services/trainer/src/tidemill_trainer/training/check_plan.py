@@ -62,7 +62,7 @@ class CheckPlan:
             vocabulary=self.vocabulary,
         )
         base = await self.base_of(project, settings)
-        await self.guidance(project, settings, base)
+        await self.guidance(project, settings, base, trained=plan_id)
         if base.model == plan_id:
             description = (
                 f"is {settings.base!r}; it must differ from {plan_id}, the model whose versions the plan registers"
@@ -92,8 +92,8 @@ class CheckPlan:
             raise RecipeNotForBase.of(*violations)
         return base
 
-    async def guidance(self, project: str, settings: PlanSettings, base: ModelVersion) -> Guidance:
-        """Return the rewards and the teacher of a plan on a base, each model as `model@version`.
+    async def guidance(self, project: str, settings: PlanSettings, base: ModelVersion, *, trained: str) -> Guidance:
+        """Return the rewards and the teacher of a plan on a base, each model as `model@version`; as `guidance_of`.
 
         Raises:
             RewardModelRefused, TeacherRefused, JudgeRefused: as `guidance_of`.
@@ -104,12 +104,14 @@ class CheckPlan:
             return Guidance()
         given = Guidance(rewards=settings.rewards, teacher=settings.teacher)
         recipe = await to_thread(settings.recipe_on, base.facts)
-        return await self.guidance_of(project, given, base, args=recipe.args)
+        return await self.guidance_of(project, given, base, args=recipe.args, trained=trained)
 
     async def guidance_of(
-        self, project: str, given: Guidance, base: ModelVersion, *, args: Mapping[str, object]
+        self, project: str, given: Guidance, base: ModelVersion, *, args: Mapping[str, object], trained: str
     ) -> Guidance:
         """Return what a run on a base is guided by, each model as `model@version`, with the authors of these models.
+
+        `trained` is the model whose next version the run makes: no judge of that model rewards its answers.
 
         Raises:
             RewardModelRefused: it is none, is not ready, or scores tokens of another tokenizer than the base's.
@@ -122,7 +124,7 @@ class CheckPlan:
         found, authors, teacher, judge = list[Reward](), list[str](), given.teacher, None
         for index, each in enumerate(given.rewards):
             if each.judge:
-                judge = await self._judge(project, index, each.judge, base)
+                judge = await self._judge(project, index, each.judge, base, trained=trained)
             if not each.reward_model:
                 found.append(each)
                 continue
@@ -148,20 +150,23 @@ class CheckPlan:
         if (calls := run.estimated_judge_calls) > limit:
             text = (
                 f"is {limit}, and a run on {run.dataset.examples} examples calls models up to {calls} times for its "
-                f"judge: raise it (the service allows {self.max_judge_calls}), or use fewer num_generations, steps or "
-                "epochs"
+                f"judge: raise it in the plan (the service allows {self.max_judge_calls}), or use fewer "
+                "num_generations, steps or epochs, and start a new run"
             )
             place = next(index for index, each in enumerate(rewards) if each.judge)
             raise InvalidInput.at(field=f"plan.rewards[{place}].judge.max_calls", text=text)
         return run
 
-    async def _judge(self, project: str, index: int, judge: JudgeReward, base: ModelVersion) -> PinnedJudge:
+    async def _judge(
+        self, project: str, index: int, judge: JudgeReward, base: ModelVersion, *, trained: str
+    ) -> PinnedJudge:
         field = f"plan.rewards[{index}].judge"
         if judge.max_calls > self.max_judge_calls:
             text = f"is {judge.max_calls}; the limit is {self.max_judge_calls} (TRAINER_JUDGE_MAX_CALLS)"
             raise InvalidInput.at(field=f"{field}.max_calls", text=text)
         try:
-            return await self.judges.pin(Caller.of_service(project, "trainer"), judge.id, model=base.id)
+            caller = Caller.of_service(project, "trainer")
+            return await self.judges.pin(caller, judge.id, model=base.id, trained=trained)
         except PreconditionFailed as error:
             raise JudgeRefused(field, error) from error
 

@@ -26,10 +26,11 @@ class EvaluatorJudges:
         self._judges = JudgeServiceStub(channel)
         self._timeout_s = timeout_s
 
-    async def pin(self, caller: Caller, judge: str, *, model: str) -> PinnedJudge:
+    async def pin(self, caller: Caller, judge: str, *, model: str, trained: str) -> PinnedJudge:
         """See `Judges.pin`."""
         with acting_as(caller):
-            found = await self._judges.PinJudge(pb.PinJudgeRequest(id=judge, model=model))
+            request = pb.PinJudgeRequest(id=judge, model=model, trained_model=trained)
+            found = await self._judges.PinJudge(request)
         return PinnedJudge(version=found.version, calls_per_answer=found.calls_per_answer)
 
     async def score(self, caller: Caller, judge: str, *, version: str, answer: JudgedAnswer) -> float | None:
@@ -52,16 +53,16 @@ class EvaluatorJudges:
 class UnknownJudges:
     """Implements `ports.Judges` where the operator gave trainer no address of evaluator."""
 
-    async def pin(self, caller: Caller, judge: str, *, model: str) -> PinnedJudge:
+    async def pin(self, caller: Caller, judge: str, *, model: str, trained: str) -> PinnedJudge:
         """See `Judges.pin`."""
-        del caller, model
+        del caller, model, trained
         message = f"judge {judge} cannot be asked: set TRAINER_EVALUATOR_ADDRESS, and start trainer again"
         raise PreconditionFailed(message)
 
     async def score(self, caller: Caller, judge: str, *, version: str, answer: JudgedAnswer) -> float | None:
         """See `Judges.score`."""
         del version, answer
-        await self.pin(caller, judge, model="")
+        await self.pin(caller, judge, model="", trained="")
         return None
 
 

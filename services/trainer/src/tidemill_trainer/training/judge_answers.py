@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from tidemill_core.application import Caller
 from tidemill_core.errors import (
     TRANSIENT,
+    DependencyTimedOut,
     DependencyUnavailable,
     InvalidInput,
     PreconditionFailed,
@@ -29,6 +30,8 @@ JUDGE_CALLS_SPENT, JUDGE_UNRELIABLE = "JUDGE_CALLS_SPENT", "JUDGE_UNRELIABLE"
 MIN_COUNTED = 20
 """Answers of which a share without a score is of: fewer are counted as so many."""
 _LONGEST_PAUSE_S = 15.0
+_BEGUN = "calls"
+"""What a line of the file counts that has no score: calls that were begun, or were not made after all."""
 _FORGET: Mapping[str, float | None] = {}
 """A line of the file: what has no score before it may be asked again."""
 
@@ -59,7 +62,7 @@ class JudgeAnswers:
         judge = judge_of(run.recipe.rewards)
         if judge is None or run.judge is None:
             return None
-        known, forgotten = await to_thread(_read, folder.judged)
+        known, begun = await to_thread(_read, folder.judged)
         return AnswerJudging(
             run=run,
             judge=judge,
@@ -68,7 +71,7 @@ class JudgeAnswers:
             limits=self.limits,
             file=folder.judged,
             known=known,
-            forgotten=forgotten,
+            begun=max(begun, run.progress.judge_calls),
         )
 
 
@@ -78,6 +81,7 @@ class AnswerJudging:
 
     Each score is stored as it arrives, by a digest of the run, the version and the texts: an attempt that goes on from
     a checkpoint generates the same answers again. What was asked when a worker ended, and not answered, is asked again.
+    A call is counted before it is made, so that none is made beyond the limit, whatever becomes of it.
     """
 
     run: TrainingRun
@@ -87,16 +91,17 @@ class AnswerJudging:
     limits: JudgingLimits
     file: Path
     known: dict[str, float | None]
-    forgotten: int = 0
-    """Answers without a score, before a failure because of them: they are asked about again, and count as calls."""
+    begun: int = 0
+    """Calls of models, of all attempts."""
+    refused: int = 0
+    """Answers of this attempt about which evaluator asks no judge."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def counted(self) -> Judged:
         """See `Judging.counted`."""
         answers, unscored = len(self.known), sum(score is None for score in self.known.values())
-        calls = (answers + self.forgotten) * self.pinned.calls_per_answer
-        return Judged(calls=calls, answers=answers, unscored=unscored)
+        return Judged(calls=self.begun, answers=answers, unscored=unscored)
 
     async def scores(self, answers: Sequence[JudgedAnswer]) -> Sequence[float | None]:
         """See `Judging.scores`."""
@@ -116,8 +121,7 @@ class AnswerJudging:
     async def _judge(self, key: str, answer: JudgedAnswer, places: asyncio.Semaphore) -> None:
         async with places:  # also while it is stored: no more is lost with a worker than is asked at the same time
             score = await self._asked(answer)
-            async with self.writing:
-                await to_thread(_append, self.file, {key: score})
+            await self._store({key: score})
             self.known[key] = score
 
     async def _asked(self, answer: JudgedAnswer) -> float | None:
@@ -127,11 +131,34 @@ class AnswerJudging:
             wait=wait_random_exponential(max=_LONGEST_PAUSE_S),
             reraise=True,
         )
-        version = self.pinned.version
         try:
-            return await retrying(self.judges.score, self._caller, self.judge.id, version=version, answer=answer)
+            return await retrying(self._call, answer)
         except InvalidInput:
-            return None  # it is too long for a judge
+            self.refused += 1
+            return None
+
+    async def _call(self, answer: JudgedAnswer) -> float | None:
+        """Ask once. Of a jury that did not answer, all members but one may have been asked."""
+        self._refuse_more_calls(1)
+        calls = self.pinned.calls_per_answer
+        await self._count(calls)
+        try:
+            return await self.judges.score(self._caller, self.judge.id, version=self.pinned.version, answer=answer)
+        except InvalidInput:
+            await self._count(-calls)
+            raise
+        except TRANSIENT as error:
+            if not isinstance(error, DependencyTimedOut):
+                await self._count(-1)
+            raise
+
+    async def _count(self, calls: int) -> None:
+        self.begun += calls
+        await self._store({_BEGUN: calls})
+
+    async def _store(self, line: Mapping[str, float | None]) -> None:
+        async with self.writing:
+            await to_thread(_append, self.file, line)
 
     @property
     def _caller(self) -> Caller:
@@ -157,11 +184,17 @@ class AnswerJudging:
     async def _refuse_unreliable(self) -> None:
         counted = self.counted
         if counted.unscored > self.limits.max_unscored * max(counted.answers, MIN_COUNTED):
-            await to_thread(_append, self.file, _FORGET)
+            await self._store(_FORGET)
+            refused = (
+                f" Evaluator refused {self.refused} of them, as those without a question, or with more characters than "
+                "EVALUATOR_MAX_SCORED_CHARACTERS, raised there or avoided by shorter examples."
+                if self.refused
+                else ""
+            )
             message = (
                 f"judge {self.judge.id} did not judge {counted.unscored} of {counted.answers} answers; the limit is "
                 f"{self.limits.max_unscored:.0%} (TRAINER_JUDGE_MAX_UNSCORED), of at least {MIN_COUNTED}: use one "
-                "whose model answers in JSON and in time, or retry the run once it does"
+                f"whose model answers in JSON and in time, or retry the run once it does.{refused}"
             )
             raise TrainingFailed(message, reason=JUDGE_UNRELIABLE)
 
@@ -173,7 +206,7 @@ def _first_of(failures: ExceptionGroup[Exception], judge: str) -> Exception:
         return 2 if isinstance(error, TRANSIENT) else int(isinstance(error, TidemillError))
 
     first = min(failures.exceptions, key=order)
-    if isinstance(first, PreconditionFailed):
+    if isinstance(first, PreconditionFailed) and not isinstance(first, TrainingFailed):
         return TrainingFailed(f"judge {judge}: {first.message}", reason=first.reason)
     if isinstance(first, RateLimited):
         return DependencyUnavailable(first.message, dependency="evaluator")
@@ -181,11 +214,11 @@ def _first_of(failures: ExceptionGroup[Exception], judge: str) -> Exception:
 
 
 def _read(file: Path) -> tuple[dict[str, float | None], int]:
-    """Return the scores in a file, and how many answers without one are forgotten; a torn line at its end is ended."""
+    """Return the scores in a file, and how many calls were begun; a torn line at its end is ended."""
     known: dict[str, float | None] = {}
-    forgotten = 0
+    begun = 0
     if not file.exists():
-        return known, forgotten
+        return known, begun
     text = file.read_text(encoding="utf-8")
     for line in text.splitlines():
         try:
@@ -193,15 +226,15 @@ def _read(file: Path) -> tuple[dict[str, float | None], int]:
         except ValueError:
             continue
         if stored == _FORGET:
-            unscored = [key for key, score in known.items() if score is None]
-            for key in unscored:
-                del known[key]
-            forgotten += len(unscored)
-        known |= stored
+            known = {key: score for key, score in known.items() if score is not None}
+        elif _BEGUN in stored:
+            begun += int(stored[_BEGUN] or 0)
+        else:
+            known |= stored
     if text and not text.endswith("\n"):
         with file.open("a", encoding="utf-8") as lines:
             lines.write("\n")
-    return known, forgotten
+    return known, begun
 
 
 def _append(file: Path, stored: Mapping[str, float | None]) -> None:

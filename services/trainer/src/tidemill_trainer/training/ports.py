@@ -233,8 +233,10 @@ class JudgedAnswer:
 class Judges(Protocol):
     """The judges of evaluator. Raises DependencyUnavailable, RateLimited if it, or what judges, does not answer."""
 
-    async def pin(self, caller: Caller, judge: str, *, model: str) -> PinnedJudge:
-        """Return the version that a judge is now, if it may score answers of `model@version`.
+    async def pin(self, caller: Caller, judge: str, *, model: str, trained: str) -> PinnedJudge:
+        """Return the version that a judge is now, if it may score what a model is trained by.
+
+        It answers as `model@version` at first, and is the next version of `trained` then.
 
         Raises:
             PreconditionFailed: it may not, with evaluator's reason, or evaluator is not named here.

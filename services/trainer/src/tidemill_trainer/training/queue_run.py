@@ -65,7 +65,7 @@ class QueueRun:
     async def preview(self, plan: TrainingPlan, version: DatasetVersion, *, name: str) -> TrainingRun:
         """Return the run without saving it; raises as `CheckPlan.base_of`."""
         base, now = await self.check.base_of(plan.project, plan.settings), self.clock.now()
-        guidance = await self.check.guidance(plan.project, plan.settings, base)
+        guidance = await self.check.guidance(plan.project, plan.settings, base, trained=plan.id)
         run = TrainingRun.queue(
             run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts, guidance=guidance
         )
@@ -75,19 +75,25 @@ class QueueRun:
         """Queue a failed or cancelled run again; until it has begun, its base is resolved again.
 
         Raises:
+            InvalidInput: its judge would be called more often than it may be.
             SweepNotRetriable: it is what a sweep that could not start left.
 
         """
         run.refuse_unstarted_sweep()
         now, base = self.clock.now(), run.base
-        guidance = Guidance(rewards=run.recipe.rewards, teacher=run.recipe.teacher)
+        guidance = Guidance(rewards=run.recipe.rewards, teacher=run.recipe.teacher, judge=run.judge)
         if run.is_retriable and not run.has_begun:
             version = await self.check.base(run.project, base)
-            guidance = await self.check.guidance_of(run.project, guidance, version, args=run.recipe.args)
+            guidance = await self.check.guidance_of(
+                run.project, guidance, version, args=run.recipe.args, trained=run.plan
+            )
             base = version.id
 
         def change(run: TrainingRun) -> None:
+            begun = run.has_begun
             run.retry(base=base, guidance=guidance, limits=limits, now=now)
+            if not begun:
+                self.check.within_calls(run)
             run.request(caller.proven_subject)
 
         queued = await self.runs.update(run.project, run.id, change, request=request)

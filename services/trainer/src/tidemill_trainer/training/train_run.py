@@ -138,7 +138,9 @@ class TrainRun:
             return await self._give_way(key, gives_way, epoch)
         except DependencyUnavailable as unavailable:
             message = f"waits for {unavailable.dependency}: {unavailable.message}"
-            await self._write(key, lambda run: run.wait(message, epoch=epoch))
+            waiting = await self._write(key, lambda run: run.wait(message, epoch=epoch))
+            if waiting.state is RunState.RUNNING:  # what is made is not to be registered yet
+                await self.folders.clean(key)
             return Requeue()
         except (InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Internal) as refused:
             await self._fail(key, run, refused, epoch)
@@ -290,7 +292,7 @@ class TrainRun:
     ) -> Progress:
         """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress.
 
-        What it computed is stored also where it failed without a step.
+        What it computed is stored also where it failed, or waits for a judge, without a step.
         """
         run, reading = watch.run, asyncio.create_task(watch.read(reports))
         begin, before = asyncio.get_running_loop().time(), run.progress.seconds
@@ -312,7 +314,7 @@ class TrainRun:
                 if other and not reading.done():  # else it is known how it ends
                     raise _GivesWay(other, progress)
             reading.result()
-        except TrainingFailed:
+        except (TrainingFailed, DependencyUnavailable):
             with suppress(DependencyUnavailable):
                 await self._check(key, progress, watch, epoch, news=progress.seconds > stored_s)
             raise

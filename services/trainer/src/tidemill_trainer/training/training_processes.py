@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from tidemill_core.errors import TidemillError
 from tidemill_trainer.child_processes import Exceeded, described_exit, kill_all, killed_above, started
 from tidemill_trainer.disk import disk_errors
 from tidemill_trainer.errors import TrainingFailed
@@ -65,6 +66,14 @@ class _Ending:
     """Set after the last step: saving has no time limit."""
     done: bool = False
     peak_memory_bytes: int = 0
+
+    def received(self, line: Mapping[str, Any]) -> None:
+        """Record what a line of the process says of its end."""
+        if "step" in line:
+            self.computed = line["step"] >= line["steps"]
+        if line["event"] == "failed":
+            self.why = self.why or TrainingFailed(line["message"], reason=line["reason"])
+        self.done = self.done or line["event"] == "done"
 
     def saw(self, taken_bytes: int) -> None:
         """Record how much memory it was seen to take."""
@@ -139,25 +148,35 @@ async def _reports(
     assert process.stdout is not None  # noqa: S101 - it was asked for
     async for line in process.stdout:
         received = json.loads(line)
-        if "step" in received:
-            ending.computed = received["step"] >= received["steps"]
+        ending.received(received)
         if (report := _report_of(received)) is not None:
             if isinstance(report, Stepped):
                 ending.saw(taken_by_all(process.pid))
                 report = replace(report, peak_memory_bytes=ending.peak_memory_bytes)
             yield report
-        elif received["event"] == "judge" and judging:
-            await _judge(process, judging, received["answers"])
-            yield judging.counted
-        elif received["event"] == "failed":
-            ending.why = ending.why or TrainingFailed(received["message"], reason=received["reason"])
-        elif received["event"] == "done":
-            ending.done = True
+        elif received["event"] == "judge":
+            async for report in _judged(process, judging, received["answers"]):
+                yield report
     status = await process.wait()
     if ending.why:
         raise ending.why
     if status or not ending.done:
         raise TrainingFailed(described_exit(status, what="the training process"), reason="CRASHED")
+
+
+async def _judged(
+    process: asyncio.subprocess.Process, judging: Judging | None, answers: Sequence[Mapping[str, Any]]
+) -> AsyncIterator[Report]:
+    """Have a judge score what the process sends, and yield what was asked by then, also where that failed."""
+    if judging is None:
+        message = "the run has no judge, and its process asks for one: start a new run"
+        raise TrainingFailed(message, reason="JUDGE_UNAVAILABLE")
+    try:
+        await _judge(process, judging, answers)
+    except TidemillError:
+        yield judging.counted
+        raise
+    yield judging.counted
 
 
 async def _judge(process: asyncio.subprocess.Process, judging: Judging, answers: Sequence[Mapping[str, Any]]) -> None:

@@ -319,19 +319,23 @@ class PinJudgeRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    TRAINED_MODEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. The judge's id. It has to be POINTWISE, and must not read passages."""
     model: _builtins.str
     """Optional. `model@version` that answers."""
+    trained_model: _builtins.str
+    """Optional. The model that is trained by the scores: it answers once it has a version, so that its judge is refused, too."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         model: _builtins.str = ...,
+        trained_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "model", b"model", "trained_model", b"trained_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

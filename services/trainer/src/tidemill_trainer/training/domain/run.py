@@ -240,7 +240,7 @@ class TrainingRun(Aggregate):
     def start_over(self, dataset: DatasetVersion, *, epoch: int) -> None:
         """Record what is left of its dataset version, and that nothing was computed from that yet."""
         self.refuse_unless_claimed(epoch)
-        self.dataset, self.progress = dataset, Progress()
+        self.dataset, self.progress = dataset, Progress(judge_calls=self.progress.judge_calls)
         self.examples, self.warnings, self.furthest = None, (), 0
 
     @property
@@ -349,7 +349,8 @@ class TrainingRun(Aggregate):
             self.limits = limits
         self.shrunk, self.fit = False, None
         self.state, self.reason, self.message = RunState.QUEUED, "", "waits for a worker"
-        self.progress, self.start_time, self.finish_time = Progress(), None, None
+        self.progress = Progress(judge_calls=self.progress.judge_calls)
+        self.start_time = self.finish_time = None
         self.furthest = self.fruitless = self.preemptions = 0
         self.waiting = Waiting(since=now)
         self.pending.append(RunWasQueued(occurred_at=now))
