@@ -26,11 +26,11 @@ class CountedNotes(InMemoryAggregates[Note]):
 
     async def get(self, project: str, aggregate_id: str) -> Note:
         self.reads += 1
-        self.begun.set()
         if self.down:
             message = "down"
             raise DependencyUnavailable(message, dependency="mongodb")
         read = await super().get(project, aggregate_id)
+        self.begun.set()
         await self.gate.wait()
         return read
 

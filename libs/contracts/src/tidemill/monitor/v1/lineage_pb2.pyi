@@ -52,7 +52,7 @@ class Node(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     FOLDED_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """Output only. "document", "document_version", "inference", "feedback", "curation", "dataset_version", "training_run", "model_version", "evaluation", "retrieval_evaluation", "harness_run", "rollout", "deployment", "prompt_version", "index_version"."""
+    """Output only. "document", "document_version", "inference", "feedback", "curation", "dataset_version", "training_run", "model_version", "evaluation", "retrieval_evaluation", "harness_run", "judge_version", "rollout", "deployment", "prompt_version", "index_version"."""
     id: _builtins.str
     """Output only. Its id; versions are `id@number`, a curation is `id@seq` of the event of its completion. Empty for the node that represents all folded ones of its kind."""
     label: _builtins.str
