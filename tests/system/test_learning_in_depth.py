@@ -43,7 +43,7 @@ SMALLER = {
 
 def small_example(folder: Path) -> Example:
     """Write deep.yaml with a random model, little to learn and bounds that hold for every candidate."""
-    file = write_example(folder, file=DEEP)
+    file = write_example(folder, file=DEEP, embedding=True)
     text = file.read_text(encoding="utf-8")
     for old, new in SMALLER.items():
         assert old in text, old
