@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from xml.etree import ElementTree as ET
@@ -6,9 +7,14 @@ import pytest
 
 from tidemill.monitor.v1.lineage_pb2 import Edge, Node
 from tidemill.monitor.v1.lineage_service_pb2 import GetLineageResponse
-from tidemill_cli.lineage_picture import _laid_out, _Layout, lineage_svg
+from tidemill_cli.lineage import KINDS
+from tidemill_cli.lineage_picture import _KINDS, _laid_out, _Layout, lineage_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_each_kind_that_may_be_asked_about_has_a_colour_and_an_order() -> None:
+    assert set(re.split(r", | or ", KINDS)) - _KINDS.keys() == set()
 
 
 def edge(source: tuple[str, str], relation: str, target: tuple[str, str]) -> Edge:

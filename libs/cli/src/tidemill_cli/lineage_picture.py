@@ -24,6 +24,7 @@ _KINDS = {
     "feedback": "#fbe3e6",
     "curation": "#fdebc8",
     "dataset_version": "#fdebc8",
+    "judge_version": "#e4dff2",
     "training_run": "#dcefd2",
     "model_version": "#bfe3c0",
     "evaluation": "#e4dff2",
