@@ -129,6 +129,10 @@ def test_what_the_guide_of_experiments_shows_can_be_declared() -> None:
         pb.ExperimentArm(name="warm", sampling=Sampling(temperature=0.8)),
         pb.ExperimentArm(name="short", prompt="answer@4"),
     ]
+    declared = experiment_resource("tone", tone, {}).message
+    assert declared.cohorts == pb.ExperimentCohorts(labels=["plan"], max_values=3)  # type: ignore[attr-defined]
+    without = experiment_resource("tone", tone.model_copy(update={"cohorts": None}), {}).message
+    assert without.cohorts == pb.ExperimentCohorts(max_values=5)  # type: ignore[attr-defined] # as the service keeps it
 
 
 @pytest.mark.parametrize(
@@ -137,6 +141,8 @@ def test_what_the_guide_of_experiments_shows_can_be_declared() -> None:
         {"goal": {"measure": "latency"}},
         {"goal": {"metric": "solved", "measure": "cost", "worst": 1}},
         {"goal": {}},
+        {"cohorts": {"labels": []}},
+        {"cohorts": {"labels": ["plan"], "max_values": 0}},
         {"arms": {"a": {"control": True}, "b": {"control": True, "model": "m"}}},
     ],
 )

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from services.inference.tests.bench.cohorts import COHORTS, liked
-from services.inference.tests.experiments.experiment_fakes import ExperimentHarness
+from services.inference.tests.experiments.experiment_fakes import ExperimentHarness, tone
 from services.inference.tests.experiments.simulated_cohorts import run
 from services.inference.tests.fakes import ADA, writing
 from tidemill_core.errors import InvalidInput
@@ -81,7 +81,7 @@ def test_values_have_results_of_their_own_in_the_order_in_which_they_came_to_hav
 
     assert list(again) == ["b", "a", "(other)"], "also where others have more users by now"
     assert again["(other)"].value == ""
-    assert "d" not in by_value(counts_of(came("d", 4))), "which could identify a person"
+    assert "d" not in by_value(counts_of(came("d", 4, each=3))), "which could identify a person"
 
 
 def test_cohorts_are_compared_where_both_sides_have_enough_users_and_others_never() -> None:
@@ -117,13 +117,13 @@ def test_cohorts_are_compared_where_both_sides_have_enough_users_and_others_neve
 
 def test_what_is_corrected_for_is_how_many_comparisons_there_may_be_not_how_many_there_are() -> None:
     given = [*came("pro", 40, failed=20), *came("pro", 40, arm="lora", first=1)]
-    few, many = (
-        by_value(counts_of(given, replace(BY_PLAN, max_values=values)))["pro"].arms[1].adjusted_p_value
-        for values in (1, 9)
-    )
+    few, many = (by_value(counts_of(given, replace(BY_PLAN, max_values=values)))["pro"].arms[1] for values in (1, 9))
 
-    assert few is not None
-    assert many == pytest.approx(5 * few)
+    assert few.adjusted_p_value is not None
+    assert many.adjusted_p_value == pytest.approx(5 * few.adjusted_p_value)
+    assert few.counts.goal.difference is not None
+    assert many.counts.goal.difference is not None
+    assert few.counts.goal.difference.low > many.counts.goal.difference.low
     assert BY_PLAN.family(3) == 6
     assert counts_of(given).cohorts.family == 3
 
@@ -209,6 +209,12 @@ async def test_results_stay_with_the_experiment_when_it_ends_and_read_as_they_we
 
     assert stored.cohorts == BY_PLAN
     assert stored.run == ended.run
+    state = EXPERIMENTS.encode(ended)
+    earlier = {name: each for name, each in state.items() if name != "cohorts"}
+    earlier["run"] = {name: each for name, each in state["run"].items() if name != "cohorts"}
+    read = EXPERIMENTS.decode(identity, earlier, EXPERIMENTS.schema)
+    assert read.run is not None
+    assert (read.cohorts, read.run.cohorts) == (CohortPlan(), ())
     (message,) = experiment_message(stored).run.cohorts
     now, lora = message.arms
     assert (now.arm, now.users, now.failures, now.enough) == ("now", 30, 9, True)
@@ -218,6 +224,16 @@ async def test_results_stay_with_the_experiment_when_it_ends_and_read_as_they_we
     assert [each.measure for each in lora.guardrails] == ["latency"]
     assert not lora.guardrails[0].HasField("difference")
     assert experiment_of(experiment_message(stored), project=ADA.project).cohorts == BY_PLAN
+
+
+async def test_an_experiment_without_labels_needs_no_max_values_within_the_limit() -> None:
+    harness = ExperimentHarness()
+
+    started = await replace(harness.crud, max_cohorts=2).create(ADA, tone(), writing("c"))
+
+    assert started.cohorts.max_values == 5
+    with pytest.raises(InvalidInput, match="is 5; use 1 to 2"):
+        await replace(harness.crud, max_cohorts=2).create(ADA, tone(cohorts=CohortPlan(labels=("a",))), writing("d"))
 
 
 @pytest.mark.parametrize(
