@@ -84,7 +84,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
     return backend.app(
         servicers=[
             (add_SuiteServiceServicer_to_server, GrpcSuiteService(suites=suite_crud)),
-            (add_SuiteProposalServiceServicer_to_server, wire_proposals(settings, backend, suites, cases, processes)),
+            (add_SuiteProposalServiceServicer_to_server, wire_proposals(settings, backend, suite_crud, processes)),
             (add_EvaluationServiceServicer_to_server, evaluations.servicer(gate_crud)),
             (add_JudgeServiceServicer_to_server, judges.servicer(gate_crud.measuring)),
             (add_RetrievalEvaluationServiceServicer_to_server, retrieval.servicer),

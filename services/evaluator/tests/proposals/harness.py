@@ -18,6 +18,7 @@ from tidemill_evaluator.proposals.mongo import PROPOSALS
 from tidemill_evaluator.proposals.ports import LiveAnswer, Reviewed
 from tidemill_evaluator.proposals.propose_cases import ProposeCases
 from tidemill_evaluator.proposals.selection import BoundedSelection
+from tidemill_evaluator.proposals.shown import ShownCandidates
 from tidemill_evaluator.suites.domain.cases import Case, Context, DocumentVersion
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
@@ -91,6 +92,7 @@ class Proposing:
         self.proposed = InMemoryProposedCases()
         self.reviews, self.records = InMemoryReviews(), InMemoryLiveRecords()
         self.processes = ProcessesHere()
+        shown = ShownCandidates(proposed=self.proposed, restricted=self.evaluator.readers.restricted)
         self.propose = ProposeCases(
             proposals=self.store,
             proposed=self.proposed,
@@ -99,6 +101,8 @@ class Proposing:
             live=LiveCandidates(reviews=self.reviews, records=self.records, limits=rules),
             select=BoundedSelection(self.processes, limits=limits, rules=rules),
             rules=rules,
+            schemas=self.evaluator.suite_crud.schemas,
+            shown=shown,
         )
         self.accept = AcceptProposal(
             proposals=self.store,
@@ -109,7 +113,7 @@ class Proposing:
             clock=clock,
         )
         self.refuse = RefuseProposal(proposals=self.store, proposed=self.proposed, clock=clock)
-        self.crud = ProposalCrud(proposals=self.store, proposed=self.proposed)
+        self.crud = ProposalCrud(proposals=self.store, proposed=self.proposed, shown=shown)
         self.erase = EraseCases(suites=self.suites, cases=self.cases, origins=self.evaluator.origins)
 
     async def sent(

@@ -9,6 +9,7 @@ from services.evaluator.tests.builders import BUCKET, write
 from services.evaluator.tests.proposals.harness import MANUAL, Proposing
 from tidemill_core.application import Caller
 from tidemill_core.errors import Conflict, NotFound
+from tidemill_evaluator.proposals.domain.proposal import LiveAnswers, Proposal
 from tidemill_evaluator.suites.domain.cases import Case, Context, Role, Turn
 from tidemill_kit.erasure.steps import Scope, Target
 
@@ -141,3 +142,25 @@ async def test_a_first_proposal_that_is_accepted_while_a_file_is_applied_is_not_
     await crud.update(OPERATOR, suite, changed, frozenset({"cases"}), write(), keep_proposed=True)
 
     assert [each.id for each in (await proposing.suite())[1]] == ["c1", "c2", "new"]
+
+
+async def test_candidates_are_shown_as_the_cases_of_a_suite_are() -> None:
+    turns = Context(earlier=(Turn(Role.USER, "I am on holiday"),))
+    proposing = Proposing()
+    proposing.corrected("i1", "How do I reset it?", "In the portal", end_user="bob", context=turns)
+    proposing.corrected("i2", "Where is it?", "There", rests_on=())
+    live = LiveAnswers(deployment="helpdesk", corrections=True)
+    given = Proposal(id="", project="acme", suite="truth", live=live)
+    made, _ = await proposing.propose(OPERATOR, given, [], write("r1"))
+
+    by_operator, by_asker, by_other = [
+        {each.case.id: each.case for each in (await proposing.crud.get(caller, made.id))[1]}
+        for caller in (OPERATOR, replace(CARL, subject="bob"), CARL)
+    ]
+    proposing.evaluator.readers.secret.add(MANUAL)
+    _, restricted = await proposing.crud.get(CARL, made.id)
+    _, repeated = await proposing.propose(CARL, given, [], write("r1"))
+
+    assert by_operator["i1"].context == by_asker["i1"].context == turns
+    assert (by_other["i1"].question, by_other["i1"].context.earlier) == ("How do I reset it?", ())
+    assert [each.case.id for each in restricted] == [each.case.id for each in repeated] == ["i2"]

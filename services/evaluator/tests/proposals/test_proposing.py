@@ -99,6 +99,20 @@ async def test_a_candidate_that_is_no_case_is_refused_by_its_form(case: Case, wh
     assert (candidate.flaw, why in candidate.why) == (CandidateFlaw.FORM, True), candidate.why
 
 
+async def test_candidates_whose_schema_is_none_are_refused_and_the_suite_can_be_changed_with_the_others() -> None:
+    proposing = Proposing()
+    nonsense = Case(id="x", question="As JSON?", reference="", schema={"type": "nonsense", "$ref": "#"})
+    good = replace(nonsense, id="good", question="As an object?", schema={"type": "object"})
+
+    proposal, candidates = await proposing.sent(nonsense, good)
+    await proposing.accepted(proposal)
+    suite, known = await proposing.suite()
+    await proposing.evaluator.suite_crud.update(ADA, suite, known, frozenset({"cases"}), write())
+
+    assert flaws(candidates) == {"good": None, "x": CandidateFlaw.FORM}
+    assert candidates[-1].why.startswith("schema: is no JSON Schema"), candidates[-1].why
+
+
 async def test_a_reference_that_is_not_in_its_passage_or_a_question_that_is_copied_from_it_is_refused() -> None:
     passage = "The portal resets a password within one hour after the second factor was checked by the help desk team."
     given = [

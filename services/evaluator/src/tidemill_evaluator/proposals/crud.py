@@ -9,6 +9,7 @@ from tidemill_core.resources import Write
 from tidemill_evaluator.proposals.domain.candidate import Candidate
 from tidemill_evaluator.proposals.domain.proposal import Proposal
 from tidemill_evaluator.proposals.ports import Proposals, ProposedCases
+from tidemill_evaluator.proposals.shown import ShownCandidates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,16 +18,18 @@ class ProposalCrud:
 
     proposals: Proposals
     proposed: ProposedCases
+    shown: ShownCandidates
 
     async def get(self, caller: Caller, proposal_id: str) -> tuple[Proposal, Sequence[Candidate]]:
-        """Return a proposal with its candidates, none once it is decided.
+        """Return a proposal with the candidates that the caller may read, none once it is decided.
 
         Raises:
             ProposalNotFound: there is none.
+            DependencyUnavailable: ingest, which knows the readers, does not answer.
 
         """
         proposal = await self.proposals.get(caller.project, proposal_id)
-        return proposal, () if proposal.decided else await self.proposed.read(caller.project, proposal_id)
+        return proposal, await self.shown(caller, proposal)
 
     async def list(self, caller: Caller, page: PageRequest) -> Page[Proposal]:
         """Return a page."""

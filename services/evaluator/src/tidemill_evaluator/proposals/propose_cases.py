@@ -6,13 +6,18 @@ from dataclasses import dataclass, replace
 from tidemill_core.application import Caller, Request, derived_id
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, RequestIdReused
 from tidemill_core.resources import Write, refuse, repeated
-from tidemill_evaluator.proposals.domain.candidate import Candidate, ProposalLimits, characters_of
+from tidemill_evaluator.proposals.domain.candidate import Candidate, CandidateFlaw, ProposalLimits, characters_of
 from tidemill_evaluator.proposals.domain.proposal import Proposal, ProposalState
 from tidemill_evaluator.proposals.domain.quality import Selected, counted
 from tidemill_evaluator.proposals.live_candidates import LiveCandidates
 from tidemill_evaluator.proposals.ports import Proposals, ProposedCases, Select
+from tidemill_evaluator.proposals.shown import ShownCandidates
+from tidemill_evaluator.suites.case_schemas import wrong_schemas
 from tidemill_evaluator.suites.domain.cases import Case
-from tidemill_evaluator.suites.ports import Cases, Suites
+from tidemill_evaluator.suites.ports import Cases, Schemas, Suites
+
+_CHECKS = 5
+"""So often schemas are checked: each time without those that were wrong before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +34,20 @@ class ProposeCases:
     live: LiveCandidates
     select: Select
     rules: ProposalLimits
+    schemas: Schemas
+    shown: ShownCandidates
 
     async def __call__(
         self, caller: Caller, given: Proposal, candidates: Sequence[Candidate], write: Write
     ) -> tuple[Proposal, Sequence[Candidate]]:
-        """Return the proposal with its candidates, those that are refused with the reason.
+        """Return the proposal with the candidates that the caller may read, those that are refused with the reason.
 
         Raises:
             InvalidInput: naming every field that breaks its rule; the suite has a shipped one's cases; there is no
                 candidate.
             RateLimited: too much work of the project waits already.
-            DependencyUnavailable: feedback or inference, which have live answers, is unavailable.
+            DependencyUnavailable: feedback or inference, which have live answers, or ingest, which knows the readers
+                of documents, is unavailable.
 
         """
         refuse(given.violations(self.rules, candidates=len(candidates)))
@@ -48,7 +56,7 @@ class ProposeCases:
         if not write.validate_only:
             stored = await repeated(self.proposals, caller.project, proposal_id, write.request)
             if stored is not None and stored.state is not ProposalState.PREPARING:
-                return stored, () if stored.decided else await self.proposed.read(caller.project, proposal_id)
+                return stored, await self.shown(caller, stored)
         existing, version = await self._existing(caller, given.suite)
         found = await self._selected(caller, given, candidates, existing)
         fresh = replace(
@@ -62,11 +70,10 @@ class ProposeCases:
         if write.validate_only:
             _propose(fresh, found.candidates, found, version)
             return fresh, found.candidates
-        return await self._store(fresh, found, version, write.request)
+        stored = await self._store(fresh, found, version, write.request)
+        return stored, await self.shown(caller, stored)
 
-    async def _store(
-        self, fresh: Proposal, found: Selected, version: int, request: Request
-    ) -> tuple[Proposal, Sequence[Candidate]]:
+    async def _store(self, fresh: Proposal, found: Selected, version: int, request: Request) -> Proposal:
         project, proposal_id = fresh.project, fresh.id
         stored = await self._add(fresh, request)
         if stored.state is ProposalState.PREPARING:
@@ -76,7 +83,7 @@ class ProposeCases:
                 _propose(proposal, found.candidates, found, version)
 
             stored = await self.proposals.update(project, proposal_id, propose, request=Request.internal())
-        return stored, await self.proposed.read(project, proposal_id)
+        return stored
 
     async def _add(self, fresh: Proposal, request: Request) -> Proposal:
         try:
@@ -106,7 +113,21 @@ class ProposeCases:
             if not candidates:
                 text = "has no answer that was corrected or reviewed and is no case of the suite yet"
                 raise InvalidInput.at(field="proposal.live", text=text)
+        candidates = await self._with_schemas(caller, candidates)
         return await self.select(caller, candidates, existing, given.coverage)
+
+    async def _with_schemas(self, caller: Caller, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """Refuse those whose schema is none: what is behind one that ends its check is checked without that one."""
+        found = dict(enumerate(candidates))
+        for _ in range(_CHECKS):
+            places = [place for place, each in found.items() if each.flaw is None and each.case.schema is not None]
+            wrong = await wrong_schemas(self.schemas, caller, [found[place].case for place in places])
+            if not wrong:
+                return list(found.values())
+            for place, why in wrong.items():
+                found[places[place]] = found[places[place]].refused(CandidateFlaw.FORM, f"schema: {why}")
+        text = "have too many schemas that cannot be checked: send them without these"
+        raise InvalidInput.at(field="candidates", text=text)
 
     def _check_size(self, candidates: Sequence[Candidate]) -> None:
         length = sum(characters_of(each.case) + len(each.why) for each in candidates)

@@ -12,15 +12,18 @@ from tidemill_evaluator.proposals.mongo import PROPOSAL_LISTS, PROPOSALS, MongoP
 from tidemill_evaluator.proposals.ports import Proposals, Reviews
 from tidemill_evaluator.proposals.propose_cases import ProposeCases
 from tidemill_evaluator.proposals.selection import BoundedSelection
+from tidemill_evaluator.proposals.shown import ShownCandidates
 from tidemill_evaluator.settings import EvaluatorSettings
-from tidemill_evaluator.suites.ports import Cases, Processes, Suites
+from tidemill_evaluator.suites.crud import SuiteCrud
+from tidemill_evaluator.suites.ports import Processes
 from tidemill_kit.service.backend import Backend
 
 
 def wire_proposals(
-    settings: EvaluatorSettings, backend: Backend, suites: Suites, cases: Cases, processes: Processes
+    settings: EvaluatorSettings, backend: Backend, suite_crud: SuiteCrud, processes: Processes
 ) -> GrpcSuiteProposalService:
     """Return the RPCs."""
+    suites, cases = suite_crud.suites, suite_crud.cases
     proposals: Proposals = backend.aggregates(
         "suite_proposals",
         PROPOSALS,
@@ -32,8 +35,9 @@ def wire_proposals(
     inference = backend.channel("inference", settings.inference_address, timeout_s=settings.call_timeout_s)
     limits, rules, clock = settings.limits, settings.proposal_limits, SystemClock()
     live = LiveCandidates(reviews=_reviews(settings, backend), records=InferenceLiveRecords(inference), limits=rules)
+    shown = ShownCandidates(proposed=proposed, restricted=suite_crud.restricted)
     return GrpcSuiteProposalService(
-        proposals=ProposalCrud(proposals=proposals, proposed=proposed),
+        proposals=ProposalCrud(proposals=proposals, proposed=proposed, shown=shown),
         propose=ProposeCases(
             proposals=proposals,
             proposed=proposed,
@@ -42,6 +46,8 @@ def wire_proposals(
             live=live,
             select=BoundedSelection(processes, limits=limits, rules=rules),
             rules=rules,
+            schemas=suite_crud.schemas,
+            shown=shown,
         ),
         accept=AcceptProposal(
             proposals=proposals, proposed=proposed, suites=suites, cases=cases, limits=limits, clock=clock

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from tidemill_core import resources
@@ -11,13 +11,14 @@ from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import Conflict, InvalidInput, Violation
 from tidemill_core.paging import numbered_page
 from tidemill_core.resources import Write, copy_fields
-from tidemill_core.rights import ACT_FOR_USERS, has_right
 from tidemill_evaluator.errors import SuiteInUse
-from tidemill_evaluator.suites.domain.cases import SHOWN, Case, schema_text, with_origins
+from tidemill_evaluator.suites.case_schemas import wrong_schemas
+from tidemill_evaluator.suites.domain.cases import SHOWN, Case, with_origins
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.shipped import ShippedSuite
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.ports import Cases, GatesOfSuite, Restricted, Schemas, ShippedSuites, Suites
+from tidemill_evaluator.suites.readable import readable
 
 CHANGEABLE: Final = frozenset({"labels", "cases", "generated_by", "shipped"})
 _CASES: Final = frozenset({"cases", "shipped"})
@@ -49,20 +50,10 @@ class SuiteCrud:
         """
         suite = await self.suites.get(caller.project, suite_id)
         cases = await self.cases.read(caller.project, suite.case_set)
-        if not suite.proposed or has_right(caller, ACT_FOR_USERS):
+        if not suite.proposed:
             return suite, cases
-        return suite, await self._readable(caller, cases)
-
-    async def _readable(self, caller: Caller, cases: Sequence[Case]) -> Sequence[Case]:
-        sources = {each for case in cases for each in case.rests_on}
-        restricted = await self.restricted(caller, sorted(sources, key=astuple)) if sources else frozenset()
-        readable = list[Case]()
-        for case in cases:
-            if not case.proposal or (case.end_user and case.end_user == caller.subject):
-                readable.append(case)
-            elif restricted.isdisjoint(case.rests_on):
-                readable.append(replace(case, context=replace(case.context, earlier=())))
-        return readable
+        known = await readable(self.restricted, caller, [case for case in cases if case.proposal])
+        return suite, [known.get(case.id, case) for case in cases if case.id in known or not case.proposal]
 
     async def list(self, caller: Caller, page: PageRequest) -> Page[Suite]:
         """Return a page of suites without cases."""
@@ -175,19 +166,10 @@ class SuiteCrud:
 
     async def _check_schemas(self, caller: Caller, cases: Sequence[Case]) -> None:
         """Refuse what is no JSON Schema, by case and place; the same schema is checked once."""
-        texts = await asyncio.to_thread(_schema_texts, cases)
-        different = list(dict.fromkeys(texts.values()))
-        wrong = dict(zip(different, await self.schemas.wrong_with(caller, different), strict=True)) if different else {}
-        violations = [
-            Violation(f"suite.cases[{number}].schema", wrong[text]) for number, text in texts.items() if wrong[text]
-        ]
+        wrong = await wrong_schemas(self.schemas, caller, cases)
+        violations = [Violation(f"suite.cases[{number}].schema", why) for number, why in wrong.items()]
         if violations:
             raise InvalidInput.of(*violations[:SHOWN])
 
     async def _put(self, caller: Caller, suite_id: str, cases: Sequence[Case], write: Write) -> ObjectRef | None:
         return None if write.validate_only else await self.cases.put(caller.project, suite_id, cases)
-
-
-def _schema_texts(cases: Sequence[Case]) -> dict[int, str]:
-    """Return the schemas by the number of their case."""
-    return {number: schema_text(case) for number, case in enumerate(cases) if case.schema is not None}
