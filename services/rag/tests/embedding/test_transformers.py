@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from services.rag.tests.tokenizing import tokenizer_here
 from tidemill_core.errors import NativePanic
@@ -15,7 +17,7 @@ from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.bounded_tokenizers import with_tokenizer
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
-from tidemill_rag.embedding import thread
+from tidemill_rag.embedding import batched, thread
 from tidemill_rag.embedding.config import CONFIG_FILES, EmbeddingConfig
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import known_share, spans
@@ -73,6 +75,26 @@ async def test_tokens_are_matched_as_bert_score_is_defined(model: TransformersEm
     assert (same.precision, same.recall) == pytest.approx((1.0, 1.0), abs=1e-4)
     assert (blank.precision, blank.recall) == (0.0, 0.0), "it has no token but special ones"
     assert 0 < long.precision <= 1
+
+
+async def test_texts_that_are_too_long_for_one_pass_are_matched_in_two_with_the_same_result(
+    model: TransformersEmbedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = ("the weather is cold today " * 8, "it is freezing today " * 6)
+    (expected,) = await model.match_tokens("acme", [pair])
+    passes, states = list[int](), model._states  # noqa: SLF001 - a pass
+
+    def counted(batch: Sequence[Sequence[int]]) -> Sequence[NDArray[np.float32]]:
+        passes.append(len(batch))
+        return states(batch)
+
+    monkeypatch.setattr(model, "_states", counted)
+    monkeypatch.setattr(model, "_max_tokens", 50)
+    monkeypatch.setattr(batched, "_COMPARED_TOKENS", 7)
+    (matched,) = await model.match_tokens("acme", [pair])
+
+    assert passes == [1, 1]
+    assert (matched.precision, matched.recall) == pytest.approx((expected.precision, expected.recall), abs=1e-4)
 
 
 async def states_of(model: TransformersEmbedding, text: str) -> list[list[float]]:

@@ -22,6 +22,8 @@ Vectors = list[list[float]]
 TOKENS_PER_BATCH = 1024
 """Tokens per forward pass, including padding; bounds how long a query waits. More are not faster."""
 _REMEMBERED_QUESTIONS = 1024
+_COMPARED_TOKENS = 512
+"""Of a text at once with all of its reference, so that the cosines of two long texts need little memory."""
 
 
 class BatchedEmbedding(ABC):
@@ -77,13 +79,19 @@ class BatchedEmbedding(ABC):
         return await self._threads.run_all(project, [partial(self._match, each, frozenset(special)) for each in both])
 
     def _match(self, pair: tuple[Sequence[int], Sequence[int]], special: frozenset[int]) -> TokenMatch:
-        text, reference = (
-            _of_words(states, tokens, special) for states, tokens in zip(self._states(pair), pair, strict=True)
-        )
+        found = dict[int, NDArray[np.float32]]()
+        for batch in micro_batches(pair, max_tokens=self._max_tokens):
+            for place, states in zip(batch, self._states([pair[place] for place in batch]), strict=True):
+                found[place] = _of_words(states, pair[place], special)
+        text, reference = found[0], found[1]
         if not (len(text) and len(reference)):
             return TokenMatch(precision=0.0, recall=0.0)
-        cosines = text @ reference.T
-        return TokenMatch(precision=float(cosines.max(axis=1).mean()), recall=float(cosines.max(axis=0).mean()))
+        of_text, of_reference = list[NDArray[np.float32]](), np.full(len(reference), -np.inf, dtype=np.float32)
+        for start in range(0, len(text), _COMPARED_TOKENS):
+            cosines = text[start : start + _COMPARED_TOKENS] @ reference.T
+            of_text.append(cosines.max(axis=1))
+            np.maximum(of_reference, cosines.max(axis=0), out=of_reference)
+        return TokenMatch(precision=float(np.concatenate(of_text).mean()), recall=float(of_reference.mean()))
 
     async def _encoded(self, project: str, texts: Sequence[str], *, limit: int) -> Sequence[Sequence[int]]:
         prompted = [self._config.passage_prompt + text for text in texts]
