@@ -159,6 +159,10 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum number of candidates per proposal."""
     max_proposal_characters: int = Field(default=_PROPOSAL.characters, ge=1, le=1_000_000)
     """Maximum length of all candidates of a proposal together, in characters."""
+    max_read_live_answers: int = Field(default=_PROPOSAL.read, ge=1, le=5000)
+    """Maximum number of live answers that are read for one proposal."""
+    max_proposed_documents: int = Field(default=_PROPOSAL.documents, ge=1, le=1000)
+    """Maximum number of document versions that a candidate rests on."""
     near_duplicate_share: float = Field(default=_PROPOSAL.near, gt=0, le=1)
     """Share of common words from which two questions are near duplicates (Jaccard)."""
     supported_share: float = Field(default=_PROPOSAL.supported, ge=0, le=1)
@@ -193,6 +197,8 @@ class EvaluatorSettings(ServiceSettings):
         return ProposalLimits(
             candidates=self.max_proposed_cases,
             characters=self.max_proposal_characters,
+            read=self.max_read_live_answers,
+            documents=self.max_proposed_documents,
             near=self.near_duplicate_share,
             supported=self.supported_share,
         )

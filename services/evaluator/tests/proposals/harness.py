@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from services.evaluator.tests.builders import ADA, write
 from services.evaluator.tests.fakes import ProcessesHere
@@ -98,7 +99,7 @@ class Proposing:
             proposed=self.proposed,
             suites=self.suites,
             cases=self.cases,
-            live=LiveCandidates(reviews=self.reviews, records=self.records, limits=rules),
+            live=LiveCandidates(reviews=self.reviews, records=self.records, rules=rules, limits=limits),
             select=BoundedSelection(self.processes, limits=limits, rules=rules),
             rules=rules,
             schemas=self.evaluator.suite_crud.schemas,
@@ -140,6 +141,7 @@ class Proposing:
         self, live: LiveAnswers | None = None, *, coverage: Coverage | None = None, request_id: str = ""
     ) -> tuple[Proposal, Sequence[Candidate]]:
         live = live or LiveAnswers(deployment="helpdesk", corrections=True)
+        self.evaluator.clock.advance(timedelta(seconds=1))
         given = Proposal(id="", project="acme", suite="truth", live=live, coverage=coverage)
         return await self.propose(ADA, given, [], write(request_id))
 

@@ -103,8 +103,8 @@ async def test_cases_are_proposed_read_accepted_and_listed_over_grpc() -> None:
     assert {(each.id, len(each.candidates)) for each in listed} == {(made.id, 0), (other.id, 0)}
 
 
-def test_all_of_a_proposal_is_shown_but_the_digest_of_its_request() -> None:
-    assert unsent(pb.SuiteProposal, Proposal) == {"asked_by"}
+def test_all_of_a_proposal_is_shown_but_the_digest_of_its_request_and_what_was_read_last() -> None:
+    assert unsent(pb.SuiteProposal, Proposal) == {"asked_by", "read_to"}
     assert unsent(pb.ProposedCase, Candidate) == set()
 
 

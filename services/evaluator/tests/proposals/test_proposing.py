@@ -11,7 +11,7 @@ from tidemill_core.errors import InvalidInput, RateLimited, RequestIdReused
 from tidemill_evaluator.proposals.domain.candidate import Candidate, CandidateFlaw, ProposalLimits, ReferenceFrom
 from tidemill_evaluator.proposals.domain.proposal import Coverage, LiveAnswers, ProposalState, SliceCoverage
 from tidemill_evaluator.proposals.ports import Reviewed
-from tidemill_evaluator.suites.domain.cases import Case, Context, Role, Turn
+from tidemill_evaluator.suites.domain.cases import VARIANT_OF, Case, Context, DocumentVersion, Role, Turn
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.shipped import ShippedCases
 from tidemill_evaluator.suites.domain.suite import Suite
@@ -169,7 +169,8 @@ async def test_corrected_live_answers_are_candidates_with_the_correction_as_refe
 
     known = {each.case.id: each for each in candidates}
     case = known["i1"].case
-    assert (case.question, case.reference, case.labels) == ("How do I reset it?", "In the portal", {"topic": "vpn"})
+    assert (case.question, case.reference) == ("How do I reset it?", "In the portal")
+    assert case.labels == {"topic": "vpn", "trace": "i1"}, "those of the request"
     assert (case.end_user, case.corrected_by, case.rests_on) == ("ada", "", (MANUAL,))
     assert case.context.principals == ("group:support",)
     assert (known["i2"].case.end_user, known["i2"].case.corrected_by) == ("bob", "ada")
@@ -195,30 +196,90 @@ async def test_a_review_counts_more_than_a_correction_and_differing_corrections_
     assert known["i3"].flaw is CandidateFlaw.CONTRADICTS
 
 
-async def test_a_sample_of_live_answers_is_the_same_each_time_and_leaves_out_what_the_suite_has() -> None:
+async def test_a_proposal_of_live_answers_goes_on_behind_the_one_before_and_begins_again_at_the_end() -> None:
     proposing = Proposing()
-    for number in range(20):
+    for number in range(10):
         proposing.corrected(f"i{number}", f"question about thing {number}?", f"answer {number}")
     live = LiveAnswers(deployment="helpdesk", corrections=True, max_cases=4)
 
-    (first, some), (_, again) = [await proposing.from_live(live, request_id=name) for name in ("r1", "r2")]
-    await proposing.accepted(first)
-    _, others = await proposing.from_live(live, request_id="r3")
+    made = [await proposing.from_live(live, request_id=f"r{number}") for number in range(4)]
+    again = await proposing.from_live(live, request_id="r0")
 
-    names = [{each.case.id for each in candidates} for candidates in (some, again, others)]
-    assert names[0] == names[1]
-    assert len(names[0]) == 4
-    assert names[0].isdisjoint(names[2])
+    names = [[each.case.id for each in candidates] for _, candidates in made]
+    assert [len(each) for each in names] == [4, 4, 4, 4]
+    assert len({*names[0], *names[1], *names[2]}) == 10, "no answer is twice before all were once"
+    assert names[2][2:] == names[0][:2]
+    assert [each.case.id for each in again[1]] == names[0], "a repeated request is one proposal"
+
+
+async def test_answers_that_cannot_be_cases_and_those_of_full_slices_take_no_place_of_others() -> None:
+    proposing = Proposing()
+    for number in range(60):
+        topic = "rare" if number % 10 == 0 else "vpn"
+        words = f"question{number} about{number} {topic}{number}?"
+        deployment = "other" if number % 3 == 1 else "helpdesk"
+        proposing.corrected(f"i{number}", words, "x", labels={"topic": topic}, deployment=deployment)
+    live = LiveAnswers(deployment="helpdesk", corrections=True, max_cases=10)
+
+    proposal, candidates = await proposing.from_live(live, coverage=Coverage(label="topic", at_least=5))
+
+    assert {each.value: each.proposed for each in proposal.slices} == {"rare": 4, "vpn": 5}
+    refused = [each for each in candidates if each.flaw]
+    assert proposal.refused_counts == {"COVERED": 31, "UNUSABLE": 20}
+    assert not any(each.case.question or each.case.reference for each in refused), "they have no text"
+
+
+async def test_no_more_live_answers_are_read_than_a_proposal_may_and_the_next_one_goes_on() -> None:
+    proposing = Proposing(rules=ProposalLimits(read=10))
+    for number in range(25):
+        deployment = "helpdesk" if number == 7 else "other"
+        proposing.corrected(f"i{number}", f"question about thing {number}?", "x", deployment=deployment)
+
+    made = [(await proposing.from_live(request_id=f"r{number}"))[0] for number in range(3)]
+
+    assert sum(each.case_count for each in made) == 1
+    assert [sum(each.refused_counts.values()) + each.case_count for each in made] == [10, 10, 10]
 
 
 async def test_no_more_live_answers_are_taken_than_fit_a_proposal() -> None:
-    proposing = Proposing(rules=ProposalLimits(characters=60))
+    proposing = Proposing(rules=ProposalLimits(characters=140))
     for number in range(5):
         proposing.corrected(f"i{number}", f"what is the {number} about?", "a" * 10)
+    proposing.corrected("long", "what of the report?", "x", context=Context(variables={"report": "x" * 200}))
 
-    _, candidates = await proposing.from_live()
+    made = [await proposing.from_live(request_id=f"r{number}") for number in range(6)]
 
-    assert 1 <= len(candidates) <= 2
+    assert all(1 <= proposal.case_count <= 2 for proposal, _ in made)
+    found = {each.case.id: each for _, candidates in made for each in candidates}
+    assert len(found) == 6
+    assert (found["long"].flaw, found["long"].case.context) == (CandidateFlaw.FORM, Context())
+
+
+async def test_a_live_answer_that_is_too_long_for_a_case_is_refused_without_its_texts() -> None:
+    proposing = Proposing(limits=Limits(context_length=100))
+    proposing.corrected("long", "what of the report?", "x", context=Context(variables={"report": "x" * 200}))
+
+    _, (candidate,) = await proposing.from_live()
+
+    assert (candidate.flaw, candidate.case.question, candidate.case.context) == (CandidateFlaw.FORM, "", Context())
+    assert "the limit is 100" in candidate.why
+
+
+async def test_variants_of_a_case_fill_no_slice() -> None:
+    proposing = Proposing()
+    labels = {"topic": "vpn"}
+    one = Case(id="one", question="How is it reset?", reference="x", labels=labels)
+    questions = ["Resetting, how?", "What does a reset take?", "Which way to start over?"]
+    variants = [
+        Case(id=f"v{number}", question=text, reference="x", labels={**labels, VARIANT_OF: "one"})
+        for number, text in enumerate(questions)
+    ]
+    other = Case(id="other", question="Who pays for new phones?", reference="y", labels=labels)
+
+    proposal, candidates = await proposing.sent(one, *variants, other, coverage=Coverage(label="topic", at_least=2))
+
+    assert set(flaws(candidates).values()) == {None}
+    assert proposal.slices == (SliceCoverage(value="vpn", existing=0, proposed=2),)
 
 
 async def test_a_repeated_request_proposes_once_and_another_body_is_refused() -> None:
@@ -261,7 +322,7 @@ async def test_live_answers_that_nothing_says_what_is_right_of_are_refused(live:
 
 
 async def test_what_cannot_be_proposed_is_refused_by_its_field() -> None:
-    proposing = Proposing(rules=ProposalLimits(candidates=2, characters=40))
+    proposing = Proposing(rules=ProposalLimits(candidates=2, characters=40, documents=1))
     given = [Case(id=f"n{number}", question="what?", reference="x") for number in range(3)]
 
     for candidates, field in (
@@ -269,6 +330,11 @@ async def test_what_cannot_be_proposed_is_refused_by_its_field() -> None:
         (given, "candidates"),
         ([given[0], given[0]], "candidates[1].case.id"),
         ([Case(id="x", question="what" * 20, reference="x")], "candidates"),
+        ([replace(given[0], context=Context(variables={"report": "x" * 40}))], "candidates"),
+        (
+            [replace(given[0], rests_on=(MANUAL, DocumentVersion("d", 2)))],
+            "candidates[0].case.rests_on",
+        ),
     ):
         with pytest.raises(InvalidInput) as refused:
             await proposing.sent(*candidates)

@@ -25,7 +25,7 @@ def proposal_of(message: pb.SuiteProposal, project: str) -> Proposal:
 
     """
     given = Proposal(id="", project=project, suite="")
-    ours = {name: getattr(given, name) for name in (_SERVERS - {"candidates"}) | {"asked_by"}}
+    ours = {name: getattr(given, name) for name in (_SERVERS - {"candidates"}) | {"asked_by", "read_to"}}
     return from_message(Proposal, message, prefix="proposal", ignore=_SERVERS, project=project, **ours)
 
 

@@ -1,21 +1,24 @@
 """Use case: propose cases for a suite."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tidemill_core.application import Caller, Request, derived_id
+from tidemill_core.application import Caller, PageRequest, Request, derived_id
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, RequestIdReused
 from tidemill_core.resources import Write, refuse, repeated
 from tidemill_evaluator.proposals.domain.candidate import Candidate, CandidateFlaw, ProposalLimits, characters_of
 from tidemill_evaluator.proposals.domain.proposal import Proposal, ProposalState
 from tidemill_evaluator.proposals.domain.quality import Selected, counted
-from tidemill_evaluator.proposals.live_candidates import LiveCandidates
+from tidemill_evaluator.proposals.live_candidates import LiveCandidates, LiveSample
 from tidemill_evaluator.proposals.ports import Proposals, ProposedCases, Select
 from tidemill_evaluator.proposals.shown import ShownCandidates
 from tidemill_evaluator.suites.case_schemas import wrong_schemas
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.ports import Cases, Schemas, Suites
 
+_LATEST = 100
+"""Proposals of the suite among which the one is found that a new one of live answers goes on behind."""
 _CHECKS = 5
 """So often schemas are checked: each time without those that were wrong before."""
 
@@ -51,14 +54,17 @@ class ProposeCases:
 
         """
         refuse(given.violations(self.rules, candidates=len(candidates)))
-        self._check_size(candidates)
+        await asyncio.to_thread(self._check_size, candidates)
         proposal_id = derived_id(caller.project, "CreateSuiteProposal", write.request.id)
         if not write.validate_only:
             stored = await repeated(self.proposals, caller.project, proposal_id, write.request)
             if stored is not None and stored.state is not ProposalState.PREPARING:
                 return stored, await self.shown(caller, stored)
         existing, version = await self._existing(caller, given.suite)
-        found = await self._selected(caller, given, candidates, existing)
+        live = await self._live(caller, given, existing)
+        candidates = await self._with_schemas(caller, live.candidates if live else candidates)
+        found = await self.select(caller, candidates, existing, given.coverage)
+        outcome = _Outcome(found=found, version=version, read_to=live.read_to if live else "")
         fresh = replace(
             given,
             id=proposal_id,
@@ -68,21 +74,17 @@ class ProposeCases:
             pending=[],
         )
         if write.validate_only:
-            _propose(fresh, found.candidates, found, version)
+            outcome.propose(fresh)
             return fresh, found.candidates
-        stored = await self._store(fresh, found, version, write.request)
+        stored = await self._store(fresh, outcome, write.request)
         return stored, await self.shown(caller, stored)
 
-    async def _store(self, fresh: Proposal, found: Selected, version: int, request: Request) -> Proposal:
+    async def _store(self, fresh: Proposal, outcome: "_Outcome", request: Request) -> Proposal:
         project, proposal_id = fresh.project, fresh.id
         stored = await self._add(fresh, request)
         if stored.state is ProposalState.PREPARING:
-            await self.proposed.keep(project, proposal_id, found.candidates)
-
-            def propose(proposal: Proposal) -> None:
-                _propose(proposal, found.candidates, found, version)
-
-            stored = await self.proposals.update(project, proposal_id, propose, request=Request.internal())
+            await self.proposed.keep(project, proposal_id, outcome.found.candidates)
+            stored = await self.proposals.update(project, proposal_id, outcome.propose, request=Request.internal())
         return stored
 
     async def _add(self, fresh: Proposal, request: Request) -> Proposal:
@@ -104,17 +106,18 @@ class ProposeCases:
             raise InvalidInput.at(field="proposal.suite", text=text)
         return await self.cases.read(caller.project, suite.case_set), suite.number
 
-    async def _selected(
-        self, caller: Caller, given: Proposal, candidates: Sequence[Candidate], existing: Sequence[Case]
-    ) -> Selected:
-        if given.live:
-            known = {case.id for case in existing}
-            candidates = await self.live(caller, given.live, given.coverage, known=known)
-            if not candidates:
-                text = "has no answer that was corrected or reviewed and is no case of the suite yet"
-                raise InvalidInput.at(field="proposal.live", text=text)
-        candidates = await self._with_schemas(caller, candidates)
-        return await self.select(caller, candidates, existing, given.coverage)
+    async def _live(self, caller: Caller, given: Proposal, existing: Sequence[Case]) -> LiveSample | None:
+        """Return what follows what the suite's latest proposal of the same answers has read."""
+        if given.live is None:
+            return None
+        page = PageRequest(size=_LATEST, newest_first=True, where={"suite": given.suite})
+        latest = (await self.proposals.list(caller.project, page=page)).items
+        after = next((each.read_to for each in latest if each.read_to and given.live.same_as(each.live)), "")
+        sample = await self.live(caller, given.live, given.coverage, existing=existing, after=after)
+        if not sample.candidates:
+            text = "has no answer that was corrected or reviewed and is no case of the suite yet"
+            raise InvalidInput.at(field="proposal.live", text=text)
+        return sample
 
     async def _with_schemas(self, caller: Caller, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
         """Refuse those whose schema is none: what is behind one that ends its check is checked without that one."""
@@ -140,8 +143,25 @@ class ProposeCases:
                 text = "is empty or a duplicate: candidates are known by their ids"
                 raise InvalidInput.at(field=f"candidates[{number}].case.id", text=text)
             seen.add(each.case.id)
+            if len(each.case.rests_on) > self.rules.documents:
+                text = f"has {len(each.case.rests_on)} entries; the limit is {self.rules.documents}"
+                raise InvalidInput.at(field=f"candidates[{number}].case.rests_on", text=text)
 
 
-def _propose(proposal: Proposal, candidates: Sequence[Candidate], found: Selected, version: int) -> None:
-    cases = sum(each.flaw is None for each in candidates)
-    proposal.propose(cases=cases, refused=counted(candidates), slices=found.slices, compared_version=version)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What was found, of which version of the suite, and which live answer was read last."""
+
+    found: Selected
+    version: int
+    read_to: str
+
+    def propose(self, proposal: Proposal) -> None:
+        candidates = self.found.candidates
+        proposal.propose(
+            cases=sum(each.usable for each in candidates),
+            refused=counted(candidates),
+            slices=self.found.slices,
+            compared_version=self.version,
+            read_to=self.read_to,
+        )

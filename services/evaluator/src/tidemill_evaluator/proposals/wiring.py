@@ -34,7 +34,9 @@ def wire_proposals(
     proposed = backend.indexed(MongoProposedCases(backend.database["proposed_cases"]))
     inference = backend.channel("inference", settings.inference_address, timeout_s=settings.call_timeout_s)
     limits, rules, clock = settings.limits, settings.proposal_limits, SystemClock()
-    live = LiveCandidates(reviews=_reviews(settings, backend), records=InferenceLiveRecords(inference), limits=rules)
+    live = LiveCandidates(
+        reviews=_reviews(settings, backend), records=InferenceLiveRecords(inference), rules=rules, limits=limits
+    )
     shown = ShownCandidates(proposed=proposed, restricted=suite_crud.restricted)
     return GrpcSuiteProposalService(
         proposals=ProposalCrud(proposals=proposals, proposed=proposed, shown=shown),

@@ -306,7 +306,9 @@ class LiveAnswers(_message.Message):
     text_field: _builtins.str
     """Optional. A text of the queue: where it is given, it is the reference."""
     max_cases: _builtins.int
-    """Optional. At most so many answers, those whose ids have the lowest sha256; 0 takes as many as a proposal may have."""
+    """Optional. At most so many answers that can be cases, in the order of the sha256 of their ids, behind those that the
+    suite's latest proposal of the same answers has read; 0 takes as many as a proposal may have.
+    """
     def __init__(
         self,
         *,

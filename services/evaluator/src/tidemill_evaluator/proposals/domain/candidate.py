@@ -1,10 +1,9 @@
 """A candidate: a case that is proposed, or refused with the reason."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from tidemill_evaluator.suites.domain.cases import Case
+from tidemill_evaluator.suites.domain.cases import Case, schema_text
 
 
 class CandidateFlaw(Enum):
@@ -38,6 +37,11 @@ class Candidate:
     passage: str = ""
     reference_from: ReferenceFrom = ReferenceFrom.GIVEN
 
+    @property
+    def usable(self) -> bool:
+        """Whether nothing is known against it."""
+        return self.flaw is None
+
     def refused(self, flaw: CandidateFlaw, why: str) -> "Candidate":
         """Return it as refused."""
         return replace(self, flaw=flaw, why=why)
@@ -50,6 +54,10 @@ class ProposalLimits:
     candidates: int = 200
     characters: int = 1_000_000
     """Of all candidates together, so that they fit a message."""
+    read: int = 1000
+    """Live answers that are read for one proposal."""
+    documents: int = 100
+    """Document versions that a candidate may rest on."""
     near: float = 0.8
     """Share of common words (Jaccard) from which two questions are near duplicates."""
     supported: float = 0.6
@@ -57,17 +65,11 @@ class ProposalLimits:
 
 
 def characters_of(case: Case) -> int:
-    """Return the length of a case's texts."""
-    turns = sum(len(turn.text) for turn in case.context.earlier)
-    return len(case.question) + len(case.reference) + len(case.code_tests) + turns
-
-
-def first_within(lengths: Mapping[str, int], limit: int) -> set[str]:
-    """Return the names of the first ones whose lengths together do not exceed the limit."""
-    total, found = 0, set[str]()
-    for name, length in lengths.items():
-        total += length
-        if total > limit:
-            break
-        found.add(name)
-    return found
+    """Return the length of a case, with all that a caller chose of it; values and schemas as JSON."""
+    context = case.context
+    texts = [case.id, case.question, case.reference, case.code_tests, schema_text(case), *context.principals]
+    texts += [turn.text for turn in context.earlier]
+    texts += [text for label in case.labels.items() for text in label]
+    texts += [*(each.document for each in case.judgements), *(each.document for each in case.rests_on)]
+    texts += [context.values_text, *((*case.expect.must_not_contain, case.expect.must_match) if case.expect else ())]
+    return sum(map(len, texts))

@@ -37,6 +37,14 @@ class LiveAnswers:
     text_field: str = ""
     max_cases: int = 0
 
+    def same_as(self, other: "LiveAnswers | None") -> bool:
+        """Return whether both are about the same answers."""
+        return other is not None and (self.deployment, self.corrections, self.queue) == (
+            other.deployment,
+            other.corrections,
+            other.queue,
+        )
+
     def violations(self, limits: ProposalLimits) -> Iterator[Violation]:
         """Yield what breaks its rule."""
         where = "proposal.live"
@@ -95,6 +103,8 @@ class Proposal(Aggregate):
     state: ProposalState = ProposalState.PREPARING
     asked_by: str = ""
     """Digest of the request that made it."""
+    read_to: str = ""
+    """The live answer that was read last: the suite's next proposal of the same ones goes on behind it."""
     proposed_by: str = ""
     compared_version: int = 0
     case_count: int = 0
@@ -125,12 +135,18 @@ class Proposal(Aggregate):
             yield Violation("candidates", text)
 
     def propose(
-        self, *, cases: int, refused: Mapping[str, int], slices: Sequence[SliceCoverage], compared_version: int
+        self,
+        *,
+        cases: int,
+        refused: Mapping[str, int],
+        slices: Sequence[SliceCoverage],
+        compared_version: int,
+        read_to: str,
     ) -> None:
         """Record that the candidates are stored; no effect on a proposal that has them."""
         if self.state is ProposalState.PREPARING:
             self.state, self.case_count, self.refused_counts = ProposalState.PROPOSED, cases, refused
-            self.slices, self.compared_version = tuple(slices), compared_version
+            self.slices, self.compared_version, self.read_to = tuple(slices), compared_version, read_to
 
     def begin_accepting(self, *, left_out: Sequence[str], by: str, note: str, now: datetime) -> None:
         """Decide that the suite takes its cases; one that is being accepted keeps its first decision.

@@ -2,13 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tidemill_core.errors import InvalidInput
 from tidemill_core.words import words_of
 from tidemill_evaluator.proposals.domain.candidate import Candidate, CandidateFlaw, ProposalLimits
 from tidemill_evaluator.proposals.domain.proposal import Coverage, SliceCoverage
-from tidemill_evaluator.suites.domain.cases import Case, check_cases
+from tidemill_evaluator.suites.domain.cases import VARIANT_OF, Case, check_cases
 from tidemill_evaluator.suites.domain.limits import Limits
 
 COMPARED_CHARACTERS = 500
@@ -173,24 +173,55 @@ def _covering(
     candidates: Sequence[Candidate], existing: Sequence[Case], coverage: Coverage | None
 ) -> tuple[list[Candidate], list[SliceCoverage]]:
     """Refuse candidates of slices that have enough different questions; return the slices by value."""
-    if coverage is None:
-        return [*candidates], []
-    asked = defaultdict[str, set[str]](set)
-    for case in existing:
-        asked[coverage.value_of(case)].add(case.asked)
-    slices = {value: SliceCoverage(value=value, existing=len(questions)) for value, questions in asked.items()}
+    counts = SliceCounts(existing, coverage)
     found = list[Candidate]()
     for candidate in candidates:
-        if candidate.flaw is None:
-            value = coverage.value_of(candidate.case)
-            now = slices.setdefault(value, SliceCoverage(value=value))
-            if now.existing + now.proposed >= coverage.at_least:
-                why = f"slice {coverage.label}={value or '(none)'} has {now.existing + now.proposed} cases"
-                found.append(candidate.refused(CandidateFlaw.COVERED, why))
-                continue
-            slices[value] = replace(now, proposed=now.proposed + 1)
+        if candidate.usable and (why := counts.enough(candidate.case)):
+            found.append(candidate.refused(CandidateFlaw.COVERED, why))
+            continue
+        if candidate.usable:
+            counts.add(candidate.case)
         found.append(candidate)
-    return found, [slices[value] for value in sorted(slices)]
+    return found, counts.slices
+
+
+class SliceCounts:
+    """How many observations slices have: a case with its variants is one, as evaluations count them."""
+
+    def __init__(self, existing: Sequence[Case], coverage: Coverage | None) -> None:
+        self._coverage = coverage
+        self._existing = defaultdict[str, set[str]](set)
+        self._proposed = defaultdict[str, set[str]](set)
+        for case in existing if coverage else ():
+            self._existing[coverage.value_of(case)].add(_observation(case))  # type: ignore[union-attr] # see above
+
+    def enough(self, case: Case) -> str:
+        """Return why the slice of a case takes no more; "" where it does."""
+        if self._coverage is None:
+            return ""
+        value = self._coverage.value_of(case)
+        count = len(self._existing[value] | self._proposed[value])
+        return f"slice {self._coverage.label}={value or '(none)'} has {count} cases" * (
+            count >= self._coverage.at_least
+        )
+
+    def add(self, case: Case) -> None:
+        """Count a proposed case."""
+        if self._coverage is not None:
+            self._proposed[self._coverage.value_of(case)].add(_observation(case))
+
+    @property
+    def slices(self) -> list[SliceCoverage]:
+        """Those that have cases, or would, by value."""
+        known, proposed = self._existing, self._proposed
+        return [
+            SliceCoverage(value=value, existing=len(known[value]), proposed=len(proposed[value] - known[value]))
+            for value in sorted(known.keys() | proposed.keys())
+        ]
+
+
+def _observation(case: Case) -> str:
+    return case.labels.get(VARIANT_OF, case.id)
 
 
 def counted(candidates: Iterable[Candidate]) -> Mapping[str, int]:

@@ -22,6 +22,8 @@ PAIR = "tidemill.dev/pair"
 """The label that cases share which differ in a group of people only; they are one observation."""
 
 VARIANT_OF = "tidemill.dev/variant_of"
+OWN_LABELS = "tidemill.dev/"
+"""What labels begin with that say what a case is."""
 """The label of a case that asks what another one asks: the id of that one; they are one observation."""
 
 
@@ -55,6 +57,11 @@ class Context:
         turns = [[turn.role.value, _normal(turn.text)] for turn in self.earlier]
         given: list[object] = [turns, dict(self.variables), sorted(self.principals)]
         return given if any(given) else []
+
+    @property
+    def values_text(self) -> str:
+        """The variables as JSON; "" without any."""
+        return _image_of(dict(self.variables)) if self.variables else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,7 @@ class Case:
         The same question after other turns, or with other variables, has another key.
         """
         turns = [_folded(turn.text) for turn in self.context.earlier if turn.role is not Role.SYSTEM]
-        given = [_image_of(dict(self.context.variables))] if self.context.variables else []
+        given = [self.context.values_text] if self.context.variables else []
         return "\n".join([*turns, *given, _folded(self.question)])
 
 
