@@ -9,6 +9,7 @@ from tidemill_evaluator.proposals.domain.candidate import Candidate
 from tidemill_evaluator.proposals.domain.proposal import Coverage, LiveAnswers, Proposal
 from tidemill_evaluator.proposals.domain.quality import Selected
 from tidemill_evaluator.suites.domain.cases import Case, Context, DocumentVersion
+from tidemill_evaluator.suites.ports import Cases, Restricted, Schemas, Suites
 
 Proposals = Aggregates[Proposal]
 Select = Callable[[Caller, Sequence[Candidate], Sequence[Case], Coverage | None], Awaitable[Selected]]
@@ -63,6 +64,22 @@ class LiveRecords(Protocol):
     async def read(self, caller: Caller, inference: str) -> LiveAnswer | str:
         """Return a live answer, or why it cannot be a case: it is gone, keeps no texts, or uses tools."""
         ...
+
+
+class OfSuites(Protocol):
+    """What proposals need of suites."""
+
+    @property
+    def suites(self) -> Suites: ...  # noqa: D102
+
+    @property
+    def cases(self) -> Cases: ...  # noqa: D102
+
+    @property
+    def schemas(self) -> Schemas: ...  # noqa: D102
+
+    @property
+    def restricted(self) -> Restricted: ...  # noqa: D102
 
 
 class ProposedCases(Protocol):

@@ -9,21 +9,20 @@ from tidemill_evaluator.proposals.grpc import GrpcSuiteProposalService
 from tidemill_evaluator.proposals.inference import InferenceLiveRecords
 from tidemill_evaluator.proposals.live_candidates import LiveCandidates
 from tidemill_evaluator.proposals.mongo import PROPOSAL_LISTS, PROPOSALS, MongoProposedCases
-from tidemill_evaluator.proposals.ports import Proposals, Reviews
+from tidemill_evaluator.proposals.ports import OfSuites, Proposals, Reviews
 from tidemill_evaluator.proposals.propose_cases import ProposeCases
 from tidemill_evaluator.proposals.selection import BoundedSelection
 from tidemill_evaluator.proposals.shown import ShownCandidates
 from tidemill_evaluator.settings import EvaluatorSettings
-from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.ports import Processes
 from tidemill_kit.service.backend import Backend
 
 
 def wire_proposals(
-    settings: EvaluatorSettings, backend: Backend, suite_crud: SuiteCrud, processes: Processes
+    settings: EvaluatorSettings, backend: Backend, known: OfSuites, processes: Processes
 ) -> GrpcSuiteProposalService:
     """Return the RPCs."""
-    suites, cases = suite_crud.suites, suite_crud.cases
+    suites, cases = known.suites, known.cases
     proposals: Proposals = backend.aggregates(
         "suite_proposals",
         PROPOSALS,
@@ -37,7 +36,7 @@ def wire_proposals(
     live = LiveCandidates(
         reviews=_reviews(settings, backend), records=InferenceLiveRecords(inference), rules=rules, limits=limits
     )
-    shown = ShownCandidates(proposed=proposed, restricted=suite_crud.restricted)
+    shown = ShownCandidates(proposed=proposed, restricted=known.restricted)
     return GrpcSuiteProposalService(
         proposals=ProposalCrud(proposals=proposals, proposed=proposed, shown=shown),
         propose=ProposeCases(
@@ -48,7 +47,7 @@ def wire_proposals(
             live=live,
             select=BoundedSelection(processes, limits=limits, rules=rules),
             rules=rules,
-            schemas=suite_crud.schemas,
+            schemas=known.schemas,
             shown=shown,
         ),
         accept=AcceptProposal(
