@@ -100,6 +100,8 @@ def by_two(processes: Processes, job: Job) -> RecordedReports:
         ("dpo", {}),
         ("reward", {}),
         ("kto", KTO),
+        ("dpo", {"use_peft": False, "learning_rate": 0.001}),
+        ("kto", {**KTO, "use_peft": False, "learning_rate": 0.001}),
     ],
 )
 def test_two_processes_compute_the_steps_of_one(

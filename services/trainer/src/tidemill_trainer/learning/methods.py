@@ -14,6 +14,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from tidemill_trainer.learning.completion_trainer import CompletionTrainer
 from tidemill_trainer.learning.examples import DEMONSTRATION, PREFERENCE, UNPAIRED
+from tidemill_trainer.learning.reference import with_reference
 from tidemill_trainer.learning.reward import PairTrainer
 
 
@@ -22,6 +23,10 @@ class PreferenceTrainer(DPOTrainer):
 
     def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
         return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, _name: str, batch_size: int) -> Dataset:
+        columns = ["ref_chosen_logps", "ref_rejected_logps"]
+        return with_reference(self, dataset, batch_size=batch_size, columns=columns)
 
 
 class LabelledTrainer(KTOTrainer):
@@ -36,6 +41,10 @@ class LabelledTrainer(KTOTrainer):
             size = args.per_device_train_batch_size * args.world_size
         others = of_other_prompts(list(dataset["completion_ids"]), batch_size=size)
         return dataset.add_column("KL_completion_ids", others)
+
+    def _precompute_ref_logps(self, dataset: Dataset, _name: str, batch_size: int) -> Dataset:
+        columns = ["ref_logps", *(["ref_KL_logps"] if self.calculate_KL else [])]
+        return with_reference(self, dataset, batch_size=batch_size, columns=columns)
 
 
 def of_other_prompts(answers: Sequence[Sequence[int]], *, batch_size: int) -> Sequence[Sequence[int]]:
