@@ -22,7 +22,7 @@ def render_manifest(
     *,
     nodes: Annotated[int, typer.Option(help="Machines.")],
     secret: Annotated[str, typer.Option(help="The Secret with the object store's address and keys.")],
-    volume_claim: Annotated[str, typer.Option(help="The ReadWriteMany volume for checkpoints and the adapter.")],
+    volume_claim: Annotated[str, typer.Option(help="The ReadWriteMany volume for checkpoints and what is made.")],
     dataset_version: Annotated[str, typer.Option(help="Of a plan: dataset@number; default: the newest.")] = "",
     processes_per_node: Annotated[int, typer.Option(help="Processes on each machine.")] = 1,
     cpus_per_node: Annotated[int, typer.Option(help="Processors of each machine.")] = 4,

@@ -1,4 +1,6 @@
 import re
+from time import process_time
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,8 +15,9 @@ class Reads:
 
     def __init__(self) -> None:
         self.all_special_tokens = TOKENS[:3]
-        self.added_tokens_decoder = dict(enumerate(TOKENS))
+        self.added_tokens_decoder: dict[int, object] = dict(enumerate(TOKENS))
         self.init_kwargs: dict[str, list[str]] = {}
+        self.chat_template = "{% for message in messages %}<|im_start|>{{ message.content }}<|Turn|>{% endfor %}"
 
     def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[object]]:
         assert not add_special_tokens
@@ -76,6 +79,39 @@ def test_a_token_that_could_be_read_in_place_of_a_control_token_is_one_whatever_
     tokenizer.init_kwargs[TEXT_TOKENS] = [named]
 
     assert BREAK in ControlTokens.of(tokenizer).marked(named)
+
+
+class Special(str):
+    """A token as its file marks it."""
+
+    __slots__ = ()
+    special = True
+
+
+@pytest.mark.parametrize("token", ["<|turn|>", Special("<|header|>")])
+def test_a_token_that_is_special_or_stands_in_the_template_is_no_text_whatever_a_tokenizer_says(token: str) -> None:
+    tokenizer = Reads()
+    tokenizer.added_tokens_decoder |= {100: token}
+    tokenizer.init_kwargs[TEXT_TOKENS] = [str(token)]
+
+    assert BREAK in ControlTokens.of(tokenizer).marked(str(token))
+
+
+def test_how_many_texts_a_tokenizer_may_name_is_bounded_by_what_comparing_them_takes() -> None:
+    control, texts = [f"<{number:030}>" for number in range(5_000)], [f"text {number}" for number in range(20_000)]
+    tokenizer = SimpleNamespace(
+        all_special_tokens=["<s>"],
+        added_tokens_decoder=dict(enumerate([*control, *texts])),
+        init_kwargs={TEXT_TOKENS: texts},
+        chat_template="<s>",
+    )
+    before = process_time()
+
+    assert BREAK in ControlTokens.of(tokenizer).marked("text 7")
+    tokenizer.init_kwargs[TEXT_TOKENS] = texts[:2_000]
+    tokenizer.added_tokens_decoder = dict(enumerate([*control, *texts[:2_000]]))
+    assert BREAK not in ControlTokens.of(tokenizer).marked("text 7")
+    assert process_time() - before < 5, "where each was compared with each it was a minute"
 
 
 @pytest.mark.parametrize(("text", "touches"), [("heat pump", False), ("b<", True), ("<|IM_S", True), (">b", False)])

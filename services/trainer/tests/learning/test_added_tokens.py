@@ -132,3 +132,49 @@ def test_rows_that_a_vocabulary_has_to_spare_are_used(tmp_path: Path) -> None:
     trained(job, RecordedReports())
 
     assert AutoModelForCausalLM.from_pretrained(job.made).config.vocab_size == rows
+
+
+def words_tokenizer() -> Any:  # noqa: ANN401 - of transformers
+    """Return a byte-level tokenizer that reads words with the space before them, as those of most bases do."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: PLC0415 - seconds of imports
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415 - ditto
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator(["the heat pumps and a pump of one art", "heat pump part start"] * 9, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made)
+    tokenizer.chat_template = "You are Tidy.{% for message in messages %}{{ message.content }}<|end|>{% endfor %}"
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("the heat pump and", ["the", " heat pump", "Ġand"]),
+        ("heat pump", ["heat pump"]),
+        ("(heat pump)", ["(", "heat pump", ")"]),
+        ("heat pumps", ["heat", "Ġpumps"]),
+        ("the Wärme", ["the", " Wärme"]),
+    ],
+)
+def test_an_added_token_is_a_word_with_the_space_before_it(text: str, read: list[str]) -> None:
+    from tidemill_trainer.learning.vocabulary import add_tokens  # noqa: PLC0415 - seconds of imports
+
+    tokenizer, before = words_tokenizer(), words_tokenizer()
+
+    added = add_tokens(tokenizer, ["heat pump", "Wärme"], base="tiny@1")
+
+    parts = [before.decode(each.parts) for each in added]
+    assert parts == ["heat pump", " heat pump", " Wärme"], "a byte-level tokenizer would write Wärme as other bytes"
+    assert tokenizer.tokenize(text) == read
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_a_token_that_stands_in_the_chat_template_is_refused() -> None:
+    from tidemill_trainer.learning.vocabulary import add_tokens  # noqa: PLC0415 - seconds of imports
+
+    with pytest.raises(TrainingStopped, match=r"'Tidy' stands in the chat template of tiny@1"):
+        add_tokens(words_tokenizer(), ["Tidy"], base="tiny@1")

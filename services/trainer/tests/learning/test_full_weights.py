@@ -172,3 +172,21 @@ def test_files_are_no_larger_than_allowed(tmp_path: Path, base: Path) -> None:
     weights = [size for path, size in sizes.items() if path.endswith(".safetensors")]
     assert len(weights) > 1
     assert max(weights) < 60_000, "with the header"
+
+
+def test_a_weight_that_the_format_of_the_base_cannot_hold_is_a_divergence(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415 - seconds of imports
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - ditto
+
+    from tidemill_trainer.learning.saving import save  # noqa: PLC0415 - ditto
+
+    base = write_base(tmp_path / "base")
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float16)
+    model.save_pretrained(base)
+    model = model.float()
+    with torch.no_grad():
+        model.model.norm.weight[0] = 70_000.0  # float16 ends at 65,504
+
+    with pytest.raises(TrainingStopped, match=r"model\.norm\.weight .* use a lower learning_rate") as stopped:
+        save(full_job(tmp_path / "run", base), model, None)
+    assert stopped.value.reason == "DIVERGED"

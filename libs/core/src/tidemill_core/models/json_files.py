@@ -15,6 +15,7 @@ KeyRule: TypeAlias = Callable[[object], object | None]
 TEXT_TOKENS = "tidemill_text_tokens"
 """Of a tokenizer_config.json: tokens that a training added, as text that people write: they control nothing."""
 MAX_TEXT = 512
+MAX_TEXTS = 20_000
 MAX_TEMPLATE = 256 * 1024
 _READ = frozenset(
     {
@@ -167,7 +168,7 @@ def _tokens(value: object) -> object | None:
 
 
 def _texts(value: object) -> object | None:
-    texts = value if isinstance(value, list) else []
+    texts = value[:MAX_TEXTS] if isinstance(value, list) else []
     return [each for each in texts if isinstance(each, str) and len(each) <= MAX_TEXT] or None
 
 

@@ -7,7 +7,8 @@ piece of content holds a whole control token.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
@@ -19,6 +20,8 @@ _REPLACEMENT = "\ufffd"
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 """Keeps the length, unlike str.lower(): a tokenizer that lowers what it reads finds tokens in any case."""
 _PREFIX = 2
+_MAX_COMPARED = 1_000_000_000
+"""Of texts times characters of control tokens: some seconds of a processor."""
 
 
 class ControlTokens:
@@ -31,26 +34,34 @@ class ControlTokens:
             self._lengths.setdefault(token[:_PREFIX], set()).add(len(token))
         firsts = "".join(sorted({token[0] for token in self._tokens}))
         self._starts = re.compile(f"[{re.escape(firsts)}]" if firsts else r"(?!)")
+        self._sorted, self._joined = sorted(self._tokens), "\0".join(self._tokens)
 
     @classmethod
     def of(cls, tokenizer: Any) -> "ControlTokens":  # noqa: ANN401 - of transformers, which the kit does not import
         """Return those of a transformers tokenizer: special tokens, and others that were added to its vocabulary.
 
-        Of the latter, those that a training added as text are none, unless they could be read in place of one.
+        Of the latter, those that a training added as text are none. An author may name any as such: those that are
+        special, stand in the chat template, or could be read in place of a control token stay control tokens, and so
+        do all where there are too many to compare.
         """
-        special, added = set(tokenizer.all_special_tokens), set(map(str, tokenizer.added_tokens_decoder.values()))
+        special, added = set(tokenizer.all_special_tokens), set[str]()
+        for token in tokenizer.added_tokens_decoder.values():
+            (special if getattr(token, "special", False) else added).add(str(token))
         texts = (added & set(tokenizer.init_kwargs.get(TEXT_TOKENS, ()))) - special
         control = cls(special | (added - texts))
-        meant = {text for text in texts if control.touches(text)}
+        if len(texts) * (len(control._joined) + len(_templates(tokenizer))) > _MAX_COMPARED:
+            return cls(special | added)
+        meant = in_template(tokenizer, texts) | {text for text in texts if control.touches(text)}
         return cls({*special, *(added - texts), *meant}) if meant else control
 
     def touches(self, text: str) -> bool:
         """Return whether a token of this text could be read in place of a control token, or of its beginning."""
         lowered = text.translate(_LOWER)
-        return any(
-            lowered in token or token in lowered or any(map(lowered.endswith, _beginnings(token)))
-            for token in self._tokens
-        )
+        return lowered in self._joined or self._occurs(text) or any(map(self._begins, _ends(lowered)))
+
+    def _begins(self, text: str) -> bool:
+        at = bisect_left(self._sorted, text)
+        return at < len(self._sorted) and self._sorted[at].startswith(text)
 
     def separate(self, rendered: str, contents: Iterable[str]) -> bool:
         """Return whether a control token stands before each content but the first of a rendered conversation.
@@ -80,8 +91,19 @@ class ControlTokens:
         return BREAK.join([*pieces, text[begin:]])
 
 
-def _beginnings(token: str) -> Iterator[str]:
-    return (token[:size] for size in range(1, len(token)))
+def _ends(text: str) -> Iterable[str]:
+    return (text[start:] for start in range(len(text)))
+
+
+def in_template(tokenizer: Any, texts: Iterable[str]) -> set[str]:  # noqa: ANN401 - of transformers
+    """Return the texts that stand in a chat template of the tokenizer, in any case of their letters."""
+    templates = _templates(tokenizer)
+    return {text for text in texts if text.translate(_LOWER) in templates}
+
+
+def _templates(tokenizer: Any) -> str:  # noqa: ANN401 - ditto
+    found = tokenizer.chat_template or ""
+    return "\0".join(found.values() if isinstance(found, Mapping) else [found]).translate(_LOWER)
 
 
 def encoded(tokenizer: Any, rendered: str) -> list[int]:  # noqa: ANN401 - of transformers

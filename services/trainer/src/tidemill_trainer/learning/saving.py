@@ -87,9 +87,18 @@ def _write_full_weights(job: Job, model: Any, tokenizer: Any, folder: Path) -> N
         if job.use_peft:
             model = model.merge_and_unload(progressbar=False, safe_merge=True)
             model.tie_weights()
-        tensors = tensors_to_store(model, format_of(base, reason=NOT_TRAINABLE))
+        tensors = _stored(model, format_of(base, reason=NOT_TRAINABLE))
     write_weights(tensors, folder, max_file_bytes=job.max_file_bytes)
     if job.added_tokens:
         tokenizer.save_pretrained(folder)
         rows = int(model.get_input_embeddings().weight.shape[0])
         rewrite_config(folder, lambda config: with_vocabulary(config, rows))
+
+
+def _stored(model: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:  # noqa: ANN401 - of transformers
+    """Return the tensors to store; a finite weight may be too large for the format of the base."""
+    try:
+        return tensors_to_store(model, dtype)
+    except TrainingStopped as stopped:
+        message = f"{stopped.message} as the base stores them ({dtype}): use a lower learning_rate"
+        raise TrainingStopped(message, reason="DIVERGED") from stopped

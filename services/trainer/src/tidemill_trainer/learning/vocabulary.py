@@ -4,6 +4,7 @@ Each new row is the mean of the rows of the tokens that its text was before (as 
 for Language Model Compression", 2022), so that what it means is known roughly before the first step.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
+from tokenizers import AddedToken as TokenAsRead
 from transformers import PretrainedConfig
 
 from tidemill_core.models.json_files import TEXT_TOKENS
-from tidemill_kit.models.control_tokens import ControlTokens
+from tidemill_kit.models.control_tokens import ControlTokens, in_template
 from tidemill_trainer.learning.failures import TrainingStopped
 
 BAD_RECIPE = "BAD_RECIPE"
@@ -31,27 +33,59 @@ class AddedToken:
 
 
 def add_tokens(tokenizer: Any, tokens: Sequence[str], *, base: str) -> list[AddedToken]:  # noqa: ANN401 - of transformers
-    """Add tokens to a tokenizer, as text that people may write.
+    """Add tokens to a tokenizer, as words of text that people may write, and return each with what it was before.
+
+    Where the tokenizer reads a word with the space before it, as most do, there is one more token for the word with
+    its space: else that space would become a token of its own. A byte-level tokenizer writes the bytes that the
+    characters of a token stand for, which is another text for letters such as `ä`; after a space it does not, so that
+    such a word is added with its space alone.
 
     Raises:
-        TrainingStopped: BAD_RECIPE, where one is in the vocabulary, is not read as one token, or could be read in place
-            of a control token.
+        TrainingStopped: BAD_RECIPE, where one is in the vocabulary or the chat template, is not read as one token or
+            not written as it stands, or could be read in place of a control token.
 
     """
-    control, known = ControlTokens.of(tokenizer), tokenizer.get_vocab()
-    parts = [_read(tokenizer, token) for token in tokens]
-    for token, before in zip(tokens, parts, strict=True):
+    control, known, templates = ControlTokens.of(tokenizer), tokenizer.get_vocab(), in_template(tokenizer, tokens)
+    space = _read(tokenizer, " ")
+    parts = dict[str, list[int]]()
+    for token in tokens:
+        before, after = _read(tokenizer, token), _read(tokenizer, f" {token}")
         if control.touches(token):
             raise _refused(token, f"has a control token of {base} in it, or could be read as a part of one")
-        if token in known or len(before) < 2:  # noqa: PLR2004 - else it is one token
+        if token in templates:
+            raise _refused(token, f"stands in the chat template of {base}")
+        if token in known or f" {token}" in known or len(before) < 2:  # noqa: PLR2004 - else it is one token
             raise _refused(token, f"is one token of {base} already")
-    tokenizer.add_tokens(list(tokens))
-    numbers = tokenizer.convert_tokens_to_ids(list(tokens))
-    for token, number in zip(tokens, numbers, strict=True):
-        if _read(tokenizer, token) != [number]:
-            raise _refused(token, f"is not read as one token by the tokenizer of {base}, which changes texts before")
-    tokenizer.init_kwargs[TEXT_TOKENS] = [*tokenizer.init_kwargs.get(TEXT_TOKENS, ()), *tokens]
-    return [AddedToken(number, before) for number, before in zip(numbers, parts, strict=True)]
+        parts |= {token: before, f" {token}": after}
+    kept = _kept(tokenizer, list(parts))
+    spelled = {f" {text}" for text in kept if parts.get(f" {text}") == [*space, *parts[text]]}
+    added = [text for text in kept if text not in spelled]
+    for token in tokens:
+        if token not in added and f" {token}" not in added:
+            text = f"is not read as one token by the tokenizer of {base} and written as it stands: it changes texts"
+            raise _refused(token, text)
+    tokenizer.add_tokens([_as_read(text) for text in added])
+    tokenizer.init_kwargs[TEXT_TOKENS] = [*tokenizer.init_kwargs.get(TEXT_TOKENS, ()), *added]
+    numbers = tokenizer.convert_tokens_to_ids(added)
+    return [AddedToken(number, parts[text]) for number, text in zip(numbers, added, strict=True)]
+
+
+def _kept(tokenizer: Any, texts: Sequence[str]) -> list[str]:  # noqa: ANN401 - of transformers
+    """Return the texts that the tokenizer would read as one token and write as they stand."""
+    tried = deepcopy(tokenizer)
+    tried.add_tokens([_as_read(text) for text in texts])
+    numbers = tried.convert_tokens_to_ids(list(texts))
+    return [
+        text
+        for text, number in zip(texts, numbers, strict=True)
+        if _read(tried, text) == [number] and tried.decode([number]).strip() == text.strip()
+    ]
+
+
+def _as_read(text: str) -> TokenAsRead:
+    """Return a token that is read as a word, and not in the middle of another."""
+    word = re.fullmatch(r"\w(.*\w)?", text) is not None
+    return TokenAsRead(text, single_word=word, normalized=False)
 
 
 def extended_config(config: PretrainedConfig, added: Sequence[AddedToken]) -> PretrainedConfig:
