@@ -27,6 +27,8 @@ from tidemill_client.suite_proposals import SuiteProposals
 from tidemill_core.errors import InvalidInput, PreconditionFailed
 
 SHOWN = 20
+MOST = 200
+"""Candidates of a proposal, as evaluator takes them where its operator has set nothing else."""
 _ProposalArgument = Annotated[str, typer.Argument(help="The proposal, as `suites proposals` lists it.")]
 _NoteOption = Annotated[str, typer.Option("--note", help="Why.")]
 
@@ -50,7 +52,7 @@ def propose_cases(
         str, typer.Option("--checked-by", help="With -c: a deployment that has to agree with each reference.")
     ] = "",
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Cases of a file, as of loop.yaml.")] = None,
-    cases: Annotated[int, typer.Option("--cases", "-n", min=1, max=1000, help="At most so many.")] = 50,
+    cases: Annotated[int, typer.Option("--cases", "-n", min=1, max=MOST, help="At most so many.")] = 50,
     cover: Annotated[
         str, typer.Option("--cover", help="LABEL=N: only for slices of this label with fewer than N cases.")
     ] = "",
@@ -82,7 +84,7 @@ def propose_cases(
             generated = await _generate(
                 connection, generation, suite, collection, cases, label=coverage.label if coverage else "", seed=seed
             )
-            candidates = generated.candidates
+            candidates = generated.at_most(MOST)
         return await SuiteProposals(connection).propose(proposal, candidates)
 
     proposed = call(work)
@@ -145,6 +147,12 @@ def refuse_proposal(proposal: _ProposalArgument, *, note: _NoteOption = "") -> N
     """Refuse a proposal: the suite takes none of its cases."""
     refused = call(lambda connection: SuiteProposals(connection).refuse(proposal, note=note))
     show(plain(refused), card({"proposal": refused.id, "state": word(SuiteProposalState, refused.state)}))
+
+
+def delete_proposal(proposal: _ProposalArgument) -> None:
+    """Delete a proposal, also one whose request was interrupted; cases that a suite took from it stay there."""
+    deleted = call(lambda connection: SuiteProposals(connection).delete(proposal))
+    show(plain(deleted), card({"deleted": deleted.id}))
 
 
 async def _generate(

@@ -15,6 +15,7 @@ from tidemill_cli.output import call, card, plain, progress, show, table
 from tidemill_cli.pages import lists
 from tidemill_cli.suite_proposals import (
     accept_proposal,
+    delete_proposal,
     list_proposals,
     propose_cases,
     refuse_proposal,
@@ -33,6 +34,7 @@ suites.command("proposals")(list_proposals)
 suites.command("proposal")(show_proposal)
 suites.command("accept")(accept_proposal)
 suites.command("refuse")(refuse_proposal)
+suites.command("delete-proposal")(delete_proposal)
 
 SuiteArgument = Annotated[str, typer.Argument(help="The suite.")]
 SHOWN = 20

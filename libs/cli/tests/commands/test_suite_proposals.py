@@ -17,6 +17,7 @@ from tidemill.evaluator.v1.suite_pb2 import Case, Suite
 from tidemill.inference.v1.deployment_pb2 import RECORD_MODE_METADATA
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateResponse
+from tidemill_cli import suite_proposals
 
 
 class Proposals:
@@ -35,6 +36,7 @@ class Proposals:
             f"{service}:ListSuiteProposals": self._list,
             f"{service}:AcceptSuiteProposal": self._accept,
             f"{service}:RefuseSuiteProposal": self._refuse,
+            f"{service}:DeleteSuiteProposal": self._delete,
             "inference.v1.inference_service:Generate": self._write,
         }
 
@@ -76,6 +78,10 @@ class Proposals:
     def _refuse(self, request: rpc.RefuseSuiteProposalRequest) -> rpc.RefuseSuiteProposalResponse:
         self.decided.append(request)
         return rpc.RefuseSuiteProposalResponse(proposal=self.proposal(state=pb.SUITE_PROPOSAL_STATE_REFUSED))
+
+    def _delete(self, request: rpc.DeleteSuiteProposalRequest) -> rpc.DeleteSuiteProposalResponse:
+        self.decided.append(request)
+        return rpc.DeleteSuiteProposalResponse(proposal=self.proposal())
 
     def _write(self, request: GenerateRequest) -> GenerateResponse:
         self.asked.append(request)
@@ -216,3 +222,22 @@ async def test_proposals_are_listed_shown_accepted_and_refused(terminal: Termina
     assert "refused" in refused.text
     assert [(each.id, each.note) for each in proposals.decided] == [("p1", "good"), ("p1", "bad")]
     assert list(proposals.decided[0].left_out) == ["i2"]
+
+
+async def test_a_proposal_is_deleted(terminal: Terminal, proposals: Proposals) -> None:
+    said = await typed(terminal, "suites delete-proposal p1")
+
+    assert (said.code, [each.id for each in proposals.decided]) == (0, ["p1"])
+
+
+async def test_no_more_candidates_are_sent_than_a_proposal_may_have_and_those_without_a_flaw_first(
+    terminal: Terminal, proposals: Proposals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite_proposals, "MOST", 2)
+    wrong = '{"question": "Who wrote page %s?", "answer": "ada"}'
+    proposals.says = [wrong, wrong, wrong, '{"question": "Who keeps page %s?", "answer": "a long text"}']
+
+    said = await typed(terminal, "suites propose truth --by writer -c handbook --checked-by reader -n 1")
+
+    assert said.code == 0, said.text
+    assert [bool(each.flaw) for each in proposals.made[0].candidates] == [False, True]

@@ -65,6 +65,10 @@ class GeneratedCases:
         """How many candidates have no flaw so far."""
         return sum(not each.flaw for each in self.candidates)
 
+    def at_most(self, count: int) -> list[ProposedCase]:
+        """Return so many candidates, those without a flaw first."""
+        return sorted(self.candidates, key=lambda each: bool(each.flaw))[:count]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseGeneration:

@@ -68,6 +68,7 @@ async def test_the_last_case_of_a_suite_is_erased_too() -> None:
 
     suite, left = await proposing.suite()
     assert (suite.number, suite.size, list(left)) == (2, 0, [])
+    assert suite.incomparable.startswith("no case of suite truth is left"), "no evaluation of it starts"
 
 
 async def test_a_case_that_is_sent_again_keeps_where_it_comes_from() -> None:

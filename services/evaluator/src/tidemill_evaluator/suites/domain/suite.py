@@ -111,6 +111,8 @@ class Suite(Aggregate):
     @property
     def incomparable(self) -> str:
         """Why answers to its cases cannot be compared; "" where they can."""
+        if self.number and not self.size:
+            return f"no case of suite {self.id} is left, as they were erased: add some, or use another suite"
         unscored = self.without_reference if self.unscored is None else self.unscored
         if not unscored:
             return ""
