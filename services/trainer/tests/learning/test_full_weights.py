@@ -150,17 +150,35 @@ def test_what_does_not_fit_is_refused_with_both_figures_and_names_an_adapter(tmp
     assert stopped.value.reason == "OUT_OF_MEMORY"
 
 
-def test_checkpoints_that_the_disk_has_no_place_for_are_refused_with_both_figures(
-    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("total", "reason"), [(2**40, "DISK_FULL"), (1, "DISK_TOO_SMALL")])
+def test_checkpoints_and_weights_that_the_disk_has_no_place_for_are_refused_with_both_figures(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch, *, total: int, reason: str
 ) -> None:
     numbers = sum(tensor.numel() for tensor in tensors_in(base).values())
-    monkeypatch.setattr("shutil.disk_usage", lambda _: Mock(free=3 * 12 * numbers - 1))
+    needed = 3 * 12 * numbers + 4 * numbers
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Mock(free=needed - 1, total=total))
 
-    with pytest.raises(
-        TrainingStopped, match=rf"need {36 * numbers} bytes of disk, where {36 * numbers - 1}"
-    ) as stopped:
+    with pytest.raises(TrainingStopped, match=rf"need {needed} bytes of disk, where .*({needed - 1}|1)") as stopped:
         trained(full_job(tmp_path / "run", base), RecordedReports())
-    assert stopped.value.reason == "DISK_FULL"
+    assert stopped.value.reason == reason
+
+
+def test_what_saving_takes_of_memory_is_estimated_too(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch  # noqa: PLC0415 - seconds of imports
+
+    from services.trainer.tests.learning.test_step_memory import fit_in  # noqa: PLC0415 - ditto
+    from tidemill_trainer.learning import fitting  # noqa: PLC0415 - ditto
+
+    monkeypatch.setattr(fitting, "taken_bytes", lambda: 0)
+    monkeypatch.setattr(fitting, "format_of", lambda *_, **__: torch.bfloat16)
+    monkeypatch.setattr("tidemill_trainer.learning.step_memory.StepMemory.needed_bytes", lambda *_, **__: 0)
+    numbers = sum(tensor.numel() for tensor in tensors_in(base).values())
+
+    without_moments = fit_in(full_job(tmp_path / "run", base, optim="sgd"))
+
+    assert without_moments.needed_bytes == fitting.WORKING_BYTES + (4 + 2) * numbers
 
 
 def test_files_are_no_larger_than_allowed(tmp_path: Path, base: Path) -> None:

@@ -11,7 +11,8 @@ from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.lifeline import die_with_parent
 from tidemill_trainer.learning.reports import Reports
 
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS, STARTS, ASKS = range(11)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS, STARTS, ASKS, WAITS = range(12)
+FAILURES = {SAYS_WHY: ("DIVERGED", "the loss is nan"), WAITS: ("DISK_FULL", "free some")}
 STARTED_BYTES = 400 * 1024**2
 """What a process that it starts takes."""
 
@@ -39,8 +40,9 @@ def main() -> None:
     _measure(job, reports)
     if what == BREAKS:
         raise SystemExit(3)
-    if what == SAYS_WHY:
-        reports.report("failed", reason="DIVERGED", message="the loss is nan")
+    if what in FAILURES:
+        reason, message = FAILURES[what]
+        reports.report("failed", reason=reason, message=message)
         return
     if what == SAVES:
         reports.report("step", step=2, steps=2, loss=2.0, remaining_s=0.0)

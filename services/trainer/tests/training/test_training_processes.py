@@ -38,7 +38,7 @@ from tidemill_trainer.training.ports import (
 from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
 
 PRETENDS = Path(__file__).with_name("pretend_training.py")
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS, STARTS, ASKS = range(11)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS, STARTS, ASKS, WAITS = range(12)
 STARTED_BYTES = 400 * 1024**2
 GIGABYTE = 1024**3
 SAVING_AFTER_S = 5.0
@@ -181,6 +181,12 @@ async def test_why_a_process_stops_is_passed_on(tmp_path: Path) -> None:
     failure = await failure_of(job_in(tmp_path, what=SAYS_WHY))
 
     assert (failure.reason, failure.message) == ("DIVERGED", "the loss is nan")
+
+
+async def test_a_run_without_place_on_disk_waits_for_it(tmp_path: Path) -> None:
+    with pytest.raises(DependencyUnavailable, match="free some") as waits:
+        await reports_of(job_in(tmp_path, what=WAITS))
+    assert waits.value.dependency == "disk"
 
 
 async def test_a_process_that_breaks_has_crashed_with_its_exit_code(tmp_path: Path) -> None:

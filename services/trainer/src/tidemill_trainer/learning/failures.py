@@ -3,6 +3,9 @@
 from pathlib import Path
 from traceback import extract_tb
 
+DISK_FULL = "DISK_FULL"
+"""A run waits until there is place."""
+
 
 class TrainingStopped(Exception):
     """The training failed; the message contains no users' texts."""

@@ -13,16 +13,17 @@ from transformers import PretrainedConfig
 from tidemill_core.errors import isolated
 from tidemill_kit.models.folders import stored_in, tensors_of
 from tidemill_trainer.learning.examples import AnyRow, Packed
-from tidemill_trainer.learning.failures import TrainingStopped
+from tidemill_trainer.learning.failures import DISK_FULL, TrainingStopped
 from tidemill_trainer.learning.job import Job, ModelFiles
 from tidemill_trainer.learning.process_memory import taken_bytes
-from tidemill_trainer.learning.saving import weights_format
+from tidemill_trainer.learning.saving import NOT_TRAINABLE, weights_format
 from tidemill_trainer.learning.step_memory import Computing, StepMemory, Teacher, sequences_of
 from tidemill_trainer.learning.vocabulary import AddedToken, extended_config
 from tidemill_trainer.training.domain.fit import Choice, Fit, choices
 from tidemill_trainer.training.domain.processes import undivided
 from tidemill_trainer.training.domain.recipe import Recipe, min_batch_size
 from tidemill_trainer.training.domain.steps import steps_of
+from tidemill_trainer.weight_files import format_of
 
 WORKING_BYTES = 48 * 1024**2
 """Memory besides libraries and tensors: threads, kernel workspaces, files being written."""
@@ -72,13 +73,16 @@ def fit_of(  # noqa: PLR0913 - all of it is of one training
         found = [choice for choice in found if choice.batch_size <= maximum]
     spare = SPARE if job.memory_auto else 1.0
     message = f"the smallest possible batch ran out of memory at its limit of {limit} bytes"
+    made = format_of(Path(job.base), reason=NOT_TRAINABLE) if job.makes_full_weights and not job.held_out else None
     for choice in found:
         batches = steps_of(job.args, rows=len(rows)) * choice.accumulation_steps * job.processes
-        needed = own + memory.needed_bytes(choice, batches=batches)
+        saving = memory.saving_bytes(made) if made else 0
+        needed = own + max(memory.needed_bytes(choice, batches=batches), saving)
         if job.processes > 1:
             needed = (needed + memory.exchanged_bytes) * (job.processes if device == "cpu" else 1)
         if needed * spare <= limit:
-            _refuse_small_disk(job, memory.checkpoint_bytes * MAX_CHECKPOINTS)
+            written = memory.numbers * made.itemsize if made else 0
+            _refuse_small_disk(job, memory.checkpoint_bytes * MAX_CHECKPOINTS + written)
             return Fit(choice=choice, needed_bytes=needed, limit_bytes=limit)
         message = f"the training needs {needed} bytes of memory ({_described(choice, job)}); its limit is {limit}"
     message += f": {_advice(job)}"
@@ -86,15 +90,21 @@ def fit_of(  # noqa: PLR0913 - all of it is of one training
 
 
 def _refuse_small_disk(job: Job, needed: int) -> None:
-    """Check that checkpoints have place on disk, in which those of before are replaced."""
+    """Check that checkpoints and full weights have place on disk, in which those of before are replaced.
+
+    Raises:
+        TrainingStopped: DISK_FULL, where there may be place later; DISK_TOO_SMALL, where there never is.
+
+    """
     before = sum(path.stat().st_size for path in job.checkpoints.rglob("*") if path.is_file())
-    there = shutil.disk_usage(job.folder).free + before
-    if needed > there:
-        message = (
-            f"the checkpoints of the training need {needed} bytes of disk, where {there} are free: free some, or use "
-            f"{_smaller(job)}"
-        )
-        raise TrainingStopped(message, reason="DISK_FULL")
+    disk = shutil.disk_usage(job.folder)
+    asked = f"the checkpoints and weights of the training need {needed} bytes of disk"
+    if needed > disk.total:
+        message = f"{asked}, where TRAINER_DATA_DIR has {disk.total} in all: use {_smaller(job)}, or a larger disk"
+        raise TrainingStopped(message, reason="DISK_TOO_SMALL")
+    if needed > disk.free + before:
+        message = f"{asked}, where {disk.free + before} are free in TRAINER_DATA_DIR: free some, or use {_smaller(job)}"
+        raise TrainingStopped(message, reason=DISK_FULL)
 
 
 def _step_memory(  # noqa: PLR0913 - all of it is of one training

@@ -94,6 +94,9 @@ class StepMemory:
             self._text: Any = config.get_text_config()
             self._wide = int(self._text.hidden_size) * int(self._text.num_hidden_layers)
             names = {name for name, _ in base.named_parameters()}
+            self.numbers: int = sum(each.numel() for each in base.parameters())
+            """Of the base's weights, tied ones once."""
+            beside = _vocabulary_numbers(base) if added and lora else 0
             self._model: Any = base
             if lora:
                 self._model = get_peft_model(base, with_rows(lora, base, added), low_cpu_mem_usage=True)
@@ -107,8 +110,9 @@ class StepMemory:
         )  # of other rows, TRL computes logits for all positions
         trained: int = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
         self._optimizer_bytes = trained * MOMENTS[computing.optimizer] * MOMENT_BYTES
-        self.checkpoint_bytes = trained * MOMENT_BYTES + self._optimizer_bytes
-        """Of one checkpoint on disk."""
+        self._weights_bytes = computing.weights.itemsize
+        self.checkpoint_bytes = trained * MOMENT_BYTES + self._optimizer_bytes + beside * self._weights_bytes
+        """Of one checkpoint on disk; PEFT adds the whole vocabulary to one that has added tokens."""
         self.exchanged_bytes = trained * MOMENT_BYTES
         """Of one of several processes: gradients on their way to the others."""
         self._kept_gradients = 0 if lora else trained * MOMENT_BYTES
@@ -135,6 +139,11 @@ class StepMemory:
         if choice.accumulation_steps > 1:  # those of the batch before are there while the next one is computed
             peak += self._kept_gradients
         return self._optimizer_bytes + peak - self.mapped_bytes
+
+    def saving_bytes(self, made: torch.dtype) -> int:
+        """Return the bytes of weights, optimizer and what is stored, while full weights are written in this format."""
+        copied = made.itemsize if made.itemsize != self._weights_bytes else 0
+        return self.numbers * (self._weights_bytes + copied) + self._optimizer_bytes
 
     @property
     def _teacher_bytes(self) -> int:
@@ -197,6 +206,11 @@ class StepMemory:
         if self._dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self._device, dtype=self._dtype)
+
+
+def _vocabulary_numbers(model: Any) -> int:  # noqa: ANN401 - of transformers
+    first, last = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    return int(first.numel()) + (int(last.numel()) if last is not first else 0)
 
 
 def sequences_of(rows: Sequence[AnyRow | Packed]) -> int:

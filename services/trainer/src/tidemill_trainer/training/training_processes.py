@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from tidemill_core.errors import TidemillError
+from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_trainer.child_processes import Exceeded, described_exit, kill_all, killed_above, started
 from tidemill_trainer.disk import disk_errors
 from tidemill_trainer.errors import TrainingFailed
+from tidemill_trainer.learning.failures import DISK_FULL
 from tidemill_trainer.learning.job import NO_LIMIT, Job, ModelFiles, Planted, recipe_fields
 from tidemill_trainer.learning.process_memory import taken_by_all
 from tidemill_trainer.registry.domain.memorisation import CanaryGroup, Extraction, Memorisation
@@ -61,7 +62,7 @@ class ProcessSettings:
 class _Ending:
     """State of a training process: why it was killed and what it reported."""
 
-    why: TrainingFailed | None = None
+    why: TrainingFailed | DependencyUnavailable | None = None
     computed: bool = False
     """Set after the last step: saving has no time limit."""
     done: bool = False
@@ -72,7 +73,7 @@ class _Ending:
         if "step" in line:
             self.computed = line["step"] >= line["steps"]
         if line["event"] == "failed":
-            self.why = self.why or TrainingFailed(line["message"], reason=line["reason"])
+            self.why = self.why or _failure(line["message"], reason=line["reason"])
         self.done = self.done or line["event"] == "done"
 
     def saw(self, taken_bytes: int) -> None:
@@ -177,6 +178,12 @@ async def _judged(
         yield judging.counted
         raise
     yield judging.counted
+
+
+def _failure(message: str, *, reason: str) -> TrainingFailed | DependencyUnavailable:
+    if reason == DISK_FULL:
+        return DependencyUnavailable(message, dependency="disk")
+    return TrainingFailed(message, reason=reason)
 
 
 async def _judge(process: asyncio.subprocess.Process, judging: Judging, answers: Sequence[Mapping[str, Any]]) -> None:
