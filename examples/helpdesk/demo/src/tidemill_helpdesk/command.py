@@ -34,9 +34,7 @@ PoisonedOption = Annotated[
 ]
 DeepOption = Annotated[
     bool,
-    typer.Option(
-        "--deep", help="Also search settings by a sweep and train by DPO on pairs: about 15 minutes more, an estimate."
-    ),
+    typer.Option("--deep", help="Also search settings by a sweep and train by DPO on pairs: 20 to 35 minutes more."),
 ]
 ContinueOption = Annotated[
     bool, typer.Option("--continue", help="Continue a failed or interrupted demo in the same project.")

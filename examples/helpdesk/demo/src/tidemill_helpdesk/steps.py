@@ -14,7 +14,7 @@ from tidemill_core.errors import Internal, NotFound, TidemillError
 from tidemill_helpdesk.example import DEEP, LOOP
 from tidemill_helpdesk.report import Report
 
-DEEP_MINUTES = 15
+DEEP_MINUTES = 30
 """What learning in depth takes beside the usual turn."""
 CONTINUE = "make demo ARGS=--continue"
 T = TypeVar("T")
