@@ -177,7 +177,7 @@ async def _generate(
             known = await Suites(connection).get(suite)
             generated = await generation.of_cases(known, count, label=label, watch=watch)
     if not generated.candidates:
-        reasons = ", ".join(f"{reason}: {times}" for reason, times in generated.dropped.most_common())
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in generated.dropped.most_common())
         found = reasons or "nothing to ask"
         message = f"{generation.deployment} wrote no case ({found}): use a deployment with a stronger model"
         raise PreconditionFailed(message)

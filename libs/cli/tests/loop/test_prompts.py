@@ -141,3 +141,12 @@ def test_a_gate_that_is_to_be_evaluated_again_says_when(file: Path) -> None:
 
     with pytest.raises(LoopErrors, match="use every: 7d, or on_provider_change: true"):
         read_loop(changed(file, BY_ROLLOUT, GATED, ROLLED, never))
+
+
+def test_a_text_or_file_that_is_neither_is_refused_where_it_stands(file: Path) -> None:
+    file.write_text(file.read_text().split("prompts:\n")[0] + "prompts:\n  answer:\n    user: {text: hello}\n")
+
+    found = {path for path in problems(file) if path.startswith("prompts.answer.user")}
+
+    assert found <= {"prompts.answer.user", "prompts.answer.user.text", "prompts.answer.user.file"}
+    assert "prompts.answer.user.text" in found

@@ -321,6 +321,11 @@ async def test_live_answers_that_nothing_says_what_is_right_of_are_refused(live:
     assert [each.field for each in refused.value.violations] == [field]
 
 
+async def test_that_a_deployment_has_no_reviewed_answer_is_said_with_its_name() -> None:
+    with pytest.raises(InvalidInput, match=r"deployment nope .* check the deployment's name"):
+        await Proposing().from_live(LiveAnswers(deployment="nope", corrections=True))
+
+
 async def test_what_cannot_be_proposed_is_refused_by_its_field() -> None:
     proposing = Proposing(rules=ProposalLimits(candidates=2, characters=40, documents=1))
     given = [Case(id=f"n{number}", question="what?", reference="x") for number in range(3)]

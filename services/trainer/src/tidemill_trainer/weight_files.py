@@ -30,12 +30,12 @@ def format_of(folder: Path, *, reason: str) -> torch.dtype:
         TrainingStopped: `reason`, of another format.
 
     """
-    numbers: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for path in folder.glob("*.safetensors"):
         with safe_open(path, framework="pt") as opened:
             for each in map(opened.get_slice, opened.keys()):
-                numbers[each.get_dtype()] += torch.Size(each.get_shape()).numel()
-    found = numbers.most_common(1)[0][0] if numbers else ""
+                counts[each.get_dtype()] += torch.Size(each.get_shape()).numel()
+    found = counts.most_common(1)[0][0] if counts else ""
     if found not in FORMATS:
         message = f"the weights are stored as {found or 'nothing'}; supported are {', '.join(FORMATS)}"
         raise TrainingStopped(message, reason=reason)

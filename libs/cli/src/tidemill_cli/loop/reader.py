@@ -77,7 +77,8 @@ def _shape_problems(document: Document, error: ValidationError) -> list[Problem]
     """Return one problem per location; for a union, that of the member that matched furthest."""
     found: dict[tuple[int, int], tuple[int, Problem]] = {}
     for details in error.errors(include_url=False):
-        path = tuple(step for step in details["loc"] if _in_file(document.root, details["loc"], step))
+        loc, is_missing = details["loc"], details["type"] == "missing"
+        path = tuple(step for step in loc if _in_file(document.root, loc, step, is_missing=is_missing))
         problem = document.problem(path, _explain(details))
         place = (problem.line, len(path)) if problem.path.endswith("]") else (problem.line, problem.column)
         found.setdefault(place, (len(path), problem))
@@ -85,13 +86,13 @@ def _shape_problems(document: Document, error: ValidationError) -> list[Problem]
     return [p for p in deepest if not any(other.path.startswith(p.path + "[") for other in deepest)]
 
 
-def _in_file(root: Any, path: tuple[str | int, ...], step: str | int) -> bool:  # noqa: ANN401 - any YAML value
-    """Return whether a step is in the file; pydantic also adds steps that name a union's member."""
+def _in_file(root: Any, path: tuple[str | int, ...], step: str | int, *, is_missing: bool) -> bool:  # noqa: ANN401 - any YAML value
+    """Return whether a step is in the file, or missing there; pydantic also adds steps that name a union's member."""
     node = root
     for current in path:
         if current == "[key]":
             return step != "[key]"
-        if isinstance(node, Mapping) and (current in node or current == path[-1]):
+        if isinstance(node, Mapping) and (current in node or (is_missing and current == path[-1])):
             node = node.get(current)
         elif isinstance(node, list) and isinstance(current, int):
             node = node[current] if current < len(node) else None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, PageRequest, Request, derived_id
-from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, RequestIdReused
+from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, RequestIdReused, named
 from tidemill_core.resources import Write, refuse, repeated
 from tidemill_evaluator.proposals.domain.candidate import Candidate, CandidateFlaw, ProposalLimits, characters_of
 from tidemill_evaluator.proposals.domain.proposal import Proposal, ProposalState
@@ -115,7 +115,10 @@ class ProposeCases:
         after = next((each.read_to for each in latest if each.read_to and given.live.same_as(each.live)), "")
         sample = await self.live(caller, given.live, given.coverage, existing=existing, after=after)
         if not sample.candidates:
-            text = "has no answer that was corrected or reviewed and is no case of the suite yet"
+            text = (
+                f"has no answer of deployment {named(given.live.deployment)} that was corrected or reviewed and is no "
+                "case of the suite yet: check the deployment's name, or have answers reviewed"
+            )
             raise InvalidInput.at(field="proposal.live", text=text)
         return sample
 
