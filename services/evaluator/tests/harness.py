@@ -166,7 +166,7 @@ class Evaluator:
             gates=self.gates,
             inference=self.inference,
             prompts=self.inference,
-            pairwise=no_pairwise,
+            pairwise=no_judges,
             enqueue=self.enqueue,
             passed_over=lambda gate, why: self.passed_over.append((gate.id, why)),
             min_interval=timedelta(hours=1),
@@ -176,6 +176,7 @@ class Evaluator:
         self.provider_changed = ReevaluateAfterProviderChange(
             gates=self.gates,
             inference=self.inference,
+            judging=no_judges,
             enqueue=lambda gate: self.due.append(gate.id),
             min_interval=timedelta(hours=1),
             clock=self.clock,
@@ -325,7 +326,7 @@ class Evaluator:
         self.clock.advance(timedelta(seconds=seconds))
 
 
-async def no_pairwise(_caller: Caller, _metrics: Collection[str]) -> Sequence[str]:
+async def no_judges(_caller: Caller, _metrics: Collection[str]) -> Sequence[str]:
     return []
 
 

@@ -51,7 +51,6 @@ async def build_app(settings: EvaluatorSettings) -> App:
     backend, limits = Backend(settings), settings.limits
     suites = backend.aggregates("suites", SUITES, missing=SuiteNotFound, quota=settings.quota("suites"))
     gates = backend.aggregates("gates", GATES, missing=GateNotFound, lists=GATE_LISTS, quota=settings.quota("gates"))
-    levels = backend.aggregates("spent_levels", SPENT_LEVELS, missing=SpentLevelNotFound)
     origins = backend.indexed(MongoCaseOrigins(backend.database["suite_origins"]))
     cases = ExchangeCases(
         backend.own_bucket(settings.exchange_bucket),
@@ -70,10 +69,11 @@ async def build_app(settings: EvaluatorSettings) -> App:
         suites=suites,
         cases=cases,
         gates=gates,
-        levels=levels,
+        levels=backend.aggregates("spent_levels", SPENT_LEVELS, missing=SpentLevelNotFound),
         retrieval=retrieval.for_gates,
         metrics=metrics,
         pairwise=judges.metrics.comparing,
+        judging=judges.metrics.models_of,
     )
     evaluations = wire_evaluations(settings, backend, others)
     changed = evaluations.triggers.gate_changed

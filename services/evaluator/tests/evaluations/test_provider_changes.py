@@ -1,5 +1,6 @@
 """What is live is evaluated again when the provider of its model answers as another model."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 
@@ -72,6 +73,21 @@ async def test_a_change_of_what_is_not_live_or_that_no_gate_asks_for_starts_noth
 
     assert await changes(evaluator, model=model) == []
     assert evaluator.due == []
+
+
+async def test_a_change_of_a_judges_model_has_the_gate_evaluate_again_which_checks_whether_the_judge_drifted() -> None:
+    evaluator = await watching()
+    asked = list[list[str]]()
+
+    async def judging(_: Caller, metrics: Collection[str]) -> Collection[str]:
+        asked.append([*metrics])
+        return {"grader@1"}
+
+    evaluator.provider_changed = replace(evaluator.provider_changed, judging=judging)
+
+    assert await changes(evaluator, model="grader@2") == []
+    assert len(await changes(evaluator, "e2", model="grader@1")) == 1
+    assert asked[-1] == [each.metric for each in (await gate_of(evaluator)).require]
 
 
 async def test_a_deployment_that_is_gone_has_nothing_live() -> None:

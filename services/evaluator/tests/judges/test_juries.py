@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from services.evaluator.tests.builders import ADA, write
-from services.evaluator.tests.judges.harness import Judging, judge_of, pairwise, points
+from services.evaluator.tests.judges.harness import GRADER, Judging, judge_of, pairwise, points
 from tidemill_core.application import Request
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_evaluator.errors import JudgeInUse, NoVerdict
@@ -168,3 +168,9 @@ async def test_a_member_is_not_deleted() -> None:
 def test_a_jury_that_cannot_judge_is_refused(given: Judge, reported: str) -> None:
     with pytest.raises(InvalidInput, match=reported):
         given.check()
+
+
+async def test_the_models_of_a_jury_are_those_of_its_members() -> None:
+    judging = await court()
+
+    assert await judging.metrics.models_of(ADA, METRIC) == {GRADER.model}

@@ -141,3 +141,12 @@ async def test_the_deployment_of_a_judge_is_not_read_for_each_case_but_where_it_
     await judging.metrics.scores(ADA, ["judge:tone"], replace(again, name="c3"))
     with pytest.raises(NoVerdict, match="judge tone was pinned as tone@1-"):
         await judging.metrics.scores(ADA, ["judge:tone"], replace(pair, name="c4"))
+
+
+async def test_the_models_behind_metrics_are_those_of_their_judges_and_of_none_that_is_not_there() -> None:
+    judging = Judging()
+    await judging.with_judge()
+
+    found = await judging.metrics.models_of(ADA, ["rouge_l", "judge:tone", "judge:gone"])
+
+    assert set(found) == {GRADER.model}

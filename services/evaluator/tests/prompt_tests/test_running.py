@@ -95,7 +95,9 @@ async def test_a_failed_answer_has_the_worst_value_and_is_counted_with_its_reaso
 async def test_repeats_of_a_question_are_one_observation() -> None:
     tester = PromptTester()
     one, two, _ = cases(3)
-    await tester.with_suite(one, replace(two, question=one.question.upper()), replace(two, id="c3"))
+    await tester.with_suite(
+        one, replace(two, question=one.question.upper(), reference=one.reference), replace(two, id="c3")
+    )
     tester.inference.says["helpdesk", two.question] = two.reference
 
     done = await tester.finish(await tester.begun(LIVE))

@@ -59,6 +59,11 @@ class InMemoryLiveRecords:
 
     def __init__(self) -> None:
         self.known: dict[str, LiveAnswer] = {}
+        self.deployments = {"helpdesk"}
+
+    async def deployment_exists(self, caller: Caller, deployment: str) -> bool:
+        assert caller.project
+        return deployment in self.deployments
 
     async def read(self, caller: Caller, inference: str) -> LiveAnswer | str:
         assert caller.project

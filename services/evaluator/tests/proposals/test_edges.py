@@ -24,7 +24,8 @@ from tidemill.feedback.v1.feedback_service_pb2_grpc import (
     add_FeedbackServiceServicer_to_server,
 )
 from tidemill.feedback.v1.review_service_pb2_grpc import ReviewServiceServicer, add_ReviewServiceServicer_to_server
-from tidemill.inference.v1 import inference_pb2, inference_service_pb2
+from tidemill.inference.v1 import deployment_pb2, inference_pb2, inference_service_pb2
+from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
 from tidemill_evaluator.proposals.domain.candidate import Candidate, CandidateFlaw, ReferenceFrom
@@ -229,7 +230,9 @@ async def test_without_feedbacks_address_the_error_names_the_setting() -> None:
 
 
 async def test_a_live_answer_is_read_with_all_that_it_was_asked_with() -> None:
-    inferences = StubInferences(StubDeployments())  # type: ignore[abstract] # it has what evaluator calls
+    deployments = StubDeployments()  # type: ignore[abstract] # it has what evaluator calls
+    deployments.add(deployment_pb2.Deployment(id="helpdesk"), project="acme")
+    inferences = StubInferences(deployments)  # type: ignore[abstract] # ditto
     passages = [content_pb2.Passage(id=str(place), document="manual", version=3) for place in (1, 2)]
     known: dict[str, Any] = {
         "deployment": "helpdesk",
@@ -258,12 +261,16 @@ async def test_a_live_answer_is_read_with_all_that_it_was_asked_with() -> None:
         inferences.add(record, project="acme", prompt=shown)
     server = grpc.aio.server()
     add_InferenceServiceServicer_to_server(inferences, server)
+    add_DeploymentServiceServicer_to_server(deployments, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with admin_channel(f"127.0.0.1:{port}", project="acme") as channel:
-        first, *rest = [await InferenceLiveRecords(channel).read(ADA, name) for name in ("a1", *others, "gone")]
+        records = InferenceLiveRecords(channel)
+        first, *rest = [await records.read(ADA, name) for name in ("a1", *others, "gone")]
+        exist = [await records.deployment_exists(ADA, name) for name in ("helpdesk", "nope")]
     await server.stop(1.0)
 
+    assert exist == [True, False]
     assert first == LiveAnswer(
         deployment="helpdesk",
         question="Why?",

@@ -322,8 +322,20 @@ async def test_live_answers_that_nothing_says_what_is_right_of_are_refused(live:
 
 
 async def test_that_a_deployment_has_no_reviewed_answer_is_said_with_its_name() -> None:
-    with pytest.raises(InvalidInput, match=r"deployment nope .* check the deployment's name"):
-        await Proposing().from_live(LiveAnswers(deployment="nope", corrections=True))
+    with pytest.raises(InvalidInput, match=r"no answer of deployment helpdesk .* have answers reviewed"):
+        await Proposing().from_live()
+
+
+async def test_a_deployment_that_there_is_not_is_refused_by_its_field_unless_answers_of_it_are_left() -> None:
+    proposing = Proposing()
+    with pytest.raises(InvalidInput, match=r"is nope, which the project does not have") as refused:
+        await proposing.from_live(LiveAnswers(deployment="nope", corrections=True))
+
+    assert [each.field for each in refused.value.violations] == ["proposal.live.deployment"]
+    proposing.records.deployments.clear()
+    proposing.corrected("i1", "How do I reset the VPN?", "By the portal.")
+    made, _ = await proposing.from_live()
+    assert made.case_count == 1
 
 
 async def test_what_cannot_be_proposed_is_refused_by_its_field() -> None:

@@ -110,6 +110,23 @@ def test_a_case_that_cannot_be_asked_is_named_without_its_text(change: dict[str,
     check_cases([one, two], SMALL)
 
 
+def test_a_question_with_two_references_is_refused_by_both_places_and_repeats_and_other_readers_are_not() -> None:
+    one, two, three = cases(3)
+    repeat = replace(two, question=one.question.upper(), reference=f" {one.reference.lower()}")
+    contradicting = replace(three, question=f"{one.question} ", reference="something else")
+
+    with pytest.raises(InvalidInput, match=r"cases\[0\], which has the same question") as refused:
+        check_cases([one, repeat, contradicting], Limits())
+
+    assert fields_of(refused.value) == ["suite.cases[2].reference"]
+    for fine in (
+        replace(contradicting, context=Context(principals=("staff",))),
+        replace(contradicting, context=Context(variables={"product": "b"})),
+        replace(contradicting, reference="", unanswerable=True),
+    ):
+        check_cases([one, repeat, fine], Limits())
+
+
 @pytest.mark.parametrize("count", [0, 4])
 def test_the_number_of_cases_has_limits(count: int) -> None:
     with pytest.raises(InvalidInput, match=f"has {count} cases: send 1 to 3"):

@@ -10,6 +10,9 @@ ANSWERS = Counter(
 TOKENS = Counter("tidemill_loop_tokens", "Tokens of completed answers.", ["project", "direction"])
 REACTIONS = Counter("tidemill_loop_reactions", "Reactions that count, by metric.", ["project", "metric"])
 VERDICTS = Counter("tidemill_loop_verdicts", "Evaluations that came to a verdict.", ["project", "verdict"])
+NO_VERDICTS = Counter(
+    "tidemill_loop_evaluations_failed", "Evaluations that ended without a verdict, by why.", ["project", "reason"]
+)
 NODES = Gauge("tidemill_lineage_nodes", "Things in the history, by kind.", ["kind"])
 FORGOTTEN = Counter("tidemill_lineage_forgotten", "Answers that were forgotten because of their age.")
 AUDIT_RECORDS = Counter("tidemill_audit_chained", "Records appended to audit chains, by kind.", ["kind"])

@@ -2,9 +2,10 @@ from dataclasses import replace
 
 from services.monitor.tests.story import a_turn
 from tidemill_core.application import Caller
+from tidemill_monitor.events.evaluator import EvaluationFailed
 from tidemill_monitor.events.feedback import FeedbackRecorded
 from tidemill_monitor.events.meta import EventMeta
-from tidemill_monitor.metrics import ANSWERS, LOOP_EVENTS, REACTIONS, VERDICTS
+from tidemill_monitor.metrics import ANSWERS, LOOP_EVENTS, NO_VERDICTS, REACTIONS, VERDICTS
 from tidemill_monitor.usage.count_event import CountEvent
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
@@ -32,6 +33,22 @@ def test_verdicts_are_counted_from_0_since_the_first_event_of_a_project() -> Non
     (counted,) = VERDICTS.collect()
     at_0 = {(each.labels["project"], each.labels["verdict"]) for each in counted.samples if each.value == 0}
     assert {(project, "worse"), (project, "not_worse")} <= at_0
+
+
+def test_evaluations_without_a_verdict_are_counted_by_why_so_that_a_judge_that_drifted_raises_an_alert() -> None:
+    count, project = CountEvent(max_projects=1), unique_name("counted")
+    meta = EventMeta(type="tidemill.evaluator.evaluation.failed.v1", time=NOON)
+
+    def counted() -> dict[str, float]:
+        (found,) = NO_VERDICTS.collect()
+        of_project = [each for each in found.samples if each.labels["project"] == project]
+        return {each.labels["reason"]: each.value for each in of_project if each.name.endswith("_total")}
+
+    count(Caller(project=project), meta, EvaluationFailed(evaluation="e1", seq=1, reason="BASELINE_CHANGED"))
+    assert (counted()["JUDGE_DRIFTED"], counted()["others"]) == (0, 1)
+    count(Caller(project=project), meta, EvaluationFailed(evaluation="e2", seq=1, reason="JUDGE_DRIFTED"))
+
+    assert (counted()["JUDGE_DRIFTED"], counted()["others"]) == (1, 1)
 
 
 def test_a_reaction_is_counted_if_it_counts_and_was_given() -> None:

@@ -1,6 +1,6 @@
 """Use case: have what is live evaluated again once the provider of its model answers as another model."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,9 @@ from tidemill_evaluator.gates.domain.gate import Gate
 from tidemill_evaluator.gates.ports import Gates
 from tidemill_evaluator.suites.domain.names import name_of
 
+JudgingModels = Callable[[Caller, Collection[str]], Awaitable[Collection[str]]]
+"""Returns the models, `model@version`, of the judges among these metrics."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReevaluateAfterProviderChange:
@@ -24,15 +27,16 @@ class ReevaluateAfterProviderChange:
 
     gates: Gates
     inference: Inference
+    judging: JudgingModels
     enqueue: Enqueue
     """Called with a gate that is due."""
     min_interval: timedelta
     clock: Clock
 
     async def __call__(self, caller: Caller, model: str, *, request: Request) -> None:
-        """Have each gate be due that asks for it and in whose deployment this `model@version` is live.
+        """Have each gate be due that asks for it and in whose deployment this `model@version` is live, or judges.
 
-        Gates whose candidate it is remember it until it is live.
+        Gates whose candidate it is remember it until it is live. An evaluation checks whether its judges have drifted.
 
         Raises:
             DependencyUnavailable: inference does not answer.
@@ -46,7 +50,7 @@ class ReevaluateAfterProviderChange:
         live = {name: await self._live(caller, name) for name in {gate.deployment for gate in asking}}
         now = self.clock.now()
         for gate in asking:
-            if live[gate.deployment] == model:
+            if live[gate.deployment] == model or model in await self._judges_of(caller, gate):
                 await self._update(gate, lambda each: each.change_of_provider(now, self.min_interval), request)
             elif gate.candidate == name_of(model):
                 await self._update(gate, lambda each: each.change_of_candidate(model), Request.internal(), due=False)
@@ -68,6 +72,9 @@ class ReevaluateAfterProviderChange:
             await self.gates.update(gate.project, gate.id, change, request=request)
             if due:
                 self.enqueue(ResourceKey(project=gate.project, id=gate.id))
+
+    async def _judges_of(self, caller: Caller, gate: Gate) -> Collection[str]:
+        return await self.judging(caller, [each.metric for each in gate.require])
 
     async def _live(self, caller: Caller, deployment: str) -> str:
         try:

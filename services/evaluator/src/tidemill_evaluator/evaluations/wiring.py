@@ -9,7 +9,7 @@ import structlog
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceServicer
 from tidemill_core.application import Caller, ResourceKey, SystemClock
 from tidemill_evaluator.errors import EvaluationNotFound
-from tidemill_evaluator.evaluations.after_provider_change import ReevaluateAfterProviderChange
+from tidemill_evaluator.evaluations.after_provider_change import JudgingModels, ReevaluateAfterProviderChange
 from tidemill_evaluator.evaluations.ask_patiently import Patience
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compare_prompts import ComparePrompts
@@ -73,6 +73,7 @@ class OfOtherFeatures:
     retrieval: RetrievalComparisons
     metrics: Registry
     pairwise: PairwiseMetrics
+    judging: JudgingModels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +214,7 @@ def _after_provider_change(
     return ReevaluateAfterProviderChange(
         gates=others.gates,
         inference=adapters.inference,
+        judging=others.judging,
         enqueue=enqueue,
         min_interval=timedelta(seconds=settings.reevaluation_min_interval_s),
         clock=SystemClock(),

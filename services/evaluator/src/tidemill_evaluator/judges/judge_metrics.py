@@ -52,6 +52,15 @@ class JudgeMetrics:
         known = await self.judges.get_many(caller.project, list(names)) if names else {}
         return [name for judge, name in names.items() if judge in known and known[judge].mode is JudgeMode.PAIRWISE]
 
+    async def models_of(self, caller: Caller, metrics: Collection[str]) -> Collection[str]:
+        """Return the models of the judges among these metrics, as `model@version`; none of those that cannot judge.
+
+        Raises:
+            DependencyUnavailable: inference is unavailable.
+
+        """
+        return await self.pins.models_of(caller, [judge for judge in map(judge_in, metrics) if judge])
+
     async def check(self, caller: Caller, names: Collection[str], *, gating: bool) -> None:
         """Refuse judges that the project does not have, and to gate those that agree too little with people.
 

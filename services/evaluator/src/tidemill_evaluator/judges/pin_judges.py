@@ -1,6 +1,7 @@
 """Pins the judges of an evaluation: what judges must not change before it ends."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tidemill_core.application import Caller
@@ -77,6 +78,20 @@ class PinJudges:
                 message = f"judge {pinned.judge.id} was pinned as {version}, and is {pinned.version}"
                 raise NoVerdict(JUDGE_CHANGED, message)
         return panel
+
+    async def models_of(self, caller: Caller, names: Collection[str]) -> Collection[str]:
+        """Return the models that judge, as `model@version`, the members of juries with them; none of those that cannot.
+
+        Raises:
+            DependencyUnavailable: inference is unavailable.
+
+        """
+        found = set[str]()
+        for name in names:
+            with suppress(NoVerdict):
+                panel = await self._panel(caller, [name])
+                found |= {each.deployment.model for pinned in panel for each in pinned.judging}
+        return found
 
     async def _panel(self, caller: Caller, names: Collection[str], *, fresh: bool = True) -> Sequence[PinnedJudge]:
         known = await self.judges.get_many(caller.project, [*names])

@@ -4,7 +4,8 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 
 from tidemill.content.v1 import content_pb2
-from tidemill.inference.v1 import inference_pb2, inference_service_pb2
+from tidemill.inference.v1 import deployment_service_pb2, inference_pb2, inference_service_pb2
+from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound, PreconditionFailed
@@ -20,7 +21,17 @@ class InferenceLiveRecords:
     """Implements `ports.LiveRecords`."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._deployments = DeploymentServiceStub(channel)
         self._inferences = InferenceServiceStub(channel)
+
+    async def deployment_exists(self, caller: Caller, deployment: str) -> bool:
+        """See `LiveRecords.deployment_exists`."""
+        try:
+            with acting_as(caller):
+                await self._deployments.GetDeployment(deployment_service_pb2.GetDeploymentRequest(id=deployment))
+        except NotFound:
+            return False
+        return True
 
     async def read(self, caller: Caller, inference: str) -> LiveAnswer | str:
         """See `LiveRecords.read`."""

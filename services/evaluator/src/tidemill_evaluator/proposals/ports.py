@@ -65,6 +65,10 @@ class LiveRecords(Protocol):
         """Return a live answer, or why it cannot be a case: it is gone, keeps no texts, or uses tools."""
         ...
 
+    async def deployment_exists(self, caller: Caller, deployment: str) -> bool:
+        """Return whether the project has this deployment."""
+        ...
+
 
 class OfSuites(Protocol):
     """What proposals need of suites."""

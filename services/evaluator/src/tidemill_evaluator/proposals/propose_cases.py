@@ -115,9 +115,15 @@ class ProposeCases:
         after = next((each.read_to for each in latest if each.read_to and given.live.same_as(each.live)), "")
         sample = await self.live(caller, given.live, given.coverage, existing=existing, after=after)
         if not sample.candidates:
+            deployment = given.live.deployment
+            if not await self.live.records.deployment_exists(caller, deployment):
+                text = (
+                    f"is {named(deployment)}, which the project does not have: `tidemill deployments list` shows them"
+                )
+                raise InvalidInput.at(field="proposal.live.deployment", text=text)
             text = (
-                f"has no answer of deployment {named(given.live.deployment)} that was corrected or reviewed and is no "
-                "case of the suite yet: check the deployment's name, or have answers reviewed"
+                f"has no answer of deployment {named(deployment)} that was corrected or reviewed and is no case of the "
+                "suite yet: have answers reviewed"
             )
             raise InvalidInput.at(field="proposal.live", text=text)
         return sample

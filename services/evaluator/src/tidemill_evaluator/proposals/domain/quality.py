@@ -8,7 +8,7 @@ from tidemill_core.errors import InvalidInput
 from tidemill_core.words import words_of
 from tidemill_evaluator.proposals.domain.candidate import Candidate, CandidateFlaw, ProposalLimits
 from tidemill_evaluator.proposals.domain.proposal import Coverage, SliceCoverage
-from tidemill_evaluator.suites.domain.cases import VARIANT_OF, Case, check_cases
+from tidemill_evaluator.suites.domain.cases import VARIANT_OF, Case, check_cases, same_reference
 from tidemill_evaluator.suites.domain.limits import Limits
 
 COMPARED_CHARACTERS = 500
@@ -133,9 +133,10 @@ def _against(  # noqa: PLR0913, PLR0917 - one candidate, and all that it is comp
 ) -> Candidate:
     if question.case in ids:
         return candidate.refused(CandidateFlaw.REPEATED, f"case {question.case} is there already")
-    if repeated := next((each for each in same if _agree(each, question)), None):
+    if repeated := next((each for each in same if same_reference(each.reference, question.reference)), None):
         return candidate.refused(CandidateFlaw.REPEATED, f"case {repeated.case} has the question")
-    if other := next((each for each in (*same, *among[question.asked]) if not _agree(each, question)), None):
+    others = (*same, *among[question.asked])
+    if other := next((each for each in others if not same_reference(each.reference, question.reference)), None):
         return candidate.refused(CandidateFlaw.CONTRADICTS, f"case {other.case} has another reference")
     if near := next((each for each in known if _near(question, each, rules.near)), None):
         return candidate.refused(CandidateFlaw.NEAR_DUPLICATE, f"case {near.case} has nearly the question")
@@ -153,11 +154,6 @@ def _question(case: Case) -> _Question:
         words=words,
         numbers=frozenset(word for word in words if any(map(str.isdigit, word))),
     )
-
-
-def _agree(one: _Question, other: _Question) -> bool:
-    """Return whether both have the same words as their reference."""
-    return one.reference == other.reference or words_of(one.reference) == words_of(other.reference)
 
 
 def _near(one: _Question, other: _Question, near: float) -> bool:

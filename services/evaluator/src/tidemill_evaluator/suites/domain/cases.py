@@ -11,7 +11,7 @@ from heapq import nsmallest
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import label_violations
-from tidemill_core.words import folded
+from tidemill_core.words import folded, words_of
 from tidemill_evaluator.suites.domain.expectations import Expectation, expectation_violations
 from tidemill_evaluator.suites.domain.limits import Limits
 
@@ -198,7 +198,7 @@ def check_cases(cases: Sequence[Case], limits: Limits) -> None:
     """
     if not 1 <= len(cases) <= limits.cases:
         raise InvalidInput.at(field="suite.cases", text=f"has {len(cases)} cases: send 1 to {limits.cases}")
-    violations = [*_violations(cases, limits)]
+    violations = [*_violations(cases, limits), *_contradictions(cases)]
     if violations:
         raise InvalidInput.of(*violations[:SHOWN])
 
@@ -239,6 +239,25 @@ def _folded(text: str) -> str:
 
 def _normal(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip())
+
+
+def same_reference(one: str, other: str) -> bool:
+    """Return whether both references have the same words."""
+    return one == other or words_of(one) == words_of(other)
+
+
+def _contradictions(cases: Sequence[Case]) -> Iterator[Violation]:
+    """Yield the cases whose question an earlier one has with another reference, for the same readers."""
+    first = dict[tuple[str, frozenset[str]], tuple[int, Case]]()
+    for number, case in enumerate(cases):
+        if not case.reference.strip():
+            continue
+        place, known = first.setdefault((case.asked, frozenset(case.context.principals)), (number, case))
+        if not same_reference(known.reference, case.reference):
+            text = (
+                f"is another one than that of cases[{place}], which has the same question: no answer is right for both"
+            )
+            yield Violation(f"suite.cases[{number}].reference", f"{text}; leave one of them out")
 
 
 def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
