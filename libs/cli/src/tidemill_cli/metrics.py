@@ -35,7 +35,7 @@ def _row(metric: FeedbackMetric) -> Sequence[str]:
         metric.id,
         word(FeedbackMetricKind, metric.kind),
         word(FeedbackMetricLevel, metric.level),
-        word(FeedbackMetricOptimise, metric.optimise),
+        ", ".join(metric.good_choices) or word(FeedbackMetricOptimise, metric.optimise),
         _values(metric),
         ", ".join(_worth(metric)) or "-",
         _weights(metric),

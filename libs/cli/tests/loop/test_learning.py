@@ -199,6 +199,7 @@ METRICS = """\
 metrics:
   helpful: {kind: boolean}
   outcome: {kind: category, choices: [bought, gone]}
+  ended: {kind: category, choices: [bought, gone], good: [bought]}
   solved: {kind: boolean, optimise: max, level: conversation}
   kept: {kind: boolean, optimise: max, matures_after: 7d}
 """
@@ -214,7 +215,7 @@ def rule(metric: str, said: str = "loss_above: 0.05, at_least: 20") -> tuple[tup
     [
         (rule("reopend"), "rollouts.helpdesk.abort.metrics.reopend", "did you mean reopened?"),
         (rule("helpful"), "rollouts.helpdesk.abort.metrics.helpful", "say optimise: max or min"),
-        (rule("outcome"), "rollouts.helpdesk.abort.metrics.outcome", "no choice of a category is"),
+        (rule("outcome"), "rollouts.helpdesk.abort.metrics.outcome", "say good: [CHOICE] where it is"),
         (rule("solved"), "rollouts.helpdesk.abort.metrics.solved", "is about conversations"),
         (
             rule("kept"),

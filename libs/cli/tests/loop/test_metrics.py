@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from libs.cli.tests.loop.test_learning import rule
 from libs.cli.tests.loop.test_reader import RIGHT, problems_of, written
 from tidemill_cli.loop import read_loop
 from tidemill_cli.loop.resources import desired_resources
@@ -21,7 +22,7 @@ METRICS = """\
 metrics:
   reopened: {kind: boolean, optimise: min, matures_after: 7d, value: {unit: EUR, of: -12.5}, weights: {reviewer: 3}}
   stars: {kind: number, min: 1, max: 5, optimise: max, level: conversation}
-  left: {kind: category, choices: [bought, gone], value: {unit: EUR, of: {bought: 30}}}
+  left: {kind: category, choices: [bought, gone], good: [bought], value: {unit: EUR, of: {bought: 30}}}
 """
 
 
@@ -42,6 +43,7 @@ def test_metrics_become_resources(folder: Path) -> None:
         "FEEDBACK_METRIC_LEVEL_CONVERSATION",
     )
     assert (stars["min"], stars["max"], stars["kind"]) == (1.0, 5.0, "FEEDBACK_METRIC_KIND_NUMBER")
+    assert left["goodChoices"] == ["bought"]
     assert (left["choices"], left["value"]) == (["bought", "gone"], {"unit": "EUR", "amounts": {"bought": 30.0}})
 
 
@@ -60,6 +62,10 @@ def test_what_no_value_means_is_false_of_a_boolean_and_said_of_a_number(folder: 
         ("min: 1, max: 5", "min: 1", "a number has a min and a max"),
         ("choices: [bought, gone], ", "", "a category has choices"),
         ("kind: boolean", "kind: boolean, choices: [a, b]", "a category has choices, and nothing else"),
+        ("good: [bought]", "good: [sold]", "good: sold is none of the choices"),
+        ("good: [bought]", "good: [bought, gone]", "good: has all choices"),
+        ("kind: boolean", "kind: boolean, good: [a]", "good: only categories have it"),
+        ("kind: category", "kind: category, optimise: max", "choices have no order; name the better ones in good"),
         ("of: -12.5", "of: {a: 1}", r"value.of is a map of choices for a category"),
         ("of: -12.5", "of: dear", "number"),
         ("kind: number", "kind: stars", "boolean"),
@@ -74,3 +80,12 @@ def test_what_is_no_metric_is_a_problem_at_its_line(folder: Path, right: str, wr
     problems = problems_of(folder, RIGHT + METRICS.replace(right, wrong))
 
     assert any(reported in problem[1] for problem in problems.values()), problems
+
+
+def test_a_category_with_good_choices_is_read_by_rollouts(file: Path) -> None:
+    text = file.read_text()
+    for old, new in rule("ended"):
+        text = text.replace(old, new)
+    file.write_text(text)
+
+    assert [*read_loop(file).rollouts["helpdesk"].abort.metrics] == ["ended"]

@@ -55,6 +55,18 @@ async def test_a_value_is_reported_with_its_score_weight_and_worth(reaction: Rea
     assert read.current == given.current
 
 
+@pytest.mark.parametrize(("choice", "score"), [("bought", 1.0), ("escalated", 0.0), ("gone", 1.0)])
+async def test_a_choice_has_a_score_where_the_category_says_which_are_good(choice: str, score: float) -> None:
+    harness = await declaring(metric(LEFT, good_choices=("bought", "gone"), value=None))
+
+    await harness.give(Reaction(metric="left", category=choice, inference="i1"))
+
+    [recorded] = harness.feedback.published
+    assert isinstance(recorded, FeedbackWasRecorded)
+    assert recorded.measure == Measure(score=score)
+    assert (await harness.declare.get(ADA, "left")).good_choices == ("bought", "gone")
+
+
 async def test_an_event_has_what_a_value_means_and_nothing_of_it_where_nothing_is_declared() -> None:
     harness = await declaring()
     given, rated = await harness.give(FLAG), await harness.give(rating(0.5))

@@ -267,7 +267,7 @@ async def test_a_metric_that_matures_after_steps_have_ended_is_refused(
 
 
 class Metrics(pb_grpc.FeedbackMetricServiceServicer):
-    """Feedback with four metrics, of which one compares answers."""
+    """Feedback with five metrics, of which two compare answers."""
 
     def __init__(self) -> None:
         kind, level, optimise = "FEEDBACK_METRIC_KIND_", "FEEDBACK_METRIC_LEVEL_", "FEEDBACK_METRIC_OPTIMISE_"
@@ -286,6 +286,8 @@ class Metrics(pb_grpc.FeedbackMetricServiceServicer):
             )
             for name, (of, at, way) in declared.items()
         }
+        category = self.found["outcome"].kind
+        self.found["ended"] = feedback_metric_pb2.FeedbackMetric(id="ended", kind=category, good_choices=["bought"])
         self.found["reopened"].matures_after.FromTimedelta(timedelta(days=7))
 
     async def GetFeedbackMetric(  # noqa: N802 - the contract's name
@@ -315,8 +317,11 @@ async def feedback() -> AsyncIterator[FeedbackMetrics]:
 @pytest.mark.parametrize(
     ("metric", "text"),
     [
-        ("bought", "is bought, which the project does not declare; it declares reopened, outcome, solved, copied"),
-        ("outcome", "is outcome, a category, of which no choice is better: name a boolean or a number"),
+        (
+            "bought",
+            "is bought, which the project does not declare; it declares reopened, outcome, solved, copied, ended",
+        ),
+        ("outcome", "is outcome, a category, of which no choice is better: name its good_choices"),
         ("solved", "is solved, which is about conversations: a rollout compares answers"),
         ("copied", "is copied, of which no value is better: set its optimise to max or min"),
     ],
@@ -325,6 +330,7 @@ async def test_a_metric_by_which_no_answers_are_compared_is_refused_with_what_is
     feedback: FeedbackMetrics, metric: str, text: str
 ) -> None:
     assert await feedback.check(ADA, "reopened", field="f") == timedelta(days=7)
+    assert await feedback.check(ADA, "ended", field="f") == timedelta(), "a category with good choices"
 
     with pytest.raises(InvalidInput) as refused:
         await feedback.check(ADA, metric, field="rollout_policy.abort.metrics[0].metric")

@@ -46,6 +46,9 @@ class Metric(Declared):
         StrictBool | Amount | None, Field(description="false by default; of a number it has to be said")
     ] = None
     choices: list[Slug] = Field(default_factory=list, max_length=50)
+    good: list[Slug] = Field(
+        default_factory=list, max_length=50, description="of a category: the choices that are better than the others"
+    )
     value: BusinessValue | None = None
     weights: Weights = Weights()
 
@@ -55,18 +58,24 @@ class Metric(Declared):
         if {self.min is None, self.max is None} != {not number}:
             message = "a number has a min and a max, and nothing else has one"
             raise ValueError(message)
-        if category != bool(self.choices):
-            message = "a category has choices, and nothing else has them"
-            raise ValueError(message)
-        if problem := self._maturity_problem():
+        if problem := self._choice_problem() or self._maturity_problem():
             raise ValueError(problem)
-        if category and self.optimise != "none":
-            message = f"optimise: {self.optimise}: no choice of a category is better than another"
-            raise ValueError(message)
         if self.value is not None and category != isinstance(self.value.of, dict):
             message = "value.of is a map of choices for a category, and one number for anything else"
             raise ValueError(message)
         return self
+
+    def _choice_problem(self) -> str:
+        category, unknown = self.kind == "category", [each for each in self.good if each not in self.choices]
+        if category != bool(self.choices):
+            return "a category has choices, and nothing else has them"
+        if category and self.optimise != "none":
+            return f"optimise: {self.optimise}: choices have no order; name the better ones in good"
+        if unknown:
+            return f"good: {unknown[0]} is none of the choices" if category else "good: only categories have it"
+        if self.good and set(self.good) >= set(self.choices):
+            return "good: has all choices; leave out those that are not better"
+        return ""
 
     def _maturity_problem(self) -> str:
         is_number = self.kind == "number"
@@ -94,6 +103,7 @@ def metric_resource(name: str, part: Metric, labels: dict[str, str]) -> Desired:
         min=part.min,
         max=part.max,
         choices=part.choices,
+        good_choices=part.good,
         matures_after=duration_of(part.matures_after),
         absent=part.absent is True,
         absent_number=part.absent if part.kind == "number" else None,

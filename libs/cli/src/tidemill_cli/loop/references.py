@@ -332,11 +332,9 @@ def _metric_problems(document: Document, loop: Loop, name: str) -> Iterator[Prob
         where = ("rollouts", name, "abort", "metrics", metric)
         if declared.level == "conversation":
             yield document.problem(where, f"{metric} is about conversations, and a rollout compares answers")
-        elif declared.optimise == "none":
-            better = (
-                "no choice of a category is" if declared.kind == "category" else "say optimise: max or min where it is"
-            )
-            yield document.problem(where, f"no value of {metric} is better than another: {better}")
+        elif declared.optimise == "none" and not declared.good:
+            better = "good: [CHOICE]" if declared.kind == "category" else "optimise: max or min"
+            yield document.problem(where, f"no value of {metric} is better than another: say {better} where it is")
         elif problem := _maturity_problem(loop.rollouts[name], metric, declared.matures_after):
             yield document.problem(where, problem)
 

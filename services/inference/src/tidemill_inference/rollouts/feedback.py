@@ -46,7 +46,7 @@ def _problem(metric: metrics.FeedbackMetric) -> str:
     if metric.level == metrics.FEEDBACK_METRIC_LEVEL_CONVERSATION:
         return "which is about conversations: a rollout compares answers, so name a metric of level inference"
     if metric.kind == metrics.FEEDBACK_METRIC_KIND_CATEGORY:
-        return "a category, of which no choice is better: name a boolean or a number"
+        return "" if metric.good_choices else "a category, of which no choice is better: name its good_choices"
     if metric.optimise not in {metrics.FEEDBACK_METRIC_OPTIMISE_MAX, metrics.FEEDBACK_METRIC_OPTIMISE_MIN}:
         return "of which no value is better: set its optimise to max or min"
     return ""

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/feedback/v1/feedback_metric.proto\x12\x14tidemill.feedback.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x05\n\x0e\x46\x65\x65\x64\x62\x61\x63kMetric\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12@\n\x06labels\x18\x05 \x03(\x0b\x32\x30.tidemill.feedback.v1.FeedbackMetric.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x04kind\x18\x08 \x01(\x0e\x32(.tidemill.feedback.v1.FeedbackMetricKind\x12>\n\x08optimise\x18\t \x01(\x0e\x32,.tidemill.feedback.v1.FeedbackMetricOptimise\x12\x10\n\x03min\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x0c \x03(\t\x12\x38\n\x05value\x18\r \x01(\x0b\x32).tidemill.feedback.v1.FeedbackMetricValue\x12<\n\x07weights\x18\x0e \x01(\x0b\x32+.tidemill.feedback.v1.FeedbackMetricWeights\x12\x38\n\x05level\x18\x0f \x01(\x0e\x32).tidemill.feedback.v1.FeedbackMetricLevel\x12\x30\n\rmatures_after\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x61\x62sent\x18\x11 \x01(\x08\x12\x1a\n\rabsent_number\x18\x12 \x01(\x01H\x02\x88\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04_minB\x06\n\x04_maxB\x10\n\x0e_absent_number\"\xbc\x01\n\x13\x46\x65\x65\x64\x62\x61\x63kMetricValue\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x13\n\x06\x61mount\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12G\n\x07\x61mounts\x18\x03 \x03(\x0b\x32\x36.tidemill.feedback.v1.FeedbackMetricValue.AmountsEntry\x1a.\n\x0c\x41mountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\t\n\x07_amount\"u\n\x15\x46\x65\x65\x64\x62\x61\x63kMetricWeights\x12\x11\n\x04user\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08reviewer\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05judge\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x07\n\x05_userB\x0b\n\t_reviewerB\x08\n\x06_judge*\xa0\x01\n\x12\x46\x65\x65\x64\x62\x61\x63kMetricKind\x12$\n FEEDBACK_METRIC_KIND_UNSPECIFIED\x10\x00\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_METRIC_KIND_BOOLEAN\x10\x01\x12\x1f\n\x1b\x46\x45\x45\x44\x42\x41\x43K_METRIC_KIND_NUMBER\x10\x02\x12!\n\x1d\x46\x45\x45\x44\x42\x41\x43K_METRIC_KIND_CATEGORY\x10\x03*\x89\x01\n\x13\x46\x65\x65\x64\x62\x61\x63kMetricLevel\x12%\n!FEEDBACK_METRIC_LEVEL_UNSPECIFIED\x10\x00\x12#\n\x1f\x46\x45\x45\x44\x42\x41\x43K_METRIC_LEVEL_INFERENCE\x10\x01\x12&\n\"FEEDBACK_METRIC_LEVEL_CONVERSATION\x10\x02*\xa9\x01\n\x16\x46\x65\x65\x64\x62\x61\x63kMetricOptimise\x12(\n$FEEDBACK_METRIC_OPTIMISE_UNSPECIFIED\x10\x00\x12!\n\x1d\x46\x45\x45\x44\x42\x41\x43K_METRIC_OPTIMISE_NONE\x10\x01\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_METRIC_OPTIMISE_MAX\x10\x02\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_METRIC_OPTIMISE_MIN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/feedback/v1/feedback_metric.proto\x12\x14tidemill.feedback.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x06\n\x0e\x46\x65\x65\x64\x62\x61\x63kMetric\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12@\n\x06labels\x18\x05 \x03(\x0b\x32\x30.tidemill.feedback.v1.FeedbackMetric.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x04kind\x18\x08 \x01(\x0e\x32(.tidemill.feedback.v1.FeedbackMetricKind\x12>\n\x08optimise\x18\t \x01(\x0e\x32,.tidemill.feedback.v1.FeedbackMetricOptimise\x12\x10\n\x03min\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x0c \x03(\t\x12\x38\n\x05value\x18\r \x01(\x0b\x32).tidemill.feedback.v1.FeedbackMetricValue\x12<\n\x07weights\x18\x0e \x01(\x0b\x32+.tidemill.feedback.v1.FeedbackMetricWeights\x12\x38\n\x05level\x18\x0f \x01(\x0e\x32).tidemill.feedback.v1.FeedbackMetricLevel\x12\x30\n\rmatures_after\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x61\x62sent\x18\x11 \x01(\x08\x12\x1a\n\rabsent_number\x18\x12 \x01(\x01H\x02\x88\x01\x01\x12\x14\n\x0cgood_choices\x18\x13 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04_minB\x06\n\x04_maxB\x10\n\x0e_absent_number\"\xbc\x01\n\x13\x46\x65\x65\x64\x62\x61\x63kMetricValue\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x13\n\x06\x61mount\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12G\n\x07\x61mounts\x18\x03 \x03(\x0b\x32\x36.tidemill.feedback.v1.FeedbackMetricValue.AmountsEntry\x1a.\n\x0c\x41mountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\t\n\x07_amount\"u\n\x15\x46\x65\x65\x64\x62\x61\x63kMetricWeights\x12\x11\n\x04user\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08reviewer\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05judge\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x07\n\x05_userB\x0b\n\t_reviewerB\x08\n\x06_judge*\xa0\x01\n\x12\x46\x65\x65\x64\x62\x61\x63kMetricKind\x12$\n FEEDBACK_METRIC_KIND_UNSPECIFIED\x10\x00\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_METRIC_KIND_BOOLEAN\x10\x01\x12\x1f\n\x1b\x46\x45\x45\x44\x42\x41\x43K_METRIC_KIND_NUMBER\x10\x02\x12!\n\x1d\x46\x45\x45\x44\x42\x41\x43K_METRIC_KIND_CATEGORY\x10\x03*\x89\x01\n\x13\x46\x65\x65\x64\x62\x61\x63kMetricLevel\x12%\n!FEEDBACK_METRIC_LEVEL_UNSPECIFIED\x10\x00\x12#\n\x1f\x46\x45\x45\x44\x42\x41\x43K_METRIC_LEVEL_INFERENCE\x10\x01\x12&\n\"FEEDBACK_METRIC_LEVEL_CONVERSATION\x10\x02*\xa9\x01\n\x16\x46\x65\x65\x64\x62\x61\x63kMetricOptimise\x12(\n$FEEDBACK_METRIC_OPTIMISE_UNSPECIFIED\x10\x00\x12!\n\x1d\x46\x45\x45\x44\x42\x41\x43K_METRIC_OPTIMISE_NONE\x10\x01\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_METRIC_OPTIMISE_MAX\x10\x02\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_METRIC_OPTIMISE_MIN\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,20 +37,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEEDBACKMETRIC_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_FEEDBACKMETRICVALUE_AMOUNTSENTRY']._loaded_options = None
   _globals['_FEEDBACKMETRICVALUE_AMOUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_FEEDBACKMETRICKIND']._serialized_start=1209
-  _globals['_FEEDBACKMETRICKIND']._serialized_end=1369
-  _globals['_FEEDBACKMETRICLEVEL']._serialized_start=1372
-  _globals['_FEEDBACKMETRICLEVEL']._serialized_end=1509
-  _globals['_FEEDBACKMETRICOPTIMISE']._serialized_start=1512
-  _globals['_FEEDBACKMETRICOPTIMISE']._serialized_end=1681
+  _globals['_FEEDBACKMETRICKIND']._serialized_start=1231
+  _globals['_FEEDBACKMETRICKIND']._serialized_end=1391
+  _globals['_FEEDBACKMETRICLEVEL']._serialized_start=1394
+  _globals['_FEEDBACKMETRICLEVEL']._serialized_end=1531
+  _globals['_FEEDBACKMETRICOPTIMISE']._serialized_start=1534
+  _globals['_FEEDBACKMETRICOPTIMISE']._serialized_end=1703
   _globals['_FEEDBACKMETRIC']._serialized_start=134
-  _globals['_FEEDBACKMETRIC']._serialized_end=896
-  _globals['_FEEDBACKMETRIC_LABELSENTRY']._serialized_start=817
-  _globals['_FEEDBACKMETRIC_LABELSENTRY']._serialized_end=862
-  _globals['_FEEDBACKMETRICVALUE']._serialized_start=899
-  _globals['_FEEDBACKMETRICVALUE']._serialized_end=1087
-  _globals['_FEEDBACKMETRICVALUE_AMOUNTSENTRY']._serialized_start=1030
-  _globals['_FEEDBACKMETRICVALUE_AMOUNTSENTRY']._serialized_end=1076
-  _globals['_FEEDBACKMETRICWEIGHTS']._serialized_start=1089
-  _globals['_FEEDBACKMETRICWEIGHTS']._serialized_end=1206
+  _globals['_FEEDBACKMETRIC']._serialized_end=918
+  _globals['_FEEDBACKMETRIC_LABELSENTRY']._serialized_start=839
+  _globals['_FEEDBACKMETRIC_LABELSENTRY']._serialized_end=884
+  _globals['_FEEDBACKMETRICVALUE']._serialized_start=921
+  _globals['_FEEDBACKMETRICVALUE']._serialized_end=1109
+  _globals['_FEEDBACKMETRICVALUE_AMOUNTSENTRY']._serialized_start=1052
+  _globals['_FEEDBACKMETRICVALUE_AMOUNTSENTRY']._serialized_end=1098
+  _globals['_FEEDBACKMETRICWEIGHTS']._serialized_start=1111
+  _globals['_FEEDBACKMETRICWEIGHTS']._serialized_end=1228
 # @@protoc_insertion_point(module_scope)

@@ -82,7 +82,7 @@ class _FeedbackMetricOptimiseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper
     FEEDBACK_METRIC_OPTIMISE_UNSPECIFIED: _FeedbackMetricOptimise.ValueType  # 0
     """FEEDBACK_METRIC_OPTIMISE_UNSPECIFIED: none."""
     FEEDBACK_METRIC_OPTIMISE_NONE: _FeedbackMetricOptimise.ValueType  # 1
-    """FEEDBACK_METRIC_OPTIMISE_NONE: no value is better than another, as of categories."""
+    """FEEDBACK_METRIC_OPTIMISE_NONE: no value is better than another; of categories `good_choices` says which are."""
     FEEDBACK_METRIC_OPTIMISE_MAX: _FeedbackMetricOptimise.ValueType  # 2
     """FEEDBACK_METRIC_OPTIMISE_MAX: true, or the highest number."""
     FEEDBACK_METRIC_OPTIMISE_MIN: _FeedbackMetricOptimise.ValueType  # 3
@@ -94,7 +94,7 @@ class FeedbackMetricOptimise(_FeedbackMetricOptimise, metaclass=_FeedbackMetricO
 FEEDBACK_METRIC_OPTIMISE_UNSPECIFIED: FeedbackMetricOptimise.ValueType  # 0
 """FEEDBACK_METRIC_OPTIMISE_UNSPECIFIED: none."""
 FEEDBACK_METRIC_OPTIMISE_NONE: FeedbackMetricOptimise.ValueType  # 1
-"""FEEDBACK_METRIC_OPTIMISE_NONE: no value is better than another, as of categories."""
+"""FEEDBACK_METRIC_OPTIMISE_NONE: no value is better than another; of categories `good_choices` says which are."""
 FEEDBACK_METRIC_OPTIMISE_MAX: FeedbackMetricOptimise.ValueType  # 2
 """FEEDBACK_METRIC_OPTIMISE_MAX: true, or the highest number."""
 FEEDBACK_METRIC_OPTIMISE_MIN: FeedbackMetricOptimise.ValueType  # 3
@@ -147,6 +147,7 @@ class FeedbackMetric(_message.Message):
     MATURES_AFTER_FIELD_NUMBER: _builtins.int
     ABSENT_FIELD_NUMBER: _builtins.int
     ABSENT_NUMBER_FIELD_NUMBER: _builtins.int
+    GOOD_CHOICES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project, and the `metric` of its feedback."""
     project: _builtins.str
@@ -199,6 +200,12 @@ class FeedbackMetric(_message.Message):
         `absent_number`, is the value.
         """
 
+    @_builtins.property
+    def good_choices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Of a category: the choices that are better than the others. A value's score is 1 for these and 0 for others, so
+        that rollouts and experiments compare their share. Without any, no choice is better than another.
+        """
+
     def __init__(
         self,
         *,
@@ -220,10 +227,11 @@ class FeedbackMetric(_message.Message):
         matures_after: _duration_pb2.Duration | None = ...,
         absent: _builtins.bool = ...,
         absent_number: _builtins.float | None = ...,
+        good_choices: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_absent_number", b"_absent_number", "_max", b"_max", "_min", b"_min", "absent_number", b"absent_number", "create_time", b"create_time", "matures_after", b"matures_after", "max", b"max", "min", b"min", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_absent_number", b"_absent_number", "_max", b"_max", "_min", b"_min", "absent", b"absent", "absent_number", b"absent_number", "choices", b"choices", "create_time", b"create_time", "etag", b"etag", "id", b"id", "kind", b"kind", "labels", b"labels", "level", b"level", "matures_after", b"matures_after", "max", b"max", "min", b"min", "optimise", b"optimise", "project", b"project", "seq", b"seq", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_absent_number", b"_absent_number", "_max", b"_max", "_min", b"_min", "absent", b"absent", "absent_number", b"absent_number", "choices", b"choices", "create_time", b"create_time", "etag", b"etag", "good_choices", b"good_choices", "id", b"id", "kind", b"kind", "labels", b"labels", "level", b"level", "matures_after", b"matures_after", "max", b"max", "min", b"min", "optimise", b"optimise", "project", b"project", "seq", b"seq", "update_time", b"update_time", "value", b"value", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__absent_number: _TypeAlias = _typing.Literal["absent_number"]  # noqa: Y015
     _WhichOneofArgType__absent_number: _TypeAlias = _typing.Literal["_absent_number", b"_absent_number"]  # noqa: Y015

@@ -82,8 +82,8 @@ class Value:
 class Measure:
     """What a value means by its metric, as that was declared when the value was given.
 
-    `value` is None for a category, `score` (0 worst, 1 best) where no value is better, `business_value` where nothing
-    is declared.
+    `value` is None for a category, `score` (0 worst, 1 best; of good choices 1, of others 0) where no value is better,
+    `business_value` where nothing is declared.
     """
 
     value: float | None = None
@@ -105,6 +105,8 @@ class FeedbackMetric(Aggregate):
     min: float | None = None
     max: float | None = None
     choices: tuple[str, ...] = ()
+    good_choices: tuple[str, ...] = ()
+    """Of a category: those that are better than the others."""
     matures_after: timedelta | None = None
     absent: bool = False
     """What no value of a boolean means once it has matured."""
@@ -144,7 +146,7 @@ class FeedbackMetric(Aggregate):
         worth = self.value
         return Measure(
             value=value,
-            score=self._score(value),
+            score=self._score(value) if given.category is None else self._score_of(given.category),
             weight=self.weights.of(rater),
             business_value=None if worth is None else _worth(worth, value, given.category),
             unit="" if worth is None else worth.unit,
@@ -161,6 +163,9 @@ class FeedbackMetric(Aggregate):
         if self.min is not None and self.max is not None:
             value = min(1.0, max(0.0, (value - self.min) / (self.max - self.min)))
         return value if self.optimise is Optimise.MAX else 1.0 - value
+
+    def _score_of(self, category: str) -> float | None:
+        return float(category in self.good_choices) if self.good_choices else None
 
     def _violations(self) -> Iterator[Violation]:
         yield from slug_violations("metric.id", self.id)
@@ -219,13 +224,29 @@ class FeedbackMetric(Aggregate):
         elif self.min is not None and self.max is not None and not self.min <= number <= self.max:
             yield Violation("metric.absent_number", f"is {number!r}; {bounds}")
 
+    def _good_violations(self) -> Iterator[Violation]:
+        for index, choice in enumerate(self.good_choices[: MAX_CHOICES + 1]):
+            place = f"metric.good_choices[{index}]"
+            if choice not in self.choices:
+                text = f"is {choice[:80]!r}, which is none of the choices, {', '.join(self.choices)[:400]}"
+                yield Violation(place, text)
+            elif choice in self.good_choices[:index]:
+                yield Violation(place, f"is {choice!r}, which is there twice: leave one out")
+        if self.good_choices and set(self.choices) <= set(self.good_choices):
+            yield Violation("metric.good_choices", "has all choices: leave out those that are not better")
+
     def _choice_violations(self) -> Iterator[Violation]:
         if self.kind is not MetricKind.CATEGORY:
-            if self.choices:
-                yield Violation("metric.choices", f"is set, and a {self.kind.value} has none: leave it out")
+            for name, choices in {"choices": self.choices, "good_choices": self.good_choices}.items():
+                if choices:
+                    yield Violation(f"metric.{name}", f"is set, and a {self.kind.value} has none: leave it out")
             return
         if self.optimise is not Optimise.NONE:
-            yield Violation("metric.optimise", f"is {self.optimise.value}; no choice of a category is better: use none")
+            text = (
+                f"is {self.optimise.value}; choices have no order: use none, and name the better ones in good_choices"
+            )
+            yield Violation("metric.optimise", text)
+        yield from self._good_violations()
         distinct = len(set(self.choices))
         if distinct != len(self.choices) or not MIN_CHOICES <= distinct <= MAX_CHOICES:
             text = f"has {len(self.choices)} choices, {distinct} of them distinct; name {MIN_CHOICES} to {MAX_CHOICES}"
