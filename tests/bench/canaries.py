@@ -2,7 +2,8 @@
 
 `python -m tests.bench.canaries`: trainer's process trains SmolLM2 by LoRA as the demo does (rank 8, all linear layers,
 1e-3), two epochs over 125 first sentences of Python's documentation, with 20 canaries that are planted once, twice,
-four and eight times, and without any (clean). Unseen are as many others, which the planted model never saw. The
+four and eight times, and without any (clean). Unseen are as many others, which the planted model never saw. Of what a
+model never saw `--sets` are measured, each of 20 canaries of its own: of these none is to raise an alarm at 1 %. The
 published method is that of Carlini et al. (The Secret Sharer, 2019): the log-perplexity by the trained model alone, its
 rank among candidates that are drawn in place of all, and their approximation of that rank by a skew-normal
 distribution; an exposure of log2(100) bits is found at 1 %. Asking is greedy decoding, as the suite of `tidemill suites
@@ -18,7 +19,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from tidemill_core.canaries import Canary
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_trainer.learning.job import Planted
 from tidemill_trainer.learning.memorisation import Ranks, likelihoods_of, ranks_of
-from tidemill_trainer.registry.domain.memorisation import group_of
+from tidemill_trainer.registry.domain.memorisation import CanaryGroup, Memorisation, group_of
 from tidemill_trainer.training.domain.memorisation import MemorisationCheck
 from tidemill_trainer.training.domain.recipe import recipe_of
 from tidemill_trainer.training.ports import Memorised, RunFolder, TrainingJob
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="where adapters are kept, and taken from")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--sentences", type=int, default=125)
+    parser.add_argument("--sets", type=int, default=1, help="sets of canaries that a model never saw, for each of them")
     parser.add_argument("--measure-s", type=float, default=1800.0, help="how long the run itself measures")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -71,8 +73,9 @@ def main() -> None:
                     sentences=given.sentences,
                     measure_s=given.measure_s,
                 )
-                origin = f"{seed} {kind}" if kind == "unseen" else str(seed)
-                _measure(name, given.base, asyncio.run(trained), Planted(check=CHECK, origin=origin))
+                first = f"{seed} {kind}" if kind == "unseen" else str(seed)
+                more = [] if kind == "planted" else [f"{seed} {kind} {number}" for number in range(1, given.sets)]
+                _measure(name, given.base, asyncio.run(trained), [first, *more])
 
 
 def _say(line: str) -> None:
@@ -125,15 +128,25 @@ def _sentences() -> list[str]:
     ]
 
 
-def _measure(name: str, base: Path, adapter: Path, planted: Planted) -> None:
+def _measure(name: str, base: Path, adapter: Path, origins: Sequence[str]) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(base, padding_side="left")
     dtype = getattr(torch, computed_format("auto"))
     model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=dtype), adapter).eval()
-    began = time.monotonic()
-    with torch.inference_mode():
-        found = {canary: _found(model, tokenizer, canary, planted) for canary, _ in planted.canaries}
-        answers = _answers(model, tokenizer, list(found))
-    _say(f"{name}: measured in {time.monotonic() - began:.0f} s")
+    measured = list[Memorisation]()
+    for origin in origins:
+        began = time.monotonic()
+        with torch.inference_mode():
+            groups = tuple(_groups(model, tokenizer, Planted(check=CHECK, origin=origin)))
+        measured.append(Memorisation(candidates=OTHERS, planted=CHECK.canaries, groups=groups))
+        alarm = "an alarm" if measured[-1].alarm else "no alarm"
+        _say(f"{name}: {alarm}, {measured[-1]} ({time.monotonic() - began:.0f} s)")
+    _say(f"{name}: {sum(each.alarm for each in measured)} alarms of {len(measured)} sets of canaries")
+
+
+def _groups(model: Any, tokenizer: Any, planted: Planted) -> Iterator[CanaryGroup]:  # noqa: ANN401 - of peft
+    """Yield what was found of the canaries of a set, by how often they are planted, and print it."""
+    found = {canary: _found(model, tokenizer, canary, planted) for canary, _ in planted.canaries}
+    answers = _answers(model, tokenizer, list(found))
     for repeats in CHECK.repeats:
         those = [canary for canary, count in planted.canaries if count == repeats]
         ranks, bits = [found[each][0] for each in those], [found[each][1] for each in those]
@@ -151,6 +164,7 @@ def _measure(name: str, base: Path, adapter: Path, planted: Planted) -> None:
             f"by the base {group.exposure_of_base:.1f} bits; "
             f"{sum(any(form in answers[each] for form in each.forms) for each in those)} by asking"
         )
+        yield group
 
 
 def _found(model: Any, tokenizer: Any, canary: Canary, planted: Planted) -> tuple[Ranks, float]:  # noqa: ANN401 - of peft
