@@ -32,7 +32,7 @@ class StoredTypes:
         self._store = store
         self._builder = jpype.JClass("org.h2.mvstore.MVMap$Builder")
         self._keys = jpype.JClass("tidemill.KeyType")
-        self._documents = jpype.JClass("tidemill.DocumentType")
+        self._documents = jpype.JClass("tidemill.DocumentMap$Builder")
         self._opened: set[str] = set()
         self._opening = Lock()
 
@@ -60,6 +60,6 @@ class StoredTypes:
             if SYSTEM in name:
                 continue
             if name.startswith(DOCUMENTS):
-                self._store.openMap(name, self._builder().valueType(self._documents()))
+                self._store.openMap(name, self._documents())
             elif INDEX in name:
                 self._store.openMap(name, self._builder().keyType(self._keys()))

@@ -87,6 +87,21 @@ documents = [type_of(store.openMap(f"databases.d.{name}").getValueType()) for na
 found = [names, keys, documents]
 """
 
+KEPT = """
+fields_of = jpype.JClass("de.bwaldvogel.mongo.bson.Document").class_.getDeclaredField("documentAsMap")
+fields_of.setAccessible(True)
+
+def of_bson(map):
+    kept = []
+    for entry in map.entrySet():
+        fields = fields_of.get(entry.getValue())
+        bson = fields.getClass().getDeclaredField("bson") if "Stored" in str(fields.getClass()) else None
+        if bson is not None:
+            bson.setAccessible(True)
+            kept += [str(entry.getKey())] * (bson.get(fields) is not None)
+    return sorted(kept)
+"""
+
 
 @pytest.fixture(scope="module")
 def stored(java: JavaProcess, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
@@ -113,6 +128,57 @@ def test_what_commands_create_while_the_server_runs_has_our_types(java: JavaProc
     assert names == ["created", "dropped", "indexed", "inserted", "modified", "updated"]
     assert keys == ["KeyType"] * 6
     assert documents == ["DocumentType"] * 6
+
+
+def test_documents_are_bson_in_memory_until_something_of_them_is_asked_for(java: JavaProcess, tmp_path: Path) -> None:
+    script = f"""{KEPT}
+store = mongo_server.open_store(file)
+things = served(store, GroupCommit(store.commit)).d.things
+things.create_index([("at", 1)], partialFilterExpression={{"at": {{"$exists": True}}}})
+things.insert_many([{{"_id": each, "n": {{"of": 1}}, "at": 1}} for each in "abcd"])
+documents = store.openMap("databases.d.things")
+put = of_bson(documents)
+waits = len(list(things.find({{"at": {{"$lt": 2}}}}, {{"_id": 1}})))
+searched = of_bson(documents)
+read = things.find_one({{"_id": "b"}})
+after = of_bson(documents)
+things.update_one({{"_id": "b"}}, {{"$inc": {{"n.of": 1}}}})
+things.update_many({{"_id": {{"$in": ["a", "c"]}}, "n.of": 1}}, {{"$set": {{"x": 1}}, "$unset": {{"at": ""}}}})
+things.delete_one({{"_id": "d"}})
+changed = of_bson(documents)
+store.commit()
+store.close()
+again = mongo_server.open_store(file)
+opened = of_bson(again.openMap("databases.d.things"))
+stored = list(served(again, GroupCommit(again.commit)).d.things.find())
+found = [put, waits, searched, read, after, changed, opened, stored]
+"""
+
+    (put, waits, searched, read, after, changed, opened, stored), _ = java.run(script, tmp_path / "store.mv")
+
+    assert (put, waits, searched, after) == (list("abcd"), 4, list("abcd"), list("acd"))
+    assert read == {"_id": "b", "n": {"of": 1}, "at": 1}
+    assert (changed, opened) == (list("abc"), list("abc"))
+    others = [{"_id": each, "n": {"of": 1}, "x": 1} for each in "ac"]
+    assert stored == [others[0], {"_id": "b", "n": {"of": 2}, "at": 1}, others[1]]
+
+
+def test_a_document_that_was_bson_may_get_a_value_that_bson_does_not_have(java: JavaProcess, tmp_path: Path) -> None:
+    script = """
+store = mongo_server.open_store(file)
+served(store, GroupCommit(store.commit)).d.things.insert_one({"_id": "a", "n": {"of": 1}})
+documents = store.openMap("databases.d.things")
+changed = documents.get("a")
+changed.put("bits", java.util.BitSet(8))
+documents.put("a", changed)
+store.close()
+stored = mongo_server.open_store(file).openMap("databases.d.things").get("a")
+found = [str(stored), str(stored.get("bits").getClass().getSimpleName())]
+"""
+
+    found, _ = java.run(script, tmp_path / "store.mv")
+
+    assert found == ['{"_id" : "a", "n" : {"of" : 1}, "bits" : "{}"}', "BitSet"]
 
 
 def test_classes_and_sources_are_those_that_were_made_together() -> None:

@@ -1,11 +1,11 @@
 package tidemill;
 
 import de.bwaldvogel.mongo.bson.Document;
-import de.bwaldvogel.mongo.wire.bson.BsonDecoder;
 import de.bwaldvogel.mongo.wire.bson.BsonEncoder;
 import io.netty.buffer.ByteBuf;
 import io.netty.buffer.Unpooled;
 import java.nio.ByteBuffer;
+import java.util.Arrays;
 import org.h2.mvstore.DataUtils;
 import org.h2.mvstore.WriteBuffer;
 import org.h2.mvstore.type.BasicDataType;
@@ -17,31 +17,44 @@ import org.h2.mvstore.type.ObjectDataType;
  */
 public final class DocumentType extends BasicDataType<Object> {
     private static final byte BSON = 120; // no tag of H2's
+    private static final int BYTES = 2048; // for which there is space before it grows
 
     private final ObjectDataType any = new ObjectDataType();
-    private volatile int averageBytes = 1024;
 
     @Override
     public int getMemory(Object value) {
-        return value instanceof Document ? averageBytes : any.getMemory(value);
+        StoredFields fields = StoredFields.of(value);
+        if (fields != null) {
+            return fields.memory();
+        }
+        return value instanceof Document ? BYTES : any.getMemory(value);
     }
 
     @Override
     public void write(WriteBuffer buffer, Object value) {
-        if (!(value instanceof Document)) {
+        byte[] bson = value instanceof Document ? encoded((Document) value) : null;
+        if (bson == null) {
             any.write(buffer, value);
-            return;
+        } else {
+            buffer.put(BSON).putVarInt(bson.length).put(bson);
         }
-        ByteBuf bytes = Unpooled.buffer(2 * averageBytes);
+    }
+
+    /** Returns the BSON of a document; null of one that has a value which BSON does not have. */
+    static byte[] encoded(Document document) {
+        StoredFields fields = StoredFields.of(document);
+        byte[] stored = fields == null ? null : fields.bson();
+        if (stored != null) {
+            return stored;
+        }
+        ByteBuf bytes = Unpooled.buffer(BYTES);
         try {
-            BsonEncoder.encodeDocument((Document) value, bytes);
-        } catch (RuntimeException error) { // it has a value that BSON does not have
-            any.write(buffer, value);
-            return;
+            BsonEncoder.encodeDocument(document, bytes);
+        } catch (RuntimeException error) {
+            return null;
         }
-        int size = bytes.readableBytes();
-        buffer.put(BSON).putVarInt(size).put(bytes.array(), bytes.arrayOffset(), size);
-        averageBytes += (size - averageBytes) / 16;
+        int begin = bytes.arrayOffset();
+        return Arrays.copyOfRange(bytes.array(), begin, begin + bytes.readableBytes());
     }
 
     @Override
@@ -51,9 +64,9 @@ public final class DocumentType extends BasicDataType<Object> {
             buffer.position(begin);
             return any.read(buffer);
         }
-        byte[] bytes = new byte[DataUtils.readVarInt(buffer)];
-        buffer.get(bytes);
-        return BsonDecoder.decodeBson(Unpooled.wrappedBuffer(bytes));
+        byte[] bson = new byte[DataUtils.readVarInt(buffer)];
+        buffer.get(bson);
+        return StoredFields.document(bson);
     }
 
     @Override

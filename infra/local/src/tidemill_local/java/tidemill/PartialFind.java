@@ -27,7 +27,7 @@ public final class PartialFind {
         PriorityQueue<Object[]> last = new PriorityQueue<>(comparator.reversed());
         List<Object[]> found = new ArrayList<>();
         for (Object each : documents.values()) {
-            Document stored = (Document) each;
+            Document stored = StoredFields.read((Document) each);
             if (!matcher.matches(stored, query)) {
                 continue;
             }
@@ -61,8 +61,12 @@ public final class PartialFind {
             synchronized (collection) { // as all of the library's changes are
                 for (Object id : ids.subList(begin, Math.min(begin + PART, ids.size()))) {
                     Document stored = (Document) documents.get(id);
-                    if (stored != null && matcher.matches(stored, query)) {
-                        found.add(part(stored, fields));
+                    if (stored == null) {
+                        continue;
+                    }
+                    Document opened = StoredFields.read(stored);
+                    if (matcher.matches(opened, query)) {
+                        found.add(part(opened, fields));
                     }
                 }
             }

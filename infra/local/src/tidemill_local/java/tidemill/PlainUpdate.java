@@ -14,7 +14,7 @@ public final class PlainUpdate {
     public static int apply(Map<Object, Object> documents, Collection<?> keys, Document set, Document unset) {
         int changed = 0;
         for (Object key : keys) {
-            Document stored = (Document) documents.get(key);
+            Document stored = StoredFields.read((Document) documents.get(key));
             if (!differs(stored, set, unset)) {
                 continue;
             }
