@@ -5,10 +5,13 @@ from random import Random
 
 import pytest
 
+from services.inference.tests.fakes import ADA
+from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
 from tidemill_inference.rollouts.domain.evidence import Bounds
 from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutStep
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason, StepCounts
 from tidemill_inference.rollouts.domain.times import Times, median_ratio, slower
+from tidemill_testkit.clocks import NOON
 
 STEP = RolloutStep(weight=50, requests=40, at_least=10)
 FAILS = AbortRules(error_rate_above=0.05)
@@ -111,6 +114,33 @@ def test_the_shares_of_a_user_count_by_all_of_the_users_times() -> None:
 
     assert slower(candidate, live, by=2.0) > 3.0
     assert slower(live, candidate, by=1.0) < 0.0
+
+
+async def test_an_answer_and_its_copy_are_of_who_asked_and_go_with_that_person() -> None:
+    harness = RolloutHarness()
+    await harness.is_rolling()
+    await harness.asks(2)
+    rollout = (await harness.rollout()).id
+
+    found = await harness.outcomes.of_step(ADA.project, rollout, 0)
+    assert sorted((each.variant, each.user) for each in found) == [
+        (variant, user) for variant in (CANDIDATE, LIVE) for user in ("u1", "u2")
+    ]
+    assert await harness.outcomes.of_end_user(ADA.project, "u1") == 2
+    assert {each.user for each in await harness.outcomes.of_step(ADA.project, rollout, 0)} == {"u2"}
+
+
+async def test_what_is_late_of_an_erased_user_is_not_kept_in_a_rollout() -> None:
+    harness = RolloutHarness()
+    await harness.is_rolling(step=1)
+    rollout = (await harness.rollout()).id
+    record = replace(harness.note, erased=harness.erased_end_users)
+    late = [replace(each, rollout=rollout) for each in side(LIVE, 2, 1)]
+    harness.erased[late[0].user] = NOON
+    for each in late:
+        await record(ADA.project, "helpdesk", each, asked_at=NOON)
+
+    assert [each.user for each in await harness.outcomes.of_step(ADA.project, rollout, 1)] == [late[1].user]
 
 
 def taken_back(seed: int, *, named: bool) -> bool:
