@@ -77,10 +77,10 @@ def folder_of(part: str) -> Path:
 
 
 def test_processes() -> int:
-    """Return how many processes run tests: two for each core, as far as the memory reaches, since tests often wait."""
+    """Return how many processes run tests: three for each core, as far as memory reaches, since tests often wait."""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1000**3
     capacity = int((memory_gb - MEMORY_OF_SERVERS_GB) / MEMORY_OF_PROCESS_GB)
-    return max(1, min(2 * cores(), capacity, MAX_TEST_PROCESSES))
+    return max(1, min(3 * cores(), capacity, MAX_TEST_PROCESSES))
 
 
 def cores() -> int:

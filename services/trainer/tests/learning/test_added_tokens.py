@@ -61,7 +61,9 @@ def test_what_is_made_reads_and_says_the_added_tokens_without_its_base(
     assert not list(made.glob("adapter*"))
 
 
-@EITHER_WAY
+@pytest.mark.parametrize(
+    "use_peft", [True, pytest.param(False, marks=pytest.mark.long)], ids=["adapter", "all weights"]
+)
 def test_a_killed_training_with_added_tokens_goes_on_to_the_same_model(
     tmp_path: Path, base: Path, *, use_peft: bool
 ) -> None:

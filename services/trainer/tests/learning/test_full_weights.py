@@ -154,12 +154,15 @@ def test_what_does_not_fit_is_refused_with_both_figures_and_names_an_adapter(tmp
 def test_checkpoints_and_weights_that_the_disk_has_no_place_for_are_refused_with_both_figures(
     tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch, *, total: int, reason: str
 ) -> None:
+    from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds of imports
+
     numbers = sum(tensor.numel() for tensor in tensors_in(base).values())
     needed = 3 * 12 * numbers + 4 * numbers
     monkeypatch.setattr("shutil.disk_usage", lambda _: Mock(free=needed - 1, total=total))
+    refused: Any = RecordedReports()
 
     with pytest.raises(TrainingStopped, match=rf"need {needed} bytes of disk, where .*({needed - 1}|1)") as stopped:
-        trained(full_job(tmp_path / "run", base), RecordedReports())
+        train(full_job(tmp_path / "run", base), refused)
     assert stopped.value.reason == reason
 
 

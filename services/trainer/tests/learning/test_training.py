@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.trainer.tests.learning.same_fits import same_fits
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_core.models.manifest import Manifest
 from tidemill_kit.models.numeric_format import NumericFormat
@@ -92,7 +93,8 @@ def job_in(  # noqa: PLR0913 - keyword-only, and each of another kind
 def trained(job: Job, reported: RecordedReports) -> str:
     from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds of imports
 
-    train(job, reported)  # type: ignore[arg-type] # it only reports
+    with same_fits():
+        train(job, reported)  # type: ignore[arg-type] # it only reports
     return Manifest.from_folder(Path(job.made)).digest
 
 
@@ -130,6 +132,7 @@ def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: 
     assert found == expected
     _fitted, begun = second.lines
     assert (begun["step"], begun["steps"], len(list(begun["losses"]))) == (5, 5, 5)
+    assert [path.parent.name for path in Path(job.folder).rglob("README.md")] == ["made"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 MARK = "complete.json"
 PREFIX = "checkpoint-"
@@ -22,6 +25,21 @@ def mark_complete(checkpoint: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(checkpoint / MARK)
+
+
+@contextmanager
+def without_cards(trainer: Any) -> Iterator[None]:  # noqa: ANN401 - of TRL
+    """Have no checkpoint of a block described: TRL and PEFT compile a template for each description."""
+    model = trainer.model
+    trainer.create_model_card = model.create_or_update_model_card = _describe_nothing
+    try:
+        yield
+    finally:
+        del trainer.create_model_card, model.create_or_update_model_card
+
+
+def _describe_nothing(*_: object, **__: object) -> None:
+    pass
 
 
 def last_complete(folder: Path) -> Path | None:

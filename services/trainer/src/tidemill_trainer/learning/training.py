@@ -26,7 +26,7 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 
 from tidemill_kit.models.numeric_format import computed_format
-from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_complete, processes_of
+from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_complete, processes_of, without_cards
 from tidemill_trainer.learning.environment import code_digest, processor_name
 from tidemill_trainer.learning.examples import AnyRow, labelled, read_examples, refuse_too_few, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
@@ -149,7 +149,8 @@ def _compute(job: Job, trainer: Trainer, reporter: "_ProgressReporter", checkpoi
     ignore: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model  # noqa: SLF001 - torch has no other way
     ignore(model, frozen)
     trainer.add_callback(reporter)
-    trainer.train(resume_from_checkpoint=checkpoint or None)
+    with without_cards(trainer):
+        trainer.train(resume_from_checkpoint=checkpoint or None)
 
 
 class _ProgressReporter(TrainerCallback):
