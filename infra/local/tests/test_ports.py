@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tidemill_local.errors import PortTaken, StackError
-from tidemill_local.ports import FIRST, LAST, check_not_lost, choose, is_free, requested
+from tidemill_local.ports import FIRST, LAST, Watch, choose, is_free, requested
 
 NAMES = ["kafka", "mongo"]
 
@@ -72,12 +72,22 @@ def test_a_port_that_another_process_took_after_it_was_chosen_is_refused() -> No
         port = taken.getsockname()[1]
         for pid in (0, program.pid):
             with pytest.raises(PortTaken, match=rf"Port {port} for s3\.master was taken .*: stop the stack and start"):
-                check_not_lost({"s3.master": port}, {"s3": pid})
+                Watch({"s3.master": port}).check({"s3": pid})
         program.kill()
 
 
 def test_a_port_that_its_own_program_listens_on_or_that_no_program_waits_for_is_not_lost() -> None:
     with socket.create_server(("127.0.0.1", 0)) as own:
         port = own.getsockname()[1]
-        check_not_lost({"mongo": port, "kafka": chosen()["kafka"]}, {"mongo": os.getpid(), "kafka": 0})
-        check_not_lost({"rag.grpc": port}, {"mongo": 0})
+        watch = Watch({"mongo": port, "kafka": chosen()["kafka"], "rag.grpc": port})
+        watch.check({"mongo": os.getpid(), "kafka": 0})
+        watch.check({"mongo": os.getpid()})
+
+
+def test_a_port_is_asked_about_again_once_its_program_has_another_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        port = own.getsockname()[1]
+        watch = Watch({"mongo": port})
+        watch.check({"mongo": os.getpid()})
+        with pytest.raises(PortTaken):
+            watch.check({"mongo": 0})

@@ -74,23 +74,36 @@ def choose(
     return chosen
 
 
-def check_not_lost(chosen: Mapping[str, int], pids: Mapping[str, int]) -> None:
-    """Refuse ports that were free when they were chosen, and that other processes listen on since.
+class Watch:
+    """Refuses ports that were free when they were chosen, and that other processes listen on since.
 
-    `pids` are the first processes of programs, 0 where one does not run; the port `s3.master` is the program `s3`'s.
-
-    Raises:
-        PortTaken: a program cannot listen on one of its ports.
+    Who listens is read from all processes: of a port that its own program has it is asked once.
     """
-    for name, port in chosen.items():
-        pid = pids.get(name.partition(".")[0])
-        # Asked again behind it: the program itself may have listened, and ended, in between.
-        if pid is not None and not is_free(port) and not _listens(pid, port) and not is_free(port):
-            message = (
-                f"Port {port} for {name} was taken by another process after it was chosen: stop the stack and start it"
-                " again, which chooses another one."
-            )
-            raise PortTaken(message)
+
+    def __init__(self, chosen: Mapping[str, int]) -> None:
+        """Watch these ports; the port `s3.master` is the program `s3`'s."""
+        self._chosen = chosen
+        self._held = set[tuple[str, int]]()
+        """Ports by their name, each with the process of the program that has it."""
+
+    def check(self, pids: Mapping[str, int]) -> None:
+        """Check the ports of programs by their first processes, 0 where one does not run.
+
+        Raises:
+            PortTaken: a program cannot listen on one of its ports.
+        """
+        for name, port in self._chosen.items():
+            pid = pids.get(name.partition(".")[0])
+            if pid is None or (name, pid) in self._held or is_free(port):
+                continue
+            if _listens(pid, port):
+                self._held.add((name, pid))
+            elif not is_free(port):  # asked again: the program itself may have listened, and ended, in between
+                message = (
+                    f"Port {port} for {name} was taken by another process after it was chosen: stop the stack and start"
+                    " it again, which chooses another one."
+                )
+                raise PortTaken(message)
 
 
 def _listens(pid: int, port: int) -> bool:

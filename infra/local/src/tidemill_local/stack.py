@@ -192,6 +192,7 @@ class LocalStack:
         for name in names:
             self._supervisor.run(group, name)
         endpoints = _endpoints(addresses(self._folder, self._choices()))
+        watched = ports.Watch(self._choices().ports)
         begin = time.monotonic()
 
         asked = {name: probe for name, probe in readiness.probes(stack).items() if name in names}
@@ -201,15 +202,15 @@ class LocalStack:
                     f"{endpoint} {address}" for endpoint, address in endpoints[name].items() if endpoint != "metrics"
                 )
                 progress(f"{name} is ready after {time.monotonic() - begin:.1f} s: {where}")
-            self._check_alive(waiting)
+            self._check_alive(waiting, watched)
             if waiting and time.monotonic() - begin > READY_TIMEOUT_S:
                 name, reason = next(iter(waiting.items()))
                 message = f"{name} is not ready after {READY_TIMEOUT_S:.0f} s ({reason}): see {self._folder.log(name)}."
                 raise NotReady(message)
 
-    def _check_alive(self, names: Mapping[str, str]) -> None:
+    def _check_alive(self, names: Mapping[str, str], watched: ports.Watch) -> None:
         waiting = [state for state in self._supervisor.states() if state.name in names]
-        ports.check_not_lost(self._choices().ports, {state.name: state.pid for state in waiting})
+        watched.check({state.name: state.pid for state in waiting})
         for state in waiting:
             if state.has_failed:
                 message = (

@@ -145,9 +145,10 @@ class Supervisor:
     def stop(self) -> None:
         """Stop every program and the supervisor; return when no process of the stack is left."""
         if self.is_running():
+            stopping = processes_of(self._folder.root)
             self._rpc().shutdown()
             deadline = time.monotonic() + STOP_TIMEOUT_S
-            while processes_of(self._folder.root) and time.monotonic() < deadline:
+            while any(map(_runs, stopping)) and time.monotonic() < deadline:
                 time.sleep(POLL_S)
         end_left_overs(self._folder.root)
         self._socket.unlink(missing_ok=True)
@@ -190,6 +191,13 @@ def processes_of(folder: Path, *, mark: str = MARK) -> list[psutil.Process]:
         except psutil.Error:
             continue  # gone meanwhile, or another user's
     return [process for process in found if process.pid != os.getpid()]
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end_left_overs(folder: Path, *, mark: str = MARK) -> int:
