@@ -27,6 +27,8 @@ _MAX_MESSAGE_BYTES = 1024 * 1024
 _STREAMS = 3
 _ANSWER_S = 120.0
 """How long an import and a fork may take on a busy machine."""
+_MOST_KEPT = 2
+"""Programs that stay imported: a test of a service may run the command as well."""
 _PR_SET_CHILD_SUBREAPER = 36
 """Of prctl(2): a process whose parent ends becomes a child of the caller."""
 
@@ -99,13 +101,13 @@ class Call:
 
 
 class ImportedProgram:
-    """The process that has imported a program. One at a time: a run tests one after the other."""
+    """The process that has imported a program. Few at a time: a run tests one after the other."""
 
-    _last: ClassVar["ImportedProgram | None"] = None
+    _kept: ClassVar[dict[tuple[str, ...], "ImportedProgram"]] = {}
+    """The one that was used last is the last."""
     _starting: ClassVar[Lock] = Lock()
 
     def __init__(self, program: Sequence[str], environment: Mapping[str, str], errors: IO[bytes]) -> None:
-        self._program = program
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for each in (self._socket, theirs):
             each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_MESSAGE_BYTES)
@@ -132,25 +134,33 @@ class ImportedProgram:
 
         """
         with cls._starting:
-            if cls._last is None or not cls._last.has(program):
-                cls.end()
-                cls._last = cls(program, call.environment, streams[-1])
+            named = tuple(program)
+            kept = cls._kept.pop(named, None)
+            if kept and not kept.runs:
+                kept.close()
+                kept = None
+            if kept is None:
+                while len(cls._kept) >= _MOST_KEPT:
+                    cls._kept.pop(next(iter(cls._kept))).close()
+                kept = cls(named, call.environment, streams[-1])
             try:
-                return cls._last.fork(call, streams)
+                started = kept.fork(call, streams)
             except BaseException:  # its answer may still come, and would be taken for that to the next call
-                cls.end()
+                kept.close()
                 raise
+            cls._kept[named] = kept
+            return started
 
     @classmethod
     def end(cls) -> None:
-        """End the process; the programs that it has started go on."""
-        if cls._last is not None:
-            cls._last.close()
-            cls._last = None
+        """End the processes; the programs that they have started go on."""
+        while cls._kept:
+            cls._kept.popitem()[1].close()
 
-    def has(self, program: Sequence[str]) -> bool:
-        """Return whether it runs and has imported this."""
-        return self._program == program and self._process.poll() is None
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def fork(self, call: Call, streams: Sequence[IO[bytes]]) -> Started | None:
         """Let it fork, unless it cannot."""
