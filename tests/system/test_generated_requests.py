@@ -13,7 +13,7 @@ from tests.system.harvest import Harvest
 from tidemill.status.v1.status_service_pb2 import GetStatusResponse
 from tidemill.trainer.v1.training_service_pb2 import CancelTrainingRunRequest, ListTrainingRunsResponse
 
-QUICK = 5
+QUICK = 3
 CASES = int(os.environ.get("TIDEMILL_GENERATED_CASES", QUICK))
 """Of each RPC; `make verify` sends 1,000."""
 FAULTS = {"INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED", "DATA_LOSS", "UNIMPLEMENTED"}

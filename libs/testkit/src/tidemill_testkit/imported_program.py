@@ -27,7 +27,7 @@ _MAX_MESSAGE_BYTES = 1024 * 1024
 _STREAMS = 3
 _ANSWER_S = 120.0
 """How long an import and a fork may take on a busy machine."""
-_MOST_KEPT = 2
+_MAX_KEPT = 2
 """Programs that stay imported: a test of a service may run the command as well."""
 _PR_SET_CHILD_SUBREAPER = 36
 """Of prctl(2): a process whose parent ends becomes a child of the caller."""
@@ -140,7 +140,7 @@ class ImportedProgram:
                 kept.close()
                 kept = None
             if kept is None:
-                while len(cls._kept) >= _MOST_KEPT:
+                while len(cls._kept) >= _MAX_KEPT:
                     cls._kept.pop(next(iter(cls._kept))).close()
                 kept = cls(named, call.environment, streams[-1])
             try:
