@@ -10,6 +10,8 @@ with .994. Pure: no number differs between processes, machines or releases.
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
+
 BANDS = 16
 MAX_SHINGLES = 1024
 """Of a sketch: the similarity of longer texts is an estimate with a standard error of at most .016."""
@@ -38,20 +40,16 @@ def similarity(one: Fingerprint, other: Fingerprint) -> float:
     """Return the share of shingles that two texts have in common, of those that either has (Jaccard)."""
     if one.text_digest == other.text_digest:
         return 1.0
-    first = set(_shingles(one))
-    shared = first.intersection(_shingles(other))
-    if not shared:
-        return 0.0
-    if max(one.shingle_count, other.shingle_count) <= MAX_SHINGLES:
-        return len(shared) / (one.shingle_count + other.shingle_count - len(shared))
-    smallest = sorted(first.union(_shingles(other)))[:MAX_SHINGLES]
-    return sum(each in shared for each in smallest) / len(smallest)
+    both = np.concatenate([np.frombuffer(each.shingles, dtype="<u8") for each in (one, other)])
+    both.sort()
+    twice = both[1:] == both[:-1]
+    shared = int(np.count_nonzero(twice))
+    if max(one.shingle_count, other.shingle_count) <= MAX_SHINGLES or not shared:
+        return shared / max(1, one.shingle_count + other.shingle_count - shared)
+    smallest = np.delete(both, np.flatnonzero(twice))[:MAX_SHINGLES]
+    return int(np.searchsorted(both[:-1][twice], smallest[-1], side="right")) / len(smallest)
 
 
 def digest_of_text(text: str) -> str:
     """Return what is equal for equal texts only."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _shingles(fingerprint: Fingerprint) -> "memoryview[int]":
-    return memoryview(fingerprint.shingles).cast("Q")

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from tidemill_ingest.quality.fingerprint import BANDS, MAX_SHINGLES, Fingerprint, digest_of_text
 from tidemill_kit.texts.minhash import HASHES, Numbers, mixed, powers_of, sketches
 
@@ -22,7 +20,7 @@ def fingerprint(text: str, *, within: int) -> Fingerprint:
 
 
 def fingerprints(texts: Sequence[str], *, within: int) -> list[Fingerprint]:
-    """Return the fingerprint of each text; many short ones together take a third of the time of one by one."""
+    """Return the fingerprint of each text; many short ones together take half of the time of one by one."""
     found = sketches([text[:within] for text in texts], run=_RUN)
     bands = _bands(found.minima)
     return [
@@ -39,7 +37,7 @@ def fingerprints(texts: Sequence[str], *, within: int) -> list[Fingerprint]:
 def _bands(minima: Numbers) -> list[tuple[str, ...]]:
     """Return the keys of each text's bands."""
     rows = mixed(minima).reshape(-1, BANDS, _ROWS)
-    bands = mixed((rows * powers_of(_ROWS)).sum(axis=2, dtype=np.uint64))
+    bands = mixed(rows @ powers_of(_ROWS))
     return [_keys(each) for each in bands]
 
 
