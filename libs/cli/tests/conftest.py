@@ -2,11 +2,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from libs.cli.tests.loop.running import Server, server_of_several
+from libs.cli.tests.loop.running import Server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """What answers for the platforms of a module's tests."""
-    with server_of_several() as serving:
+    """What answers for the platform of each test in turn."""
+    serving = Server()
+    with serving.reachable():
         yield serving

@@ -19,9 +19,9 @@ AT = datetime(2026, 6, 1, tzinfo=UTC)
 async def running() -> AsyncIterator[Running]:
     services = Running()
     with capture_logs():
-        await services.start()
+        services.start()
         yield services
-        await services.stop()
+        services.stop()
 
 
 @pytest.fixture

@@ -24,10 +24,10 @@ async def tidemill(answers: BatchAnswers, monkeypatch: pytest.MonkeyPatch) -> As
     monkeypatch.setattr("tidemill_client.waiting.POLL_S", 0.01)
     services = Running()
     services.answers.update(answers.answers())
-    await services.start()
+    services.start()
     async with Tidemill("acme", services.addresses(), credential=admin_token) as client:
         yield client
-    await services.stop()
+    services.stop()
 
 
 @pytest.fixture

@@ -60,11 +60,11 @@ async def turned(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     )
     declared(services)
     services.keepers["deployment"].stored["helpdesk"] = deployment(ROLLOUT_STATE_PROMOTED)
-    await services.start()
+    services.start()
     for name in ("feedback", "monitor"):
         monkeypatch.setenv(f"TIDEMILL_{name.upper()}_ADDRESS", services.addresses().of(name))
     yield services
-    await services.stop()
+    services.stop()
 
 
 @pytest.mark.usefixtures("harness")

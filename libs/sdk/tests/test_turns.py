@@ -27,9 +27,9 @@ async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     services = Running()
     services.answers.update(ANSWERS)
     declared(services)
-    await services.start()
+    services.start()
     yield services
-    await services.stop()
+    services.stop()
 
 
 @pytest.fixture

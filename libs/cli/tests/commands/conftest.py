@@ -122,9 +122,9 @@ async def running(  # noqa: PLR0913, PLR0917 - what the parts of the platform an
     services.answers.update(harness_runs.answers())
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it
-        await services.start(server)
+        services.start(server)
         yield services
-        await services.stop()
+        services.stop()
 
 
 @pytest.fixture

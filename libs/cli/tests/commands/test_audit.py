@@ -91,9 +91,9 @@ async def running(server: Server, monitor: Monitor) -> AsyncIterator[Running]:
     services = Running()
     services.answers.update(monitor.answers())
     with capture_logs():  # as the fixture of all commands has it
-        await services.start(server)
+        services.start(server)
         yield services
-        await services.stop()
+        services.stop()
 
 
 async def typed(terminal: Terminal, *arguments: object) -> Any:  # noqa: ANN401 - what a command printed

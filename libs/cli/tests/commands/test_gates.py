@@ -27,9 +27,9 @@ async def running(server: Server) -> AsyncIterator[Running]:
     services = Running()
     services.answers[POWER] = ANSWERS[POWER]
     with capture_logs():  # of the services, which would come into the command's output
-        await services.start(server)
+        services.start(server)
         yield services
-        await services.stop()
+        services.stop()
 
 
 async def test_applying_says_what_each_requirement_of_a_changed_gate_finds(terminal: Terminal, tmp_path: Path) -> None:

@@ -96,9 +96,9 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 async def running(server: Server) -> AsyncIterator[Running]:
     services = Running()
-    await services.start(server)
+    services.start(server)
     yield services
-    await services.stop()
+    services.stop()
 
 
 @pytest.fixture

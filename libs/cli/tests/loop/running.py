@@ -1,12 +1,10 @@
 # ruff: noqa: ANN401 - one keeper serves messages of any kind
 """A platform of fakes that loops are applied to."""
 
-import asyncio
 import hashlib
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from grpc import StatusCode
@@ -20,59 +18,31 @@ from tidemill_cli.loop.kinds import KINDS
 from tidemill_client import Addresses
 from tidemill_client.connection import SERVICES
 from tidemill_core.errors import NotFound
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 
 
 class Server:
-    """Every contract at one port, which one platform after another answers: a server for each would cost more."""
+    """Every contract at one address, which one platform after another answers: a server for each would cost more."""
 
     def __init__(self) -> None:
         self.running: Running | None = None
-        self._server = GrpcServer(
+        self._server = DirectServer(
             fake_settings(), registrations(self._method), access=access_of(), audit=RecordedCalls()
         )
 
     @property
     def port(self) -> int:
-        """Where it listens once it has started."""
+        """Where clients call it."""
         return self._server.port
 
-    async def start(self) -> None:
-        """Listen."""
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Stop listening."""
-        await self._server.stop(0.1)
+    def reachable(self) -> AbstractContextManager[None]:
+        """Let clients call it."""
+        return self._server.reachable()
 
     def _method(self, name: str) -> Callable[..., Any]:
         return self.running.method(name) if self.running else _unimplemented
-
-
-@contextmanager
-def server_of_several() -> Iterator[Server]:
-    """Give a server that answers in a thread of its own, and so outlasts the event loop of a test."""
-    started = Future[tuple[Server, asyncio.AbstractEventLoop, asyncio.Event]]()
-
-    async def serve() -> None:
-        server, end = Server(), asyncio.Event()
-        await server.start()
-        started.set_result((server, asyncio.get_running_loop(), end))
-        await end.wait()
-        await server.stop()
-
-    with ThreadPoolExecutor(max_workers=1) as threads:
-        served = threads.submit(asyncio.run, serve())
-        either: list[Future[Any]] = [started, served]
-        wait(either, return_when=FIRST_COMPLETED)
-        if served.done():
-            served.result()
-        server, loop, end = started.result()
-        yield server
-        loop.call_soon_threadsafe(end.set)
-        served.result()
 
 
 class Running:
@@ -95,7 +65,7 @@ class Running:
         self.access = AccessAnswers()
         self.answers: dict[str, Callable[[Any], Any]] = self.access.answers()
         self._server: Server | None = None
-        self._own = False
+        self._own = ExitStack()
         self._methods: dict[str, Callable[..., Any]] = {
             f"{keeper.kind.contract.__name__.removeprefix('tidemill.').removesuffix('_pb2')}:{name}": method
             for keeper in self.keepers.values()
@@ -113,19 +83,18 @@ class Running:
             keeper.written = []
         return found
 
-    async def start(self, server: Server | None = None) -> None:
-        """Answer at a server, or at one of its own, which listens from now on."""
-        self._own, self._server = server is None, server or Server()
+    def start(self, server: Server | None = None) -> None:
+        """Answer at a server, or at one of its own, which is reachable from now on."""
+        self._server = server or Server()
         self._server.running = self
-        if self._own:
-            await self._server.start()
+        if server is None:
+            self._own.enter_context(self._server.reachable())
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Answer no more."""
         assert self._server
         self._server.running = None
-        if self._own:
-            await self._server.stop()
+        self._own.close()
 
     def addresses(self, *without: str) -> Addresses:
         """Return where the services are, but some."""
