@@ -54,6 +54,19 @@ async def test_answers_without_a_declared_price_pass_no_gate_and_say_so() -> Non
     assert done.comparisons[0].note == "the candidate has no cost in 3 of 3 cases; the limit is 40%"
 
 
+@pytest.mark.parametrize("cost", [float("nan"), float("-inf")])
+async def test_a_value_that_is_no_finite_number_is_missing_and_passes_no_gate(cost: float) -> None:
+    evaluator = Evaluator()
+    await evaluator.with_suite()
+    await evaluator.with_gate(Requirement(suite="truth", metric="cost"))
+    evaluator.inference.costs = {"": 0.5, TUNED: cost}
+    await evaluator.register()
+
+    done = await evaluator.finish()
+
+    assert (done.verdict, done.comparisons[0].missing) == (Verdict.FAILED, 3)
+
+
 async def test_cases_are_listed_by_what_the_candidate_needs_less() -> None:
     evaluator = Evaluator()
     await evaluator.with_suite()
