@@ -19,6 +19,14 @@ CHANGE_NOTHING = frozenset({"seed", "learning_rate", "lr_scheduler_type"})
 _estimated: dict[str, Fit] = {}
 
 
+def train_as_before(job: Job, reports: Any) -> None:  # noqa: ANN401 - what only reports
+    """Train, with the estimate of an equal training before."""
+    from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds of imports
+
+    with same_fits():
+        train(job, reports)
+
+
 @contextmanager
 def same_fits() -> Iterator[None]:
     """Have trainings of this block take the estimate of an equal one before."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.trainer.tests.learning.same_fits import train_as_before
 from services.trainer.tests.learning.test_training import RecordedReports, job_in, trained
 from services.trainer.tests.learning.tiny import write_base
 from tidemill_trainer.learning.examples import Demonstrated, Row
@@ -41,17 +42,11 @@ def distill_job(folder: Path, base: Path, teacher: Path, **args: Any) -> Job:  #
     return job_in(folder, base, method="distill", teacher=teacher, **{"learning_rate": 0.02} | args)
 
 
-def measured(job: Job, reports: RecordedReports) -> None:
-    from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds of imports
-
-    train(job, reports)  # type: ignore[arg-type] # it only reports
-
-
 def test_the_held_out_divergence_from_the_teacher_falls(tmp_path: Path, base: Path, teacher: Path) -> None:
     job = distill_job(tmp_path / "run", base, teacher, max_steps=6, lr_scheduler_type="constant")
     reports = RecordedReports()
 
-    measured(replace(job, held_out=HELD_OUT), reports)
+    train_as_before(replace(job, held_out=HELD_OUT), reports)
 
     found = [line["loss"] for line in reports.lines if line["event"] == "measured"]
     assert len(found) == 6

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from services.trainer.tests.learning.same_fits import train_as_before
 from services.trainer.tests.learning.test_training import RecordedReports, job_in
 from services.trainer.tests.learning.tiny import write_base
 from tidemill_trainer.learning.examples import Row
@@ -22,10 +23,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(job: Job) -> RecordedReports:
-    from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds of imports
-
     reports = RecordedReports()
-    train(job, reports)  # type: ignore[arg-type] # it only reports
+    train_as_before(job, reports)
     return reports
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.trainer.tests.learning.same_fits import train_as_before
 from services.trainer.tests.learning.test_training import RecordedReports, job_in, trained
 from services.trainer.tests.learning.tiny import write_base
 from tidemill_trainer.learning.failures import TrainingStopped
@@ -84,9 +85,7 @@ def test_a_killed_run_goes_on_to_the_same_adapter_and_the_same_measurement(tmp_p
 def test_a_trial_learns_the_canaries_and_measures_none(tmp_path: Path, base: Path) -> None:
     reports = RecordedReports()
     job = replace(job_in(tmp_path / "run", base), planted=PLANTED, held_out=HeldOut(share=0.25, seed=3, measurements=1))
-    from tidemill_trainer.learning.training import train  # noqa: PLC0415 - seconds of imports
-
-    train(job, reports)  # type: ignore[arg-type] # it only reports
+    train_as_before(job, reports)
 
     assert memorised(reports) == []
 
