@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PINS = Path(__file__).with_name("jars.txt")
 STAMP = "complete"
 FETCH_TIMEOUT_S = 60
+MAX_CONCURRENT_FETCHES = 12
+"""Each waits for answers longer than for its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,10 @@ def ensure(
     folder.mkdir(parents=True, exist_ok=True)
     from jgo.maven import MavenContext  # noqa: PLC0415 - a second's import that only the first start needs
 
-    with tempfile.TemporaryDirectory(dir=folder) as cache, ThreadPoolExecutor(max_workers=6) as pool:
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as cache,
+        ThreadPoolExecutor(max_workers=MAX_CONCURRENT_FETCHES) as pool,
+    ):
         maven = MavenContext(
             repo_cache=Path(cache),
             local_repos=local_repositories,
