@@ -26,6 +26,8 @@ from tidemill_local.errors import StackError
 from tidemill_local.kafka import ADMIN, BROKER
 
 PROBE_TIMEOUT_S = 5.0
+PREPARE_TIMEOUT_S = 30.0
+"""For Kafka's topics, users and ACLs: a busy machine that ends none of it in time begins anew each time."""
 POLL_S = 0.2
 
 Probe = Callable[[], str]
@@ -71,7 +73,7 @@ def _kafka(stack: Addresses) -> str:
         logging.CRITICAL,
     )  # it logs an error at each attempt; the result is returned here
     try:
-        asyncio.run(asyncio.wait_for(_prepare_kafka(stack), timeout=PROBE_TIMEOUT_S))
+        asyncio.run(asyncio.wait_for(_prepare_kafka(stack), timeout=PREPARE_TIMEOUT_S))
     except (topics.TopicRefused, AdministrationRefused) as error:
         raise StackError(str(error)) from error
     except DependencyUnavailable as error:
