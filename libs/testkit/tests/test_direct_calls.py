@@ -25,6 +25,7 @@ from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, InvalidInput, TidemillError
 from tidemill_core.grpc.context import acting_caller
+from tidemill_core.grpc.status import to_status
 from tidemill_kit.grpc.server import GrpcServer, Registration
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
@@ -115,6 +116,23 @@ async def test_a_call_that_is_aborted_or_not_served_says_so(serving: Serving) ->
         with pytest.raises(DependencyUnavailable, match="does not implement"):
             async for _ in InferenceServiceStub(channel).GenerateStream(GenerateStreamRequest()):
                 pass
+
+
+async def test_a_handler_may_abort_with_a_status_of_the_kit_s_errors(serving: Serving) -> None:
+    async def get(_request: object, context: Context) -> None:
+        await context.abort_with_status(to_status(InvalidInput.at(field="id", text="is odd")))
+
+    async with serving(sources(GetSource=get)) as channel:
+        with pytest.raises(InvalidInput) as raised:
+            await SourceServiceStub(channel).GetSource(ASKED)
+    assert [each.field for each in raised.value.violations] == ["id"]
+
+
+async def test_a_request_has_a_limit(serving: Serving) -> None:
+    large = GetSourceRequest(id="x" * settings().max_message_bytes)
+    async with serving(sources(GetSource=caller_as_source)) as channel:
+        with pytest.raises(InvalidInput, match="larger than max"):
+            await SourceServiceStub(channel).GetSource(large)
 
 
 async def test_a_credential_is_needed(serving: Serving) -> None:

@@ -32,12 +32,12 @@ from tidemill_feedback.errors import FeedbackNotFound
 from tidemill_feedback.metrics.grpc import GrpcFeedbackMetricService
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
 from tidemill_feedback.reactions.mongo import FEEDBACK, LISTS
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store import mongo
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_local import Addresses
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.stack import unique_name
 
 CURATION = {
@@ -83,7 +83,7 @@ async def open_api(harness: FeedbackHarness) -> AsyncIterator[ApiClient]:
     service = GrpcFeedbackService(
         feedback=harness.read, submit=harness.submit, erase=harness.erase, clock=harness.clock
     )
-    server = GrpcServer(
+    server = DirectServer(
         settings(),
         [
             (add_FeedbackServiceServicer_to_server, service),

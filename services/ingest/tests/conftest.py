@@ -26,7 +26,6 @@ from tidemill_ingest.profiles.profile_datasets import ProfileDatasets
 from tidemill_ingest.profiles.read_profiles import ReadProfiles
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.grpc import SourceServicer
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.store.objects import ObjectStore
@@ -34,6 +33,7 @@ from tidemill_local import Addresses
 from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.buckets import remove_bucket
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.stack import unique_name
 
 SMALL = Limits(inline_bytes=100, document_bytes=1000)
@@ -129,7 +129,7 @@ async def client() -> AsyncIterator[ApiClient]:
         limits=SMALL,
     )
     profiles = ProfileServicer(reading, datasets=of_datasets, clock=ingest.clock)
-    server = GrpcServer(
+    server = DirectServer(
         settings_without_servers(),
         [
             (document_service_pb2_grpc.add_DocumentServiceServicer_to_server, documents),

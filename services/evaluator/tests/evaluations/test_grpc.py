@@ -28,9 +28,9 @@ from tidemill_core.errors import (
 from tidemill_evaluator.evaluations.wiring import GrpcEvaluationService
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ async def api() -> AsyncIterator[ApiClient]:
         estimate_power=evaluator.estimate_power,
     )
     suites = GrpcSuiteService(suites=evaluator.suite_crud)
-    server = GrpcServer(
+    server = DirectServer(
         settings(),
         [
             (add_SuiteServiceServicer_to_server, suites),

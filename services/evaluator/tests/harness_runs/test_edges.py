@@ -28,13 +28,13 @@ from tidemill_evaluator.harness_runs.grpc import GrpcHarnessRunService
 from tidemill_evaluator.harness_runs.inference import InferenceDeployments
 from tidemill_evaluator.harness_runs.messages import event_message, run_message
 from tidemill_evaluator.harness_runs.mongo import HARNESS_RUNS, MongoKeptReports
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local import Addresses
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.stack import unique_name
 from tidemill_testkit.stubs.inference import StubDeployments
 
@@ -53,7 +53,7 @@ async def database(stack: Addresses) -> AsyncIterator[Database]:
 async def test_runs_are_recorded_listed_and_compared_over_grpc() -> None:
     recorder = Recorder()
     service = GrpcHarnessRunService(runs=recorder.crud, record=recorder.record)
-    server = GrpcServer(
+    server = DirectServer(
         settings(),
         [(add_HarnessRunServiceServicer_to_server, service)],
         access=access_of(),

@@ -20,16 +20,16 @@ from tidemill_evaluator.judges.domain.form import Form
 from tidemill_evaluator.judges.grpc import GrpcJudgeService
 from tidemill_evaluator.judges.inference import InferenceJudges
 from tidemill_evaluator.judges.ports import JudgeDeployment
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences
 
 
 async def test_a_judge_is_declared_changed_and_deleted_over_grpc() -> None:
     judging = Judging()
     service = GrpcJudgeService(judges=judging.crud, measure=judging.start, score=judging.score)
-    server = GrpcServer(
+    server = DirectServer(
         settings(), [(add_JudgeServiceServicer_to_server, service)], access=access_of(), audit=RecordedCalls()
     )
     await server.start()
@@ -74,7 +74,7 @@ async def test_an_answer_is_scored_over_grpc_and_one_that_is_not_judged_has_no_s
     judging.review(*(1.0, 0.0) * 20)
     await judging.measured()
     service = GrpcJudgeService(judges=judging.crud, measure=judging.start, score=judging.score)
-    server = GrpcServer(
+    server = DirectServer(
         settings(), [(add_JudgeServiceServicer_to_server, service)], access=access_of(), audit=RecordedCalls()
     )
     await server.start()

@@ -17,9 +17,9 @@ from tidemill_core.grpc.context import bind_call
 from tidemill_evaluator.judges.domain.form import Form
 from tidemill_evaluator.judges.grpc import GrpcJudgeService
 from tidemill_evaluator.judges.messages import material_of as material_in
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.stubs.evaluator import StubJudges
 
 
@@ -53,7 +53,7 @@ async def api(request: pytest.FixtureRequest) -> AsyncIterator[Api]:
     if request.param == "evaluator":
         service = GrpcJudgeService(judges=judging.crud, measure=judging.start, score=judging.score)
         served = [(add_JudgeServiceServicer_to_server, service)]
-        server = GrpcServer(settings(), served, access=access_of(), audit=RecordedCalls())
+        server = DirectServer(settings(), served, access=access_of(), audit=RecordedCalls())
         await server.start()
         address = f"127.0.0.1:{server.port}"
         stop: Callable[[float], Awaitable[None]] = server.stop

@@ -32,11 +32,11 @@ from tidemill_evaluator.prompt_tests.ports import PromptResults
 from tidemill_evaluator.suites.domain.cases import Case, Context, DocumentVersion, Role, Turn
 from tidemill_kit.erasure.documents import documents
 from tidemill_kit.erasure.steps import Scope, Target
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local import Addresses
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.stack import unique_name
 
 VIEWER = Caller(project="acme", subject="user:vic", roles=frozenset({"viewer"}))
@@ -119,7 +119,7 @@ async def test_texts_of_old_tests_go_with_their_results_and_the_figures_stay(dat
 
 async def test_a_test_is_started_followed_and_cancelled_over_grpc() -> None:
     tester = PromptTester()
-    server = GrpcServer(
+    server = DirectServer(
         settings(),
         [
             (

@@ -39,11 +39,11 @@ from tidemill_evaluator.suites.domain.cases import Case, Context, Role, Turn
 from tidemill_evaluator.suites.mongo import MongoCaseOrigins
 from tidemill_kit.erasure.documents import documents
 from tidemill_kit.erasure.steps import Scope, Target
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local import Addresses
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.mapping import unsent
 from tidemill_testkit.stack import unique_name
 from tidemill_testkit.stubs.calls import Context as Call
@@ -59,7 +59,7 @@ async def test_cases_are_proposed_read_accepted_and_listed_over_grpc() -> None:
     service = GrpcSuiteProposalService(
         proposals=proposing.crud, propose=proposing.propose, accept=proposing.accept, refuse=proposing.refuse
     )
-    server = GrpcServer(
+    server = DirectServer(
         settings(), [(add_SuiteProposalServiceServicer_to_server, service)], access=access_of(), audit=RecordedCalls()
     )
     await server.start()

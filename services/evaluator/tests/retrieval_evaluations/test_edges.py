@@ -36,11 +36,11 @@ from tidemill_evaluator.retrieval_evaluations.messages import event_message
 from tidemill_evaluator.retrieval_evaluations.mongo_results import MongoRetrievalResults
 from tidemill_evaluator.retrieval_evaluations.ports import RetrievalResults, SearchQuery
 from tidemill_evaluator.retrieval_evaluations.rag import RagRetrieval
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local import Addresses
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.stack import unique_name
 from tidemill_testkit.stubs.rag import StubPassage, StubRag
 
@@ -85,7 +85,7 @@ async def test_an_evaluation_is_started_followed_and_cancelled_over_grpc() -> No
     await evaluator.with_suite()
     evaluator.finds(1, "d1")
     evaluator.retrieval.known = {"d2", "d3"}
-    server = GrpcServer(
+    server = DirectServer(
         settings(),
         [
             (

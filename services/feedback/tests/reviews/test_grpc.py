@@ -18,10 +18,10 @@ from tidemill_feedback.reviews.domain.item import ReviewItem, Subject, SubjectKi
 from tidemill_feedback.reviews.events import AnswerCompleted
 from tidemill_feedback.reviews.grpc import GrpcReviewService
 from tidemill_feedback.reviews.messages import RESOLVED, item_payload
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.direct_calls import DirectServer
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 QUEUE = {
@@ -56,7 +56,7 @@ async def api(harness: ReviewsHarness) -> AsyncIterator[ReviewServiceStub]:
         report=harness.report,
     )
     registered = [(add_ReviewServiceServicer_to_server, service)]
-    server = GrpcServer(settings(), registered, access=access_of(), audit=RecordedCalls())
+    server = DirectServer(settings(), registered, access=access_of(), audit=RecordedCalls())
     await server.start()
     async with admin_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
         yield ReviewServiceStub(channel)

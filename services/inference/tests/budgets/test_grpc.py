@@ -20,9 +20,9 @@ from tidemill_inference.budgets.domain.errors import BudgetExhausted
 from tidemill_inference.budgets.grpc import GrpcBudgetService
 from tidemill_inference.prices.crud import PriceCrud
 from tidemill_inference.prices.grpc import GrpcPriceService
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 
 DAILY = budget_pb2.Budget(
     id="daily",
@@ -48,7 +48,7 @@ async def api() -> AsyncIterator[Api]:
     changed = harness.rules.changed
     budgets = BudgetCrud(budgets=harness.budgets, ledger=harness.ledger, clock=harness.clock, changed=changed)
     prices = PriceCrud(prices=harness.prices, clock=harness.clock, changed=changed)
-    server = GrpcServer(
+    server = DirectServer(
         settings(),
         [
             (add_BudgetServiceServicer_to_server, GrpcBudgetService(budgets=budgets)),

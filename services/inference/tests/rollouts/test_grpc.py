@@ -20,9 +20,9 @@ from tidemill_inference.caching.count import ReadSavings
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 
 POLICY = rollout_pb2.RolloutPolicy(
     gate="helpdesk_gate",
@@ -79,7 +79,7 @@ async def office() -> AsyncIterator[Office]:
         savings=ReadSavings(store=InMemorySavings(), clock=clock),
     )
     register = deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server
-    server = GrpcServer(settings(), [(register, service)], access=access_of(), audit=RecordedCalls())
+    server = DirectServer(settings(), [(register, service)], access=access_of(), audit=RecordedCalls())
     await server.start()
     await server.set_ready(True)
     try:

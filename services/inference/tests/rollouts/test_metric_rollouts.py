@@ -24,10 +24,10 @@ from tidemill_inference.rollouts.domain.rollout import RolloutWasRolledBack
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Reason
 from tidemill_inference.rollouts.events import reactions
 from tidemill_inference.rollouts.feedback import FeedbackMetrics
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.direct_calls import DirectServer
 
 WITHDRAWN = "tidemill.feedback.feedback.withdrawn.v1"
 RULE = MetricRule(metric="reopened", loss_above=0.05)
@@ -307,7 +307,7 @@ class Metrics(pb_grpc.FeedbackMetricServiceServicer):
 @pytest.fixture
 async def feedback() -> AsyncIterator[FeedbackMetrics]:
     registration = (pb_grpc.add_FeedbackMetricServiceServicer_to_server, Metrics())  # type: ignore[abstract]
-    server = GrpcServer(settings(), [registration], access=access_of(), audit=RecordedCalls())
+    server = DirectServer(settings(), [registration], access=access_of(), audit=RecordedCalls())
     await server.start()
     async with admin_channel(f"127.0.0.1:{server.port}", name="feedback", project=ADA.project) as channel:
         yield FeedbackMetrics(channel, timeout_s=5)

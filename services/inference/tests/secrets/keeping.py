@@ -17,10 +17,10 @@ from tidemill_inference.secrets.grpc import GrpcSecretService
 from tidemill_inference.secrets.lookup import ProjectKeys
 from tidemill_inference.secrets.mongo import SECRETS
 from tidemill_inference.secrets.operator import OperatorSecrets
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store.envelope import Keyring
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.stores import InMemoryAggregates
 
 OLD_KEY, NEW_KEY = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
@@ -53,7 +53,7 @@ class Keeping:
     @asynccontextmanager
     async def served(self) -> AsyncIterator["Clients"]:
         service = GrpcSecretService(self.store, self.crud, self.operators)
-        server = GrpcServer(
+        server = DirectServer(
             settings(), [(add_SecretServiceServicer_to_server, service)], access=access_of(), audit=self.audit
         )
         await server.start()

@@ -17,12 +17,12 @@ from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceStub, add_A
 from tidemill.options.v1 import options_pb2
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
 from tidemill_core.grpc.client import open_channel
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_monitor.access.domain.tokens import Identity
 from tidemill_monitor.access.grpc import GrpcAccessService
 from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.direct_calls import DirectServer
 
 
 @dataclass(kw_only=True)
@@ -52,7 +52,7 @@ async def api() -> AsyncIterator[ApiClient]:
         resource_grants=access.resource_grants,
         configuration=pb.GetAccessConfigurationResponse(issuer="https://tidemill.test", client_id="cli"),
     )
-    server = GrpcServer(
+    server = DirectServer(
         settings(), [(add_AccessServiceServicer_to_server, servicer)], access=access_of(), audit=RecordedCalls()
     )
     await server.start()

@@ -12,7 +12,7 @@ from tidemill.monitor.v1.audit_pb2 import AuditOutcome
 from tidemill.monitor.v1.audit_service_pb2_grpc import AuditServiceStub, add_AuditServiceServicer_to_server
 from tidemill_core.audit import Head, verify
 from tidemill_core.errors import InvalidInput
-from tidemill_kit.grpc.server import GrpcServer, timestamp_of
+from tidemill_kit.grpc.server import timestamp_of
 from tidemill_kit.store.mongo import Database
 from tidemill_monitor.audit.anchor_heads import AnchorHeads
 from tidemill_monitor.audit.append_record import AppendRecord
@@ -22,6 +22,7 @@ from tidemill_monitor.audit.read_records import ReadRecords
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON, FixedClock
+from tidemill_testkit.direct_calls import DirectServer
 
 
 class Served:
@@ -46,7 +47,7 @@ async def audit(database: Database) -> AsyncIterator[AuditServiceStub]:
     served = Served(database)
     await served.fill()
     service = GrpcAuditService(read=served.read)
-    server = GrpcServer(
+    server = DirectServer(
         settings(), [(add_AuditServiceServicer_to_server, service)], access=access_of(), audit=RecordedCalls()
     )
     await server.start()

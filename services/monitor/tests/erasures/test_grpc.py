@@ -24,7 +24,6 @@ from tidemill.monitor.v1.retention_service_pb2_grpc import (
 )
 from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied, PreconditionFailed
 from tidemill_core.grpc.client import open_channel
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_monitor.erasures.domain.erasure import Erasure, ErasureScope
 from tidemill_monitor.erasures.grpc import GrpcErasureService
 from tidemill_monitor.holds.domain import Hold
@@ -33,6 +32,7 @@ from tidemill_monitor.retention.domain import Retention, RetentionKind
 from tidemill_monitor.retention.grpc import GrpcRetentionService
 from tidemill_testkit.access import access_of, installation
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.mapping import unsent
 
 PROJECTS = ("acme", "globex")
@@ -76,7 +76,7 @@ async def api() -> AsyncIterator[ApiClient]:
         (add_HoldServiceServicer_to_server, GrpcHoldService(holds=erasing.holds)),
         (add_RetentionServiceServicer_to_server, GrpcRetentionService(retention=crud(store()))),
     ]
-    server = GrpcServer(settings(), servicers, access=access_of(), audit=audit)
+    server = DirectServer(settings(), servicers, access=access_of(), audit=audit)
     await server.start()
     address = f"127.0.0.1:{server.port}"
     channels = [open_channel(address, credential=partial(installation().token, name, "admin")) for name in PROJECTS]

@@ -9,12 +9,12 @@ from services.monitor.tests.story import a_turn
 from tidemill.monitor.v1 import lineage_service_pb2 as pb
 from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub, add_LineageServiceServicer_to_server
 from tidemill_core.errors import InvalidInput, NotFound, Unauthenticated
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_monitor.lineage.grpc import GrpcLineageService
 from tidemill_monitor.settings import MonitorSettings
 from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.direct_calls import DirectServer
 
 
 @dataclass(kw_only=True)
@@ -48,7 +48,7 @@ def settings() -> MonitorSettings:
 async def api() -> AsyncIterator[ApiClient]:
     monitor = Monitor()
     servicer = GrpcLineageService(lineage=monitor.read, timeline=monitor.timeline)
-    server = GrpcServer(
+    server = DirectServer(
         settings(), [(add_LineageServiceServicer_to_server, servicer)], access=access_of(), audit=RecordedCalls()
     )
     await server.start()

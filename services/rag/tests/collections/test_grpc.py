@@ -20,12 +20,12 @@ from tidemill.rag.v1.collection_service_pb2_grpc import (
 )
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.search.grpc import GrpcRetrievalService
 from tidemill_rag.settings import RagSettings
 from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 
 
 @dataclass(kw_only=True)
@@ -75,7 +75,7 @@ def without_servers() -> RagSettings:
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
     rag = Rag()
-    server = GrpcServer(
+    server = DirectServer(
         settings(tmp_path),
         [
             (

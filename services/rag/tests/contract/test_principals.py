@@ -13,10 +13,10 @@ from services.rag.tests.fakes import Rag
 from tidemill.rag.v1 import retrieval_service_pb2
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
 from tidemill_core.rights import ACT_FOR_USERS
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_rag.search.grpc import GrpcRetrievalService
 from tidemill_testkit.access import TestIssuer, access_of
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 
 QUERY = "os.walk walks a directory tree"
 OPEN, ALL = ["open"], ["hr", "open"]
@@ -43,7 +43,7 @@ async def rag(tmp_path: Path) -> AsyncIterator[Searching]:
     stored.ingest.put("hr", f"{QUERY} of salaries", readers=("group:hr",))
     await stored.handbook()
     servicer = GrpcRetrievalService(search=stored.search_passages)
-    server = GrpcServer(
+    server = DirectServer(
         settings(tmp_path),
         [(add_RetrievalServiceServicer_to_server, servicer)],
         access=access_of(issuer),

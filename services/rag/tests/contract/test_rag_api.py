@@ -18,12 +18,12 @@ from tidemill.rag.v1 import collection_pb2, collection_service_pb2, retrieval_se
 from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub, add_CollectionServiceServicer_to_server
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_rag.collections.domain.collection import GoLive
 from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.search.grpc import GrpcRetrievalService
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.stubs.rag import StubPassage, StubRag
 
 TEXTS = {"walk": "os.walk walks a directory tree", "dump": "json.dumps walks an object", "staff": "walks for staff"}
@@ -87,7 +87,7 @@ async def stub(real: Api) -> StubRag:
 @pytest.fixture(params=["rag", "stub"])
 async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Api]:
     rag = await filled()
-    server = GrpcServer(
+    server = DirectServer(
         settings(tmp_path),
         [
             (

@@ -16,7 +16,6 @@ from tidemill.rag.v1.similar_text_service_pb2_grpc import (
     add_SimilarTextServiceServicer_to_server,
 )
 from tidemill_core.errors import InvalidInput, NotFound
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
 from tidemill_rag.similarity.domain import SimilarText
@@ -26,6 +25,7 @@ from tidemill_rag.similarity.ports import SimilarTexts
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.stack import unique_name
 from tidemill_testkit.stubs.similar_texts import StubSimilarTexts
 
@@ -96,7 +96,7 @@ async def test_the_indexes_of_a_project_are_remembered(texts: SimilarTexts) -> N
 async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SimilarTextServiceStub]:
     similar = Similar()
     service = GrpcSimilarTextService(find=similar.finds, put=similar.puts, remove=similar.removes)
-    server = GrpcServer(
+    server = DirectServer(
         settings(tmp_path),
         [(add_SimilarTextServiceServicer_to_server, service)],
         access=access_of(),

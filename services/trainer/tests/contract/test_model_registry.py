@@ -16,10 +16,10 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     add_ModelRegistryServiceServicer_to_server,
 )
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, TidemillError
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.stubs.trainer import StubModelRegistry
 from tidemill_trainer.registry.grpc import GrpcModelRegistryService
 
@@ -68,7 +68,7 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path, registry: Registry
             download_places=places,
         )
     )
-    server = GrpcServer(
+    server = DirectServer(
         settings(tmp_path),
         [(add_ModelRegistryServiceServicer_to_server, servicer)],
         access=access_of(),

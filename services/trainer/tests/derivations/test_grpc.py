@@ -13,9 +13,9 @@ from tidemill.trainer.v1.derivation_service_pb2_grpc import (
     add_DerivationServiceServicer_to_server,
 )
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_trainer.derivations.domain import DerivationHasEnded
 from tidemill_trainer.derivations.grpc import GrpcDerivationService
 from tidemill_trainer.derivations.messages import derivation_event, derivation_message
@@ -28,7 +28,7 @@ async def deriving(tmp_path: Path) -> Deriving:
 
 @pytest.fixture
 async def stub(deriving: Deriving, tmp_path: Path) -> AsyncIterator[DerivationServiceStub]:
-    server = GrpcServer(
+    server = DirectServer(
         settings(tmp_path),
         [(add_DerivationServiceServicer_to_server, GrpcDerivationService(deriving.crud))],
         access=access_of(),

@@ -23,10 +23,10 @@ from tidemill_core.errors import (
     PreconditionFailed,
     Unauthenticated,
 )
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.registry.grpc import GrpcModelRegistryService
 from tidemill_trainer.settings import TrainerSettings
@@ -90,7 +90,7 @@ async def api(registry: Registry, tmp_path: Path) -> AsyncIterator[ApiClient]:
         places=UploadPlaces(Patience(max_concurrent=2, of_project=2, idle_s=1.0, whole_s=60.0)),
         download_places=UploadPlaces(Patience(max_concurrent=2, of_project=2, idle_s=1.0, whole_s=60.0)),
     )
-    server = GrpcServer(
+    server = DirectServer(
         settings(tmp_path),
         [(add_ModelRegistryServiceServicer_to_server, servicer)],
         access=access_of(),

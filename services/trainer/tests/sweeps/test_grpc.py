@@ -12,9 +12,9 @@ from tidemill.trainer.v1 import sweep_pb2 as pb
 from tidemill.trainer.v1 import sweep_service_pb2 as rpc
 from tidemill.trainer.v1.sweep_service_pb2_grpc import SweepServiceStub, add_SweepServiceServicer_to_server
 from tidemill_core.errors import InvalidInput, NotFound
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_testkit.mapping import unsent
 from tidemill_trainer.sweeps.domain.sweep import Sweep, SweepTrial
 from tidemill_trainer.sweeps.grpc import GrpcSweepService
@@ -35,7 +35,7 @@ async def sweeping(tmp_path: Path) -> Sweeping:
 
 @pytest.fixture
 async def stub(sweeping: Sweeping, tmp_path: Path) -> AsyncIterator[SweepServiceStub]:
-    server = GrpcServer(
+    server = DirectServer(
         settings(tmp_path),
         [(add_SweepServiceServicer_to_server, GrpcSweepService(sweeping.crud))],
         access=access_of(),

@@ -17,9 +17,9 @@ from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub, add_TrainingServiceServicer_to_server
 from tidemill_core.application import ResourceKey
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
+from tidemill_testkit.direct_calls import DirectServer
 from tidemill_trainer.training.grpc import GrpcTrainingService
 
 
@@ -58,7 +58,7 @@ async def served(tmp_path: Path) -> AsyncIterator[ApiClient]:
     harness = await Harness(folder=tmp_path).with_base()
     harness.datasets.publish(dataset_version())
     servicer = GrpcTrainingService(harness.plan_crud, harness.run_crud, harness.import_run, harness.render_manifest)
-    server = GrpcServer(
+    server = DirectServer(
         settings(tmp_path),
         [(add_TrainingServiceServicer_to_server, servicer)],
         access=access_of(),
