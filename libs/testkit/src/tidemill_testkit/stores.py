@@ -76,7 +76,8 @@ class InMemoryAggregates(MongoAggregates[A]):
         known: A | None = None,
     ) -> A | None:
         def decide_twice(stored: A | None) -> A:
-            first, second = decide(deepcopy(stored)), decide(stored)
+            again = self._decoded(decode(encode(document), _AWARE)) if document and known is None else deepcopy(stored)
+            first, second = decide(again), decide(stored)
             assert first == second, "decided again on the same state, the change is another: it has to be pure"
             return second
 
