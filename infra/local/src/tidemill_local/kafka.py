@@ -130,6 +130,8 @@ class KafkaNode:
             # After kill -9 a start waits until the old session ends: 16 s with the defaults.
             "broker.session.timeout.ms": 3000,
             "broker.heartbeat.interval.ms": 500,
+            # By default it stores twice a second that nothing has changed, for other nodes: there are none.
+            "metadata.max.idle.interval.ms": 0,
             "log.index.size.max.bytes": 1048576,
             # Allocated at the start, 128 MB by default; only the offsets of groups are compacted here.
             "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,

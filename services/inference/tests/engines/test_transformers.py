@@ -73,17 +73,6 @@ async def test_it_says_what_transformers_itself_says(engine: TransformersEngine,
     assert end.input_tokens == await engine.count_tokens("acme", Prompt(messages=HELLO))
 
 
-async def test_requests_of_different_lengths_answer_in_one_batch_as_they_would_alone(
-    engine: TransformersEngine,
-) -> None:
-    questions = [(Message.of(Role.USER, "abc " * size),) for size in (1, 7, 20, 3, 11)]
-
-    alone = [await whole(engine, each) for each in questions]
-    together = await asyncio.gather(*(whole(engine, each) for each in questions))
-
-    assert together == alone
-
-
 async def test_what_earlier_requests_left_in_the_cache_does_not_matter(engine: TransformersEngine) -> None:
     questions = [(Message.of(Role.USER, "abc " * size),) for size in (1, 7, 20, 3, 11)]
     alone = [await whole(engine, each) for each in questions]
@@ -106,35 +95,10 @@ async def test_a_prompt_longer_than_a_step_is_read_in_several(folder: Path, engi
         await asyncio.to_thread(small_steps.close)
 
 
-async def test_a_seed_draws_the_same_alone_and_in_a_batch_and_another_seed_another(
-    engine: TransformersEngine,
-) -> None:
-    def seeded(seed: int) -> Sampling:
-        return Sampling(temperature=1.0, top_p=0.9, seed=seed, max_output_tokens=30)
-
-    alone, _ = await whole(engine, HELLO, seeded(1))
-    (again, _), (other, _), (greedy, _) = await asyncio.gather(
-        whole(engine, HELLO, seeded(1)), whole(engine, HELLO, seeded(2)), whole(engine)
-    )
-
-    assert again == alone
-    assert len({alone, other, greedy}) == 3
-
-
 async def test_a_very_small_nucleus_is_greedy(engine: TransformersEngine) -> None:
     narrow = Sampling(temperature=1.0, top_p=1e-6, seed=5, max_output_tokens=40)
 
     assert await whole(engine, HELLO, narrow) == await whole(engine)
-
-
-async def test_generation_stops_before_a_stop_text(engine: TransformersEngine) -> None:
-    text, _ = await whole(engine)
-    stop = text[5:8]
-
-    cut, end = await whole(engine, HELLO, Sampling(temperature=0.0, max_output_tokens=40, stop=(stop,)))
-
-    assert cut == text[: text.find(stop)]
-    assert end.reason == "stop"
 
 
 async def test_a_model_that_ends_its_answer_says_so(tmp_path: Path) -> None:
@@ -149,18 +113,6 @@ async def test_a_model_that_ends_its_answer_says_so(tmp_path: Path) -> None:
     stopped = [(text, end) for text, end in answers if end.reason == "stop"]
     assert stopped
     assert all(end.output_tokens < 400 and END not in text for text, end in stopped)
-
-
-async def test_a_late_request_does_not_wait_for_the_running_ones(engine: TransformersEngine) -> None:
-    long = Sampling(temperature=0.0, max_output_tokens=400)
-    running = [asyncio.create_task(whole(engine, HELLO, long)) for _ in range(8)]
-    await eventually(lambda: len(_active(engine)) == 8)
-
-    first = await anext(aiter(engine.generate("acme", Prompt(messages=HELLO, sampling=GREEDY), timeout_s=60)))
-
-    assert isinstance(first, Piece)
-    assert not any(task.done() for task in running)
-    await asyncio.gather(*running)
 
 
 async def test_leaving_takes_a_request_out_of_the_batch(engine: TransformersEngine) -> None:

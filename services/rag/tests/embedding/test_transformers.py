@@ -229,7 +229,7 @@ async def test_a_question_goes_before_passages_and_the_event_loop_goes_on(model:
     lags: list[float] = []
 
     async def passages() -> None:
-        await model.embed_passages("acme", ["many words " * 120] * 48)
+        await model.embed_passages("acme", ["many words " * 120] * 16)
         finished.append("passages")
 
     async def ask() -> None:

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.rag.tests.vectors.in_process import NAME, POINTS, InProcessVectors, points
+from services.rag.tests.vectors.killed_in_phases import PHASES, copied, swapped
 from services.rag.tests.vectors.test_vector_stores import INDEX, NEAR
 from tidemill_rag.vectors import edge_graphs, edge_shards, generations, graph_builds
 from tidemill_rag.vectors.build_graph import build
@@ -29,31 +29,11 @@ async def found(store: QdrantEdgeVectors) -> set[tuple[str, int]]:
     return {(match.payload.document, match.payload.seq) for match in matches}
 
 
-async def copied(store: QdrantEdgeVectors) -> str:
-    """Copy the shard, as the first part of a build does; return the folder of the copy."""
-    folder, _ = await store.call(partial(edge_graphs.begin, NAME))
-    while await store.call(partial(edge_graphs.copy, NAME)):
-        pass
-    return folder
-
-
 def builder(store: QdrantEdgeVectors) -> GraphBuilds:
     """Return a builder whose process has the usual priority: at the lowest one, a busy machine stops it."""
     code = "import sys; from tidemill_rag.vectors.build_graph import build; _, to, _, graph, _ = sys.argv; "
     code += "build(to, 2, graph=graph == '1')"
     return GraphBuilds(store, min_chunks=POINTS, command=(sys.executable, "-c", code))
-
-
-async def caught_up(store: QdrantEdgeVectors) -> int:
-    return await store.call(partial(edge_graphs.catch_up, NAME))
-
-
-async def swapped(store: QdrantEdgeVectors) -> None:
-    """Do the last part of a build."""
-    while await caught_up(store):
-        pass
-    await store.call(partial(edge_graphs.flush, NAME))
-    await store.call(partial(edge_graphs.swap, NAME))
 
 
 async def has_graph(store: QdrantEdgeVectors) -> bool:
@@ -285,45 +265,22 @@ async def test_only_one_graph_is_built_at_a_time_on_a_machine(store: QdrantEdgeV
     assert folders(tmp_path) == [NAME]
 
 
-PHASES = {
-    "copying": "await store.call(partial(edge_graphs.begin, NAME)); await store.call(partial(edge_graphs.copy, NAME))",
-    "copied": "await copied(store)",
-    "built": "assert build(await copied(store), 2, graph=True)",
-    "caught up": "assert build(await copied(store), 2, graph=True); [await caught_up(store) for _ in range(2)]",
-    "swapped": "assert build(await copied(store), 2, graph=True); await swapped(store)",
-}
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder with what the killed process of each phase has left."""
+    folder = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, "-m", "services.rag.tests.vectors.killed_in_phases", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=240)  # noqa: S603 - a test
+    assert [int(status) for status in done.stdout.split()] == [-signal.SIGKILL] * len(PHASES)
+    return folder
 
 
 @pytest.mark.parametrize("phase", PHASES)
-async def test_a_kill_in_any_phase_loses_nothing_and_what_is_left_is_swept(tmp_path: Path, phase: str) -> None:
-    writer = textwrap.dedent(
-        f"""
-        import asyncio, os, signal, sys
-        from functools import partial
-        from pathlib import Path
-        from services.rag.tests.vectors.in_process import NAME, InProcessVectors, points
-        from services.rag.tests.vectors.test_graph_builds import INDEX, build, caught_up, copied, swapped
-        from tidemill_rag.vectors import edge_graphs
+async def test_a_kill_in_any_phase_loses_nothing_and_what_is_left_is_swept(killed: Path, phase: str) -> None:
+    store = InProcessVectors(killed / phase)
 
-        async def main():
-            store = InProcessVectors(Path(sys.argv[1]))
-            await store.create(INDEX, dimensions=2)
-            await store.upsert(INDEX, points())
-            {PHASES[phase]}
-            await store.upsert(INDEX, points(0, 50, seq=2))
-            await store.delete(INDEX, "d0", below_seq=2)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        if __name__ == "__main__":
-            asyncio.run(main())
-        """
-    )
-    killed = subprocess.run([sys.executable, "-c", writer, str(tmp_path)], cwd=ROOT, check=False, timeout=120)  # noqa: ASYNC221, S603 - a test
-    assert killed.returncode == -signal.SIGKILL
-
-    store = InProcessVectors(tmp_path)
     assert await store.count(INDEX) == POINTS + 50 - 1
-    assert folders(tmp_path) == [f"{NAME}.1" if phase == "swapped" else NAME]
+    assert folders(killed / phase) == [f"{NAME}.1" if phase == "swapped" else NAME]
     assert await has_graph(store) == (phase == "swapped")
     await store.close()
 

@@ -9,7 +9,7 @@ import pytest
 from qdrant_edge import Query as EngineQuery
 
 from services.rag.tests.vectors.in_process import NAME, InProcessVectors
-from services.rag.tests.vectors.test_graph_builds import copied, swapped
+from services.rag.tests.vectors.killed_in_phases import copied, swapped
 from services.rag.tests.vectors.test_hybrid import query, with_terms
 from services.rag.tests.vectors.test_vector_stores import INDEX, NEAR, point
 from tidemill_rag.vectors import edge_postfilter, edge_search, edge_shards, graph
