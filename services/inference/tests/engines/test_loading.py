@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
 
 PUT = """
@@ -20,6 +22,7 @@ print(sum("lora_" in name for name, _ in tree.named_parameters()) > 0)
 """
 
 
+@pytest.mark.long  # a turn of the loop serves an adapter, too, by a service that loads it so
 def test_an_adapter_is_put_into_its_base_without_what_only_training_imports(tmp_path: Path) -> None:
     base = write_tiny_model(tmp_path / "base")
     adapter = write_tiny_adapter(tmp_path / "adapter", base)
