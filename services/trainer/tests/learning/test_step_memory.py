@@ -1,7 +1,10 @@
 """Estimated memory of a training against the measured peak of this process."""
 
 import ctypes
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +31,26 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 _trained_in = set[NumericFormat]()
 """The formats in which the process that measures has trained: what it takes but once for each is not compared."""
 TWO_BY_TWO = Choice(batch_size=2, accumulation_steps=2, checkpointing=False)
+BLOCKS = """
+import ctypes
+from tidemill_trainer.learning.allocation import return_freed
+
+class Statistics(ctypes.Structure):
+    _fields_ = [(f"field{number}", ctypes.c_size_t) for number in range(10)]
+
+library = ctypes.CDLL(None)
+library.mallinfo2.restype = Statistics
+
+def mapped():
+    library.malloc(2 * 1024**2)
+    return library.mallinfo2().field3
+
+first = mapped(), mapped()
+return_freed()
+print(*first, mapped())
+"""
+"""Prints how many blocks are mapped by themselves, after two of 2 MB and after one more."""
+ONE_BY_ONE = {"gradient_accumulation_steps": 1, "gradient_checkpointing": False}
 RECIPE: dict[str, Any] = {"per_device_train_batch_size": 8, "max_length": 400, "max_steps": 2}
 
 
@@ -176,11 +199,35 @@ def test_a_training_that_needs_more_than_its_limit_is_refused_with_both_figures(
     assert re.fullmatch(message, stopped.value.message)
 
 
+def test_what_is_freed_is_kept_for_the_next_step_where_there_is_place_for_its_fragments(
+    tmp_path: Path, base: Path
+) -> None:
+    roomy = fit_in(big_job(tmp_path / "run", base))
+
+    scarce = fit_in(big_job(tmp_path / "run", base, memory_bytes=roomy.needed_bytes - 1))
+    failed = fit_in(big_job(tmp_path / "run", base, memory_auto=True, smaller_than=Choice.of({**RECIPE, **ONE_BY_ONE})))
+
+    assert (roomy.returns_freed, scarce.returns_freed, failed.returns_freed) == (False, True, True)
+    assert scarce.needed_bytes < roomy.needed_bytes
+    assert scarce.choice == roomy.choice
+
+
+def test_blocks_of_a_size_are_returned_once_that_is_asked_for() -> None:
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": MMAP_FROM_BYTES}
+    command = [sys.executable, "-c", BLOCKS]
+
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)  # noqa: S603 - our own interpreter
+
+    before, after, returned = map(int, printed.stdout.split())
+    assert (after - before, returned - after) == (0, 1)
+
+
 def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tidemill_trainer.learning import fitting  # noqa: PLC0415
 
     monkeypatch.setattr(fitting, "TOKENS_PER_BATCH", 10_000)
-    whole = fit_in(big_job(tmp_path / "whole", base))
+    roomy = fit_in(big_job(tmp_path / "whole", base))
+    whole = fit_in(big_job(tmp_path / "whole", base, memory_bytes=roomy.needed_bytes - 1))
     limit = int(whole.needed_bytes * fitting.SPARE * 0.99)
 
     fit = fit_in(big_job(tmp_path / "run", base, memory_auto=True, memory_bytes=limit))
