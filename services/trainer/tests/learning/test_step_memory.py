@@ -1,6 +1,5 @@
 """Estimated memory of a training against the measured peak of this process."""
 
-import ctypes
 import os
 import re
 import subprocess
@@ -20,14 +19,13 @@ from services.trainer.tests.learning.test_training import RecordedReports, job_i
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_trainer.child_processes import MMAP_FROM_BYTES
+from tidemill_trainer.learning.allocation import return_freed
 from tidemill_trainer.learning.examples import read_examples, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.process_memory import taken_bytes
 from tidemill_trainer.training.domain.fit import Choice, Fit
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Options of glibc's mallopt, as in the environment of a training process."""
 _trained_in = set[NumericFormat]()
 """The formats in which the process that measures has trained: what it takes but once for each is not compared."""
 TWO_BY_TWO = Choice(batch_size=2, accumulation_steps=2, checkpointing=False)
@@ -124,15 +122,16 @@ def measured(
     """Return what a training was estimated to take and what it took, in bytes; called in a process of its own."""
     from tidemill_trainer.learning.fitting import WORKING_BYTES  # noqa: PLC0415 - seconds of imports
 
-    libc = ctypes.CDLL(None)
-    for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-        libc.mallopt(option, int(MMAP_FROM_BYTES))
+    return_freed()  # else a training takes what the one before has freed
     if numeric_format not in _trained_in:
         trained(replace(job_in(folder / "first", base, max_steps=1), numeric_format=numeric_format), RecordedReports())
         _trained_in.add(numeric_format)
     job, reported = big_job(folder / "run", base, numeric_format=numeric_format), Watched()
     changed = {"per_device_train_batch_size": 16, "max_steps": 1} | args
-    job = replace(job, args={**job.args, **changed}, lora={**job.lora, **(lora or {})})
+    lora = {**job.lora, **(lora or {})}
+    job = replace(
+        job, args={**job.args, **changed}, lora=lora, smaller_than=TWO_BY_TWO
+    )  # and what it frees is returned
 
     with reported.watching():
         trained(job, reported)

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from tidemill_trainer.training.domain.losses import MAX_LOSSES, LossPoint, thinned
+from tidemill_trainer.training.domain.losses import MAX_LOSSES, LossPoint, stalled, thinned
 
 
 def logged(steps: int, *, every: int = 1) -> list[LossPoint]:
@@ -32,3 +32,11 @@ def test_what_was_thinned_and_went_on_is_thinned_as_if_it_had_never_been() -> No
     whole = logged(9000)
 
     assert thinned([*thinned(whole[:4095]), *whole[4095:]]) == thinned(whole)
+
+
+def test_a_loss_that_does_not_fall_is_named_and_one_that_falls_or_is_short_is_not() -> None:
+    level = [LossPoint(step, 2.0 + step % 3) for step in range(1, 31)]
+
+    assert stalled(level).startswith("the loss did not fall: 3 in the first fifth of the steps, 3 in the last")
+    assert stalled(logged(30)) == ""
+    assert stalled(level[:14]) == ""

@@ -303,6 +303,18 @@ async def test_a_few_examples_that_are_left_out_are_no_warning(harness: Harness)
     assert (await harness.run(name)).warnings == ()
 
 
+async def test_a_run_whose_loss_did_not_fall_succeeds_and_says_so(harness: Harness) -> None:
+    harness.trainings.losses = (1.0, 3.0) * 10
+    name = await harness.queued()
+
+    await harness.train(name)
+
+    run = await harness.run(name)
+    (warning,) = run.warnings
+    assert run.model_version == "lora@1"
+    assert warning.startswith("the loss did not fall: 2 in the first fifth of the steps, 2 in the last")
+
+
 async def test_a_picked_choice_that_takes_too_much_is_made_smaller_once_by_itself(harness: Harness) -> None:
     harness.trainings.fitted, harness.trainings.out_of_memory = FITTED, 1
     name = await harness.queued(limits=RunLimits(memory_auto=True))

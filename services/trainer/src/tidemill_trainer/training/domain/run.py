@@ -21,7 +21,8 @@ from tidemill_trainer.errors import (
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.guidance import Guidance, PinnedJudge
-from tidemill_trainer.training.domain.losses import thinned
+from tidemill_trainer.training.domain.losses import stalled, thinned
+from tidemill_trainer.training.domain.methods import METHODS
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.progress import Progress
 from tidemill_trainer.training.domain.recipe import Recipe
@@ -275,9 +276,12 @@ class TrainingRun(Aggregate):
             self.pending.append(RunWasQueued(occurred_at=now))
 
     def register(self, *, epoch: int) -> None:
-        """Start registering; from here on it cannot be cancelled."""
+        """Start registering; from here on it cannot be cancelled. A loss that did not fall is a warning."""
         self.refuse_unless_claimed(epoch)
         self.state = RunState.REGISTERING
+        # Of a method that generates answers, rewards say how it goes, and its loss does not.
+        why = "" if METHODS[self.recipe.method].generates else stalled(self.progress.losses)
+        self.warnings += (why,) if why and why not in self.warnings else ()
 
     def succeed(self, model_version: str, *, now: datetime, epoch: int) -> None:
         """Record the registered version."""
