@@ -89,7 +89,7 @@ class ExperimentHarness:
             clock=inner.clock,
             enqueue=self.enqueued.append,
         )
-        erased = self.rollouts.erased_end_users
+        erased = self.rollouts._erased  # noqa: SLF001 - of the harness that this one is
         self.note = RecordOutcome(deployments=inner.deployments, outcomes=outcomes, erased=erased)
         self.react = RecordReaction(
             deployments=inner.deployments,

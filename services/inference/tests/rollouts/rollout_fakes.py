@@ -278,14 +278,14 @@ class RolloutHarness:
             self.commands.approve,
         )
         self.erased = dict[str, datetime]()
-        self.react = RecordReaction(deployments=deployments, outcomes=self.outcomes, erased=self.erased_end_users)
+        self.react = RecordReaction(deployments=deployments, outcomes=self.outcomes, erased=self._erased)
         self.declared = Declared()
         self.forget = ForgetOutcomes(
             active=Active(self), deployments=deployments, outcomes=self.outcomes, clock=self.harness.clock
         )
         self._asked = 0
 
-    async def erased_end_users(self, project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
+    async def _erased(self, project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
         assert project == ADA.project
         return {name: until for name, until in self.erased.items() if name in end_users}
 

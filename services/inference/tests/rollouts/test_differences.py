@@ -1,7 +1,6 @@
 """Bounds of what is compared in a rollout, which hold whenever they are computed."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from math import log
 from random import Random
@@ -9,15 +8,9 @@ from random import Random
 import pytest
 
 from services.inference.tests.rollouts.rolling import counted, outcomes
-from tidemill_inference.rollouts.domain.evidence import Bounds, difference, less
+from tidemill_inference.rollouts.domain.evidence import Bounds, RatioBounds, difference, less, median_ratio
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, FALSE_ABORTS, LIVE
-from tidemill_inference.rollouts.domain.times import RatioBounds, Times, median_ratio
 from tidemill_inference.rollouts.domain.values import MetricCounts
-
-
-def alone(times: Iterable[float]) -> Times:
-    """Return times of as many users."""
-    return Times.of([time] for time in times)
 
 
 def votes(up: int, down: int) -> dict[float, dict[float, int]]:
@@ -85,8 +78,8 @@ def test_the_ratio_of_medians_is_within_its_bounds_which_mirror_and_narrow() -> 
     times = [chance.lognormvariate(0.0, 0.3) for _ in range(120)]
     slow = [2 * time for time in times]
 
-    few, many = (median_ratio(alone(slow[:n]), alone(times[:n]), error=0.05) for n in (15, 120))
-    mirrored = median_ratio(alone(times), alone(slow), error=0.05)
+    few, many = (median_ratio(slow[:n], times[:n], error=0.05) for n in (15, 120))
+    mirrored = median_ratio(times, slow, error=0.05)
 
     assert few is not None
     assert many is not None
@@ -98,8 +91,8 @@ def test_the_ratio_of_medians_is_within_its_bounds_which_mirror_and_narrow() -> 
 
 
 def test_a_ratio_of_times_of_one_side_alone_is_not_known() -> None:
-    assert median_ratio(alone([]), alone([1.0]), error=0.05) is None
-    assert median_ratio(alone([1.0]), alone([1.0]), error=0.05) == RatioBounds(low=0.0, high=None)
+    assert median_ratio([], [1.0], error=0.05) is None
+    assert median_ratio([1.0], [1.0], error=0.05) == RatioBounds(low=0.0, high=None)
 
 
 def test_counts_have_the_bounds_of_failures_ratings_and_metrics_where_both_sides_have_any() -> None:

@@ -113,7 +113,6 @@ def outcome_of(answered: AnswerOutcome) -> Outcome | ServerEnd:
         variant=chosen.variant,
         failed=answered.failed,
         total_s=answered.total_s,
-        user=answered.question.end_user,
     )
 
 

@@ -27,9 +27,9 @@ class MongoOutcomes:
 
     A rating is {seq, number, metric, weight, user, mature_time}; those of earlier versions are {seq, number}. They are
     fields of their own, so that answer and reaction may come in any order; `noted` is the server's time of the later
-    one. `user` is the digest of who asked, where that is known; `users` are those of who asked and reacted, by which
-    they are erased. Of an experiment `rollout` is the run, `step` the epoch, and there is `cost_nanos`; of one that
-    shows results by labels `cohorts`, the request's as pairs, and `asked_at`.
+    one. `users` are the digests of those who reacted, by which they are erased. Of an experiment `rollout` is the run,
+    `step` the epoch, and there are `user`, the digest of who asked, and `cost_nanos`;
+    of one that shows results by labels `cohorts`, the request's as pairs, and `asked_at`.
 
     The end of a server is {_id, rollout, step: "ends of <number>"}: no outcome, and as quick to find.
     """

@@ -150,7 +150,7 @@ class Outcomes(Protocol):
     async def of_end_user(self, project: str, end_user: str, *, validate_only: bool = False) -> int:
         """Erase values that an end user gave, some at a time, and return of how many answers; or count those.
 
-        The outcomes of what the user asked go whole.
+        In experiments the outcomes of what the user asked go whole.
         """
         ...
 

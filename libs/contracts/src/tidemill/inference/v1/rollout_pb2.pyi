@@ -213,8 +213,9 @@ Global___RolloutStep: _TypeAlias = RolloutStep  # noqa: Y015
 @_typing.final
 class AbortRules(_message.Message):
     """AbortRules roll back when the outcomes show that the candidate exceeds a limit. Together they roll back a candidate within
-    all limits in at most 5 % of steps, at any number of checks. Each user is one observation of every rule, with the mean of the
-    user's answers or values; answers without an `end_user` are one each. Unset rules do not apply.
+    all limits in at most 5 % of steps, at any number of checks. Failures and times count each answer, and this holds for
+    independent answers: where those of a user are alike, such as of one whose requests mostly fail, these two roll back more
+    often. Ratings and metrics count each user once. Unset rules do not apply.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -224,12 +225,10 @@ class AbortRules(_message.Message):
     RATING_LOSS_ABOVE_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     error_rate_above: _builtins.float
-    """Optional. The candidate's share of failed answers, as the mean of users; if the baseline fails too, also relative to the
-    baseline's.
-    """
+    """Optional. The candidate's share of failed answers; if the baseline fails too, also relative to the baseline's."""
     latency_p95_ratio_above: _builtins.float
     """Optional. The candidate's latency without retrieval divided by the baseline's, at the median, the 75th or the 95th
-    percentile of times, in which each user has the same weight.
+    percentile.
     """
     rating_loss_above: _builtins.float
     """Optional. The baseline's mean rating minus the candidate's."""
@@ -577,8 +576,8 @@ class StepCounts(_message.Message):
 
     @_builtins.property
     def failure_difference(self) -> Global___DifferenceBounds:
-        """Output only. Of the shares of answers that failed, with a probability of 95 %, each user one observation; unset where a
-        side has no answer, and in lists and events.
+        """Output only. Of the shares of answers that failed, with a probability of 95 % if answers are independent (users are not
+        one observation here); unset where a side has no answer, and in lists and events.
         """
 
     @_builtins.property

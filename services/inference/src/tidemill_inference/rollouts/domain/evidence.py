@@ -12,9 +12,11 @@ E[w v] / E[w] is m.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 Counted = Mapping[float, int]
 Weighted = Mapping[float, Counted]
@@ -25,6 +27,12 @@ _WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 0.7, 0.5)
 _LOG_WEIGHTS = tuple(math.log(weight / math.fsum(_WEIGHTS)) for weight in _WEIGHTS)
 _MEANS = 50
 """Among so many means that of both sides is searched for; between two, the weaker evidence of either counts."""
+_MOMENTS = 50
+"""The same of times."""
+_RATIO_STEP, _RATIO_STEPS = 1.05, 100
+"""Ratios of times are compared at so many powers of it, up and down: 0.0076 to 131."""
+QUANTILES = (0.5, 0.75, 0.95)
+"""Where times are compared: a side that is slower altogether shows it at the median first."""
 
 
 def above(values: Counted, mean: float) -> float:
@@ -99,7 +107,7 @@ def _highest(values: Weighted, than: Weighted, convincing: float) -> float:
 
 
 def _above(values: Weighted, mean: float) -> float:
-    return log_sum(
+    return _log_sum(
         weight + math.fsum(_log_capital(stake * share, counted, mean) for share, counted in values.items())
         for stake, weight in zip(_STAKES, _LOG_WEIGHTS, strict=True)
     )
@@ -114,6 +122,82 @@ def _scaled(values: Weighted, maximum: float) -> Weighted:
     return {weight / maximum: counted for weight, counted in values.items()}
 
 
+def slower(times: Sequence[float], than: Sequence[float], *, by: float) -> float:
+    """Return what was made of betting that times are longer than the others by more than this factor.
+
+    What is supposed is that no quantile among QUANTILES is: the capital is shared out among them. Each is compared as
+    means are, over every time that it could be.
+    """
+    if not times or not than:
+        return -math.inf
+    ours, theirs = sorted(time / by for time in times), sorted(than)
+    moments = _some(sorted({*ours, *theirs}))
+    return _log_sum(_slower_at(quantile, ours, theirs, moments) for quantile in QUANTILES) - math.log(len(QUANTILES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioBounds:
+    """What the ratio of two median times is within, the candidate's to the baseline's; without a bound 0 and None."""
+
+    low: float
+    high: float | None
+
+
+def median_ratio(times: Sequence[float], than: Sequence[float], *, error: float) -> RatioBounds | None:
+    """Return bounds of the ratio of medians, a confidence sequence as `difference` is; None where a side has no time.
+
+    Each bound is the greatest power of _RATIO_STEP by which one side is shown to be slower.
+    """
+    if not times or not than:
+        return None
+    convincing = math.log(2 / error)
+    low, faster = _shown_factor(times, than, convincing), _shown_factor(than, times, convincing)
+    return RatioBounds(low=low, high=1 / faster if faster else None)
+
+
+def _shown_factor(times: Sequence[float], than: Sequence[float], convincing: float) -> float:
+    """Return the greatest factor by which the median is shown to be above the others'; 0 where none is."""
+    theirs = sorted(than)
+
+    def shown(steps: int) -> bool:
+        ours = sorted(time / _RATIO_STEP**steps for time in times)
+        return _slower_at(0.5, ours, theirs, _some(sorted({*ours, *theirs}))) >= convincing
+
+    if not shown(-_RATIO_STEPS):
+        return 0.0
+    low, high = -_RATIO_STEPS, _RATIO_STEPS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if shown(middle) else (low, middle)
+    return float(_RATIO_STEP**low)
+
+
+def _slower_at(quantile: float, ours: Sequence[float], theirs: Sequence[float], moments: Sequence[float]) -> float:
+    """Return the least over every moment that the others' quantile could be: at the given ones, and between them."""
+    at = [(len(ours) - bisect_right(ours, each), bisect_left(theirs, each)) for each in moments]
+    between = [
+        (len(ours) - bisect_left(ours, later), bisect_right(theirs, earlier))
+        for earlier, later in pairwise([-math.inf, *moments, math.inf])
+    ]
+    return min(
+        _above_share(longer, len(ours) - longer, 1.0 - quantile)
+        + _above_share(shorter, len(theirs) - shorter, quantile)
+        for longer, shorter in {*at, *between}
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _above_share(ones: int, zeros: int, mean: float) -> float:
+    """Return it of ones and zeros; one outcome more changes few of the shares that are compared."""
+    return above({1.0: ones, 0.0: zeros}, mean)
+
+
+def _some(moments: Sequence[float]) -> Sequence[float]:
+    """Return so many of them at most, evenly spread."""
+    step = max(1, math.ceil(len(moments) / _MOMENTS))
+    return moments[::step]
+
+
 def _log_capital(stake: float, counted: Counted, mean: float) -> float:
     """Return what becomes of a capital of 1; no stake is all of it, so that none loses it."""
     if mean <= 0.0:
@@ -122,8 +206,7 @@ def _log_capital(stake: float, counted: Counted, mean: float) -> float:
     return math.fsum([count * log(kept + gain * value) for value, count in counted.items() if count])
 
 
-def log_sum(logs: Iterable[float]) -> float:
-    """Return the logarithm of the sum of capitals."""
+def _log_sum(logs: Iterable[float]) -> float:
     found = list(logs)
     maximum = max(found)
     if math.isinf(maximum):

@@ -1,16 +1,14 @@
 """What came of a step's requests, and when that is reason enough to take a candidate back."""
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
 from tidemill_inference.rollouts.domain import evidence
-from tidemill_inference.rollouts.domain.evidence import Bounds, Weighted
+from tidemill_inference.rollouts.domain.evidence import Bounds, RatioBounds, Weighted
 from tidemill_inference.rollouts.domain.policy import MAX_WEIGHT, RATING, AbortRules, MetricRule, RolloutStep
-from tidemill_inference.rollouts.domain.times import RatioBounds, Times, median_ratio, slower
 from tidemill_inference.rollouts.domain.values import (
     GivenValue,
     MetricCounts,
@@ -18,18 +16,17 @@ from tidemill_inference.rollouts.domain.values import (
     by_metric,
     counted_metric,
     is_enough,
-    side_values,
 )
 
-_FAILURES = "failures"
 LIVE = "live"
 CANDIDATE = "candidate"
 MIN_COMPARED = 5
-"""From so many users with times, or values (effective ones), of each side on they are compared: no single vote takes a
-candidate back."""
+"""From so many times, or values (effective ones), of each side on they are compared: no single vote takes a candidate
+back."""
 FALSE_ABORTS = 0.05
 """The share of steps, at most, in which a candidate that keeps every limit is taken back, however often it is looked
-at; the rules that are set share it."""
+at; the rules that are set share it. Failures and times are of answers, not of users: for these it holds where answers
+are independent."""
 
 
 class Reason(Enum):
@@ -69,7 +66,7 @@ class Outcome:
     total_s: float
     values: tuple[GivenValue, ...] = ()
     user: str = ""
-    """Who asked: the pseudonym when it is recorded, its digest when it is read; "" without one."""
+    """Who asked, in an experiment: the pseudonym when it is recorded, its digest when it is read; "" without one."""
     cost_nanos: int | None = None
     """What it cost, in an experiment; None where that is not known."""
     cohorts: Mapping[str, str] = field(default_factory=dict)
@@ -92,13 +89,9 @@ class ServerEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """What verdicts are worked out of, of one side.
+    """What verdicts are worked out of, of one side: the times of its answers, and its ratings by weight and number."""
 
-    That are, by user, the times of answers and the shares of them that failed, and ratings by weight and number.
-    """
-
-    times: Times = field(default_factory=Times)
-    failed: SideValues = field(default_factory=SideValues)
+    times_s: Sequence[float] = ()
     ratings: Weighted = field(default_factory=dict)
 
 
@@ -124,12 +117,12 @@ class StepCounts:
     server_ends: int = 0
     """See `ServerEnd`."""
     failure_difference: Bounds | None = None
-    """Of the shares of answers that failed, of which each user has one, candidate less baseline, wrong with
-    FALSE_ABORTS at any time; None where a side has no answer, or where they were not asked for."""
+    """Of the shares of answers that failed, candidate less baseline, wrong with FALSE_ABORTS at any time if answers are
+    independent; None where a side has no answer, or where they were not asked for."""
     rating_difference: Bounds | None = None
     """The same of the mean ratings, of which each user has one."""
     latency_ratio: RatioBounds | None = None
-    """The same of the ratio of the median times, each user counting as much as any other."""
+    """The same of the ratio of the median times, if answers are independent."""
     candidate_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
     baseline_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
 
@@ -168,12 +161,8 @@ class StepCounts:
             candidate_rated=ratings.candidate.number,
             baseline_rated=ratings.baseline.number,
             metrics=tuple(declared),
-            candidate_samples=Samples(
-                times=_times(candidate), failed=_failed(candidate, math.floor), ratings=ratings.candidate.samples
-            ),
-            baseline_samples=Samples(
-                times=_times(baseline), failed=_failed(baseline, math.ceil), ratings=ratings.baseline.samples
-            ),
+            candidate_samples=Samples(times_s=candidate_s, ratings=ratings.candidate.samples),
+            baseline_samples=Samples(times_s=baseline_s, ratings=ratings.baseline.samples),
         )
 
     @property
@@ -188,13 +177,23 @@ class StepCounts:
             self,
             failure_difference=failures.with_difference(error=FALSE_ABORTS).difference,
             rating_difference=ratings.with_difference(error=FALSE_ABORTS).difference,
-            latency_ratio=median_ratio(self.candidate_samples.times, self.baseline_samples.times, error=FALSE_ABORTS),
+            latency_ratio=evidence.median_ratio(
+                self.candidate_samples.times_s, self.baseline_samples.times_s, error=FALSE_ABORTS
+            ),
             metrics=tuple(each.with_difference(error=FALSE_ABORTS) for each in self.metrics),
         )
 
     def _failures(self) -> MetricCounts:
-        ours, theirs = self.candidate_samples.failed, self.baseline_samples.failed
-        return MetricCounts(metric=_FAILURES, candidate=ours, baseline=theirs)
+        sides = (self.candidate, self.candidate_failures), (self.baseline, self.baseline_failures)
+        ours, theirs = (
+            SideValues(
+                mean=failed / answers if answers else None,
+                number=answers,
+                samples={1.0: {1.0: failed, 0.0: answers - failed}},
+            )
+            for answers, failed in sides
+        )
+        return MetricCounts(metric="failures", candidate=ours, baseline=theirs)
 
     def _ratings(self) -> MetricCounts:
         return MetricCounts(
@@ -249,7 +248,7 @@ class StepCounts:
         """Return why the candidate has to be taken back, for programs and for people; None with too few answers.
 
         It may be asked after every outcome: all rules together take a candidate back that keeps them in FALSE_ABORTS of
-        steps at most. Each user is one observation of it, however many answers the user has.
+        steps at most, where answers fail and take their time independently of one another.
         """
         seen = self.requests >= step.requests and self.candidate >= step.minimum
         if self.candidate < step.early_minimum and not seen:
@@ -264,33 +263,29 @@ class StepCounts:
 
     def _errors(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
         """Return whether the candidate fails more often than it may, and than a baseline that fails as well."""
-        limit, ours, theirs = rules.error_rate_above, self.candidate_samples.failed, self.baseline_samples.failed
-        if limit is None or not self.candidate_failures:
+        limit, failed = rules.error_rate_above, self.candidate_failures
+        if limit is None or not failed:
             return None
-        if evidence.above(ours.samples.get(1.0, {}), limit) < convincing:
+        ours = {1.0: failed, 0.0: self.candidate - failed}
+        if evidence.above(ours, limit) < convincing:
             return None
-        if self.baseline_failures and evidence.less(theirs.samples, ours.samples, by=0.0) < convincing:
+        theirs = {1.0: self.baseline_failures, 0.0: self.baseline - self.baseline_failures}
+        if self.baseline_failures and evidence.less({1.0: theirs}, {1.0: ours}, by=0.0) < convincing:
             return None
-        text = f"{self.candidate_failures} of its {self.candidate} answers failed"
-        if ours.number < self.candidate:
-            text += f", a share of {ours.mean:.3g} in the mean of {ours.number:g} users"
-        return Reason.ERROR_RATE, f"{text}, above the limit of {limit:g}"
+        return Reason.ERROR_RATE, f"{failed} of its {self.candidate} answers failed, above the limit of {limit:g}"
 
     def _latency(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
         limit, ours, theirs = (
             rules.latency_p95_ratio_above,
-            self.candidate_samples.times,
-            self.baseline_samples.times,
+            self.candidate_samples.times_s,
+            self.baseline_samples.times_s,
         )
-        if limit is None or min(ours.users, theirs.users) < MIN_COMPARED:
+        if limit is None or min(len(ours), len(theirs)) < MIN_COMPARED:
             return None
-        if slower(ours, theirs, by=limit) < convincing:
+        if evidence.slower(ours, theirs, by=limit) < convincing:
             return None
-        text = f"p95 of {self.candidate_p95_s:.3g} s in {self.answers} answers against {self.baseline_p95_s:.3g} s in "
-        return Reason.LATENCY, (
-            f"{text}{self.baseline - self.baseline_failures} of the baseline: slower by more than the limit of "
-            f"{limit:g} times"
-        )
+        text = f"p95 of {self.candidate_p95_s:.3g} s in {len(ours)} answers against {self.baseline_p95_s:.3g} s in "
+        return Reason.LATENCY, f"{text}{len(theirs)} of the baseline: slower by more than the limit of {limit:g} times"
 
     def _rating(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
         limit, ratings = rules.rating_loss_above, self._ratings()
@@ -326,22 +321,6 @@ def is_less(ours: SideValues, theirs: SideValues, *, by: float, convincing: floa
 
 def _given(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, GivenValue]]:
     return ((each.inference, value) for each in outcomes for value in each.values)
-
-
-def _times(outcomes: Sequence[Outcome]) -> Times:
-    by_user = defaultdict[tuple[bool, str], list[float]](list)
-    for each in outcomes:
-        if not each.failed:
-            by_user[bool(each.user), each.user or each.inference].append(each.total_s)
-    return Times.of(by_user.values())
-
-
-def _failed(outcomes: Sequence[Outcome], rounded: Callable[[float], int]) -> SideValues:
-    """Return the share of answers that failed, of each user; rounded, where many differ, for the candidate."""
-    given = (
-        (each.inference, GivenValue(metric=_FAILURES, score=float(each.failed), user=each.user)) for each in outcomes
-    )
-    return side_values(given, None, rounded=rounded)
 
 
 def _p95(seconds: Sequence[float]) -> float | None:
