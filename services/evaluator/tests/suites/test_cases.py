@@ -115,16 +115,29 @@ def test_a_question_with_two_references_is_refused_by_both_places_and_repeats_an
     repeat = replace(two, question=one.question.upper(), reference=f" {one.reference.lower()}")
     contradicting = replace(three, question=f"{one.question} ", reference="something else")
 
-    with pytest.raises(InvalidInput, match=r"cases\[0\], which has the same question") as refused:
+    with pytest.raises(InvalidInput, match=r"cases\[0\] \(c1\), which has the same question: keep one") as refused:
         check_cases([one, repeat, contradicting], Limits())
 
     assert fields_of(refused.value) == ["suite.cases[2].reference"]
     for fine in (
         replace(contradicting, context=Context(principals=("staff",))),
         replace(contradicting, context=Context(variables={"product": "b"})),
+        replace(contradicting, context=Context(earlier=(Turn(Role.SYSTEM, "Answer in German."),))),
+        replace(contradicting, reference=f"it is {one.reference}, of course"),
         replace(contradicting, reference="", unanswerable=True),
     ):
         check_cases([one, repeat, fine], Limits())
+
+
+def test_stored_cases_that_contradict_one_another_stay_and_a_fresh_one_that_does_is_refused() -> None:
+    one, two, three = cases(3)
+    stored = [one, replace(two, question=one.question, reference="something else")]
+
+    check_cases([*stored, three], Limits(), stored=2)
+    with pytest.raises(InvalidInput) as refused:
+        check_cases([*stored, replace(three, question=one.question, reference="a third")], Limits(), stored=2)
+
+    assert fields_of(refused.value) == ["suite.cases[2].reference"]
 
 
 @pytest.mark.parametrize("count", [0, 4])

@@ -49,6 +49,9 @@ def test_evaluations_without_a_verdict_are_counted_by_why_so_that_a_judge_that_d
     count(Caller(project=project), meta, EvaluationFailed(evaluation="e2", seq=1, reason="JUDGE_DRIFTED"))
 
     assert (counted()["JUDGE_DRIFTED"], counted()["others"]) == (1, 1)
+    for reason in ("JUDGE_UNMEASURED", "JUDGE_DISAGREES"):  # a gate decides nothing until the judge is measured
+        count(Caller(project=project), meta, EvaluationFailed(evaluation="e3", seq=1, reason=reason))
+        assert (counted()[reason], counted()["others"]) == (1, 1)
 
 
 def test_a_reaction_is_counted_if_it_counts_and_was_given() -> None:

@@ -288,7 +288,7 @@ class Reevaluate(Declared):
 
     every: Annotated[Duration | None, Field(description="an hour to 366 days")] = None
     on_provider_change: Annotated[
-        bool, Field(description="also when the provider of the live model answers as another model than before")
+        bool, Field(description="also when the provider of the live model, or a judge's, answers as another")
     ] = False
 
     @model_validator(mode="after")

@@ -192,7 +192,7 @@ class RefuseProposal:
 def _together(current: Sequence[Case], chosen: Sequence[Case], limits: Limits) -> tuple[list[Case], list[Case]]:
     fresh = not_there(chosen, current)
     grown = [*current, *fresh]
-    check_cases(grown, limits)
+    check_cases(grown, limits, stored=len(current))
     return grown, fresh
 
 

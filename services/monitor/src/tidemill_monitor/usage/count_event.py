@@ -20,6 +20,8 @@ _REASONS = frozenset(
         "JUDGE_CHANGED",
         "JUDGE_UNRELIABLE",
         "JUDGE_UNAVAILABLE",
+        "JUDGE_UNMEASURED",
+        "JUDGE_DISAGREES",
         "TOO_FEW_ANSWERS",
         "NOT_COMPARABLE",
         "CANCELLED",

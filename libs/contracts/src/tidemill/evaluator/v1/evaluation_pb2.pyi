@@ -250,8 +250,8 @@ class Reevaluate(_message.Message):
     EVERY_FIELD_NUMBER: _builtins.int
     ON_PROVIDER_CHANGE_FIELD_NUMBER: _builtins.int
     on_provider_change: _builtins.bool
-    """Optional. True has what is live evaluated again, too, when the provider of the live model answers as another model
-    than before.
+    """Optional. True has what is live evaluated again, too, when the provider of the live model, or a judge's, answers as another
+    model than before.
     """
     @_builtins.property
     def every(self) -> _duration_pb2.Duration:

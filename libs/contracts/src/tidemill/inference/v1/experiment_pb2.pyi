@@ -303,7 +303,7 @@ class ExperimentGoal(_message.Message):
     measure: Global___ExperimentMeasure.ValueType
     """Optional. What is measured; unset means METRIC."""
     metric: _builtins.str
-    """Optional. The declared metric of feedback, boolean or number, with an optimise of max or min; or `rating`. With METRIC
+    """Optional. The declared metric of feedback, with an optimise of max or min or good choices; or `rating`. With METRIC
     only.
     """
     worst: _builtins.float

@@ -23,6 +23,7 @@ class _Question:
 
     case: str
     asked: str
+    asked_of: str
     reference: str
     context: str
     words: frozenset[str]
@@ -57,9 +58,21 @@ def selected(
 
 
 def not_there(cases: Sequence[Case], existing: Sequence[Case]) -> list[Case]:
-    """Return the cases whose id and question are not there by now."""
-    ids, asked = {each.id for each in existing}, {each.asked for each in existing}
-    return [case for case in cases if case.id not in ids and case.asked not in asked]
+    """Return the cases whose id and question are not there by now.
+
+    A question for other readers, or after another system turn, is there where it has the same reference.
+    """
+    ids, known = {each.id for each in existing}, defaultdict[str, list[Case]](list)
+    for each in existing:
+        known[each.asked].append(each)
+
+    def is_there(case: Case) -> bool:
+        return any(
+            each.asked_of == case.asked_of or same_reference(each.reference, case.reference)
+            for each in known[case.asked]
+        )
+
+    return [case for case in cases if case.id not in ids and not is_there(case)]
 
 
 def _checked(candidate: Candidate, limits: Limits, rules: ProposalLimits) -> Candidate:
@@ -136,11 +149,16 @@ def _against(  # noqa: PLR0913, PLR0917 - one candidate, and all that it is comp
     if repeated := next((each for each in same if same_reference(each.reference, question.reference)), None):
         return candidate.refused(CandidateFlaw.REPEATED, f"case {repeated.case} has the question")
     others = (*same, *among[question.asked])
-    if other := next((each for each in others if not same_reference(each.reference, question.reference)), None):
+    if other := next((each for each in others if _contradict(each, question)), None):
         return candidate.refused(CandidateFlaw.CONTRADICTS, f"case {other.case} has another reference")
     if near := next((each for each in known if _near(question, each, rules.near)), None):
         return candidate.refused(CandidateFlaw.NEAR_DUPLICATE, f"case {near.case} has nearly the question")
     return candidate
+
+
+def _contradict(one: _Question, other: _Question) -> bool:
+    """Return whether both are one question in `check_cases`, with references that differ."""
+    return one.asked_of == other.asked_of and not same_reference(one.reference, other.reference)
 
 
 def _question(case: Case) -> _Question:
@@ -149,6 +167,7 @@ def _question(case: Case) -> _Question:
     return _Question(
         case=case.id,
         asked=asked,
+        asked_of=case.asked_of,
         reference=case.reference,
         context="".join(asked.split("\n")[:-1]),
         words=words,
@@ -157,7 +176,12 @@ def _question(case: Case) -> _Question:
 
 
 def _near(one: _Question, other: _Question, near: float) -> bool:
-    """Return whether the sets of words are near: Jaccard's coefficient. Another number is another question."""
+    """Return whether the sets of words are near: Jaccard's coefficient. Another number is another question.
+
+    The same question is for other readers, or after another system turn, where neither repeats the other.
+    """
+    if one.asked == other.asked:
+        return False
     shorter, longer = sorted((len(one.words), len(other.words)))
     if shorter < near * longer or one.numbers != other.numbers or one.context != other.context:
         return False

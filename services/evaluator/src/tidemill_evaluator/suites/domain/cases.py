@@ -135,6 +135,12 @@ class Case:
         given = [self.context.values_text] if self.context.variables else []
         return "\n".join([*turns, *given, _folded(self.question)])
 
+    @property
+    def asked_of(self) -> str:
+        """Key of the question with its system turns and readers: with others, another answer may be the right one."""
+        system = [_normal(turn.text) for turn in self.context.earlier if turn.role is Role.SYSTEM]
+        return _image_of([self.asked, system, sorted(set(self.context.principals))])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseSet:
@@ -189,8 +195,10 @@ def _as_from(case: Case, known: Case) -> Case:
     )
 
 
-def check_cases(cases: Sequence[Case], limits: Limits) -> None:
+def check_cases(cases: Sequence[Case], limits: Limits, *, stored: int = 0) -> None:
     """Validate cases; errors do not repeat texts.
+
+    The first `stored` ones are a suite's already: those that contradict one another stay.
 
     Raises:
         InvalidInput: naming field, value and limit, of the first broken cases.
@@ -198,7 +206,7 @@ def check_cases(cases: Sequence[Case], limits: Limits) -> None:
     """
     if not 1 <= len(cases) <= limits.cases:
         raise InvalidInput.at(field="suite.cases", text=f"has {len(cases)} cases: send 1 to {limits.cases}")
-    violations = [*_violations(cases, limits), *_contradictions(cases)]
+    violations = [*_violations(cases, limits), *_contradictions(cases, stored)]
     if violations:
         raise InvalidInput.of(*violations[:SHOWN])
 
@@ -242,22 +250,23 @@ def _normal(text: str) -> str:
 
 
 def same_reference(one: str, other: str) -> bool:
-    """Return whether both references have the same words."""
-    return one == other or words_of(one) == words_of(other)
+    """Return whether both have the same words, or one has those of the other in a row, as a sentence and its answer."""
+    ours, theirs = (f" {' '.join(words_of(text))} " for text in (one, other))
+    if not (ours.strip() and theirs.strip()):
+        return one == other or ours == theirs
+    return ours in theirs or theirs in ours
 
 
-def _contradictions(cases: Sequence[Case]) -> Iterator[Violation]:
-    """Yield the cases whose question an earlier one has with another reference, for the same readers."""
-    first = dict[tuple[str, frozenset[str]], tuple[int, Case]]()
+def _contradictions(cases: Sequence[Case], stored: int) -> Iterator[Violation]:
+    """Yield the cases after the stored ones which contradict an earlier one."""
+    first = dict[str, tuple[int, Case]]()
     for number, case in enumerate(cases):
         if not case.reference.strip():
             continue
-        place, known = first.setdefault((case.asked, frozenset(case.context.principals)), (number, case))
-        if not same_reference(known.reference, case.reference):
-            text = (
-                f"is another one than that of cases[{place}], which has the same question: no answer is right for both"
-            )
-            yield Violation(f"suite.cases[{number}].reference", f"{text}; leave one of them out")
+        place, known = first.setdefault(case.asked_of, (number, case))
+        if number >= stored and not same_reference(known.reference, case.reference):
+            text = f"is another one than that of cases[{place}] ({known.id}), which has the same question"
+            yield Violation(f"suite.cases[{number}].reference", f"{text}: keep one of them")
 
 
 def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
