@@ -25,11 +25,8 @@ PASSED_ON = (
     "VIRTUAL_ENV",
 )
 """Variables that a process inherits; the service's secrets are not among them."""
-MMAP_FROM_BYTES = str(4 * 1024**2)
-"""glibc returns freed blocks from this size on to the system, and keeps smaller ones for what is next.
-
-Without a bound, fragments nearly double the peak; `learning.allocation` lowers it where memory is scarce.
-"""
+MMAP_FROM_BYTES = str(1024**2)
+"""glibc returns freed blocks from this size on to the system; otherwise fragmentation nearly doubles the peak."""
 
 
 class Exceeded(Enum):

@@ -1,9 +1,7 @@
 """Estimated memory of a training against the measured peak of this process."""
 
-import os
+import ctypes
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,36 +17,17 @@ from services.trainer.tests.learning.test_training import RecordedReports, job_i
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_trainer.child_processes import MMAP_FROM_BYTES
-from tidemill_trainer.learning.allocation import return_freed
 from tidemill_trainer.learning.examples import read_examples, rows_of
 from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.learning.job import Job
 from tidemill_trainer.learning.process_memory import taken_bytes
 from tidemill_trainer.training.domain.fit import Choice, Fit
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Options of glibc's mallopt, as in the environment of a training process."""
 _trained_in = set[NumericFormat]()
 """The formats in which the process that measures has trained: what it takes but once for each is not compared."""
 TWO_BY_TWO = Choice(batch_size=2, accumulation_steps=2, checkpointing=False)
-BLOCKS = """
-import ctypes
-from tidemill_trainer.learning.allocation import return_freed
-
-class Statistics(ctypes.Structure):
-    _fields_ = [(f"field{number}", ctypes.c_size_t) for number in range(10)]
-
-library = ctypes.CDLL(None)
-library.mallinfo2.restype = Statistics
-
-def mapped():
-    library.malloc(2 * 1024**2)
-    return library.mallinfo2().field3
-
-first = mapped(), mapped()
-return_freed()
-print(*first, mapped())
-"""
-"""Prints how many blocks are mapped by themselves, after two of 2 MB and after one more."""
-ONE_BY_ONE = {"gradient_accumulation_steps": 1, "gradient_checkpointing": False}
 RECIPE: dict[str, Any] = {"per_device_train_batch_size": 8, "max_length": 400, "max_steps": 2}
 
 
@@ -122,16 +101,15 @@ def measured(
     """Return what a training was estimated to take and what it took, in bytes; called in a process of its own."""
     from tidemill_trainer.learning.fitting import WORKING_BYTES  # noqa: PLC0415 - seconds of imports
 
-    return_freed()  # else a training takes what the one before has freed
+    libc = ctypes.CDLL(None)
+    for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+        libc.mallopt(option, int(MMAP_FROM_BYTES))
     if numeric_format not in _trained_in:
         trained(replace(job_in(folder / "first", base, max_steps=1), numeric_format=numeric_format), RecordedReports())
         _trained_in.add(numeric_format)
     job, reported = big_job(folder / "run", base, numeric_format=numeric_format), Watched()
     changed = {"per_device_train_batch_size": 16, "max_steps": 1} | args
-    lora = {**job.lora, **(lora or {})}
-    job = replace(
-        job, args={**job.args, **changed}, lora=lora, smaller_than=TWO_BY_TWO
-    )  # and what it frees is returned
+    job = replace(job, args={**job.args, **changed}, lora={**job.lora, **(lora or {})})
 
     with reported.watching():
         trained(job, reported)
@@ -198,35 +176,11 @@ def test_a_training_that_needs_more_than_its_limit_is_refused_with_both_figures(
     assert re.fullmatch(message, stopped.value.message)
 
 
-def test_what_is_freed_is_kept_for_the_next_step_where_there_is_place_for_its_fragments(
-    tmp_path: Path, base: Path
-) -> None:
-    roomy = fit_in(big_job(tmp_path / "run", base))
-
-    scarce = fit_in(big_job(tmp_path / "run", base, memory_bytes=roomy.needed_bytes - 1))
-    failed = fit_in(big_job(tmp_path / "run", base, memory_auto=True, smaller_than=Choice.of({**RECIPE, **ONE_BY_ONE})))
-
-    assert (roomy.returns_freed, scarce.returns_freed, failed.returns_freed) == (False, True, True)
-    assert scarce.needed_bytes < roomy.needed_bytes
-    assert scarce.choice == roomy.choice
-
-
-def test_blocks_of_a_size_are_returned_once_that_is_asked_for() -> None:
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": MMAP_FROM_BYTES}
-    command = [sys.executable, "-c", BLOCKS]
-
-    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)  # noqa: S603 - our own interpreter
-
-    before, after, returned = map(int, printed.stdout.split())
-    assert (after - before, returned - after) == (0, 1)
-
-
 def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tidemill_trainer.learning import fitting  # noqa: PLC0415
 
     monkeypatch.setattr(fitting, "TOKENS_PER_BATCH", 10_000)
-    roomy = fit_in(big_job(tmp_path / "whole", base))
-    whole = fit_in(big_job(tmp_path / "whole", base, memory_bytes=roomy.needed_bytes - 1))
+    whole = fit_in(big_job(tmp_path / "whole", base))
     limit = int(whole.needed_bytes * fitting.SPARE * 0.99)
 
     fit = fit_in(big_job(tmp_path / "run", base, memory_auto=True, memory_bytes=limit))

@@ -98,7 +98,6 @@ def test_a_run_is_read_and_written_as_it_was_stored() -> None:
         "requester": "",
         "authors": [],
         "examples": {**RUN["examples"], "alike": 0},
-        "fit": {**RUN["fit"], "returns_freed": False},
         "sweep": "",
         "trial": None,
         "processes": 1,

@@ -47,8 +47,6 @@ def fit_of(  # noqa: PLR0913 - all of it is of one training
 ) -> Fit:
     """Return the recipe's own choice, or with `memory_auto` the first choice that fits.
 
-    What is freed is kept for the next step where there is place for its fragments, unless the run took too much before.
-
     Raises:
         TrainingStopped: OUT_OF_MEMORY, with what is needed and what is the limit; BASE_NOT_TRAINABLE or BAD_RECIPE
             where base and adapter do not go together.
@@ -79,17 +77,13 @@ def fit_of(  # noqa: PLR0913 - all of it is of one training
     for choice in found:
         batches = steps_of(job.args, rows=len(rows)) * choice.accumulation_steps * job.processes
         saving = memory.saving_bytes(made) if made else 0
-        step = memory.needed_bytes(choice, batches=batches)
-        ways = [own + max(each, saving) for each in (step + memory.fragment_bytes, step)]
+        needed = own + max(memory.needed_bytes(choice, batches=batches), saving)
         if job.processes > 1:
-            ways = [(each + memory.exchanged_bytes) * (job.processes if device == "cpu" else 1) for each in ways]
-        kept, needed = ways
+            needed = (needed + memory.exchanged_bytes) * (job.processes if device == "cpu" else 1)
         if needed * spare <= limit:
             written = memory.numbers * made.itemsize if made else 0
             _refuse_small_disk(job, memory.checkpoint_bytes * MAX_CHECKPOINTS + written)
-            scarce = kept * spare > limit or job.smaller_than is not None
-            needed = needed if scarce else kept
-            return Fit(choice=choice, needed_bytes=needed, limit_bytes=limit, returns_freed=scarce)
+            return Fit(choice=choice, needed_bytes=needed, limit_bytes=limit)
         message = f"the training needs {needed} bytes of memory ({_described(choice, job)}); its limit is {limit}"
     message += f": {_advice(job)}"
     raise TrainingStopped(message, reason="OUT_OF_MEMORY")

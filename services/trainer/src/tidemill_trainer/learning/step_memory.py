@@ -22,7 +22,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
 
-from tidemill_trainer.learning.allocation import FRAGMENTS
 from tidemill_trainer.learning.examples import AnyRow, Demonstrated, Packed, Pair, Prompted, Row
 from tidemill_trainer.learning.vocabulary import AddedToken, with_rows
 from tidemill_trainer.training.domain.fit import Choice
@@ -117,15 +116,12 @@ class StepMemory:
         self.exchanged_bytes = trained * MOMENT_BYTES
         """Of one of several processes: gradients on their way to the others."""
         self._kept_gradients = 0 if lora else trained * MOMENT_BYTES
-        self._fixed_bytes = _bytes_of(self._model) + self._teacher_bytes + trained * MOMENT_BYTES
         mapped = sum(size for name, size in computing.stored.items() if name in names)
         if teacher and self._teacher:
             self._able &= "logits_to_keep" in signature(type(self._teacher).forward).parameters
             taught = {name for name, _ in self._teacher.named_parameters()}
             mapped += sum(size for name, size in teacher.stored.items() if name in taught)
         self.mapped_bytes = mapped if computing.device == "cpu" else 0
-        self.fragment_bytes = 0
-        """Of the choice that was estimated last, where freed memory is kept for the next step."""
 
     def needed_bytes(self, choice: Choice, *, batches: int) -> int:
         """Return the bytes of weights, gradients, optimizer and the largest sampled batch, without mapped files."""
@@ -136,7 +132,6 @@ class StepMemory:
             self._model.activation_checkpointing_disable()
         self._model.train()
         peak = self._peak(1 if self._packs else self._sequences * choice.batch_size, length, learnt)
-        self.fragment_bytes = int(FRAGMENTS * max(0, peak - self._fixed_bytes)) if self._device == "cpu" else 0
         if isinstance(self._rows[0], Prompted):
             peak = max(peak, self._generating(choice.batch_size * choice.accumulation_steps))
         if isinstance(self._rows[0], Demonstrated):
@@ -152,11 +147,11 @@ class StepMemory:
 
     @property
     def _teacher_bytes(self) -> int:
-        return _bytes_of(self._teacher) if self._teacher else 0
+        return sum(each.numel() * each.element_size() for each in self._teacher.parameters()) if self._teacher else 0
 
     def _generating(self, answers: int) -> int:
         """Return the bytes of weights, keys and values while so many answers are generated at the same time."""
-        weights = _bytes_of(self._model)
+        weights = sum(each.numel() * each.element_size() for each in self._model.parameters())
         length = max(len(row.tokens) for row in self._rows)
         heads = getattr(self._text, "num_key_value_heads", None) or self._text.num_attention_heads
         width = getattr(self._text, "head_dim", None) or self._text.hidden_size // self._text.num_attention_heads
@@ -211,11 +206,6 @@ class StepMemory:
         if self._dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self._device, dtype=self._dtype)
-
-
-def _bytes_of(model: Any) -> int:  # noqa: ANN401 - of transformers
-    """Return the bytes of a model's weights, tied ones once."""
-    return sum(int(each.numel()) * each.element_size() for each in model.parameters())
 
 
 def _vocabulary_numbers(model: Any) -> int:  # noqa: ANN401 - of transformers

@@ -26,7 +26,6 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 
 from tidemill_kit.models.numeric_format import computed_format
-from tidemill_trainer.learning.allocation import return_freed
 from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_complete, processes_of, without_cards
 from tidemill_trainer.learning.environment import code_digest, processor_name
 from tidemill_trainer.learning.examples import AnyRow, labelled, read_examples, refuse_too_few, rows_of
@@ -94,13 +93,11 @@ def train(job: Job, reports: Reports) -> None:
         fit = fit_of(job, base.config, stepped, dtype=dtype, device=device, added=base.added)
         reports.report("fitted", fit=asdict(fit), examples=asdict(counts))
         args = {**_logged(job.args, rows=len(stepped)), **fit.choice.args}
-        decided = {"args": args, "checkpoint": _checkpoint(job), "returns_freed": fit.returns_freed}
+        decided = {"args": args, "checkpoint": _checkpoint(job)}
         if decided["checkpoint"] and _whole(Path(decided["checkpoint"])) and rank.starts_others:
             rank = Rank()  # nothing is left to compute together
     with together(rank, job, reports, device=device, threads=threads) as ranks:
         decided = ranks.shared(decided)
-        if decided["returns_freed"]:
-            return_freed()
         job = replace(job, args=decided["args"])
         transformers.set_seed(job.args["seed"])  # before the adapter is initialized with random weights
         guided = guided_by(job, base.tokenizer, reports, device=device, dtype=dtype)

@@ -48,8 +48,6 @@ class Fit:
     choice: Choice
     needed_bytes: int
     limit_bytes: int
-    returns_freed: bool = False
-    """Whether freed memory is returned to the system at once, since there is no place to keep it for the next step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
