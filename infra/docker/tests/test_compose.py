@@ -97,6 +97,14 @@ def check_settings(service: str, environment: dict[str, Any], monkeypatch: pytes
     assert load(SETTINGS[service]).service == service
 
 
+def test_containers_map_no_tensor_anew() -> None:
+    set_to = dict(re.findall(r"(MALLOC_\w+)=(\d+)", (ROOT / "infra" / "docker" / "Dockerfile").read_text()))
+
+    # Setting either keeps the other one at 128 KB.
+    assert int(set_to["MALLOC_MMAP_THRESHOLD_"]) >= 32 * 1024**2
+    assert int(set_to["MALLOC_TRIM_THRESHOLD_"]) >= 32 * 1024**2
+
+
 def test_the_vectors_of_containers_are_in_the_qdrant_server(compose: dict[str, Any]) -> None:
     assert compose["services"]["rag"]["environment"]["RAG_VECTOR_STORE"] == "server"
 

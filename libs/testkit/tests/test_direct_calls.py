@@ -73,7 +73,7 @@ async def kept(call: AsyncIterable[GenerateStreamResponse], found: list[int]) ->
 async def test_a_handler_gets_the_caller_and_nothing_of_its_context(serving: Serving) -> None:
     async def get(request: GetSourceRequest, context: Context) -> object:
         assert acting_caller() is None
-        assert (context.time_remaining() or 0) <= 5
+        assert 0 < (context.time_remaining() or 0) <= 5
         return await caller_as_source(request, context)
 
     async with serving(sources(GetSource=get)) as channel:
