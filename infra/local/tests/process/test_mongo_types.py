@@ -181,6 +181,26 @@ found = [str(stored), str(stored.get("bits").getClass().getSimpleName())]
     assert found == ['{"_id" : "a", "n" : {"of" : 1}, "bits" : "{}"}', "BitSet"]
 
 
+def test_whatever_a_map_has_decodes_a_document_first(java: JavaProcess, tmp_path: Path) -> None:
+    script = f"""{KEPT}
+store = mongo_server.open_store(file)
+served(store, GroupCommit(store.commit)).d.things.insert_one({{"_id": "a", "n": 1}})
+documents = store.openMap("databases.d.things")
+fields = fields_of.get(documents.get("a"))
+bson = of_bson(documents)
+ours = {{(str(each.getName()), len(each.getParameterTypes())) for each in fields.getClass().getDeclaredMethods()}}
+static = jpype.JClass("java.lang.reflect.Modifier").isStatic
+asked = [each for each in jpype.JClass("java.util.Map").class_.getMethods() if not static(each.getModifiers())]
+left = {{(str(each.getName()), len(each.getParameterTypes())) for each in asked}} - ours
+before = int(fields.putIfAbsent("n", jpype.JInt(7)))
+found = [bson, sorted(name for name, _ in left), before, of_bson(documents)]
+"""
+
+    found, _ = java.run(script, tmp_path / "store.mv")
+
+    assert found == [["a"], ["equals", "hashCode"], 1, []]
+
+
 def test_classes_and_sources_are_those_that_were_made_together() -> None:
     listed = (line.split() for line in (CLASSES / "SHA256SUMS").read_text().splitlines())
     files = (file for file in CLASSES.rglob("*") if file.suffix in {".class", ".java"})

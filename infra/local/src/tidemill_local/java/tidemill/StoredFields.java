@@ -8,13 +8,16 @@ import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.BiConsumer;
+import java.util.function.BiFunction;
+import java.util.function.Function;
 
 /**
  * The fields of a stored document: BSON until one of them is asked for. As objects they take several times its size, and
  * H2 reads a page with all its documents for the one that is asked for.
  *
  * <p>A document of the library is final, and keeps its fields in a map that it makes. This one takes the place of that;
- * it has all that a document calls of it. Threads may ask at the same time.
+ * each method that reads or changes it decodes first. Threads may ask at the same time.
  */
 final class StoredFields extends LinkedHashMap<String, Object> {
     private static final long serialVersionUID = 1L;
@@ -163,6 +166,72 @@ final class StoredFields extends LinkedHashMap<String, Object> {
     public Set<Map.Entry<String, Object>> entrySet() {
         decode();
         return super.entrySet();
+    }
+
+    @Override
+    public Object getOrDefault(Object key, Object other) {
+        decode();
+        return super.getOrDefault(key, other);
+    }
+
+    @Override
+    public Object putIfAbsent(String key, Object value) {
+        decode();
+        return super.putIfAbsent(key, value);
+    }
+
+    @Override
+    public Object computeIfAbsent(String key, Function<? super String, ?> made) {
+        decode();
+        return super.computeIfAbsent(key, made);
+    }
+
+    @Override
+    public Object computeIfPresent(String key, BiFunction<? super String, ? super Object, ?> made) {
+        decode();
+        return super.computeIfPresent(key, made);
+    }
+
+    @Override
+    public Object compute(String key, BiFunction<? super String, ? super Object, ?> made) {
+        decode();
+        return super.compute(key, made);
+    }
+
+    @Override
+    public Object merge(String key, Object value, BiFunction<? super Object, ? super Object, ?> made) {
+        decode();
+        return super.merge(key, value, made);
+    }
+
+    @Override
+    public boolean remove(Object key, Object value) {
+        decode();
+        return super.remove(key, value);
+    }
+
+    @Override
+    public Object replace(String key, Object value) {
+        decode();
+        return super.replace(key, value);
+    }
+
+    @Override
+    public boolean replace(String key, Object before, Object value) {
+        decode();
+        return super.replace(key, before, value);
+    }
+
+    @Override
+    public void replaceAll(BiFunction<? super String, ? super Object, ?> made) {
+        decode();
+        super.replaceAll(made);
+    }
+
+    @Override
+    public void forEach(BiConsumer<? super String, ? super Object> asked) {
+        decode();
+        super.forEach(asked);
     }
 
     @Override
