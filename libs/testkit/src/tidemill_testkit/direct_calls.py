@@ -1,9 +1,9 @@
 """Calls of a gRPC server without a connection between: for tests that make thousands of them.
 
 The client's channel and stubs, and the server's edge, handlers and errors are the real ones, and each message crosses
-as bytes. What a connection does is not here: retries, compression, health and reflection; nor what it refuses, names and
-values of metadata that are no ASCII and replies above a size. A call over one costs a millisecond of processor time, in
-both threads of gRPC, and one without it a third of that.
+as bytes. What a connection does is not here: retries, compression, health and reflection; nor what it refuses, names
+and values of metadata that are not ASCII, and replies above a size. A call over one costs a millisecond of
+processor time, in both threads of gRPC, and one without it a third of that.
 """
 
 import asyncio
