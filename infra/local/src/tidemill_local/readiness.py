@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
@@ -44,13 +44,14 @@ def probes(stack: Addresses) -> dict[str, Probe]:
     }
 
 
-def watch(asked: Mapping[str, Probe]) -> Iterator[tuple[list[str], Mapping[str, str]]]:
+def watch(asked: Mapping[str, Probe]) -> Generator[tuple[list[str], Mapping[str, str]], None, None]:
     """Ask all of them at the same time, again and again, until each is ready.
 
     Yields a few times a second: the names that became ready, and why each of the others is not.
     """
     waiting = dict.fromkeys(asked, "it has not answered yet")
-    with ThreadPoolExecutor(max_workers=max(1, len(asked))) as pool:
+    pool = ThreadPoolExecutor(max_workers=max(1, len(asked)))
+    try:
         questions = {pool.submit(probe): name for name, probe in asked.items()}
         while waiting:
             done, _ = wait(questions, timeout=POLL_S, return_when=FIRST_COMPLETED)
@@ -59,6 +60,8 @@ def watch(asked: Mapping[str, Probe]) -> Iterator[tuple[list[str], Mapping[str, 
             waiting = {name: answers.get(name, reason) for name, reason in waiting.items() if name not in ready}
             questions |= {pool.submit(_ask_later, asked[name]): name for name in answers if name in waiting}
             yield ready, waiting
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # what failed meanwhile is said at once
 
 
 def _ask_later(probe: Probe) -> str:
