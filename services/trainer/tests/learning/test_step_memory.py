@@ -100,6 +100,7 @@ def measured(
 ) -> tuple[float, float]:
     """Return what a training was estimated to take and what it took, in bytes; called in a process of its own."""
     from tidemill_trainer.learning.fitting import WORKING_BYTES  # noqa: PLC0415 - seconds of imports
+    from tidemill_trainer.learning.training import train  # noqa: PLC0415 - ditto
 
     libc = ctypes.CDLL(None)
     for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
@@ -112,7 +113,7 @@ def measured(
     job = replace(job, args={**job.args, **changed}, lora={**job.lora, **(lora or {})})
 
     with reported.watching():
-        trained(job, reported)
+        train(job, cast("Any", reported))  # with an estimate of its own: what this process takes is subtracted
 
     return reported.fit["needed_bytes"] - WORKING_BYTES - reported.before, reported.maximum - reported.before
 
